@@ -1,0 +1,176 @@
+/**
+ * Aggregates: a name, an initial state and one pure fold per event. No service, no IO.
+ *
+ * @since 0.1.0
+ */
+import * as Schema from "effect/Schema"
+import type * as Event from "./Event.ts"
+
+const TypeId = "~eventfold/Aggregate"
+
+/**
+ * An aggregate definition.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Aggregate<
+  Name extends string,
+  Id extends IdSchema,
+  Events extends ReadonlyArray<Event.Any>,
+  State
+> extends Any {
+  readonly name: Name
+  readonly id: Id
+  readonly events: Events
+  readonly initial: State
+  readonly evolve: Evolve<Events, State>
+  readonly definitions: ReadonlyMap<string, Events[number]>
+}
+
+/**
+ * What all aggregates have in common.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Any {
+  readonly [TypeId]: typeof TypeId
+  /** The category of the aggregate's streams. Part of the storage format. */
+  readonly name: string
+  readonly id: IdSchema
+  readonly events: ReadonlyArray<Event.Any>
+  /** The state of an aggregate that has no events. */
+  readonly initial: unknown
+  /** One pure fold per event type. */
+  readonly evolve: object
+  /** The definitions of `events`, by type. */
+  readonly definitions: ReadonlyMap<string, Event.Any>
+}
+
+/**
+ * The schema of an id: it decodes from a string, without services.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type IdSchema = Schema.ConstraintCodec<string, string, never, never>
+
+/**
+ * One fold per event type; none may be missing.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Evolve<Events extends ReadonlyArray<Event.Any>, State> = {
+  readonly [Type in Events[number]["type"]]: (state: State, event: Extract<Events[number], { readonly type: Type }>["Type"]) => State
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type State<A extends Any> = A["initial"]
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type Id<A extends Any> = A["id"]["Type"]
+
+/**
+ * Any event of the aggregate.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type EventOf<A extends Any> = A["events"][number]["Type"]
+
+/**
+ * Defines an aggregate. A fold that is missing, or one for an event that is not listed, does not compile.
+ *
+ * The name is storage format: it is the category of the aggregate's streams (`Account-42`). It must not contain `-` nor begin
+ * with `$`.
+ *
+ * ```ts
+ * import { Schema } from "effect"
+ * import { Aggregate, Event } from "eventfold"
+ *
+ * const AccountOpened = Event.make("AccountOpened", { owner: Schema.String })
+ * const MoneyDeposited = Event.make("MoneyDeposited", { amount: Schema.Int })
+ *
+ * const Account = Aggregate.make("Account", {
+ *   events: [AccountOpened, MoneyDeposited],
+ *   initial: { owner: "", balance: 0 },
+ *   evolve: {
+ *     AccountOpened: (state, { owner }) => ({ ...state, owner }),
+ *     MoneyDeposited: (state, { amount }) => ({ ...state, balance: state.balance + amount })
+ *   }
+ * })
+ *
+ * Aggregate.fold(Account, [AccountOpened.make({ owner: "Ada" }), MoneyDeposited.make({ amount: 5 })]) // => { owner: "Ada", balance: 5 }
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = <
+  const Name extends string,
+  const Events extends ReadonlyArray<Event.Any>,
+  State,
+  Id extends IdSchema = Schema.NonEmptyString
+>(
+  name: Name,
+  options: {
+    /** Default: `Schema.NonEmptyString`. */
+    readonly id?: Id | undefined
+    readonly events: Events
+    /** The state of an aggregate that has no events. */
+    readonly initial: State
+    readonly evolve: Evolve<Events, NoInfer<State>>
+  }
+): Aggregate<Name, Id, Events, State> => {
+  if (name.length === 0 || name.includes("-") || name.startsWith("$")) {
+    throw new RangeError(`Aggregate "${name}": a name must not be empty, contain "-" or begin with "$"`)
+  }
+  const definitions = new Map<string, Events[number]>()
+  for (const event of options.events) {
+    if (definitions.has(event.type)) throw new RangeError(`Aggregate "${name}": the event type "${event.type}" is listed twice`)
+    definitions.set(event.type, event)
+  }
+  return {
+    [TypeId]: TypeId,
+    name,
+    id: (options.id ?? Schema.NonEmptyString) as Id,
+    events: options.events,
+    initial: options.initial,
+    evolve: options.evolve,
+    definitions
+  }
+}
+
+/**
+ * Folds events into a state: pure and synchronous.
+ *
+ * `from` is the state before the first of the events; the initial state by default.
+ *
+ * @category folding
+ * @since 0.1.0
+ */
+export const fold = <A extends Any>(aggregate: A, events: Iterable<EventOf<A>>, from?: State<A>): State<A> => {
+  let state = from === undefined ? aggregate.initial : from
+  for (const event of events) state = evolve(aggregate, state, event)
+  return state
+}
+
+/**
+ * One step of {@link fold}.
+ *
+ * @category folding
+ * @since 0.1.0
+ */
+export const evolve = <A extends Any>(aggregate: A, state: State<A>, event: EventOf<A>): State<A> => {
+  const step = (aggregate.evolve as Record<string, (state: State<A>, event: EventOf<A>) => State<A>>)[event._tag]
+  if (step === undefined) throw new TypeError(`Aggregate "${aggregate.name}" has no event "${event._tag}"`)
+  return step(state, event)
+}

@@ -1,0 +1,67 @@
+/**
+ * JSON as a store keeps it: finds the first thing in a value that JSON text could not carry faithfully.
+ *
+ * A store keeps what `JSON.stringify` writes. `NaN`, `undefined`, a `Date` or a cycle would be changed or lost on the way, and
+ * U+0000 and lone surrogates are refused by databases, so all stores refuse them alike, with the path of the culprit.
+ */
+
+/** Where the culprit stands (`.items[2].name`, empty for the value itself) and what is wrong with it. */
+export interface JsonFault {
+  readonly path: string
+  readonly problem: string
+}
+
+const maxDepth = 512
+
+/** The fault of a string that no database would store, `undefined` when it has none. */
+export const textFault = (text: string): string | undefined =>
+  text.includes("\u0000")
+    ? "contains the character U+0000"
+    : text.isWellFormed()
+      ? undefined
+      : "contains a lone surrogate (half of a UTF-16 pair)"
+
+/** The first fault of `value`, `undefined` when `JSON.parse(JSON.stringify(value))` gives it back. */
+export const jsonFault = (value: unknown): JsonFault | undefined => visit(value, 0)
+
+const isPlain = (value: object): boolean => {
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === null
+}
+
+const visit = (value: unknown, depth: number): JsonFault | undefined => {
+  switch (typeof value) {
+    case "string": {
+      const problem = textFault(value)
+      return problem === undefined ? undefined : { path: "", problem }
+    }
+    case "number":
+      return Number.isFinite(value) ? undefined : { path: "", problem: `is ${value}, which JSON cannot carry` }
+    case "boolean":
+      return undefined
+    case "object": {
+      if (value === null) return undefined
+      if (depth === maxDepth) return { path: "", problem: `is nested deeper than ${maxDepth} levels or refers to itself` }
+      if (Array.isArray(value)) {
+        for (let index = 0; index < value.length; index++) {
+          const fault = visit(value[index], depth + 1)
+          if (fault !== undefined) return { path: `[${index}]${fault.path}`, problem: fault.problem }
+        }
+        return undefined
+      }
+      if (!isPlain(value)) {
+        return { path: "", problem: `is a ${value.constructor?.name ?? "class instance"}, not plain JSON: encode it first` }
+      }
+      if ("toJSON" in value) return { path: "", problem: "has a toJSON method: encode it first" }
+      for (const key of Object.keys(value)) {
+        const problem = textFault(key)
+        if (problem !== undefined) return { path: "", problem: `has a key that ${problem}` }
+        const fault = visit((value as Record<string, unknown>)[key], depth + 1)
+        if (fault !== undefined) return { path: `.${key}${fault.path}`, problem: fault.problem }
+      }
+      return undefined
+    }
+    default:
+      return { path: "", problem: `is ${typeof value === "undefined" ? "undefined" : `a ${typeof value}`}, which JSON cannot carry` }
+  }
+}
