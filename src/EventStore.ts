@@ -726,14 +726,14 @@ export interface PreparedAppend {
 export const prepare = (
   appends: ReadonlyArray<StreamAppend>,
   unless?: AppendCondition | undefined
-): Effect.Effect<PreparedAppend, InvalidAppendError> =>
+): Effect.Effect<PreparedAppend, InvalidAppendError | DuplicateEventError> =>
   Effect.suspend(() => {
     let anonymous = 0
     for (const { events } of appends) for (const event of events) if (event.id === undefined) anonymous++
     return Effect.flatMap(makeIds(anonymous), (ids) =>
       Clock.clockWith((clock) => {
         const result = prepareWith(appends, unless, ids, clock.currentTimeMillisUnsafe())
-        return result instanceof InvalidAppendError ? Effect.fail(result) : Effect.succeed(result)
+        return "appends" in result ? Effect.succeed(result) : Effect.fail(result)
       })
     )
   })
@@ -743,7 +743,8 @@ const prepareWith = (
   unless: AppendCondition | undefined,
   ids: ReadonlyArray<string>,
   now: number
-): PreparedAppend | InvalidAppendError => {
+): PreparedAppend | InvalidAppendError | DuplicateEventError => {
+  const seen = new Set<string>()
   let nextId = 0
   let count = 0
   let bytes = 0
@@ -763,8 +764,13 @@ const prepareWith = (
       const tags = event.tags === undefined || event.tags.length === 0 ? noTags : Array.from(new Set(event.tags))
       const metadata = event.metadata ?? noMetadata
       const recordedAt = event.recordedAt === undefined ? now : event.recordedAt.epochMilliseconds
+      if (recordedAt < earliest || recordedAt > latest) return at("recordedAt", "must lie in the years 1 to 9999")
       const idProblem = nameFault(id)
       if (idProblem !== undefined) return at("id", idProblem)
+      if (event.id !== undefined) {
+        if (seen.has(id)) return new DuplicateEventError({ stream, id })
+        seen.add(id)
+      }
       const typeProblem = nameFault(event.type)
       if (typeProblem !== undefined) return at("type", typeProblem)
       if (!Number.isSafeInteger(schemaVersion) || schemaVersion < 1 || schemaVersion > 2_147_483_647) {
@@ -810,6 +816,10 @@ const prepareWith = (
   }
   return { appends: prepared, unless: { filter, after }, count, bytes }
 }
+
+/** The instants that every database can keep: the years 1 to 9999. */
+const earliest = -62_135_596_800_000
+const latest = 253_402_300_799_999
 
 const noTags: ReadonlyArray<string> = Object.freeze([])
 const noMetadata: Metadata = Object.freeze({})
@@ -1064,14 +1074,11 @@ const meets = (expected: ExpectedVersion, version: number): boolean =>
 /** The answer to an append that repeats ids: results if it repeats a whole append, an error if not, `undefined` if no id stands. */
 const decideIds = (append: PreparedAppend, standing: Standing): ReadonlyArray<AppendResult> | DuplicateEventError | undefined => {
   const results: Array<AppendResult> = []
-  const seen = new Set<string>()
   let firstStanding: { readonly stream: string; readonly id: string } | undefined
   let whole = append.count > 0
   for (const { events, stream } of append.appends) {
     let previous: { readonly version: number; readonly position: number } | undefined
     for (const { id } of events) {
-      if (seen.has(id)) return new DuplicateEventError({ stream, id })
-      seen.add(id)
       const place = standing.locate(id)
       if (place === undefined) {
         whole = false
