@@ -106,10 +106,14 @@ export const startPostgres = async (): Promise<PostgresServer> => {
   const start = async (port: number): Promise<void> => {
     const settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=100"]
     const child = guard(
-      spawn(join(native, "bin", "postgres"), ["-D", dataDir, "-p", String(port), ...settings.flatMap((setting) => ["-c", setting])], {
-        ...options,
-        stdio: ["ignore", "ignore", "pipe"]
-      })
+      spawn(
+        join(native, "bin", "postgres"),
+        ["-D", dataDir, "-p", String(port), ...settings.flatMap((setting) => ["-c", setting])],
+        {
+          ...options,
+          stdio: ["ignore", "ignore", "pipe"]
+        }
+      )
     )
     server = child
     closed = new Promise((resolve) => child.once("close", resolve))
