@@ -14,12 +14,7 @@ const TypeId = "~eventfold/Aggregate"
  * @category models
  * @since 0.1.0
  */
-export interface Aggregate<
-  Name extends string,
-  Id extends IdSchema,
-  Events extends ReadonlyArray<Event.Any>,
-  State
-> extends Any {
+export interface Aggregate<Name extends string, Id extends IdSchema, Events extends ReadonlyArray<Event.Any>, State> extends Any {
   readonly name: Name
   readonly id: Id
   readonly events: Events
@@ -63,7 +58,10 @@ export type IdSchema = Schema.ConstraintCodec<string, string, never, never>
  * @since 0.1.0
  */
 export type Evolve<Events extends ReadonlyArray<Event.Any>, State> = {
-  readonly [Type in Events[number]["type"]]: (state: State, event: Extract<Events[number], { readonly type: Type }>["Type"]) => State
+  readonly [Type in Events[number]["type"]]: (
+    state: State,
+    event: Extract<Events[number], { readonly type: Type }>["Type"]
+  ) => State
 }
 
 /**
