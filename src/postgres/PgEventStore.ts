@@ -55,6 +55,7 @@ import { makeSignal } from "../internal/signal.ts"
 import { toEventStoreError } from "./errors.ts"
 import { migrate } from "./migrations.ts"
 import { checkNames } from "./names.ts"
+import * as PgLite from "./PgLite.ts"
 import { makeSql, type Sql, status } from "./sql.ts"
 
 /**
@@ -289,6 +290,28 @@ const isLost = (error: SqlError): boolean => toEventStoreError("append", error, 
  */
 export const layer = (options: Options = {}): Layer.Layer<EventStore, EventStoreError, PgClient.PgClient> =>
   Layer.effect(EventStore, make(options))
+
+/**
+ * The same store on PostgreSQL embedded in the process: in memory, or in the folder `dataDir`. Provides the store and the client.
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { EventStore } from "eventfold"
+ * import { PgEventStore } from "eventfold/postgres"
+ *
+ * const program = EventStore.append("Account-1", [{ type: "AccountOpened", payload: { owner: "Ada" } }])
+ *
+ * const result = await Effect.runPromise(Effect.provide(program, PgEventStore.layerEmbedded()))
+ * result.version // => 1
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerEmbedded = (
+  options: Omit<Options, "listen"> & PgLite.Options = {}
+): Layer.Layer<EventStore | PgClient.PgClient | SqlClient.SqlClient, EventStoreError> =>
+  Layer.provideMerge(layer(options), PgLite.layer(options))
 
 // -----------------------------------------------------------------------------
 // batches
