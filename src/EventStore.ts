@@ -25,6 +25,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import type * as SqlClient from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
 import { makeIds } from "./internal/ids.ts"
 import { jsonFault, textFault } from "./internal/json.ts"
@@ -554,6 +555,11 @@ export class EventStore extends Context.Service<
     exists(stream: string): Effect.Effect<boolean, EventStoreError>
     /** The position of the newest event, 0 when the store is empty. */
     readonly head: Effect.Effect<number, EventStoreError>
+    /**
+     * Present where the store lives in a SQL database: appends inside a transaction of the client with this transaction service
+     * are part of that transaction.
+     */
+    readonly transactionService?: SqlClient.SqlClient["transactionService"]
     /** The streams that exist, by name (in code point order). */
     streams(options?: StreamsOptions): Stream.Stream<StreamInfo, EventStoreError>
   }

@@ -129,7 +129,9 @@ const make = Effect.fnUntraced(function* (
   type Request = Submitted<PreparedAppend, ReadonlyArray<AppendResult>, AppendError>
 
   const appendBatch = (requests: ReadonlyArray<PreparedAppend>) =>
-    Effect.map(sql.unsafe(statements.append, encodeAppend(requests)).values, (rows) => decodeVerdicts(requests, rows[0] as Verdicts))
+    Effect.map(sql.unsafe(statements.append, encodeAppend(requests)).values, (rows) =>
+      decodeVerdicts(requests, rows[0] as Verdicts)
+    )
 
   const writeBatch = (batch: ReadonlyArray<Request>): Effect.Effect<void> =>
     appendBatch(batch.map(({ request }) => request)).pipe(
@@ -140,13 +142,19 @@ const make = Effect.fnUntraced(function* (
             signal.notify(head)
             for (let index = 0; index < batch.length; index++) {
               const verdict = verdicts[index] as Verdict
-              ;(batch[index] as Request).answer(Result.isSuccess(verdict) ? Exit.succeed(verdict.success) : Exit.fail(verdict.failure))
+              ;(batch[index] as Request).answer(
+                Result.isSuccess(verdict) ? Exit.succeed(verdict.success) : Exit.fail(verdict.failure)
+              )
             }
           }),
         onFailure: (cause) => {
           const failure = Cause.findErrorOption(cause)
           // Of what the database refuses in a batch only the culprit shall suffer, so each is tried alone.
-          if (batch.length > 1 && Option.isSome(failure) && toEventStoreError("append", failure.value, true).reason._tag === "StoreFailure") {
+          if (
+            batch.length > 1 &&
+            Option.isSome(failure) &&
+            toEventStoreError("append", failure.value, true).reason._tag === "StoreFailure"
+          ) {
             return Effect.forEach(batch, (one) => writeBatch([one]), { discard: true })
           }
           return Effect.sync(() => {
@@ -192,7 +200,12 @@ const make = Effect.fnUntraced(function* (
   yield* Effect.sleep(pollInterval).pipe(
     Effect.andThen(
       Effect.suspend(() =>
-        signal.waiting() === 0 ? Effect.void : Effect.matchEffect(readHead, { onSuccess: (head) => Effect.sync(() => signal.notify(head)), onFailure: (error) => Effect.logDebug("eventfold: polling the head failed", error) })
+        signal.waiting() === 0
+          ? Effect.void
+          : Effect.matchEffect(readHead, {
+              onSuccess: (head) => Effect.sync(() => signal.notify(head)),
+              onFailure: (error) => Effect.logDebug("eventfold: polling the head failed", error)
+            })
       )
     ),
     Effect.forever({ disableYield: true }),
@@ -225,7 +238,12 @@ const make = Effect.fnUntraced(function* (
   const pages: Pages = {
     stream: ({ backward, from, size, stream, to }) =>
       Effect.map(
-        query("read", backward ? statements.readBackward : statements.readForward, [stream, String(from), String(to), String(size)]),
+        query("read", backward ? statements.readBackward : statements.readForward, [
+          stream,
+          String(from),
+          String(to),
+          String(size)
+        ]),
         eventPage
       ),
     versionAt: (stream, until) =>
@@ -258,6 +276,7 @@ const make = Effect.fnUntraced(function* (
 
   return EventStore.of({
     ...readsFromPages(pages),
+    transactionService: sql.transactionService,
     appendAll,
     append: (stream, events, appendOptions) =>
       Effect.map(
@@ -543,7 +562,10 @@ const readAllStatement = (
     const text = `select ${columns} from ${names.event} e where ${range("e.position")}${conditions(only)} order by e.position ${direction} limit $3::bigint`
     return { text, parameters }
   }
-  const found = filter.length === 0 ? "select e.position from unnest('{}'::bigint[]) e(position)" : filter.map((query) => `(${positions(query)})`).join(" union ")
+  const found =
+    filter.length === 0
+      ? "select e.position from unnest('{}'::bigint[]) e(position)"
+      : filter.map((query) => `(${positions(query)})`).join(" union ")
   const text = `select ${columns} from (${found}) f join ${names.event} e on e.position = f.position where ${range("e.position")} order by e.position ${direction} limit $3::bigint`
   return { text, parameters }
 }

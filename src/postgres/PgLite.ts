@@ -31,7 +31,11 @@ export interface Options {
 
 const unavailable = (detail: string) => (cause: unknown) =>
   new EventStoreError({
-    reason: new StoreUnavailable({ operation: "open", detail: `${detail}: ${cause instanceof Error ? cause.message : String(cause)}`, cause })
+    reason: new StoreUnavailable({
+      operation: "open",
+      detail: `${detail}: ${cause instanceof Error ? cause.message : String(cause)}`,
+      cause
+    })
   })
 
 /** What of PGlite's file system is needed to flush files; it is not part of its types. */
@@ -68,7 +72,10 @@ const open = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<PG
     })
   }
   return yield* Effect.acquireRelease(
-    Effect.tryPromise({ try: create, catch: unavailable(dataDir === undefined ? "PGlite did not start" : `PGlite could not open ${dataDir}`) }),
+    Effect.tryPromise({
+      try: create,
+      catch: unavailable(dataDir === undefined ? "PGlite did not start" : `PGlite could not open ${dataDir}`)
+    }),
     (pglite) => Effect.promise(() => pglite.close())
   )
 })
@@ -127,6 +134,10 @@ export const layer = (options: Options = {}): Layer.Layer<PgClient.PgClient | Sq
         maxConnections: 1,
         minConnections: 1,
         idleTimeout: Duration.infinity
-      }).pipe(Layer.catchTag("SqlError", (error) => Layer.effectContext(Effect.fail(unavailable("PGlite refused the connection")(error)))))
+      }).pipe(
+        Layer.catchTag("SqlError", (error) =>
+          Layer.effectContext(Effect.fail(unavailable("PGlite refused the connection")(error)))
+        )
+      )
     )
   )

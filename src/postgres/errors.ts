@@ -63,7 +63,8 @@ export const kindOf = (error: SqlError): Kind => {
 
 const hints: Readonly<Record<string, string>> = {
   "42P01": " (is it the right schema, and have the migrations run?)",
-  event_pkey: " (the head counter is behind the newest event, as after restoring an old backup: set head.position to the highest position of the events)"
+  event_pkey:
+    " (the head counter is behind the newest event, as after restoring an old backup: set head.position to the highest position of the events)"
 }
 
 const describe = (error: SqlError): string => {

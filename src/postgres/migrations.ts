@@ -10,9 +10,7 @@ import { makeSql, type Names } from "./sql.ts"
  * Makes the schema and brings its tables up to date. Safe when repeated, and when several processes do it at once: the
  * migrator locks its table, and whoever comes second finds the work done.
  */
-export const migrate = Effect.fnUntraced(function* (
-  names: Names
-): Effect.fn.Return<void, EventStoreError, SqlClient.SqlClient> {
+export const migrate = Effect.fnUntraced(function* (names: Names): Effect.fn.Return<void, EventStoreError, SqlClient.SqlClient> {
   const sql = yield* SqlClient.SqlClient
   const statements = makeSql(names)
   const run = (text: string) => sql.unsafe(text).withoutTransform
