@@ -1167,7 +1167,7 @@ export const readsFromPages = (
           if (wanted <= 0) return Effect.succeed({ items: [], bytes: 0, next: undefined })
           return Effect.flatMap(pages.stream({ stream, from, to, backward, size: wanted }), ({ bytes, items }) => {
             const end = items.at(-1)
-            const ended = end === undefined || items.length < wanted || items.length === left
+            const ended = end === undefined || items.length < wanted || items.length === left || end.version === (backward ? from : to)
             return Effect.map(ended || bounded ? Effect.succeed(to) : newest, (newest): Page<RecordedEvent, typeof start> => {
               if (ended) return { items, bytes, next: undefined }
               const bounds = backward ? { from, to: end.version - 1 } : { from: end.version + 1, to: Math.min(to, newest) }
