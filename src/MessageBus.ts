@@ -16,6 +16,8 @@ import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import * as SchemaIssue from "effect/SchemaIssue"
+import * as SchemaParser from "effect/SchemaParser"
 import * as Scope from "effect/Scope"
 import type * as Command from "./Command.ts"
 import * as Event from "./Event.ts"
@@ -476,6 +478,8 @@ interface CommandCodec {
   readonly encode: (payload: unknown) => Result.Result<Schema.Json, InvalidAppendError>
 }
 
+const formatIssue = SchemaIssue.makeFormatterDefault()
+
 const commandCodecs = new WeakMap<object, CommandCodec>()
 
 /** Built once per command definition. */
@@ -483,12 +487,12 @@ const commandCodec = (command: Command.Any): CommandCodec => {
   const known = commandCodecs.get(command)
   if (known !== undefined) return known
   const schema = command.payloadSchema as Schema.Codec<unknown, unknown>
-  const encode = Schema.encodeUnknownResult(Schema.toCodecJson(schema))
-  const refuse = (cause: unknown) =>
+  const encode = SchemaParser.encodeUnknownResult(Schema.toCodecJson(schema))
+  const refuse = (issue: SchemaIssue.Issue) =>
     new InvalidAppendError({
       stream: "$bus",
       field: `${command._tag}.payload`,
-      problem: `does not fit its schema: ${String(cause)}`
+      problem: `does not fit its schema: ${formatIssue(issue)}`
     })
   const codec: CommandCodec = {
     make: (payload) => Effect.mapError(schema.makeEffect(payload), refuse),
