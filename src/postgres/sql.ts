@@ -141,7 +141,6 @@ export const makeSql = ({ prefix, schema }: Names) => {
          v_before bigint;
          v_version bigint[];        -- of each stream, as it would be after the requests so far
          v_newest bigint[];         -- the position of each stream's newest event, likewise
-         v_actual bigint[];         -- the version of each stream as stored
          v_base_version bigint[];   -- of each part: the version before its first event
          v_base_position bigint[];  -- of each part: the position before its first event, -1 when it is not written
          v_known int[];             -- the events whose id stands already
@@ -178,7 +177,6 @@ export const makeSql = ({ prefix, schema }: Names) => {
            left join lateral (
              select e.version, e.position from ${event} e where e.stream = s.stream order by e.version desc limit 1
            ) l on true;
-         v_actual := v_version;
 
          select array_agg(i.n order by i.n), array_agg(e.stream order by i.n), array_agg(e.version order by i.n), array_agg(e.position order by i.n)
            into v_known, v_known_stream, v_known_version, v_known_position
@@ -242,7 +240,6 @@ export const makeSql = ({ prefix, schema }: Names) => {
                  if v_expected <> -1 and v_expected <> v_current and not (v_expected = -2 and v_current > 0) then
                    o_status[r] := ${status.conflict};
                    o_detail[r] := e;
-                   o_version[e] := v_actual[v_stream];
                    v_last := e - 1; -- the parts to take back
                    exit;
                  end if;
@@ -273,6 +270,9 @@ export const makeSql = ({ prefix, schema }: Names) => {
                for e in reverse v_last .. v_first loop
                  v_version[p_entry_stream[e]] := v_base_version[e];
                end loop;
+               if o_status[r] = ${status.conflict} then
+                 o_version[v_last + 1] := v_version[p_entry_stream[v_last + 1]];
+               end if;
              end if;
            end if;
 
