@@ -434,7 +434,10 @@ export class StoreCorrupted extends Schema.TaggedError<StoreCorrupted>("eventfol
  * @category errors
  * @since 0.1.0
  */
-export class InvalidRead extends Schema.TaggedError<InvalidRead>("eventfold/EventStore/InvalidRead")("InvalidRead", reasonFields) {}
+export class InvalidRead extends Schema.TaggedError<InvalidRead>("eventfold/EventStore/InvalidRead")(
+  "InvalidRead",
+  reasonFields
+) {}
 
 /**
  * Anything else that the storage reported: no space left, no permission, … Nothing was written.
@@ -442,13 +445,22 @@ export class InvalidRead extends Schema.TaggedError<InvalidRead>("eventfold/Even
  * @category errors
  * @since 0.1.0
  */
-export class StoreFailure extends Schema.TaggedError<StoreFailure>("eventfold/EventStore/StoreFailure")("StoreFailure", reasonFields) {}
+export class StoreFailure extends Schema.TaggedError<StoreFailure>("eventfold/EventStore/StoreFailure")(
+  "StoreFailure",
+  reasonFields
+) {}
 
 /**
  * @category errors
  * @since 0.1.0
  */
-export type EventStoreErrorReason = StoreUnavailable | OutcomeUnknown | TransactionConflict | StoreCorrupted | InvalidRead | StoreFailure
+export type EventStoreErrorReason =
+  | StoreUnavailable
+  | OutcomeUnknown
+  | TransactionConflict
+  | StoreCorrupted
+  | InvalidRead
+  | StoreFailure
 
 /**
  * The storage beneath the store failed. `reason` says how, and `Effect.catchReason` catches one kind:
@@ -467,9 +479,12 @@ export type EventStoreErrorReason = StoreUnavailable | OutcomeUnknown | Transact
  * @category errors
  * @since 0.1.0
  */
-export class EventStoreError extends Schema.TaggedError<EventStoreError>("eventfold/EventStore/EventStoreError")("EventStoreError", {
-  reason: Schema.Union([StoreUnavailable, OutcomeUnknown, TransactionConflict, StoreCorrupted, InvalidRead, StoreFailure])
-}) {
+export class EventStoreError extends Schema.TaggedError<EventStoreError>("eventfold/EventStore/EventStoreError")(
+  "EventStoreError",
+  {
+    reason: Schema.Union([StoreUnavailable, OutcomeUnknown, TransactionConflict, StoreCorrupted, InvalidRead, StoreFailure])
+  }
+) {
   override readonly cause: EventStoreErrorReason = this.reason
 
   override get message(): string {
@@ -799,7 +814,16 @@ const prepareWith = (
       if (bytes > limits.appendBytes) {
         return at("payload", `takes the append beyond ${limits.appendBytes} bytes: split it`)
       }
-      written.push({ id, type: event.type, schemaVersion, published: event.published === true, tags, payload, metadata: metadataText, recordedAt })
+      written.push({
+        id,
+        type: event.type,
+        schemaVersion,
+        published: event.published === true,
+        tags,
+        payload,
+        metadata: metadataText,
+        recordedAt
+      })
     }
     count += written.length
     prepared.push({ stream, expected, events: written })
@@ -807,7 +831,11 @@ const prepareWith = (
   if (unless === undefined) return { appends: prepared, unless, count, bytes }
   const after = unless.after ?? 0
   if (!isCount(after)) {
-    return new InvalidAppendError({ stream: prepared[0]?.stream ?? "", field: "unless.after", problem: `must be a position, not ${after}` })
+    return new InvalidAppendError({
+      stream: prepared[0]?.stream ?? "",
+      field: "unless.after",
+      problem: `must be a position, not ${after}`
+    })
   }
   const filter = normalizeFilter(unless.filter)
   if (typeof filter === "string") {
@@ -843,7 +871,8 @@ const expectedFault = (expected: ExpectedVersion): string | undefined =>
 
 const metadataFault = (metadata: Metadata): { readonly path: string; readonly problem: string } | undefined => {
   if (metadata === noMetadata) return undefined
-  if (typeof metadata !== "object" || metadata === null || Array.isArray(metadata)) return { path: "", problem: "must be an object" }
+  if (typeof metadata !== "object" || metadata === null || Array.isArray(metadata))
+    return { path: "", problem: "must be an object" }
   for (const key of ["correlationId", "causationId"] as const) {
     const id = metadata[key]
     if (id === undefined && !(key in metadata)) continue
@@ -907,7 +936,13 @@ export const prepareRead = (stream: string, options: ReadOptions = {}): Effect.E
   if (nameProblem !== undefined) return invalidRead("read", `stream ${nameProblem}`)
   const problem = countFault("from", from) ?? countFault("to", to) ?? countFault("limit", limit) ?? directionFault(direction)
   if (problem !== undefined) return invalidRead("read", problem)
-  return Effect.succeed({ from: Math.max(1, from), to, until: until?.epochMilliseconds, backward: direction === "backward", limit })
+  return Effect.succeed({
+    from: Math.max(1, from),
+    to,
+    until: until?.epochMilliseconds,
+    backward: direction === "backward",
+    limit
+  })
 }
 
 /**
@@ -968,7 +1003,9 @@ const countFault = (field: string, value: number): string | undefined =>
   isCount(value) ? undefined : `${field} must be a whole number from 0 to 2^53 - 1, not ${value}`
 
 const directionFault = (direction: string): string | undefined =>
-  direction === "forward" || direction === "backward" ? undefined : `direction must be "forward" or "backward", not ${JSON.stringify(direction)}`
+  direction === "forward" || direction === "backward"
+    ? undefined
+    : `direction must be "forward" or "backward", not ${JSON.stringify(direction)}`
 
 const invalidRead = (operation: string, detail: string): Effect.Effect<never, EventStoreError> =>
   Effect.fail(new EventStoreError({ reason: new InvalidRead({ operation, detail }) }))
@@ -1037,14 +1074,25 @@ export const decide = (
 ): Result.Result<
   {
     readonly results: ReadonlyArray<AppendResult>
-    readonly writes: ReadonlyArray<{ readonly stream: string; readonly version: number; readonly position: number; readonly event: PreparedEvent }>
+    readonly writes: ReadonlyArray<{
+      readonly stream: string
+      readonly version: number
+      readonly position: number
+      readonly event: PreparedEvent
+    }>
   },
   OptimisticLockError | AppendConditionError | DuplicateEventError
 > => {
   const repeated = decideIds(append, standing)
-  if (repeated !== undefined) return repeated instanceof DuplicateEventError ? Result.fail(repeated) : Result.succeed({ results: repeated, writes: [] })
+  if (repeated !== undefined)
+    return repeated instanceof DuplicateEventError ? Result.fail(repeated) : Result.succeed({ results: repeated, writes: [] })
   const versions = new Map<string, number>()
-  const writes: Array<{ readonly stream: string; readonly version: number; readonly position: number; readonly event: PreparedEvent }> = []
+  const writes: Array<{
+    readonly stream: string
+    readonly version: number
+    readonly position: number
+    readonly event: PreparedEvent
+  }> = []
   const results: Array<AppendResult> = []
   let position = standing.head
   for (const { events, expected, stream } of append.appends) {
@@ -1069,14 +1117,20 @@ export const decide = (
 }
 
 const meets = (expected: ExpectedVersion, version: number): boolean =>
-  expected === "any" ? true : expected === "exists" ? version > 0 : expected === "no-stream" ? version === 0 : version === expected
+  expected === "any"
+    ? true
+    : expected === "exists"
+      ? version > 0
+      : expected === "no-stream"
+        ? version === 0
+        : version === expected
 
 /** The answer to an append that repeats ids: results if it repeats a whole append, an error if not, `undefined` if no id stands. */
 const decideIds = (append: PreparedAppend, standing: Standing): ReadonlyArray<AppendResult> | DuplicateEventError | undefined => {
   const results: Array<AppendResult> = []
   const seen = new Set<string>()
   let firstStanding: { readonly stream: string; readonly id: string } | undefined
-  let whole = append.count > 0
+  let whole = true
   for (const { events, stream } of append.appends) {
     let previous: { readonly version: number; readonly position: number } | undefined
     for (const { id } of events) {
@@ -1148,9 +1202,7 @@ export interface EventPage {
  * @category adapters
  * @since 0.1.0
  */
-export const readsFromPages = (
-  pages: Pages
-): Pick<EventStore["Service"], "read" | "readAll" | "subscribe" | "streams"> => {
+export const readsFromPages = (pages: Pages): Pick<EventStore["Service"], "read" | "readAll" | "subscribe" | "streams"> => {
   const read: EventStore["Service"]["read"] = (stream, options) =>
     Stream.unwrap(
       Effect.gen(function* () {
@@ -1167,7 +1219,8 @@ export const readsFromPages = (
           if (wanted <= 0) return Effect.succeed({ items: [], bytes: 0, next: undefined })
           return Effect.flatMap(pages.stream({ stream, from, to, backward, size: wanted }), ({ bytes, items }) => {
             const end = items.at(-1)
-            const ended = end === undefined || items.length < wanted || items.length === left || end.version === (backward ? from : to)
+            const ended =
+              end === undefined || items.length < wanted || items.length === left || end.version === (backward ? from : to)
             return Effect.map(ended || bounded ? Effect.succeed(to) : newest, (newest): Page<RecordedEvent, typeof start> => {
               if (ended) return { items, bytes, next: undefined }
               const bounds = backward ? { from, to: end.version - 1 } : { from: end.version + 1, to: Math.min(to, newest) }
@@ -1426,13 +1479,17 @@ export const layerSinkhole: Layer.Layer<EventStore> = Layer.succeed(
   EventStore,
   EventStore.of({
     append: (stream, events, options) =>
-      Effect.map(prepare([{ stream, events, expected: options?.expected ?? ExpectedVersion.Any }]), () => swallowed(stream, events.length)),
+      Effect.map(prepare([{ stream, events, expected: options?.expected ?? ExpectedVersion.Any }]), () =>
+        swallowed(stream, events.length)
+      ),
     appendAll: (appends, options) =>
       Effect.map(prepare(appends, options?.unless), () => appends.map(({ events, stream }) => swallowed(stream, events.length))),
     read: (stream, options) => Stream.unwrap(Effect.as(prepareRead(stream, options), Stream.empty)),
     readAll: (options) => Stream.unwrap(Effect.as(prepareReadAll(options), Stream.empty)),
     subscribe: (options) =>
-      Stream.unwrap(Effect.as(prepareReadAll({ filter: options?.filter, after: options?.after === "end" ? 0 : options?.after }), Stream.never)),
+      Stream.unwrap(
+        Effect.as(prepareReadAll({ filter: options?.filter, after: options?.after === "end" ? 0 : options?.after }), Stream.never)
+      ),
     version: (stream) => Effect.as(prepareName("version", stream), 0),
     exists: (stream) => Effect.as(prepareName("exists", stream), false),
     head: Effect.succeed(0),
@@ -1441,4 +1498,3 @@ export const layerSinkhole: Layer.Layer<EventStore> = Layer.succeed(
 )
 
 const swallowed = (stream: string, version: number): AppendResult => ({ stream, version, position: 0, deduplicated: false })
-
