@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import type * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Event from "./Event.ts"
 
@@ -14,12 +15,7 @@ const TypeId = "~eventfold/Aggregate"
  * @category models
  * @since 0.1.0
  */
-export interface Aggregate<
-  Name extends string,
-  Id extends IdSchema,
-  Events extends ReadonlyArray<Event.Any>,
-  State
-> extends Any {
+export interface Aggregate<Name extends string, Id extends IdSchema, Events extends ReadonlyArray<Event.Any>, State> extends Any {
   readonly name: Name
   readonly id: Id
   readonly events: Events
@@ -46,6 +42,8 @@ export interface Any {
   readonly evolve: object
   /** The definitions of `events`, by type. */
   readonly definitions: ReadonlyMap<string, Event.Any>
+  /** @internal */
+  readonly encodeId: (id: unknown) => Result.Result<string, Schema.SchemaError>
 }
 
 /**
@@ -63,7 +61,10 @@ export type IdSchema = Schema.ConstraintCodec<string, string, never, never>
  * @since 0.1.0
  */
 export type Evolve<Events extends ReadonlyArray<Event.Any>, State> = {
-  readonly [Type in Events[number]["type"]]: (state: State, event: Extract<Events[number], { readonly type: Type }>["Type"]) => State
+  readonly [Type in Events[number]["type"]]: (
+    state: State,
+    event: Extract<Events[number], { readonly type: Type }>["Type"]
+  ) => State
 }
 
 /**
@@ -138,14 +139,16 @@ export const make = <
     if (definitions.has(event.type)) throw new RangeError(`Aggregate "${name}": the event type "${event.type}" is listed twice`)
     definitions.set(event.type, event)
   }
+  const id = (options.id ?? Schema.NonEmptyString) as Id
   return {
     [TypeId]: TypeId,
     name,
-    id: (options.id ?? Schema.NonEmptyString) as Id,
+    id,
     events: options.events,
     initial: options.initial,
     evolve: options.evolve,
-    definitions
+    definitions,
+    encodeId: Schema.encodeUnknownResult(id)
   }
 }
 

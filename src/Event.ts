@@ -83,13 +83,16 @@ export type Upcasts = { readonly [version: number]: (payload: any) => Schema.Jso
  * @category errors
  * @since 0.1.0
  */
-export class EventDecodeError extends Schema.TaggedError<EventDecodeError>("eventfold/Event/EventDecodeError")("EventDecodeError", {
-  stream: Schema.String,
-  version: Schema.Number,
-  position: Schema.Number,
-  type: Schema.String,
-  cause: Schema.Defect()
-}) {
+export class EventDecodeError extends Schema.TaggedError<EventDecodeError>("eventfold/Event/EventDecodeError")(
+  "EventDecodeError",
+  {
+    stream: Schema.String,
+    version: Schema.Number,
+    position: Schema.Number,
+    type: Schema.String,
+    cause: Schema.Defect()
+  }
+) {
   override get message(): string {
     const why = this.cause instanceof Error ? this.cause.message : String(this.cause)
     return `Event ${this.version} of stream "${this.stream}" (${this.type}, position ${this.position}) could not be decoded: ${why}`
@@ -117,10 +120,13 @@ export class UnknownEventTypeError extends Schema.TaggedError<UnknownEventTypeEr
  * @category errors
  * @since 0.1.0
  */
-export class EventEncodeError extends Schema.TaggedError<EventEncodeError>("eventfold/Event/EventEncodeError")("EventEncodeError", {
-  type: Schema.String,
-  cause: Schema.Defect()
-}) {
+export class EventEncodeError extends Schema.TaggedError<EventEncodeError>("eventfold/Event/EventEncodeError")(
+  "EventEncodeError",
+  {
+    type: Schema.String,
+    cause: Schema.Defect()
+  }
+) {
   override get message(): string {
     const why = this.cause instanceof Error ? this.cause.message : String(this.cause)
     return `Event "${this.type}" does not fit its definition: ${why}`
@@ -213,6 +219,14 @@ export const encode = <E extends Any>(definition: E, event: E["Type"]): Result.R
 }
 
 /**
+ * What decoding looks at of a stored event.
+ *
+ * @category encoding
+ * @since 0.1.0
+ */
+export type Stored = Pick<RecordedEvent, "stream" | "version" | "position" | "type" | "schemaVersion" | "payload">
+
+/**
  * Reads a stored event back through its definition: upcasts first, then the Schema.
  *
  * Fails when the payload does not fit, when the event was written by a newer version of the definition, or when an upcast is
@@ -221,7 +235,7 @@ export const encode = <E extends Any>(definition: E, event: E["Type"]): Result.R
  * @category encoding
  * @since 0.1.0
  */
-export const decode = <E extends Any>(definition: E, recorded: RecordedEvent): Result.Result<E["Type"], EventDecodeError> => {
+export const decode = <E extends Any>(definition: E, recorded: Stored): Result.Result<E["Type"], EventDecodeError> => {
   const fail = (cause: unknown) =>
     Result.fail(
       new EventDecodeError({
@@ -236,7 +250,9 @@ export const decode = <E extends Any>(definition: E, recorded: RecordedEvent): R
   if (recorded.schemaVersion !== definition.version) {
     if (recorded.schemaVersion > definition.version) {
       return fail(
-        new Error(`it was written at schema version ${recorded.schemaVersion}, and this definition knows up to ${definition.version}`)
+        new Error(
+          `it was written at schema version ${recorded.schemaVersion}, and this definition knows up to ${definition.version}`
+        )
       )
     }
     for (let version = recorded.schemaVersion; version < definition.version; version++) {
@@ -250,7 +266,9 @@ export const decode = <E extends Any>(definition: E, recorded: RecordedEvent): R
     }
   }
   const fields = definition.codec.decode(payload)
-  return Result.isFailure(fields) ? fail(fields.failure) : Result.succeed({ _tag: definition.type, ...fields.success } as E["Type"])
+  return Result.isFailure(fields)
+    ? fail(fields.failure)
+    : Result.succeed({ _tag: definition.type, ...fields.success } as E["Type"])
 }
 
 /**
@@ -261,7 +279,7 @@ export const decode = <E extends Any>(definition: E, recorded: RecordedEvent): R
  */
 export const decodeAny = <Events extends ReadonlyArray<Any>>(
   definitions: ReadonlyMap<string, Events[number]>,
-  recorded: RecordedEvent
+  recorded: Stored
 ): Result.Result<Events[number]["Type"], EventDecodeError | UnknownEventTypeError> => {
   const definition = definitions.get(recorded.type)
   if (definition !== undefined) return decode(definition, recorded)

@@ -183,7 +183,7 @@ describe("prepare", () => {
     Effect.gen(function* () {
       const prepare = (events: ReadonlyArray<EventStore.NewEvent>) =>
         Effect.match(EventStore.prepare([{ stream: "A-1", events }]), {
-          onFailure: ({ field }) => field,
+          onFailure: (error) => ("field" in error ? error.field : error._tag),
           onSuccess: () => "fits"
         })
       const nested = (levels: number) => JSON.parse("[".repeat(levels) + "]".repeat(levels)) as Schema.Json

@@ -62,6 +62,9 @@ const visit = (value: unknown, depth: number): JsonFault | undefined => {
       return undefined
     }
     default:
-      return { path: "", problem: `is ${typeof value === "undefined" ? "undefined" : `a ${typeof value}`}, which JSON cannot carry` }
+      return {
+        path: "",
+        problem: `is ${typeof value === "undefined" ? "undefined" : `a ${typeof value}`}, which JSON cannot carry`
+      }
   }
 }

