@@ -16,7 +16,13 @@ import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
-import { type CheckpointError, type CheckpointFencedError, type CheckpointHeldError, Checkpoints, type Lease } from "./Checkpoints.ts"
+import {
+  type CheckpointError,
+  type CheckpointFencedError,
+  type CheckpointHeldError,
+  Checkpoints,
+  type Lease
+} from "./Checkpoints.ts"
 import { EventStore, type EventStoreError, type Query, type RecordedEvent } from "./EventStore.ts"
 import { makeId } from "./internal/ids.ts"
 import { toMessage, Transport, type TransportError } from "./Transport.ts"
