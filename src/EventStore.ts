@@ -29,6 +29,7 @@ import type * as SqlClient from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
 import { makeIds } from "./internal/ids.ts"
 import { jsonFault, textFault } from "./internal/json.ts"
+import { byCodePoint } from "./internal/order.ts"
 import { type Page, paginate } from "./internal/pages.ts"
 import { makeSignal } from "./internal/signal.ts"
 
@@ -1458,22 +1459,6 @@ export const layerMemory: Layer.Layer<EventStore> = Layer.effect(
     })
   })
 )
-
-/** Code point order, which is also the order of UTF-8 bytes and so of the databases. */
-const byCodePoint = (a: string, b: string): number => {
-  const length = Math.min(a.length, b.length)
-  for (let index = 0; index < length; index++) {
-    const left = a.charCodeAt(index)
-    const right = b.charCodeAt(index)
-    if (left !== right) {
-      // Surrogates stand for code points above all others of the basic plane.
-      const leftHigh = left >= 0xd800 && left <= 0xdfff
-      const rightHigh = right >= 0xd800 && right <= 0xdfff
-      return leftHigh === rightHigh ? left - right : leftHigh ? 1 : -1
-    }
-  }
-  return a.length - b.length
-}
 
 /**
  * A store that checks what it is given, and forgets it: for programs whose events nobody reads.
