@@ -1,1 +1,2 @@
+export * as CheckpointsConformance from "./CheckpointsConformance.ts"
 export * as EventStoreConformance from "./EventStoreConformance.ts"
