@@ -1,5 +1,6 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 
@@ -18,6 +19,9 @@ export interface GroupCommit<Request, Answer, E> {
   readonly submit: <E2>(request: Effect.Effect<Request, E2>) => Effect.Effect<Answer, E | E2>
 }
 
+/** From how many requests on a half batch is worth its commit. */
+const worthHalving = 96
+
 /** A request that waits for, or is in, a batch. */
 export interface Submitted<Request, Answer, E> {
   readonly request: Request
@@ -27,10 +31,15 @@ export interface Submitted<Request, Answer, E> {
 export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(options: {
   /** The most requests on their way at once. */
   readonly capacity: number
-  /** How many of the waiting requests, oldest first, make the next batch: at least one. */
-  readonly take: (waiting: ReadonlyArray<Submitted<Request, Answer, E>>) => number
-  /** Writes a batch and answers each of its requests. Runs one at a time and is never interrupted. */
-  readonly write: (batch: ReadonlyArray<Submitted<Request, Answer, E>>) => Effect.Effect<void>
+  /** How many of the waiting requests, oldest first, make the next batch: at least one, and at most about `most`. */
+  readonly take: (waiting: ReadonlyArray<Submitted<Request, Answer, E>>, most: number) => number
+  /** The most requests in a batch. */
+  readonly maxBatch: number
+  /**
+   * Writes a batch, and returns what answers each of its requests. Runs one at a time and is never interrupted. The answers are
+   * given while the next batch is on its way, so that neither the callers nor the storage wait for the other.
+   */
+  readonly write: (batch: ReadonlyArray<Submitted<Request, Answer, E>>) => Effect.Effect<() => void>
   /** The answer to what still waits when the scope closes. */
   readonly closed: () => E
 }): Effect.fn.Return<GroupCommit<Request, Answer, E>, never, Scope.Scope> {
@@ -59,27 +68,54 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
     }
   })
 
-  const writeNext = Effect.suspend(() => {
-    if (waiting.length === 0) return Effect.void // withdrawn meanwhile
-    const size = options.take(waiting)
+  /** The answers to the batch before, still to be given, and how many they are. */
+  let answers: (() => void) | undefined
+  let answering = 0
+
+  const giveAnswers = () => {
+    const give = answers
+    answers = undefined
+    answering = 0
+    give?.()
+  }
+
+  const nextBatch = (): ReadonlyArray<Submitted<Request, Answer, E>> => {
+    // Many callers are split in two halves that take turns: one is being written while the other is answered and comes back.
+    const callers = waiting.length + answering
+    const most = callers >= 2 * worthHalving ? Math.ceil(callers / 2) : callers
+    const size = options.take(waiting, Math.min(most, options.maxBatch))
     const batch = waiting.slice(0, size)
     waiting = waiting.slice(size)
-    return options.write(batch)
+    return batch
+  }
+
+  const step = Effect.suspend(() => {
+    if (waiting.length === 0) {
+      if (answers === undefined) return awaitRequests
+      giveAnswers()
+      // The callers go first, so that what they submit next is in the next batch.
+      return Effect.yieldNow
+    }
+    const batch = nextBatch()
+    return Effect.uninterruptible(
+      Effect.flatMap(Effect.forkChild(options.write(batch), { startImmediately: true }), (writing) => {
+        giveAnswers()
+        return Effect.map(Fiber.join(writing), (give) => {
+          answers = give
+          answering = batch.length
+        })
+      })
+    )
   })
 
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
       open = false
+      giveAnswers()
       for (const { answer } of waiting.splice(0)) answer(Exit.fail(options.closed()))
     })
   )
-  // After a batch the callers go first, so that what they submit next is in the next batch.
-  yield* awaitRequests.pipe(
-    Effect.andThen(Effect.uninterruptible(writeNext)),
-    Effect.andThen(Effect.yieldNow),
-    Effect.forever({ disableYield: true }),
-    Effect.forkScoped
-  )
+  yield* Effect.forkScoped(Effect.forever(step, { disableYield: true }))
 
   return {
     submit: (request) => places.withPermit(Effect.flatMap(request, enqueue))

@@ -97,7 +97,6 @@ const make = Effect.fnUntraced(function* (
   const statements = makeSql(names)
   const listen = options.listen ?? (sql.config as PgClient.PgPoolConfig).maxConnections !== 1
   const pollInterval = Duration.fromInputUnsafe(options.pollInterval ?? (listen ? "1 second" : "100 millis"))
-  const maxBatch = options.maxBatch ?? 512
 
   const query = (
     operation: string,
@@ -133,32 +132,34 @@ const make = Effect.fnUntraced(function* (
       decodeVerdicts(requests, rows[0] as Verdicts)
     )
 
-  const writeBatch = (batch: ReadonlyArray<Request>): Effect.Effect<void> =>
+  const writeBatch = (batch: ReadonlyArray<Request>): Effect.Effect<() => void> =>
     appendBatch(batch.map(({ request }) => request)).pipe(
       Effect.retry({ ...settleLost, while: isLost }),
       Effect.matchCauseEffect({
-        onSuccess: ({ head, verdicts }) =>
-          Effect.sync(() => {
-            signal.notify(head)
+        onSuccess: ({ head, verdicts }) => {
+          signal.notify(head)
+          return Effect.succeed(() => {
             for (let index = 0; index < batch.length; index++) {
               const verdict = verdicts[index] as Verdict
               ;(batch[index] as Request).answer(
                 Result.isSuccess(verdict) ? Exit.succeed(verdict.success) : Exit.fail(verdict.failure)
               )
             }
-          }),
+          })
+        },
         onFailure: (cause) => {
-          const failure = Cause.findErrorOption(cause)
+          const error = Cause.findErrorOption(Cause.map(cause, (error) => toEventStoreError("append", error, true)))
           // Of what the database refuses in a batch only the culprit shall suffer, so each is tried alone.
-          if (
-            batch.length > 1 &&
-            Option.isSome(failure) &&
-            toEventStoreError("append", failure.value, true).reason._tag === "StoreFailure"
-          ) {
-            return Effect.forEach(batch, (one) => writeBatch([one]), { discard: true })
+          if (batch.length > 1 && Option.isSome(error) && error.value.reason._tag === "StoreFailure") {
+            return Effect.map(
+              Effect.forEach(batch, (one) => writeBatch([one])),
+              (all) => () => {
+                for (const answer of all) answer()
+              }
+            )
           }
-          return Effect.sync(() => {
-            const exit = Exit.failCause(Cause.map(cause, (error) => toEventStoreError("append", error, true)))
+          const exit = Option.isSome(error) ? Exit.fail(error.value) : Exit.failCause(cause as Cause.Cause<never>)
+          return Effect.succeed(() => {
             for (const { answer } of batch) answer(exit)
           })
         }
@@ -167,7 +168,8 @@ const make = Effect.fnUntraced(function* (
 
   const writer = yield* makeGroupCommit<PreparedAppend, ReadonlyArray<AppendResult>, AppendError>({
     capacity: options.capacity ?? 4096,
-    take: (waiting) => takeBatch(waiting, maxBatch),
+    maxBatch: options.maxBatch ?? 512,
+    take: takeBatch,
     write: writeBatch,
     closed: () =>
       new EventStoreError({ reason: new StoreUnavailable({ operation: "append", detail: "the store's Layer has been closed" }) })
@@ -340,7 +342,7 @@ export const layerEmbedded = (
  * How many of the waiting appends may go into one statement: the oldest, as long as no id comes twice, and no append condition
  * could match an event of the same batch (the database checks it against what stood before).
  */
-const takeBatch = (waiting: ReadonlyArray<{ readonly request: PreparedAppend }>, maxBatch: number): number => {
+const takeBatch = (waiting: ReadonlyArray<{ readonly request: PreparedAppend }>, most: number): number => {
   const ids = new Set<string>()
   const seen = { categories: new Set<string>(), types: new Set<string>(), tags: new Set<string>() }
   const conditional = waiting.some(({ request }) => request.unless !== undefined)
@@ -348,7 +350,7 @@ const takeBatch = (waiting: ReadonlyArray<{ readonly request: PreparedAppend }>,
   let size = 0
   for (const { request } of waiting) {
     if (size > 0) {
-      if (size === maxBatch || bytes + request.bytes > maxBatchBytes) break
+      if (size >= most || bytes + request.bytes > maxBatchBytes) break
       if (request.unless?.filter.some((query) => couldMatch(query, seen))) break
     }
     const before = ids.size
