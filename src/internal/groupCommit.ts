@@ -14,7 +14,7 @@ export interface GroupCommit<Request, Answer, E> {
    * Hands a request to the writer and waits for its answer. While `capacity` requests are on their way, further callers wait
    * *before* `request` is evaluated, so what waits in memory is bounded.
    *
-   * Interrupted before its batch has begun, a request is withdrawn. Afterwards it is written all the same, and the answer dropped.
+   * Interrupted before its batch has begun, a request is withdrawn. Afterwards it is written all the same.
    */
   readonly submit: <E2>(request: Effect.Effect<Request, E2>) => Effect.Effect<Answer, E | E2>
 }
@@ -59,6 +59,32 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
         if (index !== -1) waiting.splice(index, 1)
       })
     })
+
+  /** Nobody is writing and nobody waits: the caller writes by itself, and the writer sleeps on. */
+  const writeAlone = (request: Request, wake: () => void): Effect.Effect<Answer, E> => {
+    let exit: Exit.Exit<Answer, E> | undefined
+    wakeWriter = undefined
+    const alone: Submitted<Request, Answer, E> = {
+      request,
+      answer: (answer) => {
+        exit = answer
+      }
+    }
+    return Effect.uninterruptible(
+      Effect.flatMap(
+        Effect.onExit(options.write([alone]), () =>
+          Effect.sync(() => {
+            if (waiting.length > 0 || !open) wake()
+            else wakeWriter = wake
+          })
+        ),
+        (give) => {
+          give()
+          return exit as Exit.Exit<Answer, E>
+        }
+      )
+    )
+  }
 
   const awaitRequests: Effect.Effect<void> = Effect.callback((resume) => {
     if (waiting.length > 0) return resume(Effect.void)
@@ -118,6 +144,11 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
   yield* Effect.forkScoped(Effect.forever(step, { disableYield: true }))
 
   return {
-    submit: (request) => places.withPermit(Effect.flatMap(request, enqueue))
+    submit: (request) =>
+      places.withPermit(
+        Effect.flatMap(request, (request) =>
+          wakeWriter !== undefined && waiting.length === 0 && open ? writeAlone(request, wakeWriter) : enqueue(request)
+        )
+      )
   }
 })

@@ -22,6 +22,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
@@ -127,9 +128,25 @@ const make = Effect.fnUntraced(function* (
 
   type Request = Submitted<PreparedAppend, ReadonlyArray<AppendResult>, AppendError>
 
-  const appendBatch = (requests: ReadonlyArray<PreparedAppend>) =>
+  // Where commits are not flushed by default, only `append` sees to it that they are.
+  const durable = (yield* query("open", statements.durable))[0]?.[0] === true
+
+  const appendBatch = (requests: ReadonlyArray<PreparedAppend>): Effect.Effect<Verdicts, SqlError> => {
+    const only = requests.length === 1 && durable ? encodeAppendOne(requests[0] as PreparedAppend) : undefined
+    return only === undefined
+      ? appendAny(requests)
+      : Effect.catchIf(
+          Effect.map(sql.unsafe(statements.appendOne, only.parameters).values, (rows) =>
+            only.decode(rows[0] as [number, number])
+          ),
+          isDoubt,
+          () => appendAny(requests)
+        )
+  }
+
+  const appendAny = (requests: ReadonlyArray<PreparedAppend>): Effect.Effect<Verdicts, SqlError> =>
     Effect.map(sql.unsafe(statements.append, encodeAppend(requests)).values, (rows) =>
-      decodeVerdicts(requests, rows[0] as Verdicts)
+      decodeVerdicts(requests, rows[0] as VerdictRow)
     )
 
   const writeBatch = (batch: ReadonlyArray<Request>): Effect.Effect<() => void> =>
@@ -178,7 +195,7 @@ const make = Effect.fnUntraced(function* (
   /** Part of the caller's transaction: it commits, or not, with it. */
   const appendInTransaction = (append: PreparedAppend): Effect.Effect<ReadonlyArray<AppendResult>, AppendError> =>
     Effect.flatMap(
-      Effect.mapError(appendBatch([append]), (error) => toEventStoreError("append", error, false)),
+      Effect.mapError(appendAny([append]), (error) => toEventStoreError("append", error, false)),
       ({ head, verdicts }) => {
         const verdict = verdicts[0] as Verdict
         return Result.isFailure(verdict)
@@ -452,15 +469,48 @@ const encodeAppend = (requests: ReadonlyArray<PreparedAppend>): ReadonlyArray<un
     textArray(event.type),
     intArray(event.schemaVersion),
     boolArray(event.published),
-    textArray(event.tags),
+    event.tags.some((tags) => tags !== "{}") ? textArray(event.tags) : null,
     textArray(event.payload),
     textArray(event.metadata),
     floatArray(event.recordedAt)
   ]
 }
 
+/** Parameters for `appendOne` and the reading of its answer, if the append is of the kind that it is for. */
+const encodeAppendOne = (request: PreparedAppend) => {
+  const { appends, count, unless } = request
+  if (count !== 1 || appends.length !== 1 || unless !== undefined) return undefined
+  const { events, expected, stream } = appends[0] as PreparedAppend["appends"][number]
+  const event = events[0] as PreparedAppend["appends"][number]["events"][number]
+  const number = expectedNumber(expected)
+  if (number < -1 || event.tags.length > 0) return undefined
+  return {
+    parameters: [
+      stream,
+      String(number),
+      PgTypes.float8(event.recordedAt),
+      event.schemaVersion,
+      event.published,
+      event.id,
+      event.type,
+      event.payload,
+      event.metadata
+    ],
+    decode: ([position, version]: readonly [number, number]): Verdicts => ({
+      verdicts: [Result.succeed([{ stream, version, position, deduplicated: false }])],
+      head: position
+    })
+  }
+}
+
+const divisionByZero = "22012"
+
+/** Whether `appendOne` had a doubt, and nothing was written. */
+const isDoubt = ({ reason }: SqlError): boolean =>
+  reason._tag === "UniqueViolation" || (Predicate.hasProperty(reason.cause, "code") && reason.cause.code === divisionByZero)
+
 /** The row that `append` returns: status and detail per request, version and position per part, the head. */
-type Verdicts = readonly [
+type VerdictRow = readonly [
   statuses: ReadonlyArray<number>,
   details: ReadonlyArray<number>,
   versions: ReadonlyArray<number>,
@@ -470,10 +520,15 @@ type Verdicts = readonly [
 
 type Verdict = Result.Result<ReadonlyArray<AppendResult>, OptimisticLockError | DuplicateEventError | AppendConditionError>
 
+interface Verdicts {
+  readonly verdicts: ReadonlyArray<Verdict>
+  readonly head: number
+}
+
 const decodeVerdicts = (
   requests: ReadonlyArray<PreparedAppend>,
-  [statuses, details, versions, positions, head]: Verdicts
-): { readonly verdicts: ReadonlyArray<Verdict>; readonly head: number } => {
+  [statuses, details, versions, positions, head]: VerdictRow
+): Verdicts => {
   const verdicts: Array<Verdict> = []
   let firstEntry = 0
   let firstEvent = 0
