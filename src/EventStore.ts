@@ -711,6 +711,8 @@ export const streams = (options?: StreamsOptions): Stream.Stream<StreamInfo, Eve
  */
 export interface PreparedEvent {
   readonly id: string
+  /** The id was made for this append, so it stands nowhere yet, and the store need not look for it. */
+  readonly fresh: boolean
   readonly type: string
   readonly schemaVersion: number
   readonly published: boolean
@@ -827,6 +829,7 @@ const prepareWith = (
       }
       written.push({
         id,
+        fresh: event.id === undefined,
         type: event.type,
         schemaVersion,
         published: event.published === true,
@@ -1143,8 +1146,8 @@ const decideIds = (append: PreparedAppend, standing: Standing): ReadonlyArray<Ap
   let whole = true
   for (const { events, stream } of append.appends) {
     let previous: { readonly version: number; readonly position: number } | undefined
-    for (const { id } of events) {
-      const place = standing.locate(id)
+    for (const { fresh, id } of events) {
+      const place = fresh ? undefined : standing.locate(id)
       if (place === undefined) {
         whole = false
         continue

@@ -131,26 +131,34 @@ const make = Effect.fnUntraced(function* (
   // Where commits are not flushed by default, only `append` sees to it that they are.
   const durable = (yield* query("open", statements.durable))[0]?.[0] === true
 
-  const appendBatch = (requests: ReadonlyArray<PreparedAppend>): Effect.Effect<Verdicts, SqlError> => {
+  /** `again` says that these requests have been sent before: then every id may stand already. */
+  const appendBatch = (requests: ReadonlyArray<PreparedAppend>, again: boolean): Effect.Effect<Verdicts, SqlError> => {
     const only = requests.length === 1 && durable ? encodeAppendOne(requests[0] as PreparedAppend) : undefined
     return only === undefined
-      ? appendAny(requests)
+      ? appendAny(requests, again)
       : Effect.catchIf(
           Effect.map(sql.unsafe(statements.appendOne, only.parameters).values, (rows) =>
             only.decode(rows[0] as [number, number])
           ),
           isDoubt,
-          () => appendAny(requests)
+          () => appendAny(requests, true)
         )
   }
 
-  const appendAny = (requests: ReadonlyArray<PreparedAppend>): Effect.Effect<Verdicts, SqlError> =>
-    Effect.map(sql.unsafe(statements.append, encodeAppend(requests)).values, (rows) =>
+  const appendAny = (requests: ReadonlyArray<PreparedAppend>, again: boolean): Effect.Effect<Verdicts, SqlError> =>
+    Effect.map(sql.unsafe(statements.append, encodeAppend(requests, again)).values, (rows) =>
       decodeVerdicts(requests, rows[0] as VerdictRow)
     )
 
-  const writeBatch = (batch: ReadonlyArray<Request>): Effect.Effect<() => void> =>
-    appendBatch(batch.map(({ request }) => request)).pipe(
+  const writeBatch = (batch: ReadonlyArray<Request>): Effect.Effect<() => void> => {
+    const requests = batch.map(({ request }) => request)
+    let again = false
+    const attempt = Effect.suspend(() => {
+      const attempt = appendBatch(requests, again)
+      again = true
+      return attempt
+    })
+    return attempt.pipe(
       Effect.retry({ ...settleLost, while: isLost }),
       Effect.matchCauseEffect({
         onSuccess: ({ head, verdicts }) => {
@@ -182,6 +190,7 @@ const make = Effect.fnUntraced(function* (
         }
       })
     )
+  }
 
   const writer = yield* makeGroupCommit<PreparedAppend, ReadonlyArray<AppendResult>, AppendError>({
     capacity: options.capacity ?? 4096,
@@ -195,7 +204,7 @@ const make = Effect.fnUntraced(function* (
   /** Part of the caller's transaction: it commits, or not, with it. */
   const appendInTransaction = (append: PreparedAppend): Effect.Effect<ReadonlyArray<AppendResult>, AppendError> =>
     Effect.flatMap(
-      Effect.mapError(appendAny([append]), (error) => toEventStoreError("append", error, false)),
+      Effect.mapError(appendAny([append], false), (error) => toEventStoreError("append", error, false)),
       ({ head, verdicts }) => {
         const verdict = verdicts[0] as Verdict
         return Result.isFailure(verdict)
@@ -411,7 +420,8 @@ const arrayLiteral = (values: ReadonlyArray<string>): string =>
   values.length === 0 ? "{}" : `{${values.map((value) => `"${value.replace(/["\\]/g, "\\$&")}"`).join(",")}}`
 
 /** The parameters of `append`, in the order of `appendParameters`. */
-const encodeAppend = (requests: ReadonlyArray<PreparedAppend>): ReadonlyArray<unknown> => {
+const encodeAppend = (requests: ReadonlyArray<PreparedAppend>, again: boolean): ReadonlyArray<unknown> => {
+  const asked = { event: [] as Array<number>, id: [] as Array<string> }
   const streams = new Map<string, number>()
   const entry = { stream: [] as Array<number>, expected: [] as Array<number>, count: [] as Array<number> }
   const request = { entries: [] as Array<number>, after: [] as Array<number>, filter: [] as Array<string | null> }
@@ -444,6 +454,10 @@ const encodeAppend = (requests: ReadonlyArray<PreparedAppend>): ReadonlyArray<un
         event.nth.push(nth + 1)
         event.stream.push(stream)
         event.id.push(one.id)
+        if (again || !one.fresh) {
+          asked.event.push(event.id.length)
+          asked.id.push(one.id)
+        }
         event.type.push(one.type)
         event.schemaVersion.push(one.schemaVersion)
         event.published.push(one.published)
@@ -472,7 +486,8 @@ const encodeAppend = (requests: ReadonlyArray<PreparedAppend>): ReadonlyArray<un
     event.tags.some((tags) => tags !== "{}") ? textArray(event.tags) : null,
     textArray(event.payload),
     textArray(event.metadata),
-    floatArray(event.recordedAt)
+    floatArray(event.recordedAt),
+    ...(asked.id.length > 0 ? [intArray(asked.event), textArray(asked.id)] : [null, null])
   ]
 }
 

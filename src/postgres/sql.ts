@@ -31,7 +31,9 @@ export const appendParameters = [
   "p_tags", // text[]: array literals; null when no event has tags
   "p_payload", // text[]
   "p_metadata", // text[]
-  "p_recorded_at" // float8[]: milliseconds since the epoch
+  "p_recorded_at", // float8[]: milliseconds since the epoch
+  "p_asked", // int[]: the events (from 1) whose id may stand already; null for none
+  "p_asked_id" // text[]: their ids
 ] as const
 
 /** What `append` says of a request. */
@@ -134,7 +136,7 @@ export const makeSql = ({ prefix, schema }: Names) => {
          p_streams text[], p_entry_stream int[], p_entry_expected float8[], p_entry_count int[],
          p_request_entries int[], p_request_after float8[], p_request_filter text[],
          p_event_entry int[], p_event_nth int[], p_event_stream text[], p_id text[], p_type text[], p_schema_version int[],
-         p_published boolean[], p_tags text[], p_payload text[], p_metadata text[], p_recorded_at float8[],
+         p_published boolean[], p_tags text[], p_payload text[], p_metadata text[], p_recorded_at float8[], p_asked int[], p_asked_id text[],
          out o_status int[], out o_detail float8[], out o_version float8[], out o_position float8[], out o_head float8
        ) language plpgsql set enable_seqscan = off set plan_cache_mode = force_generic_plan as $append$
        declare
@@ -180,9 +182,11 @@ export const makeSql = ({ prefix, schema }: Names) => {
              select e.version, e.position from ${event} e where e.stream = s.stream order by e.version desc limit 1
            ) l on true;
 
-         select array_agg(i.n order by i.n), array_agg(e.stream order by i.n), array_agg(e.version order by i.n), array_agg(e.position order by i.n)
-           into v_known, v_known_stream, v_known_version, v_known_position
-           from unnest(p_id) with ordinality i(id, n) join ${event} e on e.id = i.id;
+         if p_asked is not null then
+           select array_agg(i.n order by i.n), array_agg(e.stream order by i.n), array_agg(e.version order by i.n), array_agg(e.position order by i.n)
+             into v_known, v_known_stream, v_known_version, v_known_position
+             from unnest(p_asked, p_asked_id) i(n, id) join ${event} e on e.id = i.id;
+         end if;
 
          o_status := array_fill(${status.accepted}, array[v_requests]);
          o_detail := array_fill(0::float8, array[v_requests]);
