@@ -1033,6 +1033,20 @@ const matchesQuery = (query: Query, event: Matchable): boolean =>
   (query.correlationId === undefined || query.correlationId === event.metadata.correlationId)
 
 /**
+ * {@link matches} for an event whose metadata is JSON text, parsed only where a query asks for what is in it.
+ *
+ * @category adapters
+ * @since 0.1.0
+ */
+export const matchesPrepared = (
+  filter: ReadonlyArray<Query>,
+  event: Omit<Matchable, "metadata"> & { readonly metadata: string }
+): boolean => {
+  const correlated = filter.some((query) => query.correlationId !== undefined)
+  return matches(filter, { ...event, metadata: correlated ? (JSON.parse(event.metadata) as Metadata) : noMetadata })
+}
+
+/**
  * What {@link decide} must know of what stands in the store. All of it is asked under the store's write lock.
  *
  * @category adapters
@@ -1288,6 +1302,133 @@ export const readsFromPages = (pages: Pages): Pick<EventStore["Service"], "read"
   return { read, readAll, subscribe, streams }
 }
 
+/**
+ * What {@link makeIndex} must know of an event.
+ *
+ * @category adapters
+ * @since 0.1.0
+ */
+export interface Indexable {
+  readonly stream: string
+  readonly version: number
+  readonly position: number
+  readonly id: string
+  readonly tags: ReadonlyArray<string>
+  /** Milliseconds since the epoch. */
+  readonly recordedAt: number
+}
+
+/**
+ * A log in memory with all that a store looks up in it: the whole of the memory store, and the index of one that keeps its
+ * events elsewhere.
+ *
+ * @category adapters
+ * @since 0.1.0
+ */
+export interface Index<Row extends Indexable> {
+  readonly standing: Standing
+  /** Adds the event at the next position. */
+  readonly add: (row: Row) => void
+  /** The rows of a page of {@link Pages}`.stream`. */
+  readonly stream: (request: Parameters<Pages["stream"]>[0]) => ReadonlyArray<Row>
+  /** The rows of a page of {@link Pages}`.all`. */
+  readonly all: (request: Parameters<Pages["all"]>[0]) => ReadonlyArray<Row>
+  readonly versionAt: (stream: string, until: number) => number
+  readonly streams: (request: Parameters<Pages["streams"]>[0]) => ReadonlyArray<StreamInfo>
+}
+
+/**
+ * @category adapters
+ * @since 0.1.0
+ */
+export const makeIndex = <Row extends Indexable>(passes: (filter: ReadonlyArray<Query>, row: Row) => boolean): Index<Row> => {
+  const log: Array<Row> = [] // the event at position p is log[p - 1]
+  const byStream = new Map<string, Array<Row>>() // the event at version v is rows[v - 1]
+  const byId = new Map<string, Row>()
+  const byTag = new Map<string, Array<Row>>()
+  const noRows: ReadonlyArray<Row> = []
+  let names: ReadonlyArray<string> | undefined // the streams in order, made when asked for
+
+  const newest: Standing["newest"] = (stream) => byStream.get(stream)?.at(-1) ?? { version: 0, position: 0 }
+
+  return {
+    standing: {
+      newest,
+      locate: (id) => byId.get(id),
+      newestMatch: (filter, after) => {
+        let found = after
+        for (const query of filter) {
+          const candidates = (query.tags ?? []).map((tag) => byTag.get(tag) ?? noRows)
+          const rows = candidates.reduce<ReadonlyArray<Row>>((best, rows) => (rows.length < best.length ? rows : best), log)
+          found = Math.max(found, rows.findLast((row) => row.position <= found || passes([query], row))?.position ?? 0)
+        }
+        return found === after ? undefined : found
+      },
+      get head() {
+        return log.length
+      }
+    },
+    add: (row) => {
+      log.push(row)
+      byId.set(row.id, row)
+      const rows = byStream.get(row.stream)
+      if (rows === undefined) {
+        byStream.set(row.stream, [row])
+        names = undefined
+      } else rows.push(row)
+      for (const tag of row.tags) {
+        const tagged = byTag.get(tag)
+        if (tagged === undefined) byTag.set(tag, [row])
+        else tagged.push(row)
+      }
+    },
+    stream: ({ backward, from, size, stream, to }) => {
+      const rows = byStream.get(stream) ?? noRows
+      const last = Math.min(to, rows.length)
+      return backward
+        ? rows.slice(Math.max(from - 1, last - size), Math.max(from - 1, last)).reverse()
+        : rows.slice(from - 1, Math.min(last, from - 1 + size))
+    },
+    versionAt: (stream, until) => (byStream.get(stream) ?? noRows).findLast((row) => row.recordedAt <= until)?.version ?? 0,
+    all: ({ after, backward, filter, size, upTo }) => {
+      const found: Array<Row> = []
+      const last = Math.min(upTo, log.length)
+      for (let step = 0; step < last - after && found.length < size; step++) {
+        const row = log[backward ? last - 1 - step : after + step] as Row
+        if (passes(filter, row)) found.push(row)
+      }
+      return found
+    },
+    streams: ({ after, category, size }) => {
+      names ??= Array.from(byStream.keys()).sort(byCodePoint)
+      const found: Array<StreamInfo> = []
+      for (const stream of names) {
+        if (found.length === size) break
+        if (byCodePoint(stream, after) <= 0 || (category !== undefined && categoryOf(stream) !== category)) continue
+        const { position, version } = newest(stream)
+        found.push({ stream, category: categoryOf(stream), version, position })
+      }
+      return found
+    }
+  }
+}
+
+/** Code point order, which is also the order of UTF-8 bytes and so of the databases. */
+const byCodePoint = (a: string, b: string): number => {
+  const length = Math.min(a.length, b.length)
+  for (let index = 0; index < length; index++) {
+    const left = a.charCodeAt(index)
+    const right = b.charCodeAt(index)
+    if (left !== right) {
+      // Surrogates stand for code points above all others of the basic plane.
+      const leftHigh = left >= 0xd800 && left <= 0xdfff
+      const rightHigh = right >= 0xd800 && right <= 0xdfff
+      return leftHigh === rightHigh ? left - right : leftHigh ? 1 : -1
+    }
+  }
+  return a.length - b.length
+}
+
 // -----------------------------------------------------------------------------
 // layers
 // -----------------------------------------------------------------------------
@@ -1323,65 +1464,18 @@ const recordedEvent = (row: Row): RecordedEvent => ({
 export const layerMemory: Layer.Layer<EventStore> = Layer.effect(
   EventStore,
   Effect.sync(() => {
-    const log: Array<Row> = [] // the event at position p is log[p - 1]
-    const byStream = new Map<string, Array<Row>>() // the event at version v is rows[v - 1]
-    const byId = new Map<string, Row>()
-    const byTag = new Map<string, Array<Row>>()
+    const index = makeIndex<Row>(matchesPrepared)
     const signal = makeSignal()
-    const noRows: ReadonlyArray<Row> = []
-    let names: ReadonlyArray<string> | undefined // the streams in order, made when asked for
-
-    const rowMatches = (filter: ReadonlyArray<Query>, row: Row): boolean =>
-      filter.some((query) =>
-        matchesQuery(query, query.correlationId === undefined ? { ...row, metadata: noMetadata } : recordedEvent(row))
-      )
-
-    const standing: Standing = {
-      newest: (stream) => {
-        const row = byStream.get(stream)?.at(-1)
-        return row ?? { version: 0, position: 0 }
-      },
-      locate: (id) => byId.get(id),
-      newestMatch: (filter, after) => {
-        let newest: number | undefined
-        for (const query of filter) {
-          const candidates = (query.tags ?? []).map((tag) => byTag.get(tag) ?? noRows)
-          const rows = candidates.reduce<ReadonlyArray<Row>>((best, rows) => (rows.length < best.length ? rows : best), log)
-          const row = rows.findLast((row) => row.position <= Math.max(after, newest ?? 0) || rowMatches([query], row))
-          if (row !== undefined && row.position > Math.max(after, newest ?? 0)) newest = row.position
-        }
-        return newest
-      },
-      get head() {
-        return log.length
-      }
-    }
-
-    const write = (row: Row): void => {
-      log.push(row)
-      byId.set(row.id, row)
-      const rows = byStream.get(row.stream)
-      if (rows === undefined) {
-        byStream.set(row.stream, [row])
-        names = undefined
-      } else rows.push(row)
-      for (const tag of row.tags) {
-        const tagged = byTag.get(tag)
-        if (tagged === undefined) byTag.set(tag, [row])
-        else tagged.push(row)
-      }
-    }
-
-    const appendPrepared = (append: PreparedAppend): Effect.Effect<ReadonlyArray<AppendResult>, AppendError> => {
-      const verdict = decide(append, standing)
-      if (Result.isFailure(verdict)) return Effect.fail(verdict.failure)
-      for (const { event, position, stream, version } of verdict.success.writes) write({ ...event, stream, version, position })
-      signal.notify(log.length)
-      return Effect.succeed(verdict.success.results)
-    }
 
     const appendAll: EventStore["Service"]["appendAll"] = (appends, options) =>
-      Effect.flatMap(prepare(appends, options?.unless), appendPrepared)
+      Effect.flatMap(prepare(appends, options?.unless), (append) => {
+        const verdict = decide(append, index.standing)
+        if (Result.isFailure(verdict)) return Effect.fail(verdict.failure)
+        for (const { event, position, stream, version } of verdict.success.writes)
+          index.add({ ...event, stream, version, position })
+        signal.notify(index.standing.head)
+        return Effect.succeed(verdict.success.results)
+      })
 
     const page = (rows: ReadonlyArray<Row>): EventPage => ({
       items: rows.map(recordedEvent),
@@ -1389,41 +1483,11 @@ export const layerMemory: Layer.Layer<EventStore> = Layer.effect(
     })
 
     const pages: Pages = {
-      stream: ({ backward, from, size, stream, to }) =>
-        Effect.sync(() => {
-          const rows = byStream.get(stream) ?? noRows
-          const last = Math.min(to, rows.length)
-          return page(
-            backward
-              ? rows.slice(Math.max(from - 1, last - size), Math.max(from - 1, last)).reverse()
-              : rows.slice(from - 1, Math.min(last, from - 1 + size))
-          )
-        }),
-      versionAt: (stream, until) =>
-        Effect.sync(() => (byStream.get(stream) ?? noRows).findLast((row) => row.recordedAt <= until)?.version ?? 0),
-      all: ({ after, backward, filter, size, upTo }) =>
-        Effect.sync(() => {
-          const found: Array<Row> = []
-          const last = Math.min(upTo, log.length)
-          for (let step = 0; step < last - after && found.length < size; step++) {
-            const row = log[backward ? last - 1 - step : after + step] as Row
-            if (rowMatches(filter, row)) found.push(row)
-          }
-          return page(found)
-        }),
-      streams: ({ after, category, size }) =>
-        Effect.sync(() => {
-          names ??= Array.from(byStream.keys()).sort(byCodePoint)
-          const found: Array<StreamInfo> = []
-          for (const stream of names) {
-            if (found.length === size) break
-            if (byCodePoint(stream, after) <= 0 || (category !== undefined && categoryOf(stream) !== category)) continue
-            const { position, version } = standing.newest(stream)
-            found.push({ stream, category: categoryOf(stream), version, position })
-          }
-          return found
-        }),
-      head: Effect.sync(() => log.length),
+      stream: (request) => Effect.sync(() => page(index.stream(request))),
+      versionAt: (stream, until) => Effect.sync(() => index.versionAt(stream, until)),
+      all: (request) => Effect.sync(() => page(index.all(request))),
+      streams: (request) => Effect.sync(() => index.streams(request)),
+      head: Effect.sync(() => index.standing.head),
       awaitBeyond: (position) => signal.beyond(position)
     }
 
@@ -1435,28 +1499,12 @@ export const layerMemory: Layer.Layer<EventStore> = Layer.effect(
           appendAll([{ stream, events, expected: options?.expected ?? ExpectedVersion.Any }]),
           (results) => results[0] as AppendResult
         ),
-      version: (stream) => Effect.map(prepareName("version", stream), (stream) => standing.newest(stream).version),
-      exists: (stream) => Effect.map(prepareName("exists", stream), (stream) => byStream.has(stream)),
+      version: (stream) => Effect.map(prepareName("version", stream), (stream) => index.standing.newest(stream).version),
+      exists: (stream) => Effect.map(prepareName("exists", stream), (stream) => index.standing.newest(stream).version > 0),
       head: pages.head
     })
   })
 )
-
-/** Code point order, which is also the order of UTF-8 bytes and so of the databases. */
-const byCodePoint = (a: string, b: string): number => {
-  const length = Math.min(a.length, b.length)
-  for (let index = 0; index < length; index++) {
-    const left = a.charCodeAt(index)
-    const right = b.charCodeAt(index)
-    if (left !== right) {
-      // Surrogates stand for code points above all others of the basic plane.
-      const leftHigh = left >= 0xd800 && left <= 0xdfff
-      const rightHigh = right >= 0xd800 && right <= 0xdfff
-      return leftHigh === rightHigh ? left - right : leftHigh ? 1 : -1
-    }
-  }
-  return a.length - b.length
-}
 
 /**
  * A store that checks what it is given, and forgets it: for programs whose events nobody reads.
