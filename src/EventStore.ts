@@ -106,7 +106,7 @@ export interface NewEvent {
   readonly tags?: ReadonlyArray<string>
   /** Default: empty. */
   readonly metadata?: Metadata
-  /** When the event was recorded, to the millisecond; for imports. Default: the current time of the fiber's `Clock`. */
+  /** When the event was recorded, to the millisecond, in the years 1 to 9999; for imports. Default: the current time of the fiber's `Clock`. */
   readonly recordedAt?: DateTime.Utc
 }
 
@@ -211,6 +211,8 @@ export interface StreamInfo {
 /**
  * What a read of one stream returns: everything, from the first event on, unless told otherwise.
  *
+ * A read returns what stands in the store when it begins, so it ends even if its consumer appends.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -232,6 +234,8 @@ export interface ReadOptions {
 
 /**
  * What a read of the whole store returns: everything in position order, unless told otherwise.
+ *
+ * A read returns what stands in the store when it begins, so it ends even if its consumer appends.
  *
  * @category models
  * @since 0.1.0
@@ -791,6 +795,7 @@ const prepareWith = (
         const tagProblem = nameFault(tag)
         if (tagProblem !== undefined) return at("tags", `has an entry that ${tagProblem}`)
       }
+      if (!(recordedAt >= earliest && recordedAt <= latest)) return at("recordedAt", "must be an instant of the years 1 to 9999")
       const payloadFault = jsonFault(event.payload)
       if (payloadFault !== undefined) return at(`payload${payloadFault.path}`, payloadFault.problem)
       const metadataProblem = metadataFault(metadata)
@@ -842,6 +847,10 @@ const prepareWith = (
 const noTags: ReadonlyArray<string> = Object.freeze([])
 const noMetadata: Metadata = Object.freeze({})
 
+/** The years that every database's timestamps and every ISO 8601 text can carry. */
+const earliest = Date.parse("0001-01-01T00:00:00.000Z")
+const latest = Date.parse("9999-12-31T23:59:59.999Z")
+
 const isCount = (value: number): boolean => Number.isSafeInteger(value) && value >= 0
 
 const nameFault = (name: string): string | undefined => {
@@ -889,6 +898,7 @@ const normalizeFilter = (filter: Filter): ReadonlyArray<Query> | string => {
         if (problem !== undefined) return `has an entry in ${key} that ${problem}`
       }
     }
+    if (query.published !== undefined && typeof query.published !== "boolean") return "has a published that is not a boolean"
     if (query.correlationId !== undefined) {
       const problem = nameFault(query.correlationId)
       if (problem !== undefined) return `has a correlationId that ${problem}`
@@ -1212,19 +1222,23 @@ export const readsFromPages = (pages: Pages): Pick<EventStore["Service"], "read"
       Effect.gen(function* () {
         const { backward, from, limit, to, until } = yield* prepareRead(stream, options)
         const last = until === undefined ? to : Math.min(to, yield* pages.versionAt(stream, until))
-        return paginate({ from, to: last, left: limit }, ({ from, left, to }, size) => {
+        const newest = Effect.map(
+          pages.stream({ stream, from: 1, to: Number.MAX_SAFE_INTEGER, backward: true, size: 1 }),
+          ({ items }) => items[0]?.version ?? 0
+        )
+        // A forward read that takes more than one page is bounded by what stood at its first: its consumer may append.
+        const start = { from, to: last, left: limit, bounded: backward || until !== undefined }
+        return paginate(start, ({ bounded, from, left, to }, size) => {
           const wanted = Math.min(size, left, to - from + 1)
           if (wanted <= 0) return Effect.succeed({ items: [], bytes: 0, next: undefined })
-          return Effect.map(pages.stream({ stream, from, to, backward, size: wanted }), ({ bytes, items }) => {
+          return Effect.flatMap(pages.stream({ stream, from, to, backward, size: wanted }), ({ bytes, items }) => {
             const end = items.at(-1)
-            return {
-              items,
-              bytes,
-              next:
-                end === undefined || items.length < wanted
-                  ? undefined
-                  : { from: backward ? from : end.version + 1, to: backward ? end.version - 1 : to, left: left - items.length }
-            } satisfies Page<RecordedEvent, unknown>
+            const ended = end === undefined || items.length < wanted || items.length === left
+            return Effect.map(ended || bounded ? Effect.succeed(to) : newest, (newest): Page<RecordedEvent, typeof start> => {
+              if (ended) return { items, bytes, next: undefined }
+              const bounds = backward ? { from, to: end.version - 1 } : { from: end.version + 1, to: Math.min(to, newest) }
+              return { items, bytes, next: { ...bounds, left: left - items.length, bounded: true } }
+            })
           })
         })
       })
@@ -1235,25 +1249,19 @@ export const readsFromPages = (pages: Pages): Pick<EventStore["Service"], "read"
       Effect.gen(function* () {
         const { after, backward, filter, limit } = yield* prepareReadAll(options)
         const start = backward
-          ? { after: 0, upTo: after === undefined ? Number.MAX_SAFE_INTEGER : after - 1, left: limit }
-          : { after: after ?? 0, upTo: Number.MAX_SAFE_INTEGER, left: limit }
-        return paginate(start, ({ after, left, upTo }, size) => {
+          ? { after: 0, upTo: after === undefined ? Number.MAX_SAFE_INTEGER : after - 1, left: limit, bounded: true }
+          : { after: after ?? 0, upTo: Number.MAX_SAFE_INTEGER, left: limit, bounded: false }
+        return paginate(start, ({ after, bounded, left, upTo }, size) => {
           const wanted = Math.min(size, left)
           if (wanted <= 0 || upTo <= after) return Effect.succeed({ items: [], bytes: 0, next: undefined })
-          return Effect.map(pages.all({ after, upTo, filter, backward, size: wanted }), ({ bytes, items }) => {
+          return Effect.flatMap(pages.all({ after, upTo, filter, backward, size: wanted }), ({ bytes, items }) => {
             const end = items.at(-1)
-            return {
-              items,
-              bytes,
-              next:
-                end === undefined || items.length < wanted
-                  ? undefined
-                  : {
-                      after: backward ? after : end.position,
-                      upTo: backward ? end.position - 1 : upTo,
-                      left: left - items.length
-                    }
-            } satisfies Page<RecordedEvent, unknown>
+            const ended = end === undefined || items.length < wanted || items.length === left
+            return Effect.map(ended || bounded ? Effect.succeed(upTo) : pages.head, (upTo): Page<RecordedEvent, typeof start> => {
+              if (ended) return { items, bytes, next: undefined }
+              const bounds = backward ? { after, upTo: end.position - 1 } : { after: end.position, upTo }
+              return { items, bytes, next: { ...bounds, left: left - items.length, bounded: true } }
+            })
           })
         })
       })
@@ -1447,7 +1455,7 @@ const recordedEvent = (row: Row): RecordedEvent => ({
   type: row.type,
   schemaVersion: row.schemaVersion,
   published: row.published,
-  tags: row.tags,
+  tags: row.tags.slice(),
   payload: JSON.parse(row.payload) as Schema.Json,
   metadata: JSON.parse(row.metadata) as Metadata,
   recordedAt: DateTime.makeUnsafe(row.recordedAt)

@@ -1,0 +1,1 @@
+export * as EventStoreConformance from "./EventStoreConformance.ts"
