@@ -17,6 +17,7 @@ import type { Connection } from "effect/sql/SqlConnection"
 import { classifySqliteError, ConnectionError, SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import * as Stream from "effect/Stream"
+import { realSleep } from "../internal/realTime.ts"
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite"
 
 /**
@@ -191,10 +192,7 @@ const preparedStatements = 256
 const streamedRows = 128
 
 /** Short and of random length: a lock that is free for microseconds between two commits is met all the same. */
-const pause: Effect.Effect<void> = Effect.callback((resume) => {
-  const timer = setTimeout(() => resume(Effect.void), 1 + Math.random() * 3)
-  return Effect.sync(() => clearTimeout(timer))
-})
+const pause = Effect.suspend(() => realSleep(1 + Math.random() * 3))
 
 const codeOf = (cause: unknown): number =>
   cause instanceof Error && "errcode" in cause && typeof cause.errcode === "number" ? cause.errcode : 0

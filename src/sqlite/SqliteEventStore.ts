@@ -23,6 +23,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import * as EventStore from "../EventStore.ts"
 import { type AppendRequest, batchSize, capacity, makeBatch, type Verdict, type Write } from "../internal/batch.ts"
 import { makeGroupCommit } from "../internal/groupCommit.ts"
+import { realSleep } from "../internal/realTime.ts"
 import { makeSignal } from "../internal/signal.ts"
 import { type EventRow, insertedRows, makeSql, type Sql } from "./sql.ts"
 import * as SqliteClient from "./SqliteClient.ts"
@@ -242,7 +243,7 @@ const make = Effect.fnUntraced(function* (
           signal.notify(yield* head)
           seenDataVersion = data_version
         } else {
-          yield* Effect.sleep(pollInterval)
+          yield* realSleep(pollInterval)
         }
       }
       return signal.position()
