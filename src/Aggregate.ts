@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import type * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Event from "./Event.ts"
 
@@ -41,6 +42,8 @@ export interface Any {
   readonly evolve: object
   /** The definitions of `events`, by type. */
   readonly definitions: ReadonlyMap<string, Event.Any>
+  /** @internal */
+  readonly encodeId: (id: unknown) => Result.Result<string, Schema.SchemaError>
 }
 
 /**
@@ -136,14 +139,16 @@ export const make = <
     if (definitions.has(event.type)) throw new RangeError(`Aggregate "${name}": the event type "${event.type}" is listed twice`)
     definitions.set(event.type, event)
   }
+  const id = (options.id ?? Schema.NonEmptyString) as Id
   return {
     [TypeId]: TypeId,
     name,
-    id: (options.id ?? Schema.NonEmptyString) as Id,
+    id,
     events: options.events,
     initial: options.initial,
     evolve: options.evolve,
-    definitions
+    definitions,
+    encodeId: Schema.encodeUnknownResult(id)
   }
 }
 

@@ -219,6 +219,14 @@ export const encode = <E extends Any>(definition: E, event: E["Type"]): Result.R
 }
 
 /**
+ * What decoding looks at of a stored event.
+ *
+ * @category encoding
+ * @since 0.1.0
+ */
+export type Stored = Pick<RecordedEvent, "stream" | "version" | "position" | "type" | "schemaVersion" | "payload">
+
+/**
  * Reads a stored event back through its definition: upcasts first, then the Schema.
  *
  * Fails when the payload does not fit, when the event was written by a newer version of the definition, or when an upcast is
@@ -227,7 +235,7 @@ export const encode = <E extends Any>(definition: E, event: E["Type"]): Result.R
  * @category encoding
  * @since 0.1.0
  */
-export const decode = <E extends Any>(definition: E, recorded: RecordedEvent): Result.Result<E["Type"], EventDecodeError> => {
+export const decode = <E extends Any>(definition: E, recorded: Stored): Result.Result<E["Type"], EventDecodeError> => {
   const fail = (cause: unknown) =>
     Result.fail(
       new EventDecodeError({
@@ -271,7 +279,7 @@ export const decode = <E extends Any>(definition: E, recorded: RecordedEvent): R
  */
 export const decodeAny = <Events extends ReadonlyArray<Any>>(
   definitions: ReadonlyMap<string, Events[number]>,
-  recorded: RecordedEvent
+  recorded: Stored
 ): Result.Result<Events[number]["Type"], EventDecodeError | UnknownEventTypeError> => {
   const definition = definitions.get(recorded.type)
   if (definition !== undefined) return decode(definition, recorded)

@@ -26,6 +26,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import type * as SqlClient from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
 import { makeIds } from "./internal/ids.ts"
 import { jsonFault, textFault } from "./internal/json.ts"
@@ -560,6 +561,11 @@ export class EventStore extends Context.Service<
     exists(stream: string): Effect.Effect<boolean, EventStoreError>
     /** The position of the newest event, 0 when the store is empty. */
     readonly head: Effect.Effect<number, EventStoreError>
+    /**
+     * Present where the store lives in a SQL database: appends inside a transaction of the client with this transaction service
+     * are part of that transaction.
+     */
+    readonly transactionService?: SqlClient.SqlClient["transactionService"]
     /** The streams that exist, by name (in code point order). */
     streams(options?: StreamsOptions): Stream.Stream<StreamInfo, EventStoreError>
   }
@@ -941,14 +947,14 @@ export interface PreparedAppend {
 export const prepare = (
   appends: ReadonlyArray<StreamAppend>,
   unless?: AppendCondition | undefined
-): Effect.Effect<PreparedAppend, InvalidAppendError> =>
+): Effect.Effect<PreparedAppend, InvalidAppendError | DuplicateEventError> =>
   Effect.suspend(() => {
     let anonymous = 0
     for (const { events } of appends) for (const event of events) if (event.id === undefined) anonymous++
     return Effect.flatMap(makeIds(anonymous), (ids) =>
       Clock.clockWith((clock) => {
         const result = prepareWith(appends, unless, ids, clock.currentTimeMillisUnsafe())
-        return result instanceof InvalidAppendError ? Effect.fail(result) : Effect.succeed(result)
+        return "appends" in result ? Effect.succeed(result) : Effect.fail(result)
       })
     )
   })
@@ -958,7 +964,8 @@ const prepareWith = (
   unless: AppendCondition | undefined,
   ids: ReadonlyArray<string>,
   now: number
-): PreparedAppend | InvalidAppendError => {
+): PreparedAppend | InvalidAppendError | DuplicateEventError => {
+  const seen = new Set<string>()
   let nextId = 0
   let count = 0
   let bytes = 0
@@ -980,6 +987,10 @@ const prepareWith = (
       const recordedAt = event.recordedAt === undefined ? now : event.recordedAt.epochMilliseconds
       const idProblem = nameFault(id)
       if (idProblem !== undefined) return at("id", idProblem)
+      if (event.id !== undefined) {
+        if (seen.has(id)) return new DuplicateEventError({ stream, id })
+        seen.add(id)
+      }
       const typeProblem = nameFault(event.type)
       if (typeProblem !== undefined) return at("type", typeProblem)
       if (!Number.isSafeInteger(schemaVersion) || schemaVersion < 1 || schemaVersion > 2_147_483_647) {
@@ -1338,14 +1349,11 @@ const meets = (expected: ExpectedVersion, version: number): boolean =>
 /** The answer to an append that repeats ids: results if it repeats a whole append, an error if not, `undefined` if no id stands. */
 const decideIds = (append: PreparedAppend, standing: Standing): ReadonlyArray<AppendResult> | DuplicateEventError | undefined => {
   const results: Array<AppendResult> = []
-  const seen = new Set<string>()
   let firstStanding: { readonly stream: string; readonly id: string } | undefined
   let whole = append.count > 0
   for (const { events, stream } of append.appends) {
     let previous: { readonly version: number; readonly position: number } | undefined
     for (const { id } of events) {
-      if (seen.has(id)) return new DuplicateEventError({ stream, id })
-      seen.add(id)
       const place = standing.locate(id)
       if (place === undefined) {
         whole = false
@@ -1429,7 +1437,8 @@ export const readsFromPages = (pages: Pages): Pick<EventStore["Service"], "read"
           if (wanted <= 0) return Effect.succeed({ items: [], bytes: 0, next: undefined })
           return Effect.flatMap(pages.stream({ stream, from, to, backward, size: wanted }), ({ bytes, items }) => {
             const end = items.at(-1)
-            const ended = end === undefined || items.length < wanted || items.length === left
+            const ended =
+              end === undefined || items.length < wanted || items.length === left || end.version === (backward ? from : to)
             return Effect.map(ended || bounded ? Effect.succeed(to) : newest, (newest): Page<RecordedEvent, typeof start> => {
               if (ended) return { items, bytes, next: undefined }
               const bounds = backward ? { from, to: end.version - 1 } : { from: end.version + 1, to: Math.min(to, newest) }

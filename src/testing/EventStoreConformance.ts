@@ -34,7 +34,7 @@ import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as EventStore from "../EventStore.ts"
 
@@ -130,9 +130,9 @@ const everyStore = (promise: string, name: string, body: Body<Store>): void => {
   definitions.push({ promise, name, needs: undefined, run })
 }
 
-/** A case for durable stores: each `open` is one life of the store, and ends with the scope it is given. */
-const durableStore = (promise: string, name: string, body: Body<Open>): void => {
-  definitions.push({ promise, name, needs: "durable", run: (open) => Effect.gen(() => body(open)) })
+/** A case that opens the store itself: each `open` builds the Layer over the same storage, and closes with the scope it is given. */
+const reopenedStore = (needs: keyof Abilities, promise: string, name: string, body: Body<Open>): void => {
+  definitions.push({ promise, name, needs, run: (open) => Effect.gen(() => body(open)) })
 }
 
 /** A case for two instances over the same storage. */
@@ -2050,8 +2050,8 @@ everyStore("9", "an interrupted append is written whole or not at all, and may b
     })
     const fibers = yield* Effect.forEach(appends, (append) => Effect.forkChild(append))
     yield* turns(round * round)
-    const doomed = yield* Random.shuffle(fibers).pipe(Random.withSeed(round))
-    yield* Fiber.interruptAll(doomed.slice(12))
+    const interrupted = new Set((yield* Random.shuffle(fibers).pipe(Random.withSeed(round))).slice(12))
+    yield* Fiber.interruptAll(interrupted)
     const exits = yield* Fiber.awaitAll(fibers)
     const standing = new Set((yield* collect(store.readAll())).map(({ id }) => id))
     for (const [n, exit] of exits.entries()) {
@@ -2059,7 +2059,7 @@ everyStore("9", "an interrupted append is written whole or not at all, and may b
       if (Exit.isSuccess(exit)) assert.equal(there, 3, "what succeeded is there")
       else {
         assert.ok(Cause.hasInterruptsOnly(exit.cause), inspect(exit.cause))
-        assert.ok(doomed.slice(12).includes(fibers[n] as never), "only what was interrupted did not succeed")
+        assert.ok(interrupted.has(fibers[n] as (typeof fibers)[number]), "only what was interrupted did not succeed")
         assert.ok(there === 0 || there === 3, "all or nothing")
       }
     }
@@ -2240,7 +2240,7 @@ everyStore(
 const life = <A, E>(open: Open, use: (store: Store) => Effect.Effect<A, E, Scope.Scope>) =>
   Effect.scoped(Effect.flatMap(open, use))
 
-durableStore("6", "everything is there after the store was closed and opened again", function* (open) {
+reopenedStore("durable", "6", "everything is there after the store was closed and opened again", function* (open) {
   const before = yield* life(open, (store) =>
     Effect.gen(function* () {
       yield* store.appendAll(variety)
@@ -2275,7 +2275,7 @@ durableStore("6", "everything is there after the store was closed and opened aga
   }
 })
 
-durableStore("6", "a store opened again knows versions, ids and facts, and goes on densely", function* (open) {
+reopenedStore("durable", "6", "a store opened again knows versions, ids and facts, and goes on densely", function* (open) {
   const append = (store: Store) =>
     store.appendAll(
       [
@@ -2314,7 +2314,7 @@ durableStore("6", "a store opened again knows versions, ids and facts, and goes 
   }
 })
 
-durableStore("6", "what was acknowledged before the store was closed amid appends is there", function* (open) {
+reopenedStore("durable", "6", "what was acknowledged before the store was closed amid appends is there", function* (open) {
   const acknowledged: Array<string> = []
   for (let round = 1; round <= 3; round++) {
     const wanted = acknowledged.length + round * 10
@@ -2446,4 +2446,16 @@ sharedStore("shared", "a subscriber of one instance follows what both append", f
   const all = yield* Effect.forkChild(positions(Stream.take(left.subscribe({ after: 15 }), 60)))
   yield* concurrently(range(1, 60), (n) => (n % 2 === 0 ? left : right).append(`Account-${n % 4}`, [event()]))
   assert.deepEqual(yield* Fiber.join(all), range(16, 75))
+})
+
+reopenedStore("shared", "shared", "an instance that is closed takes nothing of the other with it", function* (open) {
+  const left = yield* open
+  const following = yield* Effect.forkChild(positions(Stream.take(left.subscribe(), 21)))
+  yield* left.append("Account-1", numbered(1))
+  for (let n = 1; n <= 10; n++) {
+    yield* life(open, (right) => right.append("Account-1", numbered(1), { expected: 2 * n - 1 }))
+    yield* left.append("Account-1", numbered(1), { expected: 2 * n })
+  }
+  assert.deepEqual(yield* Fiber.join(following), range(1, 21))
+  yield* sound(left)
 })

@@ -1,0 +1,541 @@
+/**
+ * The message bus: commands to their one handler, events to any number of listeners, all in one unit of work.
+ *
+ * A command runs its handler; the events that the handler stages go to their listeners, which may stage more, first in, first
+ * out, breadth first; then everything commits by one atomic append. A failing handler or listener rolls everything back.
+ *
+ * Handlers are Layers and a command that is executed requires its handler, so a forgotten handler does not compile.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as SchemaIssue from "effect/SchemaIssue"
+import * as SchemaParser from "effect/SchemaParser"
+import * as Scope from "effect/Scope"
+import type * as Command from "./Command.ts"
+import * as Event from "./Event.ts"
+import { ExpectedVersion, InvalidAppendError, type Metadata, type NewEvent } from "./EventStore.ts"
+import { makeId } from "./internal/ids.ts"
+import { type CommitError, CurrentMetadata, type StagedEvent, transact, Transaction, UnitOfWork } from "./UnitOfWork.ts"
+
+// -----------------------------------------------------------------------------
+// models
+// -----------------------------------------------------------------------------
+
+/**
+ * The handler of the command `Tag`, in the requirements of whoever executes that command.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Handler<in out Tag extends string> {
+  readonly _: unique symbol
+  readonly tag: Tag
+}
+
+interface HandlerService {
+  readonly run: (payload: unknown) => Effect.Effect<unknown, unknown, Transaction>
+}
+
+const handlerKey = <Tag extends string>(tag: Tag) =>
+  Context.Service<Handler<Tag>, HandlerService>(`eventfold/MessageBus/Handler/${tag}`)
+
+/**
+ * What a listener is told beside the event itself.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Envelope {
+  /** The event's id. */
+  readonly id: string
+  readonly stream: string
+  /** The version the event will have, where it is known before the commit. */
+  readonly version: number | undefined
+  readonly metadata: Metadata
+  readonly correlationId: string
+  /** The message that caused the event. */
+  readonly causationId: string | undefined
+}
+
+/**
+ * A message of the bus as it is being handled: the events staged meanwhile are caused by it.
+ *
+ * @category references
+ * @since 0.1.0
+ */
+export const CurrentMessage: Context.Reference<{ readonly id: string; readonly correlationId: string } | undefined> =
+  Context.Reference<{ readonly id: string; readonly correlationId: string } | undefined>("eventfold/MessageBus/CurrentMessage", {
+    defaultValue: () => undefined
+  })
+
+interface Listener {
+  readonly type: string
+  readonly run: (staged: Staged, envelope: Envelope) => Effect.Effect<unknown, CommitError, Transaction>
+}
+
+/** An event on its way to its listeners: typed, or (where it was staged without its type) as it will be stored. */
+interface Staged {
+  readonly value: unknown
+  readonly stored: NewEvent
+}
+
+/**
+ * What the bus keeps of the messages that it handles, in the stream `$bus-<correlationId>`, written by the very commit.
+ *
+ * Events of aggregates stand in their own streams and are not stored twice: they bear the correlation id, so
+ * `EventStore.readAll({ filter: { correlationId } })` is the whole conversation in order.
+ *
+ * - `"all"`: commands, and events published on the bus itself;
+ * - `"events"`: events published on the bus itself;
+ * - `"none"`: of the latter only those that leave the process, because leaving is done from the store.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Record = "all" | "events" | "none"
+
+/**
+ * The message bus service.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class MessageBus extends Context.Service<
+  MessageBus,
+  {
+    readonly record: Record
+    readonly unitOfWork: UnitOfWork["Service"]
+    /** The listeners of an event type, in the order in which their Layers were built. */
+    readonly listeners: (type: string) => ReadonlyArray<Listener>
+    /** Adds a listener; the returned effect removes it. */
+    readonly subscribe: (listener: Listener) => Effect.Effect<Effect.Effect<void>>
+  }
+>()("eventfold/MessageBus") {}
+
+/**
+ * A command has two handlers. It is thrown (as a defect) when the second one's Layer is built.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class DuplicateHandlerError extends Schema.TaggedError<DuplicateHandlerError>(
+  "eventfold/MessageBus/DuplicateHandlerError"
+)("DuplicateHandlerError", { command: Schema.String }) {
+  override get message(): string {
+    return `The command "${this.command}" has two handlers: a command has exactly one, so remove a MessageBus.handle(${this.command}, …) Layer`
+  }
+}
+
+// -----------------------------------------------------------------------------
+// handlers and listeners
+// -----------------------------------------------------------------------------
+
+/** The commands that have a handler in one build of Layers. */
+const handled = new WeakMap<Layer.MemoMap, Set<string>>()
+
+/**
+ * The handler of a command, as a Layer. Building two handlers of one command together is a defect (`DuplicateHandlerError`).
+ *
+ * What the handler needs is required by the Layer, save the transaction, which each execution brings. It may fail with the
+ * command's own error, and with what a unit of work fails with.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const handle = <C extends Command.Any, R>(
+  command: C,
+  handler: (payload: Command.Payload<C>) => Effect.Effect<Command.Success<C>, Command.Error<C> | CommitError, R>
+): Layer.Layer<Handler<C["_tag"]>, never, Exclude<R, Transaction>> =>
+  Layer.fromBuildMemo((memoMap, scope) =>
+    Effect.gen(function* () {
+      const context = yield* Effect.context<Exclude<R, Transaction>>()
+      const tag: C["_tag"] = command._tag
+      const tags = handled.get(memoMap) ?? new Set()
+      handled.set(memoMap, tags)
+      if (tags.has(tag)) return yield* Effect.die(new DuplicateHandlerError({ command: tag }))
+      tags.add(tag)
+      yield* Scope.addFinalizer(
+        scope,
+        Effect.sync(() => tags.delete(tag))
+      )
+      return Context.make(handlerKey(tag), {
+        run: (payload) => withBuildContext(context, handler(payload as Command.Payload<C>))
+      })
+    })
+  )
+
+/**
+ * A listener of an event, as a Layer: it runs in the transaction that staged the event, before the commit.
+ *
+ * It may stage more events and execute commands; its failure rolls everything back. Listeners of one event run one after the
+ * other, in the order in which their Layers were built. For what shall happen after the commit, follow the log instead.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const listen = <E extends Event.Any, A, Err extends CommitError, R>(
+  event: E,
+  listener: (event: E["Type"], envelope: Envelope) => Effect.Effect<A, Err, R>
+): Layer.Layer<never, never, MessageBus | Exclude<R, Transaction>> =>
+  Layer.effectDiscard(
+    Effect.gen(function* () {
+      const context = yield* Effect.context<Exclude<R, Transaction>>()
+      const bus = yield* MessageBus
+      yield* Effect.acquireRelease(
+        bus.subscribe({
+          type: event.type,
+          run: ({ stored, value }, envelope) => {
+            const typed: Result.Result<E["Type"], CommitError> =
+              value === undefined
+                ? Event.decode(event, {
+                    schemaVersion: 1,
+                    ...stored,
+                    stream: envelope.stream,
+                    version: envelope.version ?? 0,
+                    position: 0
+                  })
+                : Result.succeed(value as E["Type"])
+            return Result.isFailure(typed)
+              ? Effect.fail(typed.failure)
+              : withBuildContext(context, listener(typed.success, envelope))
+          }
+        }),
+        (remove) => remove
+      )
+    })
+  )
+
+/** Runs an effect with the services its Layer was built with, and the transaction, span and so on of the fiber that runs it. */
+const withBuildContext = <A, E, R>(
+  context: Context.Context<Exclude<R, Transaction>>,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, Transaction> =>
+  Effect.updateContext(effect, (running: Context.Context<Transaction>) => Context.merge(context, running) as Context.Context<R>)
+
+// -----------------------------------------------------------------------------
+// executing
+// -----------------------------------------------------------------------------
+
+/**
+ * Executes a command in a unit of work, and gives its handler's result once everything has been committed.
+ *
+ * Inside a unit of work it joins it: the handler runs at once, and the listeners of its events when their turn comes.
+ *
+ * ```ts
+ * import { Effect, Layer, Schema } from "effect"
+ * import { Aggregate, Command, Event, EventStore, MessageBus, Repository, UnitOfWork } from "eventfold"
+ *
+ * const Deposited = Event.make("Deposited", { amount: Schema.Int })
+ * const Account = Aggregate.make("Account", {
+ *   events: [Deposited],
+ *   initial: 0,
+ *   evolve: { Deposited: (balance, { amount }) => balance + amount }
+ * })
+ * const Deposit = Command.make("Deposit", {
+ *   payload: { account: Schema.NonEmptyString, amount: Schema.Int },
+ *   success: Schema.Int
+ * })
+ *
+ * const DepositLive = MessageBus.handle(Deposit, ({ account, amount }) =>
+ *   Repository.execute(Account, account, () => Effect.succeed([Deposited.make({ amount })])).pipe(Effect.map(({ state }) => state))
+ * )
+ *
+ * const program = MessageBus.execute(Deposit, { account: "ada", amount: 5 })
+ *
+ * const Live = DepositLive.pipe(
+ *   Layer.provideMerge(MessageBus.layer()),
+ *   Layer.provideMerge(UnitOfWork.layer),
+ *   Layer.provideMerge(EventStore.layerMemory)
+ * )
+ * await Effect.runPromise(Effect.provide(program, Live)) // => 5
+ * ```
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const execute = <C extends Command.Any>(
+  command: C,
+  payload: Command.PayloadInput<C>,
+  options?: {
+    /** Names the conversation. Default: that of the message being handled, else a new id. */
+    readonly correlationId?: string | undefined
+    /** Stored with the command and with every event that follows from it. */
+    readonly metadata?: Metadata | undefined
+  }
+): Effect.Effect<Command.Success<C>, Command.Error<C> | CommitError, MessageBus | Handler<C["_tag"]>> =>
+  Effect.gen(function* () {
+    const handler: HandlerService = yield* handlerKey<C["_tag"]>(command._tag)
+    const codec = commandCodec(command)
+    const value = yield* codec.make(payload)
+    return yield* message(
+      {
+        kind: "command",
+        options,
+        stored: { type: command._tag, payload: yield* Effect.fromResult(codec.encode(value)) },
+        recorded: (record) => record === "all",
+        value: noValue
+      },
+      // What the handler of this command fails with is typed by `handle`.
+      handler.run(value) as Effect.Effect<Command.Success<C>, Command.Error<C> | CommitError, Transaction>
+    )
+  })
+
+/**
+ * Publishes an event on the bus itself: one that belongs to no aggregate. It is stored in the stream of its conversation,
+ * `$bus-<correlationId>`, goes to its listeners, and leaves the process if its definition says `published`.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const publish = <E extends Event.Any>(
+  definition: E,
+  event: E["Type"],
+  options?: { readonly correlationId?: string | undefined; readonly metadata?: Metadata | undefined }
+): Effect.Effect<void, CommitError, MessageBus> =>
+  Effect.gen(function* () {
+    const encoded = yield* Effect.fromResult(Event.encode(definition, event))
+    return yield* message(
+      {
+        kind: "event",
+        options,
+        stored: encoded,
+        recorded: (record) => record !== "none" || definition.published,
+        value: event
+      },
+      Effect.void
+    )
+  })
+
+interface Message {
+  readonly kind: "command" | "event"
+  readonly options: { readonly correlationId?: string | undefined; readonly metadata?: Metadata | undefined } | undefined
+  /** What is stored of it. */
+  readonly stored: NewEvent
+  /** Whether it is stored. */
+  readonly recorded: (record: Record) => boolean
+  /** The typed event, for its listeners. */
+  readonly value: unknown
+}
+
+/** Handles a message that comes in: opens or joins a unit of work, and sees to it that all that follows is dispatched. */
+const message = <A, E>(
+  incoming: Message,
+  body: Effect.Effect<A, E, Transaction>
+): Effect.Effect<A, E | CommitError, MessageBus> =>
+  Effect.gen(function* () {
+    const bus = yield* MessageBus
+    const parent = yield* CurrentMessage
+    const id = yield* makeId
+    const {
+      kind,
+      options,
+      stored: { type }
+    } = incoming
+    const correlationId = options?.correlationId ?? parent?.correlationId ?? id
+    const own: Metadata = {
+      ...(yield* CurrentMetadata),
+      ...options?.metadata,
+      correlationId,
+      ...(parent === undefined ? {} : { causationId: parent.id })
+    }
+    const handling = Effect.gen(function* () {
+      const transaction = yield* Transaction
+      const stream = `$bus-${correlationId}`
+      if (incoming.recorded(bus.record)) {
+        const event = { ...incoming.stored, id, metadata: { ...own, messageKind: kind } }
+        yield* transaction.stage(stream, [{ event, value: incoming.value }], ExpectedVersion.Any)
+      } else if (kind === "event") {
+        yield* deliver(bus, {
+          stream,
+          version: undefined,
+          event: { ...incoming.stored, id, metadata: own },
+          value: incoming.value
+        })
+      }
+      const run = observed(kind, type, { id, correlationId }, withMessage({ id, correlationId }, own, body))
+      // Only the outermost message of a transaction dispatches: what is staged within it takes its turn in the one queue.
+      if (dispatching.has(transaction.loaded)) return yield* run
+      dispatching.add(transaction.loaded)
+      return yield* run.pipe(
+        Effect.tap(() => dispatchStaged(bus, transaction)),
+        Effect.ensuring(Effect.sync(() => dispatching.delete(transaction.loaded)))
+      )
+    })
+    return yield* transact(handling).pipe(Effect.provideService(UnitOfWork, bus.unitOfWork))
+  })
+
+/** Stands for the typed value of a recorded command, which no listener hears of. */
+const noValue = Symbol.for("eventfold/MessageBus/noValue")
+
+/** The transactions (known by what all their levels share) in which a message is being handled. */
+const dispatching = new WeakSet<object>()
+
+/** First in, first out: what a listener stages is dispatched after what stood before it. */
+const dispatchStaged = Effect.fnUntraced(function* (bus: MessageBus["Service"], transaction: Transaction["Service"]) {
+  let staged: StagedEvent | undefined
+  while ((staged = transaction.next()) !== undefined) {
+    if (staged.value !== noValue) yield* deliver(bus, staged)
+  }
+})
+
+const deliver = (bus: MessageBus["Service"], staged: StagedEvent): Effect.Effect<void, CommitError, Transaction> => {
+  const { event, stream, value, version } = staged
+  const { id, metadata, type } = event
+  const message = { id, correlationId: metadata.correlationId ?? id }
+  const envelope: Envelope = { ...message, stream, version, metadata, causationId: metadata.causationId }
+  return Effect.forEach(
+    bus.listeners(type),
+    (listener) =>
+      observed("event", type, message, withMessage(message, metadata, listener.run({ value, stored: event }, envelope))),
+    { discard: true }
+  )
+}
+
+/** What is staged by `effect` is caused by the message, and bears the other metadata that came with it. */
+const withMessage = <A, E, R>(
+  current: { readonly id: string; readonly correlationId: string },
+  metadata: Metadata,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> => {
+  const { messageKind: _kind, ...inherited } = metadata
+  return effect.pipe(
+    Effect.provideService(CurrentMessage, current),
+    Effect.provideService(CurrentMetadata, { ...inherited, correlationId: current.correlationId, causationId: current.id })
+  )
+}
+
+// -----------------------------------------------------------------------------
+// spans and metrics
+// -----------------------------------------------------------------------------
+
+const messages = Metric.counter("eventfold_messages", {
+  description: "Messages handled, by kind (command, event), type and outcome",
+  incremental: true
+})
+const durations = Metric.timer("eventfold_handler_duration", { description: "How long handlers and listeners took" })
+
+const makeMetrics = (kind: string, type: string) => ({
+  success: Metric.withAttributes(messages, { kind, type, outcome: "success" }),
+  failure: Metric.withAttributes(messages, { kind, type, outcome: "failure" }),
+  duration: Metric.withAttributes(durations, { kind, type })
+})
+
+const metrics = new Map<string, ReturnType<typeof makeMetrics>>()
+
+const metricsOf = (kind: string, type: string) => {
+  const key = `${kind}:${type}`
+  let found = metrics.get(key)
+  if (found === undefined) metrics.set(key, (found = makeMetrics(kind, type)))
+  return found
+}
+
+/** One run of a handler or listener, with its span, its count, and its duration. */
+const observed = <A, E, R>(
+  kind: "command" | "event",
+  type: string,
+  message: { readonly id: string; readonly correlationId: string },
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> => {
+  const { duration, failure, success } = metricsOf(kind, type)
+  return Effect.flatMap(Clock.currentTimeNanos, (start) =>
+    Effect.onExit(effect, (exit) =>
+      Effect.flatMap(Clock.currentTimeNanos, (end) =>
+        Effect.andThen(
+          Metric.update(duration, Duration.nanos(end - start)),
+          Metric.update(exit._tag === "Success" ? success : failure, 1)
+        )
+      )
+    )
+  ).pipe(
+    Effect.withSpan(`process ${type}`, {
+      kind: "consumer",
+      attributes: {
+        "messaging.system": "eventfold",
+        "messaging.operation.type": "process",
+        "messaging.message.id": message.id,
+        "messaging.message.conversation_id": message.correlationId,
+        "eventfold.message.kind": kind,
+        "eventfold.message.type": type
+      }
+    })
+  )
+}
+
+// -----------------------------------------------------------------------------
+// codecs
+// -----------------------------------------------------------------------------
+
+interface CommandCodec {
+  readonly make: (payload: unknown) => Effect.Effect<unknown, InvalidAppendError>
+  readonly encode: (payload: unknown) => Result.Result<Schema.Json, InvalidAppendError>
+}
+
+const formatIssue = SchemaIssue.makeFormatterDefault()
+
+const commandCodecs = new WeakMap<object, CommandCodec>()
+
+/** Built once per command definition. */
+const commandCodec = (command: Command.Any): CommandCodec => {
+  const known = commandCodecs.get(command)
+  if (known !== undefined) return known
+  const schema = command.payloadSchema as Schema.Codec<unknown, unknown>
+  const encode = SchemaParser.encodeUnknownResult(Schema.toCodecJson(schema))
+  const refuse = (issue: SchemaIssue.Issue) =>
+    new InvalidAppendError({
+      stream: "$bus",
+      field: `${command._tag}.payload`,
+      problem: `does not fit its schema: ${formatIssue(issue)}`
+    })
+  const codec: CommandCodec = {
+    make: (payload) => Effect.mapError(schema.makeEffect(payload), refuse),
+    encode: (payload) =>
+      Result.mapError(
+        Result.map(encode(payload), (json) => json ?? null),
+        refuse
+      )
+  }
+  commandCodecs.set(command, codec)
+  return codec
+}
+
+// -----------------------------------------------------------------------------
+// layers
+// -----------------------------------------------------------------------------
+
+/**
+ * The message bus over a unit of work. `record` says which messages are stored with the commit; default: `"all"`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options?: { readonly record?: Record | undefined }): Layer.Layer<MessageBus, never, UnitOfWork> =>
+  Layer.effect(
+    MessageBus,
+    UnitOfWork.useSync((unitOfWork) => {
+      const byType = new Map<string, ReadonlyArray<Listener>>()
+      const listeners = (type: string) => byType.get(type) ?? []
+      return {
+        record: options?.record ?? "all",
+        unitOfWork,
+        listeners,
+        subscribe: (listener) =>
+          Effect.sync(() => {
+            byType.set(listener.type, [...listeners(listener.type), listener])
+            return Effect.sync(() => {
+              byType.set(
+                listener.type,
+                listeners(listener.type).filter((other) => other !== listener)
+              )
+            })
+          })
+      }
+    })
+  )

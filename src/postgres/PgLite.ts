@@ -1,0 +1,143 @@
+/**
+ * PostgreSQL embedded in the process: a `PgClient` on PGlite, in memory or in a folder on disk. The very same SQL runs on it as on
+ * a server, so an application starts on a folder and moves to a server by swapping one Layer.
+ *
+ * **Durability.** With a folder, every commit is flushed to the disk before it is acknowledged (PGlite by itself does not do so).
+ *
+ * **One connection.** PGlite is one backend: statements run one after the other, and the client holds one connection.
+ *
+ * @since 0.1.0
+ */
+import * as PgClient from "@effect/sql-pg/PgClient"
+import type { PGlite } from "@electric-sql/pglite"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
+import type * as SqlClient from "effect/sql/SqlClient"
+import * as Fs from "node:fs"
+import { Duplex } from "node:stream"
+import { EventStoreError, StoreUnavailable } from "../EventStore.ts"
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  /** The folder that the database lives in; made when absent. Default: in memory, gone with the Layer. */
+  readonly dataDir?: string | undefined
+}
+
+const unavailable = (detail: string) => (cause: unknown) =>
+  new EventStoreError({
+    reason: new StoreUnavailable({
+      operation: "open",
+      detail: `${detail}: ${cause instanceof Error ? cause.message : String(cause)}`,
+      cause
+    })
+  })
+
+/** What of PGlite's file system is needed to flush files; it is not part of its types. */
+interface FlushableFileSystem {
+  readonly NODEFS: { readonly stream_ops: { fsync?: (stream: { readonly nfd: number }) => number } }
+}
+
+const open = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<PGlite, EventStoreError, Scope.Scope> {
+  const { dataDir } = options
+  const { PGlite } = yield* Effect.tryPromise({
+    try: () => import("@electric-sql/pglite"),
+    catch: unavailable("the embedded store needs the package @electric-sql/pglite")
+  })
+  const create = async (): Promise<PGlite> => {
+    if (dataDir === undefined) return PGlite.create()
+    const { NodeFS } = await import("@electric-sql/pglite/nodefs")
+    class FlushingFs extends NodeFS {
+      override async init(...args: Parameters<InstanceType<typeof NodeFS>["init"]>) {
+        const { emscriptenOpts } = await super.init(...args)
+        const flush = (module: unknown) => {
+          ;(module as FlushableFileSystem).NODEFS.stream_ops.fsync = ({ nfd }) => {
+            Fs.fsyncSync(nfd)
+            return 0
+          }
+        }
+        return { emscriptenOpts: { ...emscriptenOpts, preRun: [...(emscriptenOpts.preRun ?? []), flush] } }
+      }
+    }
+    Fs.mkdirSync(dataDir, { recursive: true })
+    return PGlite.create({
+      fs: new FlushingFs(dataDir),
+      // "-F" would turn fsync off; of the ways to flush the log this is the one that reaches the file system above.
+      startParams: [...PGlite.defaultStartParams.filter((parameter) => parameter !== "-F"), "-c", "wal_sync_method=fsync"]
+    })
+  }
+  return yield* Effect.acquireRelease(
+    Effect.tryPromise({
+      try: create,
+      catch: unavailable(dataDir === undefined ? "PGlite did not start" : `PGlite could not open ${dataDir}`)
+    }),
+    (pglite) => Effect.promise(() => pglite.close())
+  )
+})
+
+const cancelRequestCode = 80_877_102
+const terminate = 0x58
+
+/** One connection: what the client writes goes to PGlite, and its answer comes back. */
+const connect = (pglite: PGlite): Duplex => {
+  let used = false
+  return new Duplex({
+    read() {},
+    write(chunk: Buffer, _encoding, callback) {
+      // A statement has ended by the time that a request to cancel it could be heard.
+      const isCancel = chunk.length === 16 && chunk.readUInt32BE(4) === cancelRequestCode
+      if (isCancel || chunk[0] === terminate) return callback()
+      used = true
+      pglite.execProtocolRaw(chunk).then(
+        (answer) => {
+          this.push(answer)
+          callback()
+        },
+        (cause: unknown) => callback(cause instanceof Error ? cause : new Error(String(cause)))
+      )
+    },
+    final(callback) {
+      this.push(null)
+      callback()
+    },
+    destroy(error, callback) {
+      // The next connection meets the same backend: it must not find an open transaction or prepared statements there.
+      const reset = used && !pglite.closed ? pglite.exec("rollback").then(() => pglite.exec("discard all")) : Promise.resolve()
+      reset.then(
+        () => callback(error),
+        () => callback(error)
+      )
+    }
+  })
+}
+
+/**
+ * A `PgClient` (and `SqlClient`) on PostgreSQL embedded in the process. Needs the package `@electric-sql/pglite`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options: Options = {}): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, EventStoreError> =>
+  Layer.unwrap(
+    Effect.map(open(options), (pglite) =>
+      PgClient.layer({
+        stream: () => connect(pglite),
+        username: "postgres",
+        password: Redacted.make("postgres"),
+        database: "postgres",
+        ssl: false,
+        maxConnections: 1,
+        minConnections: 1,
+        idleTimeout: Duration.infinity
+      }).pipe(
+        Layer.catchTag("SqlError", (error) =>
+          Layer.effectContext(Effect.fail(unavailable("PGlite refused the connection")(error)))
+        )
+      )
+    )
+  )
