@@ -23,6 +23,7 @@ import * as Context from "effect/Context"
 import * as Digest from "effect/crypto/Digest"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
@@ -1335,6 +1336,57 @@ export const decide = (
     if (match !== undefined) return Result.fail(new AppendConditionError({ position: match }))
   }
   return Result.succeed({ results, writes })
+}
+
+/**
+ * An accepted event and its place, as {@link decide} gives it.
+ *
+ * @category adapters
+ * @since 0.1.0
+ */
+export type Write = Result.Result.Success<ReturnType<typeof decide>>["writes"][number]
+
+/**
+ * Decides the appends of a batch one after the other: each sees what stands in the store and what the accepted ones before it
+ * are about to write.
+ *
+ * @category adapters
+ * @since 0.1.0
+ */
+export const makeBatch = (
+  base: Standing
+): {
+  /** What is to be written, in position order. */
+  readonly writes: ReadonlyArray<Write>
+  /** Decides the next append: the answer to it, and what it adds to `writes`. */
+  readonly decide: (append: PreparedAppend) => Exit.Exit<ReadonlyArray<AppendResult>, AppendError>
+} => {
+  const writes: Array<Write> = []
+  const byStream = new Map<string, Write>()
+  const byId = new Map<string, Write>()
+  const standing: Standing = {
+    newest: (stream) => byStream.get(stream) ?? base.newest(stream),
+    locate: (id) => byId.get(id) ?? base.locate(id),
+    newestMatch: (filter, after) =>
+      writes.findLast(({ event, position, stream }) => position > after && matchesPrepared(filter, { ...event, stream }))
+        ?.position ?? base.newestMatch(filter, after),
+    get head() {
+      return base.head + writes.length
+    }
+  }
+  return {
+    writes,
+    decide: (append) => {
+      const verdict = decide(append, standing)
+      if (Result.isFailure(verdict)) return Exit.fail(verdict.failure)
+      for (const write of verdict.success.writes) {
+        writes.push(write)
+        byStream.set(write.stream, write)
+        byId.set(write.event.id, write)
+      }
+      return Exit.succeed(verdict.success.results)
+    }
+  }
 }
 
 const meets = (expected: ExpectedVersion, version: number): boolean =>

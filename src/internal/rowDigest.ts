@@ -1,6 +1,5 @@
 import * as Digest from "effect/crypto/Digest"
 import * as Effect from "effect/Effect"
-import type { RecordedEvent } from "../EventStore.ts"
 
 /** Rows are hashed so many at a time … */
 const blockRows = 256
@@ -12,8 +11,22 @@ const sorted = (_: string, value: unknown): unknown =>
     ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
     : value
 
+interface Event {
+  readonly position: number
+  readonly stream: string
+  readonly version: number
+  readonly id: string
+  readonly type: string
+  readonly schemaVersion: number
+  readonly published: boolean
+  readonly tags: ReadonlyArray<string>
+  readonly recordedAt: { readonly epochMilliseconds: number }
+  readonly metadata: unknown
+  readonly payload: unknown
+}
+
 /** An event as text that is the same whatever store it comes from: object keys are sorted, as some databases do. */
-export const canonicalRow = (event: RecordedEvent): string =>
+export const canonicalRow = (event: Event): string =>
   JSON.stringify(
     [
       event.position,

@@ -38,8 +38,7 @@ import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { dirname } from "node:path"
 import * as EventStore from "../EventStore.ts"
-import { type AppendRequest, batchSize, capacity, makeBatch } from "../internal/batch.ts"
-import { makeGroupCommit } from "../internal/groupCommit.ts"
+import { makeGroupCommit, type Submitted, takeUpTo } from "../internal/groupCommit.ts"
 import { realSleep } from "../internal/realTime.ts"
 import { makeSignal } from "../internal/signal.ts"
 import { decodeLine, encodeLine, recordedEvent } from "./line.ts"
@@ -150,6 +149,8 @@ const corrupted = (operation: string, detail: string) =>
 // -----------------------------------------------------------------------------
 // internals
 // -----------------------------------------------------------------------------
+
+type Request = Submitted<EventStore.PreparedAppend, ReadonlyArray<EventStore.AppendResult>, EventStore.AppendError>
 
 /** What the index knows of an event: all that a filter looks at, and where its line stands. */
 interface Entry extends EventStore.Indexable, EventStore.Matchable {
@@ -316,12 +317,12 @@ const make = Effect.fnUntraced(function* (
       }
     })
 
-  const write = (requests: ReadonlyArray<AppendRequest>): Effect.Effect<void> =>
+  const write = (requests: ReadonlyArray<Request>): Effect.Effect<void> =>
     Effect.suspend(() => {
       const refuse = (error: EventStore.EventStoreError) =>
         Effect.sync(() => requests.forEach(({ answer }) => answer(Exit.fail(error))))
       if (broken) return refuse(unavailable("append", `a write to ${path} failed and could not be undone: open the store again`))
-      const batch = makeBatch(index.standing)
+      const batch = EventStore.makeBatch(index.standing)
       const entries: Array<Entry> = []
       const lines: Array<string> = []
       let offset = end
@@ -368,8 +369,8 @@ const make = Effect.fnUntraced(function* (
     ReadonlyArray<EventStore.AppendResult>,
     EventStore.AppendError
   >({
-    capacity,
-    take: batchSize,
+    capacity: 8192,
+    take: takeUpTo({ requests: 512, bytes: 4 * 1024 * 1024 }),
     write,
     closed: () => unavailable("append", "the store has been closed")
   })

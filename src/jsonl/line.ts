@@ -4,8 +4,7 @@
 import * as DateTime from "effect/DateTime"
 import type * as Schema from "effect/Schema"
 import { crc32 } from "node:zlib"
-import type { Metadata, RecordedEvent } from "../EventStore.ts"
-import type { Write } from "../internal/batch.ts"
+import type { Metadata, RecordedEvent, Write } from "../EventStore.ts"
 
 export interface Line {
   readonly position: number

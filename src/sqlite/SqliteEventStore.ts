@@ -21,10 +21,10 @@ import * as SqlClient from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import * as EventStore from "../EventStore.ts"
-import { type AppendRequest, batchSize, capacity, makeBatch, type Verdict, type Write } from "../internal/batch.ts"
-import { makeGroupCommit } from "../internal/groupCommit.ts"
+import { makeGroupCommit, type Submitted, takeUpTo } from "../internal/groupCommit.ts"
 import { realSleep } from "../internal/realTime.ts"
 import { makeSignal } from "../internal/signal.ts"
+import { toEventStoreError } from "./errors.ts"
 import { type EventRow, insertedRows, makeSql, type Sql } from "./sql.ts"
 import * as SqliteClient from "./SqliteClient.ts"
 
@@ -81,60 +81,16 @@ export const layerFile = (
   )
 
 // -----------------------------------------------------------------------------
-// errors
+// internals
 // -----------------------------------------------------------------------------
 
-/** What SQLite's primary result codes mean to the store. All others are a `StoreFailure`. */
-const reasons: Record<number, "Busy" | "StoreUnavailable" | "OutcomeUnknown" | "StoreCorrupted"> = {
-  5: "Busy", // SQLITE_BUSY
-  6: "Busy", // SQLITE_LOCKED
-  10: "OutcomeUnknown", // SQLITE_IOERR
-  11: "StoreCorrupted", // SQLITE_CORRUPT
-  14: "StoreUnavailable", // SQLITE_CANTOPEN
-  26: "StoreCorrupted" // SQLITE_NOTADB
-}
-
-/** For clients that give the name of the code. */
-const codes: Record<string, number> = { BUSY: 5, LOCKED: 6, IOERR: 10, CORRUPT: 11, CANTOPEN: 14, NOTADB: 26 }
-
-const resultCode = (cause: unknown): number | undefined => {
-  if (typeof cause !== "object" || cause === null) return undefined
-  if ("errno" in cause && typeof cause.errno === "number") return cause.errno & 0xff
-  return "code" in cause && typeof cause.code === "string" ? codes[cause.code.split("_")[1] ?? ""] : undefined
-}
-
-const storeError = (
-  operation: string,
-  error: SqlError | Migrator.MigrationError,
-  inTransaction = false
-): EventStore.EventStoreError => {
-  const cause = error._tag === "SqlError" ? error.reason.cause : error.cause
-  const why = cause instanceof Error ? cause.message : error.message
-  const fields = { operation, detail: why, cause: error }
-  const meaning = reasons[resultCode(cause) ?? 0]
-  const reason =
-    meaning === "Busy"
-      ? inTransaction
-        ? new EventStore.TransactionConflict(fields)
-        : new EventStore.StoreUnavailable(fields)
-      : meaning === "StoreUnavailable" || (error._tag === "SqlError" && error.reason._tag === "ConnectionError")
-        ? new EventStore.StoreUnavailable(fields)
-        : meaning === "OutcomeUnknown" && operation === "append"
-          ? new EventStore.OutcomeUnknown(fields)
-          : meaning === "StoreCorrupted"
-            ? new EventStore.StoreCorrupted(fields)
-            : new EventStore.StoreFailure(fields)
-  return new EventStore.EventStoreError({ reason })
-}
+type Request = Submitted<EventStore.PreparedAppend, ReadonlyArray<EventStore.AppendResult>, EventStore.AppendError>
+type Verdict = Exit.Exit<ReadonlyArray<EventStore.AppendResult>, EventStore.AppendError>
 
 const failAs = <A, R>(
   operation: string,
   effect: Effect.Effect<A, SqlError | Migrator.MigrationError, R>
-): Effect.Effect<A, EventStore.EventStoreError, R> => Effect.mapError(effect, (error) => storeError(operation, error))
-
-// -----------------------------------------------------------------------------
-// internals
-// -----------------------------------------------------------------------------
+): Effect.Effect<A, EventStore.EventStoreError, R> => Effect.mapError(effect, (error) => toEventStoreError(operation, error))
 
 const make = Effect.fnUntraced(function* (
   options: Options = {}
@@ -170,7 +126,7 @@ const make = Effect.fnUntraced(function* (
       )
       .pipe(Effect.provideService(SqlClient.BeginTransaction, "BEGIN IMMEDIATE"))
 
-  const write = (batch: ReadonlyArray<AppendRequest>): Effect.Effect<void> =>
+  const write = (batch: ReadonlyArray<Request>): Effect.Effect<void> =>
     Effect.matchCauseEffect(failAs("append", transact(batch.map(({ request }) => request))), {
       onSuccess: (verdicts) => Effect.sync(() => batch.forEach(({ answer }, index) => answer(verdicts[index] as Verdict))),
       onFailure: (cause) => {
@@ -188,8 +144,8 @@ const make = Effect.fnUntraced(function* (
     ReadonlyArray<EventStore.AppendResult>,
     EventStore.AppendError
   >({
-    capacity,
-    take: batchSize,
+    capacity: 8192,
+    take: takeUpTo({ requests: 512, bytes: 4 * 1024 * 1024 }),
     write,
     closed: () =>
       new EventStore.EventStoreError({
@@ -204,7 +160,7 @@ const make = Effect.fnUntraced(function* (
         ? writer.submit(prepared)
         : Effect.flatMap(prepared, (append) =>
             transact([append]).pipe(
-              Effect.mapError((error) => storeError("append", error, true)),
+              Effect.mapError((error) => toEventStoreError("append", error, true)),
               Effect.flatMap(([verdict]) => verdict as Verdict)
             )
           )
@@ -330,7 +286,7 @@ const writeBatch = Effect.fnUntraced(function* (
   const head = (yield* query<{ head: number }>(sql.head))[0]?.head ?? 0
   let match: number | undefined
 
-  const batch = makeBatch({
+  const batch = EventStore.makeBatch({
     newest: (stream) => newest.get(stream) ?? { version: 0, position: 0 },
     locate: (id) => located.get(id),
     newestMatch: () => match,
@@ -363,7 +319,7 @@ const writeBatch = Effect.fnUntraced(function* (
   return { verdicts, head: head + writes.length }
 })
 
-const pushParams = (params: Array<string | number>, { event, position, stream, version }: Write): void => {
+const pushParams = (params: Array<string | number>, { event, position, stream, version }: EventStore.Write): void => {
   params.push(
     position,
     stream,
