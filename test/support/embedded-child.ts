@@ -7,7 +7,7 @@
 //
 // It prints "ready" before it reads and "failed: …" when the store fails. Printing is synchronous: what was printed before the
 // process was killed has been printed.
-import { NodeFileSystem } from "@effect/platform-node"
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { Effect, Layer, Stream } from "effect"
 import { EventStore } from "eventfold"
 import { JsonlEventStore } from "eventfold/jsonl"
