@@ -1402,7 +1402,7 @@ const meets = (expected: ExpectedVersion, version: number): boolean =>
 const decideIds = (append: PreparedAppend, standing: Standing): ReadonlyArray<AppendResult> | DuplicateEventError | undefined => {
   const results: Array<AppendResult> = []
   let firstStanding: { readonly stream: string; readonly id: string } | undefined
-  let whole = append.count > 0
+  let whole = true
   for (const { events, stream } of append.appends) {
     let previous: { readonly version: number; readonly position: number } | undefined
     for (const { id } of events) {

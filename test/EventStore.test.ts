@@ -419,6 +419,8 @@ describe("readsFromPages", () => {
     Effect.gen(function* () {
       const { fetched, reads } = makeLog(100, 10)
       yield* Stream.runDrain(reads.read("A-1", { limit: 70 }))
+      yield* Stream.runDrain(reads.read("A-1", { limit: 3 }))
+      yield* Stream.runDrain(reads.readAll({ limit: 7 }))
       yield* Stream.runDrain(reads.read("A-1", { from: 5, to: 4 }))
       yield* Stream.runDrain(reads.read("A-1", { limit: 0 }))
       yield* Stream.runDrain(reads.readAll({ direction: "backward", after: 1 }))
@@ -429,6 +431,8 @@ describe("readsFromPages", () => {
         [1, 64],
         [100, 1],
         [65, 6],
+        [1, 3],
+        [1, 7],
         [90, 6]
       ])
     })

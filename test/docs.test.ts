@@ -17,23 +17,23 @@ describe("the documentation", () => {
 })
 
 describe("the test of the documentation", () => {
-  const fence = "```"
-  const docstring = (...lines: ReadonlyArray<string>): string =>
-    ["/**", " * A text.", " *", ...lines.map((line) => ` * ${line}`), " */", "export const a = 1"].join("\n")
-  const blocks: ReadonlyArray<DocBlock> = [
-    ...blocksOf("src/right.ts", docstring(`${fence}ts`, `const pair: [number, string] = [1, "a"]`, `pair // => [1, "a"]`, fence)),
-    ...blocksOf(
-      "src/wrong.ts",
-      docstring(`${fence}ts`, "const one = 1", "Math.abs(", "  one", "); // => 2", "one // => 1", fence)
-    ),
-    ...blocksOf("types.md", ["# Types", "", `${fence}ts no-run`, "export const text: string = 1", fence].join("\n")),
-    ...blocksOf("throws.md", [`${fence}ts`, "", `throw new Error("no")`, fence, `${fence}sh`, "ls", fence].join("\n"))
-  ]
-  const [right, wrong, types, throws] = blocks as [DocBlock, DocBlock, DocBlock, DocBlock]
+  const page = (file: string, ...lines: ReadonlyArray<string>): DocBlock => {
+    const [block, ...others] = blocksOf(file, lines.join("\n"))
+    if (block === undefined || others.length > 0) throw new Error(`${file} has ${others.length + 1} blocks`)
+    return block
+  }
+  const right = page("right.ts", "/**", " * Text", " *", " * ```ts", ` * const a = "a"`, ` * a // => "a"`, " * ```", " */")
+  const wrong = page("wrong.md", "# Wrong", "```sh", "ls", "```", "```ts", "Math.abs(", "  1", "); // => 1", "1 // => 2", "```")
+  const below = page("below.md", "```ts", `"a,b".split(",")`, "// => [", `//  "a", "b"]`, `"a" // => "b"`, "```")
+  const throws = page("throws.md", "```ts", "", `throw new Error("no")`, "```")
+  const exits = page("exits.md", "```ts", "process.exit(3)", "```")
+  const types = page("types.md", "```ts no-run", "export const text: string = 1", "```")
+  const inside = page("inside.md", "```ts", "if (true) {", "  1 // => 2", "}", "```")
+  const prose = page("prose.md", "```ts", "Once upon a time", "```")
   let runner: DocRunner
 
   beforeAll(() => {
-    runner = makeDocRunner(blocks)
+    runner = makeDocRunner([right, wrong, below, throws, exits, types, inside, prose])
     return runner.dispose
   }, 60_000)
 
@@ -44,36 +44,32 @@ describe("the test of the documentation", () => {
 
   it("names the line of an assertion that does not hold", async () => {
     expect(runner.compileErrors(wrong)).toEqual([])
-    await expect(runner.run(wrong)).rejects.toThrow(/AssertionError[^]*src\/wrong\.ts:6\b/)
+    await expect(runner.run(wrong)).rejects.toThrow(/AssertionError[^]*wrong\.md:9\b/)
+  })
+
+  it("reads a value below its expression, over several lines", async () => {
+    expect(runner.compileErrors(below)).toEqual([])
+    await expect(runner.run(below)).rejects.toThrow(/AssertionError[^]*below\.md:5\b/)
+  })
+
+  it("names the line that throws, and the block that ends the process", async () => {
+    await expect(runner.run(throws)).rejects.toThrow(/Error: no[^]*throws\.md:3\b/)
+    await expect(runner.run(exits)).rejects.toThrow("exits.md:1: the block ended its process with code 3")
+    await runner.run(right)
   })
 
   it("names the line that does not compile", () => {
-    expect(runner.compileErrors(types)).toEqual(["types.md:4: error TS2322: Type 'number' is not assignable to type 'string'."])
     expect(types.compileOnly).toBe(true)
-  })
-
-  it("names the line that throws", async () => {
-    await expect(runner.run(throws)).rejects.toThrow(/Error: no[^]*throws\.md:3\b/)
-  })
-
-  it("finds nothing but what is fenced as ts", () => {
-    expect(blocks.map(({ file, line }) => `${file}:${line}`)).toEqual([
-      "src/right.ts:4",
-      "src/wrong.ts:4",
-      "types.md:3",
-      "throws.md:1"
-    ])
+    expect(runner.compileErrors(types)).toEqual(["types.md:2: error TS2322: Type 'number' is not assignable to type 'string'."])
+    expect(runner.compileErrors(prose)).toEqual([expect.stringMatching(/^prose\.md:1: /)])
   })
 
   it("refuses an assertion that would not be checked", () => {
-    const inside = blocksOf("inside.md", [`${fence}ts`, "if (true) {", "  1 // => 2", "}", fence].join("\n"))
-    expect(() => makeDocRunner(inside)).toThrow("inside.md:1")
+    expect(runner.compileErrors(inside)).toEqual([expect.stringMatching(/^inside\.md:1: .*"\/\/ =>" must follow/)])
   })
 
-  it.each([
-    [`${fence}ts norun`, "1", fence],
-    [`${fence}ts`, "1"]
-  ])("refuses a fence of %s … %s", (...lines) => {
-    expect(() => blocksOf("open.md", lines.join("\n"))).toThrow("open.md:1")
+  it("refuses a fence with unknown words, and one without an end", () => {
+    expect(() => page("open.md", "", "```ts norun", "1", "```")).toThrow("open.md:2")
+    expect(() => page("open.md", "", "```ts", "1")).toThrow("open.md:2")
   })
 })

@@ -1,2 +1,3 @@
+export * as PgCheckpoints from "./PgCheckpoints.ts"
 export * as PgEventStore from "./PgEventStore.ts"
 export * as PgLite from "./PgLite.ts"

@@ -23,7 +23,8 @@ export const migrate = Effect.fnUntraced(function* (names: Names): Effect.fn.Ret
   yield* Migrator.make({})({
     table: statements.names.migrations,
     loader: Migrator.fromRecord({
-      "0001_events": Effect.forEach(statements.createTables, run, { discard: true })
+      "0001_events": Effect.forEach(statements.createTables, run, { discard: true }),
+      "0002_checkpoints": Effect.forEach(statements.createCheckpoints, run, { discard: true })
     })
   }).pipe(
     Effect.mapError((error) => {

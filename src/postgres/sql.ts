@@ -42,12 +42,13 @@ export const makeSql = ({ prefix, schema }: Names) => {
   const event = table("event")
   const tag = table("tag")
   const head = table("head")
+  const checkpoint = table("checkpoint")
   const channel = `${schema}.${prefix}head`
   const columns =
     "e.version::float8, e.position::float8, e.stream, e.id, e.type, e.schema_version, e.published, e.tags, e.payload::text, e.metadata::text, date_part('epoch', e.recorded_at)"
 
   return {
-    names: { schema, event, tag, head, checkpoint: table("checkpoint"), migrations: `${schema}.${prefix}migration` },
+    names: { schema, event, tag, head, migrations: `${schema}.${prefix}migration` },
     channel,
 
     createSchema: `create schema if not exists "${schema}"`,
@@ -141,7 +142,6 @@ export const makeSql = ({ prefix, schema }: Names) => {
          v_before bigint;
          v_version bigint[];        -- of each stream, as it would be after the requests so far
          v_newest bigint[];         -- the position of each stream's newest event, likewise
-         v_actual bigint[];         -- the version of each stream as stored
          v_base_version bigint[];   -- of each part: the version before its first event
          v_base_position bigint[];  -- of each part: the position before its first event, -1 when it is not written
          v_known int[];             -- the events whose id stands already
@@ -178,7 +178,6 @@ export const makeSql = ({ prefix, schema }: Names) => {
            left join lateral (
              select e.version, e.position from ${event} e where e.stream = s.stream order by e.version desc limit 1
            ) l on true;
-         v_actual := v_version;
 
          select array_agg(i.n order by i.n), array_agg(e.stream order by i.n), array_agg(e.version order by i.n), array_agg(e.position order by i.n)
            into v_known, v_known_stream, v_known_version, v_known_position
@@ -242,7 +241,6 @@ export const makeSql = ({ prefix, schema }: Names) => {
                  if v_expected <> -1 and v_expected <> v_current and not (v_expected = -2 and v_current > 0) then
                    o_status[r] := ${status.conflict};
                    o_detail[r] := e;
-                   o_version[e] := v_actual[v_stream];
                    v_last := e - 1; -- the parts to take back
                    exit;
                  end if;
@@ -273,6 +271,9 @@ export const makeSql = ({ prefix, schema }: Names) => {
                for e in reverse v_last .. v_first loop
                  v_version[p_entry_stream[e]] := v_base_version[e];
                end loop;
+               if o_status[r] = ${status.conflict} then
+                 o_version[v_last + 1] := v_version[p_entry_stream[v_last + 1]];
+               end if;
              end if;
            end if;
 
@@ -300,6 +301,37 @@ export const makeSql = ({ prefix, schema }: Names) => {
        end
        $append$`
     ],
+
+    createCheckpoints: [
+      `create table ${checkpoint} (
+         name text collate "C" primary key,
+         position bigint not null,
+         epoch bigint not null,
+         owner text,
+         expires_at timestamptz not null,
+         updated_at timestamptz not null
+       ) with (fillfactor = 50)`
+    ],
+
+    checkpoints: {
+      claim: `
+        insert into ${checkpoint} as c (name, position, epoch, owner, expires_at, updated_at)
+        values ($1, $4::bigint, 1, $2, clock_timestamp() + make_interval(secs => $3), clock_timestamp())
+        on conflict (name) do update
+           set epoch = c.epoch + 1, owner = excluded.owner, expires_at = excluded.expires_at, updated_at = excluded.updated_at
+         where c.owner is null or c.owner = excluded.owner or c.expires_at <= clock_timestamp()
+        returning epoch::float8, position::float8`,
+      renew: `
+        update ${checkpoint} set expires_at = clock_timestamp() + make_interval(secs => $3)
+         where name = $1 and epoch = $2::bigint and owner is not null returning 1`,
+      advance: `
+        update ${checkpoint}
+           set position = $5::bigint, expires_at = clock_timestamp() + make_interval(secs => $3), updated_at = clock_timestamp()
+         where name = $1 and epoch = $2::bigint and owner is not null and position = $4::bigint and $5::bigint >= $4::bigint returning 1`,
+      release: `update ${checkpoint} set owner = null where name = $1 and epoch = $2::bigint`,
+      get: `select name, position::float8, epoch::float8, owner, date_part('epoch', expires_at), date_part('epoch', updated_at) from ${checkpoint} where name = $1`,
+      list: `select name, position::float8, epoch::float8, owner, date_part('epoch', expires_at), date_part('epoch', updated_at) from ${checkpoint} order by name`
+    },
 
     append: `select o_status, o_detail, o_version, o_position, o_head from ${table("append")}(${appendParameters.map((_, index) => `$${index + 1}`).join(", ")})`,
 

@@ -56,20 +56,25 @@ const assertEqual =
   `import { deepStrictEqual } from "node:assert"; ` +
   `const assertEqual: (actual: unknown, expected: unknown) => void = deepStrictEqual; `
 
-/** The block as a module in which each `// => value` after an expression statement asserts that the two are deeply equal. */
-export const moduleOf = ({ code, file, line }: DocBlock): string => {
+/**
+ * The block as a module in which each `// => value` behind an expression statement, or on the line after it, asserts that the
+ * two are deeply equal. A value goes on over comment lines that are indented by more than one space.
+ */
+export const moduleOf = ({ code }: DocBlock): string => {
   let module = code
   let asserted = 0
   for (const statement of parseAst(code, { lang: "ts" }).body.toReversed()) {
-    const expected = /^;?[ \t]*\/\/ => (.+)/.exec(code.slice(statement.end))
-    if (statement.type !== "ExpressionStatement" || expected === null) continue
+    const comment = /^;?([ \t]*\n?[ \t]*)\/\/ =>( .+(?:\n[ \t]*\/\/ {2,}.+)*)/.exec(code.slice(statement.end))
+    if (statement.type !== "ExpressionStatement" || comment === null) continue
+    const [whole, gap, value = ""] = comment
     const expression = code.slice(statement.start, statement.end).replace(/;$/, "")
-    const after = module.slice(statement.end + expected[0].length)
-    module = `${module.slice(0, statement.start)};assertEqual(${expression}, ${expected[1]})${after}`
+    const expected = value.replaceAll(/\n[ \t]*\/\//g, "\n")
+    const after = module.slice(statement.end + whole.length)
+    module = `${module.slice(0, statement.start)};assertEqual(${expression},${gap}${expected})${after}`
     asserted++
   }
   if (asserted !== code.split("// =>").length - 1) {
-    throw new Error(`${file}:${line}: "// =>" stands behind an expression statement that is not inside of another one`)
+    throw new Error(`each "// =>" must follow an expression statement that is not inside of another statement`)
   }
   return `${asserted === 0 ? "export {}; " : assertEqual}${module}\n`
 }
@@ -84,13 +89,19 @@ export interface DocRunner {
 }
 
 export const makeDocRunner = (blocks: ReadonlyArray<DocBlock>): DocRunner => {
-  const modules = blocks.map(moduleOf)
   // Inside of the project, so that a block's `import … from "eventfold"` is this package.
   mkdirSync(join(root, ".cache"), { recursive: true })
   const folder = mkdtempSync(join(root, ".cache", "docs-"))
   const tsconfig = { extends: "../../tsconfig.json", compilerOptions: { noUnusedLocals: false }, include: ["."] }
   writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(tsconfig))
-  for (const [index, module] of modules.entries()) writeFileSync(join(folder, `block-${index}.ts`), module)
+  const malformed = new Map<DocBlock, string>()
+  for (const [index, block] of blocks.entries()) {
+    try {
+      writeFileSync(join(folder, `block-${index}.ts`), moduleOf(block))
+    } catch (error) {
+      malformed.set(block, `${block.file}:${block.line}: ${String(error)}`)
+    }
+  }
 
   // "…/block-7.ts:3:1" of node and "block-7.ts(3,1)" of the compiler become "src/Event.ts:120".
   const located = (text: string): string =>
@@ -112,8 +123,11 @@ export const makeDocRunner = (blocks: ReadonlyArray<DocBlock>): DocRunner => {
   const fileOf = (block: DocBlock) => `block-${blocks.indexOf(block)}.ts`
   let child: ChildProcess | undefined
   return {
-    compileErrors: (block) =>
-      errors.filter((error) => error.startsWith(`${fileOf(block)}(`)).map((error) => located(error.trim())),
+    compileErrors: (block) => {
+      const fault = malformed.get(block)
+      if (fault !== undefined) return [fault]
+      return errors.filter((error) => error.startsWith(`${fileOf(block)}(`)).map((error) => located(error.trim()))
+    },
     run: (block) =>
       new Promise((resolve, reject) => {
         child ??= fork(fileURLToPath(new URL("docs-process.ts", import.meta.url)), [], {
