@@ -87,13 +87,16 @@ export const acquireLock = (
     return unlock
   })
 
-  // Two that come at the same moment may both be refused: they try again, each after a time of its own.
-  const acquire = (attempts: number): Effect.Effect<Effect.Effect<void>, PlatformError | Locked> =>
+  // Two that come at the same moment may both be refused: each tries again after a time of its own, longer and longer.
+  const acquire = (wait: number): Effect.Effect<Effect.Effect<void>, PlatformError | Locked> =>
     Effect.catchIf(
       attempt,
-      (error) => error._tag === "Locked" && attempts > 1,
-      () => Effect.andThen(realSleep(10 + Math.random() * 40), acquire(attempts - 1))
+      (error) => error._tag === "Locked" && wait < longestWait,
+      () => Effect.andThen(realSleep(wait * (0.5 + Math.random())), acquire(wait * 2))
     )
 
-  return Effect.asVoid(Effect.acquireRelease(acquire(5), (unlock) => unlock))
+  return Effect.asVoid(Effect.acquireRelease(acquire(10), (unlock) => unlock))
 }
+
+/** Milliseconds. */
+const longestWait = 300

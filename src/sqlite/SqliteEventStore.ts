@@ -235,7 +235,8 @@ const make = Effect.fnUntraced(function* (
       ),
     version: (stream) => version("version", stream),
     exists: (stream) => Effect.map(version("exists", stream), (version) => version > 0),
-    head
+    head,
+    transactionService: client.transactionService
   })
 })
 

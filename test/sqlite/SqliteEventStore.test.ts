@@ -6,7 +6,7 @@ import { describe, it } from "@effect/vitest"
 import { Context, Effect, Exit, Fiber, Layer, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { SqlClient, Statement } from "effect/sql"
-import { EventStore } from "eventfold"
+import { EventStore, UnitOfWork } from "eventfold"
 import { SqliteClient, SqliteEventStore } from "eventfold/sqlite"
 import { conforms } from "../support/conformance.ts"
 import { child } from "../support/embedded.ts"
@@ -222,6 +222,39 @@ describe("a transaction of the same client", () => {
       assert.deepEqual(yield* positions, [1, 2])
       assert.deepEqual(yield* sql`SELECT * FROM eventfold_tag`, [])
     }).pipe(Effect.provide(memory))
+  )
+})
+
+describe("UnitOfWork.layerSql", () => {
+  const layer = Layer.provideMerge(UnitOfWork.layerSql, memory)
+
+  it.effect("commits events and the caller's rows together, and neither when it fails", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      yield* sql`CREATE TABLE account (id TEXT PRIMARY KEY) STRICT`
+      const work = (id: string) =>
+        Effect.gen(function* () {
+          yield* UnitOfWork.stage(`Account-${id}`, [event()], { expected: 0 })
+          yield* sql`INSERT INTO account VALUES (${id})`
+        })
+      const hooks: Array<string> = []
+      const hook = (name: string) => UnitOfWork.afterCommit(Effect.sync(() => hooks.push(name)))
+      yield* UnitOfWork.transact(Effect.andThen(work("a"), hook("a")))
+      const failed = yield* Effect.exit(
+        UnitOfWork.transact(Effect.andThen(work("b"), Effect.andThen(hook("b"), Effect.fail("no"))))
+      )
+      assert.deepEqual(failed, Exit.fail("no"))
+      const conflict = yield* Effect.flip(
+        UnitOfWork.transact(
+          Effect.andThen(sql`INSERT INTO account VALUES ('c')`, UnitOfWork.stage("Account-a", [event()], { expected: 0 }))
+        )
+      )
+      assert.equal(conflict._tag, "OptimisticLockError")
+      assert.equal((yield* Effect.flip(UnitOfWork.transact(work("a"))))._tag, "SqlError")
+      assert.deepEqual(yield* sql`SELECT id FROM account`.values, [["a"]])
+      assert.deepEqual(yield* positions, [1])
+      assert.deepEqual(hooks, ["a"])
+    }).pipe(Effect.provide(layer))
   )
 })
 
