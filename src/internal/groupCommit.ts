@@ -152,3 +152,17 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
       )
   }
 })
+
+/** A `take` for {@link makeGroupCommit}: so many requests and about so many bytes at most, but one at least. */
+export const takeUpTo =
+  (limits: { readonly requests: number; readonly bytes: number }) =>
+  (waiting: ReadonlyArray<{ readonly request: { readonly bytes: number } }>): number => {
+    let bytes = 0
+    let size = 0
+    for (const { request } of waiting) {
+      bytes += request.bytes
+      if (size > 0 && (size === limits.requests || bytes > limits.bytes)) break
+      size++
+    }
+    return size
+  }
