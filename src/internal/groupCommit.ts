@@ -36,10 +36,12 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
   /** The most requests in a batch. */
   readonly maxBatch: number
   /**
-   * Writes a batch, and returns what answers each of its requests. Runs one at a time and is never interrupted. The answers are
-   * given while the next batch is on its way, so that neither the callers nor the storage wait for the other.
+   * Writes a batch and answers each of its requests: before it ends, or in what it returns, which is run while the next batch is
+   * on its way, so that neither the callers nor the storage wait for the other. Runs one at a time and is never interrupted.
    */
-  readonly write: (batch: ReadonlyArray<Submitted<Request, Answer, E>>) => Effect.Effect<() => void>
+  readonly write: (batch: ReadonlyArray<Submitted<Request, Answer, E>>) => Effect.Effect<void | (() => void)>
+  /** Whether callers can be answered while a batch is written: then many of them are split in halves that take turns. */
+  readonly overlaps: boolean
   /** The answer to what still waits when the scope closes. */
   readonly closed: () => E
 }): Effect.fn.Return<GroupCommit<Request, Answer, E>, never, Scope.Scope> {
@@ -79,7 +81,7 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
           })
         ),
         (give) => {
-          give()
+          give?.()
           return exit as Exit.Exit<Answer, E>
         }
       )
@@ -95,7 +97,7 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
   })
 
   /** The answers to the batch before, still to be given, and how many they are. */
-  let answers: (() => void) | undefined
+  let answers: (() => void) | void
   let answering = 0
 
   const giveAnswers = () => {
@@ -108,7 +110,7 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
   const nextBatch = (): ReadonlyArray<Submitted<Request, Answer, E>> => {
     // Many callers are split in two halves that take turns: one is being written while the other is answered and comes back.
     const callers = waiting.length + answering
-    const most = callers >= 2 * worthHalving ? Math.ceil(callers / 2) : callers
+    const most = options.overlaps && callers >= 2 * worthHalving ? Math.ceil(callers / 2) : callers
     const size = options.take(waiting, Math.min(most, options.maxBatch))
     const batch = waiting.slice(0, size)
     waiting = waiting.slice(size)
@@ -153,15 +155,15 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
   }
 })
 
-/** A `take` for {@link makeGroupCommit}: so many requests and about so many bytes at most, but one at least. */
+/** A `take` for {@link makeGroupCommit}: about so many bytes at most. */
 export const takeUpTo =
-  (limits: { readonly requests: number; readonly bytes: number }) =>
-  (waiting: ReadonlyArray<{ readonly request: { readonly bytes: number } }>): number => {
+  (maxBytes: number) =>
+  (waiting: ReadonlyArray<{ readonly request: { readonly bytes: number } }>, most: number): number => {
     let bytes = 0
     let size = 0
     for (const { request } of waiting) {
       bytes += request.bytes
-      if (size > 0 && (size === limits.requests || bytes > limits.bytes)) break
+      if (size > 0 && (size >= most || bytes > maxBytes)) break
       size++
     }
     return size

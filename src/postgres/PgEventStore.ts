@@ -52,6 +52,7 @@ import {
   StoreUnavailable
 } from "../EventStore.ts"
 import { makeGroupCommit, type Submitted } from "../internal/groupCommit.ts"
+import { realSleep } from "../internal/realTime.ts"
 import { makeSignal } from "../internal/signal.ts"
 import { toEventStoreError } from "./errors.ts"
 import { migrate } from "./migrations.ts"
@@ -196,6 +197,7 @@ const make = Effect.fnUntraced(function* (
     capacity: options.capacity ?? 4096,
     maxBatch: options.maxBatch ?? 512,
     take: takeBatch,
+    overlaps: true,
     write: writeBatch,
     closed: () =>
       new EventStoreError({ reason: new StoreUnavailable({ operation: "append", detail: "the store's Layer has been closed" }) })
@@ -225,7 +227,7 @@ const make = Effect.fnUntraced(function* (
   // ---------------------------------------------------------------------------
 
   // Whatever happens to a hint, the poller finds what is new.
-  yield* Effect.sleep(pollInterval).pipe(
+  yield* realSleep(pollInterval).pipe(
     Effect.andThen(
       Effect.suspend(() =>
         signal.waiting() === 0
