@@ -25,7 +25,7 @@ import { makeGroupCommit, type Submitted, takeUpTo } from "../internal/groupComm
 import { realSleep } from "../internal/realTime.ts"
 import { makeSignal } from "../internal/signal.ts"
 import { toEventStoreError } from "./errors.ts"
-import { type EventRow, insertedRows, makeSql, type Sql } from "./sql.ts"
+import { type EventRow, insertedRows, makeSql, type Sql, type StandingRow } from "./sql.ts"
 import * as SqliteClient from "./SqliteClient.ts"
 
 /**
@@ -127,7 +127,7 @@ const make = Effect.fnUntraced(function* (
       .pipe(Effect.provideService(SqlClient.BeginTransaction, "BEGIN IMMEDIATE"))
 
   const write = (batch: ReadonlyArray<Request>): Effect.Effect<void> =>
-    Effect.matchCauseEffect(failAs("append", transact(batch.map(({ request }) => request))), {
+    Effect.matchCauseEffect(failAs("append", Effect.withTracerEnabled(transact(batch.map(({ request }) => request)), false)), {
       onSuccess: (verdicts) => Effect.sync(() => batch.forEach(({ answer }, index) => answer(verdicts[index] as Verdict))),
       onFailure: (cause) => {
         const [failure] = cause.reasons
@@ -279,12 +279,14 @@ const writeBatch = Effect.fnUntraced(function* (
   const query = <Row>(text: string, params: ReadonlyArray<string | number> = []) =>
     connection.execute(text, params, undefined) as Effect.Effect<ReadonlyArray<Row>, SqlError>
   const newest = new Map<string, Place>()
-  for (const place of yield* query<Place>(sql.newest, [JSON.stringify(Array.from(streams))])) newest.set(place.stream, place)
   const located = new Map<string, Place>()
-  for (const place of yield* query<Place & { id: string }>(sql.locate, [JSON.stringify(Array.from(ids))])) {
-    located.set(place.id, place)
+  let head = 0
+  const asked = [JSON.stringify(Array.from(streams)), JSON.stringify(Array.from(ids))]
+  for (const { id, position, stream, version } of yield* query<StandingRow>(sql.standing, asked)) {
+    if (stream === null) head = position
+    else if (id === null) newest.set(stream, { stream, version, position })
+    else located.set(id, { stream, version, position })
   }
-  const head = (yield* query<{ head: number }>(sql.head))[0]?.head ?? 0
   let match: number | undefined
 
   const batch = EventStore.makeBatch({
