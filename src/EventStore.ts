@@ -908,6 +908,8 @@ const appendCopies = (
  */
 export interface PreparedEvent {
   readonly id: string
+  /** The id was made for this append, so it stands nowhere yet, and the store need not look for it. */
+  readonly fresh: boolean
   readonly type: string
   readonly schemaVersion: number
   readonly published: boolean
@@ -1024,6 +1026,7 @@ const prepareWith = (
       }
       written.push({
         id,
+        fresh: event.id === undefined,
         type: event.type,
         schemaVersion,
         published: event.published === true,
@@ -1400,26 +1403,26 @@ const meets = (expected: ExpectedVersion, version: number): boolean =>
 
 /** The answer to an append that repeats ids: results if it repeats a whole append, an error if not, `undefined` if no id stands. */
 const decideIds = (append: PreparedAppend, standing: Standing): ReadonlyArray<AppendResult> | DuplicateEventError | undefined => {
-  const results: Array<AppendResult> = []
-  let firstStanding: { readonly stream: string; readonly id: string } | undefined
-  let whole = true
+  let firstStanding: DuplicateEventError | undefined
   for (const { events, stream } of append.appends) {
-    let previous: { readonly version: number; readonly position: number } | undefined
-    for (const { id } of events) {
-      const place = standing.locate(id)
-      if (place === undefined) {
-        whole = false
-        continue
-      }
-      firstStanding ??= { stream, id }
-      if (place.stream !== stream || (previous !== undefined && place.version !== previous.version + 1)) whole = false
-      previous = place
+    for (const { fresh, id } of events) {
+      if (fresh || standing.locate(id) === undefined) continue
+      firstStanding ??= new DuplicateEventError({ stream, id })
     }
-    const last = previous ?? standing.newest(stream)
-    results.push({ stream, version: last.version, position: last.position, deduplicated: events.length > 0 })
   }
   if (firstStanding === undefined) return undefined
-  return whole ? results : new DuplicateEventError(firstStanding)
+  const results: Array<AppendResult> = []
+  for (const { events, stream } of append.appends) {
+    let last = standing.newest(stream)
+    for (let index = 0; index < events.length; index++) {
+      const { fresh, id } = events[index] as PreparedEvent
+      const place = fresh ? undefined : standing.locate(id)
+      if (place?.stream !== stream || (index > 0 && place.version !== last.version + 1)) return firstStanding
+      last = place
+    }
+    results.push({ stream, version: last.version, position: last.position, deduplicated: events.length > 0 })
+  }
+  return results
 }
 
 /**

@@ -370,7 +370,9 @@ const make = Effect.fnUntraced(function* (
     EventStore.AppendError
   >({
     capacity: 8192,
-    take: takeUpTo({ requests: 512, bytes: 4 * 1024 * 1024 }),
+    maxBatch: 512,
+    take: takeUpTo(4 * 1024 * 1024),
+    overlaps: true,
     write,
     closed: () => unavailable("append", "the store has been closed")
   })
