@@ -46,6 +46,8 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
   readonly closed: () => E
 }): Effect.fn.Return<GroupCommit<Request, Answer, E>, never, Scope.Scope> {
   const places = Semaphore.makeUnsafe(options.capacity)
+  /** Taken while a caller writes by itself: whoever closes the scope waits for it. */
+  const alone = Semaphore.makeUnsafe(1)
   let waiting: Array<Submitted<Request, Answer, E>> = []
   let wakeWriter: (() => void) | undefined
   let open = true
@@ -66,7 +68,7 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
   const writeAlone = (request: Request, wake: () => void): Effect.Effect<Answer, E> => {
     let exit: Exit.Exit<Answer, E> | undefined
     wakeWriter = undefined
-    const alone: Submitted<Request, Answer, E> = {
+    const submitted: Submitted<Request, Answer, E> = {
       request,
       answer: (answer) => {
         exit = answer
@@ -74,7 +76,7 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
     }
     return Effect.uninterruptible(
       Effect.flatMap(
-        Effect.onExit(options.write([alone]), () =>
+        Effect.onExit(alone.withPermit(options.write([submitted])), () =>
           Effect.sync(() => {
             if (waiting.length > 0 || !open) wake()
             else wakeWriter = wake
@@ -137,10 +139,11 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
   })
 
   yield* Effect.addFinalizer(() =>
-    Effect.sync(() => {
+    Effect.suspend(() => {
       open = false
       giveAnswers()
       for (const { answer } of waiting.splice(0)) answer(Exit.fail(options.closed()))
+      return alone.take(1)
     })
   )
   yield* Effect.forkScoped(Effect.forever(step, { disableYield: true }))

@@ -124,9 +124,10 @@ const make = Effect.fnUntraced(function* (
           )
         })
       )
-      .pipe(Effect.provideService(SqlClient.BeginTransaction, "BEGIN IMMEDIATE"))
+      .pipe(Effect.provideService(SqlClient.BeginTransaction, "BEGIN IMMEDIATE"), plainNumbers)
 
   const write = (batch: ReadonlyArray<Request>): Effect.Effect<void> =>
+    // A batch belongs to many callers: it is a span in the trace of none.
     Effect.matchCauseEffect(failAs("append", Effect.withTracerEnabled(transact(batch.map(({ request }) => request)), false)), {
       onSuccess: (verdicts) => Effect.sync(() => batch.forEach(({ answer }, index) => answer(verdicts[index] as Verdict))),
       onFailure: (cause) => {
@@ -178,7 +179,7 @@ const make = Effect.fnUntraced(function* (
     text: string,
     params: ReadonlyArray<string | number> = []
   ): Effect.Effect<ReadonlyArray<Row>, EventStore.EventStoreError> =>
-    failAs(operation, client.unsafe<Row>(text, params).withoutTransform)
+    failAs(operation, plainNumbers(client.unsafe<Row>(text, params).withoutTransform))
 
   const queryOne = <Row extends object>(operation: string, text: string, params?: ReadonlyArray<string | number>) =>
     Effect.map(query<Row>(operation, text, params), (rows): Partial<Row> => rows[0] ?? {})
@@ -242,6 +243,9 @@ const make = Effect.fnUntraced(function* (
   })
 })
 
+/** All numbers of the store are below 2^53, whatever the caller wants its own to be. */
+const plainNumbers = Effect.provideService(SqlClient.SafeIntegers, false)
+
 /** Two processes may do this at once: the second waits for the first, and finds nothing left to do. */
 const migrate = (sql: Sql) =>
   Migrator.make({})({
@@ -275,7 +279,7 @@ const writeBatch = Effect.fnUntraced(function* (
   for (const append of appends) {
     for (const { events, stream } of append.appends) {
       streams.add(stream)
-      for (const { id } of events) ids.add(id)
+      for (const { fresh, id } of events) if (!fresh) ids.add(id)
     }
   }
   const query = <Row>(text: string, params: ReadonlyArray<string | number> = []) =>
