@@ -54,26 +54,28 @@ export const Order = Aggregate.make("Order", {
 
 // decisions
 
+type Decision<E> = Result.Result<ReadonlyArray<Aggregate.EventOf<typeof Order>>, E>
+
 export const place = (
   state: State,
-  {
-    customer,
-    lines,
-    order
-  }: { readonly order: OrderId; readonly customer: CustomerId; readonly lines: typeof OrderPlaced.Type.lines }
-) =>
+  { customer, lines, order }: Pick<typeof OrderPlaced.Type, "order" | "customer" | "lines">
+): Decision<OrderExists> =>
   state.status === "absent"
     ? Result.succeed([OrderPlaced.make({ order, customer, lines, total: totalOf(lines) })])
     : Result.fail(new OrderExists({ order }))
 
-export const addLine = (state: State, order: OrderId, line: Line) => {
+export const addLine = (state: State, order: OrderId, line: Line): Decision<UnknownOrder | OrderClosed> => {
   if (state.status === "absent") return Result.fail(new UnknownOrder({ order }))
   if (state.status !== "open") return Result.fail(new OrderClosed({ order, status: state.status }))
   return Result.succeed([LineAdded.make({ order, line, total: totalOf([...state.lines, line]) })])
 }
 
 /** Whether a payment of `amount` settles the order. */
-export const acceptPayment = (state: State, order: OrderId, amount: Cents) => {
+export const acceptPayment = (
+  state: State,
+  order: OrderId,
+  amount: Cents
+): Decision<UnknownOrder | OrderClosed | AlreadyPaid | WrongAmount> => {
   if (state.status === "absent") return Result.fail(new UnknownOrder({ order }))
   if (state.status === "cancelled") return Result.fail(new OrderClosed({ order, status: state.status }))
   if (state.status !== "open") return Result.fail(new AlreadyPaid({ order }))
@@ -87,13 +89,8 @@ export const recordPayment = (state: State, order: OrderId, payment: PaymentId) 
 
 export const ship = (
   state: State,
-  parcel: {
-    readonly order: OrderId
-    readonly carrier: string
-    readonly parcel: string
-    readonly arrives: typeof OrderShipped.Type.arrives
-  }
-) => {
+  parcel: Omit<typeof OrderShipped.Type, "_tag">
+): Decision<UnknownOrder | OrderClosed | NotPaid> => {
   const { order } = parcel
   if (state.status === "absent") return Result.fail(new UnknownOrder({ order }))
   if (state.status === "open") return Result.fail(new NotPaid({ order, due: state.total }))
@@ -101,7 +98,7 @@ export const ship = (
   return Result.succeed([OrderShipped.make(parcel)])
 }
 
-export const cancel = (state: State, order: OrderId, reason: string) => {
+export const cancel = (state: State, order: OrderId, reason: string): Decision<UnknownOrder | OrderClosed> => {
   if (state.status === "absent") return Result.fail(new UnknownOrder({ order }))
   if (state.status === "shipped" || state.status === "cancelled") {
     return Result.fail(new OrderClosed({ order, status: state.status }))
@@ -112,7 +109,7 @@ export const cancel = (state: State, order: OrderId, reason: string) => {
 }
 
 /** Whether the order still is at the version that somebody had before their eyes when they asked for a change. */
-export const unchanged = (order: OrderId, version: number, seen: number | undefined) =>
+export const unchanged = (order: OrderId, version: number, seen: number | undefined): Decision<OrderChanged> =>
   seen === undefined || seen === version ? Result.succeed([]) : Result.fail(new OrderChanged({ order, seen, version }))
 
 // errors

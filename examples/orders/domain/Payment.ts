@@ -45,7 +45,9 @@ export const Payment = Aggregate.make("Payment", {
 
 // decisions
 
-export const receive = (state: State, received: Omit<typeof PaymentReceived.Type, "_tag">) =>
+type Decision<E> = Result.Result<ReadonlyArray<Aggregate.EventOf<typeof Payment>>, E>
+
+export const receive = (state: State, received: Omit<typeof PaymentReceived.Type, "_tag">): Decision<PaymentExists> =>
   state.status === "absent"
     ? Result.succeed([PaymentReceived.make(received)])
     : Result.fail(new PaymentExists({ payment: received.payment }))

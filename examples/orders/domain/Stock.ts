@@ -30,15 +30,13 @@ export interface State {
   /** Pieces in the warehouse; undefined until any came in. */
   readonly onHand: number | undefined
   /** Of these, the pieces reserved for each order. */
-  readonly reserved: Readonly<Record<OrderId, Quantity>>
+  readonly reserved: ReadonlyMap<OrderId, Quantity>
 }
 
-const initial: State = { onHand: undefined, reserved: {} }
+const initial: State = { onHand: undefined, reserved: new Map() }
 
-const without = (reserved: State["reserved"], order: OrderId): State["reserved"] => {
-  const { [order]: _, ...others } = reserved
-  return others
-}
+const without = (reserved: State["reserved"], order: OrderId): State["reserved"] =>
+  new Map([...reserved].filter(([other]) => other !== order))
 
 export const Stock = Aggregate.make("Stock", {
   id: Sku,
@@ -48,7 +46,7 @@ export const Stock = Aggregate.make("Stock", {
     StockReceived: (state, { quantity }): State => ({ ...state, onHand: (state.onHand ?? 0) + quantity }),
     StockReserved: (state, { order, quantity }): State => ({
       ...state,
-      reserved: { ...state.reserved, [order]: Quantity.make((state.reserved[order] ?? 0) + quantity) }
+      reserved: new Map(state.reserved).set(order, Quantity.make((state.reserved.get(order) ?? 0) + quantity))
     }),
     StockReleased: (state, { order }): State => ({ ...state, reserved: without(state.reserved, order) }),
     StockShipped: (state, { order, quantity }): State => ({
@@ -61,13 +59,15 @@ export const Stock = Aggregate.make("Stock", {
 
 /** Pieces that nobody has reserved. */
 export const available = ({ onHand = 0, reserved }: State): number =>
-  Object.values(reserved).reduce((left, quantity) => left - quantity, onHand)
+  [...reserved.values()].reduce((left, quantity) => left - quantity, onHand)
 
 // decisions
 
+type Decision<E> = Result.Result<ReadonlyArray<Aggregate.EventOf<typeof Stock>>, E>
+
 export const receive = (sku: Sku, quantity: Quantity, supplier: string) => [StockReceived.make({ sku, quantity, supplier })]
 
-export const reserve = (state: State, sku: Sku, order: OrderId, quantity: Quantity) => {
+export const reserve = (state: State, sku: Sku, order: OrderId, quantity: Quantity): Decision<UnknownArticle | OutOfStock> => {
   if (state.onHand === undefined) return Result.fail(new UnknownArticle({ sku }))
   const left = available(state)
   if (quantity > left) return Result.fail(new OutOfStock({ sku, wanted: quantity, available: left }))
@@ -77,13 +77,13 @@ export const reserve = (state: State, sku: Sku, order: OrderId, quantity: Quanti
 
 /** The order was cancelled: what was reserved for it, if anything, can be sold again. */
 export const release = (state: State, sku: Sku, order: OrderId) => {
-  const quantity = state.reserved[order]
+  const quantity = state.reserved.get(order)
   return quantity === undefined ? [] : [StockReleased.make({ sku, order, quantity })]
 }
 
 /** The order left the house: what was reserved for it went along. */
 export const ship = (state: State, sku: Sku, order: OrderId) => {
-  const quantity = state.reserved[order]
+  const quantity = state.reserved.get(order)
   return quantity === undefined ? [] : [StockShipped.make({ sku, order, quantity })]
 }
 
