@@ -7,7 +7,7 @@
  */
 import { Effect, Layer, Schema } from "effect"
 import { Command, MessageBus, Repository } from "eventfold"
-import { Cents, CustomerId, Line, Order, OrderId, Payment, PaymentId, Quantity, Sku, Stock } from "./domain.ts"
+import { Cents, CustomerId, Line, Lines, Order, OrderId, Payment, PaymentId, Quantity, Sku, Stock } from "./domain.ts"
 
 // commands
 
@@ -23,7 +23,7 @@ export const ReceiveStock = Command.make("ReceiveStock", {
 })
 
 export const PlaceOrder = Command.make("PlaceOrder", {
-  payload: { order: OrderId, customer: CustomerId, lines: Schema.NonEmptyArray(Line) },
+  payload: { order: OrderId, customer: CustomerId, lines: Lines },
   success,
   error: Schema.Union([Order.OrderExists, Stock.UnknownArticle, Stock.OutOfStock])
 })

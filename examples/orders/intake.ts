@@ -26,7 +26,11 @@ const Line = Schema.Union([
 type Line = typeof Line.Type
 
 /** Which of the commands it is comes first, so that what is said of a wrong line is about that command. */
-const Head = Schema.Struct({ command: Schema.Literals(Line.members.map(({ fields }) => fields.command.literal)) })
+const Head = Schema.Struct({
+  command: Schema.Literals(Line.members.map(({ fields }) => fields.command.literal)).annotate({
+    expected: "a command of the shop"
+  })
+})
 
 interface Malformed {
   readonly _tag: "Malformed"

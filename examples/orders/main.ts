@@ -126,6 +126,11 @@ const presenter: CliOutput.Presenter = {
       : CliOutput.defaultPresenter.present(event)
 }
 
+// Whoever stops reading (`npm start | head`) has seen enough; the tour ends as it would have.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error
+})
+
 Command.run(main, { version: "0.1.0" }).pipe(
   Effect.provide([CliConfig.layer({ builtIns: [GlobalFlag.Help] }), CliOutput.layerPresenter(presenter), NodeServices.layer]),
   NodeRuntime.runMain

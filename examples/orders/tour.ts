@@ -120,7 +120,7 @@ export const auditTrail = Effect.fnUntraced(function* (run: Run) {
     const cause = typeOf.get(metadata.causationId ?? "") ?? ""
     const because = definitions.has(cause) ? dim(`  because of ${cause}`) : ""
     yield* print(
-      `      ${dim(columns([20, 3], [stream, `v${version}`]))}  ${name(type.padEnd(15))}  ${dataOf(event, [order, stream])}${because}`
+      `      ${dim(columns([22, 3], [stream, `v${version}`]))}  ${name(type.padEnd(15))}  ${dataOf(event, [order, stream])}${because}`
     )
   }
   const [placed] = yield* Stream.runCollect(Repository.events(Order.Order, order, { limit: 1 }))
@@ -216,7 +216,7 @@ const raceFor = Effect.fnUntraced(function* (run: Run, sku: Sku, pieces: number,
   for (const [index, [customer, quantity]] of writers.entries()) {
     const [first, ...then] = logs[index] ?? []
     yield* print(`   ${bold(customer.padEnd(5))} wants ${quantity}   ${first}`)
-    for (const next of then) yield* print(`${" ".repeat(18)}tried again: ${next}`)
+    for (const next of then) yield* print(`${" ".repeat(19)}tried again: ${next}`)
   }
   const left = Stock.available((yield* Repository.read(Stock.Stock, sku)).state)
   yield* print(`   ${left === 0 ? "None is" : `${left} are`} left, and none was sold twice.`)

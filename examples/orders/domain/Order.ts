@@ -1,13 +1,13 @@
 /** An order: placed, perhaps extended, paid and shipped, or cancelled. */
 import { Result, Schema } from "effect"
 import { Aggregate, Event } from "eventfold"
-import { Cents, CustomerId, Line, OrderId, PaymentId, totalOf } from "./values.ts"
+import { Cents, CustomerId, Line, Lines, OrderId, PaymentId, totalOf } from "./values.ts"
 
 // events
 
 export const OrderPlaced = Event.make(
   "OrderPlaced",
-  { order: OrderId, customer: CustomerId, lines: Schema.NonEmptyArray(Line), total: Cents },
+  { order: OrderId, customer: CustomerId, lines: Lines, total: Cents },
   { published: true, tags: ({ customer }) => [`customer:${customer}`] }
 )
 

@@ -101,6 +101,6 @@ export class OutOfStock extends Schema.TaggedError<OutOfStock>()("OutOfStock", {
   available: Schema.Int
 }) {
   override get message() {
-    return `${this.wanted} of ${this.sku} were wanted, and ${this.available} ${this.available === 1 ? "is" : "are"} left`
+    return `Not enough of ${this.sku}: ${this.wanted} wanted, ${this.available} left`
   }
 }

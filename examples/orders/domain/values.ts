@@ -28,5 +28,7 @@ export const Line = Schema.Struct({ sku: Sku, quantity: Quantity, price: Cents }
 /** A line of an order: so many pieces, and the price of one. */
 export type Line = typeof Line.Type
 
+export const Lines = Schema.Array(Line).check(Schema.isMinLength(1, { expected: "at least one line" }))
+
 export const totalOf = (lines: ReadonlyArray<Line>): Cents =>
   Cents.make(lines.reduce((sum, { price, quantity }) => sum + price * quantity, 0))
