@@ -68,9 +68,9 @@ const tour = Effect.fnUntraced(function* ({ durable, layer: store, place }: Effe
   const path = yield* Path.Path
   const commands = yield* fs.readFileString(path.join(import.meta.dirname, "commands.jsonl"))
 
+  yield* print(`${bold("eventfold")}: orders, payments and stock of a shop, on ${name(place)}`)
   const before = yield* Effect.gen(function* () {
     const run = yield* Tour.begin
-    yield* print(`${bold("eventfold")}: orders, payments and stock of a shop, on ${name(place)}`)
     if (run.number > 1) {
       yield* print(
         `Run ${run.number} on this data: ${count(run.earlier, "event")} stand there already; the ids of this run begin with ${run.prefix}`
@@ -105,12 +105,14 @@ const main = Command.make(
   options,
   Effect.fnUntraced(
     function* (options) {
-      yield* tour(yield* chooseStore(options))
+      const store = yield* chooseStore(options)
+      yield* tour(store).pipe(
+        Effect.catch((error) =>
+          refuse(error._tag === "EventStoreError" ? `${store.place} cannot be used: ${error.reason.detail}.` : error.message)
+        )
+      )
     },
     Effect.scoped,
-    Effect.catch((error) =>
-      error._tag === "Refusal" ? Effect.fail(error) : refuse(`The store cannot be used: ${error.message}.`)
-    ),
     Effect.tapError((error) => Console.error(`${bad("✗")} ${error.message}`)),
     Effect.onInterrupt(() => Console.error("\nInterrupted. What was committed stands; the rest was not begun."))
   )

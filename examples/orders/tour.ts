@@ -50,6 +50,7 @@ export const aWeekOfCommands = Effect.fnUntraced(function* (run: Run, commands: 
     onConflict: Effect.sync(() => void conflicts++)
   }).pipe(Effect.ensuring(bar.clear))
 
+  outcomes.sort((a, b) => a.line - b.line)
   const succeeded = outcomes.filter((outcome) => outcome._tag === "Succeeded")
   const rejected = outcomes.filter((outcome) => outcome._tag === "Rejected")
   const malformed = outcomes.filter((outcome) => outcome._tag === "Malformed")
