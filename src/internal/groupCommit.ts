@@ -1,5 +1,6 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 
@@ -13,10 +14,13 @@ export interface GroupCommit<Request, Answer, E> {
    * Hands a request to the writer and waits for its answer. While `capacity` requests are on their way, further callers wait
    * *before* `request` is evaluated, so what waits in memory is bounded.
    *
-   * Interrupted before its batch has begun, a request is withdrawn. Afterwards it is written all the same, and the answer dropped.
+   * Interrupted before its batch has begun, a request is withdrawn. Afterwards it is written all the same.
    */
   readonly submit: <E2>(request: Effect.Effect<Request, E2>) => Effect.Effect<Answer, E | E2>
 }
+
+/** From how many requests on a half batch is worth its commit. */
+const worthHalving = 96
 
 /** A request that waits for, or is in, a batch. */
 export interface Submitted<Request, Answer, E> {
@@ -27,10 +31,17 @@ export interface Submitted<Request, Answer, E> {
 export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(options: {
   /** The most requests on their way at once. */
   readonly capacity: number
-  /** How many of the waiting requests, oldest first, make the next batch: at least one. */
-  readonly take: (waiting: ReadonlyArray<Submitted<Request, Answer, E>>) => number
-  /** Writes a batch and answers each of its requests. Runs one at a time and is never interrupted. */
-  readonly write: (batch: ReadonlyArray<Submitted<Request, Answer, E>>) => Effect.Effect<void>
+  /** How many of the waiting requests, oldest first, make the next batch: at least one, and at most about `most`. */
+  readonly take: (waiting: ReadonlyArray<Submitted<Request, Answer, E>>, most: number) => number
+  /** The most requests in a batch. */
+  readonly maxBatch: number
+  /**
+   * Writes a batch and answers each of its requests: before it ends, or in what it returns, which is run while the next batch is
+   * on its way, so that neither the callers nor the storage wait for the other. Runs one at a time and is never interrupted.
+   */
+  readonly write: (batch: ReadonlyArray<Submitted<Request, Answer, E>>) => Effect.Effect<void | (() => void)>
+  /** Whether callers can be answered while a batch is written: then many of them are split in halves that take turns. */
+  readonly overlaps: boolean
   /** The answer to what still waits when the scope closes. */
   readonly closed: () => E
 }): Effect.fn.Return<GroupCommit<Request, Answer, E>, never, Scope.Scope> {
@@ -51,6 +62,32 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
       })
     })
 
+  /** Nobody is writing and nobody waits: the caller writes by itself, and the writer sleeps on. */
+  const writeAlone = (request: Request, wake: () => void): Effect.Effect<Answer, E> => {
+    let exit: Exit.Exit<Answer, E> | undefined
+    wakeWriter = undefined
+    const alone: Submitted<Request, Answer, E> = {
+      request,
+      answer: (answer) => {
+        exit = answer
+      }
+    }
+    return Effect.uninterruptible(
+      Effect.flatMap(
+        Effect.onExit(options.write([alone]), () =>
+          Effect.sync(() => {
+            if (waiting.length > 0 || !open) wake()
+            else wakeWriter = wake
+          })
+        ),
+        (give) => {
+          give?.()
+          return exit as Exit.Exit<Answer, E>
+        }
+      )
+    )
+  }
+
   const awaitRequests: Effect.Effect<void> = Effect.callback((resume) => {
     if (waiting.length > 0) return resume(Effect.void)
     wakeWriter = () => {
@@ -59,29 +96,75 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
     }
   })
 
-  const writeNext = Effect.suspend(() => {
-    if (waiting.length === 0) return Effect.void // withdrawn meanwhile
-    const size = options.take(waiting)
+  /** The answers to the batch before, still to be given, and how many they are. */
+  let answers: (() => void) | void
+  let answering = 0
+
+  const giveAnswers = () => {
+    const give = answers
+    answers = undefined
+    answering = 0
+    give?.()
+  }
+
+  const nextBatch = (): ReadonlyArray<Submitted<Request, Answer, E>> => {
+    // Many callers are split in two halves that take turns: one is being written while the other is answered and comes back.
+    const callers = waiting.length + answering
+    const most = options.overlaps && callers >= 2 * worthHalving ? Math.ceil(callers / 2) : callers
+    const size = options.take(waiting, Math.min(most, options.maxBatch))
     const batch = waiting.slice(0, size)
     waiting = waiting.slice(size)
-    return options.write(batch)
+    return batch
+  }
+
+  const step = Effect.suspend(() => {
+    if (waiting.length === 0) {
+      if (answers === undefined) return awaitRequests
+      giveAnswers()
+      // The callers go first, so that what they submit next is in the next batch.
+      return Effect.yieldNow
+    }
+    const batch = nextBatch()
+    return Effect.uninterruptible(
+      Effect.flatMap(Effect.forkChild(options.write(batch), { startImmediately: true }), (writing) => {
+        giveAnswers()
+        return Effect.map(Fiber.join(writing), (give) => {
+          answers = give
+          answering = batch.length
+        })
+      })
+    )
   })
 
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
       open = false
+      giveAnswers()
       for (const { answer } of waiting.splice(0)) answer(Exit.fail(options.closed()))
     })
   )
-  // After a batch the callers go first, so that what they submit next is in the next batch.
-  yield* awaitRequests.pipe(
-    Effect.andThen(Effect.uninterruptible(writeNext)),
-    Effect.andThen(Effect.yieldNow),
-    Effect.forever({ disableYield: true }),
-    Effect.forkScoped
-  )
+  yield* Effect.forkScoped(Effect.forever(step, { disableYield: true }))
 
   return {
-    submit: (request) => places.withPermit(Effect.flatMap(request, enqueue))
+    submit: (request) =>
+      places.withPermit(
+        Effect.flatMap(request, (request) =>
+          wakeWriter !== undefined && waiting.length === 0 && open ? writeAlone(request, wakeWriter) : enqueue(request)
+        )
+      )
   }
 })
+
+/** A `take` for {@link makeGroupCommit}: about so many bytes at most. */
+export const takeUpTo =
+  (maxBytes: number) =>
+  (waiting: ReadonlyArray<{ readonly request: { readonly bytes: number } }>, most: number): number => {
+    let bytes = 0
+    let size = 0
+    for (const { request } of waiting) {
+      bytes += request.bytes
+      if (size > 0 && (size >= most || bytes > maxBytes)) break
+      size++
+    }
+    return size
+  }
