@@ -2,7 +2,7 @@
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Console, Effect, Equal, FileSystem, Option, Path, Runtime, Schema } from "effect"
 import { CliConfig, CliOutput, Command, Flag, GlobalFlag } from "effect/cli"
-import { bad, bold, count, dim, good, heading, name, print } from "./terminal.ts"
+import { bold, complain, count, dim, good, heading, name, print } from "./terminal.ts"
 import * as Tour from "./tour.ts"
 import { shop, stores } from "./wiring.ts"
 
@@ -113,7 +113,7 @@ const main = Command.make(
       )
     },
     Effect.scoped,
-    Effect.tapError((error) => Console.error(`${bad("✗")} ${error.message}`)),
+    Effect.tapError((error) => complain(error.message)),
     Effect.onInterrupt(() => Console.error("\nInterrupted. What was committed stands; the rest was not begun."))
   )
 ).pipe(
@@ -124,7 +124,7 @@ const main = Command.make(
 const presenter: CliOutput.Presenter = {
   present: (event) =>
     event._tag === "InvalidInvocation"
-      ? Console.error(`${bad("✗")} ${event.errors.map(({ message }) => message).join(" ")}`)
+      ? complain(event.errors.map(({ message }) => message).join(" "))
       : CliOutput.defaultPresenter.present(event)
 }
 

@@ -21,6 +21,10 @@ export const name = style("cyan")
 export const print = (...lines: ReadonlyArray<string>): Effect.Effect<void> =>
   Effect.forEach(lines.length === 0 ? [""] : lines, (line) => Console.log(line), { discard: true })
 
+/** Says on stderr what is wrong. */
+export const complain = (problem: string): Effect.Effect<void> =>
+  Console.error(`${styleText("red", "✗", { stream: process.stderr })} ${problem}`)
+
 export const heading = (number: number, title: string): Effect.Effect<void> =>
   print("", `${dim(String(number))}  ${bold(title)}`, "")
 
@@ -43,7 +47,7 @@ export const time = (moment: DateTime.Utc): string =>
     month: "short",
     hour: "2-digit",
     minute: "2-digit"
-  })
+  }).replace(",", "")
 
 /** A bar that is drawn anew at each step and gone in the end; nothing at all where nobody watches. */
 export const progress: Effect.Effect<{

@@ -119,9 +119,9 @@ export const auditTrail = Effect.fnUntraced(function* (run: Run) {
     }
     const event = yield* Effect.fromResult(Event.decodeAny(definitions, recorded))
     const cause = typeOf.get(metadata.causationId ?? "") ?? ""
-    const because = definitions.has(cause) ? dim(`  because of ${cause}`) : ""
+    const because = definitions.has(cause) ? dim(`  ← ${cause}`) : ""
     yield* print(
-      `      ${dim(columns([22, 3], [stream, `v${version}`]))}  ${name(type.padEnd(15))}  ${dataOf(event, [order, stream])}${because}`
+      `      ${dim(columns([25, 3], [stream, `v${version}`]))}  ${name(type.padEnd(15))}  ${dataOf(event, [order, stream])}${because}`
     )
   }
   const [placed] = yield* Stream.runCollect(Repository.events(Order.Order, order, { limit: 1 }))
@@ -136,14 +136,15 @@ export const auditTrail = Effect.fnUntraced(function* (run: Run) {
 const dataOf = (event: object, known: ReadonlyArray<string>): string =>
   Object.entries(event)
     .filter(([key, value]) => key !== "_tag" && !known.some((text) => text === value || text.endsWith(`-${value}`)))
-    .map(([key, value]) => `${key} ${valueOf(key, value)}`)
+    .map(([key, value]) => valueOf(key, value))
     .join(", ")
 
 const valueOf = (key: string, value: unknown): string => {
   if (isLine(value)) return lineText(value)
   if (Array.isArray(value)) return value.map((element) => valueOf(key, element)).join(" + ")
   if (DateTime.isDateTime(value)) return DateTime.formatIsoDateUtc(value)
-  return typeof value === "number" && key !== "quantity" ? money(value) : String(value)
+  if (key === "quantity") return count(Number(value), "piece")
+  return typeof value === "number" ? money(value) : String(value)
 }
 
 const isLine = Schema.is(Line)
@@ -182,8 +183,9 @@ export const race = Effect.fnUntraced(function* (run: Run) {
 const raceFor = Effect.fnUntraced(function* (run: Run, sku: Sku, pieces: number, wanted: Readonly<Record<string, number>>) {
   yield* MessageBus.execute(ReceiveStock, { sku, quantity: Quantity.make(pieces), supplier: "Nordstahl" })
   const { state, version } = yield* Repository.read(Stock.Stock, sku)
-  const pluralised = count(Stock.available(state), "piece")
-  yield* print(`   ${pluralised} of ${sku} in stock, at version ${version} of ${EventStore.streamName("Stock", sku)}`)
+  yield* print(
+    `   ${count(Stock.available(state), "piece")} of ${sku} in stock, at version ${version} of ${EventStore.streamName("Stock", sku)}`
+  )
   const writers = Object.entries(wanted)
   const bothHaveDecided = yield* Deferred.make<void>()
   let decided = 0
@@ -201,13 +203,17 @@ const raceFor = Effect.fnUntraced(function* (run: Run, sku: Sku, pieces: number,
       })
     ).pipe(
       Effect.tapError((error) =>
-        Effect.sync(() => error._tag === "OptimisticLockError" && log.push(`${odd(error._tag)}  ${dim(error.message)}`))
+        Effect.sync(
+          () =>
+            error._tag === "OptimisticLockError" &&
+            log.push(`${odd(error._tag)}: expected version ${error.expected}, found ${error.actual}`)
+        )
       ),
       UnitOfWork.retryConflicts({ times: 3 }),
       Effect.matchEffect({
         onSuccess: () => Effect.sync(() => log.push(good("committed"))),
         onFailure: (error) =>
-          error._tag === "OutOfStock" ? Effect.sync(() => log.push(`${bad(error._tag)}  ${error.message}`)) : Effect.fail(error)
+          error._tag === "OutOfStock" ? Effect.sync(() => log.push(`${bad(error._tag)}: ${error.message}`)) : Effect.fail(error)
       })
     )
     return log
@@ -235,7 +241,10 @@ export const published = Effect.fnUntraced(function* (run: Run) {
   yield* heading(5, "What left the process: CloudEvents")
   yield* Relay.drain({ name: "orders", source: "/shop" })
   const messages = yield* Transport.published
-  yield* print(`   ${count(messages.length, "message")}, in the order of the store; private events stayed inside.`, "")
+  yield* print(`   ${count(messages.length, "message")}, in the order of the store; private events stayed inside.`)
+  const late = messages.filter(({ position }) => position <= run.earlier).length
+  if (late > 0) yield* print(`   ${late} of them were committed by an earlier run that ended before they had left.`)
+  yield* print("")
   for (const [type, of] of group(messages, ({ type }) => type)) {
     yield* print(`   ${columns([4], [String(of.length).padStart(4)])}  ${name(type)}`)
   }
