@@ -97,17 +97,28 @@ const bench = Command.make("bench", {
       )
 
       const rows: Array<Row> = []
-      for (const one of cases) {
-        yield* Console.error(`  ${rows.length + 1}/${cases.length} ${one.name}`)
+      const failed: Array<string> = []
+      for (const [index, one] of cases.entries()) {
+        yield* Console.error(`  ${index + 1}/${cases.length} ${one.name}`)
         const lab =
           one.place === "postgres" ? serverLab(url as string) : one.place === "pglite" ? pgliteLab(dataDir as string) : memoryLab
-        rows.push(yield* runCase(one, rounds, lab))
+        yield* runCase(one, rounds, lab).pipe(
+          Effect.map((row) => rows.push(row)),
+          Effect.catch((error) => {
+            failed.push(one.name)
+            return Console.error(error)
+          })
+        )
       }
       yield* print(table(rows))
 
       if (Option.isSome(json)) {
         const text = JSON.stringify({ ...machine, cases: rows }, null, 2)
         yield* json.value === "-" ? Console.log(text) : Effect.promise(() => writeFile(json.value, `${text}\n`))
+      }
+      if (failed.length > 0) {
+        const userMessage = `failed: ${failed.join("; ")}`
+        return yield* new CliError.UserError({ cause: userMessage, userMessage })
       }
     }, Effect.scoped)
   )

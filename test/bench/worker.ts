@@ -11,7 +11,11 @@ const received = <A>(): Effect.Effect<A> =>
     process.once("message", (message) => resume(Effect.succeed(message as A)))
   })
 
-const send = (message: object | string) => Effect.sync(() => process.send?.(message))
+/** Ends when the whole message is on its way: a process that disconnects before takes it along. */
+const send = (message: object | string): Effect.Effect<void> =>
+  Effect.callback((resume) => {
+    process.send?.(message, undefined, undefined, () => resume(Effect.void))
+  })
 
 const program = Effect.gen(function* () {
   const { address, shape, who } = yield* received<Job>()
