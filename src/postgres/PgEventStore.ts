@@ -111,8 +111,9 @@ const make = Effect.fnUntraced(function* (
 
   const readHead = Effect.map(query("head", statements.head), (rows) => rows[0]?.[0] as number)
 
-  const initialHead = yield* readHead
+  // The events first: others may append between the two statements, and the head only grows.
   const newest = (yield* query("open", statements.newestEvent))[0]?.[0] as number
+  const initialHead = yield* readHead
   if (initialHead === undefined || newest > initialHead) {
     return yield* new EventStoreError({
       reason: new StoreCorrupted({
