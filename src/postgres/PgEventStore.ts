@@ -48,6 +48,7 @@ import {
   readsFromPages,
   type RecordedEvent,
   StoreCorrupted,
+  StoreFailure,
   StoreUnavailable
 } from "../EventStore.ts"
 import { makeGroupCommit, type Submitted } from "../internal/groupCommit.ts"
@@ -95,7 +96,13 @@ const make = Effect.fnUntraced(function* (
   const sql = (yield* PgClient.PgClient) as PgClient.PgClient
   const names = yield* checkNames(options)
   const statements = makeSql(names)
-  const listen = options.listen ?? (sql.config as PgClient.PgPoolConfig).maxConnections !== 1
+  const single = (sql.config as PgClient.PgPoolConfig).maxConnections === 1
+  const listen = options.listen ?? !single
+  if (listen && single) {
+    return yield* new EventStoreError({
+      reason: new StoreFailure({ operation: "open", detail: "listen needs a connection of its own: set maxConnections to 2 or more" })
+    })
+  }
   const pollInterval = Duration.fromInputUnsafe(options.pollInterval ?? (listen ? "1 second" : "100 millis"))
 
   const query = (
