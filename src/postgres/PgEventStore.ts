@@ -114,11 +114,8 @@ const make = Effect.fnUntraced(function* (
 
   if (options.migrate !== false) yield* migrate(names).pipe(Effect.provideService(SqlClient.SqlClient, sql))
 
-  const readHead = Effect.map(query("head", statements.head), (rows) => rows[0]?.[0] as number)
-
-  const initialHead = yield* readHead
-  const newest = (yield* query("open", statements.newestEvent))[0]?.[0] as number
-  if (initialHead === undefined || newest > initialHead) {
+  const [initialHead, newest] = (yield* query("open", statements.open))[0] as readonly [number | null, number]
+  if (initialHead === null || newest > initialHead) {
     return yield* new EventStoreError({
       reason: new StoreCorrupted({
         operation: "open",
@@ -127,6 +124,8 @@ const make = Effect.fnUntraced(function* (
     })
   }
   const signal = makeSignal(initialHead)
+
+  const readHead = Effect.map(query("head", statements.head), (rows) => rows[0]?.[0] as number)
 
   // ---------------------------------------------------------------------------
   // appending

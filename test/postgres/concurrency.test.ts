@@ -144,7 +144,7 @@ describe("order of positions", () => {
         )
         const acknowledged = () => writers.reduce((sum, { lines }) => sum + lines.length - 1, 0)
         yield* until("every writer has appended", Effect.sync(() => writers.every(({ lines }) => lines.length > 100)))
-        yield* until("much is written", Effect.sync(() => acknowledged() > 6_000))
+        yield* until("much is written", Effect.sync(() => acknowledged() > 10_000))
         yield* Effect.forEach(writers, ({ end }) => end, { concurrency: "unbounded" })
         const head = yield* store.head
         expect(head).toBe(acknowledged())
