@@ -114,18 +114,19 @@ const make = Effect.fnUntraced(function* (
 
   if (options.migrate !== false) yield* migrate(names).pipe(Effect.provideService(SqlClient.SqlClient, sql))
 
-  const [initialHead, newest] = (yield* query("open", statements.open))[0] as readonly [number | null, number]
-  if (initialHead === null || newest > initialHead) {
-    return yield* new EventStoreError({
-      reason: new StoreCorrupted({
-        operation: "open",
-        detail: `the head counter says ${initialHead ?? "nothing"}, and the newest event has position ${newest}: set position in ${statements.names.head} to ${newest}`
-      })
-    })
-  }
-  const signal = makeSignal(initialHead)
-
-  const readHead = Effect.map(query("head", statements.head), (rows) => rows[0]?.[0] as number)
+  /** The head, compared with the newest event. */
+  const checkedHead = Effect.flatMap(query("open", statements.open), (rows) => {
+    const [head, newest] = rows[0] as readonly [number | null, number]
+    if (head !== null && newest <= head) return Effect.succeed(head)
+    const [found, repair] =
+      head === null ? ["is missing", `insert into TABLE (position) values`] : [`says ${head}`, `update TABLE set position =`]
+    const detail = `the head counter ${found}, and the newest event has position ${newest}: ${repair.replace("TABLE", statements.names.head)} (${newest})`
+    return Effect.fail(new EventStoreError({ reason: new StoreCorrupted({ operation: "open", detail }) }))
+  })
+  const readHead = Effect.flatMap(query("head", statements.head), (rows) =>
+    rows[0] === undefined ? checkedHead : Effect.succeed(rows[0][0] as number)
+  )
+  const signal = makeSignal(yield* checkedHead)
 
   // ---------------------------------------------------------------------------
   // appending
