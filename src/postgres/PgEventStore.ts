@@ -28,7 +28,6 @@ import * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
-import type { SqlError } from "effect/sql/SqlError"
 import {
   AppendConditionError,
   type AppendError,
@@ -37,9 +36,11 @@ import {
   DuplicateEventError,
   EventStore,
   EventStoreError,
+  type EventStoreErrorReason,
   ExpectedVersion,
   type Metadata,
   OptimisticLockError,
+  OutcomeUnknown,
   type Pages,
   prepare,
   type PreparedAppend,
@@ -139,9 +140,18 @@ const make = Effect.fnUntraced(function* (
       decodeVerdicts(requests, rows[0] as Verdicts)
     )
 
-  const writeBatch = (batch: ReadonlyArray<Request>): Effect.Effect<() => void> =>
-    appendBatch(batch.map(({ request }) => request)).pipe(
-      Effect.retry({ ...settleLost, while: isLost }),
+  /**
+   * `lost` says that a connection broke under an earlier try of the same requests: what went wrong since does not tell whether
+   * that one had been carried out.
+   */
+  const writeBatch = (batch: ReadonlyArray<Request>, lost = false): Effect.Effect<() => void> =>
+    Effect.suspend(() => appendBatch(batch.map(({ request }) => request))).pipe(
+      Effect.mapError((error) => {
+        const failure = toEventStoreError("append", error, true)
+        lost ||= failure.reason._tag === "OutcomeUnknown"
+        return failure
+      }),
+      Effect.retry({ ...settleLost, while: ({ reason }) => lost && isUnsettled(reason) }),
       Effect.matchCauseEffect({
         onSuccess: ({ head, verdicts }) => {
           signal.notify(head)
@@ -155,17 +165,17 @@ const make = Effect.fnUntraced(function* (
           })
         },
         onFailure: (cause) => {
-          const error = Cause.findErrorOption(Cause.map(cause, (error) => toEventStoreError("append", error, true)))
+          const error = Cause.findErrorOption(cause)
           // Of what the database refuses in a batch only the culprit shall suffer, so each is tried alone.
           if (batch.length > 1 && Option.isSome(error) && error.value.reason._tag === "StoreFailure") {
             return Effect.map(
-              Effect.forEach(batch, (one) => writeBatch([one])),
+              Effect.forEach(batch, (one) => writeBatch([one], lost)),
               (all) => () => {
                 for (const answer of all) answer()
               }
             )
           }
-          const exit = Option.isSome(error) ? Exit.fail(error.value) : Exit.failCause(cause as Cause.Cause<never>)
+          const exit = Exit.failCause(lost ? Cause.map(cause, outcomeUnknown) : cause)
           return Effect.succeed(() => {
             for (const { answer } of batch) answer(exit)
           })
@@ -177,7 +187,7 @@ const make = Effect.fnUntraced(function* (
     capacity: options.capacity ?? 4096,
     maxBatch: options.maxBatch ?? 512,
     take: takeBatch,
-    write: writeBatch,
+    write: (batch) => writeBatch(batch),
     closed: () =>
       new EventStoreError({ reason: new StoreUnavailable({ operation: "append", detail: "the store's Layer has been closed" }) })
   })
@@ -298,7 +308,12 @@ const make = Effect.fnUntraced(function* (
   })
 })
 
-const isLost = (error: SqlError): boolean => toEventStoreError("append", error, true).reason._tag === "OutcomeUnknown"
+const isUnsettled = ({ _tag }: EventStoreErrorReason): boolean => _tag === "OutcomeUnknown" || _tag === "StoreUnavailable"
+
+const outcomeUnknown = (error: EventStoreError): EventStoreError => {
+  const { detail, operation } = error.reason
+  return new EventStoreError({ reason: new OutcomeUnknown({ operation, detail, cause: error }) })
+}
 
 /**
  * The store over the `PgClient` of the environment. Makes and updates its tables when it is built.
