@@ -9,7 +9,8 @@
  * **Durability.** Appends are synchronous commits even where the server's default is `synchronous_commit = off`.
  *
  * **Wake-ups.** Subscribers are woken by commits of their own process, by `LISTEN`/`NOTIFY`, and by polling. The tables are the
- * truth and a wake-up is only a hint: a lost one costs one poll interval.
+ * truth and a wake-up is only a hint: a lost one costs one poll interval. A subscription outlives lost connections and restarts
+ * of the server: it waits, for as long as it takes, and goes on where it was.
  *
  * @since 0.1.0
  */
@@ -89,6 +90,9 @@ const maxBatchBytes = 4 * 1024 * 1024
 
 /** What is done before an append whose answer was lost is given up: repeat it by its ids, three times within about a second. */
 const settleLost = { schedule: Schedule.exponential("50 millis", 3), times: 3 }
+
+/** How long a subscription waits before it asks again a database that does not answer. */
+const patience = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("1 second")])
 
 /** The store over a `PgClient` of the environment. */
 const make = Effect.fnUntraced(function* (
@@ -288,6 +292,18 @@ const make = Effect.fnUntraced(function* (
     awaitBeyond: signal.beyond
   }
 
+  // A subscription outlives the connections it reads over: it goes on as soon as the database answers again.
+  const untilAnswered = <A>(effect: Effect.Effect<A, EventStoreError>) =>
+    effect.pipe(
+      Effect.tapError((error) => Effect.logDebug("eventfold: a subscription waits for the database", error)),
+      Effect.retry({ while: ({ reason }) => reason._tag === "StoreUnavailable", schedule: patience })
+    )
+  const { subscribe } = readsFromPages({
+    ...pages,
+    all: (request) => untilAnswered(pages.all(request)),
+    head: untilAnswered(pages.head)
+  })
+
   const version = (operation: string, stream: string) =>
     Effect.flatMap(prepareName(operation, stream), (stream) =>
       Effect.map(query(operation, statements.version, [stream]), (rows) => (rows[0]?.[0] as number | undefined) ?? 0)
@@ -295,6 +311,7 @@ const make = Effect.fnUntraced(function* (
 
   return EventStore.of({
     ...readsFromPages(pages),
+    subscribe,
     transactionService: sql.transactionService,
     appendAll,
     append: (stream, events, appendOptions) =>
