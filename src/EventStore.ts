@@ -20,8 +20,10 @@
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as Digest from "effect/crypto/Digest"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
@@ -30,6 +32,7 @@ import * as Stream from "effect/Stream"
 import { makeIds } from "./internal/ids.ts"
 import { jsonFault, textFault } from "./internal/json.ts"
 import { type Page, paginate } from "./internal/pages.ts"
+import { canonicalRow, makeRowDigest, type RowDigest } from "./internal/rowDigest.ts"
 import { makeSignal } from "./internal/signal.ts"
 
 // -----------------------------------------------------------------------------
@@ -700,6 +703,200 @@ export const streams = (options?: StreamsOptions): Stream.Stream<StreamInfo, Eve
   Stream.unwrap(EventStore.useSync((store) => store.streams(options)))
 
 // -----------------------------------------------------------------------------
+// moving between stores
+// -----------------------------------------------------------------------------
+
+/**
+ * How far a {@link copy} is.
+ *
+ * @category copying
+ * @since 0.1.0
+ */
+export interface CopyProgress {
+  /** `"comparing"` what stands in the target already, `"copying"` the rest, `"verifying"` what was copied. */
+  readonly phase: "comparing" | "copying" | "verifying"
+  /** The position that the phase has reached. */
+  readonly position: number
+  /** The position that the copy ends with. */
+  readonly head: number
+}
+
+/**
+ * What a {@link copy} has done.
+ *
+ * @category copying
+ * @since 0.1.0
+ */
+export interface CopyResult {
+  /** How many events both stores hold, up to the position where the copy ended. */
+  readonly events: number
+  /** How many of them this copy wrote; the others stood in the target already. */
+  readonly copied: number
+  /** A SHA-256 over all of them, with everything that they carry: equal contents have equal digests, in any store. */
+  readonly digest: string
+}
+
+/**
+ * The target does not hold what the source holds, and cannot be made to.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class CopyError extends Schema.TaggedError<CopyError>("eventfold/EventStore/CopyError")("CopyError", {
+  /** The position up to which the target holds what the source holds, as far as that is known. */
+  position: Schema.Number,
+  problem: Schema.String
+}) {
+  override get message(): string {
+    return `Copy stopped after position ${this.position}: ${this.problem}`
+  }
+}
+
+/**
+ * Copies everything that stands in one store into another: streams, versions, positions, ids, times, tags, metadata and payloads
+ * stay what they are.
+ *
+ * The target must be empty, or hold the beginning of the source and nothing else: a copy that was cut short goes on where it
+ * stopped when it is started again. Events that are appended to the source meanwhile are left for the next copy. Nobody else
+ * may write to the target. At the end the target is read again and compared with the source, by number and by digest.
+ *
+ * ```ts
+ * import { Context, Effect, Layer } from "effect"
+ * import { EventStore } from "eventfold"
+ *
+ * // Each store in a scope of its own: two Layers of one program would give the same service.
+ * const open = (layer: typeof EventStore.layerMemory) =>
+ *   Effect.map(Layer.build(Layer.fresh(layer)), Context.get(EventStore.EventStore))
+ *
+ * const program = Effect.gen(function* () {
+ *   const from = yield* open(EventStore.layerMemory)
+ *   const to = yield* open(EventStore.layerMemory)
+ *   yield* from.append("Account-1", [{ type: "AccountOpened", payload: { owner: "Ada" } }])
+ *   return yield* EventStore.copy(from, to)
+ * })
+ *
+ * const result = await Effect.runPromise(Effect.scoped(program))
+ * result.copied // => 1
+ * ```
+ *
+ * @category copying
+ * @since 0.1.0
+ */
+export const copy = <E = never, R = never>(
+  from: EventStore["Service"],
+  to: EventStore["Service"],
+  options?: {
+    /** The most events of one append to the target; it is all or nothing. Default: 1000. */
+    readonly batchSize?: number | undefined
+    /** Called after each batch. */
+    readonly onProgress?: ((progress: CopyProgress) => Effect.Effect<void, E, R>) | undefined
+  }
+): Effect.Effect<CopyResult, CopyError | EventStoreError | E, R> =>
+  Effect.gen(function* () {
+    const batchSize = Math.max(1, options?.batchSize ?? 1000)
+    const onProgress = options?.onProgress ?? (() => Effect.void)
+    const head = yield* from.head
+    const standing = yield* to.head
+    if (standing > head) {
+      return yield* new CopyError({
+        position: 0,
+        problem: `the target holds ${standing} events, more than the ${head} of the source`
+      })
+    }
+    const source = yield* makeRowDigest
+    const target = yield* makeRowDigest
+
+    /** Goes through the events of a store with a position in `(after, upTo]`, a batch at a time. */
+    const walk = <E2, R2>(
+      store: EventStore["Service"],
+      phase: CopyProgress["phase"],
+      after: number,
+      upTo: number,
+      digest: RowDigest,
+      each: (events: ReadonlyArray<RecordedEvent>) => Effect.Effect<void, E2, R2>
+    ) =>
+      Effect.gen(function* () {
+        let position = after
+        if (upTo > after) {
+          yield* Stream.runForEachArray(
+            store.readAll({ after, limit: upTo - after }),
+            Effect.fnUntraced(function* (events) {
+              for (const { batch, rows } of copyBatches(events, batchSize)) {
+                yield* digest.add(rows)
+                yield* each(batch)
+                position += batch.length
+                yield* onProgress({ phase, position, head })
+              }
+            })
+          )
+        }
+        if (position === upTo) return
+        return yield* new CopyError({ position: after, problem: `there are ${upTo - position} events less than positions` })
+      })
+
+    const same = Effect.fnUntraced(function* (position: number, problem: string) {
+      if ((yield* source.value) !== (yield* target.value)) return yield* new CopyError({ position, problem })
+    })
+
+    yield* walk(from, "comparing", 0, standing, source, () => Effect.void)
+    yield* walk(to, "comparing", 0, standing, target, () => Effect.void)
+    yield* same(0, `the ${standing} events of the target are not the first ${standing} of the source`)
+
+    yield* walk(from, "copying", standing, head, source, (events) => appendCopies(to, events))
+    yield* walk(to, "verifying", standing, head, target, () => Effect.void)
+    yield* same(standing, "what was written to the target reads differently from the source")
+    const reached = yield* to.head
+    if (reached !== head) {
+      return yield* new CopyError({ position: head, problem: `the target is at position ${reached}: somebody else writes to it` })
+    }
+    return { events: head, copied: head - standing, digest: yield* source.value }
+  }).pipe(Effect.provide(Digest.layerWebCrypto))
+
+/** About how many characters of JSON one append of a copy may have. */
+const copyBatchLength = 4 * 1024 * 1024
+
+const copyBatches = function* (events: ReadonlyArray<RecordedEvent>, size: number) {
+  let batch: Array<RecordedEvent> = []
+  let rows: Array<string> = []
+  let length = 0
+  for (const event of events) {
+    const row = canonicalRow(event)
+    if (batch.length === size || (batch.length > 0 && length + row.length > copyBatchLength)) {
+      yield { batch, rows }
+      batch = []
+      rows = []
+      length = 0
+    }
+    batch.push(event)
+    rows.push(row)
+    length += row.length
+  }
+  if (batch.length > 0) yield { batch, rows }
+}
+
+const appendCopies = (
+  to: EventStore["Service"],
+  events: ReadonlyArray<RecordedEvent>
+): Effect.Effect<void, CopyError | EventStoreError> => {
+  const appends: Array<{ readonly stream: string; readonly events: Array<NewEvent>; readonly expected: number }> = []
+  for (const { position: _, stream, version, ...event } of events) {
+    const last = appends.at(-1)
+    if (last?.stream === stream) last.events.push(event)
+    else appends.push({ stream, events: [event], expected: version - 1 })
+  }
+  const before = (events[0] as RecordedEvent).position - 1
+  const stopped = (problem: string) => new CopyError({ position: before, problem })
+  return to.appendAll(appends).pipe(
+    Effect.mapError((error) => (error._tag === "EventStoreError" ? error : stopped(error.message))),
+    Effect.flatMap((results) =>
+      results.at(-1)?.position === before + events.length
+        ? Effect.void
+        : Effect.fail(stopped("the target gave the events other positions: somebody else writes to it"))
+    )
+  )
+}
+
+// -----------------------------------------------------------------------------
 // for those who write a store
 // -----------------------------------------------------------------------------
 
@@ -711,6 +908,8 @@ export const streams = (options?: StreamsOptions): Stream.Stream<StreamInfo, Eve
  */
 export interface PreparedEvent {
   readonly id: string
+  /** The id was made for this append, so it stands nowhere yet, and the store need not look for it. */
+  readonly fresh: boolean
   readonly type: string
   readonly schemaVersion: number
   readonly published: boolean
@@ -827,6 +1026,7 @@ const prepareWith = (
       }
       written.push({
         id,
+        fresh: event.id === undefined,
         type: event.type,
         schemaVersion,
         published: event.published === true,
@@ -1054,6 +1254,20 @@ const matchesQuery = (query: Query, event: Matchable): boolean =>
   (query.correlationId === undefined || query.correlationId === event.metadata.correlationId)
 
 /**
+ * {@link matches} for an event whose metadata is JSON text, parsed only where a query asks for what is in it.
+ *
+ * @category adapters
+ * @since 0.1.0
+ */
+export const matchesPrepared = (
+  filter: ReadonlyArray<Query>,
+  event: Omit<Matchable, "metadata"> & { readonly metadata: string }
+): boolean => {
+  const correlated = filter.some((query) => query.correlationId !== undefined)
+  return matches(filter, { ...event, metadata: correlated ? (JSON.parse(event.metadata) as Metadata) : noMetadata })
+}
+
+/**
  * What {@link decide} must know of what stands in the store. All of it is asked under the store's write lock.
  *
  * @category adapters
@@ -1127,6 +1341,57 @@ export const decide = (
   return Result.succeed({ results, writes })
 }
 
+/**
+ * An accepted event and its place, as {@link decide} gives it.
+ *
+ * @category adapters
+ * @since 0.1.0
+ */
+export type Write = Result.Result.Success<ReturnType<typeof decide>>["writes"][number]
+
+/**
+ * Decides the appends of a batch one after the other: each sees what stands in the store and what the accepted ones before it
+ * are about to write.
+ *
+ * @category adapters
+ * @since 0.1.0
+ */
+export const makeBatch = (
+  base: Standing
+): {
+  /** What is to be written, in position order. */
+  readonly writes: ReadonlyArray<Write>
+  /** Decides the next append: the answer to it, and what it adds to `writes`. */
+  readonly decide: (append: PreparedAppend) => Exit.Exit<ReadonlyArray<AppendResult>, AppendError>
+} => {
+  const writes: Array<Write> = []
+  const byStream = new Map<string, Write>()
+  const byId = new Map<string, Write>()
+  const standing: Standing = {
+    newest: (stream) => byStream.get(stream) ?? base.newest(stream),
+    locate: (id) => byId.get(id) ?? base.locate(id),
+    newestMatch: (filter, after) =>
+      writes.findLast(({ event, position, stream }) => position > after && matchesPrepared(filter, { ...event, stream }))
+        ?.position ?? base.newestMatch(filter, after),
+    get head() {
+      return base.head + writes.length
+    }
+  }
+  return {
+    writes,
+    decide: (append) => {
+      const verdict = decide(append, standing)
+      if (Result.isFailure(verdict)) return Exit.fail(verdict.failure)
+      for (const write of verdict.success.writes) {
+        writes.push(write)
+        byStream.set(write.stream, write)
+        byId.set(write.event.id, write)
+      }
+      return Exit.succeed(verdict.success.results)
+    }
+  }
+}
+
 const meets = (expected: ExpectedVersion, version: number): boolean =>
   expected === "any"
     ? true
@@ -1138,26 +1403,26 @@ const meets = (expected: ExpectedVersion, version: number): boolean =>
 
 /** The answer to an append that repeats ids: results if it repeats a whole append, an error if not, `undefined` if no id stands. */
 const decideIds = (append: PreparedAppend, standing: Standing): ReadonlyArray<AppendResult> | DuplicateEventError | undefined => {
-  const results: Array<AppendResult> = []
-  let firstStanding: { readonly stream: string; readonly id: string } | undefined
-  let whole = true
+  let firstStanding: DuplicateEventError | undefined
   for (const { events, stream } of append.appends) {
-    let previous: { readonly version: number; readonly position: number } | undefined
-    for (const { id } of events) {
-      const place = standing.locate(id)
-      if (place === undefined) {
-        whole = false
-        continue
-      }
-      firstStanding ??= { stream, id }
-      if (place.stream !== stream || (previous !== undefined && place.version !== previous.version + 1)) whole = false
-      previous = place
+    for (const { fresh, id } of events) {
+      if (fresh || standing.locate(id) === undefined) continue
+      firstStanding ??= new DuplicateEventError({ stream, id })
     }
-    const last = previous ?? standing.newest(stream)
-    results.push({ stream, version: last.version, position: last.position, deduplicated: events.length > 0 })
   }
   if (firstStanding === undefined) return undefined
-  return whole ? results : new DuplicateEventError(firstStanding)
+  const results: Array<AppendResult> = []
+  for (const { events, stream } of append.appends) {
+    let last = standing.newest(stream)
+    for (let index = 0; index < events.length; index++) {
+      const { fresh, id } = events[index] as PreparedEvent
+      const place = fresh ? undefined : standing.locate(id)
+      if (place?.stream !== stream || (index > 0 && place.version !== last.version + 1)) return firstStanding
+      last = place
+    }
+    results.push({ stream, version: last.version, position: last.position, deduplicated: events.length > 0 })
+  }
+  return results
 }
 
 /**
@@ -1305,6 +1570,133 @@ export const readsFromPages = (pages: Pages): Pick<EventStore["Service"], "read"
   return { read, readAll, subscribe, streams }
 }
 
+/**
+ * What {@link makeIndex} must know of an event.
+ *
+ * @category adapters
+ * @since 0.1.0
+ */
+export interface Indexable {
+  readonly stream: string
+  readonly version: number
+  readonly position: number
+  readonly id: string
+  readonly tags: ReadonlyArray<string>
+  /** Milliseconds since the epoch. */
+  readonly recordedAt: number
+}
+
+/**
+ * A log in memory with all that a store looks up in it: the whole of the memory store, and the index of one that keeps its
+ * events elsewhere.
+ *
+ * @category adapters
+ * @since 0.1.0
+ */
+export interface Index<Row extends Indexable> {
+  readonly standing: Standing
+  /** Adds the event at the next position. */
+  readonly add: (row: Row) => void
+  /** The rows of a page of {@link Pages}`.stream`. */
+  readonly stream: (request: Parameters<Pages["stream"]>[0]) => ReadonlyArray<Row>
+  /** The rows of a page of {@link Pages}`.all`. */
+  readonly all: (request: Parameters<Pages["all"]>[0]) => ReadonlyArray<Row>
+  readonly versionAt: (stream: string, until: number) => number
+  readonly streams: (request: Parameters<Pages["streams"]>[0]) => ReadonlyArray<StreamInfo>
+}
+
+/**
+ * @category adapters
+ * @since 0.1.0
+ */
+export const makeIndex = <Row extends Indexable>(passes: (filter: ReadonlyArray<Query>, row: Row) => boolean): Index<Row> => {
+  const log: Array<Row> = [] // the event at position p is log[p - 1]
+  const byStream = new Map<string, Array<Row>>() // the event at version v is rows[v - 1]
+  const byId = new Map<string, Row>()
+  const byTag = new Map<string, Array<Row>>()
+  const noRows: ReadonlyArray<Row> = []
+  let names: ReadonlyArray<string> | undefined // the streams in order, made when asked for
+
+  const newest: Standing["newest"] = (stream) => byStream.get(stream)?.at(-1) ?? { version: 0, position: 0 }
+
+  return {
+    standing: {
+      newest,
+      locate: (id) => byId.get(id),
+      newestMatch: (filter, after) => {
+        let found = after
+        for (const query of filter) {
+          const candidates = (query.tags ?? []).map((tag) => byTag.get(tag) ?? noRows)
+          const rows = candidates.reduce<ReadonlyArray<Row>>((best, rows) => (rows.length < best.length ? rows : best), log)
+          found = Math.max(found, rows.findLast((row) => row.position <= found || passes([query], row))?.position ?? 0)
+        }
+        return found === after ? undefined : found
+      },
+      get head() {
+        return log.length
+      }
+    },
+    add: (row) => {
+      log.push(row)
+      byId.set(row.id, row)
+      const rows = byStream.get(row.stream)
+      if (rows === undefined) {
+        byStream.set(row.stream, [row])
+        names = undefined
+      } else rows.push(row)
+      for (const tag of row.tags) {
+        const tagged = byTag.get(tag)
+        if (tagged === undefined) byTag.set(tag, [row])
+        else tagged.push(row)
+      }
+    },
+    stream: ({ backward, from, size, stream, to }) => {
+      const rows = byStream.get(stream) ?? noRows
+      const last = Math.min(to, rows.length)
+      return backward
+        ? rows.slice(Math.max(from - 1, last - size), Math.max(from - 1, last)).reverse()
+        : rows.slice(from - 1, Math.min(last, from - 1 + size))
+    },
+    versionAt: (stream, until) => (byStream.get(stream) ?? noRows).findLast((row) => row.recordedAt <= until)?.version ?? 0,
+    all: ({ after, backward, filter, size, upTo }) => {
+      const found: Array<Row> = []
+      const last = Math.min(upTo, log.length)
+      for (let step = 0; step < last - after && found.length < size; step++) {
+        const row = log[backward ? last - 1 - step : after + step] as Row
+        if (passes(filter, row)) found.push(row)
+      }
+      return found
+    },
+    streams: ({ after, category, size }) => {
+      names ??= Array.from(byStream.keys()).sort(byCodePoint)
+      const found: Array<StreamInfo> = []
+      for (const stream of names) {
+        if (found.length === size) break
+        if (byCodePoint(stream, after) <= 0 || (category !== undefined && categoryOf(stream) !== category)) continue
+        const { position, version } = newest(stream)
+        found.push({ stream, category: categoryOf(stream), version, position })
+      }
+      return found
+    }
+  }
+}
+
+/** Code point order, which is also the order of UTF-8 bytes and so of the databases. */
+const byCodePoint = (a: string, b: string): number => {
+  const length = Math.min(a.length, b.length)
+  for (let index = 0; index < length; index++) {
+    const left = a.charCodeAt(index)
+    const right = b.charCodeAt(index)
+    if (left !== right) {
+      // Surrogates stand for code points above all others of the basic plane.
+      const leftHigh = left >= 0xd800 && left <= 0xdfff
+      const rightHigh = right >= 0xd800 && right <= 0xdfff
+      return leftHigh === rightHigh ? left - right : leftHigh ? 1 : -1
+    }
+  }
+  return a.length - b.length
+}
+
 // -----------------------------------------------------------------------------
 // layers
 // -----------------------------------------------------------------------------
@@ -1340,65 +1732,18 @@ const recordedEvent = (row: Row): RecordedEvent => ({
 export const layerMemory: Layer.Layer<EventStore> = Layer.effect(
   EventStore,
   Effect.sync(() => {
-    const log: Array<Row> = [] // the event at position p is log[p - 1]
-    const byStream = new Map<string, Array<Row>>() // the event at version v is rows[v - 1]
-    const byId = new Map<string, Row>()
-    const byTag = new Map<string, Array<Row>>()
+    const index = makeIndex<Row>(matchesPrepared)
     const signal = makeSignal()
-    const noRows: ReadonlyArray<Row> = []
-    let names: ReadonlyArray<string> | undefined // the streams in order, made when asked for
-
-    const rowMatches = (filter: ReadonlyArray<Query>, row: Row): boolean =>
-      filter.some((query) =>
-        matchesQuery(query, query.correlationId === undefined ? { ...row, metadata: noMetadata } : recordedEvent(row))
-      )
-
-    const standing: Standing = {
-      newest: (stream) => {
-        const row = byStream.get(stream)?.at(-1)
-        return row ?? { version: 0, position: 0 }
-      },
-      locate: (id) => byId.get(id),
-      newestMatch: (filter, after) => {
-        let newest: number | undefined
-        for (const query of filter) {
-          const candidates = (query.tags ?? []).map((tag) => byTag.get(tag) ?? noRows)
-          const rows = candidates.reduce<ReadonlyArray<Row>>((best, rows) => (rows.length < best.length ? rows : best), log)
-          const row = rows.findLast((row) => row.position <= Math.max(after, newest ?? 0) || rowMatches([query], row))
-          if (row !== undefined && row.position > Math.max(after, newest ?? 0)) newest = row.position
-        }
-        return newest
-      },
-      get head() {
-        return log.length
-      }
-    }
-
-    const write = (row: Row): void => {
-      log.push(row)
-      byId.set(row.id, row)
-      const rows = byStream.get(row.stream)
-      if (rows === undefined) {
-        byStream.set(row.stream, [row])
-        names = undefined
-      } else rows.push(row)
-      for (const tag of row.tags) {
-        const tagged = byTag.get(tag)
-        if (tagged === undefined) byTag.set(tag, [row])
-        else tagged.push(row)
-      }
-    }
-
-    const appendPrepared = (append: PreparedAppend): Effect.Effect<ReadonlyArray<AppendResult>, AppendError> => {
-      const verdict = decide(append, standing)
-      if (Result.isFailure(verdict)) return Effect.fail(verdict.failure)
-      for (const { event, position, stream, version } of verdict.success.writes) write({ ...event, stream, version, position })
-      signal.notify(log.length)
-      return Effect.succeed(verdict.success.results)
-    }
 
     const appendAll: EventStore["Service"]["appendAll"] = (appends, options) =>
-      Effect.flatMap(prepare(appends, options?.unless), appendPrepared)
+      Effect.flatMap(prepare(appends, options?.unless), (append) => {
+        const verdict = decide(append, index.standing)
+        if (Result.isFailure(verdict)) return Effect.fail(verdict.failure)
+        for (const { event, position, stream, version } of verdict.success.writes)
+          index.add({ ...event, stream, version, position })
+        signal.notify(index.standing.head)
+        return Effect.succeed(verdict.success.results)
+      })
 
     const page = (rows: ReadonlyArray<Row>): EventPage => ({
       items: rows.map(recordedEvent),
@@ -1406,41 +1751,11 @@ export const layerMemory: Layer.Layer<EventStore> = Layer.effect(
     })
 
     const pages: Pages = {
-      stream: ({ backward, from, size, stream, to }) =>
-        Effect.sync(() => {
-          const rows = byStream.get(stream) ?? noRows
-          const last = Math.min(to, rows.length)
-          return page(
-            backward
-              ? rows.slice(Math.max(from - 1, last - size), Math.max(from - 1, last)).reverse()
-              : rows.slice(from - 1, Math.min(last, from - 1 + size))
-          )
-        }),
-      versionAt: (stream, until) =>
-        Effect.sync(() => (byStream.get(stream) ?? noRows).findLast((row) => row.recordedAt <= until)?.version ?? 0),
-      all: ({ after, backward, filter, size, upTo }) =>
-        Effect.sync(() => {
-          const found: Array<Row> = []
-          const last = Math.min(upTo, log.length)
-          for (let step = 0; step < last - after && found.length < size; step++) {
-            const row = log[backward ? last - 1 - step : after + step] as Row
-            if (rowMatches(filter, row)) found.push(row)
-          }
-          return page(found)
-        }),
-      streams: ({ after, category, size }) =>
-        Effect.sync(() => {
-          names ??= Array.from(byStream.keys()).sort(byCodePoint)
-          const found: Array<StreamInfo> = []
-          for (const stream of names) {
-            if (found.length === size) break
-            if (byCodePoint(stream, after) <= 0 || (category !== undefined && categoryOf(stream) !== category)) continue
-            const { position, version } = standing.newest(stream)
-            found.push({ stream, category: categoryOf(stream), version, position })
-          }
-          return found
-        }),
-      head: Effect.sync(() => log.length),
+      stream: (request) => Effect.sync(() => page(index.stream(request))),
+      versionAt: (stream, until) => Effect.sync(() => index.versionAt(stream, until)),
+      all: (request) => Effect.sync(() => page(index.all(request))),
+      streams: (request) => Effect.sync(() => index.streams(request)),
+      head: Effect.sync(() => index.standing.head),
       awaitBeyond: (position) => signal.beyond(position)
     }
 
@@ -1452,28 +1767,12 @@ export const layerMemory: Layer.Layer<EventStore> = Layer.effect(
           appendAll([{ stream, events, expected: options?.expected ?? ExpectedVersion.Any }]),
           (results) => results[0] as AppendResult
         ),
-      version: (stream) => Effect.map(prepareName("version", stream), (stream) => standing.newest(stream).version),
-      exists: (stream) => Effect.map(prepareName("exists", stream), (stream) => byStream.has(stream)),
+      version: (stream) => Effect.map(prepareName("version", stream), (stream) => index.standing.newest(stream).version),
+      exists: (stream) => Effect.map(prepareName("exists", stream), (stream) => index.standing.newest(stream).version > 0),
       head: pages.head
     })
   })
 )
-
-/** Code point order, which is also the order of UTF-8 bytes and so of the databases. */
-const byCodePoint = (a: string, b: string): number => {
-  const length = Math.min(a.length, b.length)
-  for (let index = 0; index < length; index++) {
-    const left = a.charCodeAt(index)
-    const right = b.charCodeAt(index)
-    if (left !== right) {
-      // Surrogates stand for code points above all others of the basic plane.
-      const leftHigh = left >= 0xd800 && left <= 0xdfff
-      const rightHigh = right >= 0xd800 && right <= 0xdfff
-      return leftHigh === rightHigh ? left - right : leftHigh ? 1 : -1
-    }
-  }
-  return a.length - b.length
-}
 
 /**
  * A store that checks what it is given, and forgets it: for programs whose events nobody reads.

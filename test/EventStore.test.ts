@@ -136,6 +136,7 @@ describe("prepare", () => {
       const [bare, full, other] = appends[0]?.events ?? []
       assert.deepEqual(full, {
         id: "mine",
+        fresh: false,
         type: "Happened",
         schemaVersion: 3,
         published: true,
@@ -149,6 +150,7 @@ describe("prepare", () => {
         { ...bare, id: "" },
         {
           id: "",
+          fresh: true,
           type: "Happened",
           schemaVersion: 1,
           published: false,

@@ -14,7 +14,7 @@ export interface GroupCommit<Request, Answer, E> {
    * Hands a request to the writer and waits for its answer. While `capacity` requests are on their way, further callers wait
    * *before* `request` is evaluated, so what waits in memory is bounded.
    *
-   * Interrupted before its batch has begun, a request is withdrawn. Afterwards it is written all the same, and the answer dropped.
+   * Interrupted before its batch has begun, a request is withdrawn. Afterwards it is written all the same.
    */
   readonly submit: <E2>(request: Effect.Effect<Request, E2>) => Effect.Effect<Answer, E | E2>
 }
@@ -36,10 +36,12 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
   /** The most requests in a batch. */
   readonly maxBatch: number
   /**
-   * Writes a batch, and returns what answers each of its requests. Runs one at a time and is never interrupted. The answers are
-   * given while the next batch is on its way, so that neither the callers nor the storage wait for the other.
+   * Writes a batch and answers each of its requests: before it ends, or in what it returns, which is run while the next batch is
+   * on its way, so that neither the callers nor the storage wait for the other. Runs one at a time and is never interrupted.
    */
-  readonly write: (batch: ReadonlyArray<Submitted<Request, Answer, E>>) => Effect.Effect<() => void>
+  readonly write: (batch: ReadonlyArray<Submitted<Request, Answer, E>>) => Effect.Effect<void | (() => void)>
+  /** Whether callers can be answered while a batch is written: then many of them are split in halves that take turns. */
+  readonly overlaps: boolean
   /** The answer to what still waits when the scope closes. */
   readonly closed: () => E
 }): Effect.fn.Return<GroupCommit<Request, Answer, E>, never, Scope.Scope> {
@@ -60,6 +62,32 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
       })
     })
 
+  /** Nobody is writing and nobody waits: the caller writes by itself, and the writer sleeps on. */
+  const writeAlone = (request: Request, wake: () => void): Effect.Effect<Answer, E> => {
+    let exit: Exit.Exit<Answer, E> | undefined
+    wakeWriter = undefined
+    const alone: Submitted<Request, Answer, E> = {
+      request,
+      answer: (answer) => {
+        exit = answer
+      }
+    }
+    return Effect.uninterruptible(
+      Effect.flatMap(
+        Effect.onExit(options.write([alone]), () =>
+          Effect.sync(() => {
+            if (waiting.length > 0 || !open) wake()
+            else wakeWriter = wake
+          })
+        ),
+        (give) => {
+          give?.()
+          return exit as Exit.Exit<Answer, E>
+        }
+      )
+    )
+  }
+
   const awaitRequests: Effect.Effect<void> = Effect.callback((resume) => {
     if (waiting.length > 0) return resume(Effect.void)
     wakeWriter = () => {
@@ -69,7 +97,7 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
   })
 
   /** The answers to the batch before, still to be given, and how many they are. */
-  let answers: (() => void) | undefined
+  let answers: (() => void) | void
   let answering = 0
 
   const giveAnswers = () => {
@@ -82,7 +110,7 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
   const nextBatch = (): ReadonlyArray<Submitted<Request, Answer, E>> => {
     // Many callers are split in two halves that take turns: one is being written while the other is answered and comes back.
     const callers = waiting.length + answering
-    const most = callers >= 2 * worthHalving ? Math.ceil(callers / 2) : callers
+    const most = options.overlaps && callers >= 2 * worthHalving ? Math.ceil(callers / 2) : callers
     const size = options.take(waiting, Math.min(most, options.maxBatch))
     const batch = waiting.slice(0, size)
     waiting = waiting.slice(size)
@@ -118,6 +146,25 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
   yield* Effect.forkScoped(Effect.forever(step, { disableYield: true }))
 
   return {
-    submit: (request) => places.withPermit(Effect.flatMap(request, enqueue))
+    submit: (request) =>
+      places.withPermit(
+        Effect.flatMap(request, (request) =>
+          wakeWriter !== undefined && waiting.length === 0 && open ? writeAlone(request, wakeWriter) : enqueue(request)
+        )
+      )
   }
 })
+
+/** A `take` for {@link makeGroupCommit}: about so many bytes at most. */
+export const takeUpTo =
+  (maxBytes: number) =>
+  (waiting: ReadonlyArray<{ readonly request: { readonly bytes: number } }>, most: number): number => {
+    let bytes = 0
+    let size = 0
+    for (const { request } of waiting) {
+      bytes += request.bytes
+      if (size > 0 && (size >= most || bytes > maxBytes)) break
+      size++
+    }
+    return size
+  }

@@ -23,12 +23,14 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
 import {
   AppendConditionError,
   type AppendError,
@@ -54,6 +56,7 @@ import {
   StoreUnavailable
 } from "../EventStore.ts"
 import { makeGroupCommit, type Submitted } from "../internal/groupCommit.ts"
+import { realSleep } from "../internal/realTime.ts"
 import { makeSignal } from "../internal/signal.ts"
 import { toEventStoreError } from "./errors.ts"
 import { migrate } from "./migrations.ts"
@@ -139,17 +142,35 @@ const make = Effect.fnUntraced(function* (
 
   type Request = Submitted<PreparedAppend, ReadonlyArray<AppendResult>, AppendError>
 
-  const appendBatch = (requests: ReadonlyArray<PreparedAppend>) =>
-    Effect.map(sql.unsafe(statements.append, encodeAppend(requests)).values, (rows) =>
-      decodeVerdicts(requests, rows[0] as Verdicts)
+  // Where commits are not flushed by default, only `append` sees to it that they are.
+  const durable = (yield* query("open", statements.durable))[0]?.[0] === true
+
+  /** `again` says that these requests have been sent before: then every id may stand already. */
+  const appendBatch = (requests: ReadonlyArray<PreparedAppend>, again: boolean): Effect.Effect<Verdicts, SqlError> => {
+    const only = requests.length === 1 && durable ? encodeAppendOne(requests[0] as PreparedAppend) : undefined
+    return only === undefined
+      ? appendAny(requests, again)
+      : Effect.catchIf(
+          Effect.map(sql.unsafe(statements.appendOne, only.parameters).values, (rows) =>
+            only.decode(rows[0] as [number, number])
+          ),
+          isDoubt,
+          () => appendAny(requests, true)
+        )
+  }
+
+  const appendAny = (requests: ReadonlyArray<PreparedAppend>, again: boolean): Effect.Effect<Verdicts, SqlError> =>
+    Effect.map(sql.unsafe(statements.append, encodeAppend(requests, again)).values, (rows) =>
+      decodeVerdicts(requests, rows[0] as VerdictRow)
     )
 
   /**
    * `lost` says that a connection broke under an earlier try of the same requests: what went wrong since does not tell whether
    * that one had been carried out.
    */
-  const writeBatch = (batch: ReadonlyArray<Request>, lost = false): Effect.Effect<() => void> =>
-    Effect.suspend(() => appendBatch(batch.map(({ request }) => request))).pipe(
+  const writeBatch = (batch: ReadonlyArray<Request>, lost = false): Effect.Effect<() => void> => {
+    const requests = batch.map(({ request }) => request)
+    return Effect.suspend(() => appendBatch(requests, lost)).pipe(
       Effect.mapError((error) => {
         const failure = toEventStoreError("append", error, true)
         lost ||= failure.reason._tag === "OutcomeUnknown"
@@ -186,11 +207,13 @@ const make = Effect.fnUntraced(function* (
         }
       })
     )
+  }
 
   const writer = yield* makeGroupCommit<PreparedAppend, ReadonlyArray<AppendResult>, AppendError>({
     capacity: options.capacity ?? 4096,
     maxBatch: options.maxBatch ?? 512,
     take: takeBatch,
+    overlaps: true,
     write: (batch) => writeBatch(batch),
     closed: () =>
       new EventStoreError({ reason: new StoreUnavailable({ operation: "append", detail: "the store's Layer has been closed" }) })
@@ -199,7 +222,7 @@ const make = Effect.fnUntraced(function* (
   /** Part of the caller's transaction: it commits, or not, with it. */
   const appendInTransaction = (append: PreparedAppend): Effect.Effect<ReadonlyArray<AppendResult>, AppendError> =>
     Effect.flatMap(
-      Effect.mapError(appendBatch([append]), (error) => toEventStoreError("append", error, false)),
+      Effect.mapError(appendAny([append], false), (error) => toEventStoreError("append", error, false)),
       ({ head, verdicts }) => {
         const verdict = verdicts[0] as Verdict
         return Result.isFailure(verdict)
@@ -220,7 +243,7 @@ const make = Effect.fnUntraced(function* (
   // ---------------------------------------------------------------------------
 
   // Whatever happens to a hint, the poller finds what is new.
-  yield* Effect.sleep(pollInterval).pipe(
+  yield* realSleep(pollInterval).pipe(
     Effect.andThen(
       Effect.suspend(() =>
         signal.waiting() === 0
@@ -433,7 +456,8 @@ const arrayLiteral = (values: ReadonlyArray<string>): string =>
   values.length === 0 ? "{}" : `{${values.map((value) => `"${value.replace(/["\\]/g, "\\$&")}"`).join(",")}}`
 
 /** The parameters of `append`, in the order of `appendParameters`. */
-const encodeAppend = (requests: ReadonlyArray<PreparedAppend>): ReadonlyArray<unknown> => {
+const encodeAppend = (requests: ReadonlyArray<PreparedAppend>, again: boolean): ReadonlyArray<unknown> => {
+  const asked = { event: [] as Array<number>, id: [] as Array<string> }
   const streams = new Map<string, number>()
   const entry = { stream: [] as Array<number>, expected: [] as Array<number>, count: [] as Array<number> }
   const request = { entries: [] as Array<number>, after: [] as Array<number>, filter: [] as Array<string | null> }
@@ -466,6 +490,10 @@ const encodeAppend = (requests: ReadonlyArray<PreparedAppend>): ReadonlyArray<un
         event.nth.push(nth + 1)
         event.stream.push(stream)
         event.id.push(one.id)
+        if (again || !one.fresh) {
+          asked.event.push(event.id.length)
+          asked.id.push(one.id)
+        }
         event.type.push(one.type)
         event.schemaVersion.push(one.schemaVersion)
         event.published.push(one.published)
@@ -491,15 +519,49 @@ const encodeAppend = (requests: ReadonlyArray<PreparedAppend>): ReadonlyArray<un
     textArray(event.type),
     intArray(event.schemaVersion),
     boolArray(event.published),
-    textArray(event.tags),
+    event.tags.some((tags) => tags !== "{}") ? textArray(event.tags) : null,
     textArray(event.payload),
     textArray(event.metadata),
-    floatArray(event.recordedAt)
+    floatArray(event.recordedAt),
+    ...(asked.id.length > 0 ? [intArray(asked.event), textArray(asked.id)] : [null, null])
   ]
 }
 
+/** Parameters for `appendOne` and the reading of its answer, if the append is of the kind that it is for. */
+const encodeAppendOne = (request: PreparedAppend) => {
+  const { appends, count, unless } = request
+  if (count !== 1 || appends.length !== 1 || unless !== undefined) return undefined
+  const { events, expected, stream } = appends[0] as PreparedAppend["appends"][number]
+  const event = events[0] as PreparedAppend["appends"][number]["events"][number]
+  const number = expectedNumber(expected)
+  if (number < -1 || event.tags.length > 0) return undefined
+  return {
+    parameters: [
+      stream,
+      String(number),
+      PgTypes.float8(event.recordedAt),
+      event.schemaVersion,
+      event.published,
+      event.id,
+      event.type,
+      event.payload,
+      event.metadata
+    ],
+    decode: ([position, version]: readonly [number, number]): Verdicts => ({
+      verdicts: [Result.succeed([{ stream, version, position, deduplicated: false }])],
+      head: position
+    })
+  }
+}
+
+const divisionByZero = "22012"
+
+/** Whether `appendOne` had a doubt, and nothing was written. */
+const isDoubt = ({ reason }: SqlError): boolean =>
+  reason._tag === "UniqueViolation" || (Predicate.hasProperty(reason.cause, "code") && reason.cause.code === divisionByZero)
+
 /** The row that `append` returns: status and detail per request, version and position per part, the head. */
-type Verdicts = readonly [
+type VerdictRow = readonly [
   statuses: ReadonlyArray<number>,
   details: ReadonlyArray<number>,
   versions: ReadonlyArray<number>,
@@ -509,10 +571,15 @@ type Verdicts = readonly [
 
 type Verdict = Result.Result<ReadonlyArray<AppendResult>, OptimisticLockError | DuplicateEventError | AppendConditionError>
 
+interface Verdicts {
+  readonly verdicts: ReadonlyArray<Verdict>
+  readonly head: number
+}
+
 const decodeVerdicts = (
   requests: ReadonlyArray<PreparedAppend>,
-  [statuses, details, versions, positions, head]: Verdicts
-): { readonly verdicts: ReadonlyArray<Verdict>; readonly head: number } => {
+  [statuses, details, versions, positions, head]: VerdictRow
+): Verdicts => {
   const verdicts: Array<Verdict> = []
   let firstEntry = 0
   let firstEvent = 0

@@ -28,10 +28,12 @@ export const appendParameters = [
   "p_type", // text[]
   "p_schema_version", // int[]
   "p_published", // bool[]
-  "p_tags", // text[]: array literals
+  "p_tags", // text[]: array literals; null when no event has tags
   "p_payload", // text[]
   "p_metadata", // text[]
-  "p_recorded_at" // float8[]: milliseconds since the epoch
+  "p_recorded_at", // float8[]: milliseconds since the epoch
+  "p_asked", // int[]: the events (from 1) whose id may stand already; null for none
+  "p_asked_id" // text[]: their ids
 ] as const
 
 /** What `append` says of a request. */
@@ -134,7 +136,7 @@ export const makeSql = ({ prefix, schema }: Names) => {
          p_streams text[], p_entry_stream int[], p_entry_expected float8[], p_entry_count int[],
          p_request_entries int[], p_request_after float8[], p_request_filter text[],
          p_event_entry int[], p_event_nth int[], p_event_stream text[], p_id text[], p_type text[], p_schema_version int[],
-         p_published boolean[], p_tags text[], p_payload text[], p_metadata text[], p_recorded_at float8[],
+         p_published boolean[], p_tags text[], p_payload text[], p_metadata text[], p_recorded_at float8[], p_asked int[], p_asked_id text[],
          out o_status int[], out o_detail float8[], out o_version float8[], out o_position float8[], out o_head float8
        ) language plpgsql set enable_seqscan = off set plan_cache_mode = force_generic_plan as $append$
        declare
@@ -160,6 +162,7 @@ export const makeSql = ({ prefix, schema }: Names) => {
          v_match bigint;
          v_count bigint;
          v_same boolean;
+         v_notified text;
        begin
          -- Acknowledged means durable, whatever the default of the server.
          if current_setting('synchronous_commit') = 'off' then
@@ -179,9 +182,11 @@ export const makeSql = ({ prefix, schema }: Names) => {
              select e.version, e.position from ${event} e where e.stream = s.stream order by e.version desc limit 1
            ) l on true;
 
-         select array_agg(i.n order by i.n), array_agg(e.stream order by i.n), array_agg(e.version order by i.n), array_agg(e.position order by i.n)
-           into v_known, v_known_stream, v_known_version, v_known_position
-           from unnest(p_id) with ordinality i(id, n) join ${event} e on e.id = i.id;
+         if p_asked is not null then
+           select array_agg(i.n order by i.n), array_agg(e.stream order by i.n), array_agg(e.version order by i.n), array_agg(e.position order by i.n)
+             into v_known, v_known_stream, v_known_version, v_known_position
+             from unnest(p_asked, p_asked_id) i(n, id) join ${event} e on e.id = i.id;
+         end if;
 
          o_status := array_fill(${status.accepted}, array[v_requests]);
          o_detail := array_fill(0::float8, array[v_requests]);
@@ -284,18 +289,20 @@ export const makeSql = ({ prefix, schema }: Names) => {
          if v_head > v_before then
            insert into ${event} (position, version, recorded_at, schema_version, published, stream, id, type, tags, payload, metadata)
            select v_base_position[i.entry] + i.nth, v_base_version[i.entry] + i.nth, to_timestamp(i.recorded_at / 1000.0),
-                  i.schema_version, i.published, i.stream, i.id, i.type, i.tags::text[], i.payload::json, i.metadata::json
+                  i.schema_version, i.published, i.stream, i.id, i.type, coalesce(i.tags, '{}')::text[], i.payload::json, i.metadata::json
              from unnest(p_event_entry, p_event_nth, p_recorded_at, p_schema_version, p_published, p_event_stream, p_id, p_type, p_tags, p_payload, p_metadata)
                as i(entry, nth, recorded_at, schema_version, published, stream, id, type, tags, payload, metadata)
             where v_base_position[i.entry] >= 0;
 
-           insert into ${tag} (tag, position)
-           select unnest(i.tags::text[]), v_base_position[i.entry] + i.nth
-             from unnest(p_event_entry, p_event_nth, p_tags) as i(entry, nth, tags)
-            where i.tags <> '{}' and v_base_position[i.entry] >= 0;
+           if p_tags is not null then
+             insert into ${tag} (tag, position)
+             select unnest(i.tags::text[]), v_base_position[i.entry] + i.nth
+               from unnest(p_event_entry, p_event_nth, p_tags) as i(entry, nth, tags)
+              where i.tags <> '{}' and v_base_position[i.entry] >= 0;
+           end if;
 
            update ${head} set position = v_head;
-           perform pg_notify('${channel}', v_head::text);
+           v_notified := pg_notify('${channel}', v_head::text)::text;
          end if;
          o_head := v_head;
        end
@@ -334,6 +341,30 @@ export const makeSql = ({ prefix, schema }: Names) => {
     },
 
     append: `select o_status, o_detail, o_version, o_position, o_head from ${table("append")}(${appendParameters.map((_, index) => `$${index + 1}`).join(", ")})`,
+
+    /**
+     * One event of one stream in one statement: what most appends are. It takes the same lock, but decides on a snapshot from
+     * before it, so every doubt is an error that changes nothing (a unique violation, or a division by zero where the expected
+     * version does not stand), and `append` is asked instead. $2 is the expected version, -1 for any.
+     */
+    appendOne: `
+      with h as (
+        update ${head} set position = position + 1 returning position
+      ), i as (
+        insert into ${event} (position, version, recorded_at, schema_version, published, stream, id, type, tags, payload, metadata)
+        select h.position,
+               1 + case
+                 when $2::bigint < 0 then coalesce((select e.version from ${event} e where e.stream = $1 order by e.version desc limit 1), 0)
+                 when $2::bigint = 0 then 0
+                 else $2::bigint / (exists (select from ${event} e where e.stream = $1 and e.version = $2::bigint))::int
+               end,
+               to_timestamp($3::float8 / 1000.0), $4::int, $5::boolean, $1, $6, $7, '{}', $8::json, $9::json
+          from h
+        returning position, version
+      )
+      select i.position::float8, i.version::float8, pg_notify('${channel}', i.position::text)::text from i`,
+
+    durable: `select current_setting('synchronous_commit') <> 'off'`,
 
     // One statement, so one snapshot: others append meanwhile.
     open: `select (select position from ${head})::float8, (select coalesce(max(position), 0) from ${event})::float8`,

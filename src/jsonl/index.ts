@@ -1,0 +1,1 @@
+export * as JsonlEventStore from "./JsonlEventStore.ts"

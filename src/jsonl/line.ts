@@ -1,0 +1,66 @@
+/**
+ * One line of a log: an event as JSON, with a checksum.
+ */
+import * as DateTime from "effect/DateTime"
+import type * as Schema from "effect/Schema"
+import { crc32 } from "node:zlib"
+import type { Metadata, RecordedEvent, Write } from "../EventStore.ts"
+
+export interface Line {
+  readonly position: number
+  readonly stream: string
+  readonly version: number
+  readonly id: string
+  readonly type: string
+  readonly schemaVersion: number
+  readonly published: boolean
+  readonly tags: ReadonlyArray<string>
+  /** ISO 8601. */
+  readonly recordedAt: string
+  readonly metadata: Metadata
+  readonly payload: Schema.Json
+  /** The position of the last event of the append that this one belongs to. */
+  readonly commit: number
+}
+
+/** `,"crc":"01234567"}` */
+const suffixBytes = 18
+
+const checksum = (body: string | Uint8Array): string => crc32(body).toString(16).padStart(8, "0")
+
+/** The line of an event, with the newline that ends it. */
+export const encodeLine = ({ event, position, stream, version }: Write, commit: number): string => {
+  const body =
+    `{"position":${position},"stream":${JSON.stringify(stream)},"version":${version},"id":${JSON.stringify(event.id)}` +
+    `,"type":${JSON.stringify(event.type)},"schemaVersion":${event.schemaVersion},"published":${event.published}` +
+    `,"tags":${JSON.stringify(event.tags)},"recordedAt":"${new Date(event.recordedAt).toISOString()}"` +
+    `,"metadata":${event.metadata},"payload":${event.payload},"commit":${commit}`
+  return `${body},"crc":"${checksum(body)}"}\n`
+}
+
+/** What a line says, or what is wrong with it. `bytes` goes without the newline. */
+export const decodeLine = (bytes: Buffer): Line | string => {
+  const end = bytes.length - suffixBytes
+  const suffix = end < 0 ? "" : bytes.toString("latin1", end)
+  if (!/^,"crc":"[0-9a-f]{8}"\}$/.test(suffix)) return "it does not end with a checksum"
+  if (checksum(bytes.subarray(0, end)) !== suffix.slice(8, 16)) return "its checksum does not fit"
+  try {
+    return JSON.parse(bytes.toString("utf8")) as Line
+  } catch {
+    return "it is not JSON"
+  }
+}
+
+export const recordedEvent = (line: Line): RecordedEvent => ({
+  stream: line.stream,
+  version: line.version,
+  position: line.position,
+  id: line.id,
+  type: line.type,
+  schemaVersion: line.schemaVersion,
+  published: line.published,
+  tags: line.tags,
+  payload: line.payload,
+  metadata: line.metadata,
+  recordedAt: DateTime.makeUnsafe(Date.parse(line.recordedAt))
+})

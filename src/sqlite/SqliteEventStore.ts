@@ -1,0 +1,356 @@
+/**
+ * The event store on SQLite: one file, no server. Several processes may use the file at once.
+ *
+ * Positions and versions are decided under SQLite's write lock (`BEGIN IMMEDIATE`); appends that wait for it go into one
+ * transaction, with an answer for each. An append within a transaction of the same `SqlClient` is part of that transaction: it
+ * commits or rolls back with it.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Reactivity from "effect/reactivity/Reactivity"
+import type * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Migrator from "effect/sql/Migrator"
+import * as SqlClient from "effect/sql/SqlClient"
+import type { Connection } from "effect/sql/SqlConnection"
+import type { SqlError } from "effect/sql/SqlError"
+import * as EventStore from "../EventStore.ts"
+import { makeGroupCommit, type Submitted, takeUpTo } from "../internal/groupCommit.ts"
+import { realSleep } from "../internal/realTime.ts"
+import { makeSignal } from "../internal/signal.ts"
+import { toEventStoreError } from "./errors.ts"
+import { type EventRow, insertedRows, makeSql, type Sql } from "./sql.ts"
+import * as SqliteClient from "./SqliteClient.ts"
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  /** What the names of all tables begin with: letters, digits and `_`. Default: `"eventfold_"`. */
+  readonly tablePrefix?: string | undefined
+  /** How often a subscription that has seen everything looks for commits of other processes. Default: 50 milliseconds. */
+  readonly pollInterval?: Duration.Input | undefined
+}
+
+// -----------------------------------------------------------------------------
+// layers
+// -----------------------------------------------------------------------------
+
+/**
+ * The store over any SQLite `SqlClient`, whose tables are made or migrated first.
+ *
+ * How durable it is, and how long it waits for other processes, is up to the client; {@link layerFile} comes with one.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options?: Options): Layer.Layer<EventStore.EventStore, EventStore.EventStoreError, SqlClient.SqlClient> =>
+  Layer.effect(EventStore.EventStore, make(options))
+
+/**
+ * The store on a file, which is made when it does not exist, together with its client: tables of your own may stand in the same
+ * file and change in the same transactions.
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { EventStore } from "eventfold"
+ * import { SqliteEventStore } from "eventfold/sqlite"
+ *
+ * const program = EventStore.append("Account-1", [{ type: "AccountOpened", payload: { owner: "Ada" } }])
+ *
+ * const result = await Effect.runPromise(Effect.provide(program, SqliteEventStore.layerFile({ filename: ":memory:" })))
+ * result.version // => 1
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerFile = (
+  options: Options & SqliteClient.Options
+): Layer.Layer<EventStore.EventStore | SqlClient.SqlClient, EventStore.EventStoreError> =>
+  Layer.provideMerge(
+    layer(options),
+    Layer.effect(SqlClient.SqlClient, failAs("open", SqliteClient.make(options))).pipe(Layer.provide(Reactivity.layer))
+  )
+
+// -----------------------------------------------------------------------------
+// internals
+// -----------------------------------------------------------------------------
+
+type Request = Submitted<EventStore.PreparedAppend, ReadonlyArray<EventStore.AppendResult>, EventStore.AppendError>
+type Verdict = Exit.Exit<ReadonlyArray<EventStore.AppendResult>, EventStore.AppendError>
+
+const failAs = <A, R>(
+  operation: string,
+  effect: Effect.Effect<A, SqlError | Migrator.MigrationError, R>
+): Effect.Effect<A, EventStore.EventStoreError, R> => Effect.mapError(effect, (error) => toEventStoreError(operation, error))
+
+const make = Effect.fnUntraced(function* (
+  options: Options = {}
+): Effect.fn.Return<EventStore.EventStore["Service"], EventStore.EventStoreError, SqlClient.SqlClient | Scope.Scope> {
+  const client = yield* SqlClient.SqlClient
+  const prefix = options.tablePrefix ?? "eventfold_"
+  const pollInterval = options.pollInterval ?? "50 millis"
+  const dialect = client.onDialectOrElse({ sqlite: () => undefined, orElse: () => "the SqlClient is not one of SQLite" })
+  const problem =
+    dialect ?? (/^[A-Za-z0-9_]*$/.test(prefix) ? undefined : `tablePrefix may have letters, digits and "_": ${prefix}`)
+  if (problem !== undefined) {
+    return yield* new EventStore.EventStoreError({ reason: new EventStore.StoreFailure({ operation: "open", detail: problem }) })
+  }
+  const sql = makeSql(prefix)
+  yield* failAs("migrate", migrate(sql))
+
+  const signal = makeSignal()
+
+  // ---------------------------------------------------------------------------
+  // writing
+  // ---------------------------------------------------------------------------
+
+  /** Decides and writes, in one transaction, or in a savepoint of the one that the fiber is in. */
+  const transact = (appends: ReadonlyArray<EventStore.PreparedAppend>): Effect.Effect<ReadonlyArray<Verdict>, SqlError> =>
+    client
+      .withTransaction(
+        Effect.withFiber((fiber) => {
+          const [connection] = Context.getUnsafe(fiber.context, client.transactionService)
+          return Effect.flatMap(writeBatch(sql, connection, appends), ({ head, verdicts }) =>
+            Effect.as(client.afterCommit(Effect.sync(() => signal.notify(head))), verdicts)
+          )
+        })
+      )
+      .pipe(Effect.provideService(SqlClient.BeginTransaction, "BEGIN IMMEDIATE"))
+
+  const write = (batch: ReadonlyArray<Request>): Effect.Effect<void> =>
+    Effect.matchCauseEffect(failAs("append", transact(batch.map(({ request }) => request))), {
+      onSuccess: (verdicts) => Effect.sync(() => batch.forEach(({ answer }, index) => answer(verdicts[index] as Verdict))),
+      onFailure: (cause) => {
+        const [failure] = cause.reasons
+        // What one append alone brings about must not fail its neighbours.
+        if (batch.length > 1 && failure?._tag === "Fail" && failure.error.reason._tag === "StoreFailure") {
+          return Effect.forEach(batch, (request) => write([request]), { discard: true })
+        }
+        return Effect.sync(() => batch.forEach(({ answer }) => answer(Exit.failCause(cause))))
+      }
+    })
+
+  const writer = yield* makeGroupCommit<
+    EventStore.PreparedAppend,
+    ReadonlyArray<EventStore.AppendResult>,
+    EventStore.AppendError
+  >({
+    capacity: 8192,
+    maxBatch: 512,
+    take: takeUpTo(4 * 1024 * 1024),
+    overlaps: false,
+    write,
+    closed: () =>
+      new EventStore.EventStoreError({
+        reason: new EventStore.StoreUnavailable({ operation: "append", detail: "the store has been closed" })
+      })
+  })
+
+  const appendAll: EventStore.EventStore["Service"]["appendAll"] = (appends, options) => {
+    const prepared = EventStore.prepare(appends, options?.unless)
+    return Effect.withFiber((fiber) =>
+      Context.getOrUndefined(fiber.context, client.transactionService) === undefined
+        ? writer.submit(prepared)
+        : Effect.flatMap(prepared, (append) =>
+            transact([append]).pipe(
+              Effect.mapError((error) => toEventStoreError("append", error, true)),
+              Effect.flatMap(([verdict]) => verdict as Verdict)
+            )
+          )
+    )
+  }
+
+  // ---------------------------------------------------------------------------
+  // reading
+  // ---------------------------------------------------------------------------
+
+  const query = <Row extends object>(
+    operation: string,
+    text: string,
+    params: ReadonlyArray<string | number> = []
+  ): Effect.Effect<ReadonlyArray<Row>, EventStore.EventStoreError> =>
+    failAs(operation, client.unsafe<Row>(text, params).withoutTransform)
+
+  const queryOne = <Row extends object>(operation: string, text: string, params?: ReadonlyArray<string | number>) =>
+    Effect.map(query<Row>(operation, text, params), (rows): Partial<Row> => rows[0] ?? {})
+
+  const head = Effect.map(queryOne<{ head: number }>("head", sql.head), ({ head = 0 }) => head)
+
+  const version = (operation: string, stream: string) =>
+    Effect.flatMap(EventStore.prepareName(operation, stream), (stream) =>
+      Effect.map(queryOne<{ version: number | null }>(operation, sql.version, [stream]), ({ version }) => version ?? 0)
+    )
+
+  let seenDataVersion: number | undefined
+
+  /** Asks whether another connection has committed, until one has gone beyond `position`. */
+  const pollBeyond = (position: number): Effect.Effect<number, EventStore.EventStoreError> =>
+    Effect.gen(function* () {
+      while (signal.position() <= position) {
+        const { data_version } = yield* queryOne<{ data_version: number }>("subscribe", sql.dataVersion)
+        if (data_version !== seenDataVersion) {
+          signal.notify(yield* head)
+          seenDataVersion = data_version
+        } else {
+          yield* realSleep(pollInterval)
+        }
+      }
+      return signal.position()
+    })
+
+  const pages: EventStore.Pages = {
+    stream: ({ backward, from, size, stream, to }) =>
+      Effect.map(query<EventRow>("read", sql.stream(backward), [stream, from, to, size]), eventPage),
+    versionAt: (stream, until) =>
+      Effect.map(queryOne<{ version: number }>("read", sql.versionAt, [stream, until]), ({ version = 0 }) => version),
+    all: ({ after, backward, filter, size, upTo }) => {
+      if (filter.length === 0) return Effect.succeed({ items: [], bytes: 0 })
+      const { params, text } = sql.all(filter, after, upTo, backward, size)
+      return Effect.map(query<EventRow>("readAll", text, params), eventPage)
+    },
+    streams: ({ after, category, size }) => {
+      const { params, text } = sql.streams(category, after, size)
+      return Effect.map(query<Omit<EventStore.StreamInfo, "category">>("streams", text, params), (rows) =>
+        rows.map((row) => ({ ...row, category: EventStore.categoryOf(row.stream) }))
+      )
+    },
+    head,
+    awaitBeyond: (position) => Effect.raceFirst(signal.beyond(position), pollBeyond(position))
+  }
+
+  return EventStore.EventStore.of({
+    ...EventStore.readsFromPages(pages),
+    appendAll,
+    append: (stream, events, options) =>
+      Effect.map(
+        appendAll([{ stream, events, expected: options?.expected ?? EventStore.ExpectedVersion.Any }]),
+        (results) => results[0] as EventStore.AppendResult
+      ),
+    version: (stream) => version("version", stream),
+    exists: (stream) => Effect.map(version("exists", stream), (version) => version > 0),
+    head,
+    transactionService: client.transactionService
+  })
+})
+
+/** Two processes may do this at once: the second waits for the first, and finds nothing left to do. */
+const migrate = (sql: Sql) =>
+  Migrator.make({})({
+    loader: Migrator.fromRecord(
+      Object.fromEntries(
+        Object.entries(sql.migrations).map(([name, statements]) => [
+          name,
+          Effect.flatMap(SqlClient.SqlClient, (client) =>
+            Effect.forEach(statements, (statement) => client.unsafe(statement), { discard: true })
+          )
+        ])
+      )
+    ),
+    table: sql.migrationsTable
+  }).pipe(Effect.provideService(SqlClient.BeginTransaction, "BEGIN IMMEDIATE"))
+
+interface Place {
+  readonly stream: string
+  readonly version: number
+  readonly position: number
+}
+
+/** One batch, under the write lock: what stands is looked up, each append is decided, what is accepted is inserted. */
+const writeBatch = Effect.fnUntraced(function* (
+  sql: Sql,
+  connection: Connection,
+  appends: ReadonlyArray<EventStore.PreparedAppend>
+): Effect.fn.Return<{ readonly verdicts: ReadonlyArray<Verdict>; readonly head: number }, SqlError> {
+  const streams = new Set<string>()
+  const ids = new Set<string>()
+  for (const append of appends) {
+    for (const { events, stream } of append.appends) {
+      streams.add(stream)
+      for (const { id } of events) ids.add(id)
+    }
+  }
+  const query = <Row>(text: string, params: ReadonlyArray<string | number> = []) =>
+    connection.execute(text, params, undefined) as Effect.Effect<ReadonlyArray<Row>, SqlError>
+  const newest = new Map<string, Place>()
+  for (const place of yield* query<Place>(sql.newest, [JSON.stringify(Array.from(streams))])) newest.set(place.stream, place)
+  const located = new Map<string, Place>()
+  for (const place of yield* query<Place & { id: string }>(sql.locate, [JSON.stringify(Array.from(ids))])) {
+    located.set(place.id, place)
+  }
+  const head = (yield* query<{ head: number }>(sql.head))[0]?.head ?? 0
+  let match: number | undefined
+
+  const batch = EventStore.makeBatch({
+    newest: (stream) => newest.get(stream) ?? { version: 0, position: 0 },
+    locate: (id) => located.get(id),
+    newestMatch: () => match,
+    head
+  })
+  const verdicts: Array<Verdict> = []
+  for (const append of appends) {
+    match = undefined
+    if (append.unless !== undefined && append.unless.filter.length > 0) {
+      const { params, text } = sql.newestMatch(append.unless.filter, append.unless.after)
+      match = (yield* query<{ position: number | null }>(text, params))[0]?.position ?? undefined
+    }
+    verdicts.push(batch.decide(append))
+  }
+
+  const { writes } = batch
+  const tags: Array<readonly [string, number]> = []
+  let next = 0
+  while (next < writes.length) {
+    const rows = writes.length - next < insertedRows ? 1 : insertedRows
+    const params: Array<string | number> = []
+    for (const write of writes.slice(next, next + rows)) {
+      pushParams(params, write)
+      for (const tag of write.event.tags) tags.push([tag, write.position])
+    }
+    yield* query(rows === 1 ? sql.insertEvents.one : sql.insertEvents.many, params)
+    next += rows
+  }
+  if (tags.length > 0) yield* query(sql.insertTags, [JSON.stringify(tags)])
+  return { verdicts, head: head + writes.length }
+})
+
+const pushParams = (params: Array<string | number>, { event, position, stream, version }: EventStore.Write): void => {
+  params.push(
+    position,
+    stream,
+    version,
+    event.id,
+    event.type,
+    event.schemaVersion,
+    event.published ? 1 : 0,
+    event.tags.length === 0 ? "[]" : JSON.stringify(event.tags),
+    event.payload,
+    event.metadata,
+    event.recordedAt
+  )
+}
+
+const eventPage = (rows: ReadonlyArray<EventRow>): EventStore.EventPage => ({
+  items: rows.map((row) => ({
+    stream: row.stream,
+    version: row.version,
+    position: row.position,
+    id: row.id,
+    type: row.type,
+    schemaVersion: row.schema_version,
+    published: row.published === 1,
+    tags: JSON.parse(row.tags) as ReadonlyArray<string>,
+    payload: JSON.parse(row.payload) as Schema.Json,
+    metadata: JSON.parse(row.metadata) as EventStore.Metadata,
+    recordedAt: DateTime.makeUnsafe(row.recorded_at)
+  })),
+  bytes: rows.reduce((sum, row) => sum + row.payload.length, 0)
+})

@@ -1,0 +1,206 @@
+/**
+ * All SQL of the SQLite store, and the rows that it returns.
+ */
+import type { Query } from "../EventStore.ts"
+
+/** An event as `select` gives it. */
+export interface EventRow {
+  readonly position: number
+  readonly stream: string
+  readonly version: number
+  readonly id: string
+  readonly type: string
+  readonly schema_version: number
+  readonly published: number
+  /** JSON text of an array. */
+  readonly tags: string
+  /** JSON text. */
+  readonly payload: string
+  /** JSON text of an object. */
+  readonly metadata: string
+  /** Milliseconds since the epoch. */
+  readonly recorded_at: number
+}
+
+export interface Statement {
+  readonly text: string
+  readonly params: ReadonlyArray<string | number>
+}
+
+/** Events are inserted so many at a time: fewer statements, and no more than two of them to prepare. */
+export const insertedRows = 16
+
+const columns = "position, stream, version, id, type, schema_version, published, tags, payload, metadata, recorded_at"
+
+export type Sql = ReturnType<typeof makeSql>
+
+export const makeSql = (prefix: string) => {
+  const event = `${prefix}event`
+  const tag = `${prefix}tag`
+
+  const immutable = (table: string, change: "UPDATE" | "DELETE") => `
+    CREATE TRIGGER ${table}_no_${change.toLowerCase()} BEFORE ${change} ON ${table}
+    BEGIN SELECT RAISE(ABORT, '${table} is append-only: ${change} refused'); END`
+
+  const insertEvents = (rows: number) =>
+    `INSERT INTO ${event} (${columns}) VALUES ${Array(rows).fill("(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)").join(", ")}`
+
+  /** The conditions of a query, save its tags. */
+  const conditions = (query: Query): Statement => {
+    const clauses: Array<string> = []
+    const params: Array<string | number> = []
+    const add = (clause: string, param: string | number) => {
+      clauses.push(clause)
+      params.push(param)
+    }
+    if (query.types !== undefined) add("type IN (SELECT value FROM json_each(?))", JSON.stringify(query.types))
+    if (query.categories !== undefined) {
+      add(
+        "substr(stream, 1, instr(stream || '-', '-') - 1) IN (SELECT value FROM json_each(?))",
+        JSON.stringify(query.categories)
+      )
+    }
+    if (query.published !== undefined) add("published = ?", query.published ? 1 : 0)
+    if (query.correlationId !== undefined) add("metadata ->> '$.correlationId' = ?", query.correlationId)
+    return { text: clauses.join(" AND "), params }
+  }
+
+  /** The first `size` positions in `(after, upTo]` that pass one query. */
+  const positions = (query: Query, after: number, upTo: number, backward: boolean, size: number): Statement => {
+    const [first, ...others] = query.tags ?? []
+    const own = conditions(query)
+    const clauses = ["position > ?", "position <= ?"]
+    const params: Array<string | number> = [after, upTo]
+    if (first === undefined) {
+      if (own.text !== "") clauses.push(own.text)
+    } else {
+      clauses.push("tag = ?")
+      params.push(first)
+      for (const other of others) {
+        clauses.push(`EXISTS (SELECT 1 FROM ${tag} WHERE tag = ? AND position = found.position)`)
+        params.push(other)
+      }
+      if (own.text !== "") clauses.push(`EXISTS (SELECT 1 FROM ${event} WHERE position = found.position AND ${own.text})`)
+    }
+    return {
+      text: `SELECT position FROM ${first === undefined ? event : tag} AS found WHERE ${clauses.join(" AND ")}
+        ORDER BY position ${backward ? "DESC" : "ASC"} LIMIT ?`,
+      params: [...params, ...own.params, size]
+    }
+  }
+
+  /** The positions that pass any of the queries: the first `size` of them, and perhaps more. */
+  const anyPositions = (
+    filter: ReadonlyArray<Query>,
+    after: number,
+    upTo: number,
+    backward: boolean,
+    size: number
+  ): Statement => {
+    const each = filter.map((query) => positions(query, after, upTo, backward, size))
+    return {
+      text: each.map(({ text }) => `SELECT position FROM (${text})`).join(" UNION "),
+      params: each.flatMap(({ params }) => params)
+    }
+  }
+
+  return {
+    migrationsTable: `${prefix}migrations`,
+
+    migrations: {
+      "1_events": [
+        `CREATE TABLE ${event} (
+          position INTEGER PRIMARY KEY,
+          stream TEXT NOT NULL,
+          version INTEGER NOT NULL,
+          id TEXT NOT NULL UNIQUE,
+          type TEXT NOT NULL,
+          schema_version INTEGER NOT NULL,
+          published INTEGER NOT NULL,
+          tags TEXT NOT NULL,
+          payload TEXT NOT NULL,
+          metadata TEXT NOT NULL,
+          recorded_at INTEGER NOT NULL,
+          UNIQUE (stream, version)
+        ) STRICT`,
+        `CREATE TABLE ${tag} (
+          tag TEXT NOT NULL,
+          position INTEGER NOT NULL,
+          PRIMARY KEY (tag, position)
+        ) STRICT, WITHOUT ROWID`,
+        immutable(event, "UPDATE"),
+        immutable(event, "DELETE"),
+        immutable(tag, "UPDATE"),
+        immutable(tag, "DELETE")
+      ]
+    },
+
+    head: `SELECT ifnull(max(position), 0) AS head FROM ${event}`,
+
+    /** Changes whenever another connection has committed. */
+    dataVersion: "PRAGMA data_version",
+
+    /** Of the streams in a JSON array, those that exist. */
+    newest: `
+      SELECT e.stream, e.version, e.position FROM json_each(?) AS asked CROSS JOIN ${event} AS e ON e.stream = asked.value
+      WHERE e.version = (SELECT max(version) FROM ${event} WHERE stream = asked.value)`,
+
+    /** Of the ids in a JSON array, those that are in use. */
+    locate: `
+      SELECT e.id, e.stream, e.version, e.position FROM json_each(?) AS asked CROSS JOIN ${event} AS e ON e.id = asked.value`,
+
+    /** The newest event beyond a position that passes a filter. */
+    newestMatch: (filter: ReadonlyArray<Query>, after: number): Statement => {
+      const { params, text } = anyPositions(filter, after, Number.MAX_SAFE_INTEGER, true, 1)
+      return { text: `SELECT max(position) AS position FROM (${text})`, params }
+    },
+
+    insertEvents: { one: insertEvents(1), many: insertEvents(insertedRows) },
+
+    /** From a JSON array of pairs. */
+    insertTags: `INSERT INTO ${tag} (tag, position) SELECT value ->> 0, value ->> 1 FROM json_each(?)`,
+
+    version: `SELECT max(version) AS version FROM ${event} WHERE stream = ?`,
+
+    versionAt: `SELECT version FROM ${event} WHERE stream = ? AND recorded_at <= ? ORDER BY version DESC LIMIT 1`,
+
+    stream: (backward: boolean) => `
+      SELECT ${columns} FROM ${event} WHERE stream = ? AND version >= ? AND version <= ?
+      ORDER BY version ${backward ? "DESC" : "ASC"} LIMIT ?`,
+
+    all: (filter: ReadonlyArray<Query>, after: number, upTo: number, backward: boolean, size: number): Statement => {
+      const order = `ORDER BY position ${backward ? "DESC" : "ASC"} LIMIT ?`
+      const [only] = filter
+      if (filter.length === 1 && only?.tags === undefined) {
+        const own = conditions(only as Query)
+        const and = own.text === "" ? "" : `AND ${own.text}`
+        return {
+          text: `SELECT ${columns} FROM ${event} WHERE position > ? AND position <= ? ${and} ${order}`,
+          params: [after, upTo, ...own.params, size]
+        }
+      }
+      const { params, text } = anyPositions(filter, after, upTo, backward, size)
+      return { text: `SELECT ${columns} FROM ${event} WHERE position IN (${text}) ${order}`, params: [...params, size] }
+    },
+
+    /** Leaps from name to name through the index, whatever the number of events between. */
+    streams: (category: string | undefined, after: string, size: number): Statement => {
+      const within = category === undefined ? "" : "AND stream >= ? AND stream < ? AND (stream = ? OR stream >= ?)"
+      // The names of a category: its own, and what begins with it and "-", which comes right before ".".
+      const bounds = category === undefined ? [] : [category, `${category}.`, category, `${category}-`]
+      return {
+        text: `
+          WITH RECURSIVE name (stream) AS (
+            SELECT min(stream) FROM ${event} WHERE stream > ? ${within}
+            UNION ALL
+            SELECT (SELECT min(stream) FROM ${event} WHERE stream > name.stream ${within}) FROM name WHERE stream IS NOT NULL
+            LIMIT ?
+          )
+          SELECT stream, version, position FROM name JOIN ${event} USING (stream)
+          WHERE version = (SELECT max(version) FROM ${event} WHERE stream = name.stream)
+          ORDER BY stream`,
+        params: [after, ...bounds, ...bounds, size]
+      }
+    }
+  }
+}

@@ -1,0 +1,3 @@
+import { survivesKills } from "../support/crash.ts"
+
+survivesKills("sqlite")
