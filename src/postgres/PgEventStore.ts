@@ -171,6 +171,8 @@ const make = Effect.fnUntraced(function* (
   const writeBatch = (batch: ReadonlyArray<Request>, lost = false): Effect.Effect<() => void> => {
     const requests = batch.map(({ request }) => request)
     return Effect.suspend(() => appendBatch(requests, lost)).pipe(
+      // Where the default of transactions is stricter than READ COMMITTED, whoever waited for the lock has to begin anew.
+      Effect.retry({ while: ({ reason }) => reason._tag === "SerializationError", times: 100 }),
       Effect.mapError((error) => {
         const failure = toEventStoreError("append", error, true)
         lost ||= failure.reason._tag === "OutcomeUnknown"
