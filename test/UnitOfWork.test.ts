@@ -5,7 +5,7 @@ import { SqlClient, SqlError } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { EventStore, Repository, UnitOfWork } from "eventfold"
 import { Account, ada, Deposited, withdraw } from "./support/bank.ts"
-import { makeWirings, notes, TestSchema } from "./support/wirings.ts"
+import { elsewhere, makeWirings, notes, TestSchema } from "./support/wirings.ts"
 
 const { concurrently, everywhere, inSql, onServer } = makeWirings()
 
@@ -811,13 +811,6 @@ describe("layerSql", () => {
         yield* UnitOfWork.transact(stage("A-1", "kept"))
         assert.deepEqual(yield* log, ["A-1@1 kept"])
       }))
-  })
-
-  /** What another process does: it runs when `go` is called, outside of whatever transaction that is called in. */
-  const elsewhere = Effect.fnUntraced(function* <A, E, R>(effect: Effect.Effect<A, E, R>) {
-    const start = yield* Deferred.make<void>()
-    const fiber = yield* Effect.forkChild(Effect.andThen(Deferred.await(start), effect))
-    return { go: Effect.andThen(Deferred.succeed(start, undefined), Fiber.join(fiber)) }
   })
 
   onServer((test) => {

@@ -1,6 +1,6 @@
 import { PgClient } from "@effect/sql-pg"
 import { describe, it } from "@effect/vitest"
-import { Context, Effect, Exit, Layer, Schema, Scope } from "effect"
+import { Context, Deferred, Effect, Exit, Layer, Schema, Scope } from "effect"
 import { SqlClient } from "effect/sql"
 import { EventStore, UnitOfWork } from "eventfold"
 import { PgEventStore, PgLite } from "eventfold/postgres"
@@ -92,6 +92,23 @@ export const notes = Effect.gen(function* () {
       Effect.asVoid(sql.unsafe(`insert into ${table} (text, parent) values ($1, $2)`, [text, parent])),
     all: Effect.map(sql.unsafe(`select text from ${table} order by text`), (rows) =>
       Schema.decodeUnknownSync(Schema.Array(Schema.Struct({ text: Schema.String })))(rows).map(({ text }) => text)
+    )
+  }
+})
+
+/** What another process does: the effect runs when `go` is called, outside of whatever transaction that is called in. */
+export const elsewhere = Effect.fnUntraced(function* <A, E, R>(effect: Effect.Effect<A, E, R>) {
+  const start = yield* Deferred.make<void>()
+  const result = yield* Deferred.make<Exit.Exit<A, E>>()
+  yield* Deferred.await(start).pipe(
+    Effect.andThen(Effect.exit(effect)),
+    Effect.flatMap((exit) => Deferred.succeed(result, exit)),
+    Effect.forkChild
+  )
+  return {
+    go: Deferred.succeed(start, undefined).pipe(
+      Effect.andThen(Deferred.await(result)),
+      Effect.flatMap((exit) => exit)
     )
   }
 })
