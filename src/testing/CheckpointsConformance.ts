@@ -33,6 +33,7 @@ import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
 import { type Checkpoint, type CheckpointError, Checkpoints, type Lease } from "../Checkpoints.ts"
+import { realSleep } from "../internal/realTime.ts"
 
 // -----------------------------------------------------------------------------
 // models
@@ -110,7 +111,7 @@ export const cases = (options: { readonly storage: Storage; readonly abilities: 
   const time: Time =
     options.abilities.clock === "test"
       ? { short: Duration.seconds(10), pass: TestClock.adjust("10 seconds") }
-      : { short: Duration.millis(200), pass: Effect.callback((resume) => void setTimeout(() => resume(Effect.void), 10)) }
+      : { short: Duration.millis(200), pass: realSleep("10 millis") }
   return definitions
     .filter(({ needs }) => needs === undefined || options.abilities[needs])
     .map(({ name, run }) => ({ name, run: Effect.flatMap(options.storage, (layer) => run(build(layer), time)) }))

@@ -36,6 +36,7 @@ import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
+import { realSleep } from "../internal/realTime.ts"
 import { type Delivery, type Message, type SubscribeOptions, Transport, type TransportError } from "../Transport.ts"
 
 // -----------------------------------------------------------------------------
@@ -155,10 +156,9 @@ const makeOpen = (layer: Layer.Layer<Transport, unknown>, abilities: Abilities):
       Stream.runHead,
       Effect.forkChild
     )
-    const aWhile = Effect.callback<void>((resume) => void setTimeout(() => resume(Effect.void), 10))
     while (first.pollUnsafe() === undefined) {
       yield* publish([message(0, { id: `probe ${++probes}`, type: probe })])
-      yield* Effect.raceFirst(Fiber.await(first), aWhile)
+      yield* Effect.raceFirst(Fiber.await(first), realSleep("10 millis"))
     }
     yield* Fiber.join(first)
   })
