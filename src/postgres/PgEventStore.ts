@@ -313,7 +313,7 @@ const make = Effect.fnUntraced(function* (
             position: row[2] as number
           }))
       ),
-    head: Effect.tap(readHead, (head) => Effect.sync(() => signal.notify(head))),
+    head: readHead, // perhaps of the caller's transaction, which nobody shall be woken for before it has committed
     awaitBeyond: signal.beyond
   }
 
