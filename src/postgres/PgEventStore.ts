@@ -664,7 +664,10 @@ const readAllStatement = (
   const conditions = (query: Query): string => {
     const all: Array<string> = []
     if (query.types !== undefined) all.push(`e.type = any (${parameter(textArray(query.types))})`)
-    if (query.categories !== undefined) all.push(`split_part(e.stream, '-', 1) = any (${parameter(textArray(query.categories))})`)
+    // Without the coalesce the planner takes any category for a very rare one, and scans all events for each page.
+    if (query.categories !== undefined) {
+      all.push(`coalesce(split_part(e.stream, '-', 1) = any (${parameter(textArray(query.categories))}), false)`)
+    }
     if (query.published !== undefined) all.push(`e.published = ${parameter(PgTypes.bool(query.published))}`)
     if (query.tags !== undefined && query.tags.length > 1) all.push(`e.tags @> ${parameter(textArray(query.tags))}`)
     if (query.correlationId !== undefined) all.push(`e.metadata->>'correlationId' = ${parameter(query.correlationId)}`)
