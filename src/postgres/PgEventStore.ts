@@ -108,7 +108,10 @@ const make = Effect.fnUntraced(function* (
   const listen = options.listen ?? !single
   if (listen && single) {
     return yield* new EventStoreError({
-      reason: new StoreFailure({ operation: "open", detail: "listen needs a connection of its own: set maxConnections to 2 or more" })
+      reason: new StoreFailure({
+        operation: "open",
+        detail: "listen needs a connection of its own: set maxConnections to 2 or more"
+      })
     })
   }
   const pollInterval = Duration.fromInputUnsafe(options.pollInterval ?? (listen ? "1 second" : "100 millis"))

@@ -64,7 +64,10 @@ describe("order of positions", () => {
       yield* Deferred.succeed(finish, undefined)
       yield* Fiber.join(slowly)
       expect(yield* Fiber.join(quickly)).toMatchObject({ position: 3 })
-      yield* until("the subscriber has seen all", Effect.sync(() => seen.length >= 3))
+      yield* until(
+        "the subscriber has seen all",
+        Effect.sync(() => seen.length >= 3)
+      )
       expect(seen).toEqual([
         [1, "Slow-1"],
         [2, "Slow-1"],
@@ -143,12 +146,21 @@ describe("order of positions", () => {
           child("writer", { url, schema, name, callers: 4, mode: index % 2 === 0 ? "own" : "hot" })
         )
         const acknowledged = () => writers.reduce((sum, { lines }) => sum + lines.length - 1, 0)
-        yield* until("every writer has appended", Effect.sync(() => writers.every(({ lines }) => lines.length > 100)))
-        yield* until("much is written", Effect.sync(() => acknowledged() > 6_000))
+        yield* until(
+          "every writer has appended",
+          Effect.sync(() => writers.every(({ lines }) => lines.length > 100))
+        )
+        yield* until(
+          "much is written",
+          Effect.sync(() => acknowledged() > 6_000)
+        )
         yield* Effect.forEach(writers, ({ end }) => end, { concurrency: "unbounded" })
         const head = yield* store.head
         expect(head).toBe(acknowledged())
-        yield* until("the subscriber has caught up", Effect.sync(() => seen.length >= head))
+        yield* until(
+          "the subscriber has caught up",
+          Effect.sync(() => seen.length >= head)
+        )
         expect(seen).toEqual(Array.from({ length: head }, (_, index) => index + 1))
         expect(ids.size).toBe(head)
         yield* assertSound(store)
@@ -175,7 +187,9 @@ describe("verdicts in one batch", () => {
 
   const transactions = (admin: SqlClient.SqlClient, schema: string) =>
     Effect.map(
-      admin.unsafe<{ count: number }>(`select count(distinct xmin::text)::int as count from "${schema}".event where stream like 'Good-%'`),
+      admin.unsafe<{ count: number }>(
+        `select count(distinct xmin::text)::int as count from "${schema}".event where stream like 'Good-%'`
+      ),
       ([row]) => row?.count
     )
 
@@ -350,14 +364,16 @@ describe("competing appends", () => {
         Effect.tapError(effect, (error) => Effect.sync(() => void tags.push(error._tag)))
 
       // Of the two, one has the row and wants the head, the other has the head and wants the row.
-      const rowFirst = one.sql.unsafe(change).pipe(
-        Effect.andThen(Deferred.succeed(rowLocked, undefined)),
-        Effect.andThen(Deferred.await(headLocked)),
-        Effect.andThen(one.store.append("Stock-1", [event("row-first")])),
-        one.units.transact,
-        note,
-        UnitOfWork.retryConflicts({ times: 3 })
-      )
+      const rowFirst = one.sql
+        .unsafe(change)
+        .pipe(
+          Effect.andThen(Deferred.succeed(rowLocked, undefined)),
+          Effect.andThen(Deferred.await(headLocked)),
+          Effect.andThen(one.store.append("Stock-1", [event("row-first")])),
+          one.units.transact,
+          note,
+          UnitOfWork.retryConflicts({ times: 3 })
+        )
       const headFirst = Deferred.await(rowLocked).pipe(
         Effect.andThen(two.store.append("Stock-1", [event("head-first")])),
         Effect.andThen(Deferred.succeed(headLocked, undefined)),
@@ -584,11 +600,9 @@ describe("the user's own transactions", () => {
       const { sql, store, units } = yield* join()
       yield* admin.unsafe(`create table "${schema}".stock (id int primary key)`)
       yield* store.append("A-1", [event()])
-      const reason = yield* sql.unsafe(`insert into "${schema}".stock values (1)`).pipe(
-        Effect.andThen(UnitOfWork.stage("A-1", [event()], { expected: 0 })),
-        units.transact,
-        reasonOf
-      )
+      const reason = yield* sql
+        .unsafe(`insert into "${schema}".stock values (1)`)
+        .pipe(Effect.andThen(UnitOfWork.stage("A-1", [event()], { expected: 0 })), units.transact, reasonOf)
       expect(reason).toBe("OptimisticLockError")
       expect(yield* admin.unsafe(`select * from "${schema}".stock`)).toEqual([])
     })
@@ -639,7 +653,11 @@ describe("the user's own transactions", () => {
         (_, n) =>
           n % 2 === 0
             ? store.append(`Plain-${n}`, [event()])
-            : Effect.ignore(sql.withTransaction(Effect.andThen(store.append(`Unit-${n}`, [event()]), n % 3 === 0 ? Effect.fail("no") : Effect.void))),
+            : Effect.ignore(
+                sql.withTransaction(
+                  Effect.andThen(store.append(`Unit-${n}`, [event()]), n % 3 === 0 ? Effect.fail("no") : Effect.void)
+                )
+              ),
         { concurrency: "unbounded" }
       )
       const events = yield* assertSound(store)

@@ -65,8 +65,9 @@ describe("from SQLSTATE to error", () => {
     })
   )
 
-  it.live.each(["22P05", "23514", "25P02", "42501", "42P01", "XX000"])("%s, which the table does not name, is a failure", (code) =>
-    Effect.map(raised(`errcode = '${code}'`), (error) => expect(kindOf(error)).toBe("failure"))
+  it.live.each(["22P05", "23514", "25P02", "42501", "42P01", "XX000"])(
+    "%s, which the table does not name, is a failure",
+    (code) => Effect.map(raised(`errcode = '${code}'`), (error) => expect(kindOf(error)).toBe("failure"))
   )
 
   it.live.each(Object.entries(constraints))("a violation of %s means %s, whatever the prefix of the tables", ([name, kind]) =>
@@ -158,13 +159,18 @@ describe("provoked for real", () => {
       yield* admin.unsafe(`create role "${schema}" login connection limit 1`)
       yield* admin.unsafe(`grant usage on schema "${schema}" to "${schema}"`)
       yield* admin.unsafe(`grant select on all tables in schema "${schema}" to "${schema}"`)
-      yield* Effect.addFinalizer(() => Effect.orDie(admin.unsafe(`drop owned by "${schema}"; drop role "${schema}"`).pipe(Effect.ignore)))
+      yield* Effect.addFinalizer(() =>
+        Effect.orDie(admin.unsafe(`drop owned by "${schema}"; drop role "${schema}"`).pipe(Effect.ignore))
+      )
       const limited = new URL(url())
       limited.username = schema
       const first = yield* connect(limited.href)
       yield* first.reserve
       const second = yield* Effect.flip(Effect.scoped(open({ url: limited.href, schema, migrate: false })))
-      expect(second).toMatchObject({ isRetryable: true, reason: { _tag: "StoreUnavailable", detail: expect.stringContaining("[53300]") } })
+      expect(second).toMatchObject({
+        isRetryable: true,
+        reason: { _tag: "StoreUnavailable", detail: expect.stringContaining("[53300]") }
+      })
     })
   )
 

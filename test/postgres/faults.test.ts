@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Fiber, Schedule, Stream } from "effect"
-import { EventStore, UnitOfWork } from "eventfold"
+import { type EventStore, UnitOfWork } from "eventfold"
 import { afterAll, beforeAll } from "vitest"
 import { type PostgresServer, startPostgres } from "../support/postgres-server.ts"
 import {
@@ -128,7 +128,11 @@ describe("a connection that is lost", () => {
         Effect.forkScoped
       )
       const error = yield* Fiber.join(fiber)
-      expect(error).toMatchObject({ _tag: "EventStoreError", isRetryable: false, reason: { _tag: "OutcomeUnknown", operation: "append" } })
+      expect(error).toMatchObject({
+        _tag: "EventStoreError",
+        isRetryable: false,
+        reason: { _tag: "OutcomeUnknown", operation: "append" }
+      })
       yield* Fiber.interrupt(killer)
       yield* head.commit
       yield* append
@@ -165,7 +169,9 @@ describe("a connection that is lost", () => {
         if exists (select from "${schema}".refused r where r.id = new.id) then raise exception 'refused'; end if;
         return new;
       end $$`)
-      yield* admin.unsafe(`create trigger refuses before insert on "${schema}".event for each row execute function "${schema}".refuse()`)
+      yield* admin.unsafe(
+        `create trigger refuses before insert on "${schema}".event for each row execute function "${schema}".refuse()`
+      )
       const head = yield* holdHead(admin, schema)
       const fiber = yield* Effect.forkScoped(reasonOf(store.append("A-1", [event("a")])))
       yield* untilWaiting(admin, schema)
@@ -193,7 +199,10 @@ describe("a connection that is lost", () => {
         const before = yield* pids
         expect(before.length).toBeGreaterThan(2)
         yield* terminate(admin, before)
-        yield* until("they are gone", Effect.map(pids, (now) => now.every((pid) => !before.includes(pid))))
+        yield* until(
+          "they are gone",
+          Effect.map(pids, (now) => now.every((pid) => !before.includes(pid)))
+        )
         yield* store.append("A-1", [event()])
         expect(yield* Effect.retry(everything(store), { times: 3 })).toHaveLength(round * 2)
       }
@@ -213,7 +222,10 @@ describe("a connection that is lost", () => {
       const follower = yield* follow(store)
       yield* untilWaiting(admin, schema, 1, "e[.]position > ")
       yield* terminate(admin, yield* waiting(admin, schema, "^select"))
-      expect(yield* Fiber.join(read)).toMatchObject({ isRetryable: true, reason: { _tag: "StoreUnavailable", operation: "read" } })
+      expect(yield* Fiber.join(read)).toMatchObject({
+        isRetryable: true,
+        reason: { _tag: "StoreUnavailable", operation: "read" }
+      })
       yield* lock.commit
       yield* follower.complete
     })
@@ -235,7 +247,10 @@ describe("a connection that is lost", () => {
         const pid = row?.pid ?? 0
         yield* Effect.orDie(terminate(admin, [pid]))
         yield* Effect.orDie(
-          until("it is gone", Effect.map(admin`select 1 from pg_stat_activity where pid = ${pid}`, (rows) => rows.length === 0))
+          until(
+            "it is gone",
+            Effect.map(admin`select 1 from pg_stat_activity where pid = ${pid}`, (rows) => rows.length === 0)
+          )
         )
       })
       const exit = yield* Effect.exit(work(killed))
@@ -278,14 +293,23 @@ describe("a connection that is lost", () => {
         (rows) => rows.map(({ pid }) => pid)
       )
       const untilListening = (not: ReadonlyArray<number>) =>
-        until("somebody listens", Effect.map(listener, ([pid]) => pid !== undefined && !not.includes(pid)))
+        until(
+          "somebody listens",
+          Effect.map(listener, ([pid]) => pid !== undefined && !not.includes(pid))
+        )
       yield* untilListening([])
       yield* other.store.append("A-1", [event()])
-      yield* until("it has been heard", Effect.sync(() => follower.seen.length === 1))
+      yield* until(
+        "it has been heard",
+        Effect.sync(() => follower.seen.length === 1)
+      )
       for (let round = 0; round < 3; round++) {
         const before = yield* listener
         yield* terminate(admin, before)
-        yield* until("nobody listens", Effect.map(listener, (pids) => !pids.includes(before[0] ?? 0)))
+        yield* until(
+          "nobody listens",
+          Effect.map(listener, (pids) => !pids.includes(before[0] ?? 0))
+        )
         yield* other.store.append("A-1", [event()]) // surely or most likely unheard
         yield* untilListening(before)
         yield* other.store.append("A-1", [event()])
@@ -329,13 +353,22 @@ describe("a server that stops at once", () => {
         )
         for (let crash = 1; crash <= 3; crash++) {
           const before = acknowledged.size
-          yield* until("the writers are at it", Effect.sync(() => acknowledged.size > before + 400))
+          yield* until(
+            "the writers are at it",
+            Effect.sync(() => acknowledged.size > before + 400)
+          )
           yield* Effect.promise(() => server.stop("immediate"))
-          yield* until("they have noticed", Effect.sync(() => failed.size > crash * 16))
+          yield* until(
+            "they have noticed",
+            Effect.sync(() => failed.size > crash * 16)
+          )
           yield* Effect.promise(() => server.restart())
         }
         const before = acknowledged.size
-        yield* until("the writers are at it again", Effect.sync(() => acknowledged.size > before + 400))
+        yield* until(
+          "the writers are at it again",
+          Effect.sync(() => acknowledged.size > before + 400)
+        )
         writing = false
         yield* Effect.forEach(writers, Fiber.join)
 
@@ -367,22 +400,30 @@ describe("a server that stops at once", () => {
       const unavailable = new Set<string>()
       let writing = true
       let written = 0
-      const writers = yield* Effect.forEach(Array.from({ length: 16 }, (_, n) => n), (n) =>
-        Effect.gen(function* () {
-          for (let i = 0; writing; i++) {
-            const id = `w${n}-${i}`
-            const reason = yield* reasonOf(store.append(`W-${n}`, [event(id)]))
-            if (reason === "StoreUnavailable") unavailable.add(id)
-            if (reason === "success") written++
-            else yield* Effect.sleep("20 millis")
-          }
-        }).pipe(Effect.forkScoped)
+      const writers = yield* Effect.forEach(
+        Array.from({ length: 16 }, (_, n) => n),
+        (n) =>
+          Effect.gen(function* () {
+            for (let i = 0; writing; i++) {
+              const id = `w${n}-${i}`
+              const reason = yield* reasonOf(store.append(`W-${n}`, [event(id)]))
+              if (reason === "StoreUnavailable") unavailable.add(id)
+              if (reason === "success") written++
+              else yield* Effect.sleep("20 millis")
+            }
+          }).pipe(Effect.forkScoped)
       )
       for (let crash = 1; crash <= 3; crash++) {
         const before = written
-        yield* until("the writers are at it", Effect.sync(() => written > before + 100))
+        yield* until(
+          "the writers are at it",
+          Effect.sync(() => written > before + 100)
+        )
         yield* Effect.promise(() => server.stop("immediate"))
-        yield* until("they have noticed", Effect.sync(() => unavailable.size > crash * 16))
+        yield* until(
+          "they have noticed",
+          Effect.sync(() => unavailable.size > crash * 16)
+        )
         yield* Effect.promise(() => server.restart())
       }
       writing = false
@@ -402,7 +443,10 @@ describe("a process that dies or stands still", () => {
       const acknowledged = new Set<string>()
       for (const name of ["a", "b", "c"]) {
         const writer = yield* child("writer", { url, schema, name, callers: 8, mode: name === "b" ? "forth" : "own" })
-        yield* until("it appends", Effect.sync(() => writer.lines.length > 200))
+        yield* until(
+          "it appends",
+          Effect.sync(() => writer.lines.length > 200)
+        )
         yield* writer.kill
         for (const line of writer.lines) if (line !== "ready") acknowledged.add(line)
       }
@@ -432,7 +476,9 @@ describe("a process that dies or stands still", () => {
       yield* untilWaiting(admin, schema)
       expect((yield* everything(store)).map(({ id }) => id)).toEqual(["before"])
       // A caller that gives up takes its append back, as long as it has not been sent.
-      expect(yield* store.append("A-1", [event("given up")]).pipe(Effect.timeoutOption("20 millis"))).toMatchObject({ _tag: "None" })
+      expect(yield* store.append("A-1", [event("given up")]).pipe(Effect.timeoutOption("20 millis"))).toMatchObject({
+        _tag: "None"
+      })
 
       yield* holder.kill
       expect(yield* Fiber.join(patient)).toMatchObject({ version: 2, position: 2 })

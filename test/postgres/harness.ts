@@ -164,4 +164,3 @@ export const child = (file: string, input: object): Effect.Effect<Child, never, 
     }),
     ({ kill }) => kill
   )
-

@@ -31,7 +31,9 @@ describe("events are never changed", () => {
       const error = yield* Effect.flip(run(text.replaceAll("SCHEMA", `"${schema}"`)))
       expect(error.reason.cause).toMatchObject({
         code: "EF002",
-        message: expect.stringMatching(/^eventfold: (UPDATE|DELETE|TRUNCATE) of (event|tag) is refused: events are never changed$/)
+        message: expect.stringMatching(
+          /^eventfold: (UPDATE|DELETE|TRUNCATE) of (event|tag) is refused: events are never changed$/
+        )
       })
       expect((yield* assertSound(store)).map(({ id }) => id)).toEqual(["a", "b"])
       expect(yield* Stream.runCollect(store.readAll({ filter: { tags: ["seat:1"] } }))).toHaveLength(1)
@@ -115,7 +117,9 @@ it.live("an event that stands under another id, stream or version than the head 
     const { store } = yield* join
     yield* store.append("A-1", [event("a")])
     // What only a hand in the tables can do: the next position and version are taken already.
-    yield* run(`insert into "${schema}".event select 7, 9, recorded_at, 1, false, 'B-1', 'forged', 'Forged', '{}', '1', '{}' from "${schema}".event`)
+    yield* run(
+      `insert into "${schema}".event select 7, 9, recorded_at, 1, false, 'B-1', 'forged', 'Forged', '{}', '1', '{}' from "${schema}".event`
+    )
     yield* run(`update "${schema}".head set position = 6`)
     expect(yield* reasonOf(store.append("C-1", [event()]))).toBe("StoreCorrupted")
   })
