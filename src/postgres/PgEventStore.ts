@@ -277,7 +277,11 @@ const make = Effect.fnUntraced(function* (
     yield* Effect.gen(function* () {
       const notifications = yield* sql.listen(statements.channel)
       signal.notify(yield* readHead) // what was missed while nobody listened
-      while (true) signal.notify(Number((yield* Queue.take(notifications)).payload))
+      while (true) {
+        const { payload } = yield* Queue.take(notifications)
+        // Anybody may notify anything: the table says how far it is safe to read.
+        if (Number(payload) > signal.position()) signal.notify(yield* readHead)
+      }
     }).pipe(
       Effect.scoped,
       Effect.tapCause((cause) => Effect.logDebug("eventfold: listening was interrupted, polling goes on", cause)),
