@@ -1,0 +1,139 @@
+/** The orders example: `npm start`, or `npm start -- --help`. */
+import { NodeRuntime, NodeServices } from "@effect/platform-node"
+import { Console, Effect, Equal, FileSystem, Option, Path, Runtime, Schema } from "effect"
+import { CliConfig, CliOutput, Command, Flag, GlobalFlag } from "effect/cli"
+import { bold, complain, count, dim, good, heading, name, print } from "./terminal.ts"
+import * as Tour from "./tour.ts"
+import { shop, stores } from "./wiring.ts"
+
+const options = {
+  store: Flag.Literals("store", ["memory", "pglite", "postgres"]).pipe(
+    Flag.withDescription("Where events are kept. Default: pglite, or postgres when there is a --url"),
+    Flag.optional
+  ),
+  url: Flag.String("url").pipe(
+    Flag.withDescription("The database for --store postgres: postgres://user:password@host:5432/database"),
+    Flag.optional
+  ),
+  data: Flag.String("data").pipe(
+    Flag.withDescription("The folder for --store pglite, made when absent and kept. Default: a temporary one"),
+    Flag.optional
+  )
+}
+
+/** What is wrong, in one sentence, said on stderr; the exit code is 1. */
+class Refusal extends Schema.TaggedError<Refusal>()("Refusal", { message: Schema.String }) {
+  override readonly [Runtime.errorReported] = false
+}
+
+/** The store that was asked for, and what to call it. */
+const chooseStore = Effect.fnUntraced(function* (options: {
+  readonly store: Option.Option<"memory" | "pglite" | "postgres">
+  readonly url: Option.Option<string>
+  readonly data: Option.Option<string>
+}) {
+  const url = Option.getOrUndefined(options.url)
+  const data = Option.getOrUndefined(options.data)
+  const store = Option.getOrElse(options.store, () => (url === undefined ? "pglite" : "postgres"))
+  if (url !== undefined && store !== "postgres") return yield* refuse(`--url goes with --store postgres, not with ${store}.`)
+  if (data !== undefined && store !== "pglite") return yield* refuse(`--data goes with --store pglite, not with ${store}.`)
+  switch (store) {
+    case "memory":
+      return { layer: stores.memory, place: "memory", durable: false }
+    case "pglite": {
+      const fs = yield* FileSystem.FileSystem
+      const path = yield* Path.Path
+      const folder = data === undefined ? yield* fs.makeTempDirectoryScoped({ prefix: "eventfold-orders-" }) : path.resolve(data)
+      return { layer: stores.pglite(folder), place: `PGlite in ${folder}`, durable: true }
+    }
+    case "postgres": {
+      if (url === undefined) {
+        return yield* refuse("--store postgres needs --url postgres://user:password@host:5432/database.")
+      }
+      const { host, pathname, protocol } = yield* Effect.try({
+        try: () => new URL(url),
+        catch: () => new Refusal({ message: "--url is not a URL: postgres://user:password@host:5432/database is wanted." })
+      })
+      if (!/^postgres(ql)?:$/.test(protocol)) return yield* refuse(`--url must begin with postgres://, not with ${protocol}//.`)
+      return { layer: stores.postgres(url), place: `PostgreSQL at ${host}${pathname}`, durable: true }
+    }
+  }
+})
+
+const refuse = (message: string) => Effect.fail(new Refusal({ message }))
+
+/** The whole tour, on a store that is opened twice. */
+const tour = Effect.fnUntraced(function* ({ durable, layer: store, place }: Effect.Success<ReturnType<typeof chooseStore>>) {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const commands = yield* fs.readFileString(path.join(import.meta.dirname, "commands.jsonl"))
+
+  yield* print(`${bold("eventfold")}: orders, payments and stock of a shop, on ${name(place)}`)
+  const before = yield* Effect.gen(function* () {
+    const run = yield* Tour.begin
+    if (run.number > 1) {
+      yield* print(
+        `Run ${run.number} on this data: ${count(run.earlier, "event")} stand there already; the ids of this run begin with ${run.prefix}`
+      )
+    }
+    yield* Tour.aWeekOfCommands(run, commands)
+    yield* Tour.auditTrail(run)
+    yield* Tour.timeTravel(run)
+    yield* Tour.race(run)
+    yield* Tour.published(run)
+    return yield* Tour.standing
+  }).pipe(Effect.provide(shop(store)))
+
+  yield* heading(6, "Closed, and opened again")
+  const after = yield* Effect.provide(Tour.standing, store)
+  if (!durable) {
+    yield* print(`   Before: ${count(before.head, "event")}. Now: ${after.head}. Memory forgets.`)
+  } else if (Equal.equals(before, after)) {
+    const statuses = Object.entries(Object.groupBy(after.orders.values(), ({ state }) => state.status))
+    yield* print(
+      `   ${good("✓")} ${count(after.head, "event")} stand there, and all ${after.orders.size} orders fold to the same states:`,
+      `     ${statuses.map(([status, of]) => `${of?.length} ${status}`).join(", ")}`
+    )
+  } else {
+    return yield* refuse(`After ${place} was opened again its orders are not what they were.`)
+  }
+  yield* print("", dim("Next: the code is in examples/orders, the API in README.md; npm start -- --help has the other stores."))
+})
+
+const main = Command.make(
+  "npm start --",
+  options,
+  Effect.fnUntraced(
+    function* (options) {
+      const store = yield* chooseStore(options)
+      yield* tour(store).pipe(
+        Effect.catch((error) =>
+          refuse(error._tag === "EventStoreError" ? `${store.place} cannot be used: ${error.reason.detail}.` : error.message)
+        )
+      )
+    },
+    Effect.scoped,
+    Effect.tapError((error) => complain(error.message)),
+    Effect.onInterrupt(() => Console.error("\nInterrupted. What was committed stands; the rest was not begun."))
+  )
+).pipe(
+  Command.withDescription("A shop's orders, payments and stock, event-sourced: run a week of commands and look at what is left.")
+)
+
+/** Help in full where it is asked for; one sentence where an option is wrong. */
+const presenter: CliOutput.Presenter = {
+  present: (event) =>
+    event._tag === "InvalidInvocation"
+      ? complain(event.errors.map(({ message }) => message).join(" "))
+      : CliOutput.defaultPresenter.present(event)
+}
+
+// Whoever stops reading (`npm start | head`) has seen enough; the tour ends as it would have.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error
+})
+
+Command.run(main, { version: "0.1.0" }).pipe(
+  Effect.provide([CliConfig.layer({ builtIns: [GlobalFlag.Help] }), CliOutput.layerPresenter(presenter), NodeServices.layer]),
+  NodeRuntime.runMain
+)
