@@ -27,6 +27,8 @@ export interface Snapshot {
   readonly fingerprint: string
   /** The version of the last event that is folded into the state. */
   readonly version: number
+  /** The id of that event: a stream that has another one there is not the stream that the snapshot was made from. */
+  readonly eventId: string
   /** The state, as JSON. */
   readonly state: Schema.Json
 }
@@ -77,7 +79,9 @@ export const layerMemory: Layer.Layer<Snapshots> = Layer.sync(Snapshots, () => {
     load: (stream, fingerprint) =>
       Effect.sync(() =>
         // A copy, as from any storage: nothing can be changed from outside.
-        Option.map(Option.fromUndefinedOr(rows.get(key(stream, fingerprint))), ({ savedAt: _, ...snapshot }) => structuredClone(snapshot))
+        Option.map(Option.fromUndefinedOr(rows.get(key(stream, fingerprint))), ({ savedAt: _savedAt, ...snapshot }) =>
+          structuredClone(snapshot)
+        )
       ),
     save: (snapshot) =>
       Effect.map(Clock.currentTimeMillis, (savedAt) => {
@@ -121,6 +125,7 @@ export const layerSql = (options?: {
               stream text not null,
               fingerprint text not null,
               version bigint not null,
+              event_id text not null,
               saved_at bigint not null,
               state text not null,
               primary key (stream, fingerprint)
@@ -134,26 +139,32 @@ export const layerSql = (options?: {
 
       return Snapshots.of({
         load: (stream, fingerprint) =>
-          sql<{ version: unknown; state: string }>`
-            select version, state from ${table} where stream = ${stream} and fingerprint = ${fingerprint}`.pipe(
+          sql<{ version: unknown; event_id: string; state: string }>`
+            select version, event_id, state from ${table} where stream = ${stream} and fingerprint = ${fingerprint}`.pipe(
             Effect.flatMap(([row]) =>
               row === undefined
                 ? Effect.succeedNone
                 : Effect.try({
                     try: () =>
-                      Option.some({ stream, fingerprint, version: Number(row.version), state: JSON.parse(row.state) as Schema.Json }),
+                      Option.some({
+                        stream,
+                        fingerprint,
+                        version: Number(row.version),
+                        eventId: row.event_id,
+                        state: JSON.parse(row.state) as Schema.Json
+                      }),
                     catch: (cause) => cause
                   })
             ),
             failed("load")
           ),
-        save: ({ fingerprint, state, stream, version }) =>
+        save: ({ eventId, fingerprint, state, stream, version }) =>
           Effect.flatMap(Clock.currentTimeMillis, (savedAt) =>
             sql`
-              insert into ${table} (stream, fingerprint, version, saved_at, state)
-              values (${stream}, ${fingerprint}, ${version}, ${savedAt}, ${JSON.stringify(state)})
+              insert into ${table} (stream, fingerprint, version, event_id, saved_at, state)
+              values (${stream}, ${fingerprint}, ${version}, ${eventId}, ${savedAt}, ${JSON.stringify(state)})
               on conflict (stream, fingerprint) do update
-                 set version = excluded.version, saved_at = excluded.saved_at, state = excluded.state
+                 set version = excluded.version, event_id = excluded.event_id, saved_at = excluded.saved_at, state = excluded.state
                where ${table}.version < excluded.version`.pipe(Effect.asVoid, failed("save"))
           ),
         prune: (before) =>
