@@ -15,6 +15,8 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { textFault } from "./internal/json.ts"
+import { byCodePoint } from "./internal/order.ts"
 
 /**
  * What is known of a name.
@@ -67,7 +69,8 @@ export class CheckpointHeldError extends Schema.TaggedError<CheckpointHeldError>
 }
 
 /**
- * The lease has been superseded: somebody else has claimed the name. Nothing was written, and nothing more may be done for it.
+ * The lease has been superseded: the name has been claimed anew or released, or the checkpoint is no longer at the lease's
+ * position. Nothing was written, and nothing more may be done for it.
  *
  * @category errors
  * @since 0.1.0
@@ -81,7 +84,8 @@ export class CheckpointFencedError extends Schema.TaggedError<CheckpointFencedEr
 }
 
 /**
- * The storage of the checkpoints failed. Trying again may succeed.
+ * The storage of the checkpoints failed, or refused what makes no sense, such as an empty name; `cause` says which. Nothing was
+ * written, unless the connection was lost on the way.
  *
  * @category errors
  * @since 0.1.0
@@ -123,22 +127,85 @@ export class CheckpointError extends Schema.TaggedError<CheckpointError>("eventf
 export class Checkpoints extends Context.Service<
   Checkpoints,
   {
-    /** Takes the lease of `name`, if it is free, has run out, or is the owner's own. A new name begins at `from` (default: 0). */
+    /**
+     * Takes the lease of `name`, if it is free, has run out, or is the owner's own. A new name begins at `from` (default: 0).
+     *
+     * A name has 1 to 255 characters; `ttl` is finite and longer than nothing.
+     */
     readonly claim: (
       name: string,
       options: { readonly owner: string; readonly ttl: Duration.Input; readonly from?: number | undefined }
     ) => Effect.Effect<Lease, CheckpointHeldError | CheckpointError>
-    /** Makes the lease last for its whole time from now. */
+    /** Makes the lease last for its whole time from now. A lease that has run out is still good until another claims the name. */
     readonly renew: (lease: Lease) => Effect.Effect<void, CheckpointFencedError | CheckpointError>
-    /** Moves the checkpoint from the lease's position to `position`, which must not be lower, and renews the lease. */
+    /**
+     * Moves the checkpoint from the lease's position to `position`, which must not be lower, and renews the lease. What it
+     * returns takes the lease's place: advancing twice from the same one is fenced.
+     */
     readonly advance: (lease: Lease, position: number) => Effect.Effect<Lease, CheckpointFencedError | CheckpointError>
-    /** Gives the name back, so that another may claim it at once. Does nothing when the lease has been superseded. */
+    /** Gives the name back, so that another may claim it at once. Does nothing when the lease has been superseded or released. */
     readonly release: (lease: Lease) => Effect.Effect<void, CheckpointError>
+    /** What is known of `name`; none when it has never been claimed. */
     readonly get: (name: string) => Effect.Effect<Option.Option<Checkpoint>, CheckpointError>
-    /** All names, in order. */
+    /** All names, in code point order. */
     readonly list: Effect.Effect<ReadonlyArray<Checkpoint>, CheckpointError>
   }
 >()("eventfold/Checkpoints") {}
+
+const refuse = (operation: string, name: string, problem: string) =>
+  Effect.fail(new CheckpointError({ operation, name, cause: new Error(problem) }))
+
+const isPosition = (value: number): boolean => Number.isSafeInteger(value) && value >= 0
+
+const nameProblem = (what: string, text: string): string | undefined => {
+  const problem = text.length < 1 || text.length > 255 ? "must have 1 to 255 characters" : textFault(text)
+  return problem === undefined ? undefined : `${what} ${problem}`
+}
+
+/**
+ * Refuses what no storage would take as a name. For whoever builds another storage, like {@link prepareClaim} and
+ * {@link prepareAdvance}: they make all storages equally strict.
+ *
+ * @category adapters
+ * @since 0.1.0
+ */
+export const prepareName = (operation: string, name: string): Effect.Effect<string, CheckpointError> => {
+  const problem = nameProblem("the name", name)
+  return problem === undefined ? Effect.succeed(name) : refuse(operation, name, problem)
+}
+
+/**
+ * Checks the input of a claim, and fills in what was not given.
+ *
+ * @category adapters
+ * @since 0.1.0
+ */
+export const prepareClaim = (
+  name: string,
+  options: Parameters<Checkpoints["Service"]["claim"]>[1]
+): Effect.Effect<Pick<Lease, "name" | "owner" | "ttl"> & { readonly from: number }, CheckpointError> => {
+  const { from = 0, owner } = options
+  const ttl = Duration.fromInputUnsafe(options.ttl)
+  const problem =
+    nameProblem("the name", name) ??
+    nameProblem("the owner", owner) ??
+    (Duration.isFinite(ttl) && Duration.isPositive(ttl)
+      ? undefined
+      : `ttl must be finite and longer than nothing, not ${Duration.format(ttl)}`) ??
+    (isPosition(from) ? undefined : `from must be a position, not ${from}`)
+  return problem === undefined ? Effect.succeed({ name, owner, ttl, from }) : refuse("claim", name, problem)
+}
+
+/**
+ * Checks the input of an advance.
+ *
+ * @category adapters
+ * @since 0.1.0
+ */
+export const prepareAdvance = (lease: Lease, position: number): Effect.Effect<number, CheckpointError> =>
+  isPosition(position) && position >= lease.position
+    ? Effect.succeed(position)
+    : refuse("advance", lease.name, `position must be a position from ${lease.position} on, not ${position}`)
 
 /**
  * Checkpoints in memory: gone with the Layer.
@@ -163,51 +230,54 @@ export const layerMemory: Layer.Layer<Checkpoints> = Layer.sync(Checkpoints, () 
     expiresAt: DateTime.makeUnsafe(row.expiresAt),
     updatedAt: DateTime.makeUnsafe(row.updatedAt)
   })
-  /** The row of a lease that still holds, with its time extended. */
-  const held = (lease: Lease): Effect.Effect<Row, CheckpointFencedError> =>
-    Effect.flatMap(Clock.currentTimeMillis, (now) => {
-      const row = rows.get(lease.name)
-      if (row?.epoch !== lease.epoch || row.owner === undefined) {
-        return Effect.fail(new CheckpointFencedError({ name: lease.name, epoch: lease.epoch }))
-      }
-      row.expiresAt = now + Duration.toMillis(lease.ttl)
-      return Effect.succeed(row)
-    })
+  /** The row of a lease, unless it has been superseded. Whoever asks acts on the answer at once, before any other fiber can. */
+  const rowOf = (lease: Lease): Row | undefined => {
+    const row = rows.get(lease.name)
+    return row?.epoch === lease.epoch && row.owner !== undefined ? row : undefined
+  }
+  const fenced = ({ epoch, name }: Lease) => Effect.fail(new CheckpointFencedError({ name, epoch }))
   return Checkpoints.of({
-    claim: (name, options) =>
-      Effect.flatMap(Clock.currentTimeMillis, (now) => {
-        const ttl = Duration.fromInputUnsafe(options.ttl)
-        const row = rows.get(name) ?? { position: options.from ?? 0, epoch: 0, owner: undefined, expiresAt: 0, updatedAt: now }
-        if (row.owner !== undefined && row.owner !== options.owner && row.expiresAt > now) {
-          return Effect.fail(new CheckpointHeldError({ name, owner: row.owner }))
-        }
-        row.epoch++
-        row.owner = options.owner
-        row.expiresAt = now + Duration.toMillis(ttl)
-        row.updatedAt = now
-        rows.set(name, row)
-        return Effect.succeed({ name, owner: options.owner, epoch: row.epoch, position: row.position, ttl })
-      }),
-    renew: (lease) => Effect.asVoid(held(lease)),
-    advance: (lease, position) =>
-      Effect.flatMap(held(lease), (row) =>
-        Effect.flatMap(Clock.currentTimeMillis, (now) => {
-          if (row.position !== lease.position || position < lease.position) {
-            return Effect.fail(new CheckpointFencedError({ name: lease.name, epoch: lease.epoch }))
-          }
-          row.position = position
-          row.updatedAt = now
-          return Effect.succeed({ ...lease, position })
-        })
-      ),
+    claim: Effect.fnUntraced(function* (name, options) {
+      const { from, owner, ttl } = yield* prepareClaim(name, options)
+      const now = yield* Clock.currentTimeMillis
+      const row = rows.get(name) ?? { position: from, epoch: 0, owner: undefined, expiresAt: 0, updatedAt: now }
+      if (row.owner !== undefined && row.owner !== owner && row.expiresAt > now) {
+        return yield* new CheckpointHeldError({ name, owner: row.owner })
+      }
+      row.epoch++
+      row.owner = owner
+      row.expiresAt = now + Duration.toMillis(ttl)
+      row.updatedAt = now
+      rows.set(name, row)
+      return { name, owner, epoch: row.epoch, position: row.position, ttl }
+    }),
+    renew: Effect.fnUntraced(function* (lease) {
+      const now = yield* Clock.currentTimeMillis
+      const row = rowOf(lease)
+      if (row === undefined) return yield* fenced(lease)
+      row.expiresAt = now + Duration.toMillis(lease.ttl)
+    }),
+    advance: Effect.fnUntraced(function* (lease, to) {
+      const position = yield* prepareAdvance(lease, to)
+      const now = yield* Clock.currentTimeMillis
+      const row = rowOf(lease)
+      if (row?.position !== lease.position) return yield* fenced(lease)
+      row.position = position
+      row.expiresAt = now + Duration.toMillis(lease.ttl)
+      row.updatedAt = now
+      return { ...lease, position }
+    }),
     release: (lease) =>
       Effect.sync(() => {
-        const row = rows.get(lease.name)
-        if (row?.epoch === lease.epoch) row.owner = undefined
+        const row = rowOf(lease)
+        if (row !== undefined) row.owner = undefined
       }),
-    get: (name) => Effect.sync(() => Option.map(Option.fromUndefinedOr(rows.get(name)), (row) => toCheckpoint(name, row))),
+    get: (name) =>
+      Effect.map(prepareName("get", name), () =>
+        Option.map(Option.fromUndefinedOr(rows.get(name)), (row) => toCheckpoint(name, row))
+      ),
     list: Effect.sync(() =>
-      Array.from(rows, ([name, row]) => toCheckpoint(name, row)).sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
+      Array.from(rows, ([name, row]) => toCheckpoint(name, row)).sort((a, b) => byCodePoint(a.name, b.name))
     )
   })
 })

@@ -6,14 +6,21 @@
  * processes that run one relay one works and the others stand by. The store is the truth: a commit wakes the relay, and polling
  * finds what a lost wake-up would have told.
  *
+ * Whatever fails, the relay goes on by itself: it logs the cause, gives the lease back, waits as its schedule says and starts
+ * again from the checkpoint. A message that the broker refuses for good is logged as an error with its id, and holds up
+ * everything behind it until the broker takes it.
+ *
  * @since 0.1.0
  */
-import { isReadonlyArrayNonEmpty } from "effect/Array"
+import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import {
@@ -25,7 +32,7 @@ import {
 } from "./Checkpoints.ts"
 import { EventStore, type EventStoreError, type Query, type RecordedEvent } from "./EventStore.ts"
 import { makeId } from "./internal/ids.ts"
-import { toMessage, Transport, type TransportError } from "./Transport.ts"
+import { type Message, toMessage, Transport, type TransportError } from "./Transport.ts"
 
 /**
  * @category models
@@ -34,13 +41,16 @@ import { toMessage, Transport, type TransportError } from "./Transport.ts"
 export interface Options {
   /** The name of the relay's checkpoint. Two relays need two names. */
   readonly name: string
-  /** The `source` of the messages: the service they come from, as a URI reference. Default: `"/"` and the name. */
+  /** The `source` of the messages: the service they come from, as a URI reference. Default: `"/"` and the name, encoded. */
   readonly source?: string | undefined
   /** Which of the published events. Default: all. */
   readonly filter?: Omit<Query, "published"> | undefined
   /** How long the relay of a process that died is left alone before another takes over. Default: 15 seconds. */
   readonly lease?: Duration.Input | undefined
-  /** How to wait before trying again when store, transport or checkpoints fail. Default: from 100 milliseconds up to 10 seconds. */
+  /**
+   * How to wait before trying again when store, transport or checkpoints fail; it begins anew once something has been published.
+   * When it ends, so does the relay, with the last failure. Default: from 100 milliseconds up to 10 seconds, without end.
+   */
   readonly retry?: Schedule.Schedule<unknown, unknown> | undefined
 }
 
@@ -59,7 +69,7 @@ const relayed = Metric.counter("eventfold_relayed_messages", {
   incremental: true
 })
 const lag = Metric.gauge("eventfold_relay_lag", {
-  description: "How many positions the relay was behind the newest event when it last published, by relay"
+  description: "How many positions the checkpoint was behind the newest event when the relay last started or published, by relay"
 })
 
 const defaultRetry = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("10 seconds")])
@@ -67,7 +77,8 @@ const defaultRetry = Schedule.min([Schedule.exponential("100 millis"), Schedule.
 const checkpointName = ({ name }: Options) => `relay:${name}`
 
 /**
- * The relay as a Layer: runs as long as the Layer is open. When its scope closes it finishes the batch in hand.
+ * The relay as a Layer: {@link run}, as long as the Layer is open. When its scope closes, the batch in hand is finished if the
+ * broker answers within a third of the lease, and the lease is given back.
  *
  * ```ts
  * import { Effect, Layer, Stream } from "effect"
@@ -98,37 +109,53 @@ export const layer = (options: Options): Layer.Layer<never, never, Services> =>
   Layer.effectDiscard(Effect.forkScoped(run(options)))
 
 /**
- * The relay as an effect that never ends: claims the checkpoint (standing by while somebody else holds it), publishes, and
- * starts over after any failure.
+ * The relay as an effect that does not end by itself: claims the checkpoint (standing by while somebody else holds it),
+ * publishes, and starts over after any failure, defects included. Fails only when the `retry` schedule ends.
+ *
+ * Interrupted, it finishes the batch in hand if the broker answers within a third of the lease, and gives the lease back. What
+ * the broker may have taken without an answer is published again by the next one, with the same ids.
  *
  * @category running
  * @since 0.1.0
  */
-export const run = (options: Options): Effect.Effect<never, never, Services> =>
+export const run = (options: Options): Effect.Effect<never, RelayError, Services> =>
   Effect.gen(function* () {
     const owner = yield* makeId
     const store = yield* EventStore
-    const failed = (cause: Cause.Cause<RelayError | CheckpointHeldError>) =>
-      Effect.logWarning(`eventfold: the relay "${options.name}" was interrupted and starts again`, cause)
-    return yield* withLease(options, owner, (lease) =>
-      move(options, lease, store.subscribe({ after: lease.position, filter: { ...options.filter, published: true } }))
-    ).pipe(
-      Effect.tapCause((cause) =>
-        Cause.hasInterruptsOnly(cause) ||
-        Cause.findErrorOption(cause).pipe((error) => error._tag === "Some" && error.value._tag === "CheckpointHeldError")
-          ? Effect.void
-          : failed(cause)
-      ),
-      // A standby asks again when the lease may have run out; everything else waits as the schedule says.
-      Effect.retry({
-        schedule: Schedule.spaced(Duration.times(leaseTime(options), 1 / 3)),
-        while: (error) => error._tag === "CheckpointHeldError"
-      }),
-      Effect.retry(options.retry ?? defaultRetry),
-      Effect.orDie,
-      Effect.forever
+    const newSchedule = Schedule.toStepWithSleep(options.retry ?? defaultRetry)
+    let published = false
+    const attempt: Effect.Effect<never, RelayError, Services> = withLease(options, owner, (lease) => {
+      const events = store.subscribe({ after: lease.position, filter: { ...options.filter, published: true } })
+      return Effect.andThen(
+        move(options, lease, events, () => (published = true)),
+        Effect.never
+      )
+    }).pipe(
+      // A standby asks again when the lease may have run out.
+      Effect.catchTag("CheckpointHeldError", () => Effect.delay(attempt, beat(options)))
     )
+    let wait = yield* newSchedule
+    while (true) {
+      published = false
+      const cause = yield* Effect.flip(Effect.sandbox(attempt))
+      yield* report(options, cause)
+      if (published) wait = yield* newSchedule
+      yield* Pull.catchDone(wait(cause), () =>
+        Effect.andThen(Effect.logError(`eventfold: the relay "${options.name}" gives up`), Effect.failCause(cause))
+      )
+    }
   }).pipe(Effect.annotateLogs({ relay: options.name }))
+
+/** Says why the relay starts again. */
+const report = ({ name }: Options, cause: Cause.Cause<RelayError>): Effect.Effect<void> => {
+  const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+  return error?._tag === "TransportError" && error.reason._tag === "MessageRefused"
+    ? Effect.logError(
+        `eventfold: the broker refuses the message "${error.reason.id}", and the relay "${name}" cannot pass it`,
+        cause
+      )
+    : Effect.logWarning(`eventfold: the relay "${name}" failed and starts again`, cause)
+}
 
 /**
  * Publishes what is waiting now, and ends: for a scheduled job, or before a program exits. Fails when somebody else holds the
@@ -142,11 +169,14 @@ export const drain = (options: Options): Effect.Effect<void, RelayError | Checkp
     const owner = yield* makeId
     const store = yield* EventStore
     return yield* withLease(options, owner, (lease) =>
-      move(options, lease, store.readAll({ after: lease.position, filter: { ...options.filter, published: true } }))
+      move(options, lease, store.readAll({ after: lease.position, filter: { ...options.filter, published: true } }), () => {})
     )
   })
 
 const leaseTime = (options: Options) => Duration.fromInputUnsafe(options.lease ?? "15 seconds")
+
+/** How often the lease is renewed by its owner and asked for by others, and how long a relay that must end waits for the broker. */
+const beat = (options: Options) => Duration.times(leaseTime(options), 1 / 3)
 
 /** Holds the checkpoint while `work` runs. */
 const withLease = <A>(
@@ -156,11 +186,10 @@ const withLease = <A>(
 ): Effect.Effect<A, RelayError | CheckpointHeldError, Services> =>
   Effect.gen(function* () {
     const checkpoints = yield* Checkpoints
-    const ttl = leaseTime(options)
     return yield* Effect.acquireUseRelease(
-      checkpoints.claim(checkpointName(options), { owner, ttl }),
+      checkpoints.claim(checkpointName(options), { owner, ttl: leaseTime(options) }),
       (lease) => {
-        const heartbeat = Effect.forever(Effect.andThen(Effect.sleep(Duration.times(ttl, 1 / 3)), checkpoints.renew(lease)))
+        const heartbeat = Effect.forever(Effect.andThen(Effect.sleep(beat(options)), checkpoints.renew(lease)))
         // Whoever finds first that the lease is lost ends the other.
         return Effect.raceFirst(work(lease), heartbeat)
       },
@@ -168,30 +197,44 @@ const withLease = <A>(
     )
   })
 
-/** Publishes a stream of events, page by page; after each page the checkpoint is moved. A page in hand is finished. */
+/** Publishes a stream of events, page by page; after each page the checkpoint is moved. */
 const move = Effect.fnUntraced(function* (
   options: Options,
   lease: Lease,
-  events: Stream.Stream<RecordedEvent, EventStoreError>
+  events: Stream.Stream<RecordedEvent, EventStoreError>,
+  onMoved: () => void
 ): Effect.fn.Return<void, RelayError, Services> {
   const checkpoints = yield* Checkpoints
   const transport = yield* Transport
   const store = yield* EventStore
-  const source = options.source ?? `/${options.name}`
+  const source = options.source ?? `/${encodeURIComponent(options.name)}`
   const published = Metric.withAttributes(relayed, { relay: options.name })
   const behind = Metric.withAttributes(lag, { relay: options.name })
   let current = lease
-  yield* Stream.runForEachArray(events, (page) =>
-    Effect.gen(function* () {
-      const messages = page.map((event) => toMessage(event, source))
-      if (!isReadonlyArrayNonEmpty(messages)) return
-      const { position } = page[page.length - 1] as RecordedEvent
-      yield* transport.publish(messages)
-      current = yield* checkpoints.advance(current, position)
-      yield* Metric.update(published, messages.length)
-      yield* Metric.update(behind, (yield* store.head) - position)
-    }).pipe(
-      Effect.uninterruptible,
+
+  const movePage = (messages: Arr.NonEmptyReadonlyArray<Message>, position: number) =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function* () {
+        const publishing = yield* Effect.forkChild(transport.publish(messages), { startImmediately: true })
+        // An interruption ends the waiting and not the publishing: the broker may still answer, while the lease lasts. From its
+        // answer to the checkpoint nothing can come between.
+        yield* Effect.exit(restore(Fiber.await(publishing)))
+        yield* Effect.timeoutOrElse(Fiber.join(publishing), {
+          duration: beat(options),
+          orElse: () => Effect.andThen(Fiber.interrupt(publishing), Effect.interrupt)
+        })
+        current = yield* checkpoints.advance(current, position)
+        onMoved()
+        yield* Metric.update(published, messages.length)
+      })
+    )
+
+  const measure = Effect.flatMap(store.head, (head) => Metric.update(behind, head - current.position)).pipe(Effect.ignore)
+
+  yield* measure
+  yield* Stream.runForEachArray(events, (page) => {
+    const messages = Arr.map(page, (event) => toMessage(event, source))
+    return movePage(messages, Arr.lastNonEmpty(page).position).pipe(
       Effect.withSpan(`publish ${options.name}`, {
         kind: "producer",
         attributes: {
@@ -199,7 +242,8 @@ const move = Effect.fnUntraced(function* (
           "messaging.operation.type": "send",
           "messaging.batch.message_count": page.length
         }
-      })
+      }),
+      Effect.andThen(measure)
     )
-  )
+  })
 })

@@ -151,7 +151,10 @@ export class TransportError extends Schema.TaggedError<TransportError>("eventfol
 export class Transport extends Context.Service<
   Transport,
   {
-    /** Succeeds once the broker has all messages durably (as durable as the broker is). */
+    /**
+     * Succeeds once the broker has all messages durably (as durable as the broker is). When it fails or is interrupted, the broker
+     * may have some of them. It can be interrupted at any time, and fails when the broker does not answer in time.
+     */
     readonly publish: (messages: NonEmptyReadonlyArray<Message>) => Effect.Effect<void, TransportError>
     /**
      * The messages for one member of a group. What the member has not acknowledged when the stream ends is delivered again.

@@ -7,6 +7,7 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -481,27 +482,27 @@ export const layerSql: Layer.Layer<UnitOfWork, never, EventStore | SqlClient.Sql
         )
       )
     }
-    const run: Carrier["run"] = (body) =>
+    const run: Carrier["run"] = <A, E, R>(body: Effect.Effect<A, E, R>) =>
       Effect.suspend(() => {
-        let done = false
-        const whole = Effect.onExit(body, () => Effect.sync(() => void (done = true)))
-        // The body's own SqlErrors pass through untouched: only those of BEGIN, SAVEPOINT and COMMIT are translated.
-        return sql
-          .withTransaction(Effect.mapError(whole, (error) => new BodyError(error)))
-          .pipe(Effect.mapError((error) => (error instanceof BodyError ? error.error : transactionError(error, done))))
+        let ended: Exit.Exit<A, E> | undefined
+        const whole = Effect.onExit(body, (exit) => Effect.sync(() => void (ended = exit)))
+        return Effect.catchCause(
+          sql.withTransaction(whole),
+          // What a body failed with is what its transaction failed with, also where a broken connection could not roll back: the
+          // database does so by itself. All other errors are those of BEGIN, SAVEPOINT and COMMIT.
+          (cause): Effect.Effect<A, E | CommitError> =>
+            ended !== undefined && Exit.isFailure(ended)
+              ? ended
+              : Effect.failCause(
+                  Cause.map(cause as Cause.Cause<SqlError>, (error) => transactionError(error, ended !== undefined))
+                )
+        )
       })
     const outside: Carrier["outside"] = <R>(context: Context.Context<R>) =>
       Context.omit(sql.transactionService)(context as Context.Context<R | SqlClient.TransactionConnection>) as Context.Context<R>
     return { transact: makeTransact(store, { run, afterCommit: sql.afterCommit, outside }) }
   })
 )
-
-class BodyError<E> {
-  readonly error: E
-  constructor(error: E) {
-    this.error = error
-  }
-}
 
 /** What an error of BEGIN or (when `committing`) of COMMIT means. */
 const transactionError = (error: SqlError, committing: boolean): EventStoreError => {

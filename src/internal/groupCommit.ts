@@ -50,10 +50,28 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
   let wakeWriter: (() => void) | undefined
   let open = true
 
+  const run = Effect.runForkWith(yield* Effect.context())
+  let alone: Fiber.Fiber<unknown> | undefined
+
+  /** Nobody is writing and nobody waits: the request is written at once, and the writer sleeps on. */
+  const writeAlone = (submitted: Submitted<Request, Answer, E>, wake: () => void): void => {
+    wakeWriter = undefined
+    const writing = run(options.write([submitted]))
+    alone = writing
+    writing.addObserver((exit) => {
+      alone = undefined
+      if (waiting.length > 0 || !open) wake()
+      else wakeWriter = wake
+      if (Exit.isSuccess(exit)) exit.value?.()
+      else submitted.answer(Exit.failCause(exit.cause))
+    })
+  }
+
   const enqueue = (request: Request): Effect.Effect<Answer, E> =>
     Effect.callback((resume) => {
       if (!open) return resume(Effect.fail(options.closed()))
       const submitted: Submitted<Request, Answer, E> = { request, answer: resume }
+      if (wakeWriter !== undefined && waiting.length === 0) return writeAlone(submitted, wakeWriter)
       waiting.push(submitted)
       wakeWriter?.()
       return Effect.sync(() => {
@@ -61,32 +79,6 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
         if (index !== -1) waiting.splice(index, 1)
       })
     })
-
-  /** Nobody is writing and nobody waits: the caller writes by itself, and the writer sleeps on. */
-  const writeAlone = (request: Request, wake: () => void): Effect.Effect<Answer, E> => {
-    let exit: Exit.Exit<Answer, E> | undefined
-    wakeWriter = undefined
-    const alone: Submitted<Request, Answer, E> = {
-      request,
-      answer: (answer) => {
-        exit = answer
-      }
-    }
-    return Effect.uninterruptible(
-      Effect.flatMap(
-        Effect.onExit(options.write([alone]), () =>
-          Effect.sync(() => {
-            if (waiting.length > 0 || !open) wake()
-            else wakeWriter = wake
-          })
-        ),
-        (give) => {
-          give?.()
-          return exit as Exit.Exit<Answer, E>
-        }
-      )
-    )
-  }
 
   const awaitRequests: Effect.Effect<void> = Effect.callback((resume) => {
     if (waiting.length > 0) return resume(Effect.void)
@@ -137,21 +129,17 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
   })
 
   yield* Effect.addFinalizer(() =>
-    Effect.sync(() => {
+    Effect.suspend(() => {
       open = false
       giveAnswers()
       for (const { answer } of waiting.splice(0)) answer(Exit.fail(options.closed()))
+      return alone === undefined ? Effect.void : Effect.asVoid(Fiber.await(alone))
     })
   )
   yield* Effect.forkScoped(Effect.forever(step, { disableYield: true }))
 
   return {
-    submit: (request) =>
-      places.withPermit(
-        Effect.flatMap(request, (request) =>
-          wakeWriter !== undefined && waiting.length === 0 && open ? writeAlone(request, wakeWriter) : enqueue(request)
-        )
-      )
+    submit: (request) => places.withPermit(Effect.flatMap(request, enqueue))
   }
 })
 

@@ -317,10 +317,11 @@ const make = Effect.fnUntraced(function* (
       }
     })
 
-  const write = (requests: ReadonlyArray<Request>): Effect.Effect<void> =>
+  /** Writes a batch. Its callers are answered while the next one is on its way. */
+  const write = (requests: ReadonlyArray<Request>): Effect.Effect<() => void> =>
     Effect.suspend(() => {
       const refuse = (error: EventStore.EventStoreError) =>
-        Effect.sync(() => requests.forEach(({ answer }) => answer(Exit.fail(error))))
+        Effect.succeed(() => requests.forEach(({ answer }) => answer(Exit.fail(error))))
       if (broken) return refuse(unavailable("append", `a write to ${path} failed and could not be undone: open the store again`))
       const batch = EventStore.makeBatch(index.standing)
       const entries: Array<Entry> = []
@@ -342,7 +343,7 @@ const make = Effect.fnUntraced(function* (
         return verdict
       })
       const answerAll = () => requests.forEach(({ answer }, n) => answer(verdicts[n] as (typeof verdicts)[number]))
-      if (lines.length === 0) return Effect.sync(answerAll)
+      if (lines.length === 0) return Effect.succeed(answerAll)
       return Effect.matchEffect(
         failAs(
           "append",
@@ -357,7 +358,7 @@ const make = Effect.fnUntraced(function* (
               entries.forEach(index.add)
               end = offset
               signal.notify(index.standing.head)
-              answerAll()
+              return answerAll
             }),
           onFailure: (error) => Effect.flatMap(takeBack(error), refuse)
         }

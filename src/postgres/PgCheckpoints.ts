@@ -12,7 +12,16 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as SqlClient from "effect/sql/SqlClient"
-import { type Checkpoint, CheckpointError, CheckpointFencedError, CheckpointHeldError, Checkpoints } from "../Checkpoints.ts"
+import {
+  type Checkpoint,
+  CheckpointError,
+  CheckpointFencedError,
+  CheckpointHeldError,
+  Checkpoints,
+  prepareAdvance,
+  prepareClaim,
+  prepareName
+} from "../Checkpoints.ts"
 import type { EventStoreError } from "../EventStore.ts"
 import { migrate } from "./migrations.ts"
 import { checkNames } from "./names.ts"
@@ -60,30 +69,22 @@ export const layer = (options: Options = {}): Layer.Layer<Checkpoints, EventStor
       })
 
       const get: Checkpoints["Service"]["get"] = (name) =>
-        Effect.map(query("get", name, statements.get, [name]), (rows) =>
-          Option.map(Option.fromUndefinedOr(rows[0]), toCheckpoint)
+        Effect.map(
+          Effect.flatMap(prepareName("get", name), () => query("get", name, statements.get, [name])),
+          (rows) => Option.map(Option.fromUndefinedOr(rows[0]), toCheckpoint)
         )
 
-      const claim: Checkpoints["Service"]["claim"] = (name, { from = 0, owner, ttl: input }) => {
-        const ttl = Duration.fromInputUnsafe(input)
-        return Effect.flatMap(
-          query("claim", name, statements.claim, [name, owner, PgTypes.float8(Duration.toSeconds(ttl)), String(from)]),
-          ([row]) =>
-            row === undefined
-              ? Effect.flatMap(get(name), (held) =>
-                  Effect.fail(
-                    new CheckpointHeldError({
-                      name,
-                      owner: Option.getOrElse(
-                        Option.flatMap(held, ({ owner }) => owner),
-                        () => "nobody any more"
-                      )
-                    })
-                  )
-                )
-              : Effect.succeed({ name, owner, ttl, epoch: row[0] as number, position: row[1] as number })
-        )
-      }
+      const claim: Checkpoints["Service"]["claim"] = Effect.fnUntraced(function* (name, options) {
+        const { from, owner, ttl } = yield* prepareClaim(name, options)
+        const parameters = [name, owner, PgTypes.float8(Duration.toSeconds(ttl)), String(from)]
+        while (true) {
+          const [row] = yield* query("claim", name, statements.claim, parameters)
+          if (row !== undefined) return { name, owner, ttl, epoch: row[0] as number, position: row[1] as number }
+          const holder = Option.flatMap(yield* get(name), ({ owner }) => owner)
+          if (Option.isSome(holder)) return yield* new CheckpointHeldError({ name, owner: holder.value })
+          // It has been released meanwhile.
+        }
+      })
 
       const fenced = (name: string, epoch: number) => Effect.fail(new CheckpointFencedError({ name, epoch }))
 
@@ -95,14 +96,14 @@ export const layer = (options: Options = {}): Layer.Layer<Checkpoints, EventStor
             query("renew", name, statements.renew, [name, String(epoch), PgTypes.float8(Duration.toSeconds(ttl))]),
             (rows) => (rows.length === 0 ? fenced(name, epoch) : Effect.void)
           ),
-        advance: (lease, position) => {
+        advance: Effect.fnUntraced(function* (lease, to) {
           const { epoch, name, position: from, ttl } = lease
+          const position = yield* prepareAdvance(lease, to)
           const seconds = PgTypes.float8(Duration.toSeconds(ttl))
-          return Effect.flatMap(
-            query("advance", name, statements.advance, [name, String(epoch), seconds, String(from), String(position)]),
-            (rows) => (rows.length === 0 ? fenced(name, epoch) : Effect.succeed({ ...lease, position }))
-          )
-        },
+          const parameters = [name, String(epoch), seconds, String(from), String(position)]
+          const rows = yield* query("advance", name, statements.advance, parameters)
+          return rows.length === 0 ? yield* fenced(name, epoch) : { ...lease, position }
+        }),
         release: ({ epoch, name }) => Effect.asVoid(query("release", name, statements.release, [name, String(epoch)])),
         list: Effect.map(query("list", "*", statements.list), (rows) => rows.map(toCheckpoint))
       })

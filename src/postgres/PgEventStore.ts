@@ -9,7 +9,8 @@
  * **Durability.** Appends are synchronous commits even where the server's default is `synchronous_commit = off`.
  *
  * **Wake-ups.** Subscribers are woken by commits of their own process, by `LISTEN`/`NOTIFY`, and by polling. The tables are the
- * truth and a wake-up is only a hint: a lost one costs one poll interval.
+ * truth and a wake-up is only a hint: a lost one costs one poll interval. A subscription outlives lost connections and restarts
+ * of the server: it waits, for as long as it takes, and goes on where it was.
  *
  * @since 0.1.0
  */
@@ -38,9 +39,11 @@ import {
   DuplicateEventError,
   EventStore,
   EventStoreError,
+  type EventStoreErrorReason,
   ExpectedVersion,
   type Metadata,
   OptimisticLockError,
+  OutcomeUnknown,
   type Pages,
   prepare,
   type PreparedAppend,
@@ -49,6 +52,7 @@ import {
   readsFromPages,
   type RecordedEvent,
   StoreCorrupted,
+  StoreFailure,
   StoreUnavailable
 } from "../EventStore.ts"
 import { makeGroupCommit, type Submitted } from "../internal/groupCommit.ts"
@@ -90,6 +94,9 @@ const maxBatchBytes = 4 * 1024 * 1024
 /** What is done before an append whose answer was lost is given up: repeat it by its ids, three times within about a second. */
 const settleLost = { schedule: Schedule.exponential("50 millis", 3), times: 3 }
 
+/** How long a subscription waits before it asks again a database that does not answer. */
+const patience = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("1 second")])
+
 /** The store over a `PgClient` of the environment. */
 const make = Effect.fnUntraced(function* (
   options: Options
@@ -97,7 +104,16 @@ const make = Effect.fnUntraced(function* (
   const sql = (yield* PgClient.PgClient) as PgClient.PgClient
   const names = yield* checkNames(options)
   const statements = makeSql(names)
-  const listen = options.listen ?? (sql.config as PgClient.PgPoolConfig).maxConnections !== 1
+  const single = (sql.config as PgClient.PgPoolConfig).maxConnections === 1
+  const listen = options.listen ?? !single
+  if (listen && single) {
+    return yield* new EventStoreError({
+      reason: new StoreFailure({
+        operation: "open",
+        detail: "listen needs a connection of its own: set maxConnections to 2 or more"
+      })
+    })
+  }
   const pollInterval = Duration.fromInputUnsafe(options.pollInterval ?? (listen ? "1 second" : "100 millis"))
 
   const query = (
@@ -109,19 +125,19 @@ const make = Effect.fnUntraced(function* (
 
   if (options.migrate !== false) yield* migrate(names).pipe(Effect.provideService(SqlClient.SqlClient, sql))
 
-  const readHead = Effect.map(query("head", statements.head), (rows) => rows[0]?.[0] as number)
-
-  const initialHead = yield* readHead
-  const newest = (yield* query("open", statements.newestEvent))[0]?.[0] as number
-  if (initialHead === undefined || newest > initialHead) {
-    return yield* new EventStoreError({
-      reason: new StoreCorrupted({
-        operation: "open",
-        detail: `the head counter says ${initialHead ?? "nothing"}, and the newest event has position ${newest}: set position in ${statements.names.head} to ${newest}`
-      })
-    })
-  }
-  const signal = makeSignal(initialHead)
+  /** The head, compared with the newest event. */
+  const checkedHead = Effect.flatMap(query("open", statements.open), (rows) => {
+    const [head, newest] = rows[0] as readonly [number | null, number]
+    if (head !== null && newest <= head) return Effect.succeed(head)
+    const [found, repair] =
+      head === null ? ["is missing", `insert into TABLE (position) values`] : [`says ${head}`, `update TABLE set position =`]
+    const detail = `the head counter ${found}, and the newest event has position ${newest}: ${repair.replace("TABLE", statements.names.head)} (${newest})`
+    return Effect.fail(new EventStoreError({ reason: new StoreCorrupted({ operation: "open", detail }) }))
+  })
+  const readHead = Effect.flatMap(query("head", statements.head), (rows) =>
+    rows[0] === undefined ? checkedHead : Effect.succeed(rows[0][0] as number)
+  )
+  const signal = makeSignal(yield* checkedHead)
 
   // ---------------------------------------------------------------------------
   // appending
@@ -151,16 +167,21 @@ const make = Effect.fnUntraced(function* (
       decodeVerdicts(requests, rows[0] as VerdictRow)
     )
 
-  const writeBatch = (batch: ReadonlyArray<Request>): Effect.Effect<() => void> => {
+  /**
+   * `lost` says that a connection broke under an earlier try of the same requests: what went wrong since does not tell whether
+   * that one had been carried out.
+   */
+  const writeBatch = (batch: ReadonlyArray<Request>, lost = false): Effect.Effect<() => void> => {
     const requests = batch.map(({ request }) => request)
-    let again = false
-    const attempt = Effect.suspend(() => {
-      const attempt = appendBatch(requests, again)
-      again = true
-      return attempt
-    })
-    return attempt.pipe(
-      Effect.retry({ ...settleLost, while: isLost }),
+    return Effect.suspend(() => appendBatch(requests, lost)).pipe(
+      // Where the default of transactions is stricter than READ COMMITTED, whoever waited for the lock has to begin anew.
+      Effect.retry({ while: ({ reason }) => reason._tag === "SerializationError", times: 100 }),
+      Effect.mapError((error) => {
+        const failure = toEventStoreError("append", error, true)
+        lost ||= failure.reason._tag === "OutcomeUnknown"
+        return failure
+      }),
+      Effect.retry({ ...settleLost, while: ({ reason }) => lost && isUnsettled(reason) }),
       Effect.matchCauseEffect({
         onSuccess: ({ head, verdicts }) => {
           signal.notify(head)
@@ -174,17 +195,17 @@ const make = Effect.fnUntraced(function* (
           })
         },
         onFailure: (cause) => {
-          const error = Cause.findErrorOption(Cause.map(cause, (error) => toEventStoreError("append", error, true)))
+          const error = Cause.findErrorOption(cause)
           // Of what the database refuses in a batch only the culprit shall suffer, so each is tried alone.
           if (batch.length > 1 && Option.isSome(error) && error.value.reason._tag === "StoreFailure") {
             return Effect.map(
-              Effect.forEach(batch, (one) => writeBatch([one])),
+              Effect.forEach(batch, (one) => writeBatch([one], lost)),
               (all) => () => {
                 for (const answer of all) answer()
               }
             )
           }
-          const exit = Option.isSome(error) ? Exit.fail(error.value) : Exit.failCause(cause as Cause.Cause<never>)
+          const exit = Exit.failCause(lost ? Cause.map(cause, outcomeUnknown) : cause)
           return Effect.succeed(() => {
             for (const { answer } of batch) answer(exit)
           })
@@ -198,7 +219,7 @@ const make = Effect.fnUntraced(function* (
     maxBatch: options.maxBatch ?? 512,
     take: takeBatch,
     overlaps: true,
-    write: writeBatch,
+    write: (batch) => writeBatch(batch),
     closed: () =>
       new EventStoreError({ reason: new StoreUnavailable({ operation: "append", detail: "the store's Layer has been closed" }) })
   })
@@ -299,6 +320,18 @@ const make = Effect.fnUntraced(function* (
     awaitBeyond: signal.beyond
   }
 
+  // A subscription outlives the connections it reads over: it goes on as soon as the database answers again.
+  const untilAnswered = <A>(effect: Effect.Effect<A, EventStoreError>) =>
+    effect.pipe(
+      Effect.tapError((error) => Effect.logDebug("eventfold: a subscription waits for the database", error)),
+      Effect.retry({ while: ({ reason }) => reason._tag === "StoreUnavailable", schedule: patience })
+    )
+  const { subscribe } = readsFromPages({
+    ...pages,
+    all: (request) => untilAnswered(pages.all(request)),
+    head: untilAnswered(pages.head)
+  })
+
   const version = (operation: string, stream: string) =>
     Effect.flatMap(prepareName(operation, stream), (stream) =>
       Effect.map(query(operation, statements.version, [stream]), (rows) => (rows[0]?.[0] as number | undefined) ?? 0)
@@ -306,6 +339,7 @@ const make = Effect.fnUntraced(function* (
 
   return EventStore.of({
     ...readsFromPages(pages),
+    subscribe,
     transactionService: sql.transactionService,
     appendAll,
     append: (stream, events, appendOptions) =>
@@ -319,7 +353,12 @@ const make = Effect.fnUntraced(function* (
   })
 })
 
-const isLost = (error: SqlError): boolean => toEventStoreError("append", error, true).reason._tag === "OutcomeUnknown"
+const isUnsettled = ({ _tag }: EventStoreErrorReason): boolean => _tag === "OutcomeUnknown" || _tag === "StoreUnavailable"
+
+const outcomeUnknown = (error: EventStoreError): EventStoreError => {
+  const { detail, operation } = error.reason
+  return new EventStoreError({ reason: new OutcomeUnknown({ operation, detail, cause: error }) })
+}
 
 /**
  * The store over the `PgClient` of the environment. Makes and updates its tables when it is built.

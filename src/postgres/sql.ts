@@ -366,8 +366,9 @@ export const makeSql = ({ prefix, schema }: Names) => {
 
     durable: `select current_setting('synchronous_commit') <> 'off'`,
 
+    // One statement, so one snapshot: others append meanwhile.
+    open: `select (select position from ${head})::float8, (select coalesce(max(position), 0) from ${event})::float8`,
     head: `select position::float8 from ${head}`,
-    newestEvent: `select coalesce(max(position), 0)::float8 from ${event}`,
     version: `select version::float8 from ${event} where stream = $1 order by version desc limit 1`,
     versionAt: `select coalesce(max(version), 0)::float8 from ${event} where stream = $1 and recorded_at <= to_timestamp($2::float8 / 1000.0)`,
     readForward: `select ${columns} from ${event} e where e.stream = $1 and e.version >= $2::bigint and e.version <= $3::bigint order by e.version limit $4::bigint`,

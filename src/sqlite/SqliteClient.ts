@@ -136,16 +136,15 @@ const connect = Effect.fnUntraced(function* (options: Options): Effect.fn.Return
       return statement
     }, params)
 
+  const executeRows: Connection["execute"] = (sql, params, transformRows) => {
+    const rows = execute<object>(() => prepare(sql), params)
+    return transformRows === undefined ? rows : Effect.map(rows, transformRows)
+  }
+
   const result: SqliteConnection = {
     database,
-    execute: (sql, params, transformRows) => {
-      const rows = execute<object>(() => prepare(sql), params)
-      return transformRows === undefined ? rows : Effect.map(rows, transformRows)
-    },
-    executeUnprepared: (sql, params, transformRows) => {
-      const rows = execute<object>(() => database.prepare(sql), params)
-      return transformRows === undefined ? rows : Effect.map(rows, transformRows)
-    },
+    execute: executeRows,
+    executeUnprepared: executeRows,
     executeRaw: (sql, params) => attempt("execute", () => prepare(sql).run(...(params as Array<SQLInputValue>))),
     executeValues: values,
     executeValuesUnprepared: values,

@@ -25,7 +25,7 @@ import { makeGroupCommit, type Submitted, takeUpTo } from "../internal/groupComm
 import { realSleep } from "../internal/realTime.ts"
 import { makeSignal } from "../internal/signal.ts"
 import { toEventStoreError } from "./errors.ts"
-import { type EventRow, insertedRows, makeSql, type Sql } from "./sql.ts"
+import { type EventRow, insertedRows, makeSql, type Sql, type StandingRow } from "./sql.ts"
 import * as SqliteClient from "./SqliteClient.ts"
 
 /**
@@ -124,10 +124,11 @@ const make = Effect.fnUntraced(function* (
           )
         })
       )
-      .pipe(Effect.provideService(SqlClient.BeginTransaction, "BEGIN IMMEDIATE"))
+      .pipe(Effect.provideService(SqlClient.BeginTransaction, "BEGIN IMMEDIATE"), plainNumbers)
 
   const write = (batch: ReadonlyArray<Request>): Effect.Effect<void> =>
-    Effect.matchCauseEffect(failAs("append", transact(batch.map(({ request }) => request))), {
+    // A batch belongs to many callers: it is a span in the trace of none.
+    Effect.matchCauseEffect(failAs("append", Effect.withTracerEnabled(transact(batch.map(({ request }) => request)), false)), {
       onSuccess: (verdicts) => Effect.sync(() => batch.forEach(({ answer }, index) => answer(verdicts[index] as Verdict))),
       onFailure: (cause) => {
         const [failure] = cause.reasons
@@ -178,7 +179,7 @@ const make = Effect.fnUntraced(function* (
     text: string,
     params: ReadonlyArray<string | number> = []
   ): Effect.Effect<ReadonlyArray<Row>, EventStore.EventStoreError> =>
-    failAs(operation, client.unsafe<Row>(text, params).withoutTransform)
+    failAs(operation, plainNumbers(client.unsafe<Row>(text, params).withoutTransform))
 
   const queryOne = <Row extends object>(operation: string, text: string, params?: ReadonlyArray<string | number>) =>
     Effect.map(query<Row>(operation, text, params), (rows): Partial<Row> => rows[0] ?? {})
@@ -242,6 +243,9 @@ const make = Effect.fnUntraced(function* (
   })
 })
 
+/** All numbers of the store are below 2^53, whatever the caller wants its own to be. */
+const plainNumbers = Effect.provideService(SqlClient.SafeIntegers, false)
+
 /** Two processes may do this at once: the second waits for the first, and finds nothing left to do. */
 const migrate = (sql: Sql) =>
   Migrator.make({})({
@@ -275,18 +279,20 @@ const writeBatch = Effect.fnUntraced(function* (
   for (const append of appends) {
     for (const { events, stream } of append.appends) {
       streams.add(stream)
-      for (const { id } of events) ids.add(id)
+      for (const { fresh, id } of events) if (!fresh) ids.add(id)
     }
   }
   const query = <Row>(text: string, params: ReadonlyArray<string | number> = []) =>
     connection.execute(text, params, undefined) as Effect.Effect<ReadonlyArray<Row>, SqlError>
   const newest = new Map<string, Place>()
-  for (const place of yield* query<Place>(sql.newest, [JSON.stringify(Array.from(streams))])) newest.set(place.stream, place)
   const located = new Map<string, Place>()
-  for (const place of yield* query<Place & { id: string }>(sql.locate, [JSON.stringify(Array.from(ids))])) {
-    located.set(place.id, place)
+  let head = 0
+  const asked = [JSON.stringify(Array.from(streams)), JSON.stringify(Array.from(ids))]
+  for (const { id, position, stream, version } of yield* query<StandingRow>(sql.standing, asked)) {
+    if (stream === null) head = position
+    else if (id === null) newest.set(stream, { stream, version, position })
+    else located.set(id, { stream, version, position })
   }
-  const head = (yield* query<{ head: number }>(sql.head))[0]?.head ?? 0
   let match: number | undefined
 
   const batch = EventStore.makeBatch({

@@ -22,6 +22,14 @@ export interface EventRow {
   readonly recorded_at: number
 }
 
+/** A row of `standing`: of a stream, of an id, or (with neither) of the head. */
+export interface StandingRow {
+  readonly id: string | null
+  readonly stream: string | null
+  readonly version: number
+  readonly position: number
+}
+
 export interface Statement {
   readonly text: string
   readonly params: ReadonlyArray<string | number>
@@ -140,14 +148,17 @@ export const makeSql = (prefix: string) => {
     /** Changes whenever another connection has committed. */
     dataVersion: "PRAGMA data_version",
 
-    /** Of the streams in a JSON array, those that exist. */
-    newest: `
-      SELECT e.stream, e.version, e.position FROM json_each(?) AS asked CROSS JOIN ${event} AS e ON e.stream = asked.value
-      WHERE e.version = (SELECT max(version) FROM ${event} WHERE stream = asked.value)`,
-
-    /** Of the ids in a JSON array, those that are in use. */
-    locate: `
-      SELECT e.id, e.stream, e.version, e.position FROM json_each(?) AS asked CROSS JOIN ${event} AS e ON e.id = asked.value`,
+    /**
+     * What a batch must know, all at once: the newest event of each stream in a JSON array, the event of each id in another that
+     * is in use, and at last the head. See `Standing`.
+     */
+    standing: `
+      SELECT NULL AS id, e.stream, e.version, e.position FROM json_each(?) AS asked CROSS JOIN ${event} AS e
+        ON e.stream = asked.value AND e.version = (SELECT max(version) FROM ${event} WHERE stream = asked.value)
+      UNION ALL
+      SELECT e.id, e.stream, e.version, e.position FROM json_each(?) AS asked CROSS JOIN ${event} AS e ON e.id = asked.value
+      UNION ALL
+      SELECT NULL, NULL, 0, ifnull(max(position), 0) FROM ${event}`,
 
     /** The newest event beyond a position that passes a filter. */
     newestMatch: (filter: ReadonlyArray<Query>, after: number): Statement => {

@@ -1,1 +1,3 @@
+export * as CheckpointsConformance from "./CheckpointsConformance.ts"
 export * as EventStoreConformance from "./EventStoreConformance.ts"
+export * as TransportConformance from "./TransportConformance.ts"

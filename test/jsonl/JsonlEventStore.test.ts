@@ -5,7 +5,7 @@ import { join } from "node:path"
 import { crc32 } from "node:zlib"
 import { describe, it } from "@effect/vitest"
 import { NodeFileSystem } from "@effect/platform-node"
-import { DateTime, Effect, Exit, Fiber, FileSystem, Layer, PlatformError, Stream } from "effect"
+import { DateTime, Deferred, Effect, Exit, Fiber, FileSystem, Layer, PlatformError, Stream } from "effect"
 import { EventStore } from "eventfold"
 import { JsonlEventStore } from "eventfold/jsonl"
 import { conforms } from "../support/conformance.ts"
@@ -121,6 +121,30 @@ describe("the file", () => {
         calls,
         calls.map((_, n) => (n % 2 === 0 ? "write" : "sync"))
       )
+    })
+  )
+
+  it.effect("is synced before an append is acknowledged or seen", () =>
+    Effect.gen(function* () {
+      const path = yield* temporaryFile
+      const [syncing, synced] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      let gated = false
+      const gate = Effect.andThen(Deferred.succeed(syncing, undefined), Deferred.await(synced))
+      const store = yield* open(
+        Layer.provide(
+          JsonlEventStore.layer({ path }),
+          meddled((file) => ({ sync: Effect.suspend(() => (gated ? Effect.andThen(gate, file.sync) : file.sync)) }))
+        )
+      )
+      gated = true
+      const waiting = yield* Effect.forkChild(store.append("A-1", [event()]))
+      yield* Deferred.await(syncing)
+      for (let turn = 0; turn < 20; turn++) yield* Effect.yieldNow
+      assert.equal(readFileSync(path, "utf8").split("\n").length, 2, "written")
+      assert.equal(waiting.pollUnsafe(), undefined)
+      assert.deepEqual([yield* store.head, yield* ids(store)], [0, []])
+      yield* Deferred.succeed(synced, undefined)
+      assert.equal((yield* Fiber.join(waiting)).position, 1)
     })
   )
 

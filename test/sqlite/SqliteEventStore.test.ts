@@ -225,6 +225,25 @@ describe("a transaction of the same client", () => {
   )
 })
 
+describe("a caller who reads its own numbers as bigints", () => {
+  it.effect("gets those of the store as numbers", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const [created, again] = [
+        yield* EventStore.append("A-1", [event()]),
+        yield* sql.withTransaction(EventStore.append("A-1", [event()]))
+      ]
+      assert.deepEqual([created.position, again.position], [1, 2])
+      assert.deepEqual(yield* positions, [1, 2])
+      assert.equal(yield* EventStore.version("A-1"), 2)
+      assert.deepEqual(yield* Stream.runCollect(EventStore.streams()), [
+        { stream: "A-1", category: "A", version: 2, position: 2 }
+      ])
+      assert.deepEqual(yield* sql`SELECT count(*) FROM eventfold_event`.values, [[2n]])
+    }).pipe(Effect.provideService(SqlClient.SafeIntegers, true), Effect.provide(memory))
+  )
+})
+
 describe("UnitOfWork.layerSql", () => {
   const layer = Layer.provideMerge(UnitOfWork.layerSql, memory)
 

@@ -81,11 +81,11 @@ const janitor = `
 
 /**
  * Starts a PostgreSQL server with the settings of a server fresh from the box (`fsync` on, 100 connections) and text that
- * sorts by language, so that SQL which needs byte order has to say so.
+ * sorts by language, so that SQL which needs byte order has to say so. `parameters` are further settings, by name.
  *
  * The server ends and its folder is removed with `dispose`, and in any case with this process, even when that is killed.
  */
-export const startPostgres = async (): Promise<PostgresServer> => {
+export const startPostgres = async (parameters: Readonly<Record<string, string>> = {}): Promise<PostgresServer> => {
   const user = unprivileged()
   const folder = await mkdtemp(join(tmpdir(), "eventfold-postgres-"))
   const keeper = spawn("/bin/sh", ["-c", janitor, "sh", folder], { detached: true, stdio: ["pipe", "ignore", "ignore"] })
@@ -104,7 +104,9 @@ export const startPostgres = async (): Promise<PostgresServer> => {
   let closed: Promise<unknown> = Promise.resolve()
 
   const start = async (port: number): Promise<void> => {
-    const settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=100"]
+    const settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=100"].concat(
+      Object.entries(parameters).map(([name, value]) => `${name}=${value}`)
+    )
     const child = guard(
       spawn(
         join(native, "bin", "postgres"),

@@ -1,0 +1,669 @@
+/**
+ * The conformance suite for transports: what every broker must do behind the `Transport` port, as cases that any test runner can
+ * run.
+ *
+ * A case that cannot come to an end (a message that never arrives) hangs: give the runner a time-out.
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { TestClock } from "effect/testing"
+ * import { Transport } from "eventfold"
+ * import { TransportConformance } from "eventfold/testing"
+ *
+ * const cases = TransportConformance.cases({
+ *   storage: Effect.succeed(Transport.layerMemory), // each build of this Layer is a new broker
+ *   abilities: { clock: "test", deduplicates: true, history: true, durable: false, shared: false }
+ * })
+ *
+ * // With a runner: for (const { name, run } of cases) it.effect(name, () => run)
+ * const some = Effect.forEach(cases.slice(0, 3), ({ run }) => Effect.scoped(run), { discard: true })
+ * await Effect.runPromise(Effect.provide(some, TestClock.layer()))
+ * ```
+ *
+ * @since 0.1.0
+ */
+import assert from "node:assert/strict"
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
+import * as Result from "effect/Result"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as TestClock from "effect/testing/TestClock"
+import { type Delivery, type Message, type SubscribeOptions, Transport, type TransportError } from "../Transport.ts"
+
+// -----------------------------------------------------------------------------
+// models
+// -----------------------------------------------------------------------------
+
+/**
+ * Makes a new, empty broker (or a part of one that nothing else uses) and returns the Layer that connects to it.
+ *
+ * With the ability `durable` or `shared`, building the Layer again connects to the same broker again. Each build is made with a
+ * new memo map, so whatever the Layer is made of is built anew too.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Storage = Effect.Effect<Layer.Layer<Transport, unknown>, unknown, Scope.Scope>
+
+/**
+ * What not every broker can do. A case that needs an ability which is `false` is not among the cases.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Abilities {
+  /** What delays run by: Effect's `Clock` (the cases then move a `TestClock`), or a clock that nobody can move. */
+  readonly clock: "test" | "live"
+  /** A message whose id has been published before is not delivered again. */
+  readonly deduplicates: boolean
+  /** A new group begins at the first message ever. Otherwise at its first subscription. */
+  readonly history: boolean
+  /** What was published and not acknowledged is delivered after the Layer has been closed and built again. */
+  readonly durable: boolean
+  /** Two Layers built at once are connected to one broker. */
+  readonly shared: boolean
+}
+
+/**
+ * One thing that a transport must do. It fails or dies (with an `AssertionError`) when the transport does not.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Case {
+  /** A sentence, unique among the cases. */
+  readonly name: string
+  /** Makes a broker of its own, so cases may run in any order and at once. All is closed with the scope. */
+  readonly run: Effect.Effect<void, unknown, Scope.Scope>
+}
+
+type Service = Transport["Service"]
+type Open = Effect.Effect<Kit, unknown, Scope.Scope>
+
+interface Time {
+  /** The delay that a case asks for. */
+  readonly delay: Duration.Duration
+  /** Lets the delay pass, where it does not pass by itself. */
+  readonly pass: Effect.Effect<void>
+  /** Whether it passes by itself. */
+  readonly live: boolean
+}
+
+/** One connection to the broker, and what the cases are told with. */
+interface Kit {
+  readonly publish: (...messages: ReadonlyArray<Message>) => Effect.Effect<void, TransportError>
+  /** Joins a group, and stays until it leaves or the case ends. */
+  readonly join: (options: SubscribeOptions) => Effect.Effect<Member, TransportError, Scope.Scope>
+  /** The bare deliveries of a group that has had a member. */
+  readonly deliveries: Service["subscribe"]
+  readonly time: Time
+}
+
+interface Member {
+  /** Waits for the next delivery. */
+  readonly next: Effect.Effect<Delivery, TransportError>
+  /** Closes the subscription. */
+  readonly leave: Effect.Effect<void>
+}
+
+type Body<A> = (input: A) => Generator<Effect.Effect<unknown, unknown, Scope.Scope>, void, never>
+
+interface Definition {
+  readonly name: string
+  readonly needs: "deduplicates" | "history" | "durable" | "shared" | undefined
+  readonly run: (open: Open) => Effect.Effect<void, unknown, Scope.Scope>
+}
+
+// -----------------------------------------------------------------------------
+// constructors
+// -----------------------------------------------------------------------------
+
+/**
+ * The cases that a transport with these abilities must pass.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const cases = (options: { readonly storage: Storage; readonly abilities: Abilities }): ReadonlyArray<Case> =>
+  definitions
+    .filter(({ needs }) => needs === undefined || options.abilities[needs])
+    .map(({ name, run }) => ({
+      name,
+      run: Effect.flatMap(options.storage, (layer) => run(makeOpen(layer, options.abilities)))
+    }))
+
+const probe = "eventfold.probe"
+
+/** Connects to the broker of a case: each time anew. */
+const makeOpen = (layer: Layer.Layer<Transport, unknown>, abilities: Abilities): Open => {
+  // Where a group begins at its first subscription, a case has to know that it has begun before it publishes.
+  const begun = new Set<string>()
+  let probes = 0
+  const begin = Effect.fnUntraced(function* ({ publish, subscribe }: Service, group: string) {
+    if (abilities.history || begun.has(group)) return
+    begun.add(group)
+    const first = yield* subscribe({ group }).pipe(
+      Stream.tap(({ ack }) => ack),
+      Stream.runHead,
+      Effect.forkChild
+    )
+    const aWhile = Effect.callback<void>((resume) => void setTimeout(() => resume(Effect.void), 10))
+    while (first.pollUnsafe() === undefined) {
+      yield* publish([message(0, { id: `probe ${++probes}`, type: probe })])
+      yield* Effect.raceFirst(Fiber.await(first), aWhile)
+    }
+    yield* Fiber.join(first)
+  })
+
+  return Effect.gen(function* () {
+    const context = yield* Layer.buildWithMemoMap(layer, Layer.makeMemoMapUnsafe(), yield* Effect.scope)
+    const transport = Context.get(context, Transport)
+    const deliveries: Service["subscribe"] = (options) =>
+      Stream.filterEffect(transport.subscribe(options), ({ ack, message }) =>
+        message.type === probe ? Effect.as(ack, false) : Effect.succeed(true)
+      )
+    return {
+      publish: (...[first, ...rest]) => (first === undefined ? Effect.void : transport.publish([first, ...rest])),
+      deliveries,
+      join: Effect.fnUntraced(function* (options) {
+        yield* begin(transport, options.group)
+        const scope = yield* Scope.fork(yield* Effect.scope)
+        const received = yield* Queue.unbounded<Delivery>()
+        const reading = yield* Effect.forkIn(
+          Stream.runForEach(deliveries(options), (delivery) => Queue.offer(received, delivery)),
+          scope
+        )
+        const ended = Effect.andThen(Fiber.join(reading), Effect.die(new assert.AssertionError({ message: "the stream ended" })))
+        return { next: Effect.raceFirst(Queue.take(received), ended), leave: Scope.close(scope, Exit.void) }
+      }),
+      time:
+        abilities.clock === "test"
+          ? { delay: Duration.hours(1), pass: TestClock.adjust("1 hour"), live: false }
+          : { delay: Duration.millis(300), pass: Effect.void, live: true }
+    }
+  })
+}
+
+const definitions: Array<Definition> = []
+
+/** A case for every transport, or for those with an ability. */
+const every = (name: string, body: Body<Kit>, needs?: Definition["needs"]): void => {
+  definitions.push({ name, needs, run: (open) => Effect.flatMap(open, (kit) => Effect.gen(() => body(kit))) })
+}
+
+// -----------------------------------------------------------------------------
+// what the cases are told with
+// -----------------------------------------------------------------------------
+
+const message = (n: number, more: Partial<Message> = {}): Message => ({
+  specversion: "1.0",
+  id: `message ${n}`,
+  source: "/conformance",
+  type: "Happened",
+  subject: "Thing-1",
+  time: DateTime.makeUnsafe("2026-02-03T04:05:06.789Z"),
+  datacontenttype: "application/json",
+  data: { n },
+  schemaversion: 1,
+  position: n,
+  ...more
+})
+
+const range = (from: number, to: number): ReadonlyArray<number> => Array.from({ length: to - from + 1 }, (_, n) => from + n)
+const messages = (from: number, to: number): ReadonlyArray<Message> => range(from, to).map((n) => message(n))
+
+/** A message with its instant as a number, for comparison. */
+const plain = (message: Message) => ({ ...message, time: DateTime.toEpochMillis(message.time) })
+
+/** Number and attempt of a delivery. */
+const facts = ({ attempt, message }: Delivery) => [message.position, attempt] as const
+
+/** Takes so many deliveries, without settling any. */
+const take = (member: Member, count: number): Effect.Effect<ReadonlyArray<Delivery>, TransportError> =>
+  Effect.forEach(range(1, count), () => member.next)
+
+/** Takes a delivery and acknowledges it. */
+const done = (member: Member) => Effect.tap(member.next, ({ ack }) => ack)
+
+const byPosition = (a: readonly [number, number], b: readonly [number, number]) => a[0] - b[0]
+
+/** Lets other fibers come to their turn. */
+const turns = (count: number): Effect.Effect<void> => Effect.forEach(range(1, count), () => Effect.yieldNow, { discard: true })
+
+// -----------------------------------------------------------------------------
+// what travels
+// -----------------------------------------------------------------------------
+
+every("a message arrives with every attribute as it was published", function* ({ join, publish }) {
+  const sent = [
+    message(1, { correlationid: "c-1", causationid: "m-0", schemaversion: 7 }),
+    message(2, { subject: 'Thing-it\'s "odd" / 😀 é', id: 'it\'s "odd" / 😀 é', type: "thing.happened/v2:é" }),
+    message(2 ** 31 + 1, { source: "https://example.com/a?b=c#d" }),
+    message(Number.MAX_SAFE_INTEGER, { time: DateTime.makeUnsafe("1970-01-01T00:00:00.000Z") }),
+    message(5, { time: DateTime.makeUnsafe("9999-12-31T23:59:59.999Z") }),
+    ...[null, true, 0, -1.5e300, "", "text", [], {}, { a: [{ b: null }], "😀": "\n\t\\" }].map((data, n) =>
+      message(6 + n, { data })
+    )
+  ]
+  const member = yield* join({ group: "g" })
+  yield* publish(...sent)
+  const received = yield* Effect.forEach(sent, () => done(member))
+  assert.deepEqual(
+    received.map(({ message }) => plain(message)),
+    sent.map(plain)
+  )
+  assert.ok(received.every(({ attempt }) => attempt === 1))
+})
+
+every("a message of 1 MiB arrives whole, or is refused with an error that names it", function* ({ join, publish }) {
+  const member = yield* join({ group: "g" })
+  const large = message(1, { data: "é".repeat(512 * 1024) })
+  const published = yield* Effect.result(publish(large))
+  if (Result.isSuccess(published)) {
+    assert.equal((yield* done(member)).message.data, large.data)
+  } else {
+    const { reason } = published.failure
+    assert.ok(reason._tag === "MessageRefused")
+    assert.equal(reason.id, large.id)
+  }
+  yield* publish(message(2))
+  assert.equal((yield* done(member)).message.position, 2)
+})
+
+every(
+  "messages arrive in the order of publishing, one at a time unless asked for more",
+  function* ({ deliveries, join, publish }) {
+    yield* (yield* join({ group: "g" })).leave
+    for (const batch of range(0, 19)) yield* publish(...messages(batch * 10 + 1, batch * 10 + 10))
+    let open = 0
+    const received = yield* deliveries({ group: "g" }).pipe(
+      Stream.mapEffect(
+        ({ ack, message }) =>
+          Effect.gen(function* () {
+            assert.equal(++open, 1, "one at a time")
+            yield* turns(5)
+            open--
+            yield* ack
+            return message.position
+          }),
+        { concurrency: "unbounded" }
+      ),
+      Stream.take(200),
+      Stream.runCollect
+    )
+    assert.deepEqual(received, range(1, 200))
+  }
+)
+
+every("a member has as many messages at once as it asked for, and no more", function* ({ deliveries, join, publish }) {
+  yield* (yield* join({ group: "g" })).leave
+  yield* publish(...messages(1, 50))
+  const full = yield* Deferred.make<void>()
+  let open = 0
+  let most = 0
+  yield* deliveries({ group: "g", concurrency: 3 }).pipe(
+    Stream.mapEffect(
+      ({ ack }) =>
+        Effect.gen(function* () {
+          most = Math.max(most, ++open)
+          if (open === 3) yield* Deferred.succeed(full, undefined)
+          yield* Deferred.await(full)
+          yield* turns(20)
+          open--
+          yield* ack
+        }),
+      { concurrency: "unbounded" }
+    ),
+    Stream.take(50),
+    Stream.runDrain
+  )
+  assert.equal(most, 3)
+})
+
+// -----------------------------------------------------------------------------
+// groups
+// -----------------------------------------------------------------------------
+
+every("a subscription may come before the first message", function* ({ join, publish }) {
+  const member = yield* join({ group: "g" })
+  yield* turns(20)
+  yield* publish(message(1))
+  assert.deepEqual(facts(yield* done(member)), [1, 1])
+})
+
+every("each group gets every message", function* ({ join, publish }) {
+  const members = yield* Effect.forEach(["a", "b", "c"], (group) => join({ group }))
+  yield* publish(...messages(1, 10))
+  for (const member of members) {
+    assert.deepEqual(
+      (yield* Effect.forEach(range(1, 10), () => done(member))).map(facts),
+      range(1, 10).map((n) => [n, 1])
+    )
+  }
+})
+
+every(
+  "a new group begins at the first message ever",
+  function* ({ join, publish }) {
+    yield* publish(...messages(1, 3))
+    const member = yield* join({ group: "late" })
+    yield* publish(message(4))
+    assert.deepEqual(
+      (yield* Effect.forEach(range(1, 4), () => done(member))).map(facts),
+      range(1, 4).map((n) => [n, 1])
+    )
+  },
+  "history"
+)
+
+every("what is published while a group has no member waits for one", function* ({ join, publish }) {
+  yield* (yield* join({ group: "g" })).leave
+  yield* publish(...messages(1, 3))
+  const member = yield* join({ group: "g" })
+  assert.deepEqual(
+    (yield* Effect.forEach(range(1, 3), () => done(member))).map(facts),
+    range(1, 3).map((n) => [n, 1])
+  )
+})
+
+every("the members of a group share its messages: each goes to one of them", function* ({ join, publish }) {
+  const [one, two] = [yield* join({ group: "g" }), yield* join({ group: "g" })]
+  yield* publish(...messages(1, 3))
+  // Neither settles its message, so each has one, and the third waits.
+  const first = yield* one.next
+  const second = yield* two.next
+  assert.deepEqual([facts(first), facts(second)].sort(byPosition), [
+    [1, 1],
+    [2, 1]
+  ])
+  yield* second.ack
+  const third = yield* two.next
+  assert.deepEqual(facts(third), [3, 1])
+})
+
+every("a thousand messages and many members: each message is acknowledged once in each group", function* ({ join, publish }) {
+  const groups = ["a", "b"]
+  const seen: Record<string, Array<number>> = { a: [], b: [] }
+  const working = yield* Effect.forEach(
+    groups.flatMap((group) => range(1, 10).map(() => group)),
+    (group) =>
+      Effect.flatMap(join({ group, concurrency: 5 }), (member) =>
+        Effect.forkScoped(
+          Effect.forever(Effect.tap(done(member), ({ message }) => Effect.sync(() => seen[group]?.push(message.position))))
+        )
+      )
+  )
+  const lasts = yield* Effect.forEach(groups, (group) => join({ group: `${group}, the last` }))
+  yield* Effect.forEach(range(0, 99), (batch) => publish(...messages(batch * 10 + 1, batch * 10 + 10)), { concurrency: 10 })
+  // When groups that began later have everything, so has the broker; the others may still be at work.
+  for (const last of lasts) yield* Effect.forEach(range(1, 1000), () => done(last))
+  while (groups.some((group) => (seen[group] ?? []).length < 1000)) yield* Effect.yieldNow
+  yield* Effect.forEach(working, Fiber.interrupt)
+  for (const group of groups)
+    assert.deepEqual(
+      seen[group]?.toSorted((a, b) => a - b),
+      range(1, 1000)
+    )
+})
+
+every("a member gets the types it asked for, and every type by default", function* ({ join, publish }) {
+  const some = yield* join({ group: "some", types: ["B", "C"] })
+  const all = yield* join({ group: "all" })
+  yield* publish(...["A", "B", "D", "C", "A", "B"].map((type, n) => message(n + 1, { type })))
+  assert.deepEqual((yield* Effect.forEach(range(1, 3), () => done(some))).map(facts), [
+    [2, 1],
+    [4, 1],
+    [6, 1]
+  ])
+  assert.deepEqual(
+    (yield* Effect.forEach(range(1, 6), () => done(all))).map(facts),
+    range(1, 6).map((n) => [n, 1])
+  )
+})
+
+// -----------------------------------------------------------------------------
+// settling
+// -----------------------------------------------------------------------------
+
+every("what is acknowledged is not delivered to the group again", function* ({ join, publish }) {
+  const member = yield* join({ group: "g" })
+  yield* publish(...messages(1, 3))
+  yield* done(member)
+  yield* done(member)
+  yield* member.leave
+  const next = yield* join({ group: "g" })
+  assert.equal((yield* done(next)).message.position, 3)
+  yield* publish(message(4))
+  assert.deepEqual(facts(yield* done(next)), [4, 1])
+})
+
+every("a message that was not acknowledged comes again, and counts how often", function* ({ join, publish }) {
+  const member = yield* join({ group: "g" })
+  yield* publish(message(1))
+  for (const attempt of range(1, 5)) {
+    const delivery = yield* member.next
+    assert.deepEqual(facts(delivery), [1, attempt])
+    yield* attempt === 5 ? delivery.ack : delivery.nack()
+  }
+  yield* publish(message(2))
+  assert.deepEqual(facts(yield* done(member)), [2, 1])
+})
+
+every("a message can wait before it comes again, and others go on meanwhile", function* ({ join, publish, time }) {
+  const member = yield* join({ group: "g" })
+  yield* publish(message(1))
+  const first = yield* member.next
+  const start = performance.now()
+  yield* first.nack({ delay: time.delay })
+  yield* publish(...messages(2, 3))
+  assert.deepEqual((yield* Effect.forEach([2, 3], () => done(member))).map(facts), [
+    [2, 1],
+    [3, 1]
+  ])
+  yield* time.pass
+  assert.deepEqual(facts(yield* done(member)), [1, 2])
+  // Clocks of different machines do not agree to the millisecond.
+  if (time.live) assert.ok(performance.now() - start >= Duration.toMillis(time.delay) - 20)
+})
+
+every("a delivery is settled once: whatever is said of it later does nothing", function* ({ join, publish }) {
+  const member = yield* join({ group: "g" })
+  yield* publish(...messages(1, 2))
+  const first = yield* member.next
+  yield* first.ack
+  yield* first.ack
+  yield* first.nack()
+  const second = yield* member.next
+  assert.deepEqual(facts(second), [2, 1])
+  yield* second.nack()
+  yield* second.ack
+  yield* second.nack()
+  assert.deepEqual(facts(yield* done(member)), [2, 2])
+  yield* publish(message(3))
+  assert.deepEqual(facts(yield* done(member)), [3, 1])
+})
+
+every("one group's answer is nothing to another group", function* ({ join, publish }) {
+  const [one, two] = [yield* join({ group: "one" }), yield* join({ group: "two" })]
+  yield* publish(message(1))
+  yield* (yield* one.next).nack()
+  yield* done(two)
+  assert.deepEqual(facts(yield* done(one)), [1, 2])
+  yield* publish(message(2))
+  assert.deepEqual(
+    [facts(yield* done(one)), facts(yield* done(two))],
+    [
+      [2, 1],
+      [2, 1]
+    ]
+  )
+})
+
+every("what a member leaves unsettled is delivered again, to whoever is there or comes", function* ({ join, publish }) {
+  const leaver = yield* join({ group: "g", concurrency: 3 })
+  yield* publish(...messages(1, 3))
+  const [, second] = yield* take(leaver, 3)
+  const stayer = yield* join({ group: "g", concurrency: 3 })
+  yield* second?.ack ?? Effect.die("no second")
+  yield* leaver.leave
+  assert.deepEqual((yield* take(stayer, 2)).map(facts).sort(byPosition), [
+    [1, 2],
+    [3, 2]
+  ])
+  yield* stayer.leave
+  const next = yield* join({ group: "g", concurrency: 3 })
+  assert.deepEqual((yield* take(next, 2)).map(facts).sort(byPosition), [
+    [1, 3],
+    [3, 3]
+  ])
+})
+
+every("what a member says after it has left does nothing", function* ({ join, publish }) {
+  const leaver = yield* join({ group: "g" })
+  yield* publish(message(1))
+  const late = yield* leaver.next
+  yield* leaver.leave
+  yield* late.ack
+  const second = yield* join({ group: "g" })
+  assert.deepEqual(facts(yield* second.next), [1, 2])
+  yield* late.ack
+  yield* late.nack()
+  yield* second.leave
+  const third = yield* join({ group: "g" })
+  assert.deepEqual(facts(yield* done(third)), [1, 3])
+  yield* publish(message(2))
+  assert.deepEqual(facts(yield* done(third)), [2, 1])
+})
+
+every(
+  "a message that is published again is not delivered again",
+  function* ({ join, publish }) {
+    const member = yield* join({ group: "g" })
+    yield* publish(message(1), message(1))
+    yield* publish(message(1))
+    assert.deepEqual(facts(yield* done(member)), [1, 1])
+    yield* publish(...messages(1, 2))
+    assert.deepEqual(facts(yield* done(member)), [2, 1])
+    yield* publish(...messages(1, 3))
+    assert.deepEqual(facts(yield* done(member)), [3, 1])
+  },
+  "deduplicates"
+)
+
+// -----------------------------------------------------------------------------
+// closing and interruption
+// -----------------------------------------------------------------------------
+
+every("members that all leave at once, in the middle of everything, lose nothing", function* ({ join, publish }) {
+  const seen = new Set<number>()
+  const record = ({ message }: Delivery) => Effect.sync(() => seen.add(message.position))
+  const members = yield* Effect.forEach(range(1, 10), () => join({ group: "g", concurrency: 4 }))
+  for (const [n, member] of members.entries()) {
+    // Each settles some, and holds on to the rest.
+    yield* Effect.forkScoped(Effect.forEach(range(1, n), () => Effect.tap(done(member), record)))
+  }
+  const publishing = yield* Effect.forkScoped(
+    Effect.forEach(range(1, 100), (n) => Effect.andThen(publish(message(n)), Effect.yieldNow), { discard: true })
+  )
+  yield* turns(40)
+  yield* Effect.forEach(members, ({ leave }) => leave, { concurrency: "unbounded" })
+  yield* Fiber.join(publishing)
+  const rest = yield* join({ group: "g" })
+  while (seen.size < 100) yield* Effect.flatMap(done(rest), record)
+})
+
+every("publishing that is interrupted has happened or has not, and what succeeded is delivered", function* ({ join, publish }) {
+  const member = yield* join({ group: "g" })
+  const succeeded: Array<number> = []
+  for (const n of range(1, 40)) {
+    const publishing = yield* Effect.forkChild(
+      Effect.andThen(
+        publish(message(n)),
+        Effect.sync(() => succeeded.push(n))
+      )
+    )
+    yield* turns(n % 8)
+    yield* Fiber.interrupt(publishing)
+  }
+  yield* publish(message(41))
+  const received: Array<number> = []
+  while (received.at(-1) !== 41) received.push((yield* done(member)).message.position)
+  assert.deepEqual(
+    received,
+    received.toSorted((a, b) => a - b)
+  )
+  assert.deepEqual(
+    succeeded.filter((n) => !received.includes(n)),
+    []
+  )
+})
+
+every("subscriptions that are interrupted give everything back", function* ({ deliveries, join, publish }) {
+  yield* (yield* join({ group: "g" })).leave
+  yield* publish(...messages(1, 5))
+  for (const n of range(1, 40)) {
+    const reading = yield* Effect.forkChild(Stream.runDrain(deliveries({ group: "g", concurrency: 1 + (n % 5) })))
+    yield* turns(n % 10)
+    yield* Fiber.interrupt(reading)
+  }
+  const member = yield* join({ group: "g" })
+  const received = yield* Effect.forEach(range(1, 5), () => done(member))
+  assert.deepEqual(received.map(({ message }) => message.position).sort(), range(1, 5))
+})
+
+// -----------------------------------------------------------------------------
+// several connections, reopening
+// -----------------------------------------------------------------------------
+
+definitions.push({
+  name: "two connections to one broker share groups and messages",
+  needs: "shared",
+  run: (open) =>
+    Effect.gen(function* () {
+      const [here, there] = [yield* open, yield* open]
+      const [one, two] = [yield* here.join({ group: "g" }), yield* there.join({ group: "g" })]
+      yield* here.publish(...messages(1, 2))
+      const first = yield* one.next
+      const second = yield* two.next
+      assert.deepEqual([facts(first), facts(second)].sort(byPosition), [
+        [1, 1],
+        [2, 1]
+      ])
+      yield* second.ack
+      yield* one.leave
+      assert.deepEqual(facts(yield* done(two)), [first.message.position, 2])
+      yield* there.publish(message(3))
+      assert.deepEqual(facts(yield* done(two)), [3, 1])
+    })
+})
+
+definitions.push({
+  name: "what was published and not acknowledged is there after closing and opening again",
+  needs: "durable",
+  run: (open) =>
+    Effect.gen(function* () {
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const { join, publish } = yield* open
+          const member = yield* join({ group: "g" })
+          yield* publish(...messages(1, 3))
+          yield* done(member)
+          yield* member.next
+        })
+      )
+      const { join } = yield* open
+      const member = yield* join({ group: "g" })
+      assert.deepEqual((yield* Effect.forEach([2, 3], () => done(member))).map(facts).sort(byPosition), [
+        [2, 2],
+        [3, 1]
+      ])
+    })
+})

@@ -1,0 +1,89 @@
+import { randomUUID } from "node:crypto"
+import { appendParameters, type Sql } from "../../src/postgres/sql.ts"
+import { type Parameter } from "./lab.ts"
+
+/** Part of a request: events for one stream, as JSON text. */
+export interface Part {
+  readonly stream: string
+  /** -1 is any. */
+  readonly expected: number
+  readonly type: string
+  readonly payloads: ReadonlyArray<string>
+}
+
+const types = {
+  p_streams: "text",
+  p_entry_stream: "int4",
+  p_entry_expected: "float8",
+  p_entry_count: "int4",
+  p_request_entries: "int4",
+  p_request_after: "float8",
+  p_request_filter: "text",
+  p_event_entry: "int4",
+  p_event_nth: "int4",
+  p_event_stream: "text",
+  p_id: "text",
+  p_type: "text",
+  p_schema_version: "int4",
+  p_published: "bool",
+  p_tags: "text",
+  p_payload: "text",
+  p_metadata: "text",
+  p_recorded_at: "float8"
+} as const satisfies Record<(typeof appendParameters)[number], "text" | "int4" | "float8" | "bool">
+
+/** The parameters of the store's `append` function for a batch of requests, each of one or several parts. */
+export const appendCall = (requests: ReadonlyArray<ReadonlyArray<Part>>): ReadonlyArray<Parameter> => {
+  const streams = new Map<string, number>()
+  const values = Object.fromEntries(appendParameters.map((name) => [name, []])) as unknown as Record<
+    (typeof appendParameters)[number],
+    Array<string | number | boolean>
+  >
+  const now = Date.now()
+  for (const parts of requests) {
+    values.p_request_entries.push(parts.length)
+    values.p_request_after.push(-1)
+    values.p_request_filter.push("")
+    for (const part of parts) {
+      let index = streams.get(part.stream)
+      if (index === undefined) streams.set(part.stream, (index = streams.size + 1))
+      const entry = values.p_entry_stream.push(index)
+      values.p_entry_expected.push(part.expected)
+      values.p_entry_count.push(part.payloads.length)
+      for (let nth = 0; nth < part.payloads.length; nth++) {
+        values.p_event_entry.push(entry)
+        values.p_event_nth.push(nth + 1)
+        values.p_event_stream.push(part.stream)
+        values.p_id.push(randomUUID())
+        values.p_type.push(part.type)
+        values.p_schema_version.push(1)
+        values.p_published.push(false)
+        values.p_tags.push("{}")
+        values.p_payload.push(part.payloads[nth] as string)
+        values.p_metadata.push("{}")
+        values.p_recorded_at.push(now)
+      }
+    }
+  }
+  values.p_streams.push(...streams.keys())
+  return appendParameters.map((name) => ({ type: types[name], values: values[name] }))
+}
+
+/**
+ * The least that appends one event safely: a counter row updated, and the event inserted after the newest of its stream. Where
+ * another connection was first, a unique constraint refuses it.
+ */
+export const appendOne = ({ names }: Sql): string => `
+  with head as (update ${names.head} set position = position + 1 returning position)
+  insert into ${names.event} (position, version, recorded_at, schema_version, published, stream, id, type, tags, payload, metadata)
+  select head.position, 1 + coalesce((select e.version from ${names.event} e where e.stream = $1 order by e.version desc limit 1), 0),
+         now(), 1, false, $1, $2, $3, '{}', $4::json, '{}'
+    from head
+  returning version::float8, position::float8`
+
+/** The least that inserts many events: no check of ids or versions, which the caller brings along. */
+export const insertMany = ({ names }: Sql): string => `
+  with head as (update ${names.head} set position = position + cardinality($1::text[]) returning position - cardinality($1::text[]) as base)
+  insert into ${names.event} (position, version, recorded_at, schema_version, published, stream, id, type, tags, payload, metadata)
+  select head.base + i.n, i.version, now(), 1, false, i.stream, i.id, i.type, '{}', i.payload::json, '{}'
+    from head, unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::text[]) with ordinality i(stream, version, id, type, payload, n)`

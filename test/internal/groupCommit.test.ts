@@ -1,0 +1,53 @@
+import assert from "node:assert/strict"
+import { describe, it } from "@effect/vitest"
+import { Deferred, Effect, Exit, Fiber, Scope } from "effect"
+import { makeGroupCommit } from "../../src/internal/groupCommit.ts"
+
+describe("group commit", () => {
+  it.effect("is not closed while a batch is being written, whoever writes it", () =>
+    Effect.gen(function* () {
+      for (const callers of [1, 3]) {
+        const scope = yield* Scope.make()
+        const [writing, written] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+        const log: Array<string> = []
+        const { submit } = yield* makeGroupCommit<number, number, string>({
+          capacity: 10,
+          maxBatch: 10,
+          take: (waiting) => waiting.length,
+          overlaps: false,
+          closed: () => "closed",
+          write: (batch) =>
+            Effect.gen(function* () {
+              yield* Deferred.succeed(writing, undefined)
+              yield* Deferred.await(written)
+              log.push("written")
+              for (const { answer, request } of batch) answer(Exit.succeed(request))
+            })
+        }).pipe(Scope.provide(scope))
+        yield* Effect.yieldNow
+        const submitted = yield* Effect.forkChild(
+          Effect.forEach(
+            Array.from({ length: callers }, (_, n) => n),
+            (n) => Effect.exit(submit(Effect.succeed(n))),
+            { concurrency: "unbounded" }
+          )
+        )
+        yield* Deferred.await(writing)
+        const closing = yield* Effect.forkChild(
+          Effect.andThen(
+            Scope.close(scope, Exit.void),
+            Effect.sync(() => log.push("closed"))
+          )
+        )
+        for (let turn = 0; turn < 20; turn++) yield* Effect.yieldNow
+        assert.deepEqual(log, [])
+        yield* Deferred.succeed(written, undefined)
+        yield* Fiber.join(closing)
+        assert.deepEqual(log, ["written", "closed"])
+        const [first, ...others] = yield* Fiber.join(submitted)
+        assert.deepEqual(first, Exit.succeed(0))
+        for (const exit of others) assert.deepEqual(exit, Exit.fail("closed"))
+      }
+    })
+  )
+})

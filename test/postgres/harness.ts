@@ -1,0 +1,166 @@
+/** What the tests of concurrency and faults share: stores with pools of their own, locks held on purpose, child processes. */
+import { PgClient } from "@effect/sql-pg"
+import { Context, Effect, Layer, Redacted, Schedule, type Scope, Stream } from "effect"
+import { SqlClient } from "effect/sql"
+import { EventStore, UnitOfWork } from "eventfold"
+import { PgEventStore } from "eventfold/postgres"
+import { type ChildProcess, spawn } from "node:child_process"
+import { once } from "node:events"
+import { createInterface } from "node:readline"
+import { fileURLToPath } from "node:url"
+import { expect } from "vitest"
+
+/** A store as one process has it: a pool of its own, with the units of work over it. */
+export interface Opened {
+  readonly store: EventStore.EventStore["Service"]
+  readonly units: UnitOfWork.UnitOfWork["Service"]
+  readonly sql: PgClient.PgClient
+}
+
+export interface OpenOptions extends PgEventStore.Options {
+  readonly pool?: Partial<PgClient.PgPoolConfig>
+}
+
+export const open = ({ pool, url, ...options }: OpenOptions & { readonly url: string }) =>
+  Effect.map(
+    Layer.build(
+      UnitOfWork.layerSql.pipe(
+        Layer.provideMerge(PgEventStore.layer(options)),
+        Layer.provideMerge(Layer.fresh(PgClient.layer({ url: Redacted.make(url), maxConnections: 4, ...pool })))
+      )
+    ),
+    (context): Opened => ({
+      store: Context.get(context, EventStore.EventStore),
+      units: Context.get(context, UnitOfWork.UnitOfWork),
+      sql: Context.get(context, PgClient.PgClient)
+    })
+  )
+
+/** A client without a store: the administrator who looks on and disturbs. */
+export const connect = (url: string, pool: Partial<PgClient.PgPoolConfig> = {}) =>
+  Effect.map(
+    Layer.build(Layer.fresh(PgClient.layer({ url: Redacted.make(url), maxConnections: 4, applicationName: "admin", ...pool }))),
+    Context.get(SqlClient.SqlClient)
+  )
+
+/** Waits until the database (or whatever it looks at) is in the state that is asked for. */
+export const until = <E, R>(what: string, check: Effect.Effect<boolean, E, R>): Effect.Effect<void, E, R> =>
+  check.pipe(
+    Effect.repeat({ until: (reached) => reached, schedule: Schedule.spaced("5 millis") }),
+    Effect.timeoutOrElse({ duration: "20 seconds", orElse: () => Effect.die(new Error(`waited in vain until ${what}`)) })
+  )
+
+/** A transaction on a connection of its own that stays open until told otherwise. */
+export const begin = Effect.fnUntraced(function* (sql: SqlClient.SqlClient, ...statements: ReadonlyArray<string>) {
+  const connection = yield* sql.reserve
+  const run = (text: string) => connection.executeUnprepared(text, [], undefined)
+  yield* run("begin")
+  for (const statement of statements) yield* run(statement)
+  yield* Effect.addFinalizer(() => Effect.ignore(run("rollback")))
+  return { run, commit: run("commit"), rollback: run("rollback") }
+})
+
+/** Locks the head row, so that every append that comes now is surely on its way, and waits. */
+export const holdHead = (sql: SqlClient.SqlClient, schema: string) =>
+  begin(sql, `select position from "${schema}".head for update`)
+
+/** The backends that run a statement which names the schema, and wait for a lock. */
+export const waiting = (sql: SqlClient.SqlClient, schema: string, statement = '"append"|update "[^"]+"."head"') =>
+  Effect.map(
+    sql<{ pid: number }>`select pid from pg_stat_activity
+      where wait_event_type = 'Lock' and query like ${`%"${schema}".%`} and query ~ ${statement} order by pid`,
+    (rows) => rows.map(({ pid }) => pid)
+  )
+
+export const untilWaiting = (sql: SqlClient.SqlClient, schema: string, count = 1, statement?: string) =>
+  until(
+    `${count} wait for a lock in ${schema}`,
+    Effect.map(waiting(sql, schema, statement), (pids) => pids.length >= count)
+  )
+
+export const terminate = (sql: SqlClient.SqlClient, pids: ReadonlyArray<number>) =>
+  Effect.forEach(pids, (pid) => sql`select pg_terminate_backend(${pid})`, { discard: true })
+
+export const event = (id?: string, type = "Counted"): EventStore.NewEvent => ({
+  type,
+  payload: { id: id ?? null },
+  ...(id === undefined ? {} : { id })
+})
+
+export const everything = (store: Opened["store"]) => Stream.runCollect(store.readAll())
+
+/** Asserts what holds at any time: positions and versions dense, the head exact, no id twice. */
+export const assertSound = Effect.fnUntraced(function* (store: Opened["store"]) {
+  const events = yield* everything(store)
+  expect(events.map(({ position }) => position)).toEqual(events.map((_, index) => index + 1))
+  const versions = new Map<string, number>()
+  for (const { stream, version } of events) {
+    expect([stream, version]).toEqual([stream, (versions.get(stream) ?? 0) + 1])
+    versions.set(stream, version)
+  }
+  expect(new Set(events.map(({ id }) => id)).size).toBe(events.length)
+  expect(yield* store.head).toBe(events.length)
+  return events
+})
+
+/** The reason of an append or a read that failed because of the storage. */
+export const reasonOf = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<string, never, R> =>
+  effect.pipe(
+    Effect.match({
+      onSuccess: () => "success",
+      onFailure: (error) =>
+        error instanceof EventStore.EventStoreError
+          ? error.reason._tag
+          : ((error as { readonly _tag?: string })._tag ?? String(error))
+    })
+  )
+
+/** A child process of `test/postgres/processes`; what it prints comes line by line. */
+export interface Child {
+  readonly process: ChildProcess
+  readonly lines: Array<string>
+  /** Waits for the line. */
+  readonly says: (line: string) => Effect.Effect<void>
+  /** Asks it to end in good order, and waits for it. Fails unless it ends with code 0. */
+  readonly end: Effect.Effect<void>
+  /** Kills it where it stands, and waits until it is gone. */
+  readonly kill: Effect.Effect<void>
+}
+
+export const child = (file: string, input: object): Effect.Effect<Child, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.sync((): Child => {
+      const path = fileURLToPath(new URL(`processes/${file}.ts`, import.meta.url))
+      const process_ = spawn(process.execPath, ["--conditions=@eventfold/source", path, JSON.stringify(input)], {
+        stdio: ["pipe", "pipe", "inherit"],
+        env: { ...process.env, NODE_OPTIONS: "" }
+      })
+      const lines: Array<string> = []
+      createInterface({ input: process_.stdout }).on("line", (line) => lines.push(line))
+      // "close" comes when its output has been read to the end as well.
+      const closed = once(process_, "close") as Promise<[number | null]>
+      return {
+        process: process_,
+        lines,
+        says: (line) =>
+          until(
+            `${file} says ${line}`,
+            Effect.suspend(() =>
+              process_.exitCode === null || lines.includes(line)
+                ? Effect.succeed(lines.includes(line))
+                : Effect.die(new Error(`${file} ended with code ${process_.exitCode}`))
+            )
+          ),
+        end: Effect.promise(async () => {
+          process_.stdin.end()
+          const [code] = await closed
+          expect(code).toBe(0)
+        }),
+        kill: Effect.promise(async () => {
+          process_.kill("SIGKILL")
+          await closed
+        })
+      }
+    }),
+    ({ kill }) => kill
+  )
