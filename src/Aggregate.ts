@@ -155,13 +155,15 @@ export const make = <
 /**
  * Folds events into a state: pure and synchronous.
  *
- * `from` is the state before the first of the events; the initial state by default.
+ * `from` is the state before the first of the events; the initial state by default. Throws a `TypeError` on an event that the
+ * aggregate does not list.
  *
  * @category folding
  * @since 0.1.0
  */
-export const fold = <A extends Any>(aggregate: A, events: Iterable<EventOf<A>>, from?: State<A>): State<A> => {
-  let state = from === undefined ? aggregate.initial : from
+export const fold = <A extends Any>(aggregate: A, events: Iterable<EventOf<A>>, ...from: [] | [from: State<A>]): State<A> => {
+  // `undefined` may well be a state.
+  let state = from.length === 0 ? aggregate.initial : from[0]
   for (const event of events) state = evolve(aggregate, state, event)
   return state
 }
@@ -173,7 +175,7 @@ export const fold = <A extends Any>(aggregate: A, events: Iterable<EventOf<A>>, 
  * @since 0.1.0
  */
 export const evolve = <A extends Any>(aggregate: A, state: State<A>, event: EventOf<A>): State<A> => {
-  const step = (aggregate.evolve as Record<string, (state: State<A>, event: EventOf<A>) => State<A>>)[event._tag]
-  if (step === undefined) throw new TypeError(`Aggregate "${aggregate.name}" has no event "${event._tag}"`)
-  return step(state, event)
+  if (!aggregate.definitions.has(event._tag)) throw new TypeError(`Aggregate "${aggregate.name}" has no event "${event._tag}"`)
+  const steps = aggregate.evolve as Record<string, (state: State<A>, event: EventOf<A>) => State<A>>
+  return (steps[event._tag] as (typeof steps)[string])(state, event)
 }

@@ -173,18 +173,19 @@ export const make = <const Tag extends string, const F extends Fields = {}>(
 ): Event<Tag, F> => {
   const version = options?.version ?? 1
   const upcasts = options?.upcast ?? {}
+  if (tag === "") throw new RangeError("Event: the type must not be empty")
   if (!Number.isSafeInteger(version) || version < 1) {
     throw new RangeError(`Event "${tag}": version must be a whole number from 1, not ${version}`)
   }
   for (const from of Object.keys(upcasts)) {
-    if (!(Number(from) >= 1 && Number(from) < version)) {
+    if (!(Number.isInteger(Number(from)) && Number(from) >= 1 && Number(from) < version)) {
       throw new RangeError(`Event "${tag}": there is an upcast from version ${from}, but the definition is at version ${version}`)
     }
   }
   const definedFields = fields ?? ({} as F)
   if ("_tag" in definedFields) throw new RangeError(`Event "${tag}": a field must not be called _tag`)
   // The type has a column of its own, so the stored payload goes without the tag.
-  const codec = Schema.toCodecJson(Schema.Struct(definedFields))
+  const codec = Schema.toCodecJson(Object.keys(definedFields).length === 0 ? noFields : Schema.Struct(definedFields))
   return Object.assign(Schema.TaggedStruct(tag, definedFields), {
     [TypeId]: TypeId,
     type: tag,
@@ -198,6 +199,9 @@ export const make = <const Tag extends string, const F extends Fields = {}>(
     upcasts
   } as const) as unknown as Event<Tag, F>
 }
+
+// `Schema.Struct({})` lets everything pass, and this drops what is no field as other structs do.
+const noFields = Schema.Struct({ "": Schema.optionalKey(Schema.Never) })
 
 /**
  * Makes a typed event ready to append.

@@ -18,6 +18,7 @@ import {
   InvalidRead,
   type Metadata,
   type NewEvent,
+  type OptimisticLockError,
   type ReadOptions,
   streamName
 } from "./EventStore.ts"
@@ -62,7 +63,8 @@ export interface EventRecord<A extends Aggregate.Any> {
  *
  * The decision sees the state, including what this unit of work has staged already, and returns the events that follow from it;
  * none writes nothing. The commit expects the version that was loaded, so a decision on stale state is an
- * `OptimisticLockError` there and never a lost update.
+ * `OptimisticLockError` there and never a lost update. Where the same unit of work has overtaken the decision (it staged events
+ * for the aggregate while the decision was being made, concurrently or from within it) the error comes at once.
  *
  * ```ts
  * import { Effect, Layer, Schema } from "effect"
@@ -108,7 +110,7 @@ export const execute = Effect.fnUntraced(function* <A extends Aggregate.Any, E, 
   decide: (state: Aggregate.State<A>) => Effect.Effect<ReadonlyArray<Aggregate.EventOf<A>>, E, R>
 ): Effect.fn.Return<
   Loaded<A> & { readonly events: ReadonlyArray<Aggregate.EventOf<A>> },
-  E | LoadError | Event.EventEncodeError,
+  E | LoadError | Event.EventEncodeError | OptimisticLockError,
   R | Transaction | EventStore
 > {
   const { state, stream, version } = yield* loadStream(aggregate, id)
@@ -148,22 +150,28 @@ const loadStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
   let seen = transaction.loaded.get(stream)
   if (seen === undefined || !seen.states.has(aggregate)) {
     // Read for another aggregate on the same stream: up to the version that was seen then.
-    const base: Loaded<A> = yield* readStream(aggregate, stream, { to: seen?.version })
-    seen ??= { version: base.version, states: new Map() }
+    let base: Loaded<A> = yield* readStream(aggregate, stream, { to: seen?.version })
+    seen = transaction.loaded.get(stream) ?? { version: base.version, states: new Map() }
+    // Another fiber of this unit of work was first.
+    if (seen.version !== base.version) base = yield* readStream(aggregate, stream, { to: seen.version })
     seen.states.set(aggregate, base.state)
     transaction.loaded.set(stream, seen)
   }
   const staged = transaction.staged(stream)
   let state = seen.states.get(aggregate) as Aggregate.State<A>
+  let version = seen.version
   for (const { event, value } of staged) {
-    if (value !== undefined) state = Aggregate.evolve(aggregate, state, value as Aggregate.EventOf<A>)
-    else {
-      const decoded = Event.decodeAny(aggregate.definitions, { schemaVersion: 1, stream, version: 0, position: 0, ...event })
+    version++
+    // Typed already, if it was staged for this aggregate.
+    if (value !== undefined && aggregate.definitions.has(event.type)) {
+      state = Aggregate.evolve(aggregate, state, value as Aggregate.EventOf<A>)
+    } else {
+      const decoded = Event.decodeAny(aggregate.definitions, { schemaVersion: 1, ...event, stream, version, position: 0 })
       if (Result.isFailure(decoded)) return yield* decoded.failure
       state = Aggregate.evolve(aggregate, state, decoded.success)
     }
   }
-  return { state, version: seen.version + staged.length, stream }
+  return { state, version, stream }
 })
 
 /**

@@ -13,6 +13,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import type * as Schedule from "effect/Schedule"
 import * as SqlClient from "effect/sql/SqlClient"
@@ -72,17 +73,20 @@ export interface StagedEvent {
 export class Transaction extends Context.Service<
   Transaction,
   {
-    /** Stages events at the end of a stream; the first event staged for a stream decides what version is expected. */
+    /**
+     * Stages events at the end of a stream. `expected` counts what this unit of work has staged there before; where that is known
+     * to differ, the decision was made on stale state and fails at once, otherwise the commit decides.
+     */
     readonly stage: (
       stream: string,
-      events: ReadonlyArray<{ readonly event: NewEvent; readonly value?: unknown }>,
+      events: ReadonlyArray<{ readonly event: NewEvent; readonly value?: unknown; readonly transient?: boolean }>,
       expected: ExpectedVersion
-    ) => Effect.Effect<ReadonlyArray<StagedEvent>>
+    ) => Effect.Effect<ReadonlyArray<StagedEvent>, OptimisticLockError>
     /** The events staged so far, in order; of one stream, or of all. */
     readonly staged: (stream?: string) => ReadonlyArray<StagedEvent>
     /** What was read of a stream when it was first loaded: later loads see the same, and what has been staged since. */
     readonly loaded: Map<string, { readonly version: number; readonly states: Map<object, unknown> }>
-    /** The next staged event that this has not returned before. */
+    /** The next event staged by this unit of work or one within it that has not been returned before. */
     readonly next: () => StagedEvent | undefined
     readonly afterCommit: (effect: Effect.Effect<void>) => Effect.Effect<void>
     readonly afterRollback: (effect: Effect.Effect<void>) => Effect.Effect<void>
@@ -176,7 +180,9 @@ export const afterCommit = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Eff
   hook("afterCommit", effect)
 
 /**
- * Runs `effect` once, after this unit of work (the innermost, where they are nested) has rolled back. Its failure is logged.
+ * Runs `effect` once, if this unit of work (the innermost, where they are nested) is rolled back, by itself or together with the
+ * one that it is part of. It runs when the outermost one has ended, so it never waits for what that one holds. Its failure is
+ * logged and undoes nothing.
  *
  * @category combinators
  * @since 0.1.0
@@ -192,7 +198,9 @@ const hook = <A, E, R>(
     const transaction = Context.get(context, Transaction)
     return transaction[when](
       effect.pipe(
-        Effect.provideContext(transaction.outside(context)),
+        Effect.updateContext((running: Context.Context<never>) =>
+          Context.merge(withoutTransaction(running), transaction.outside(context))
+        ),
         Effect.asVoid,
         Effect.catchCause((cause) =>
           Effect.logError(`eventfold: an ${when} hook failed; the outcome of the unit of work stands`, cause)
@@ -213,6 +221,9 @@ export const rollback: Effect.Effect<void, never, Transaction> = Transaction.use
 /**
  * Stages events that are encoded already. `Repository` does so for aggregates.
  *
+ * `expected` counts what this unit of work has staged in the stream before. Default: the version at which `Repository.load` saw
+ * the stream in this unit of work, and no check where it has not been loaded.
+ *
  * @category combinators
  * @since 0.1.0
  */
@@ -220,14 +231,16 @@ export const stage = (
   stream: string,
   events: ReadonlyArray<NewEvent>,
   options?: { readonly expected?: ExpectedVersion | undefined }
-): Effect.Effect<ReadonlyArray<StagedEvent>, never, Transaction> =>
-  Transaction.use((transaction) =>
-    transaction.stage(
+): Effect.Effect<ReadonlyArray<StagedEvent>, OptimisticLockError, Transaction> =>
+  Transaction.use((transaction) => {
+    const seen = transaction.loaded.get(stream)
+    const known = seen === undefined ? ExpectedVersion.Any : seen.version + transaction.staged(stream).length
+    return transaction.stage(
       stream,
       events.map((event) => ({ event })),
-      options?.expected ?? ExpectedVersion.Any
+      options?.expected ?? known
     )
-  )
+  })
 
 /**
  * Runs the whole effect again, on fresh state, when somebody else was first: on `OptimisticLockError`, on
@@ -284,80 +297,120 @@ const isConflict = (error: unknown): boolean =>
 interface Entry extends StagedEvent {
   readonly level: Level
   readonly expected: ExpectedVersion
+  /** Handed out by `next`, but not written. */
+  readonly transient: boolean
+  handedOut: boolean
 }
 
 /** One `transact` among nested ones. */
 interface Level {
   readonly parent: Level | undefined
   rolledBack: boolean
+  /** Its body has ended, so nothing can be added to it. */
+  ended: boolean
   readonly afterRollback: Array<Effect.Effect<void>>
 }
 
 const belongsTo = (level: Level | undefined, ancestor: Level): boolean =>
   level !== undefined && (level === ancestor || belongsTo(level.parent, ancestor))
 
+/** Whether it is too late to add anything: for fibers that outlive the unit of work they were forked in. */
+const hasEnded = (level: Level | undefined): boolean => level !== undefined && (level.ended || hasEnded(level.parent))
+
+const dieEnded = Effect.die(
+  new Error("UnitOfWork: the unit of work has ended already. A fiber that outlives it cannot stage events or add hooks to it")
+)
+
+const unlessEnded = (level: Level, add: () => void): Effect.Effect<void> =>
+  Effect.suspend(() => (hasEnded(level) ? dieEnded : Effect.sync(add)))
+
 /** What all levels of one unit of work share. */
 interface Shared {
+  /** Replaced, and not changed in place, when something is dropped. */
   staged: Array<Entry>
-  /** How many of `staged` have been handed out by `next`. */
-  handedOut: number
   readonly loaded: Transaction["Service"]["loaded"]
   readonly afterCommit: Array<{ readonly level: Level; readonly effect: Effect.Effect<void> }>
+  /** The `afterRollback` hooks of the levels that have been rolled back: they wait for the end of the outermost one. */
+  readonly afterRollback: Array<Effect.Effect<void>>
 }
 
 /** How the levels of a unit of work are carried out: in memory alone, or as SQL transactions and savepoints. */
 interface Carrier {
-  /** Runs the body of a level, and whatever must be atomic with it. */
-  readonly run: <A, E, R>(body: Effect.Effect<A, E, R>) => Effect.Effect<A, E | CommitError, R>
+  /**
+   * Runs the body of a level, and whatever must be atomic with it. Is called uninterruptibly; `restore` is for what may be
+   * interrupted before the body has begun.
+   */
+  readonly run: <A, E, R>(
+    body: Effect.Effect<A, E, R>,
+    restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | CommitError, R>
   /** Keeps a hook until the outermost commit, if it does so by itself. */
   readonly afterCommit: ((effect: Effect.Effect<void>) => Effect.Effect<void>) | undefined
   /** Removes from a context what belongs to the carrier's transaction. */
   readonly outside: <R>(context: Context.Context<R>) => Context.Context<R>
 }
 
-const makeTransaction = (shared: Shared, level: Level, carrier: Carrier): Transaction["Service"] => ({
-  stage: (stream, events, expected) =>
-    Effect.withFiber((fiber) => {
-      const metadata = fiber.getRef(CurrentMetadata)
-      return Effect.map(makeIds(events.filter(({ event }) => event.id === undefined).length), (ids) => {
-        let nextId = 0
-        const last = shared.staged.findLast((entry) => entry.stream === stream)
-        // Of a stream's staged events the first carries the expectation, and the others follow it.
-        let version = last === undefined ? knownVersion(expected) : last.version
-        return events.map(({ event, value }, index) => {
-          if (version !== undefined) version++
-          const entry: Entry = {
-            level,
-            stream,
-            value,
-            version,
-            event: { ...event, id: event.id ?? (ids[nextId++] as string), metadata: { ...metadata, ...event.metadata } },
-            expected: last === undefined && index === 0 ? expected : version === undefined ? ExpectedVersion.Any : version - 1
+const makeTransaction = (shared: Shared, level: Level, carrier: Carrier): Transaction["Service"] => {
+  let queue = shared.staged
+  let queued = 0
+  return {
+    stage: (stream, events, expected) =>
+      Effect.withFiber((fiber) => {
+        const metadata = fiber.getRef(CurrentMetadata)
+        return Effect.flatMap(makeIds(events.filter(({ event }) => event.id === undefined).length), (ids) => {
+          if (hasEnded(level)) return dieEnded
+          const last = shared.staged.findLast((entry) => entry.stream === stream)
+          const wanted = knownVersion(expected)
+          if (last?.version !== undefined && wanted !== undefined && wanted !== last.version) {
+            return Effect.fail(new OptimisticLockError({ stream, expected, actual: last.version }))
           }
-          shared.staged.push(entry)
-          return entry
+          let nextId = 0
+          let version = last?.version ?? wanted
+          const entries = events.map(({ event, transient = false, value }, index): Entry => {
+            const before = version
+            if (version !== undefined) version++
+            return {
+              level,
+              stream,
+              value,
+              version,
+              transient,
+              handedOut: false,
+              event: { ...event, id: event.id ?? (ids[nextId++] as string), metadata: { ...metadata, ...event.metadata } },
+              expected: index === 0 && last?.version === undefined ? expected : (before ?? ExpectedVersion.Any)
+            }
+          })
+          shared.staged.push(...entries)
+          return Effect.succeed(entries)
         })
-      })
+      }),
+    staged: (stream) => (stream === undefined ? shared.staged : shared.staged.filter((entry) => entry.stream === stream)),
+    loaded: shared.loaded,
+    next: () => {
+      if (queue !== shared.staged) {
+        queue = shared.staged
+        queued = 0
+      }
+      while (queued < queue.length) {
+        const entry = queue[queued++] as Entry
+        if (entry.handedOut || !belongsTo(entry.level, level)) continue
+        entry.handedOut = true
+        return entry
+      }
+      return undefined
+    },
+    afterCommit: (effect) =>
+      carrier.afterCommit === undefined
+        ? unlessEnded(level, () => shared.afterCommit.push({ level, effect }))
+        : carrier.afterCommit(effect),
+    afterRollback: (effect) => unlessEnded(level, () => level.afterRollback.push(effect)),
+    outside: (context) => carrier.outside(withoutTransaction(context)),
+    rollback: Effect.sync(() => {
+      level.rolledBack = true
     }),
-  staged: (stream) => (stream === undefined ? shared.staged : shared.staged.filter((entry) => entry.stream === stream)),
-  loaded: shared.loaded,
-  next: () => shared.staged[shared.handedOut] && shared.staged[shared.handedOut++],
-  afterCommit: (effect) =>
-    carrier.afterCommit === undefined
-      ? Effect.sync(() => {
-          shared.afterCommit.push({ level, effect })
-        })
-      : carrier.afterCommit(effect),
-  afterRollback: (effect) =>
-    Effect.sync(() => {
-      level.afterRollback.push(effect)
-    }),
-  outside: (context) => carrier.outside(withoutTransaction(context)),
-  rollback: Effect.sync(() => {
-    level.rolledBack = true
-  }),
-  nested: (effect) => runLevel(effect, shared, level, carrier, Effect.void)
-})
+    nested: (effect) => Effect.suspend(() => (hasEnded(level) ? dieEnded : runLevel(effect, shared, level, carrier, Effect.void)))
+  }
+}
 
 // A hook that asks for the transaction asks for what has ended; the types cannot say so, and the missing service is a defect.
 const withoutTransaction = <R>(context: Context.Context<R>) =>
@@ -389,21 +442,25 @@ const runLevel = <A, E, R>(
   carrier: Carrier,
   commit: Effect.Effect<void, CommitError>
 ): Effect.Effect<A, E | CommitError, Exclude<R, Transaction>> => {
-  const level: Level = { parent, rolledBack: false, afterRollback: [] }
+  const level: Level = { parent, rolledBack: false, ended: false, afterRollback: [] }
   return Effect.uninterruptibleMask((restore) => {
     const body = restore(Effect.provideService(effect, Transaction, makeTransaction(shared, level, carrier)))
-    const finish = (exit: Exit.Exit<A, E>): Effect.Effect<A, CommitError | Aborted<A, E>> =>
-      Exit.isSuccess(exit) && !level.rolledBack ? Effect.as(commit, exit.value) : Effect.fail(new Aborted(exit))
-    const outcome = Effect.onExit(carrier.run(Effect.flatMap(Effect.exit(body), finish)), (exit) => {
+    const finish = (exit: Exit.Exit<A, E>): Effect.Effect<A, CommitError | Aborted<A, E>> => {
+      const parentEnded = hasEnded(parent)
+      level.ended = true
+      if (Exit.isFailure(exit) || level.rolledBack) return Effect.fail(new Aborted(exit))
+      return parentEnded ? dieEnded : Effect.as(commit, exit.value)
+    }
+    const outcome = Effect.onExit(carrier.run(Effect.flatMap(Effect.exit(body), finish), restore), (exit) => {
       if (Exit.isFailure(exit)) {
         forget(shared, level)
-        const hooks = Effect.forEach(level.afterRollback, (run) => run, { discard: true })
-        return parent === undefined ? Effect.andThen(Metric.update(rolledBack, 1), hooks) : hooks
-      }
+        shared.afterRollback.push(...level.afterRollback)
+      } else parent?.afterRollback.push(...level.afterRollback)
       if (parent !== undefined) return Effect.void
+      const afterCommit = Exit.isSuccess(exit) ? shared.afterCommit.map((hook) => hook.effect) : []
       return Effect.andThen(
-        Metric.update(committed, 1),
-        Effect.forEach(shared.afterCommit, (hook) => hook.effect, { discard: true })
+        Metric.update(Exit.isSuccess(exit) ? committed : rolledBack, 1),
+        Effect.forEach([...afterCommit, ...shared.afterRollback], (hook) => hook, { discard: true })
       )
     })
     return Effect.catch(outcome, (error): Effect.Effect<A, E | CommitError> =>
@@ -414,19 +471,21 @@ const runLevel = <A, E, R>(
 
 /** Drops what a level (and those within it) has staged. */
 const forget = (shared: Shared, level: Level): void => {
-  shared.handedOut -= shared.staged.slice(0, shared.handedOut).filter((entry) => belongsTo(entry.level, level)).length
   shared.staged = shared.staged.filter((entry) => !belongsTo(entry.level, level))
   const kept = shared.afterCommit.filter((hook) => !belongsTo(hook.level, level))
   shared.afterCommit.splice(0, shared.afterCommit.length, ...kept)
 }
 
-/** All that is staged, in order: runs of events of one stream become one part each. */
+/** All that is to be written, in order: runs of events of one stream become one part each, unless an expectation comes between. */
 const toAppends = (staged: ReadonlyArray<Entry>): ReadonlyArray<StreamAppend> => {
   const appends: Array<{ stream: string; expected: ExpectedVersion; events: Array<NewEvent> }> = []
-  for (const { event, expected, stream } of staged) {
+  let version: number | undefined
+  for (const { event, expected, stream, transient, ...entry } of staged) {
+    if (transient) continue
     const last = appends.at(-1)
-    if (last?.stream === stream) last.events.push(event)
+    if (last?.stream === stream && (expected === version || expected === ExpectedVersion.Any)) last.events.push(event)
     else appends.push({ stream, expected, events: [event] })
+    version = entry.version
   }
   return appends
 }
@@ -435,10 +494,11 @@ const makeTransact =
   (store: EventStore["Service"], carrier: Carrier): UnitOfWork["Service"]["transact"] =>
   (effect) =>
     Effect.suspend(() => {
-      const shared: Shared = { staged: [], handedOut: 0, loaded: new Map(), afterCommit: [] }
-      const commit = Effect.suspend(() =>
-        shared.staged.length === 0 ? Effect.void : Effect.asVoid(store.appendAll(toAppends(shared.staged)))
-      )
+      const shared: Shared = { staged: [], loaded: new Map(), afterCommit: [], afterRollback: [] }
+      const commit = Effect.suspend(() => {
+        const appends = toAppends(shared.staged)
+        return appends.length === 0 ? Effect.void : Effect.asVoid(store.appendAll(appends))
+      })
       return runLevel(effect, shared, undefined, carrier, commit)
     })
 
@@ -482,21 +542,28 @@ export const layerSql: Layer.Layer<UnitOfWork, never, EventStore | SqlClient.Sql
         )
       )
     }
-    const run: Carrier["run"] = <A, E, R>(body: Effect.Effect<A, E, R>) =>
-      Effect.suspend(() => {
+    const run: Carrier["run"] = <A, E, R>(body: Effect.Effect<A, E, R>, restore: Parameters<Carrier["run"]>[1]) =>
+      Effect.flatMap(Effect.serviceOption(sql.transactionService), (outer) => {
         let ended: Exit.Exit<A, E> | undefined
-        const whole = Effect.onExit(body, (exit) => Effect.sync(() => void (ended = exit)))
-        return Effect.catchCause(
-          sql.withTransaction(whole),
-          // What a body failed with is what its transaction failed with, also where a broken connection could not roll back: the
-          // database does so by itself. All other errors are those of BEGIN, SAVEPOINT and COMMIT.
-          (cause): Effect.Effect<A, E | CommitError> =>
-            ended !== undefined && Exit.isFailure(ended)
-              ? ended
-              : Effect.failCause(
-                  Cause.map(cause as Cause.Cause<SqlError>, (error) => transactionError(error, ended !== undefined))
-                )
+        let committed = false
+        const markCommitted = Effect.sync(() => {
+          committed = true
+        })
+        const whole = body.pipe(
+          Effect.tap(() => (Option.isNone(outer) ? sql.afterCommit(markCommitted) : markCommitted)),
+          Effect.onExit((exit) => Effect.sync(() => void (ended = exit))),
+          Effect.uninterruptible
         )
+        // Who waits for a connection can be interrupted.
+        return Effect.flatMap(Effect.exit(restore(sql.withTransaction(whole))), (exit): Effect.Effect<A, E | EventStoreError> => {
+          if (Exit.isSuccess(exit)) return Effect.succeed(exit.value)
+          // The body's own failure is passed on untouched, whatever became of ROLLBACK: where the connection broke it fails as well.
+          // And an interruption that came during COMMIT undoes nothing.
+          const stands = committed && Cause.hasInterruptsOnly(exit.cause)
+          if (ended !== undefined && (Exit.isFailure(ended) || stands)) return ended
+          const cause = exit.cause as Cause.Cause<SqlError>
+          return Effect.failCause(Cause.map(cause, (error) => transactionError(error, ended !== undefined)))
+        })
       })
     const outside: Carrier["outside"] = <R>(context: Context.Context<R>) =>
       Context.omit(sql.transactionService)(context as Context.Context<R | SqlClient.TransactionConnection>) as Context.Context<R>

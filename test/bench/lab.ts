@@ -20,7 +20,7 @@ export type Parameter =
 export interface RawConnection {
   readonly query: (
     text: string,
-    parameters?: ReadonlyArray<Parameter>
+    parameters?: ReadonlyArray<Parameter | null>
   ) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, unknown>
 }
 
@@ -60,7 +60,7 @@ export const serverConnection = (url: string): Effect.Effect<RawConnection, unkn
       connection.queryValues(
         text,
         parameters.map((parameter) =>
-          typeof parameter === "string"
+          parameter === null || typeof parameter === "string"
             ? parameter
             : Result.getOrThrow(PgTypes.array(parameter.values, PgTypes.OID[parameter.type]))
         )
@@ -120,7 +120,7 @@ const pgliteConnection = (dataDir: string): Effect.Effect<RawConnection, unknown
         Effect.tryPromise(() =>
           pglite.query<Array<unknown>>(
             text,
-            parameters.map((parameter) => (typeof parameter === "string" ? parameter : parameter.values)),
+            parameters.map((parameter) => (parameter === null || typeof parameter === "string" ? parameter : parameter.values)),
             { rowMode: "array" }
           )
         ).pipe(Effect.map(({ rows }) => rows))

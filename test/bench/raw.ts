@@ -29,11 +29,13 @@ const types = {
   p_tags: "text",
   p_payload: "text",
   p_metadata: "text",
-  p_recorded_at: "float8"
+  p_recorded_at: "float8",
+  p_asked: "int4",
+  p_asked_id: "text"
 } as const satisfies Record<(typeof appendParameters)[number], "text" | "int4" | "float8" | "bool">
 
 /** The parameters of the store's `append` function for a batch of requests, each of one or several parts. */
-export const appendCall = (requests: ReadonlyArray<ReadonlyArray<Part>>): ReadonlyArray<Parameter> => {
+export const appendCall = (requests: ReadonlyArray<ReadonlyArray<Part>>): ReadonlyArray<Parameter | null> => {
   const streams = new Map<string, number>()
   const values = Object.fromEntries(appendParameters.map((name) => [name, []])) as unknown as Record<
     (typeof appendParameters)[number],
@@ -58,7 +60,6 @@ export const appendCall = (requests: ReadonlyArray<ReadonlyArray<Part>>): Readon
         values.p_type.push(part.type)
         values.p_schema_version.push(1)
         values.p_published.push(false)
-        values.p_tags.push("{}")
         values.p_payload.push(part.payloads[nth] as string)
         values.p_metadata.push("{}")
         values.p_recorded_at.push(now)
@@ -66,7 +67,9 @@ export const appendCall = (requests: ReadonlyArray<ReadonlyArray<Part>>): Readon
     }
   }
   values.p_streams.push(...streams.keys())
-  return appendParameters.map((name) => ({ type: types[name], values: values[name] }))
+  // No tags, and ids that stand nowhere yet.
+  const absent: ReadonlyArray<(typeof appendParameters)[number]> = ["p_tags", "p_asked", "p_asked_id"]
+  return appendParameters.map((name) => (absent.includes(name) ? null : { type: types[name], values: values[name] }))
 }
 
 /**

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Fiber, Schedule, Stream } from "effect"
-import { EventStore, UnitOfWork } from "eventfold"
+import { type EventStore, UnitOfWork } from "eventfold"
 import { afterAll, beforeAll } from "vitest"
 import { type PostgresServer, startPostgres } from "../support/postgres-server.ts"
 import {

@@ -1,0 +1,90 @@
+import assert from "node:assert/strict"
+import { describe, it } from "@effect/vitest"
+import { Schema } from "effect"
+import { Aggregate, Event } from "eventfold"
+import { Account, Deposited, Opened, Withdrawn } from "./support/bank.ts"
+
+const AccountEvents = Schema.Array(Schema.Union([Opened, Deposited, Withdrawn]))
+
+describe("fold", () => {
+  it("of no events is the initial state", () => {
+    assert.equal(Aggregate.fold(Account, []), Account.initial)
+  })
+
+  it("applies each event in order", () => {
+    const events = [Opened.make({ owner: "Ada" }), Deposited.make({ amount: 5 }), Withdrawn.make({ amount: 2 })]
+    assert.deepEqual(Aggregate.fold(Account, events), { owner: "Ada", balance: 3 })
+    assert.deepEqual(Aggregate.fold(Account, new Set(events)), { owner: "Ada", balance: 3 })
+  })
+
+  it.prop(
+    "of two runs of events is the fold of the second from the fold of the first",
+    [AccountEvents, AccountEvents],
+    ([xs, ys]) => {
+      assert.deepEqual(Aggregate.fold(Account, [...xs, ...ys]), Aggregate.fold(Account, ys, Aggregate.fold(Account, xs)))
+    }
+  )
+
+  it.prop("leaves events and the state it starts from alone", [AccountEvents], ([events]) => {
+    const from = Object.freeze({ owner: "Ben", balance: 1 })
+    for (const event of events) Object.freeze(event)
+    assert.equal(Aggregate.fold(Account, events, from).balance, Aggregate.fold(Account, events).balance + 1)
+  })
+
+  it("goes on from a state that is undefined, where undefined is a state", () => {
+    // given an aggregate that is gone once it has been deleted
+    const Deleted = Event.make("Deleted")
+    const Renamed = Event.make("Renamed", { name: Schema.String })
+    const Note = Aggregate.make("Note", {
+      events: [Renamed, Deleted],
+      initial: "untitled" as string | undefined,
+      evolve: { Renamed: (state, { name }) => state && name, Deleted: () => undefined }
+    })
+    const first = [Deleted.make({})]
+    const second = [Renamed.make({ name: "again" })]
+    assert.equal(Aggregate.fold(Note, [...first, ...second]), undefined)
+    assert.equal(Aggregate.fold(Note, second, Aggregate.fold(Note, first)), undefined)
+  })
+
+  it("throws on an event that the aggregate does not have, whatever its name", () => {
+    for (const type of ["Other", "toString", "constructor", "__proto__"]) {
+      const Other = Event.make(type)
+      assert.throws(() => Aggregate.fold(Account, [Other.make({}) as unknown as typeof Deposited.Type]), {
+        name: "TypeError",
+        message: `Aggregate "Account" has no event "${type}"`
+      })
+    }
+  })
+})
+
+describe("evolve", () => {
+  it("is one step of fold", () => {
+    assert.deepEqual(Aggregate.evolve(Account, { owner: "Ada", balance: 3 }, Deposited.make({ amount: 4 })), {
+      owner: "Ada",
+      balance: 7
+    })
+  })
+})
+
+describe("make", () => {
+  const make = (name: string) => Aggregate.make(name, { events: [], initial: 0, evolve: {} })
+
+  it("refuses a name that could not be a category", () => {
+    for (const name of ["", "a-b", "-", "$bus"]) assert.throws(() => make(name), { name: "RangeError" })
+    for (const name of ["a", "Zoë", "a b", "a$"]) assert.equal(make(name).name, name)
+  })
+
+  it("refuses an event type that is listed twice", () => {
+    const Twice = Event.make("Deposited", { other: Schema.String })
+    assert.throws(
+      () => Aggregate.make("Account", { events: [Deposited, Twice], initial: 0, evolve: { Deposited: (state) => state } }),
+      { name: "RangeError", message: 'Aggregate "Account": the event type "Deposited" is listed twice' }
+    )
+  })
+
+  it("knows its events by type, and takes any non-empty string as id by default", () => {
+    assert.deepEqual(Array.from(Account.definitions.keys()), ["Opened", "Deposited", "Withdrawn"])
+    assert.equal(Account.definitions.get("Opened"), Opened)
+    assert.equal(make("A").id, Schema.NonEmptyString)
+  })
+})

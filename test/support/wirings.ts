@@ -1,0 +1,114 @@
+import { PgClient } from "@effect/sql-pg"
+import { describe, it } from "@effect/vitest"
+import { Context, Deferred, Effect, Exit, Layer, Schema, Scope } from "effect"
+import { SqlClient } from "effect/sql"
+import { EventStore, UnitOfWork } from "eventfold"
+import { PgEventStore, PgLite } from "eventfold/postgres"
+import { afterAll, beforeAll } from "vitest"
+import { client, freshSchema } from "../postgres/support.ts"
+
+/** The database schema of a test: tables of its own may be made there. */
+export class TestSchema extends Context.Service<TestSchema, string>()("test/TestSchema") {}
+
+/** What every wiring provides. */
+export type Wired = EventStore.EventStore | UnitOfWork.UnitOfWork
+
+/** What the wirings on a database provide. */
+export type SqlWired = Wired | PgClient.PgClient | SqlClient.SqlClient | TestSchema
+
+export interface Suite<R> {
+  (name: string, test: () => Effect.Effect<void, unknown, R | Scope.Scope>): void
+}
+
+type Databases = Record<"server" | "pglite", Context.Context<PgClient.PgClient | SqlClient.SqlClient>>
+
+/** Declares the tests of a file over all wirings of store and unit of work. One server client and one PGlite serve the whole file. */
+export const makeWirings = () => {
+  const scope = Effect.runSync(Scope.make())
+  const databases: Partial<Databases> = {}
+
+  beforeAll(async () => {
+    const build = <E>(layer: Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, E>) =>
+      Effect.runPromise(Layer.buildWithScope(layer, scope))
+    databases.server = await build(client({ maxConnections: 8 }))
+    databases.pglite = await build(PgLite.layer())
+  })
+  afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
+
+  const onDatabase = (name: keyof Databases, unitOfWork: "layer" | "layerSql") => {
+    const schema = freshSchema()
+    return Layer.mergeAll(UnitOfWork[unitOfWork], Layer.succeed(TestSchema, schema)).pipe(
+      Layer.provideMerge(PgEventStore.layer({ schema, listen: false })),
+      Layer.provideMerge(Layer.sync(SqlClient.SqlClient, () => database(name, SqlClient.SqlClient))),
+      Layer.provideMerge(Layer.sync(PgClient.PgClient, () => database(name, PgClient.PgClient)))
+    )
+  }
+  const database = <S>(name: keyof Databases, key: Context.Key<PgClient.PgClient | SqlClient.SqlClient, S>): S =>
+    Context.get(databases[name] as Databases["server"], key)
+
+  const memory = () => UnitOfWork.layer.pipe(Layer.provideMerge(EventStore.layerMemory))
+  const sqlWirings = {
+    "PostgreSQL, layerSql": () => onDatabase("server", "layerSql"),
+    "PGlite, layerSql": () => onDatabase("pglite", "layerSql")
+  }
+  const concurrentWirings = {
+    "memory, layer": memory,
+    "PostgreSQL, layer": () => onDatabase("server", "layer"),
+    "PostgreSQL, layerSql": sqlWirings["PostgreSQL, layerSql"]
+  }
+  const wirings = { ...concurrentWirings, ...sqlWirings }
+  const over =
+    <R>(wirings: Record<string, () => Layer.Layer<R, unknown>>) =>
+    (suite: (test: Suite<R>) => void): void => {
+      for (const [name, make] of Object.entries(wirings)) {
+        describe(`${name}:`, () => {
+          suite((title, test) => it.effect(title, () => Effect.provide(test(), make())))
+        })
+      }
+    }
+
+  return {
+    /** Runs the tests over every wiring. */
+    everywhere: over<Wired>(wirings),
+    /** Runs the tests where units of work do not wait for each other: PGlite is one connection, and so one transaction at a time. */
+    concurrently: over<Wired>(concurrentWirings),
+    /** Runs the tests over the wirings whose units of work are SQL transactions. */
+    inSql: over<SqlWired>(sqlWirings),
+    /** The same for what takes two connections at once. */
+    onServer: over<SqlWired>({ "PostgreSQL, layerSql": sqlWirings["PostgreSQL, layerSql"] })
+  }
+}
+
+/** A table of the user's own, beside the events. */
+export const notes = Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  const table = `"${yield* TestSchema}".note`
+  yield* sql.unsafe(
+    `create table if not exists ${table} (text text primary key, parent text references ${table} (text) deferrable initially deferred)`
+  )
+  return {
+    /** Writes a row; a text that stands already is a `UniqueViolation`. */
+    add: (text: string, parent: string | null = null) =>
+      Effect.asVoid(sql.unsafe(`insert into ${table} (text, parent) values ($1, $2)`, [text, parent])),
+    all: Effect.map(sql.unsafe(`select text from ${table} order by text`), (rows) =>
+      Schema.decodeUnknownSync(Schema.Array(Schema.Struct({ text: Schema.String })))(rows).map(({ text }) => text)
+    )
+  }
+})
+
+/** What another process does: the effect runs when `go` is called, outside of whatever transaction that is called in. */
+export const elsewhere = Effect.fnUntraced(function* <A, E, R>(effect: Effect.Effect<A, E, R>) {
+  const start = yield* Deferred.make<void>()
+  const result = yield* Deferred.make<Exit.Exit<A, E>>()
+  yield* Deferred.await(start).pipe(
+    Effect.andThen(Effect.exit(effect)),
+    Effect.flatMap((exit) => Deferred.succeed(result, exit)),
+    Effect.forkChild
+  )
+  return {
+    go: Deferred.succeed(start, undefined).pipe(
+      Effect.andThen(Deferred.await(result)),
+      Effect.flatMap((exit) => exit)
+    )
+  }
+})
