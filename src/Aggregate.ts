@@ -147,6 +147,10 @@ export const make = <
     readonly events: Events
     /** The state of an aggregate that has no events. */
     readonly initial: State
+    /**
+     * One fold per event type. Where the state has literal types, say what a fold returns, so that they stay literal:
+     * `Shipped: (state): State => ({ ...state, status: "shipped" })`.
+     */
     readonly evolve: Evolve<Events, NoInfer<State>>
     /**
      * Keeps snapshots of the state, where the `Snapshots` service is provided, so that a long stream is not folded from its
