@@ -338,15 +338,14 @@ export const append = <A extends Aggregate.Any>(
   events: ReadonlyArray<Aggregate.EventOf<A>>,
   options?: { readonly expected?: ExpectedVersion | undefined; readonly metadata?: Metadata | undefined }
 ): Effect.Effect<AppendResult, AppendError | Event.EventEncodeError, EventStore> =>
-  Effect.gen(function* () {
-    const stream = yield* streamOf(aggregate, id, "append")
+  EventStore.use((store): Effect.Effect<AppendResult, AppendError | Event.EventEncodeError> => {
     const encoded: Array<NewEvent> = []
     for (const event of events) {
       const one = encode(aggregate, event)
-      if (Result.isFailure(one)) return yield* one.failure
+      if (Result.isFailure(one)) return Effect.fail(one.failure)
       encoded.push(options?.metadata === undefined ? one.success : { ...one.success, metadata: options.metadata })
     }
-    return yield* EventStore.use((store) => store.append(stream, encoded, options))
+    return Effect.flatMap(streamOf(aggregate, id, "append"), (stream) => store.append(stream, encoded, options))
   })
 
 /**
