@@ -101,7 +101,7 @@ const patience = Schedule.min([Schedule.exponential("50 millis"), Schedule.space
 const make = Effect.fnUntraced(function* (
   options: Options
 ): Effect.fn.Return<EventStore["Service"], EventStoreError, PgClient.PgClient | Scope.Scope> {
-  const sql = (yield* PgClient.PgClient) as PgClient.PgClient
+  const sql = yield* PgClient.PgClient
   const names = yield* checkNames(options)
   const statements = makeSql(names)
   const single = (sql.config as PgClient.PgPoolConfig).maxConnections === 1
@@ -122,6 +122,16 @@ const make = Effect.fnUntraced(function* (
     parameters: ReadonlyArray<unknown> = []
   ): Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, EventStoreError> =>
     Effect.mapError(sql.unsafe(text, parameters).values, (error) => toEventStoreError(operation, error, false))
+
+  /**
+   * A statement that reads events. The plan of a prepared statement outlives the size of the table that it was made for, and
+   * that of a few rows is a scan of all, so the statement is another one each time the log has grown eightfold.
+   */
+  const sized = (text: string): string => {
+    reading = true
+    return `${text} /* ${Math.floor(Math.log2(signal.position() + 1) / 3)} */`
+  }
+  let reading = false
 
   if (options.migrate !== false) yield* migrate(names).pipe(Effect.provideService(SqlClient.SqlClient, sql))
 
@@ -154,7 +164,7 @@ const make = Effect.fnUntraced(function* (
     return only === undefined
       ? appendAny(requests, again)
       : Effect.catchIf(
-          Effect.map(sql.unsafe(statements.appendOne, only.parameters).values, (rows) =>
+          Effect.map(sql.unsafe(sized(statements.appendOne), only.parameters).values, (rows) =>
             only.decode(rows[0] as [number, number])
           ),
           isDoubt,
@@ -250,14 +260,14 @@ const make = Effect.fnUntraced(function* (
   // Whatever happens to a hint, the poller finds what is new.
   yield* realSleep(pollInterval).pipe(
     Effect.andThen(
-      Effect.suspend(() =>
-        signal.waiting() === 0
-          ? Effect.void
-          : Effect.matchEffect(readHead, {
-              onSuccess: (head) => Effect.sync(() => signal.notify(head)),
-              onFailure: (error) => Effect.logDebug("eventfold: polling the head failed", error)
-            })
-      )
+      Effect.suspend(() => {
+        if (signal.waiting() === 0 && !reading) return Effect.void
+        reading = false
+        return Effect.matchEffect(readHead, {
+          onSuccess: (head) => Effect.sync(() => signal.notify(head)),
+          onFailure: (error) => Effect.logDebug("eventfold: polling the head failed", error)
+        })
+      })
     ),
     Effect.forever({ disableYield: true }),
     Effect.forkScoped
@@ -267,7 +277,11 @@ const make = Effect.fnUntraced(function* (
     yield* Effect.gen(function* () {
       const notifications = yield* sql.listen(statements.channel)
       signal.notify(yield* readHead) // what was missed while nobody listened
-      while (true) signal.notify(Number((yield* Queue.take(notifications)).payload))
+      while (true) {
+        const { payload } = yield* Queue.take(notifications)
+        // Anybody may notify anything: the table says how far it is safe to read.
+        if (Number(payload) > signal.position()) signal.notify(yield* readHead)
+      }
     }).pipe(
       Effect.scoped,
       Effect.tapCause((cause) => Effect.logDebug("eventfold: listening was interrupted, polling goes on", cause)),
@@ -289,7 +303,7 @@ const make = Effect.fnUntraced(function* (
   const pages: Pages = {
     stream: ({ backward, from, size, stream, to }) =>
       Effect.map(
-        query("read", backward ? statements.readBackward : statements.readForward, [
+        query("read", sized(backward ? statements.readBackward : statements.readForward), [
           stream,
           String(from),
           String(to),
@@ -298,16 +312,16 @@ const make = Effect.fnUntraced(function* (
         eventPage
       ),
     versionAt: (stream, until) =>
-      Effect.map(query("read", statements.versionAt, [stream, PgTypes.float8(until)]), (rows) => rows[0]?.[0] as number),
+      Effect.map(query("read", sized(statements.versionAt), [stream, PgTypes.float8(until)]), (rows) => rows[0]?.[0] as number),
     all: (request) => {
       const { parameters, text } = readAllStatement(statements, request)
-      return Effect.map(query("readAll", text, parameters), eventPage)
+      return Effect.map(query("readAll", sized(text), parameters), eventPage)
     },
     streams: ({ after, category, size }) =>
       Effect.map(
         category === undefined
-          ? query("streams", statements.streams, [after, String(size)])
-          : query("streams", statements.streamsOfCategory, [after, String(size), category]),
+          ? query("streams", sized(statements.streams), [after, String(size)])
+          : query("streams", sized(statements.streamsOfCategory), [after, String(size), category]),
         (rows) =>
           rows.map((row) => ({
             stream: row[0] as string,
@@ -316,7 +330,7 @@ const make = Effect.fnUntraced(function* (
             position: row[2] as number
           }))
       ),
-    head: Effect.tap(readHead, (head) => Effect.sync(() => signal.notify(head))),
+    head: readHead, // perhaps of the caller's transaction, which nobody shall be woken for before it has committed
     awaitBeyond: signal.beyond
   }
 
@@ -334,7 +348,7 @@ const make = Effect.fnUntraced(function* (
 
   const version = (operation: string, stream: string) =>
     Effect.flatMap(prepareName(operation, stream), (stream) =>
-      Effect.map(query(operation, statements.version, [stream]), (rows) => (rows[0]?.[0] as number | undefined) ?? 0)
+      Effect.map(query(operation, sized(statements.version), [stream]), (rows) => (rows[0]?.[0] as number | undefined) ?? 0)
     )
 
   return EventStore.of({
@@ -657,18 +671,27 @@ const readAllStatement = (
   const conditions = (query: Query): string => {
     const all: Array<string> = []
     if (query.types !== undefined) all.push(`e.type = any (${parameter(textArray(query.types))})`)
-    if (query.categories !== undefined) all.push(`split_part(e.stream, '-', 1) = any (${parameter(textArray(query.categories))})`)
+    // Without the coalesce the planner takes any category for a very rare one, and scans all events for each page.
+    if (query.categories !== undefined) {
+      all.push(`coalesce(split_part(e.stream, '-', 1) = any (${parameter(textArray(query.categories))}), false)`)
+    }
     if (query.published !== undefined) all.push(`e.published = ${parameter(PgTypes.bool(query.published))}`)
     if (query.tags !== undefined && query.tags.length > 1) all.push(`e.tags @> ${parameter(textArray(query.tags))}`)
     if (query.correlationId !== undefined) all.push(`e.metadata->>'correlationId' = ${parameter(query.correlationId)}`)
     return all.map((condition) => ` and ${condition}`).join("")
   }
 
+  // Joined by a lateral subquery with a limit, an event is looked up by its position: no plan can scan them all instead.
+  const having = (conditions: string): string =>
+    conditions === ""
+      ? ""
+      : ` cross join lateral (select from ${names.event} e where e.position = t.position${conditions} limit 1) e`
+
   /** The positions that one query finds, at most a page of them. */
   const positions = (query: Query): string =>
     query.tags === undefined || query.tags.length === 0
       ? `select e.position from ${names.event} e where ${range("e.position")}${conditions(query)} order by e.position ${direction} limit $3::bigint`
-      : `select t.position from ${names.tag} t join ${names.event} e on e.position = t.position where t.tag = ${parameter(query.tags[0])} and ${range("t.position")}${conditions(query)} order by t.position ${direction} limit $3::bigint`
+      : `select t.position from ${names.tag} t${having(conditions(query))} where t.tag = ${parameter(query.tags[0])} and ${range("t.position")} order by t.position ${direction} limit $3::bigint`
 
   const only = filter.length === 1 ? (filter[0] as Query) : undefined
   if (only !== undefined && (only.tags === undefined || only.tags.length === 0)) {
@@ -679,6 +702,6 @@ const readAllStatement = (
     filter.length === 0
       ? "select e.position from unnest('{}'::bigint[]) e(position)"
       : filter.map((query) => `(${positions(query)})`).join(" union ")
-  const text = `select ${columns} from (${found}) f join ${names.event} e on e.position = f.position where ${range("e.position")} order by e.position ${direction} limit $3::bigint`
+  const text = `select ${columns} from (${found}) f cross join lateral (select e.* from ${names.event} e where e.position = f.position limit 1) e where ${range("f.position")} order by f.position ${direction} limit $3::bigint`
   return { text, parameters }
 }

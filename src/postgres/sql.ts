@@ -5,6 +5,10 @@
  * row of `head`, so appends of all processes happen one after the other; every later statement of the function has a snapshot
  * taken after the lock, so it sees all that was committed before it. That makes positions dense and commit-ordered, version
  * checks and append conditions exact, and deadlocks between appends impossible: there is just one lock.
+ *
+ * How plans are kept good. A plan made while the tables are nearly empty lives on in prepared statements and functions while they
+ * grow. The functions therefore plan once, without sequential scans, and events are joined by lateral subqueries with a limit,
+ * which can only be index lookups; what reads outside of them is planned again as the log grows (see `sized` in the store).
  */
 
 export interface Names {
@@ -110,13 +114,17 @@ export const makeSql = ({ prefix, schema }: Names) => {
            v_published := (v_query->>'published')::boolean;
            v_correlation_id := v_query->>'correlationId';
            if cardinality(v_tags) > 0 then
-             select e.position into v_found from ${tag} t join ${event} e on e.position = t.position
+             select t.position into v_found from ${tag} t cross join lateral (
+               select from ${event} e
+                where e.position = t.position
+                  and e.tags @> v_tags
+                  and (v_types is null or e.type = any (v_types))
+                  and (v_categories is null or split_part(e.stream, '-', 1) = any (v_categories))
+                  and (v_published is null or e.published = v_published)
+                  and (v_correlation_id is null or e.metadata->>'correlationId' = v_correlation_id)
+                limit 1
+             ) e
               where t.tag = v_tags[1] and t.position > v_newest
-                and e.tags @> v_tags
-                and (v_types is null or e.type = any (v_types))
-                and (v_categories is null or split_part(e.stream, '-', 1) = any (v_categories))
-                and (v_published is null or e.published = v_published)
-                and (v_correlation_id is null or e.metadata->>'correlationId' = v_correlation_id)
               order by t.position desc limit 1;
            else
              select e.position into v_found from ${event} e
@@ -185,7 +193,8 @@ export const makeSql = ({ prefix, schema }: Names) => {
          if p_asked is not null then
            select array_agg(i.n order by i.n), array_agg(e.stream order by i.n), array_agg(e.version order by i.n), array_agg(e.position order by i.n)
              into v_known, v_known_stream, v_known_version, v_known_position
-             from unnest(p_asked, p_asked_id) i(n, id) join ${event} e on e.id = i.id;
+             from unnest(p_asked, p_asked_id) i(n, id)
+             cross join lateral (select e.stream, e.version, e.position from ${event} e where e.id = i.id limit 1) e;
          end if;
 
          o_status := array_fill(${status.accepted}, array[v_requests]);

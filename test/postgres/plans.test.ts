@@ -1,0 +1,200 @@
+/**
+ * The plans of every statement that the store sends, and of every statement inside of its functions: on empty tables, on small
+ * ones, on large ones, and when the tables grow under a connection whose statements are prepared.
+ *
+ * A plan is judged by what it does when the store runs it: the statistics tell how many rows sequential scans have read, and how
+ * many entries index scans. What EXPLAIN says of a copy of the text would not tell of cached plans, nor of those in functions.
+ */
+import { describe, expect, it } from "@effect/vitest"
+import { DateTime, Effect, Stream } from "effect"
+import type { SqlClient } from "effect/sql"
+import { type EventStore } from "eventfold"
+import { inject } from "vitest"
+import { connect, event, open, type Opened } from "./harness.ts"
+import { freshSchema } from "./support.ts"
+
+type Store = Opened["store"]
+
+const all = (options: EventStore.ReadAllOptions) => (store: Store) => Stream.runDrain(store.readAll({ limit: 5, ...options }))
+let appended = 0
+const one = (tags: ReadonlyArray<string> = []) => [{ ...event(), tags }]
+
+/** Every operation in every shape that has a statement of its own, each of which needs a handful of rows, wherever they stand. */
+const operations: Readonly<Record<string, (store: Store) => Effect.Effect<unknown, EventStore.AppendError>>> = {
+  version: (store) => store.version("Acc-7"),
+  "version of no stream": (store) => store.version("None-1"),
+  head: (store) => store.head,
+  read: (store) => Stream.runDrain(store.read("Acc-7")),
+  "read backward": (store) => Stream.runDrain(store.read("Acc-7", { direction: "backward", limit: 2 })),
+  "read a range": (store) => Stream.runDrain(store.read("Acc-7", { from: 2, to: 4 })),
+  "read until": (store) => Stream.runDrain(store.read("Acc-7", { until: DateTime.makeUnsafe(86_400_000) })),
+  "read all": all({}),
+  "read all beyond": all({ after: 700 }),
+  "read all backward": all({ direction: "backward" }),
+  "read all by tag": all({ filter: { tags: ["acc:7"] } }),
+  "read all by tag backward": all({ filter: { tags: ["acc:7"] }, direction: "backward" }),
+  "read all by rare tag": all({ filter: { tags: ["rare"] } }),
+  "read all by tags": all({ filter: { tags: ["acc:7", "every"] } }),
+  "read all by tag and type": all({ filter: { tags: ["acc:7"], types: ["T1", "T2", "T3"] } }),
+  "read all by tag and the rest": all({
+    filter: { tags: ["acc:7"], categories: ["Acc"], published: false, correlationId: "c7" }
+  }),
+  "read all by either tag": all({ filter: [{ tags: ["acc:7"] }, { tags: ["acc:8"] }] }),
+  "read all by nothing": all({ filter: [] }),
+  streams: (store) => Stream.runDrain(store.streams({ limit: 3 })),
+  "streams of a category": (store) => Stream.runDrain(store.streams({ limit: 3, category: "Acc" })),
+  "append to a new stream": (store) => store.append(`New-${++appended}`, one()),
+  "append to an old stream": (store) => store.append("Acc-7", one()),
+  "append at a version": (store) =>
+    Effect.flatMap(store.version("Acc-8"), (expected) => store.append("Acc-8", one(), { expected })),
+  "append with tags": (store) => store.append("Acc-7", one(["new"])),
+  "append several": (store) => store.append("Acc-7", [event(), event(), event()]),
+  "append to several": (store) =>
+    store.appendAll(["Acc-7", "Acc-8", `New-${++appended}`].map((stream) => ({ stream, events: one() }))),
+  "append with ids": (store) => store.append("Acc-9", [event(`given-${++appended}`), event(`given-${++appended}`)]),
+  "append again": (store) => Effect.ignore(store.append("Acc-7", [event("id-9"), event("id-10")])),
+  "append unless a tag": (store) => unless(store, { tags: ["none"] }),
+  "append unless a rare tag": (store) => Effect.ignore(unless(store, { tags: ["rare"], types: ["None"] })),
+  "append unless two tags": (store) => unless(store, { tags: ["none", "every"] })
+}
+
+/** Scans the log in its order, as far as it is asked to: fine for a few positions, and what a filter without tags comes down to. */
+const walks: Readonly<Record<string, (store: Store) => Effect.Effect<unknown, EventStore.AppendError>>> = {
+  "read all by type": all({ filter: { types: ["T1"] } }),
+  "read all by category": all({ filter: { categories: ["Acc"] } }),
+  "read all published": all({ filter: { published: true } }),
+  "read all by tag or type": all({ filter: [{ tags: ["acc:7"] }, { types: ["T1"] }] }),
+  "append unless a type, since lately": (store) => Effect.flatMap(store.head, (after) => unless(store, { types: ["T1"] }, after)),
+  "append unless a type and category, since lately": (store) =>
+    Effect.flatMap(store.head, (after) =>
+      unless(store, { types: ["T1"], categories: ["Acc"], published: true, correlationId: "c1" }, after)
+    )
+}
+
+const unless = (store: Store, filter: EventStore.Filter, after = 0) =>
+  store.appendAll([{ stream: `New-${++appended}`, events: one() }], { unless: { filter, after } })
+
+/** Rows up to `last`, in streams of about 20, without the store: it takes one statement, and notifies nobody. */
+const fill = (admin: SqlClient.SqlClient, schema: string, last: number) =>
+  admin.unsafe(`
+    with first as (select position + 1 as low from "${schema}".head), e as (
+      insert into "${schema}".event (position, version, recorded_at, schema_version, published, stream, id, type, tags, payload, metadata)
+      select p, p + 1000000, to_timestamp(p), 1, p % 10 = 0, 'Acc-' || p % (${last} / 20 + 1), 'id-' || p, 'T' || p % 7,
+             array['acc:' || p % (${last} / 20 + 1), 'every'] || case when p % (${last} - 1) = 3 then array['rare'] else '{}' end,
+             '{"n":1}', json_build_object('correlationId', 'c' || p % 100)
+        from first, generate_series(first.low, ${last}) p
+      returning tags, position
+    ), t as (
+      insert into "${schema}".tag select unnest(e.tags), e.position from e
+    )
+    update "${schema}".head set position = ${last}`)
+
+interface Work {
+  /** Rows that sequential scans of events and tags have read. */
+  readonly scanned: number
+  /** Entries that were read from indexes of events and tags. */
+  readonly looked: number
+}
+
+/** What one operation does to the tables: its connection is the only one that works, and tells what it did at once. */
+const measure = <E>({ sql, store }: Opened, schema: string, operation: (store: Store) => Effect.Effect<unknown, E>) => {
+  const work = sql.unsafe<Work>(`
+    select pg_stat_force_next_flush(),
+           (select sum(seq_tup_read)::int from pg_stat_user_tables where schemaname = '${schema}' and relname in ('event', 'tag')) as scanned,
+           (select sum(idx_tup_read)::int from pg_stat_user_indexes where schemaname = '${schema}' and relname in ('event', 'tag')) as looked`)
+  // The statistics of a statement are seen by the second one after it.
+  const settled = Effect.map(Effect.andThen(work, work), ([row]) => row ?? expect.unreachable())
+  return Effect.gen(function* () {
+    const before = yield* settled
+    yield* operation(store)
+    const after = yield* settled
+    return { scanned: after.scanned - before.scanned, looked: after.looked - before.looked }
+  })
+}
+
+/** A store on one connection, so that all its statements are prepared there. */
+const arena = Effect.gen(function* () {
+  const url = inject("postgresUrl")
+  const schema = freshSchema()
+  const opened = yield* open({ url, schema, listen: false, pollInterval: "1 hour", pool: { maxConnections: 1 } })
+  return { url, schema, opened, admin: yield* connect(url) }
+})
+
+/** Enough for the few rows that each operation needs, and far below the number of rows. */
+const few = 150
+
+/** Runs everything often enough that generic plans are made where the database prefers them, and judges each. */
+const judge = Effect.fnUntraced(function* (
+  opened: Opened,
+  schema: string,
+  which: Readonly<Record<string, (store: Store) => Effect.Effect<unknown, EventStore.AppendError>>>
+) {
+  const excess: Array<readonly [string, number, Work]> = []
+  for (const [name, operation] of Object.entries(which)) {
+    for (let round = 1; round <= 7; round++) {
+      const work = yield* measure(opened, schema, operation)
+      if (work.scanned > 0 || work.looked > few) excess.push([name, round, work])
+    }
+  }
+  expect(excess).toEqual([])
+})
+
+const use = (store: Store, times: number) =>
+  Effect.repeat(
+    Effect.forEach(Object.values({ ...operations, ...walks }), (operation) => operation(store), { discard: true }),
+    {
+      times: times - 1
+    }
+  )
+
+describe("plans", () => {
+  it.live("on empty tables that nobody has analysed", () =>
+    Effect.gen(function* () {
+      const { opened, schema } = yield* arena
+      yield* judge(opened, schema, { ...operations, ...walks })
+    })
+  )
+
+  it.live("on a thousand rows", () =>
+    Effect.gen(function* () {
+      const { admin, opened, schema } = yield* arena
+      yield* fill(admin, schema, 1_000)
+      yield* admin.unsafe(`analyze "${schema}".event, "${schema}".tag`)
+      yield* judge(opened, schema, { ...operations, ...walks })
+    })
+  )
+
+  it.live("on two hundred thousand rows", () =>
+    Effect.gen(function* () {
+      const { admin, opened, schema } = yield* arena
+      yield* fill(admin, schema, 200_000)
+      yield* admin.unsafe(`analyze "${schema}".event, "${schema}".tag`)
+      yield* judge(opened, schema, { ...operations, ...walks })
+
+      // A filter that passes much walks the log once, whatever the number of its pages.
+      for (const filter of [{ categories: ["Acc"] }, { types: ["T1", "T2"] }, { published: true }]) {
+        const work = yield* measure(opened, schema, (store) => Stream.runDrain(store.readAll({ filter })))
+        expect([filter, work.scanned, work.looked < 250_000]).toEqual([filter, 0, true])
+      }
+    })
+  )
+
+  it.live.each([
+    ["were empty when its statements were prepared", 0],
+    ["had sixty rows and were analysed when its statements were prepared", 60]
+  ] as const)("of a connection whose tables %s, after two hundred thousand rows have come and nobody analysed them", ([, rows]) =>
+    Effect.gen(function* () {
+      const { admin, opened, schema, url } = yield* arena
+      if (rows > 0) {
+        yield* fill(admin, schema, rows)
+        yield* admin.unsafe(`analyze "${schema}".event, "${schema}".tag`)
+      }
+      yield* use(opened.store, 8)
+      yield* fill(admin, schema, 200_000)
+      // Its own next append tells it how far the log has come, as a notification or a poll would.
+      yield* (yield* open({ url, schema })).store.append("Other-1", one())
+      yield* opened.store.append("Other-1", one())
+      yield* judge(opened, schema, operations)
+    })
+  )
+})
