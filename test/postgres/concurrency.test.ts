@@ -532,30 +532,38 @@ describe("the user's own transactions", () => {
     })
   )
 
-  it.live.each(["commits", "rolls back"])("a transaction that asks for the head it has made, and then %s, misleads no subscriber", (end) =>
-    Effect.gen(function* () {
-      const { join } = yield* arena
-      const { sql, store } = yield* join(pollQuickly)
-      const seen: Array<string> = []
-      yield* store.subscribe().pipe(
-        Stream.runForEach(({ id }) => Effect.sync(() => void seen.push(id))),
-        Effect.forkScoped
-      )
-      yield* store.append("A-1", [event("first")])
-      yield* until("it follows", Effect.sync(() => seen.length === 1))
-      yield* Effect.gen(function* () {
-        yield* store.append("A-1", [event("inside"), event("inside too")])
-        expect(yield* store.head).toBe(3)
-        yield* everything(store)
-        // Time enough for a subscriber that has been woken to look, in vain.
-        yield* Effect.repeat(store.version("A-1"), { times: 20 })
-        if (end === "rolls back") yield* Effect.fail("on purpose")
-      }).pipe(sql.withTransaction, Effect.ignore)
-      yield* store.append("A-1", [event("last")])
-      const ids = end === "commits" ? ["first", "inside", "inside too", "last"] : ["first", "last"]
-      yield* until("all is seen", Effect.sync(() => seen.length >= ids.length))
-      expect(seen).toEqual(ids)
-    })
+  it.live.each(["commits", "rolls back"])(
+    "a transaction that asks for the head it has made, and then %s, misleads no subscriber",
+    (end) =>
+      Effect.gen(function* () {
+        const { join } = yield* arena
+        const { sql, store } = yield* join(pollQuickly)
+        const seen: Array<string> = []
+        yield* store.subscribe().pipe(
+          Stream.runForEach(({ id }) => Effect.sync(() => void seen.push(id))),
+          Effect.forkScoped
+        )
+        yield* store.append("A-1", [event("first")])
+        yield* until(
+          "it follows",
+          Effect.sync(() => seen.length === 1)
+        )
+        yield* Effect.gen(function* () {
+          yield* store.append("A-1", [event("inside"), event("inside too")])
+          expect(yield* store.head).toBe(3)
+          yield* everything(store)
+          // Time enough for a subscriber that has been woken to look, in vain.
+          yield* Effect.repeat(store.version("A-1"), { times: 20 })
+          if (end === "rolls back") yield* Effect.fail("on purpose")
+        }).pipe(sql.withTransaction, Effect.ignore)
+        yield* store.append("A-1", [event("last")])
+        const ids = end === "commits" ? ["first", "inside", "inside too", "last"] : ["first", "last"]
+        yield* until(
+          "all is seen",
+          Effect.sync(() => seen.length >= ids.length)
+        )
+        expect(seen).toEqual(ids)
+      })
   )
 
   it.live("a conflict inside of a transaction leaves it usable", () =>

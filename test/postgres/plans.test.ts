@@ -8,7 +8,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { DateTime, Effect, Stream } from "effect"
 import type { SqlClient } from "effect/sql"
-import { EventStore } from "eventfold"
+import { type EventStore } from "eventfold"
 import { inject } from "vitest"
 import { connect, event, open, type Opened } from "./harness.ts"
 import { freshSchema } from "./support.ts"
@@ -36,10 +36,12 @@ const operations: Readonly<Record<string, (store: Store) => Effect.Effect<unknow
   "read all by rare tag": all({ filter: { tags: ["rare"] } }),
   "read all by tags": all({ filter: { tags: ["acc:7", "every"] } }),
   "read all by tag and type": all({ filter: { tags: ["acc:7"], types: ["T1", "T2", "T3"] } }),
-  "read all by tag and the rest": all({ filter: { tags: ["acc:7"], categories: ["Acc"], published: false, correlationId: "c7" } }),
+  "read all by tag and the rest": all({
+    filter: { tags: ["acc:7"], categories: ["Acc"], published: false, correlationId: "c7" }
+  }),
   "read all by either tag": all({ filter: [{ tags: ["acc:7"] }, { tags: ["acc:8"] }] }),
   "read all by nothing": all({ filter: [] }),
-  "streams": (store) => Stream.runDrain(store.streams({ limit: 3 })),
+  streams: (store) => Stream.runDrain(store.streams({ limit: 3 })),
   "streams of a category": (store) => Stream.runDrain(store.streams({ limit: 3, category: "Acc" })),
   "append to a new stream": (store) => store.append(`New-${++appended}`, one()),
   "append to an old stream": (store) => store.append("Acc-7", one()),
@@ -62,10 +64,11 @@ const walks: Readonly<Record<string, (store: Store) => Effect.Effect<unknown, Ev
   "read all by category": all({ filter: { categories: ["Acc"] } }),
   "read all published": all({ filter: { published: true } }),
   "read all by tag or type": all({ filter: [{ tags: ["acc:7"] }, { types: ["T1"] }] }),
-  "append unless a type, since lately": (store) =>
-    Effect.flatMap(store.head, (after) => unless(store, { types: ["T1"] }, after)),
+  "append unless a type, since lately": (store) => Effect.flatMap(store.head, (after) => unless(store, { types: ["T1"] }, after)),
   "append unless a type and category, since lately": (store) =>
-    Effect.flatMap(store.head, (after) => unless(store, { types: ["T1"], categories: ["Acc"], published: true, correlationId: "c1" }, after))
+    Effect.flatMap(store.head, (after) =>
+      unless(store, { types: ["T1"], categories: ["Acc"], published: true, correlationId: "c1" }, after)
+    )
 }
 
 const unless = (store: Store, filter: EventStore.Filter, after = 0) =>
@@ -137,9 +140,12 @@ const judge = Effect.fnUntraced(function* (
 })
 
 const use = (store: Store, times: number) =>
-  Effect.repeat(Effect.forEach(Object.values({ ...operations, ...walks }), (operation) => operation(store), { discard: true }), {
-    times: times - 1
-  })
+  Effect.repeat(
+    Effect.forEach(Object.values({ ...operations, ...walks }), (operation) => operation(store), { discard: true }),
+    {
+      times: times - 1
+    }
+  )
 
 describe("plans", () => {
   it.live("on empty tables that nobody has analysed", () =>
