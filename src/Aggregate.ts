@@ -42,8 +42,27 @@ export interface Any {
   readonly evolve: object
   /** The definitions of `events`, by type. */
   readonly definitions: ReadonlyMap<string, Event.Any>
+  /** When and how its state is kept as a snapshot; `undefined` for never. */
+  readonly snapshot: SnapshotPolicy | undefined
   /** @internal */
   readonly encodeId: (id: unknown) => Result.Result<string, Schema.SchemaError>
+}
+
+/**
+ * When and how the state of an aggregate is kept as a snapshot.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SnapshotPolicy {
+  /** A snapshot is taken when the version passes a multiple of this. */
+  readonly every: number
+  /** Tells states of different shapes apart: made from the state's schema and the policy's version. */
+  readonly fingerprint: string
+  /** @internal */
+  readonly encode: (state: unknown) => Result.Result<Schema.Json, Schema.SchemaError>
+  /** @internal */
+  readonly decode: (state: unknown) => Result.Result<unknown, Schema.SchemaError>
 }
 
 /**
@@ -128,7 +147,22 @@ export const make = <
     readonly events: Events
     /** The state of an aggregate that has no events. */
     readonly initial: State
+    /**
+     * One fold per event type. Where the state has literal types, say what a fold returns, so that they stay literal:
+     * `Shipped: (state): State => ({ ...state, status: "shipped" })`.
+     */
     readonly evolve: Evolve<Events, NoInfer<State>>
+    /**
+     * Keeps snapshots of the state, where the `Snapshots` service is provided, so that a long stream is not folded from its
+     * beginning. Default: none. Raise `version` when `evolve` changes and the schema does not.
+     */
+    readonly snapshot?:
+      | {
+          readonly state: Schema.ConstraintCodec<NoInfer<State>, unknown, never, never>
+          readonly every: number
+          readonly version?: number | undefined
+        }
+      | undefined
   }
 ): Aggregate<Name, Id, Events, State> => {
   if (name.length === 0 || name.includes("-") || name.startsWith("$")) {
@@ -148,8 +182,37 @@ export const make = <
     initial: options.initial,
     evolve: options.evolve,
     definitions,
+    snapshot: options.snapshot === undefined ? undefined : makeSnapshotPolicy(name, options.snapshot),
     encodeId: Schema.encodeUnknownResult(id)
   }
+}
+
+const makeSnapshotPolicy = (
+  name: string,
+  options: {
+    readonly state: Schema.ConstraintCodec<unknown, unknown, never, never>
+    readonly every: number
+    readonly version?: number | undefined
+  }
+): SnapshotPolicy => {
+  const { every, state, version = 1 } = options
+  if (!Number.isSafeInteger(every) || every < 1) {
+    throw new RangeError(`Aggregate "${name}": snapshot.every must be a whole number from 1, not ${every}`)
+  }
+  const codec = Schema.toCodecJson(state)
+  return {
+    every,
+    fingerprint: fingerprintOf(JSON.stringify([version, Schema.toJsonSchemaDocument(state)])),
+    encode: Schema.encodeUnknownResult(codec) as SnapshotPolicy["encode"],
+    decode: Schema.decodeUnknownResult(codec)
+  }
+}
+
+/** FNV-1a with 64 bits: short, and different for different texts. */
+const fingerprintOf = (text: string): string => {
+  let hash = 0xcbf29ce484222325n
+  for (const byte of new TextEncoder().encode(text)) hash = ((hash ^ BigInt(byte)) * 0x100000001b3n) & 0xffffffffffffffffn
+  return hash.toString(16).padStart(16, "0")
 }
 
 /**

@@ -197,7 +197,7 @@ export const make = <const Tag extends string, const F extends Fields = {}>(
       decode: Schema.decodeUnknownResult(codec) as Any["codec"]["decode"]
     },
     upcasts
-  } as const) as unknown as Event<Tag, F>
+  } as const) as Event<Tag, F>
 }
 
 // `Schema.Struct({})` lets everything pass, and this drops what is no field as other structs do.

@@ -954,16 +954,17 @@ export const prepare = (
   appends: ReadonlyArray<StreamAppend>,
   unless?: AppendCondition | undefined
 ): Effect.Effect<PreparedAppend, InvalidAppendError | DuplicateEventError> =>
-  Effect.suspend(() => {
+  Effect.withFiber((fiber) => {
     let anonymous = 0
     for (const { events } of appends) for (const event of events) if (event.id === undefined) anonymous++
-    return Effect.flatMap(makeIds(anonymous), (ids) =>
-      Clock.clockWith((clock) => {
-        const result = prepareWith(appends, unless, ids, clock.currentTimeMillisUnsafe())
-        return "appends" in result ? Effect.succeed(result) : Effect.fail(result)
-      })
-    )
+    const withIds = (ids: ReadonlyArray<string>) => {
+      const result = prepareWith(appends, unless, ids, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())
+      return "appends" in result ? Effect.succeed(result) : Effect.fail(result)
+    }
+    return anonymous === 0 ? withIds(noIds) : Effect.flatMap(makeIds(anonymous), withIds)
   })
+
+const noIds: ReadonlyArray<string> = []
 
 const prepareWith = (
   appends: ReadonlyArray<StreamAppend>,
@@ -991,7 +992,7 @@ const prepareWith = (
       const tags = event.tags === undefined || event.tags.length === 0 ? noTags : Array.from(new Set(event.tags))
       const metadata = event.metadata ?? noMetadata
       const recordedAt = event.recordedAt === undefined ? now : event.recordedAt.epochMilliseconds
-      const idProblem = nameFault(id)
+      const idProblem = event.id === undefined ? undefined : nameFault(id)
       if (idProblem !== undefined) return at("id", idProblem)
       if (event.id !== undefined) {
         if (seen.has(id)) return new DuplicateEventError({ stream, id })

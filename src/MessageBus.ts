@@ -19,6 +19,7 @@ import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
 import * as SchemaParser from "effect/SchemaParser"
 import * as Scope from "effect/Scope"
+import * as Tracer from "effect/Tracer"
 import type * as Command from "./Command.ts"
 import * as Event from "./Event.ts"
 import { ExpectedVersion, InvalidAppendError, type Metadata, type NewEvent } from "./EventStore.ts"
@@ -75,6 +76,14 @@ export const CurrentMessage: Context.Reference<{ readonly id: string; readonly c
   Context.Reference<{ readonly id: string; readonly correlationId: string } | undefined>("eventfold/MessageBus/CurrentMessage", {
     defaultValue: () => undefined
   })
+
+/**
+ * The queue that a message is being handled in: which transaction's it is (known by what all its levels share), and the spans of
+ * the messages handled so far, by id.
+ */
+const CurrentDispatch = Context.Reference<
+  { readonly transaction: object; readonly spans: Map<string, Tracer.AnySpan> } | undefined
+>("eventfold/MessageBus/CurrentDispatch", { defaultValue: () => undefined })
 
 interface Listener {
   readonly type: string
@@ -166,8 +175,9 @@ export const handle = <C extends Command.Any, R>(
         scope,
         Effect.sync(() => tags.delete(tag))
       )
+      const provideBuilt = makeProvideBuilt<R>(context)
       return Context.make(handlerKey(tag), {
-        run: (payload) => withBuildContext(context, handler(payload as Command.Payload<C>))
+        run: (payload) => provideBuilt(handler(payload as Command.Payload<C>))
       })
     })
   )
@@ -178,6 +188,9 @@ export const handle = <C extends Command.Any, R>(
  * It may stage more events and execute commands; its failure rolls everything back. Listeners of one event run one after the
  * other, in the order in which their Layers were built. For what shall happen after the commit, follow the log instead.
  *
+ * Listeners hear of the events that are staged while the bus handles a message (a command, a published event, an event that went to
+ * its listeners). What a unit of work stages without the bus has no listeners.
+ *
  * @category layers
  * @since 0.1.0
  */
@@ -187,7 +200,7 @@ export const listen = <E extends Event.Any, A, Err extends CommitError, R>(
 ): Layer.Layer<never, never, MessageBus | Exclude<R, Transaction>> =>
   Layer.effectDiscard(
     Effect.gen(function* () {
-      const context = yield* Effect.context<Exclude<R, Transaction>>()
+      const provideBuilt = makeProvideBuilt<R>(yield* Effect.context<Exclude<R, Transaction>>())
       const bus = yield* MessageBus
       yield* Effect.acquireRelease(
         bus.subscribe({
@@ -203,9 +216,7 @@ export const listen = <E extends Event.Any, A, Err extends CommitError, R>(
                     position: 0
                   })
                 : Result.succeed(value as E["Type"])
-            return Result.isFailure(typed)
-              ? Effect.fail(typed.failure)
-              : withBuildContext(context, listener(typed.success, envelope))
+            return Result.isFailure(typed) ? Effect.fail(typed.failure) : provideBuilt(listener(typed.success, envelope))
           }
         }),
         (remove) => remove
@@ -213,12 +224,23 @@ export const listen = <E extends Event.Any, A, Err extends CommitError, R>(
     })
   )
 
-/** Runs an effect with the services its Layer was built with, and the transaction, span and so on of the fiber that runs it. */
-const withBuildContext = <A, E, R>(
-  context: Context.Context<Exclude<R, Transaction>>,
-  effect: Effect.Effect<A, E, R>
-): Effect.Effect<A, E, Transaction> =>
-  Effect.updateContext(effect, (running: Context.Context<Transaction>) => Context.merge(context, running) as Context.Context<R>)
+/**
+ * Runs handlers with the services that their Layer was built with, whatever the caller of the command has under the same keys. Of
+ * the fiber that runs them they get what belongs to the execution and not to the wiring: the transaction, the message, and what is
+ * Effect's own (clock, tracer, spans, log annotations, SQL transactions, …).
+ */
+const makeProvideBuilt = <R>(built: Context.Context<Exclude<R, Transaction>>) => {
+  const services = Context.makeUnsafe(new Map(Array.from(built.mapUnsafe).filter(([key]) => !ofExecution(key))))
+  return <A, E>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, Transaction> =>
+    Effect.updateContext(
+      effect,
+      (running: Context.Context<Transaction>) =>
+        Context.merge(Context.merge(built, running), services) as Context.Context<Transaction | R>
+    )
+}
+
+const ofExecution = (key: string): boolean =>
+  key.startsWith("effect/") || [Transaction, CurrentMetadata, CurrentMessage, CurrentDispatch].some((own) => own.key === key)
 
 // -----------------------------------------------------------------------------
 // executing
@@ -275,12 +297,13 @@ export const execute = <C extends Command.Any>(
     const handler: HandlerService = yield* handlerKey<C["_tag"]>(command._tag)
     const codec = commandCodec(command)
     const value = yield* codec.make(payload)
+    const recorded = (yield* MessageBus).record === "all"
     return yield* message(
       {
         kind: "command",
         options,
-        stored: { type: command._tag, payload: yield* Effect.fromResult(codec.encode(value)) },
-        recorded: (record) => record === "all",
+        stored: { type: command._tag, payload: recorded ? yield* Effect.fromResult(codec.encode(value)) : null },
+        recorded,
         value: noValue
       },
       // What the handler of this command fails with is typed by `handle`.
@@ -301,15 +324,9 @@ export const publish = <E extends Event.Any>(
   options?: { readonly correlationId?: string | undefined; readonly metadata?: Metadata | undefined }
 ): Effect.Effect<void, CommitError, MessageBus> =>
   Effect.gen(function* () {
-    const encoded = yield* Effect.fromResult(Event.encode(definition, event))
+    const recorded = (yield* MessageBus).record !== "none" || definition.published
     return yield* message(
-      {
-        kind: "event",
-        options,
-        stored: encoded,
-        recorded: (record) => record !== "none" || definition.published,
-        value: event
-      },
+      { kind: "event", options, stored: yield* Effect.fromResult(Event.encode(definition, event)), recorded, value: event },
       Effect.void
     )
   })
@@ -320,7 +337,7 @@ interface Message {
   /** What is stored of it. */
   readonly stored: NewEvent
   /** Whether it is stored. */
-  readonly recorded: (record: Record) => boolean
+  readonly recorded: boolean
   /** The typed event, for its listeners. */
   readonly value: unknown
 }
@@ -348,25 +365,18 @@ const message = <A, E>(
     }
     const handling = Effect.gen(function* () {
       const transaction = yield* Transaction
-      const stream = `$bus-${correlationId}`
-      if (incoming.recorded(bus.record)) {
+      const { recorded, value } = incoming
+      if (recorded || kind === "event") {
         const event = { ...incoming.stored, id, metadata: { ...own, messageKind: kind } }
-        yield* transaction.stage(stream, [{ event, value: incoming.value }], ExpectedVersion.Any)
-      } else if (kind === "event") {
-        yield* deliver(bus, {
-          stream,
-          version: undefined,
-          event: { ...incoming.stored, id, metadata: own },
-          value: incoming.value
-        })
+        yield* transaction.stage(`$bus-${correlationId}`, [{ event, value, transient: !recorded }], ExpectedVersion.Any)
       }
-      const run = observed(kind, type, { id, correlationId }, withMessage({ id, correlationId }, own, body))
-      // Only the outermost message of a transaction dispatches: what is staged within it takes its turn in the one queue.
-      if (dispatching.has(transaction.loaded)) return yield* run
-      dispatching.add(transaction.loaded)
+      const current = { id, correlationId, causationId: own.causationId }
+      const run = kind === "event" ? body : observed(kind, type, current, withMessage(current, own, body))
+      // Only the outermost message of a unit of work dispatches: what is staged within it takes its turn in the one queue.
+      if ((yield* CurrentDispatch)?.transaction === transaction.loaded) return yield* run
       return yield* run.pipe(
         Effect.tap(() => dispatchStaged(bus, transaction)),
-        Effect.ensuring(Effect.sync(() => dispatching.delete(transaction.loaded)))
+        Effect.provideService(CurrentDispatch, { transaction: transaction.loaded, spans: new Map() })
       )
     })
     return yield* transact(handling).pipe(Effect.provideService(UnitOfWork, bus.unitOfWork))
@@ -374,9 +384,6 @@ const message = <A, E>(
 
 /** Stands for the typed value of a recorded command, which no listener hears of. */
 const noValue = Symbol.for("eventfold/MessageBus/noValue")
-
-/** The transactions (known by what all their levels share) in which a message is being handled. */
-const dispatching = new WeakSet<object>()
 
 /** First in, first out: what a listener stages is dispatched after what stood before it. */
 const dispatchStaged = Effect.fnUntraced(function* (bus: MessageBus["Service"], transaction: Transaction["Service"]) {
@@ -389,14 +396,12 @@ const dispatchStaged = Effect.fnUntraced(function* (bus: MessageBus["Service"], 
 const deliver = (bus: MessageBus["Service"], staged: StagedEvent): Effect.Effect<void, CommitError, Transaction> => {
   const { event, stream, value, version } = staged
   const { id, metadata, type } = event
-  const message = { id, correlationId: metadata.correlationId ?? id }
-  const envelope: Envelope = { ...message, stream, version, metadata, causationId: metadata.causationId }
-  return Effect.forEach(
-    bus.listeners(type),
-    (listener) =>
-      observed("event", type, message, withMessage(message, metadata, listener.run({ value, stored: event }, envelope))),
-    { discard: true }
-  )
+  const listeners = bus.listeners(type)
+  if (listeners.length === 0) return Effect.void
+  const message = { id, correlationId: metadata.correlationId ?? id, causationId: metadata.causationId }
+  const envelope: Envelope = { ...message, stream, version, metadata }
+  const run = Effect.forEach(listeners, (listener) => listener.run({ value, stored: event }, envelope), { discard: true })
+  return observed("event", type, message, withMessage(message, metadata, run))
 }
 
 /** What is staged by `effect` is caused by the message, and bears the other metadata that came with it. */
@@ -407,7 +412,7 @@ const withMessage = <A, E, R>(
 ): Effect.Effect<A, E, R> => {
   const { messageKind: _kind, ...inherited } = metadata
   return effect.pipe(
-    Effect.provideService(CurrentMessage, current),
+    Effect.provideService(CurrentMessage, { id: current.id, correlationId: current.correlationId }),
     Effect.provideService(CurrentMetadata, { ...inherited, correlationId: current.correlationId, causationId: current.id })
   )
 }
@@ -420,7 +425,9 @@ const messages = Metric.counter("eventfold_messages", {
   description: "Messages handled, by kind (command, event), type and outcome",
   incremental: true
 })
-const durations = Metric.timer("eventfold_handler_duration", { description: "How long handlers and listeners took" })
+const durations = Metric.timer("eventfold_handler_duration", {
+  description: "How long the handler of a command, or all listeners of an event, took"
+})
 
 const makeMetrics = (kind: string, type: string) => ({
   success: Metric.withAttributes(messages, { kind, type, outcome: "success" }),
@@ -437,37 +444,45 @@ const metricsOf = (kind: string, type: string) => {
   return found
 }
 
-/** One run of a handler or listener, with its span, its count, and its duration. */
+/** The handling of one message, with its span (a child of the span of the message that caused it), its count, and its duration. */
 const observed = <A, E, R>(
   kind: "command" | "event",
   type: string,
-  message: { readonly id: string; readonly correlationId: string },
+  message: { readonly id: string; readonly correlationId: string; readonly causationId: string | undefined },
   effect: Effect.Effect<A, E, R>
-): Effect.Effect<A, E, R> => {
-  const { duration, failure, success } = metricsOf(kind, type)
-  return Effect.flatMap(Clock.currentTimeNanos, (start) =>
-    Effect.onExit(effect, (exit) =>
-      Effect.flatMap(Clock.currentTimeNanos, (end) =>
-        Effect.andThen(
-          Metric.update(duration, Duration.nanos(end - start)),
-          Metric.update(exit._tag === "Success" ? success : failure, 1)
+): Effect.Effect<A, E, R> =>
+  Effect.withFiber((fiber) => {
+    const { duration, failure, success } = metricsOf(kind, type)
+    const spans = fiber.getRef(CurrentDispatch)?.spans
+    const parent = message.causationId === undefined ? undefined : spans?.get(message.causationId)
+    return Effect.withFiber((inner) => {
+      const span = Context.getOrUndefined(inner.context, Tracer.ParentSpan)
+      if (span !== undefined) spans?.set(message.id, span)
+      const start = inner.getRef(Clock.Clock).currentTimeNanosUnsafe()
+      return Effect.onExit(effect, (exit) =>
+        Effect.flatMap(Clock.currentTimeNanos, (end) =>
+          Effect.andThen(
+            Metric.update(duration, Duration.nanos(end - start)),
+            Metric.update(exit._tag === "Success" ? success : failure, 1)
+          )
         )
       )
+    }).pipe(
+      Effect.withSpan(`process ${type}`, {
+        kind: "consumer",
+        ...(parent === undefined ? {} : { parent }),
+        attributes: {
+          "messaging.system": "eventfold",
+          "messaging.operation.type": "process",
+          "messaging.message.id": message.id,
+          "messaging.message.conversation_id": message.correlationId,
+          ...(message.causationId === undefined ? {} : { "eventfold.message.causation_id": message.causationId }),
+          "eventfold.message.kind": kind,
+          "eventfold.message.type": type
+        }
+      })
     )
-  ).pipe(
-    Effect.withSpan(`process ${type}`, {
-      kind: "consumer",
-      attributes: {
-        "messaging.system": "eventfold",
-        "messaging.operation.type": "process",
-        "messaging.message.id": message.id,
-        "messaging.message.conversation_id": message.correlationId,
-        "eventfold.message.kind": kind,
-        "eventfold.message.type": type
-      }
-    })
-  )
-}
+  })
 
 // -----------------------------------------------------------------------------
 // codecs

@@ -3,8 +3,11 @@
  *
  * @since 0.1.0
  */
+import type * as Cause from "effect/Cause"
 import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import * as Aggregate from "./Aggregate.ts"
@@ -20,8 +23,10 @@ import {
   type NewEvent,
   type OptimisticLockError,
   type ReadOptions,
+  type RecordedEvent,
   streamName
 } from "./EventStore.ts"
+import { Snapshots } from "./Snapshots.ts"
 import { Transaction } from "./UnitOfWork.ts"
 
 /**
@@ -150,10 +155,12 @@ const loadStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
   let seen = transaction.loaded.get(stream)
   if (seen === undefined || !seen.states.has(aggregate)) {
     // Read for another aggregate on the same stream: up to the version that was seen then.
-    let base: Loaded<A> = yield* readStream(aggregate, stream, { to: seen?.version })
+    let base: Loaded<A> = yield* readStream(aggregate, stream, { to: seen?.version }, transaction.afterCommit)
     seen = transaction.loaded.get(stream) ?? { version: base.version, states: new Map() }
     // Another fiber of this unit of work was first.
-    if (seen.version !== base.version) base = yield* readStream(aggregate, stream, { to: seen.version })
+    if (seen.version !== base.version) {
+      base = yield* readStream(aggregate, stream, { to: seen.version }, transaction.afterCommit)
+    }
     seen.states.set(aggregate, base.state)
     transaction.loaded.set(stream, seen)
   }
@@ -211,28 +218,113 @@ export const read = <A extends Aggregate.Any>(
   }
 ): Effect.Effect<Loaded<A>, LoadError, EventStore> =>
   Effect.flatMap(streamOf(aggregate, id, "read"), (stream) =>
-    readStream(aggregate, stream, { to: options?.version, until: options?.at })
+    readStream(aggregate, stream, { to: options?.version, until: options?.at }, (save) => save)
   )
 
-const readStream = <A extends Aggregate.Any>(
+const readStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
   aggregate: A,
   stream: string,
-  options: ReadOptions
-): Effect.Effect<Loaded<A>, LoadError, EventStore> =>
-  EventStore.use((store) => {
-    let state: Aggregate.State<A> = aggregate.initial
-    let version = 0
-    const folded = Stream.runForEachArray(store.read(stream, options), (page) => {
+  options: ReadOptions,
+  /** When a new snapshot is saved. */
+  schedule: (save: Effect.Effect<void>) => Effect.Effect<void>
+): Effect.fn.Return<Loaded<A>, LoadError, EventStore> {
+  const store = yield* EventStore
+  const policy = aggregate.snapshot
+  const snapshots = policy === undefined ? Option.none() : yield* Effect.serviceOption(Snapshots)
+  const initial: Folded<A> = { state: aggregate.initial, version: 0, eventId: "" }
+  // A snapshot does not say when its events were recorded.
+  const usable = policy !== undefined && Option.isSome(snapshots) && options.until === undefined
+  const snapshot = usable ? yield* loadSnapshot<A>(snapshots.value, policy, stream, options.to) : undefined
+  let folded: Folded<A> | undefined
+  if (snapshot !== undefined) {
+    // The event that the snapshot ends with is read as well: it tells whether the snapshot was made from this stream.
+    folded = yield* foldStream(aggregate, store.read(stream, { ...options, from: snapshot.version }), snapshot)
+    yield* Metric.update(folded === undefined ? stale : hits, 1)
+  }
+  folded ??= (yield* foldStream(aggregate, store.read(stream, options), initial)) ?? initial
+  const { state, version } = folded
+  if (usable && Math.floor((snapshot?.version ?? 0) / policy.every) < Math.floor(version / policy.every)) {
+    yield* schedule(saveSnapshot(snapshots.value, policy, stream, folded))
+  }
+  return { state, version }
+})
+
+interface Folded<A extends Aggregate.Any> extends Loaded<A> {
+  /** The id of the last event. */
+  readonly eventId: string
+}
+
+/** Folds the events of a stream, the first of which is the last of `from`; `undefined` if it is another one. */
+const foldStream = <A extends Aggregate.Any>(
+  aggregate: A,
+  events: Stream.Stream<RecordedEvent, EventStoreError>,
+  from: Folded<A>
+): Effect.Effect<Folded<A> | undefined, LoadError> =>
+  Effect.suspend(() => {
+    let { eventId, state, version } = from
+    let found = version === 0
+    const folding = Stream.runForEachArray(events, (page) => {
       for (const recorded of page) {
+        if (!found) {
+          found = recorded.version === version && recorded.id === eventId
+          if (found) continue
+          return Effect.void
+        }
         const event = Event.decodeAny(aggregate.definitions, recorded)
         if (Result.isFailure(event)) return Effect.fail(event.failure)
         state = Aggregate.evolve(aggregate, state, event.success)
         version = recorded.version
+        eventId = recorded.id
       }
       return Effect.void
     })
-    return Effect.map(folded, () => ({ state, version }))
+    return Effect.map(folding, () => (found ? { state, version, eventId } : undefined))
   })
+
+const snapshotOutcomes = Metric.counter("eventfold_snapshots", {
+  description: "Snapshots, by what came of them: hit, miss, stale (of another stream), failed, saved",
+  incremental: true
+})
+const outcome = (outcome: string) => Metric.withAttributes(snapshotOutcomes, { outcome })
+const hits = outcome("hit")
+const misses = outcome("miss")
+const stale = outcome("stale")
+const failures = outcome("failed")
+const saved = outcome("saved")
+
+/** A snapshot of the stream that is not beyond `to`. Whatever goes wrong, there is none. */
+const loadSnapshot = <A extends Aggregate.Any>(
+  snapshots: Snapshots["Service"],
+  policy: Aggregate.SnapshotPolicy,
+  stream: string,
+  to: number | undefined
+): Effect.Effect<Folded<A> | undefined> =>
+  snapshots.load(stream, policy.fingerprint).pipe(
+    Effect.flatMap((found) => {
+      if (Option.isNone(found) || found.value.version > (to ?? Infinity)) return Effect.as(Metric.update(misses, 1), undefined)
+      const { eventId, state, version } = found.value
+      return Effect.map(Effect.fromResult(policy.decode(state)), (state) => ({ state, version, eventId }))
+    }),
+    Effect.catchCause((cause) => Effect.as(failed("load", cause), undefined))
+  )
+
+const saveSnapshot = <A extends Aggregate.Any>(
+  snapshots: Snapshots["Service"],
+  { encode, fingerprint }: Aggregate.SnapshotPolicy,
+  stream: string,
+  { eventId, state, version }: Folded<A>
+): Effect.Effect<void> =>
+  Effect.fromResult(encode(state)).pipe(
+    Effect.flatMap((state) => snapshots.save({ stream, fingerprint, version, eventId, state })),
+    Effect.andThen(Metric.update(saved, 1)),
+    Effect.catchCause((cause) => failed("save", cause))
+  )
+
+const failed = (operation: string, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
+  Effect.andThen(
+    Metric.update(failures, 1),
+    Effect.logDebug(`eventfold: a snapshot failed to ${operation}; the stream is replayed instead`, cause)
+  )
 
 /**
  * Appends typed events without a unit of work.
@@ -246,15 +338,14 @@ export const append = <A extends Aggregate.Any>(
   events: ReadonlyArray<Aggregate.EventOf<A>>,
   options?: { readonly expected?: ExpectedVersion | undefined; readonly metadata?: Metadata | undefined }
 ): Effect.Effect<AppendResult, AppendError | Event.EventEncodeError, EventStore> =>
-  Effect.gen(function* () {
-    const stream = yield* streamOf(aggregate, id, "append")
+  EventStore.use((store): Effect.Effect<AppendResult, AppendError | Event.EventEncodeError> => {
     const encoded: Array<NewEvent> = []
     for (const event of events) {
       const one = encode(aggregate, event)
-      if (Result.isFailure(one)) return yield* one.failure
+      if (Result.isFailure(one)) return Effect.fail(one.failure)
       encoded.push(options?.metadata === undefined ? one.success : { ...one.success, metadata: options.metadata })
     }
-    return yield* EventStore.use((store) => store.append(stream, encoded, options))
+    return Effect.flatMap(streamOf(aggregate, id, "append"), (stream) => store.append(stream, encoded, options))
   })
 
 /**

@@ -28,7 +28,9 @@ describe("fold", () => {
   it.prop("leaves events and the state it starts from alone", [AccountEvents], ([events]) => {
     const from = Object.freeze({ owner: "Ben", balance: 1 })
     for (const event of events) Object.freeze(event)
-    assert.equal(Aggregate.fold(Account, events, from).balance, Aggregate.fold(Account, events).balance + 1)
+    Object.freeze(events)
+    // what is frozen and written to throws
+    assert.doesNotThrow(() => Aggregate.fold(Account, events, from))
   })
 
   it("goes on from a state that is undefined, where undefined is a state", () => {

@@ -242,7 +242,7 @@ describe("the broker in memory", () => {
     Effect.gen(function* () {
       yield* Transport.publish([message("1")])
       const first = Transport.subscribe({ group: "g" }).pipe(Stream.take(1))
-      yield* Stream.runForEach(first, ({ nack }) => nack({ delay: "1 minute" }))
+      yield* Fiber.join(yield* Effect.forkChild(Stream.runForEach(first, ({ nack }) => nack({ delay: "1 minute" }))))
       const waiting = yield* Effect.forkChild(Stream.runCollect(first))
       yield* TestClock.adjust(59_999)
       assert.equal(waiting.pollUnsafe(), undefined)

@@ -101,7 +101,7 @@ const patience = Schedule.min([Schedule.exponential("50 millis"), Schedule.space
 const make = Effect.fnUntraced(function* (
   options: Options
 ): Effect.fn.Return<EventStore["Service"], EventStoreError, PgClient.PgClient | Scope.Scope> {
-  const sql = (yield* PgClient.PgClient) as PgClient.PgClient
+  const sql = yield* PgClient.PgClient
   const names = yield* checkNames(options)
   const statements = makeSql(names)
   const single = (sql.config as PgClient.PgPoolConfig).maxConnections === 1

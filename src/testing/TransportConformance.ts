@@ -527,20 +527,27 @@ every("what a member leaves unsettled is delivered again, to whoever is there or
 })
 
 every("what a member says after it has left does nothing", function* ({ join, publish }) {
-  const leaver = yield* join({ group: "g" })
-  yield* publish(message(1))
-  const late = yield* leaver.next
+  const leaver = yield* join({ group: "g", concurrency: 2 })
+  yield* publish(...messages(1, 2))
+  const [acked, nacked] = [yield* leaver.next, yield* leaver.next]
   yield* leaver.leave
-  yield* late.ack
-  const second = yield* join({ group: "g" })
-  assert.deepEqual(facts(yield* second.next), [1, 2])
-  yield* late.ack
-  yield* late.nack()
+  yield* acked.ack
+  yield* nacked.nack()
+  const second = yield* join({ group: "g", concurrency: 2 })
+  assert.deepEqual((yield* take(second, 2)).map(facts).sort(byPosition), [
+    [1, 2],
+    [2, 2]
+  ])
+  yield* acked.ack
+  yield* nacked.nack()
   yield* second.leave
-  const third = yield* join({ group: "g" })
-  assert.deepEqual(facts(yield* done(third)), [1, 3])
-  yield* publish(message(2))
-  assert.deepEqual(facts(yield* done(third)), [2, 1])
+  const third = yield* join({ group: "g", concurrency: 2 })
+  assert.deepEqual([facts(yield* done(third)), facts(yield* done(third))].sort(byPosition), [
+    [1, 3],
+    [2, 3]
+  ])
+  yield* publish(message(3))
+  assert.deepEqual(facts(yield* done(third)), [3, 1])
 })
 
 every(

@@ -335,21 +335,24 @@ const readAll = Stream.runCount(EventStore.readAll())
 
 const chunkEvents = 1000
 
-/** Chunks of a thousand typed events of twenty streams, one chunk after the other. */
+/**
+ * Chunks of a thousand typed events of twenty streams: raw one after the other on its one connection, ours with two callers, so
+ * that one chunk is made ready while the other is written.
+ */
 const importing = (name: string, place: Place, events: number, how: "append" | "insert"): Case => {
   const stream = (phase: string, chunk: number, index: number) => `Account-${phase}-${chunk * 20 + Math.floor(index / 50)}`
-  const measure = <R>(write: (phase: string, chunk: number) => Effect.Effect<unknown, unknown, R>) =>
+  const measure = <R>(callers: number, write: (phase: string, chunk: number) => Effect.Effect<unknown, unknown, R>) =>
     warmed(
-      events / chunkEvents,
-      (phase, times) => concurrently(1, times, (_, chunk) => Effect.suspend(() => write(phase, chunk))),
-      chunkEvents
+      events / chunkEvents / callers,
+      (phase, times) => concurrently(callers, times, (caller, nth) => Effect.suspend(() => write(phase, nth * callers + caller))),
+      chunkEvents * callers
     )
   return {
     name,
     place,
     unit: "events",
     ours: ({ store }) =>
-      measure((phase, chunk) =>
+      measure(2, (phase, chunk) =>
         EventStore.appendAll(
           Array.from({ length: 20 }, (_, part) => ({
             stream: stream(phase, chunk, part * 50),
@@ -361,7 +364,7 @@ const importing = (name: string, place: Place, events: number, how: "append" | "
       ).pipe(Effect.provide(store)),
     raw: ({ connect, sql }) =>
       Effect.flatMap(connect, ({ query }) =>
-        measure((phase, chunk) => {
+        measure(1, (phase, chunk) => {
           if (how === "append") {
             const parts = Array.from({ length: 20 }, (_, part) => ({
               stream: stream(phase, chunk, part * 50),

@@ -1,0 +1,177 @@
+/**
+ * Snapshots: folded states, kept so that a long stream need not be folded from its beginning. A cache, never a truth.
+ *
+ * A snapshot belongs to a stream and to the fingerprint of the state's schema: when the state changes its shape, its old snapshots
+ * are not found any more, and the stream is replayed. Whatever goes wrong with a snapshot means replay too, and is counted.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import type * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as Migrator from "effect/sql/Migrator"
+import * as SqlClient from "effect/sql/SqlClient"
+import { isSqlError } from "effect/sql/SqlError"
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Snapshot {
+  readonly stream: string
+  /** Tells states of different shapes apart. */
+  readonly fingerprint: string
+  /** The version of the last event that is folded into the state. */
+  readonly version: number
+  /** The id of that event: a stream that has another one there is not the stream that the snapshot was made from. */
+  readonly eventId: string
+  /** The state, as JSON. */
+  readonly state: Schema.Json
+}
+
+/**
+ * The storage of the snapshots failed. Whoever loads an aggregate replays its stream instead.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class SnapshotError extends Schema.TaggedError<SnapshotError>("eventfold/Snapshots/SnapshotError")("SnapshotError", {
+  operation: Schema.String,
+  cause: Schema.Defect()
+}) {
+  override get message(): string {
+    return `Snapshots failed to ${this.operation}: ${this.cause instanceof Error ? this.cause.message : String(this.cause)}`
+  }
+}
+
+/**
+ * The snapshots service. Where it is provided, `Repository` uses it for the aggregates that say so (`Aggregate.make(…, { snapshot })`).
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class Snapshots extends Context.Service<
+  Snapshots,
+  {
+    /** The newest snapshot of a stream with this fingerprint. */
+    readonly load: (stream: string, fingerprint: string) => Effect.Effect<Option.Option<Snapshot>, SnapshotError>
+    /** Keeps a snapshot in place of an older one; a newer one stays. */
+    readonly save: (snapshot: Snapshot) => Effect.Effect<void, SnapshotError>
+    /** Drops what was saved before an instant, such as the snapshots of states whose shape has changed since; returns how many. */
+    readonly prune: (before: DateTime.Utc) => Effect.Effect<number, SnapshotError>
+  }
+>()("eventfold/Snapshots") {}
+
+/**
+ * Snapshots in memory: gone with the Layer.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerMemory: Layer.Layer<Snapshots> = Layer.sync(Snapshots, () => {
+  const rows = new Map<string, Snapshot & { readonly savedAt: number }>()
+  const key = (stream: string, fingerprint: string) => `${fingerprint} ${stream}`
+  return Snapshots.of({
+    load: (stream, fingerprint) =>
+      Effect.sync(() =>
+        // A copy, as from any storage: nothing can be changed from outside.
+        Option.map(Option.fromUndefinedOr(rows.get(key(stream, fingerprint))), ({ savedAt: _savedAt, ...snapshot }) =>
+          structuredClone(snapshot)
+        )
+      ),
+    save: (snapshot) =>
+      Effect.map(Clock.currentTimeMillis, (savedAt) => {
+        const at = key(snapshot.stream, snapshot.fingerprint)
+        if ((rows.get(at)?.version ?? 0) < snapshot.version) rows.set(at, structuredClone({ ...snapshot, savedAt }))
+      }),
+    prune: (before) =>
+      Effect.sync(() => {
+        let pruned = 0
+        for (const [at, { savedAt }] of rows) {
+          if (savedAt < before.epochMilliseconds && rows.delete(at)) pruned++
+        }
+        return pruned
+      })
+  })
+})
+
+/**
+ * Snapshots in a table of the `SqlClient` of the environment: PostgreSQL, PGlite or SQLite. The table is made when it is absent.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerSql = (options?: {
+  /** Default: `"eventfold_snapshot"`. */
+  readonly table?: string | undefined
+}): Layer.Layer<Snapshots, SnapshotError, SqlClient.SqlClient> =>
+  Layer.effect(
+    Snapshots,
+    Effect.gen(function* () {
+      const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+      const name = options?.table ?? "eventfold_snapshot"
+      const table = sql(name)
+      const failed = (operation: string) => Effect.mapError((cause: unknown) => new SnapshotError({ operation, cause }))
+
+      yield* Migrator.make({})({
+        table: `${name}_migration`,
+        loader: Migrator.fromRecord({
+          "0001_snapshots": sql`
+            create table ${table} (
+              stream text not null,
+              fingerprint text not null,
+              version bigint not null,
+              event_id text not null,
+              saved_at bigint not null,
+              state text not null,
+              primary key (stream, fingerprint)
+            )`
+        })
+      }).pipe(
+        Effect.mapError((error) => (isSqlError(error) ? error : (error.cause ?? error))),
+        failed("open"),
+        Effect.provideService(SqlClient.SqlClient, sql)
+      )
+
+      return Snapshots.of({
+        load: (stream, fingerprint) =>
+          sql<{ version: unknown; event_id: string; state: string }>`
+            select version, event_id, state from ${table} where stream = ${stream} and fingerprint = ${fingerprint}`.pipe(
+            Effect.flatMap(([row]) =>
+              row === undefined
+                ? Effect.succeedNone
+                : Effect.try({
+                    try: () =>
+                      Option.some({
+                        stream,
+                        fingerprint,
+                        version: Number(row.version),
+                        eventId: row.event_id,
+                        state: JSON.parse(row.state) as Schema.Json
+                      }),
+                    catch: (cause) => cause
+                  })
+            ),
+            failed("load")
+          ),
+        save: ({ eventId, fingerprint, state, stream, version }) =>
+          Effect.flatMap(Clock.currentTimeMillis, (savedAt) =>
+            sql`
+              insert into ${table} (stream, fingerprint, version, event_id, saved_at, state)
+              values (${stream}, ${fingerprint}, ${version}, ${eventId}, ${savedAt}, ${JSON.stringify(state)})
+              on conflict (stream, fingerprint) do update
+                 set version = excluded.version, event_id = excluded.event_id, saved_at = excluded.saved_at, state = excluded.state
+               where ${table}.version < excluded.version`.pipe(Effect.asVoid, failed("save"))
+          ),
+        prune: (before) =>
+          sql`delete from ${table} where saved_at < ${before.epochMilliseconds} returning 1 as one`.pipe(
+            Effect.map((rows) => rows.length),
+            failed("prune")
+          )
+      })
+    })
+  )

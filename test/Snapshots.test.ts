@@ -1,0 +1,227 @@
+import { describe, it } from "@effect/vitest"
+import { DateTime, Effect, Layer, Metric, Option, Schema } from "effect"
+import { TestClock } from "effect/testing"
+import { Aggregate, Event, EventStore, Repository, Snapshots, UnitOfWork } from "eventfold"
+import { PgLite } from "eventfold/postgres"
+import { SqliteClient } from "eventfold/sqlite"
+import assert from "node:assert/strict"
+import { client, freshSchema } from "./postgres/support.ts"
+
+const storages: Readonly<Record<string, () => Layer.Layer<Snapshots.Snapshots, unknown>>> = {
+  memory: () => Snapshots.layerMemory,
+  PostgreSQL: () => Snapshots.layerSql({ table: freshSchema() }).pipe(Layer.provide(client())),
+  PGlite: () => Snapshots.layerSql().pipe(Layer.provide(PgLite.layer())),
+  SQLite: () => Snapshots.layerSql().pipe(Layer.provide(SqliteClient.layer({ filename: ":memory:" })))
+}
+
+const snapshot = (version: number, more: Partial<Snapshots.Snapshot> = {}): Snapshots.Snapshot => ({
+  stream: "Account-1",
+  fingerprint: "a",
+  version,
+  eventId: `e${version}`,
+  state: { balance: version, note: 'it\'s "quoted" ☕' },
+  ...more
+})
+
+for (const [name, layer] of Object.entries(storages)) {
+  describe(`snapshots in ${name}`, () => {
+    it.effect("keep the newest of a stream and fingerprint", () =>
+      Effect.gen(function* () {
+        const snapshots = yield* Snapshots.Snapshots
+        assert.deepEqual(yield* snapshots.load("Account-1", "a"), Option.none())
+        yield* snapshots.save(snapshot(5))
+        yield* snapshots.save(snapshot(9))
+        yield* snapshots.save(snapshot(7))
+        yield* snapshots.save(snapshot(3, { fingerprint: "b" }))
+        yield* snapshots.save(snapshot(4, { stream: "Account-2" }))
+        assert.deepEqual(yield* snapshots.load("Account-1", "a"), Option.some(snapshot(9)))
+        assert.deepEqual(yield* snapshots.load("Account-1", "b"), Option.some(snapshot(3, { fingerprint: "b" })))
+        assert.deepEqual(yield* snapshots.load("Account-2", "a"), Option.some(snapshot(4, { stream: "Account-2" })))
+      }).pipe(Effect.provide(layer()))
+    )
+
+    it.effect("are pruned by the time of saving", () =>
+      Effect.gen(function* () {
+        const snapshots = yield* Snapshots.Snapshots
+        yield* TestClock.setTime(1000)
+        yield* snapshots.save(snapshot(5))
+        yield* TestClock.setTime(2000)
+        yield* snapshots.save(snapshot(5, { stream: "Account-2" }))
+        assert.equal(yield* snapshots.prune(DateTime.makeUnsafe(2000)), 1)
+        assert.deepEqual(yield* snapshots.load("Account-1", "a"), Option.none())
+        assert.deepEqual(Option.isSome(yield* snapshots.load("Account-2", "a")), true)
+      }).pipe(Effect.provide(layer()))
+    )
+  })
+}
+
+const Deposited = Event.make("Deposited", { amount: Schema.Int })
+const Renamed = Event.make("Renamed", { owner: Schema.String.check(Schema.isPattern(/^[a-z]{0,9}$/)) })
+const State = Schema.Struct({ owner: Schema.String, balance: Schema.BigInt, last: Schema.Option(Schema.Int) })
+const initial: typeof State.Type = { owner: "", balance: 0n, last: Option.none() }
+
+let folded = 0
+const account = <const Every extends number>(every: Every | undefined, version?: number) =>
+  Aggregate.make("Account", {
+    events: [Deposited, Renamed],
+    initial,
+    evolve: {
+      Deposited: (state, { amount }) => {
+        folded++
+        return { ...state, balance: state.balance + BigInt(amount), last: Option.some(amount) }
+      },
+      Renamed: (state, { owner }) => {
+        folded++
+        return { ...state, owner }
+      }
+    },
+    snapshot: every === undefined ? undefined : { state: State, every, version }
+  })
+
+const Plain = account(undefined)
+const Kept = account(10)
+
+const deposits = (count: number) => Array.from({ length: count }, (_, index) => Deposited.make({ amount: index + 1 }))
+
+const Live = Layer.mergeAll(UnitOfWork.layer, Snapshots.layerMemory).pipe(Layer.provideMerge(EventStore.layerMemory))
+
+const outcomes = Effect.map(Metric.snapshot, (all) =>
+  Object.fromEntries(
+    all.flatMap((metric) =>
+      metric.id === "eventfold_snapshots" && metric.type === "Counter" && metric.state.count > 0
+        ? [[metric.attributes?.["outcome"], metric.state.count]]
+        : []
+    )
+  )
+)
+
+/** A test with metrics of its own. */
+const run = <E>(effect: Effect.Effect<void, E, Layer.Success<typeof Live>>) =>
+  effect.pipe(Effect.provide(Live), Effect.provideService(Metric.MetricRegistry, new Map()))
+
+describe("an aggregate with snapshots", () => {
+  it.effect.prop(
+    "is at every version what it is without, whatever its history and however often it was loaded on the way",
+    {
+      history: Schema.Array(
+        Schema.Struct({ events: Schema.Array(Schema.Union([Deposited, Renamed])), load: Schema.Boolean, execute: Schema.Boolean })
+      ),
+      every: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 7 }))
+    },
+    ({ every, history }) =>
+      run(
+        Effect.gen(function* () {
+          const kept = account(every)
+          for (const { events, execute, load } of history) {
+            yield* execute
+              ? UnitOfWork.transact(Repository.execute(kept, "1", () => Effect.succeed(events)))
+              : Repository.append(kept, "1", events)
+            if (load) yield* Repository.read(kept, "1")
+          }
+          const { version } = yield* Repository.read(Plain, "1")
+          for (const at of [undefined, version, Math.floor(version / 2), 1]) {
+            assert.deepEqual(
+              yield* Repository.read(kept, "1", { version: at }),
+              yield* Repository.read(Plain, "1", { version: at })
+            )
+          }
+        })
+      ),
+    { arbitrary: { runs: 60 } }
+  )
+
+  it.effect("folds no more than what came after the snapshot", () =>
+    run(
+      Effect.gen(function* () {
+        yield* Repository.append(Kept, "1", deposits(25))
+        yield* Repository.read(Kept, "1") // passes 10 and 20: saved at 25
+        yield* Repository.append(Kept, "1", deposits(3))
+        folded = 0
+        const { version } = yield* Repository.read(Kept, "1")
+        assert.deepEqual([version, folded], [28, 3])
+        assert.deepEqual(yield* outcomes, { miss: 1, saved: 1, hit: 1 })
+      })
+    )
+  )
+
+  it.effect("saves within a unit of work only after its commit", () =>
+    run(
+      Effect.gen(function* () {
+        yield* Repository.append(Kept, "1", deposits(10))
+        yield* Effect.exit(UnitOfWork.transact(Effect.andThen(Repository.load(Kept, "1"), Effect.fail("no"))))
+        assert.deepEqual(yield* outcomes, { miss: 1 })
+        yield* UnitOfWork.transact(Repository.load(Kept, "1"))
+        assert.deepEqual(yield* outcomes, { miss: 2, saved: 1 })
+      })
+    )
+  )
+
+  it.effect("replays when the schema of its state, or the version of its policy, has changed", () =>
+    run(
+      Effect.gen(function* () {
+        yield* Repository.append(Kept, "1", deposits(10))
+        yield* Repository.read(Kept, "1")
+        const Wider = Aggregate.make("Account", {
+          events: [Deposited, Renamed],
+          initial: { count: 0 },
+          evolve: { Deposited: ({ count }) => ({ count: count + 1 }), Renamed: (state) => state },
+          snapshot: { state: Schema.Struct({ count: Schema.Int }), every: 10 }
+        })
+        assert.deepEqual((yield* Repository.read(Wider, "1")).state, { count: 10 })
+        assert.notEqual(account(10, 2).snapshot?.fingerprint, Kept.snapshot?.fingerprint)
+        assert.equal(account(50).snapshot?.fingerprint, Kept.snapshot?.fingerprint)
+      })
+    )
+  )
+
+  it.effect("replays when the snapshot is of a stream that is not this one any more, as after restoring a backup", () =>
+    run(
+      Effect.gen(function* () {
+        const policy = Kept.snapshot ?? assert.fail("there is a policy")
+        const snapshots = yield* Snapshots.Snapshots
+        yield* Repository.append(Kept, "1", deposits(12))
+        const forged = { owner: "Eve", balance: "1000000", last: null }
+        for (const [version, eventId] of [
+          [10, "another event"],
+          [99, "an event beyond the end"]
+        ] as const) {
+          yield* snapshots.save({ stream: "Account-1", fingerprint: policy.fingerprint, version, eventId, state: forged })
+          assert.deepEqual(yield* Repository.read(Kept, "1"), yield* Repository.read(Plain, "1"))
+        }
+      })
+    )
+  )
+
+  it.effect("replays, and counts, when the snapshots cannot be loaded, saved or decoded", () => {
+    const failure = Effect.fail(new Snapshots.SnapshotError({ operation: "test", cause: "broken" }))
+    const broken: Snapshots.Snapshots["Service"] = { load: () => failure, save: () => failure, prune: () => failure }
+    const garbled: Snapshots.Snapshots["Service"] = {
+      load: (stream, fingerprint) => Effect.succeedSome({ stream, fingerprint, version: 5, eventId: "", state: "?" }),
+      save: () => Effect.die("broken"),
+      prune: () => failure
+    }
+    return run(
+      Effect.gen(function* () {
+        yield* Repository.append(Kept, "1", deposits(12))
+        for (const service of [broken, garbled]) {
+          const { version } = yield* Effect.provideService(Repository.read(Kept, "1"), Snapshots.Snapshots, service)
+          assert.equal(version, 12)
+        }
+        assert.deepEqual(yield* outcomes, { failed: 4 })
+      })
+    )
+  })
+
+  it.effect("does without snapshots where the service is not provided, and for the past", () =>
+    Effect.gen(function* () {
+      yield* Repository.append(Kept, "1", deposits(12))
+      assert.equal((yield* Repository.read(Kept, "1")).version, 12)
+      const at = DateTime.makeUnsafe("9000-01-01T00:00:00Z")
+      assert.equal((yield* Repository.read(Kept, "1", { at }).pipe(Effect.provide(Snapshots.layerMemory))).version, 12)
+    }).pipe(Effect.provide(EventStore.layerMemory))
+  )
+
+  it("refuses a policy that makes no sense", () => {
+    for (const every of [0, -1, 1.5, Number.NaN]) assert.throws(() => account(every), /snapshot\.every/)
+  })
+})
