@@ -286,8 +286,10 @@ export interface StreamsOptions {
 export const limits = {
   /** Characters (UTF-16 code units) of a stream's name, an event's id, a type or a tag. */
   nameLength: 255,
-  /** Bytes (UTF-8) of a payload, and of the metadata, as JSON text. */
+  /** Bytes (UTF-8) of a payload as JSON text. */
   payloadBytes: 8 * 1024 * 1024,
+  /** Bytes (UTF-8) of the metadata as JSON text. */
+  metadataBytes: 1024 * 1024,
   /** Bytes (UTF-8) of all payloads and metadata of one append. */
   appendBytes: 256 * 1024 * 1024,
   /** Tags of one event. */
@@ -1019,8 +1021,8 @@ const prepareWith = (
       if (payloadBytes > limits.payloadBytes) {
         return at("payload", `is ${payloadBytes} bytes of JSON, more than ${limits.payloadBytes}: store a reference instead`)
       }
-      if (metadataBytes > limits.payloadBytes) {
-        return at("metadata", `is ${metadataBytes} bytes of JSON, more than ${limits.payloadBytes}`)
+      if (metadataBytes > limits.metadataBytes) {
+        return at("metadata", `is ${metadataBytes} bytes of JSON, more than ${limits.metadataBytes}`)
       }
       bytes += payloadBytes + metadataBytes
       if (bytes > limits.appendBytes) {

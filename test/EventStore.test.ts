@@ -196,15 +196,17 @@ describe("prepare", () => {
       assert.equal(yield* prepare([event({ tags: [...tags.slice(1), "1", "2"] })]), "fits")
       assert.equal(yield* prepare([event({ tags })]), "events[0].tags")
       const text = "a".repeat(EventStore.limits.payloadBytes - 2)
-      const metadata = { text: "a".repeat(EventStore.limits.payloadBytes - 11) }
+      const metadata = { text: "a".repeat(EventStore.limits.metadataBytes - 11) }
       assert.equal(yield* prepare([event({ payload: text, metadata })]), "fits")
       assert.equal(yield* prepare([event({ payload: `${text}a` })]), "events[0].payload")
       assert.equal(yield* prepare([event({ metadata: { text: `${metadata.text}a` } })]), "events[0].metadata")
       assert.equal(yield* prepare([event({ payload: `é${text.slice(2)}` })]), "fits")
       assert.equal(yield* prepare([event({ payload: `é${text.slice(1)}` })]), "events[0].payload")
-      // 16 events of 2 × 8 MiB are 256 MiB: not one byte more.
-      const large = Array.from({ length: 16 }, () => event({ payload: text, metadata }))
-      assert.equal(yield* prepare([...large, event({ payload: 1 })]), "events[16].payload")
+      // 28 events of 9 MiB and one of 4 MiB are 256 MiB: not one byte more.
+      const large = Array.from({ length: 28 }, () => event({ payload: text, metadata }))
+      const rest = "a".repeat(4 * 1024 * 1024 - 4)
+      assert.equal(yield* prepare([...large, event({ payload: rest })]), "fits")
+      assert.equal(yield* prepare([...large, event({ payload: `${rest}a` })]), "events[28].payload")
     })
   )
 })

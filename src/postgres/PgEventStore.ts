@@ -161,15 +161,14 @@ const make = Effect.fnUntraced(function* (
   /** `again` says that these requests have been sent before: then every id may stand already. */
   const appendBatch = (requests: ReadonlyArray<PreparedAppend>, again: boolean): Effect.Effect<Verdicts, SqlError> => {
     const only = requests.length === 1 && durable ? encodeAppendOne(requests[0] as PreparedAppend) : undefined
-    return only === undefined
-      ? appendAny(requests, again)
-      : Effect.catchIf(
-          Effect.map(sql.unsafe(sized(statements.appendOne), only.parameters).values, (rows) =>
-            only.decode(rows[0] as [number, number])
-          ),
-          isDoubt,
-          () => appendAny(requests, true)
-        )
+    if (only === undefined) return appendAny(requests, again)
+    return sql.unsafe(sized(statements.appendOne), only.parameters).values.pipe(
+      // Without a head there is no row, and `append` says why.
+      Effect.flatMap(([row]) =>
+        row === undefined ? appendAny(requests, again) : Effect.succeed(only.decode(row as [number, number]))
+      ),
+      Effect.catchIf(isDoubt, () => appendAny(requests, true))
+    )
   }
 
   const appendAny = (requests: ReadonlyArray<PreparedAppend>, again: boolean): Effect.Effect<Verdicts, SqlError> =>

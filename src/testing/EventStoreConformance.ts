@@ -1088,11 +1088,14 @@ everyStore("7", "odd names are names like any other, each its own", function* (s
   assert.ok(again.every(({ deduplicated }) => deduplicated))
 })
 
-everyStore("7", "a payload of the largest size is stored whole", function* (store) {
+everyStore("7", "an event of the largest size in all its parts is stored whole", function* (store) {
   const text = "a".repeat(EventStore.limits.payloadBytes - 2)
-  yield* store.append("Large-1", [event({ payload: text })])
+  const metadata = { text: "b".repeat(EventStore.limits.metadataBytes - 11) }
+  const tags = range(1, EventStore.limits.tags).map((n) => `${n}`.padEnd(EventStore.limits.nameLength, "\u20ac"))
+  yield* store.append("Large-1", [event({ payload: text, metadata, tags })])
   const [found] = yield* collect(store.read("Large-1"))
-  assert.ok(found?.payload === text)
+  assert.ok(found?.payload === text && found.metadata["text"] === metadata.text)
+  assert.deepEqual(found.tags, tags)
   yield* store.append(
     "Large-1",
     range(1, 12).map((n) => event({ payload: `${n}${"\u00e9".repeat(500_000)}` }))

@@ -197,7 +197,7 @@ describe("a connection that is lost", () => {
           concurrency: "unbounded"
         })
         const before = yield* pids
-        expect(before.length).toBeGreaterThan(2)
+        expect(before.length).toBeGreaterThan(0)
         yield* terminate(admin, before)
         yield* until(
           "they are gone",

@@ -1,0 +1,192 @@
+import { describe, expect, it } from "@effect/vitest"
+import { Effect, Fiber, Stream } from "effect"
+import type { SqlClient } from "effect/sql"
+import { inject } from "vitest"
+import { assertSound, child, connect, event, open, reasonOf, until } from "./harness.ts"
+import { freshSchema } from "./support.ts"
+
+const url = () => inject("postgresUrl")
+
+/** What stands in a schema, without its own name. */
+const contents = (admin: SqlClient.SqlClient, schema: string) =>
+  Effect.map(
+    admin<{ item: string }>`
+      select 'table ' || relname as item from pg_class where relnamespace = (select oid from pg_namespace where nspname = ${schema}) and relkind = 'r'
+      union all
+      select 'index ' || relname from pg_class where relnamespace = (select oid from pg_namespace where nspname = ${schema}) and relkind = 'i'
+      union all
+      select 'function ' || proname from pg_proc where pronamespace = (select oid from pg_namespace where nspname = ${schema})
+      union all
+      select 'trigger ' || tgname || ' on ' || relname from pg_trigger t join pg_class c on c.oid = t.tgrelid
+       where relnamespace = (select oid from pg_namespace where nspname = ${schema}) and not tgisinternal
+      union all
+      select 'constraint ' || conname from pg_constraint where connamespace = (select oid from pg_namespace where nspname = ${schema}) and contype in ('p', 'u', 'c')
+      union all
+      select 'column ' || table_name || '.' || column_name || ' ' || data_type || case is_nullable when 'NO' then '' else ' null' end
+        from information_schema.columns where table_schema = ${schema}`,
+    (rows) => rows.map(({ item }) => item).sort()
+  )
+
+const expected = (prefix: string) =>
+  [
+    ...["event", "tag", "head", "checkpoint", "migration"].map((name) => `table ${prefix}${name}`),
+    ...["event_pkey", "event_stream_version_key", "event_id_key", "tag_pkey", "head_pkey", "checkpoint_pkey"].flatMap((name) => [
+      `index ${prefix}${name}`,
+      `constraint ${prefix}${name}`
+    ]),
+    ...["append", "newest_match", "refuse_change"].map((name) => `function ${prefix}${name}`),
+    ...["event", "tag"].flatMap((name) => [
+      `trigger refuse_change on ${prefix}${name}`,
+      `trigger refuse_truncate on ${prefix}${name}`
+    ]),
+    `constraint ${prefix}head_only_row_check`
+  ].sort()
+
+const migrations = (admin: SqlClient.SqlClient, schema: string) =>
+  Effect.map(admin.unsafe<{ name: string }>(`select name from "${schema}".migration order by migration_id`), (rows) =>
+    rows.map(({ name }) => name)
+  )
+
+describe("migrations", () => {
+  it.live.each([
+    ["a new schema", "", ""],
+    ["a name with capitals", "Capitals_", ""],
+    ["a prefix", "", "shop_"],
+    ["a prefix with capitals that begins with a digit", "", "2Shop"]
+  ] as const)("make exactly these tables, indexes, functions and triggers (%s)", ([, capitals, tablePrefix]) =>
+    Effect.gen(function* () {
+      const admin = yield* connect(url())
+      const schema = capitals + freshSchema()
+      const { store } = yield* open({ url: url(), schema, tablePrefix })
+      const found = yield* contents(admin, schema)
+      const named = found.filter((item) => !item.startsWith("column ") && !/ \w*migration_\w+$/.test(item))
+      expect(named).toEqual(expected(tablePrefix))
+      // Everything that the store does works under these names.
+      yield* store.append("A-1", [{ ...event("a"), tags: ["seat:1"] }], { expected: 0 })
+      yield* store.appendAll([{ stream: "A-1", events: [event("b")] }], { unless: { filter: { tags: ["none"] } } })
+      expect(yield* Stream.runCollect(store.readAll({ filter: { tags: ["seat:1"] } }))).toHaveLength(1)
+      expect(yield* Stream.runCollect(store.streams())).toHaveLength(1)
+      yield* assertSound(store)
+    })
+  )
+
+  it.live("run once, however often the store is opened", () =>
+    Effect.gen(function* () {
+      const admin = yield* connect(url())
+      const schema = freshSchema()
+      const first = yield* open({ url: url(), schema })
+      yield* first.store.append("A-1", [event()])
+      const [made, names] = [yield* contents(admin, schema), yield* migrations(admin, schema)]
+      expect(names.length).toBeGreaterThan(0)
+      for (let n = 0; n < 3; n++) expect(yield* (yield* open({ url: url(), schema })).store.head).toBe(1)
+      expect(yield* contents(admin, schema)).toEqual(made)
+      expect(yield* migrations(admin, schema)).toEqual(names)
+    })
+  )
+
+  it.live("run once, when several processes and several stores of each open it at the same time", () =>
+    Effect.gen(function* () {
+      const admin = yield* connect(url())
+      for (let round = 0; round < 3; round++) {
+        const schema = freshSchema()
+        yield* Effect.forEach(Array.from({ length: 6 }), () => open({ url: url(), schema, pool: { maxConnections: 2 } }), {
+          concurrency: "unbounded"
+        })
+        expect(new Set(yield* migrations(admin, schema)).size).toBe((yield* migrations(admin, schema)).length)
+      }
+      const schema = freshSchema()
+      const processes = yield* Effect.forEach(Array.from({ length: 4 }), () => child("migrate", { url: url(), schema }))
+      yield* Effect.forEach(processes, ({ says }) => says("ready"))
+      yield* Effect.forEach(processes, ({ end }) => end, { concurrency: "unbounded" })
+      const { store } = yield* open({ url: url(), schema })
+      expect(yield* assertSound(store)).toHaveLength(4)
+    })
+  )
+
+  it.live("that are killed half way leave nothing, and the next opening does them all", () =>
+    Effect.gen(function* () {
+      const admin = yield* connect(url())
+      const schema = freshSchema()
+      // The last table of the migrations is there already, so they fail after having made others.
+      yield* admin.unsafe(`create schema "${schema}"`)
+      yield* admin.unsafe(`create table "${schema}".checkpoint (n int)`)
+      expect(yield* reasonOf(Effect.scoped(open({ url: url(), schema })))).toBe("StoreFailure")
+      const left = (yield* contents(admin, schema)).filter((item) => item.startsWith("table "))
+      expect(left).toEqual(["table checkpoint", "table migration"])
+      yield* admin.unsafe(`drop table "${schema}".checkpoint`)
+      const { store } = yield* open({ url: url(), schema })
+      expect(yield* store.append("A-1", [event()])).toMatchObject({ position: 1 })
+    })
+  )
+
+  it.live("schemas and prefixes side by side know nothing of each other", () =>
+    Effect.gen(function* () {
+      const [one, two] = [freshSchema(), freshSchema()]
+      const places = [{ schema: one }, { schema: two }, { schema: one, tablePrefix: "a_" }, { schema: one, tablePrefix: "b_" }]
+      const stores = yield* Effect.forEach(places, (place) => open({ url: url(), ...place, pollInterval: "20 millis" }))
+      const seen = yield* Effect.forEach(stores, ({ store }) =>
+        store.subscribe().pipe(Stream.take(2), Stream.runCollect, Effect.forkScoped)
+      )
+      yield* Effect.forEach(stores, ({ store }, n) => store.append("A-1", [event("same"), event(`${n}`)], { expected: 0 }), {
+        concurrency: "unbounded"
+      })
+      for (const [n, fiber] of seen.entries()) {
+        const ids = Effect.map(Fiber.join(fiber), (events) => events.map(({ id }) => id))
+        expect(yield* ids).toEqual(["same", `${n}`])
+      }
+      yield* Effect.forEach(stores, ({ store }) => assertSound(store))
+    })
+  )
+
+  it.live("turned off, a schema that has no tables is a typed error that says what to do, and one that has them works", () =>
+    Effect.gen(function* () {
+      const admin = yield* connect(url())
+      const schema = freshSchema()
+      const opening = Effect.flip(Effect.scoped(open({ url: url(), schema, migrate: false })))
+      expect(yield* opening).toMatchObject({
+        _tag: "EventStoreError",
+        reason: { _tag: "StoreFailure", operation: "open", detail: expect.stringContaining("have the migrations run?") }
+      })
+      yield* admin.unsafe(`create schema "${schema}"`)
+      expect((yield* opening).message).toContain("is it the right schema")
+      yield* Effect.scoped(open({ url: url(), schema }))
+      const { store } = yield* open({ url: url(), schema, migrate: false })
+      expect(yield* store.append("A-1", [event()])).toMatchObject({ position: 1 })
+    })
+  )
+
+  it.live.each([
+    [{ schema: "" }, "schema"],
+    [{ schema: "1st" }, "schema"],
+    [{ schema: 'a"b' }, "schema"],
+    [{ schema: "a.b" }, "schema"],
+    [{ schema: "a-b" }, "schema"],
+    [{ schema: "ä" }, "schema"],
+    [{ schema: "x".repeat(31) }, "schema"],
+    [{ tablePrefix: "a b" }, "tablePrefix"],
+    [{ tablePrefix: "a;drop" }, "tablePrefix"],
+    [{ tablePrefix: "x".repeat(21) }, "tablePrefix"]
+  ] as const)("the name %j is refused before anything is sent", ([names, which]) =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(Effect.scoped(open({ url: url(), ...names })))
+      expect(error).toMatchObject({ reason: { _tag: "StoreFailure", operation: "open" } })
+      expect((error as Error).message).toContain(`${which} `)
+    })
+  )
+
+  it.live("the longest names still make names that the database does not cut, and a channel that is heard", () =>
+    Effect.gen(function* () {
+      const admin = yield* connect(url())
+      const [schema, tablePrefix] = [`L${freshSchema().padEnd(29, "x").slice(-29)}`, "p".repeat(20)]
+      const { store } = yield* open({ url: url(), schema, tablePrefix, pollInterval: "1 hour" })
+      const other = yield* open({ url: url(), schema, tablePrefix, listen: false })
+      yield* until(
+        "it listens",
+        Effect.map(admin`select 1 from pg_stat_activity where query like ${`LISTEN%${schema}%`}`, (rows) => rows.length === 1)
+      )
+      const seen = yield* store.subscribe().pipe(Stream.take(1), Stream.runCollect, Effect.forkScoped)
+      yield* other.store.append("A-1", [event("heard")])
+      expect(yield* Fiber.join(seen)).toMatchObject([{ id: "heard" }])
+    })
+  )
+})
