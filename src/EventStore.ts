@@ -402,7 +402,8 @@ export class StoreUnavailable extends Schema.TaggedError<StoreUnavailable>("even
 /**
  * The connection was lost after the append was sent and before the answer came: it may or may not have been written.
  *
- * Repeat it **with the same event ids**: if it had been written, the repetition succeeds with `deduplicated: true`.
+ * Repeat it **with the same event ids**: if it had been written, the repetition succeeds with `deduplicated: true`. A unit of work
+ * that is simply run again makes new ids, unless its events were given theirs: look first whether it took effect.
  *
  * @category errors
  * @since 0.1.0
