@@ -1,7 +1,7 @@
 /**
  * What all that follows the log does alike: start again after a failure, and end in good order.
  */
-import * as Cause from "effect/Cause"
+import type * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
