@@ -532,8 +532,8 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
   const leave = Latch.makeUnsafe(false)
   /** Held while events are in hand. */
   const hand = Semaphore.makeUnsafe(1)
-  const isOwner = () => ["catching-up", "live", "backing-off"].includes(SubscriptionRef.getUnsafe(statusRef).state)
   let phase: "catching-up" | "live" = "catching-up"
+  /** Whether this process has the lease. */
   let owning = false
 
   // ---------------------------------------------------------------------------
@@ -827,7 +827,7 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
     const discard = Effect.flatMap(parking.discard(name, position), (was) => (was ? Effect.void : Effect.fail(notParked)))
     const work =
       client === undefined
-        ? Effect.andThen(handle(event, attempts), Effect.ignore(discard))
+        ? Effect.andThen(handle(event, attempts), parking.discard(name, position))
         : // Discarded first: of two replays at once, the second waits for the first and finds nothing.
           Effect.mapError(inTransaction(client, Effect.andThen(discard, handle(event, attempts))), (error) =>
             error._tag === "SqlError" ? new ParkedEventsError({ operation: "replay", cause: error }) : error
@@ -850,7 +850,7 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
       running.closeUnsafe()
       if (!owning) return Effect.void
       leave.openUnsafe()
-      return hand.withPermit(Effect.suspend(() => (isOwner() && !running.isOpen() ? enter("paused") : Effect.void)))
+      return hand.withPermit(Effect.suspend(() => (owning && !running.isOpen() ? enter("paused") : Effect.void)))
     }),
     resume: Effect.suspend(() => {
       leave.closeUnsafe()

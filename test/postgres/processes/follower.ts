@@ -1,6 +1,7 @@
 /**
  * A process that runs a transactional subscription: each event becomes a row of a view. Prints its state whenever that changes,
- * and the position of each event that it handles.
+ * and the position of each event that it handles. Called "first", it stays in the handler of an event of the type "Held" until its
+ * process is stopped and goes on.
  */
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Layer, Redacted, Stream } from "effect"
@@ -31,11 +32,16 @@ const View = Subscription.layer({
   lease: "1500 millis",
   batch: 7,
   transactional: true,
-  handler: ({ position }) =>
+  handler: ({ position, type }) =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       yield* sql`insert into ${sql(schema)}.view values (cast(${String(position)} as int), ${name})`
-      console.log(`at ${position}`)
+      const released = Effect.callback<void>((resume) => {
+        process.once("SIGCONT", () => resume(Effect.void))
+        console.log(`at ${position}`)
+      })
+      if (name === "first" && type === "Held") yield* released
+      else console.log(`at ${position}`)
     })
 })
 
