@@ -152,6 +152,49 @@ export class Checkpoints extends Context.Service<
   }
 >()("eventfold/Checkpoints") {}
 
+/**
+ * Holds a name while `work` runs: claims it, renews the lease three times in the time that it lasts, and gives it back at the
+ * end. When the lease turns out to be lost, `work` is interrupted.
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Checkpoints } from "eventfold"
+ *
+ * const program = Checkpoints.withLease("emails", { owner: "a", ttl: "15 seconds" }, (lease) =>
+ *   Effect.succeed(`from ${lease.position} on, nobody but ${lease.owner}`)
+ * )
+ *
+ * await Effect.runPromise(Effect.provide(program, Checkpoints.layerMemory)) // => "from 0 on, nobody but a"
+ * ```
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const withLease = <A, E, R>(
+  name: string,
+  options: Parameters<Checkpoints["Service"]["claim"]>[1],
+  work: (lease: Lease) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E | CheckpointHeldError | CheckpointFencedError | CheckpointError, R | Checkpoints> =>
+  Checkpoints.use((checkpoints) =>
+    Effect.acquireUseRelease(
+      checkpoints.claim(name, options),
+      (lease) => {
+        const heartbeat = Effect.forever(Effect.andThen(Effect.sleep(beat(lease.ttl)), checkpoints.renew(lease)))
+        // Whoever finds first that the lease is lost ends the other.
+        return Effect.raceFirst(work(lease), heartbeat)
+      },
+      (lease) => Effect.ignore(checkpoints.release(lease))
+    )
+  )
+
+/**
+ * A third of a lease's time: how often {@link withLease} renews it, and how often others may ask for it.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const beat = (ttl: Duration.Input): Duration.Duration => Duration.times(Duration.fromInputUnsafe(ttl), 1 / 3)
+
 const refuse = (operation: string, name: string, problem: string) =>
   Effect.fail(new CheckpointError({ operation, name, cause: new Error(problem) }))
 

@@ -16,21 +16,22 @@ import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
-import * as Pull from "effect/Pull"
-import * as Schedule from "effect/Schedule"
+import type * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import {
+  beat,
   type CheckpointError,
   type CheckpointFencedError,
   type CheckpointHeldError,
   Checkpoints,
-  type Lease
+  type Lease,
+  withLease as withCheckpoint
 } from "./Checkpoints.ts"
 import { EventStore, type EventStoreError, type Query, type RecordedEvent } from "./EventStore.ts"
+import { defaultRestart, finishing, restarting } from "./internal/following.ts"
 import { makeId } from "./internal/ids.ts"
 import { type Message, toMessage, Transport, type TransportError } from "./Transport.ts"
 
@@ -71,8 +72,6 @@ const relayed = Metric.counter("eventfold_relayed_messages", {
 const lag = Metric.gauge("eventfold_relay_lag", {
   description: "How many positions the checkpoint was behind the newest event when the relay last started or published, by relay"
 })
-
-const defaultRetry = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("10 seconds")])
 
 const checkpointName = ({ name }: Options) => `relay:${name}`
 
@@ -122,28 +121,23 @@ export const run = (options: Options): Effect.Effect<never, RelayError, Services
   Effect.gen(function* () {
     const owner = yield* makeId
     const store = yield* EventStore
-    const newSchedule = Schedule.toStepWithSleep(options.retry ?? defaultRetry)
-    let published = false
-    const attempt: Effect.Effect<never, RelayError, Services> = withLease(options, owner, (lease) => {
-      const events = store.subscribe({ after: lease.position, filter: { ...options.filter, published: true } })
-      return Effect.andThen(
-        move(options, lease, events, () => (published = true)),
-        Effect.never
-      )
-    }).pipe(
-      // A standby asks again when the lease may have run out.
-      Effect.catchTag("CheckpointHeldError", () => Effect.delay(attempt, beat(options)))
+    return yield* restarting(
+      (progress) => {
+        const attempt: Effect.Effect<never, RelayError, Services> = withLease(options, owner, (lease) => {
+          const events = store.subscribe({ after: lease.position, filter: { ...options.filter, published: true } })
+          return Effect.andThen(move(options, lease, events, progress), Effect.never)
+        }).pipe(
+          // A standby asks again when the lease may have run out.
+          Effect.catchTag("CheckpointHeldError", () => Effect.delay(attempt, beat(leaseTime(options))))
+        )
+        return attempt
+      },
+      {
+        schedule: options.retry ?? defaultRestart,
+        onFailure: (cause) => report(options, cause),
+        onEnd: Effect.logError(`eventfold: the relay "${options.name}" gives up`)
+      }
     )
-    let wait = yield* newSchedule
-    while (true) {
-      published = false
-      const cause = yield* Effect.flip(Effect.sandbox(attempt))
-      yield* report(options, cause)
-      if (published) wait = yield* newSchedule
-      yield* Pull.catchDone(wait(cause), () =>
-        Effect.andThen(Effect.logError(`eventfold: the relay "${options.name}" gives up`), Effect.failCause(cause))
-      )
-    }
   }).pipe(Effect.annotateLogs({ relay: options.name }))
 
 /** Says why the relay starts again. */
@@ -175,27 +169,13 @@ export const drain = (options: Options): Effect.Effect<void, RelayError | Checkp
 
 const leaseTime = (options: Options) => Duration.fromInputUnsafe(options.lease ?? "15 seconds")
 
-/** How often the lease is renewed by its owner and asked for by others, and how long a relay that must end waits for the broker. */
-const beat = (options: Options) => Duration.times(leaseTime(options), 1 / 3)
-
 /** Holds the checkpoint while `work` runs. */
 const withLease = <A>(
   options: Options,
   owner: string,
   work: (lease: Lease) => Effect.Effect<A, RelayError, Services>
 ): Effect.Effect<A, RelayError | CheckpointHeldError, Services> =>
-  Effect.gen(function* () {
-    const checkpoints = yield* Checkpoints
-    return yield* Effect.acquireUseRelease(
-      checkpoints.claim(checkpointName(options), { owner, ttl: leaseTime(options) }),
-      (lease) => {
-        const heartbeat = Effect.forever(Effect.andThen(Effect.sleep(beat(options)), checkpoints.renew(lease)))
-        // Whoever finds first that the lease is lost ends the other.
-        return Effect.raceFirst(work(lease), heartbeat)
-      },
-      (lease) => Effect.ignore(checkpoints.release(lease))
-    )
-  })
+  withCheckpoint(checkpointName(options), { owner, ttl: leaseTime(options) }, work)
 
 /** Publishes a stream of events, page by page; after each page the checkpoint is moved. */
 const move = Effect.fnUntraced(function* (
@@ -215,14 +195,8 @@ const move = Effect.fnUntraced(function* (
   const movePage = (messages: Arr.NonEmptyReadonlyArray<Message>, position: number) =>
     Effect.uninterruptibleMask((restore) =>
       Effect.gen(function* () {
-        const publishing = yield* Effect.forkChild(transport.publish(messages), { startImmediately: true })
-        // An interruption ends the waiting and not the publishing: the broker may still answer, while the lease lasts. From its
-        // answer to the checkpoint nothing can come between.
-        yield* Effect.exit(restore(Fiber.await(publishing)))
-        yield* Effect.timeoutOrElse(Fiber.join(publishing), {
-          duration: beat(options),
-          orElse: () => Effect.andThen(Fiber.interrupt(publishing), Effect.interrupt)
-        })
+        // The broker may still answer while the lease lasts; from its answer to the checkpoint nothing can come between.
+        yield* yield* finishing(transport.publish(messages), { restore, grace: beat(leaseTime(options)) })
         current = yield* checkpoints.advance(current, position)
         onMoved()
         yield* Metric.update(published, messages.length)

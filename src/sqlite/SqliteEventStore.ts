@@ -16,7 +16,7 @@ import * as Layer from "effect/Layer"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import * as Migrator from "effect/sql/Migrator"
+import type { MigrationError } from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
@@ -25,8 +25,9 @@ import { makeGroupCommit, type Submitted, takeUpTo } from "../internal/groupComm
 import { realSleep } from "../internal/realTime.ts"
 import { makeSignal } from "../internal/signal.ts"
 import { toEventStoreError } from "./errors.ts"
-import { type EventRow, insertedRows, makeSql, type Sql, type StandingRow } from "./sql.ts"
+import { type EventRow, insertedRows, type Sql, type StandingRow } from "./sql.ts"
 import * as SqliteClient from "./SqliteClient.ts"
+import { openTables, plainNumbers } from "./tables.ts"
 
 /**
  * @category models
@@ -89,23 +90,15 @@ type Verdict = Exit.Exit<ReadonlyArray<EventStore.AppendResult>, EventStore.Appe
 
 const failAs = <A, R>(
   operation: string,
-  effect: Effect.Effect<A, SqlError | Migrator.MigrationError, R>
+  effect: Effect.Effect<A, SqlError | MigrationError, R>
 ): Effect.Effect<A, EventStore.EventStoreError, R> => Effect.mapError(effect, (error) => toEventStoreError(operation, error))
 
 const make = Effect.fnUntraced(function* (
   options: Options = {}
 ): Effect.fn.Return<EventStore.EventStore["Service"], EventStore.EventStoreError, SqlClient.SqlClient | Scope.Scope> {
   const client = yield* SqlClient.SqlClient
-  const prefix = options.tablePrefix ?? "eventfold_"
   const pollInterval = options.pollInterval ?? "50 millis"
-  const dialect = client.onDialectOrElse({ sqlite: () => undefined, orElse: () => "the SqlClient is not one of SQLite" })
-  const problem =
-    dialect ?? (/^[A-Za-z0-9_]*$/.test(prefix) ? undefined : `tablePrefix may have letters, digits and "_": ${prefix}`)
-  if (problem !== undefined) {
-    return yield* new EventStore.EventStoreError({ reason: new EventStore.StoreFailure({ operation: "open", detail: problem }) })
-  }
-  const sql = makeSql(prefix)
-  yield* failAs("migrate", migrate(sql))
+  const sql = yield* openTables(options.tablePrefix)
 
   const signal = makeSignal()
 
@@ -242,25 +235,6 @@ const make = Effect.fnUntraced(function* (
     transactionService: client.transactionService
   })
 })
-
-/** All numbers of the store are below 2^53, whatever the caller wants its own to be. */
-const plainNumbers = Effect.provideService(SqlClient.SafeIntegers, false)
-
-/** Two processes may do this at once: the second waits for the first, and finds nothing left to do. */
-const migrate = (sql: Sql) =>
-  Migrator.make({})({
-    loader: Migrator.fromRecord(
-      Object.fromEntries(
-        Object.entries(sql.migrations).map(([name, statements]) => [
-          name,
-          Effect.flatMap(SqlClient.SqlClient, (client) =>
-            Effect.forEach(statements, (statement) => client.unsafe(statement), { discard: true })
-          )
-        ])
-      )
-    ),
-    table: sql.migrationsTable
-  }).pipe(Effect.provideService(SqlClient.BeginTransaction, "BEGIN IMMEDIATE"))
 
 interface Place {
   readonly stream: string

@@ -1,2 +1,3 @@
+export * as SqliteCheckpoints from "./SqliteCheckpoints.ts"
 export * as SqliteClient from "./SqliteClient.ts"
 export * as SqliteEventStore from "./SqliteEventStore.ts"

@@ -1,0 +1,864 @@
+/**
+ * Subscriptions: handlers that follow the log, from history to live in one seamless sequence, and survive restarts.
+ *
+ * The store is the truth and a wake-up is only a hint. The checkpoint never passes an event that has neither been handled nor
+ * parked. Delivery is at least once, in the order of positions (with `concurrency`, in the order of each stream); with
+ * `transactional` what a handler writes through the `SqlClient` takes effect exactly once.
+ *
+ * Of all processes that run one name, one works; the others stand by, and one takes over when its lease has run out. A superseded
+ * owner can commit nothing, however long it slept.
+ *
+ * The main path, and what leads away from it:
+ *
+ * ```text
+ *   starting ──▶ catching-up ──▶ live ──────────────────────────▶ stopped    the scope closes, from any state
+ *     ▲ │ ▲           ▲ │         ▲ │
+ *     │ │ │           │ └────┬────┼─┴──▶ paused        pause, and back by resume
+ *     │ │ │           └──────┼────┘
+ *     │ │ └── backing-off ◀──┤                         store or checkpoint failed, or a handler is tried again
+ *     │ ▼                    │
+ *     │ standby              │                         somebody else holds the name
+ *     └───────── halted ◀────┘                         a handler failed for good; left by resume alone
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import * as Layer from "effect/Layer"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import * as Pull from "effect/Pull"
+import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import * as SqlClient from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
+import * as Stream from "effect/Stream"
+import * as SubscriptionRef from "effect/SubscriptionRef"
+import { beat, type CheckpointError, type CheckpointFencedError, Checkpoints, type Lease, withLease } from "./Checkpoints.ts"
+import * as Event from "./Event.ts"
+import { EventStore, type EventStoreError, type Filter, type RecordedEvent } from "./EventStore.ts"
+import { defaultRestart, finishing, restarting } from "./internal/following.ts"
+import { makeId } from "./internal/ids.ts"
+import { ParkedEvents, ParkedEventsError } from "./ParkedEvents.ts"
+
+// -----------------------------------------------------------------------------
+// models
+// -----------------------------------------------------------------------------
+
+/**
+ * What a handler is told beside the event.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Delivery {
+  /** The name of the subscription. */
+  readonly subscription: string
+  /** The event as it stands in the store. */
+  readonly event: RecordedEvent
+  /** How often it has been tried, from 1. Begins anew after a restart, a resume and a rolled-back batch. */
+  readonly attempt: number
+}
+
+/**
+ * What becomes of an event that cannot be handled: `"halt"` stops the subscription before it, until it is resumed; `"park"` puts it
+ * aside in {@link ParkedEvents} and goes on, also with later events of the same stream.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type OnFailure = "halt" | "park"
+
+/**
+ * What all subscriptions have in common.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options<P extends OnFailure, T extends boolean> {
+  /** Names the checkpoint and the lease. The same in all processes that share the work. */
+  readonly name: string
+  /**
+   * Where a name that has never run begins: with the whole history, with what is appended after the Layer has been built, or
+   * after a position. Later on the checkpoint counts. Default: `"start"`.
+   */
+  readonly from?: "start" | "end" | number | undefined
+  /** The most events between two checkpoints, and of one transaction. Default: 256. */
+  readonly batch?: number | undefined
+  /** How many streams are handled at once within a batch; each stream stays in order. Default: 1. With `transactional` always 1. */
+  readonly concurrency?: number | undefined
+  /**
+   * How to wait before an event is tried again; its input is the failure. When it ends, `onFailure` decides. What cannot be
+   * decoded is not tried again. Default: five times, from 100 milliseconds on.
+   */
+  readonly retry?: Schedule.Schedule<unknown, unknown> | undefined
+  /** Default: `"halt"`. */
+  readonly onFailure?: P | undefined
+  /** How long the lease of a process that died lasts; another takes over within a third of it more. Default: 15 seconds. */
+  readonly lease?: Duration.Input | undefined
+  /**
+   * Runs the handlers of a batch, and the move of its checkpoint, in one transaction of the `SqlClient`, which must be that of the
+   * `Checkpoints` (and of the `ParkedEvents`). When a handler fails, the batch is rolled back and done again event by event, a
+   * transaction each; so what handlers do beyond the database may be done again. Default: `false`.
+   */
+  readonly transactional?: T | undefined
+}
+
+/**
+ * A subscription to events as they stand in the store.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RawOptions<E, R, P extends OnFailure, T extends boolean> extends Options<P, T> {
+  /** Which events. Default: all. */
+  readonly filter?: Filter | undefined
+  readonly handler: (event: RecordedEvent, delivery: Delivery) => Effect.Effect<unknown, E, R>
+}
+
+/**
+ * One handler per event type.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Handlers<Events extends ReadonlyArray<Event.Any>> = {
+  readonly [Type in Events[number]["type"]]: (
+    event: Extract<Events[number], { readonly type: Type }>["Type"],
+    delivery: Delivery
+  ) => Effect.Effect<unknown, unknown, unknown>
+}
+
+/**
+ * A subscription to events by their definitions.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface TypedOptions<
+  Events extends ReadonlyArray<Event.Any>,
+  H extends Handlers<Events>,
+  P extends OnFailure,
+  T extends boolean
+> extends Options<P, T> {
+  readonly events: Events
+  /** One for each of `events`: one that is missing, or one for an event that is not listed, does not compile. */
+  readonly handlers: H & { readonly [Type in Exclude<keyof H, Events[number]["type"]>]: never }
+  /** Which events; those of other types than `events` are failures. Default: all events of these types. */
+  readonly filter?: Filter | undefined
+}
+
+/**
+ * What a subscription needs.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Requirements<R, P extends OnFailure, T extends boolean> =
+  | EventStore
+  | Checkpoints
+  | Exclude<R, Scope.Scope>
+  | ("park" extends P ? ParkedEvents : never)
+  | (true extends T ? SqlClient.SqlClient : never)
+
+/**
+ * Where a subscription is in its life; the module's page shows the ways between them.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type State = "starting" | "standby" | "catching-up" | "live" | "backing-off" | "paused" | "halted" | "stopped"
+
+/**
+ * What is known of a subscription in this process.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Status {
+  readonly name: string
+  readonly state: State
+  /** The checkpoint, as far as this process knows it. */
+  readonly position: number
+  /** How many positions the checkpoint was behind the newest event when that was last looked up. */
+  readonly lag: number
+  /** Why it is backing off or halted. */
+  readonly cause: Option.Option<Cause.Cause<unknown>>
+}
+
+// -----------------------------------------------------------------------------
+// errors
+// -----------------------------------------------------------------------------
+
+/**
+ * This process runs no subscription of that name.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class UnknownSubscriptionError extends Schema.TaggedError<UnknownSubscriptionError>(
+  "eventfold/Subscription/UnknownSubscriptionError"
+)("UnknownSubscriptionError", { name: Schema.String }) {
+  override get message(): string {
+    return `This process runs no subscription "${this.name}"`
+  }
+}
+
+/**
+ * The event at this position is not parked, or not any more.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class NotParkedError extends Schema.TaggedError<NotParkedError>("eventfold/Subscription/NotParkedError")(
+  "NotParkedError",
+  { subscription: Schema.String, position: Schema.Number }
+) {
+  override get message(): string {
+    return `The subscription "${this.subscription}" has no parked event at position ${this.position}`
+  }
+}
+
+/**
+ * The handler failed again. The event stays parked, with the new cause.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class ReplayError extends Schema.TaggedError<ReplayError>("eventfold/Subscription/ReplayError")("ReplayError", {
+  subscription: Schema.String,
+  position: Schema.Number,
+  cause: Schema.Defect()
+}) {
+  override get message(): string {
+    return `The subscription "${this.subscription}" failed again at position ${this.position}: ${this.cause instanceof Error ? this.cause.message : String(this.cause)}`
+  }
+}
+
+// -----------------------------------------------------------------------------
+// observing and steering
+// -----------------------------------------------------------------------------
+
+/**
+ * A subscription of this process, as the {@link Registry} holds it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Controls {
+  readonly status: SubscriptionRef.SubscriptionRef<Status>
+  readonly pause: Effect.Effect<void>
+  readonly resume: Effect.Effect<void>
+  readonly replay: (position: number) => Effect.Effect<void, NotParkedError | ReplayError | ParkedEventsError | EventStoreError>
+}
+
+/**
+ * The subscriptions of this process, by name; of two with one name, the one that was built last. A map of their own may be
+ * provided to programs that share a process.
+ *
+ * @category references
+ * @since 0.1.0
+ */
+export const Registry: Context.Reference<Map<string, Controls>> = Context.Reference("eventfold/Subscription/Registry", {
+  defaultValue: () => new Map<string, Controls>()
+})
+
+const controls = (name: string): Effect.Effect<Controls, UnknownSubscriptionError> =>
+  Effect.flatMap(Effect.service(Registry), (registry) => {
+    const found = registry.get(name)
+    return found === undefined ? Effect.fail(new UnknownSubscriptionError({ name })) : Effect.succeed(found)
+  })
+
+/**
+ * How a subscription of this process is doing.
+ *
+ * @category observing
+ * @since 0.1.0
+ */
+export const status = (name: string): Effect.Effect<Status, UnknownSubscriptionError> =>
+  Effect.flatMap(controls(name), (subscription) => SubscriptionRef.get(subscription.status))
+
+/**
+ * How a subscription of this process is doing, now and whenever it changes. Never ends.
+ *
+ * @category observing
+ * @since 0.1.0
+ */
+export const changes = (name: string): Stream.Stream<Status, UnknownSubscriptionError> =>
+  Stream.unwrap(Effect.map(controls(name), (subscription) => SubscriptionRef.changes(subscription.status)))
+
+/**
+ * How many positions each checkpoint is behind the newest event. Those of subscriptions are called `subscription:` and the name.
+ *
+ * @category observing
+ * @since 0.1.0
+ */
+export const lag: Effect.Effect<
+  ReadonlyArray<{ readonly checkpoint: string; readonly position: number; readonly lag: number }>,
+  CheckpointError | EventStoreError,
+  Checkpoints | EventStore
+> = Effect.gen(function* () {
+  const all = yield* Checkpoints.use(({ list }) => list)
+  const head = yield* EventStore.use((store) => store.head)
+  return all.map(({ name, position }) => ({ checkpoint: name, position, lag: Math.max(0, head - position) }))
+})
+
+/**
+ * Pauses a subscription of this process; it keeps its lease. Succeeds when the event in hand is done. One that stands by
+ * stands by, and is paused when it takes over.
+ *
+ * @category steering
+ * @since 0.1.0
+ */
+export const pause = (name: string): Effect.Effect<void, UnknownSubscriptionError> =>
+  Effect.flatMap(controls(name), (subscription) => subscription.pause)
+
+/**
+ * Lets a subscription of this process go on that is paused, or halted: the event that halted it is tried again.
+ *
+ * @category steering
+ * @since 0.1.0
+ */
+export const resume = (name: string): Effect.Effect<void, UnknownSubscriptionError> =>
+  Effect.flatMap(controls(name), (subscription) => subscription.resume)
+
+/**
+ * Tries a parked event once more with the handler of a subscription of this process, and forgets it if that succeeds. Events of
+ * the same stream that came after it have been handled meanwhile.
+ *
+ * @category steering
+ * @since 0.1.0
+ */
+export const replay = (
+  name: string,
+  position: number
+): Effect.Effect<void, UnknownSubscriptionError | NotParkedError | ReplayError | ParkedEventsError | EventStoreError> =>
+  Effect.flatMap(controls(name), (subscription) => subscription.replay(position))
+
+// -----------------------------------------------------------------------------
+// layers
+// -----------------------------------------------------------------------------
+
+/**
+ * A subscription, as long as the Layer is open. When its scope closes, the events in hand are finished if that takes no longer than a
+ * third of the lease, the checkpoint is moved, and the lease is given back.
+ *
+ * Failures of the store and of the checkpoints are no failures of an event: the subscription backs off, and goes on by itself. At
+ * most one page of the store is in memory.
+ *
+ * ```ts
+ * import { Effect, Layer, Queue, Schema } from "effect"
+ * import { Checkpoints, Event, EventStore, Subscription } from "eventfold"
+ *
+ * const Placed = Event.make("Placed", { total: Schema.Int })
+ * const Shipped = Event.make("Shipped", {})
+ *
+ * const program = Effect.gen(function* () {
+ *   const mails = yield* Queue.unbounded<string>()
+ *   const Mails = Subscription.layer({
+ *     name: "mails",
+ *     events: [Placed, Shipped],
+ *     handlers: {
+ *       Placed: ({ total }, { event }) => Queue.offer(mails, `${event.stream}: thank you for ${total}`),
+ *       Shipped: (_, { event }) => Queue.offer(mails, `${event.stream}: on its way`)
+ *     }
+ *   })
+ *   yield* Layer.build(Mails)
+ *   yield* EventStore.append("Order-1", [{ type: "Placed", payload: { total: 5 } }, { type: "Shipped", payload: {} }])
+ *   return yield* Queue.takeN(mails, 2)
+ * })
+ *
+ * const Live = Layer.mergeAll(EventStore.layerMemory, Checkpoints.layerMemory)
+ * await Effect.runPromise(Effect.scoped(Effect.provide(program, Live))) // => ["Order-1: thank you for 5", "Order-1: on its way"]
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer: {
+  <
+    const Events extends ReadonlyArray<Event.Any>,
+    const H extends Handlers<Events>,
+    const P extends OnFailure = "halt",
+    const T extends boolean = false
+  >(
+    options: TypedOptions<Events, H, P, T>
+  ): Layer.Layer<never, never, Requirements<Effect.Services<ReturnType<H[Events[number]["type"]]>>, P, T>>
+  <E, R, const P extends OnFailure = "halt", const T extends boolean = false>(
+    options: RawOptions<E, R, P, T>
+  ): Layer.Layer<never, never, Requirements<R, P, T>>
+} = <R, P extends OnFailure, T extends boolean>(options: AnyOptions<R, P, T>): Layer.Layer<never, never, Requirements<R, P, T>> =>
+  Layer.effectDiscard(make(options, "events" in options ? typed(options) : raw(options)))
+
+/** Both kinds of options, as the implementation sees them. */
+type AnyOptions<R, P extends OnFailure, T extends boolean> =
+  | RawOptions<unknown, R, P, T>
+  | (Options<P, T> & {
+      readonly events: ReadonlyArray<Event.Any>
+      readonly handlers: { readonly [type: string]: (event: never, delivery: Delivery) => Effect.Effect<unknown, unknown, R> }
+      readonly filter?: Filter | undefined
+    })
+
+/** Which events, and what is done with one: what cannot be decoded is found before anything is done. */
+interface Handling<R> {
+  readonly filter: Filter | undefined
+  readonly prepare: (
+    event: RecordedEvent
+  ) => Result.Result<
+    (delivery: Delivery) => Effect.Effect<unknown, unknown, R>,
+    Event.EventDecodeError | Event.UnknownEventTypeError
+  >
+}
+
+const raw = <R>({ filter, handler }: RawOptions<unknown, R, OnFailure, boolean>): Handling<R> => ({
+  filter,
+  prepare: (event) => Result.succeed((delivery) => handler(event, delivery))
+})
+
+const typed = <R>(options: Extract<AnyOptions<R, OnFailure, boolean>, { readonly events: unknown }>): Handling<R> => {
+  const definitions = new Map(options.events.map((definition) => [definition.type, definition]))
+  return {
+    filter: options.filter ?? { types: Array.from(definitions.keys()) },
+    prepare: (event) =>
+      Result.map(Event.decodeAny(definitions, event), (decoded) => (delivery) => {
+        // The handler of this type: it takes what this definition decodes to.
+        const handler = options.handlers[event.type] as (event: unknown, delivery: Delivery) => Effect.Effect<unknown, unknown, R>
+        return handler(decoded, delivery)
+      })
+  }
+}
+
+// -----------------------------------------------------------------------------
+// internals
+// -----------------------------------------------------------------------------
+
+const handledEvents = Metric.counter("eventfold_subscription_handled_events", {
+  description: "Events that a handler has dealt with, by subscription",
+  incremental: true
+})
+const parkedEvents = Metric.counter("eventfold_subscription_parked_events", {
+  description: "Events that have been parked, by subscription",
+  incremental: true
+})
+const lagGauge = Metric.gauge("eventfold_subscription_lag", {
+  description: "How many positions the checkpoint was behind the newest event when that was last looked up, by subscription"
+})
+const stateGauge = Metric.gauge("eventfold_subscription_state", {
+  description: "1 for the state that the subscription is in, 0 for those that it has left, by subscription and state"
+})
+
+const defaultRetry = Schedule.max([Schedule.exponential("100 millis"), Schedule.recurs(5)])
+
+/** A handler has failed with an event. Not to be confused with what fails around it. */
+class Failed {
+  readonly _tag = "Failed"
+  readonly cause: Cause.Cause<unknown>
+  /** Whether another try makes sense. */
+  readonly again: boolean
+  constructor(cause: Cause.Cause<unknown>, again: boolean) {
+    this.cause = cause
+    this.again = again
+  }
+}
+
+/** An event has failed for good, and the policy is to halt. */
+class Halted {
+  readonly _tag = "Halted"
+  readonly cause: Cause.Cause<unknown>
+  readonly position: number
+  constructor(cause: Cause.Cause<unknown>, position: number) {
+    this.cause = cause
+    this.position = position
+  }
+}
+
+/** What fails around the handlers: the subscription backs off and starts again. */
+type Outage = EventStoreError | CheckpointError | CheckpointFencedError | ParkedEventsError | SqlError
+
+const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends boolean>(
+  options: Options<P, T>,
+  { filter, prepare }: Handling<R>
+): Effect.fn.Return<void, never, Requirements<R, P, T> | Scope.Scope> {
+  const { name } = options
+  const ttl = Duration.fromInputUnsafe(options.lease ?? "15 seconds")
+  const batchSize = Math.max(1, options.batch ?? 256)
+  const concurrency = Math.max(1, options.concurrency ?? 1)
+  const newSchedule = () => Schedule.toStepWithSleep<unknown, unknown, never, never>(options.retry ?? defaultRetry)
+  const store: EventStore["Service"] = yield* EventStore
+  const checkpoints: Checkpoints["Service"] = yield* Checkpoints
+  const context: Context.Context<Exclude<R, Scope.Scope>> = yield* Effect.context<Exclude<R, Scope.Scope>>()
+  const parking = Option.getOrUndefined(yield* Effect.serviceOption(ParkedEvents))
+  const client =
+    options.transactional === true ? Option.getOrUndefined(yield* Effect.serviceOption(SqlClient.SqlClient)) : undefined
+
+  /** In the middle of a transaction SQLite could be refused the write lock. */
+  const inTransaction = <A, E, R>(sql: SqlClient.SqlClient, effect: Effect.Effect<A, E, R>) =>
+    sql.onDialectOrElse({
+      sqlite: () => Effect.provideService(sql.withTransaction(effect), SqlClient.BeginTransaction, "BEGIN IMMEDIATE"),
+      orElse: () => sql.withTransaction(effect)
+    })
+
+  // ---------------------------------------------------------------------------
+  // state
+  // ---------------------------------------------------------------------------
+
+  const statusRef = yield* SubscriptionRef.make<Status>({ name, state: "starting", position: 0, lag: 0, cause: Option.none() })
+  const of = { subscription: name }
+  const enter = (state: State, cause?: Cause.Cause<unknown>) =>
+    Effect.suspend(() => {
+      const before = SubscriptionRef.getUnsafe(statusRef)
+      if (before.state === state && cause === undefined) return Effect.void
+      return Effect.all(
+        [
+          Metric.update(Metric.withAttributes(stateGauge, { ...of, state: before.state }), 0),
+          Metric.update(Metric.withAttributes(stateGauge, { ...of, state }), 1),
+          SubscriptionRef.set(statusRef, { ...before, state, cause: Option.fromUndefinedOr(cause) })
+        ],
+        { discard: true }
+      )
+    })
+
+  /** Open unless the subscription is paused or halted. */
+  const running = Latch.makeUnsafe(true)
+  /** Open while no further event may be begun. */
+  const leave = Latch.makeUnsafe(false)
+  /** Held while events are in hand. */
+  const hand = Semaphore.makeUnsafe(1)
+  let phase: "catching-up" | "live" = "catching-up"
+  /** Whether this process has the lease. */
+  let owning = false
+
+  // ---------------------------------------------------------------------------
+  // one event
+  // ---------------------------------------------------------------------------
+
+  const handle = (event: RecordedEvent, attempt: number): Effect.Effect<void, Failed> =>
+    Effect.suspend(() => {
+      const prepared = prepare(event)
+      if (Result.isFailure(prepared)) return Effect.fail(new Failed(Cause.fail(prepared.failure), false))
+      return Effect.scoped(prepared.success({ subscription: name, event, attempt })).pipe(
+        // The services that the Layer was built with, and the transaction, span and so on of the fiber that runs it.
+        Effect.updateContext(
+          (current: Context.Context<never>) => Context.merge(context, current) as Context.Context<Exclude<R, Scope.Scope>>
+        )
+      )
+    }).pipe(
+      Effect.catchCause((cause) => {
+        const failure = Option.getOrUndefined(Cause.findErrorOption(cause))
+        return Effect.fail(failure instanceof Failed ? failure : new Failed(cause, true))
+      }),
+      Effect.asVoid
+    )
+
+  const park = Effect.fnUntraced(function* (
+    event: RecordedEvent,
+    cause: Cause.Cause<unknown>,
+    attempts: number
+  ): Effect.fn.Return<void, ParkedEventsError> {
+    if (parking === undefined) return yield* Effect.die(new Error(`The subscription "${name}" has nowhere to park events`))
+    const { position, stream, type } = event
+    const parkedAt = yield* DateTime.now
+    yield* parking.park({ subscription: name, position, stream, type, cause: Cause.pretty(cause), attempts, parkedAt })
+    yield* Metric.update(Metric.withAttributes(parkedEvents, of), 1)
+    yield* Effect.logWarning(`eventfold: the subscription "${name}" has parked the event at position ${position}`, cause)
+  })
+
+  /**
+   * Brings an event to its end: handled or parked (`true`), or left for later (`false`). `commit` makes what is done with the
+   * event last.
+   */
+  const settle = Effect.fnUntraced(function* (
+    event: RecordedEvent,
+    commit: <E>(work: Effect.Effect<void, E>) => Effect.Effect<void, E | Outage>
+  ): Effect.fn.Return<boolean, Outage | Halted> {
+    let wait: Effect.Success<ReturnType<typeof newSchedule>> | undefined
+    for (let attempt = 1; ; attempt++) {
+      const failed = yield* commit(handle(event, attempt)).pipe(
+        Effect.as(undefined),
+        Effect.catchIf((error): error is Failed => error instanceof Failed, Effect.succeed)
+      )
+      if (failed === undefined) {
+        yield* Metric.update(Metric.withAttributes(handledEvents, of), 1)
+        return true
+      }
+      const { cause } = failed
+      if (failed.again) {
+        yield* enter("backing-off", cause)
+        wait ??= yield* newSchedule()
+        const waited = Effect.as(wait(Cause.squash(cause)), "again" as const)
+        const next = yield* Effect.raceFirst(
+          Pull.catchDone(waited, () => Effect.succeed("exhausted" as const)),
+          Effect.as(leave.await, "leave" as const)
+        )
+        yield* enter(phase)
+        if (next === "leave") return false
+        if (next === "again") continue
+      }
+      if (options.onFailure !== "park") return yield* Effect.fail(new Halted(cause, event.position))
+      yield* commit(park(event, cause, attempt))
+      return true
+    }
+  })
+
+  // ---------------------------------------------------------------------------
+  // while the lease lasts
+  // ---------------------------------------------------------------------------
+
+  const follow = Effect.fnUntraced(function* (lease: Lease, progress: () => void): Effect.fn.Return<never, Outage | Halted> {
+    let current = lease
+    /** The events beyond the checkpoint that have come to their end. */
+    const done = new Set<number>()
+    phase = "catching-up"
+    owning = true
+    if (running.isOpen()) leave.closeUnsafe()
+
+    const moved = (next: Lease) =>
+      Effect.suspend(() => {
+        current = next
+        return SubscriptionRef.update(statusRef, (status) => ({ ...status, position: next.position }))
+      })
+
+    const advance = (position: number) => Effect.uninterruptible(Effect.flatMap(checkpoints.advance(current, position), moved))
+
+    /** Looks how far the log is, and passes over what the filter drops. */
+    const look = Effect.gen(function* () {
+      const head = yield* store.head
+      if (current.position < head) {
+        const [next] = yield* Stream.runCollect(store.readAll({ after: current.position, filter, limit: 1 }))
+        if (next === undefined || next.position > head) yield* advance(head)
+      }
+      const lag = Math.max(0, head - current.position)
+      yield* Metric.update(Metric.withAttributes(lagGauge, of), lag)
+      yield* SubscriptionRef.update(statusRef, (status) => ({ ...status, lag }))
+      if (lag > 0 || phase === "live") return
+      phase = "live"
+      if (SubscriptionRef.getUnsafe(statusRef).state === "catching-up") yield* enter("live")
+    })
+
+    const separately = (batch: ReadonlyArray<RecordedEvent>): Effect.Effect<void, Outage | Halted> =>
+      Effect.suspend(() => {
+        let halted: Halted | undefined
+        const one = (event: RecordedEvent) =>
+          Effect.suspend(() => {
+            if (leave.isOpen() || halted !== undefined || done.has(event.position)) return Effect.void
+            return settle(event, (work) => work).pipe(
+              Effect.map((settled) => void (settled && done.add(event.position))),
+              // The events that are in hand with it come to their end.
+              Effect.catchIf(
+                (error): error is Halted => error instanceof Halted,
+                (error) => Effect.sync(() => void (halted ??= error))
+              )
+            )
+          })
+        const streams = concurrency === 1 ? [batch] : Array.from(Map.groupBy(batch, ({ stream }) => stream).values())
+        return Effect.forEach(streams, (events) => Effect.forEach(events, one, { discard: true }), {
+          concurrency,
+          discard: true
+        }).pipe(Effect.andThen(Effect.suspend(() => (halted === undefined ? Effect.void : Effect.fail(halted)))))
+      })
+
+    const transactionally = Effect.fnUntraced(function* (
+      batch: ReadonlyArray<RecordedEvent>,
+      sql: SqlClient.SqlClient
+    ): Effect.fn.Return<void, Outage | Halted> {
+      /** Runs work that ends with the given events, and commits it with the checkpoint. */
+      const commit = <E>(work: Effect.Effect<ReadonlyArray<RecordedEvent>, E>): Effect.Effect<number, E | Outage> =>
+        Effect.uninterruptibleMask((restore) =>
+          Effect.gen(function* () {
+            const [events, next] = yield* restore(
+              inTransaction(
+                sql,
+                Effect.gen(function* () {
+                  const events = yield* work
+                  const last = events.at(-1)
+                  return [events, last === undefined ? current : yield* checkpoints.advance(current, last.position)] as const
+                })
+              )
+            )
+            for (const { position } of events) done.add(position)
+            yield* moved(next)
+            return events.length
+          })
+        )
+      if (batch.length > 1) {
+        const together = Effect.gen(function* () {
+          const handled: Array<RecordedEvent> = []
+          for (const event of batch) {
+            if (leave.isOpen()) break
+            yield* handle(event, 1)
+            handled.push(event)
+          }
+          return handled
+        })
+        const count = yield* Effect.catchIf(
+          commit(together),
+          (error): error is Failed => error instanceof Failed,
+          () => Effect.undefined
+        )
+        if (count !== undefined) return yield* Metric.update(Metric.withAttributes(handledEvents, of), count)
+      }
+      for (const event of batch) {
+        if (leave.isOpen()) return
+        if (!(yield* settle(event, (work) => Effect.asVoid(commit(Effect.as(work, [event])))))) return
+      }
+    })
+
+    /** Deals with a batch and moves the checkpoint as far as all is done. How many events that was. */
+    const dealWith = (batch: ReadonlyArray<RecordedEvent>) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.gen(function* () {
+          const work = client === undefined ? separately(batch) : transactionally(batch, client)
+          const exit = yield* finishing(work, { restore, grace: beat(ttl), onInterrupt: () => leave.openUnsafe() })
+          const pending = batch.findIndex(({ position }) => !done.has(position))
+          const count = pending === -1 ? batch.length : pending
+          const last = batch[count - 1]
+          if (last !== undefined) {
+            if (last.position > current.position) yield* advance(last.position)
+            for (const { position } of batch.slice(0, count)) done.delete(position)
+            progress()
+          }
+          yield* exit
+          return count
+        })
+      ).pipe(
+        Effect.withSpan(`process ${name}`, {
+          kind: "consumer",
+          attributes: {
+            "messaging.system": "eventfold",
+            "messaging.operation.type": "process",
+            "messaging.batch.message_count": batch.length
+          }
+        })
+      )
+
+    const untilResumed = Effect.suspend(() =>
+      running.isOpen()
+        ? Effect.void
+        : Effect.andThen(
+            Effect.andThen(enter("paused"), running.await),
+            Effect.suspend(() => enter(phase))
+          )
+    )
+
+    yield* SubscriptionRef.update(statusRef, (status) => ({ ...status, position: lease.position }))
+    yield* enter(phase)
+    yield* untilResumed
+    yield* hand.withPermit(look)
+    const work = Stream.runForEachArray(
+      store.subscribe({ after: current.position, filter }),
+      Effect.fnUntraced(function* (page) {
+        for (let start = 0; start < page.length;) {
+          yield* untilResumed
+          start += yield* hand.withPermit(dealWith(page.slice(start, start + batchSize)))
+        }
+        yield* hand.withPermit(look)
+      })
+    )
+    const lookout = Effect.forever(
+      Effect.delay(
+        Effect.suspend(() => (running.isOpen() ? hand.withPermit(look) : Effect.void)),
+        beat(ttl)
+      )
+    )
+    return yield* Effect.raceFirst(Effect.andThen(work, Effect.never), lookout)
+  })
+
+  // ---------------------------------------------------------------------------
+  // from start to stop
+  // ---------------------------------------------------------------------------
+
+  const from =
+    options.from === "end"
+      ? yield* Effect.retry(store.head, defaultRestart).pipe(Effect.orDie)
+      : options.from === "start"
+        ? 0
+        : options.from
+  const owner = yield* makeId
+
+  const attempt = (progress: () => void): Effect.Effect<never, Outage | Halted> =>
+    withLease(`subscription:${name}`, { owner, ttl, from }, (lease) =>
+      Effect.ensuring(
+        follow(lease, progress),
+        Effect.sync(() => {
+          owning = false
+        })
+      )
+    ).pipe(
+      Effect.catchTag("CheckpointHeldError", () => Effect.andThen(enter("standby"), Effect.delay(attempt(progress), beat(ttl)))),
+      Effect.provideService(Checkpoints, checkpoints)
+    )
+
+  const main = restarting((progress) => Effect.andThen(enter("starting"), attempt(progress)), {
+    schedule: defaultRestart,
+    onFailure: (cause) => {
+      const failure = Option.getOrUndefined(Cause.findErrorOption(cause))
+      if (!(failure instanceof Halted)) {
+        return Effect.andThen(
+          enter("backing-off", cause),
+          Effect.logWarning(`eventfold: the subscription "${name}" failed and starts again`, cause)
+        )
+      }
+      running.closeUnsafe()
+      return Effect.logError(`eventfold: the subscription "${name}" halts at position ${failure.position}`, failure.cause).pipe(
+        Effect.andThen(enter("halted", failure.cause)),
+        Effect.andThen(running.await)
+      )
+    },
+    onEnd: Effect.void
+  }).pipe(Effect.annotateLogs(of))
+
+  const replayOne = Effect.fnUntraced(function* (
+    position: number
+  ): Effect.fn.Return<void, NotParkedError | ReplayError | ParkedEventsError | EventStoreError> {
+    const notParked = new NotParkedError({ subscription: name, position })
+    if (parking === undefined) return yield* notParked
+    const [parked] = yield* parking.list(name, { after: position - 1, limit: 1 })
+    const [event] = yield* Stream.runCollect(store.readAll({ after: position - 1, limit: 1 }))
+    if (parked?.position !== position || event?.position !== position) return yield* notParked
+    const attempts = parked.attempts + 1
+    const discard = Effect.flatMap(parking.discard(name, position), (was) => (was ? Effect.void : Effect.fail(notParked)))
+    const work =
+      client === undefined
+        ? Effect.andThen(handle(event, attempts), parking.discard(name, position))
+        : // Discarded first: of two replays at once, the second waits for the first and finds nothing.
+          Effect.mapError(inTransaction(client, Effect.andThen(discard, handle(event, attempts))), (error) =>
+            error._tag === "SqlError" ? new ParkedEventsError({ operation: "replay", cause: error }) : error
+          )
+    yield* Effect.catchIf(
+      work,
+      (error): error is Failed => error instanceof Failed,
+      ({ cause }) =>
+        Effect.andThen(
+          park(event, cause, attempts),
+          Effect.fail(new ReplayError({ subscription: name, position, cause: Cause.squash(cause) }))
+        )
+    )
+  })
+
+  const registry = yield* Registry
+  registry.set(name, {
+    status: statusRef,
+    pause: Effect.suspend(() => {
+      running.closeUnsafe()
+      if (!owning) return Effect.void
+      leave.openUnsafe()
+      return hand.withPermit(Effect.suspend(() => (owning && !running.isOpen() ? enter("paused") : Effect.void)))
+    }),
+    resume: Effect.suspend(() => {
+      leave.closeUnsafe()
+      running.openUnsafe()
+      return SubscriptionRef.getUnsafe(statusRef).state === "paused" ? enter(phase) : Effect.void
+    }),
+    replay: replayOne
+  })
+  yield* Effect.addFinalizer(() => enter("stopped"))
+  yield* Effect.forkScoped(main)
+})

@@ -1,0 +1,154 @@
+import assert from "node:assert/strict"
+import { describe, it } from "@effect/vitest"
+import { Context, DateTime, Effect, Layer, Option, type Scope } from "effect"
+import { type SqlClient } from "effect/sql"
+import { Checkpoints, ParkedEvents, Subscription } from "eventfold"
+import { PgCheckpoints, PgEventStore } from "eventfold/postgres"
+import { inject } from "vitest"
+import { child, type Child, connect, event, open, type Opened, until } from "./harness.ts"
+import { client, freshSchema } from "./support.ts"
+
+interface World extends Opened {
+  readonly checkpoints: Checkpoints.Checkpoints["Service"]
+  /** Starts a process that follows the log. */
+  readonly follower: (name: string) => Effect.Effect<Child, never, Scope.Scope>
+  /** The rows of the view: the positions, as often as they were written. */
+  readonly view: Effect.Effect<ReadonlyArray<number>, unknown>
+}
+
+/** A store with a view that would show what is applied twice, and processes that follow it. */
+const world = (test: (world: World) => Effect.Effect<void, unknown, Scope.Scope>) =>
+  Effect.gen(function* () {
+    const schema = freshSchema()
+    const url = inject("postgresUrl")
+    const opened = yield* open({ url, schema })
+    const sql: SqlClient.SqlClient = yield* connect(url)
+    const checkpoints = yield* Layer.build(Layer.provide(PgCheckpoints.layer({ schema }), Layer.fresh(client())))
+    yield* sql`create table ${sql(schema)}.view (position int not null, who text not null)`
+    yield* test({
+      ...opened,
+      checkpoints: Context.get(checkpoints, Checkpoints.Checkpoints),
+      follower: (name) => child("follower", { url, schema, name }),
+      view: Effect.map(sql<{ position: number }>`select position from ${sql(schema)}.view order by ctid`, (rows) =>
+        rows.map(({ position }) => position)
+      )
+    })
+  }).pipe(Effect.scoped)
+
+const numbers = (count: number) => Array.from({ length: count }, (_, index) => index + 1)
+
+const applied = ({ view }: World, count: number) =>
+  until(
+    `${count} events are in the view`,
+    Effect.map(Effect.orDie(view), (rows) => rows.length >= count)
+  )
+
+describe("two processes of one name", () => {
+  it.live("the owner is killed in the midst of its work: the other takes over, nothing is lost, nothing applied twice", () =>
+    world((world) =>
+      Effect.gen(function* () {
+        const first = yield* world.follower("first")
+        yield* first.says("live")
+        const second = yield* world.follower("second")
+        yield* second.says("standby")
+        yield* world.store.append(
+          "Count-1",
+          Array.from({ length: 500 }, () => event())
+        )
+        yield* first.says("at 100")
+        yield* first.kill
+        yield* world.store.append(
+          "Count-1",
+          Array.from({ length: 50 }, () => event())
+        )
+        yield* applied(world, 550)
+        yield* second.says("live")
+        assert.deepEqual(yield* world.view, numbers(550))
+        yield* second.end
+        const { owner, position } = Option.getOrThrow(yield* world.checkpoints.get("subscription:view"))
+        assert.deepEqual([position, owner], [550, Option.none()])
+      })
+    )
+  )
+
+  it.live(
+    "the owner is stopped in the midst of a batch: the other takes over, and what the first had in hand is not committed",
+    () =>
+      world((world) =>
+        Effect.gen(function* () {
+          const first = yield* world.follower("first")
+          yield* first.says("live")
+          const second = yield* world.follower("second")
+          yield* second.says("standby")
+          yield* world.store.append("Count-1", [event(), event(), event(undefined, "Held"), event()])
+          yield* first.says("at 3")
+          first.process.kill("SIGSTOP")
+          yield* applied(world, 4)
+          first.process.kill("SIGCONT")
+          yield* first.says("standby")
+          yield* world.store.append("Count-1", [event(), event()])
+          yield* applied(world, 6)
+          assert.deepEqual(yield* world.view, numbers(6))
+          yield* first.end
+          yield* second.end
+          assert.deepEqual(
+            second.lines.filter((line) => line.startsWith("at ")),
+            numbers(6).map((n) => `at ${n}`)
+          )
+        })
+      )
+  )
+})
+
+describe("notifications", () => {
+  it.live("are hints: without any, events are seen by polling", () =>
+    Effect.gen(function* () {
+      const schema = freshSchema()
+      const { store } = yield* open({ url: inject("postgresUrl"), schema })
+      const seen: Array<number> = []
+      // A process that does not listen, so it hears nothing of what the other commits.
+      const deaf = Layer.mergeAll(PgEventStore.layer({ schema, listen: false }), PgCheckpoints.layer({ schema })).pipe(
+        Layer.provide(Layer.fresh(client()))
+      )
+      yield* Layer.build(
+        Subscription.layer({ name: "view", handler: ({ position }) => Effect.sync(() => seen.push(position)) }).pipe(
+          Layer.provide(deaf)
+        )
+      )
+      for (let n = 1; n <= 3; n++) {
+        yield* store.append("Count-1", [event()])
+        yield* until(
+          `event ${n} has been seen`,
+          Effect.sync(() => seen.length === n)
+        )
+      }
+      assert.deepEqual(seen, [1, 2, 3])
+    }).pipe(Effect.provideService(Subscription.Registry, new Map()))
+  )
+})
+
+describe("parked events on PostgreSQL", () => {
+  it.live("are listed, parked again and discarded, also in a schema of their own", () =>
+    Effect.gen(function* () {
+      const schema = freshSchema()
+      const sql = yield* connect(inject("postgresUrl"))
+      yield* sql`create schema ${sql(schema)}`
+      const layer = Layer.provide(ParkedEvents.layerSql({ table: `${schema}.parked` }), Layer.fresh(client()))
+      const context = yield* Layer.build(layer)
+      const { discard, list, park } = Context.get(context, ParkedEvents.ParkedEvents)
+      const parkedAt = DateTime.makeUnsafe(1_700_000_000_123)
+      const parked = { subscription: "view", stream: "S-1", type: "T", cause: "half \u0000", attempts: 2, parkedAt }
+      for (const position of [30, 4]) yield* park({ ...parked, position })
+      yield* park({ ...parked, position: 4, attempts: 3 })
+      assert.deepEqual(yield* list("view"), [
+        { ...parked, cause: "half \ufffd", position: 4, attempts: 3 },
+        { ...parked, cause: "half \ufffd", position: 30 }
+      ])
+      assert.deepEqual(
+        (yield* list("view", { after: 4, limit: 1 })).map(({ position }) => position),
+        [30]
+      )
+      assert.deepEqual([yield* discard("view", 4), yield* discard("view", 4)], [true, false])
+    })
+  )
+})
