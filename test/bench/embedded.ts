@@ -75,7 +75,7 @@ const openDatabase = (filename: string): Effect.Effect<DatabaseSync, never, Scop
 const sqliteAppend = (filename: string): Effect.Effect<RawAppend, never, Scope.Scope> =>
   Effect.map(openDatabase(filename), (database) => {
     const begin = database.prepare("BEGIN IMMEDIATE")
-    const insert = database.prepare(sql.insertEvents.one)
+    const insert = database.prepare(sql.insertEvent)
     const commit = database.prepare("COMMIT")
     const place = makePlaces()
     return (requests) =>
