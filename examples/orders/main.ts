@@ -7,8 +7,10 @@ import * as Tour from "./tour.ts"
 import { shop, stores } from "./wiring.ts"
 
 const options = {
-  store: Flag.Literals("store", ["memory", "pglite", "postgres"]).pipe(
-    Flag.withDescription("Where events are kept. Default: pglite, or postgres when there is a --url"),
+  store: Flag.Literals("store", ["memory", "sqlite", "jsonl", "pglite", "postgres"]).pipe(
+    Flag.withDescription(
+      "Where events are kept. Default: sqlite, since it starts at once and needs nothing beside Node; or postgres when there is a --url"
+    ),
     Flag.optional
   ),
   url: Flag.String("url").pipe(
@@ -16,7 +18,7 @@ const options = {
     Flag.optional
   ),
   data: Flag.String("data").pipe(
-    Flag.withDescription("The folder for --store pglite, made when absent and kept. Default: a temporary one"),
+    Flag.withDescription("The folder for --store sqlite, jsonl or pglite, made when absent and kept. Default: a temporary one"),
     Flag.optional
   )
 }
@@ -26,25 +28,33 @@ class Refusal extends Schema.TaggedError<Refusal>()("Refusal", { message: Schema
   override readonly [Runtime.errorReported] = false
 }
 
-/** The store that was asked for, and what to call it. */
+/** The store that was asked for, what to call it, whether it is kept, and whether the relay's checkpoint is. */
 const chooseStore = Effect.fnUntraced(function* (options: {
-  readonly store: Option.Option<"memory" | "pglite" | "postgres">
+  readonly store: Option.Option<"memory" | "sqlite" | "jsonl" | "pglite" | "postgres">
   readonly url: Option.Option<string>
   readonly data: Option.Option<string>
 }) {
   const url = Option.getOrUndefined(options.url)
   const data = Option.getOrUndefined(options.data)
-  const store = Option.getOrElse(options.store, () => (url === undefined ? "pglite" : "postgres"))
+  const store = Option.getOrElse(options.store, () => (url === undefined ? "sqlite" : "postgres"))
   if (url !== undefined && store !== "postgres") return yield* refuse(`--url goes with --store postgres, not with ${store}.`)
-  if (data !== undefined && store !== "pglite") return yield* refuse(`--data goes with --store pglite, not with ${store}.`)
+  if (data !== undefined && (store === "memory" || store === "postgres")) {
+    return yield* refuse(`--data goes with --store sqlite, jsonl or pglite, not with ${store}.`)
+  }
   switch (store) {
     case "memory":
-      return { layer: stores.memory, place: "memory", durable: false }
+      return { layer: stores.memory, place: "memory", durable: false, relayed: false }
+    case "sqlite": {
+      const file = yield* fileIn(data, "orders.sqlite")
+      return { layer: stores.sqlite(file), place: `SQLite in ${file}`, durable: true, relayed: true }
+    }
+    case "jsonl": {
+      const file = yield* fileIn(data, "orders.jsonl")
+      return { layer: stores.jsonl(file), place: `JSON lines in ${file}`, durable: true, relayed: false }
+    }
     case "pglite": {
-      const fs = yield* FileSystem.FileSystem
-      const path = yield* Path.Path
-      const folder = data === undefined ? yield* fs.makeTempDirectoryScoped({ prefix: "eventfold-orders-" }) : path.resolve(data)
-      return { layer: stores.pglite(folder), place: `PGlite in ${folder}`, durable: true }
+      const folder = yield* folderOf(data)
+      return { layer: stores.pglite(folder), place: `PGlite in ${folder}`, durable: true, relayed: true }
     }
     case "postgres": {
       if (url === undefined) {
@@ -55,15 +65,37 @@ const chooseStore = Effect.fnUntraced(function* (options: {
         catch: () => new Refusal({ message: "--url is not a URL: postgres://user:password@host:5432/database is wanted." })
       })
       if (!/^postgres(ql)?:$/.test(protocol)) return yield* refuse(`--url must begin with postgres://, not with ${protocol}//.`)
-      return { layer: stores.postgres(url), place: `PostgreSQL at ${host}${pathname}`, durable: true }
+      return { layer: stores.postgres(url), place: `PostgreSQL at ${host}${pathname}`, durable: true, relayed: true }
     }
   }
+})
+
+/** The folder that was asked for, or a temporary one. */
+const folderOf = Effect.fnUntraced(function* (data: string | undefined) {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  return data === undefined ? yield* fs.makeTempDirectoryScoped({ prefix: "eventfold-orders-" }) : path.resolve(data)
+})
+
+const fileIn = Effect.fnUntraced(function* (data: string | undefined, file: string) {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const folder = yield* folderOf(data)
+  yield* fs
+    .makeDirectory(folder, { recursive: true })
+    .pipe(Effect.mapError(({ message }) => new Refusal({ message: `--data cannot be used: ${message}.` })))
+  return path.join(folder, file)
 })
 
 const refuse = (message: string) => Effect.fail(new Refusal({ message }))
 
 /** The whole tour, on a store that is opened twice. */
-const tour = Effect.fnUntraced(function* ({ durable, layer: store, place }: Effect.Success<ReturnType<typeof chooseStore>>) {
+const tour = Effect.fnUntraced(function* ({
+  durable,
+  layer: store,
+  place,
+  relayed
+}: Effect.Success<ReturnType<typeof chooseStore>>) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   const commands = yield* fs.readFileString(path.join(import.meta.dirname, "commands.jsonl"))
@@ -80,7 +112,7 @@ const tour = Effect.fnUntraced(function* ({ durable, layer: store, place }: Effe
     yield* Tour.auditTrail(run)
     yield* Tour.timeTravel(run)
     yield* Tour.race(run)
-    yield* Tour.published(run)
+    yield* Tour.published(run, relayed)
     return yield* Tour.standing
   }).pipe(Effect.provide(shop(store)))
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import { execFile, spawn } from "node:child_process"
 import { once } from "node:events"
-import { existsSync } from "node:fs"
+import { existsSync, mkdtempSync } from "node:fs"
 import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -155,6 +155,8 @@ describe("a payment", () => {
 // Opening PGlite takes a second, so the cases share a store, each with names of its own.
 const kinds: ReadonlyArray<readonly [string, Layer.Layer<EventStore.EventStore | Checkpoints.Checkpoints, unknown>]> = [
   ["memory", stores.memory],
+  ["SQLite in memory", stores.sqlite(":memory:")],
+  ["JSON lines", stores.jsonl(join(mkdtempSync(join(tmpdir(), "eventfold-orders-test-")), "orders.jsonl"))],
   ["PGlite in memory", stores.pglite()]
 ]
 
@@ -341,20 +343,26 @@ describe("npm start", { timeout: 120_000 }, () => {
     assert.ok(!stdout.includes("\r") && !stdout.includes("\u001b"))
   })
 
-  it("shows it on PGlite in a folder, twice", async () => {
+  it.each([
+    { store: "sqlite", first: [], again: "349 messages", late: false },
+    { store: "jsonl", first: ["--store", "jsonl"], again: "698 messages", late: true },
+    { store: "pglite", first: ["--store", "pglite"], again: "349 messages", late: false }
+  ])("shows it on $store in a folder, twice", async ({ again, first: options, late, store }) => {
     const folder = await mkdtemp(join(tmpdir(), "eventfold-orders-test-"))
     try {
-      const first = await start("--data", folder)
+      const first = await start(...options, "--data", join(folder, "data"))
       assert.equal(first.stderr, "")
       assert.equal(first.code, 0)
       includesAll(first.stdout, [...shown, "1,303 events stand there, and all 126 orders fold to the same states"])
-      const second = await start("--store", "pglite", "--data", folder)
+      const second = await start("--store", store, "--data", join(folder, "data"))
+      assert.equal(second.stderr, "")
       assert.equal(second.code, 0)
       includesAll(second.stdout, [
-        ...shown.map((text) => text.replace("Not enough of", "Not enough of r2-")),
+        ...shown.map((text) => text.replace("Not enough of", "Not enough of r2-").replace("349 messages", again)),
         "Run 2 on this data: 1,303 events stand there already; the ids of this run begin with r2-",
         "2,606 events stand there, and all 252 orders fold to the same states"
       ])
+      assert.equal(second.stdout.includes("349 of them are of earlier runs and have left once more"), late)
     } finally {
       await rm(folder, { recursive: true, force: true })
     }
@@ -372,7 +380,7 @@ describe("npm start", { timeout: 120_000 }, () => {
     const [code] = (await once(child, "close")) as [number]
     assert.equal(code, 130)
     assert.equal(stderr, "\nInterrupted. What was committed stands; the rest was not begun.\n")
-    const folder = /on PGlite in (\S+)/.exec(stdout)?.[1] ?? ""
+    const folder = /on SQLite in (\S+)\/orders\.sqlite/.exec(stdout)?.[1] ?? ""
     assert.ok(folder.startsWith(tmpdir()))
     assert.equal(existsSync(folder), false)
   })
@@ -385,9 +393,13 @@ describe("npm start", { timeout: 120_000 }, () => {
   })
 
   it.each([
-    [["--store", "mysql"], 'Invalid value for flag --store: "mysql". Expected: "memory" | "pglite" | "postgres"'],
+    [
+      ["--store", "mysql"],
+      'Invalid value for flag --store: "mysql". Expected: "memory" | "sqlite" | "jsonl" | "pglite" | "postgres"'
+    ],
     [["--store", "postgres"], "--store postgres needs --url postgres://user:password@host:5432/database."],
     [["--url", "nonsense"], "--url is not a URL: postgres://user:password@host:5432/database is wanted."],
+    [["--store", "memory", "--data", "x"], "--data goes with --store sqlite, jsonl or pglite, not with memory."],
     [["--store", "memory", "--url", "postgres://localhost/x"], "--url goes with --store postgres, not with memory."],
     [
       ["--url", "postgres://ada:secret@127.0.0.1:1/shop"],

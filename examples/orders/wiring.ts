@@ -1,16 +1,29 @@
 /** The shop's Layers. The store is one of them: swapping it is one line, and nothing above it changes. */
+import { NodeFileSystem } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
 import { Layer, Redacted } from "effect"
 import { Checkpoints, EventStore, MessageBus, Transport, UnitOfWork } from "eventfold"
+import { JsonlEventStore } from "eventfold/jsonl"
 import { PgCheckpoints, PgEventStore } from "eventfold/postgres"
+import { SqliteCheckpoints, SqliteEventStore } from "eventfold/sqlite"
 import * as Application from "./application.ts"
 
 /** The database schema of the shop's tables, so that it keeps to itself in a database with other things. */
 const schema = "eventfold_orders"
 
-/** The event store, and where the relay notes how far it has come. */
+/**
+ * The event store, and where the relay notes how far it has come. Beside JSON lines that is in memory: the relay of the next
+ * process begins anew, and publishes what has left already once more, with the same ids.
+ */
 export const stores = {
   memory: Layer.merge(EventStore.layerMemory, Checkpoints.layerMemory),
+
+  /** A SQLite file. */
+  sqlite: (filename: string) => SqliteCheckpoints.layer().pipe(Layer.provideMerge(SqliteEventStore.layerFile({ filename }))),
+
+  /** A file of JSON lines. */
+  jsonl: (path: string) =>
+    Layer.merge(JsonlEventStore.layer({ path }), Checkpoints.layerMemory).pipe(Layer.provide(NodeFileSystem.layer)),
 
   /** PostgreSQL embedded in this process, in a folder on disk; without one in memory. */
   pglite: (dataDir?: string) =>

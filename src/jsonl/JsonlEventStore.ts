@@ -333,10 +333,10 @@ const make = Effect.fnUntraced(function* (
         for (const write of batch.writes.slice(lines.length)) {
           const line = encodeLine(write, commit)
           const length = Buffer.byteLength(line) - 1
-          const { event, ...place } = write
-          entries.push(
-            makeEntry({ ...event, ...place, metadata: JSON.parse(event.metadata) as EventStore.Metadata }, offset, length)
-          )
+          const { event, position, stream, version } = write
+          const { id, published, recordedAt, tags, type } = event
+          const metadata = event.metadata === "{}" ? noMetadata : (JSON.parse(event.metadata) as EventStore.Metadata)
+          entries.push(makeEntry({ stream, version, position, id, type, published, tags, metadata, recordedAt }, offset, length))
           lines.push(line)
           offset += length + 1
         }

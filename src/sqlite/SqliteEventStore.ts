@@ -25,7 +25,7 @@ import { makeGroupCommit, type Submitted, takeUpTo } from "../internal/groupComm
 import { realSleep } from "../internal/realTime.ts"
 import { makeSignal } from "../internal/signal.ts"
 import { toEventStoreError } from "./errors.ts"
-import { type EventRow, insertedRows, type Sql, type StandingRow } from "./sql.ts"
+import { type EventRow, type Sql, type StandingRow } from "./sql.ts"
 import * as SqliteClient from "./SqliteClient.ts"
 import { openTables, plainNumbers } from "./tables.ts"
 
@@ -119,19 +119,48 @@ const make = Effect.fnUntraced(function* (
       )
       .pipe(Effect.provideService(SqlClient.BeginTransaction, "BEGIN IMMEDIATE"), plainNumbers)
 
+  /**
+   * {@link transact} for a batch, in a transaction that nobody else has a part in: without what `withTransaction` keeps ready for
+   * them, an append costs a quarter less. It is never interrupted.
+   */
+  const transactAlone = (appends: ReadonlyArray<EventStore.PreparedAppend>): Effect.Effect<ReadonlyArray<Verdict>, SqlError> =>
+    Effect.scoped(
+      Effect.flatMap(client.reserve, (connection) => {
+        const control = (statement: string) => connection.execute(statement, [], undefined)
+        return Effect.andThen(
+          control("BEGIN IMMEDIATE"),
+          Effect.flatMap(
+            writeBatch(sql, connection, appends),
+            ({ head, verdicts }) =>
+              Effect.map(control("COMMIT"), () => {
+                signal.notify(head)
+                return verdicts
+              })
+            // Fails only where SQLite has rolled back already.
+          ).pipe(Effect.onError(() => Effect.ignore(control("ROLLBACK"))))
+        )
+      })
+    ).pipe(plainNumbers)
+
+  /** Other drivers may begin a transaction in a way of their own. */
+  const transactBatch = client.driver === "sqlite-node" ? transactAlone : transact
+
   const write = (batch: ReadonlyArray<Request>): Effect.Effect<void> =>
     // A batch belongs to many callers: it is a span in the trace of none.
-    Effect.matchCauseEffect(failAs("append", Effect.withTracerEnabled(transact(batch.map(({ request }) => request)), false)), {
-      onSuccess: (verdicts) => Effect.sync(() => batch.forEach(({ answer }, index) => answer(verdicts[index] as Verdict))),
-      onFailure: (cause) => {
-        const [failure] = cause.reasons
-        // What one append alone brings about must not fail its neighbours.
-        if (batch.length > 1 && failure?._tag === "Fail" && failure.error.reason._tag === "StoreFailure") {
-          return Effect.forEach(batch, (request) => write([request]), { discard: true })
+    Effect.matchCauseEffect(
+      failAs("append", Effect.withTracerEnabled(transactBatch(batch.map(({ request }) => request)), false)),
+      {
+        onSuccess: (verdicts) => Effect.sync(() => batch.forEach(({ answer }, index) => answer(verdicts[index] as Verdict))),
+        onFailure: (cause) => {
+          const [failure] = cause.reasons
+          // What one append alone brings about must not fail its neighbours.
+          if (batch.length > 1 && failure?._tag === "Fail" && failure.error.reason._tag === "StoreFailure") {
+            return Effect.forEach(batch, (request) => write([request]), { discard: true })
+          }
+          return Effect.sync(() => batch.forEach(({ answer }) => answer(Exit.failCause(cause))))
         }
-        return Effect.sync(() => batch.forEach(({ answer }) => answer(Exit.failCause(cause))))
       }
-    })
+    )
 
   const writer = yield* makeGroupCommit<
     EventStore.PreparedAppend,
@@ -287,36 +316,27 @@ const writeBatch = Effect.fnUntraced(function* (
 
   const { writes } = batch
   const tags: Array<readonly [string, number]> = []
-  let next = 0
-  while (next < writes.length) {
-    const rows = writes.length - next < insertedRows ? 1 : insertedRows
-    const params: Array<string | number> = []
-    for (const write of writes.slice(next, next + rows)) {
-      pushParams(params, write)
-      for (const tag of write.event.tags) tags.push([tag, write.position])
-    }
-    yield* query(rows === 1 ? sql.insertEvents.one : sql.insertEvents.many, params)
-    next += rows
+  for (const write of writes) {
+    for (const tag of write.event.tags) tags.push([tag, write.position])
+    yield* connection.execute(sql.insertEvent, insertParams(write), undefined)
   }
   if (tags.length > 0) yield* query(sql.insertTags, [JSON.stringify(tags)])
   return { verdicts, head: head + writes.length }
 })
 
-const pushParams = (params: Array<string | number>, { event, position, stream, version }: EventStore.Write): void => {
-  params.push(
-    position,
-    stream,
-    version,
-    event.id,
-    event.type,
-    event.schemaVersion,
-    event.published ? 1 : 0,
-    event.tags.length === 0 ? "[]" : JSON.stringify(event.tags),
-    event.payload,
-    event.metadata,
-    event.recordedAt
-  )
-}
+const insertParams = ({ event, position, stream, version }: EventStore.Write): ReadonlyArray<string | number> => [
+  position,
+  stream,
+  version,
+  event.id,
+  event.type,
+  event.schemaVersion,
+  event.published ? 1 : 0,
+  event.tags.length === 0 ? "[]" : JSON.stringify(event.tags),
+  event.payload,
+  event.metadata,
+  event.recordedAt
+]
 
 const eventPage = (rows: ReadonlyArray<EventRow>): EventStore.EventPage => ({
   items: rows.map((row) => ({

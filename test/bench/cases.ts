@@ -1,11 +1,12 @@
 import { PgConnection } from "@effect/sql-pg"
-import { Effect, Layer, Queue, Redacted, Result, Stream } from "effect"
+import { Effect, Layer, Queue, Redacted, Result, type Scope, Stream } from "effect"
 import { Event, EventStore, MessageBus, Repository, UnitOfWork } from "eventfold"
 import { type ChildProcess, fork } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { status } from "../../src/postgres/sql.ts"
+import { jsonlBatch, rawJsonlAll, rawSqliteAll, rawSqliteStream } from "./embedded.ts"
 import { type Case, collectGarbage, concurrently, type Run, type Sample } from "./harness.ts"
-import { type Lab, type Place, type RawConnection } from "./lab.ts"
+import { type Lab, type Place, type RawAppend, type RawConnection } from "./lab.ts"
 import { Account, deposited, Deposit, depositHandler, MoneyDeposited, payloadOf } from "./model.ts"
 import { appendCall, appendOne, insertMany, type Part } from "./raw.ts"
 
@@ -64,14 +65,8 @@ export const appends = (shape: Shape, between?: Effect.Effect<unknown>) => {
   )
 }
 
-/** The same events by one connection that calls the store's own function, one batch of all callers' appends after the other. */
-export const rawAppends = (
-  shape: Shape,
-  batch: number,
-  { query }: RawConnection,
-  { append }: Lab["sql"],
-  between?: Effect.Effect<unknown>
-) => {
+/** The same events with nothing in between, one batch of all callers' appends after the other. */
+export const rawAppends = (shape: Shape, batch: number, append: RawAppend, between?: Effect.Effect<unknown>) => {
   const { callers, perAppend, times } = shape
   return warmed(
     times,
@@ -85,7 +80,7 @@ export const rawAppends = (
             const payloads = Array.from({ length: perAppend }, (_, place) => payloadOf(nth + place))
             requests.push([{ stream, expected: -1, type: "MoneyDeposited", payloads }])
           }
-          return query(append, appendCall(requests))
+          return append(requests)
         })
       ),
     callers,
@@ -94,13 +89,12 @@ export const rawAppends = (
   )
 }
 
-const appendCase = (name: string, place: Place, shape: Shape): Case => ({
+const appendCase = (name: string, place: Place, shape: Shape, batch = Math.min(shape.callers, 512)): Case => ({
   name,
   place,
   unit: "appends",
   ours: ({ store }) => Effect.provide(appends(shape), store),
-  raw: ({ connect, sql }) =>
-    Effect.flatMap(connect, (connection) => rawAppends(shape, Math.min(shape.callers, 512), connection, sql))
+  raw: ({ append }) => Effect.flatMap(append, (append) => rawAppends(shape, batch, append))
 })
 
 /** One caller beside one statement for one event. */
@@ -260,7 +254,7 @@ const reading = (
   times: number,
   perStream: number,
   ours: Effect.Effect<number, unknown, EventStore.EventStore>,
-  raw: (connection: RawConnection, sql: Lab["sql"]) => Effect.Effect<number, unknown>
+  raw: (lab: Lab) => Effect.Effect<Effect.Effect<number, unknown>, unknown, Scope.Scope>
 ): Case => {
   const measure = <R>(read: Effect.Effect<number, unknown, R>) =>
     Effect.gen(function* () {
@@ -282,16 +276,7 @@ const reading = (
     place,
     unit: "events",
     ours: (lab) => Effect.andThen(seeded(lab), Effect.provide(measure(ours), lab.store)),
-    raw: (lab) =>
-      place === "memory"
-        ? Effect.suspend(() => {
-            const log = Array.from({ length: eventsBeforeReading }, (_, nth) => payloadOf(nth))
-            return measure(Effect.sync(() => log.map((text) => JSON.parse(text) as unknown).length))
-          })
-        : Effect.andThen(
-            seeded(lab),
-            Effect.flatMap(lab.connect, (connection) => measure(raw(connection, lab.sql)))
-          )
+    raw: (lab) => Effect.andThen(place === "memory" ? Effect.void : seeded(lab), Effect.flatMap(raw(lab), measure))
   }
 }
 
@@ -312,18 +297,28 @@ const rawPages = (query: (after: number) => Effect.Effect<ReadonlyArray<Readonly
     }
   })
 
-const rawStream = ({ query }: RawConnection, sql: Lab["sql"]) =>
-  rawPages((after) => query(sql.readForward, ["Account-0", String(after + 1), String(Number.MAX_SAFE_INTEGER), "1000"]), 0)
-
-const rawAll = ({ query }: RawConnection, { columns, names }: Lab["sql"]) =>
-  rawPages(
-    (after) =>
-      query(
-        `select ${columns} from ${names.event} e where e.position > $1::bigint and e.position <= $2::bigint order by e.position limit $3::bigint`,
-        [String(after), String(Number.MAX_SAFE_INTEGER), "1000"]
-      ),
-    1
+const rawStream = ({ connect, sql }: Lab) =>
+  Effect.map(connect, ({ query }) =>
+    rawPages((after) => query(sql.readForward, ["Account-0", String(after + 1), String(Number.MAX_SAFE_INTEGER), "1000"]), 0)
   )
+
+const rawAll = ({ connect, sql: { columns, names } }: Lab) =>
+  Effect.map(connect, ({ query }) =>
+    rawPages(
+      (after) =>
+        query(
+          `select ${columns} from ${names.event} e where e.position > $1::bigint and e.position <= $2::bigint order by e.position limit $3::bigint`,
+          [String(after), String(Number.MAX_SAFE_INTEGER), "1000"]
+        ),
+      1
+    )
+  )
+
+const rawMemory = () =>
+  Effect.sync(() => {
+    const log = Array.from({ length: eventsBeforeReading }, (_, nth) => payloadOf(nth))
+    return Effect.sync(() => log.map((text) => JSON.parse(text) as unknown).length)
+  })
 
 const readState = Effect.map(Repository.read(Account, "0"), ({ version }) => version)
 const readEvents = Stream.runCount(Repository.events(Account, "0"))
@@ -362,28 +357,32 @@ const importing = (name: string, place: Place, events: number, how: "append" | "
           }))
         )
       ).pipe(Effect.provide(store)),
-    raw: ({ connect, sql }) =>
-      Effect.flatMap(connect, ({ query }) =>
-        measure(1, (phase, chunk) => {
-          if (how === "append") {
-            const parts = Array.from({ length: 20 }, (_, part) => ({
-              stream: stream(phase, chunk, part * 50),
-              expected: -1,
-              type: "MoneyDeposited",
-              payloads: Array.from({ length: 50 }, (_, nth) => payloadOf(part * 50 + nth))
-            }))
-            return query(sql.append, appendCall([parts]))
-          }
-          const rows = Array.from({ length: chunkEvents }, (_, index) => index)
-          return query(insertMany(sql), [
-            { type: "text", values: rows.map((index) => stream(phase, chunk, index)) },
-            { type: "int4", values: rows.map((index) => (index % 50) + 1) },
-            { type: "text", values: rows.map(() => crypto.randomUUID()) },
-            { type: "text", values: rows.map(() => "MoneyDeposited") },
-            { type: "text", values: rows.map(payloadOf) }
-          ])
-        })
-      )
+    raw: ({ append, connect, sql }) =>
+      how === "append"
+        ? Effect.flatMap(append, (append) =>
+            measure(1, (phase, chunk) =>
+              append([
+                Array.from({ length: 20 }, (_, part) => ({
+                  stream: stream(phase, chunk, part * 50),
+                  expected: -1,
+                  type: "MoneyDeposited",
+                  payloads: Array.from({ length: 50 }, (_, nth) => payloadOf(part * 50 + nth))
+                }))
+              ])
+            )
+          )
+        : Effect.flatMap(connect, ({ query }) =>
+            measure(1, (phase, chunk) => {
+              const rows = Array.from({ length: chunkEvents }, (_, index) => index)
+              return query(insertMany(sql), [
+                { type: "text", values: rows.map((index) => stream(phase, chunk, index)) },
+                { type: "int4", values: rows.map((index) => (index % 50) + 1) },
+                { type: "text", values: rows.map(() => crypto.randomUUID()) },
+                { type: "text", values: rows.map(() => "MoneyDeposited") },
+                { type: "text", values: rows.map(payloadOf) }
+              ])
+            })
+          )
   }
 }
 
@@ -611,9 +610,19 @@ export const makeCases = (scale: number): ReadonlyArray<Case> => {
     reading("pglite: read all", "pglite", some(10), 50, readAll, rawAll),
     importing("pglite: import, raw calls the function", "pglite", some(20) * chunkEvents, "append"),
     commands("pglite", "layer", 1, some(200)),
+    appendCase("sqlite: append, 1 caller", "sqlite", grow(1, 2000)),
+    appendCase("sqlite: append, 256 callers", "sqlite", grow(256, 300)),
+    reading("sqlite: read a stream of 10 000 as state", "sqlite", some(20), eventsBeforeReading, readState, rawSqliteStream),
+    reading("sqlite: read all", "sqlite", some(20), 50, readAll, rawSqliteAll),
+    importing("sqlite: import", "sqlite", some(50) * chunkEvents, "append"),
+    appendCase("jsonl: append, 1 caller", "jsonl", grow(1, 2000)),
+    appendCase("jsonl: append, 256 callers", "jsonl", grow(256, 300), jsonlBatch(256)),
+    reading("jsonl: read a stream of 10 000 as state", "jsonl", some(20), eventsBeforeReading, readState, rawJsonlAll),
+    reading("jsonl: read all", "jsonl", some(20), 50, readAll, rawJsonlAll),
+    importing("jsonl: import", "jsonl", some(50) * chunkEvents, "append"),
     memoryAppends(grow(1, 100_000)),
     memoryAppends(grow(256, 400)),
-    reading("memory: read a stream of 10 000 as state", "memory", some(20), eventsBeforeReading, readState, rawStream),
+    reading("memory: read a stream of 10 000 as state", "memory", some(20), eventsBeforeReading, readState, rawMemory),
     commands("memory", "layer", 1, some(10_000))
   ]
 }

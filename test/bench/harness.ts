@@ -41,6 +41,8 @@ export interface Row {
   readonly raw: Side
   /** How fast ours is, as a share of raw: 1 is as fast, 0.5 half as fast. */
   readonly ratio: number
+  /** How many bytes an event takes on the disk, where that was measured: the median of the rounds of ours. */
+  readonly bytesPerEvent: number | undefined
 }
 
 /** Carries out `operation` `times` times for each of `callers` at once, each of which waits for one to end before the next. */
@@ -113,12 +115,14 @@ export const runCase = (
 ): Effect.Effect<Row, unknown> =>
   Effect.gen(function* () {
     const samples = { ours: [] as Array<Sample>, raw: [] as Array<Sample> }
+    const sizes: Array<number> = []
     for (let round = 0; round < rounds; round++) {
       for (const who of round % 2 === 0 ? (["ours", "raw"] as const) : (["raw", "ours"] as const)) {
         const sample = yield* Effect.scoped(
           Effect.gen(function* () {
             const lab = yield* makeLab
             const sample = yield* Effect.scoped(one[who](lab))
+            if (lab.bytes !== undefined && who === "ours") sizes.push((yield* lab.bytes) / sample.events)
             yield* lab.check(sample.events, who)
             return sample
           })
@@ -133,7 +137,8 @@ export const runCase = (
       unit: one.unit === "latency" ? "ms" : `${one.unit}/s`,
       ours,
       raw,
-      ratio: one.unit === "latency" ? raw.median / ours.median : ours.median / raw.median
+      ratio: one.unit === "latency" ? raw.median / ours.median : ours.median / raw.median,
+      bytesPerEvent: sizes.length === 0 ? undefined : Math.round(median(sizes))
     }
   })
 
@@ -162,5 +167,10 @@ export const table = (rows: ReadonlyArray<Row>): string => {
       .map((cell, column) => (column < 2 ? cell.padEnd(widths[column] as number) : cell.padStart(widths[column] as number)))
       .join("  ")
   )
-  return [lines[0], "─".repeat(lines[0]?.length ?? 0), ...lines.slice(1)].join("\n")
+  const sizes = rows.flatMap(({ bytesPerEvent, name }) =>
+    bytesPerEvent === undefined ? [] : [`${name}: ${bytesPerEvent} bytes an event on the disk`]
+  )
+  return [lines[0], "─".repeat(lines[0]?.length ?? 0), ...lines.slice(1), ...(sizes.length === 0 ? [] : ["", ...sizes])].join(
+    "\n"
+  )
 }

@@ -7,9 +7,10 @@ import { EventStore } from "eventfold"
 import { PgEventStore, PgLite } from "eventfold/postgres"
 import { fsyncSync } from "node:fs"
 import { makeSql, type Sql } from "../../src/postgres/sql.ts"
+import { appendCall, type Part } from "./raw.ts"
 
 /** What the tables of a case live in. */
-export type Place = "postgres" | "pglite" | "memory"
+export type Place = "postgres" | "pglite" | "sqlite" | "jsonl" | "memory"
 
 /** A parameter of a raw statement: text, or an array of a type. */
 export type Parameter =
@@ -24,6 +25,15 @@ export interface RawConnection {
   ) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, unknown>
 }
 
+/** Appends a batch of requests, each of one or several parts, with nothing between it and its caller. */
+export type RawAppend = (requests: ReadonlyArray<ReadonlyArray<Part>>) => Effect.Effect<unknown, unknown>
+
+/** A call of the store's own function. */
+export const rawAppend =
+  ({ query }: RawConnection, { append }: Sql): RawAppend =>
+  (requests) =>
+    query(append, appendCall(requests))
+
 export type Services = EventStore.EventStore | PgClient.PgClient | SqlClient.SqlClient
 
 /** Fresh tables for one run, and the two ways to them. */
@@ -32,10 +42,13 @@ export interface Lab {
   readonly store: Layer.Layer<Services, unknown>
   readonly connect: Effect.Effect<RawConnection, unknown, Scope.Scope>
   readonly sql: Sql
+  readonly append: Effect.Effect<RawAppend, unknown, Scope.Scope>
   /** Where another process finds the same tables. */
   readonly address: Address
   /** Fails unless just so many events stand in the store, the head says the same, and their positions are dense. */
   readonly check: (events: number, who: "ours" | "raw") => Effect.Effect<void, unknown>
+  /** How many bytes all of it takes on the disk, when it is closed. */
+  readonly bytes?: Effect.Effect<number>
 }
 
 export interface Address {
@@ -84,7 +97,8 @@ export const serverLab = (url: string): Effect.Effect<Lab, unknown, Scope.Scope>
         Effect.orDie
       )
     )
-    return { store: serverStore(address), connect, sql, address, check: checkTables(connect, sql) }
+    const append = Effect.map(connect, (connection) => rawAppend(connection, sql))
+    return { store: serverStore(address), connect, sql, append, address, check: checkTables(connect, sql) }
   })
 
 /** PGlite's own connection to a folder, flushed at every commit like that of the store. */
@@ -135,7 +149,8 @@ export const pgliteLab = (dataDir: string): Effect.Effect<Lab, unknown, Scope.Sc
     const connect = pgliteConnection(dataDir)
     const store = Layer.fresh(PgEventStore.layer({ schema }).pipe(Layer.provideMerge(PgLite.layer({ dataDir }))))
     yield* Effect.scoped(Layer.build(store))
-    return { store, connect, sql, address: { url: "", schema }, check: checkTables(connect, sql) }
+    const append = Effect.map(connect, (connection) => rawAppend(connection, sql))
+    return { store, connect, sql, append, address: { url: "", schema }, check: checkTables(connect, sql) }
   })
 
 const checkTables =
@@ -154,24 +169,30 @@ const checkTables =
       }
     }).pipe(Effect.scoped)
 
+/** What a lab without PostgreSQL is in place of its connections. */
+export const noPostgres = (url: string): Pick<Lab, "connect" | "sql" | "address"> => ({
+  connect: Effect.die(new Error("there is no PostgreSQL here")),
+  sql: makeSql({ schema: "none", prefix: "" }),
+  address: { url, schema: "" }
+})
+
+/** Fails unless just so many events stand in a store and can be read. */
+export const checkStore = (events: number): Effect.Effect<void, unknown, EventStore.EventStore> =>
+  Effect.gen(function* () {
+    const head = yield* EventStore.head
+    const count = yield* Stream.runCount(EventStore.readAll())
+    if (head !== events || count !== events) {
+      return yield* Effect.fail(new Error(`${events} events were appended; head is ${head}, and ${count} were read`))
+    }
+  })
+
 /** The store in memory. What is raw beside it needs no tables, and is checked by itself. */
 export const memoryLab: Effect.Effect<Lab, unknown, Scope.Scope> = Effect.gen(function* () {
-  const store = yield* EventStore.EventStore
-  const layer = Layer.succeed(EventStore.EventStore, store) as Layer.Layer<Services>
+  const store = Layer.succeed(EventStore.EventStore, yield* EventStore.EventStore) as Layer.Layer<Services>
   return {
-    store: layer,
-    connect: Effect.die(new Error("the memory store has no connection")),
-    sql: makeSql({ schema: "memory", prefix: "" }),
-    address: { url: "", schema: "" },
-    check: (events: number, who: "ours" | "raw") =>
-      who === "raw"
-        ? Effect.void
-        : Effect.gen(function* () {
-            const head = yield* store.head
-            const count = yield* Stream.runCount(store.readAll())
-            if (head !== events || count !== events) {
-              return yield* Effect.fail(new Error(`${events} events were appended; head is ${head}, and ${count} were read`))
-            }
-          })
+    ...noPostgres(""),
+    store,
+    append: Effect.die(new Error("the memory store has no raw twin of its own")),
+    check: (events: number, who: "ours" | "raw") => (who === "raw" ? Effect.void : Effect.provide(checkStore(events), store))
   }
 }).pipe(Effect.provide(Layer.fresh(EventStore.layerMemory)))

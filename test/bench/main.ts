@@ -16,6 +16,10 @@
  * compared, ratios can. Where many callers append, raw is one connection that sends what group commit would send, batch after
  * batch, with no callers to wake. A raw single append is one statement that updates the counter and inserts. What is raw beside
  * the memory store is `JSON.stringify` and an array, and beside PGlite its own `query`.
+ *
+ * Raw beside the SQLite store are prepared statements of `node:sqlite` on a file with the same tables, triggers and pragmas, one
+ * transaction a batch, which neither looks up what stands nor decides; beside the JSON lines one write and one fsync a batch of
+ * lines as long as the store's, without their checksums or an index. Their sizes on the disk are those of the closed files.
  */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Console, Effect, Option } from "effect"
@@ -25,6 +29,7 @@ import { availableParallelism, cpus, tmpdir } from "node:os"
 import { join } from "node:path"
 import { startPostgres } from "../support/postgres-server.ts"
 import { makeCases } from "./cases.ts"
+import { jsonlLab, sqliteLab } from "./embedded.ts"
 import { type Row, runCase, table } from "./harness.ts"
 import { memoryLab, pgliteLab, serverConnection, serverLab } from "./lab.ts"
 
@@ -80,6 +85,7 @@ const bench = Command.make("bench", {
       const needs = (place: string) => cases.some((one) => one.place === place)
       const url = needs("postgres") ? (yield* server).url : undefined
       const dataDir = needs("pglite") ? yield* folder : undefined
+      const files = needs("sqlite") || needs("jsonl") ? yield* folder : undefined
       const machine = {
         date: new Date().toISOString(),
         node: process.version,
@@ -100,9 +106,14 @@ const bench = Command.make("bench", {
       const failed: Array<string> = []
       for (const [index, one] of cases.entries()) {
         yield* Console.error(`  ${index + 1}/${cases.length} ${one.name}`)
-        const lab =
-          one.place === "postgres" ? serverLab(url as string) : one.place === "pglite" ? pgliteLab(dataDir as string) : memoryLab
-        yield* runCase(one, rounds, lab).pipe(
+        const labs = {
+          postgres: () => serverLab(url as string),
+          pglite: () => pgliteLab(dataDir as string),
+          sqlite: () => sqliteLab(files as string),
+          jsonl: () => jsonlLab(files as string),
+          memory: () => memoryLab
+        }
+        yield* runCase(one, rounds, labs[one.place]()).pipe(
           Effect.map((row) => rows.push(row)),
           Effect.catch((error) => {
             failed.push(one.name)

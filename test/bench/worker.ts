@@ -1,7 +1,7 @@
 import { Effect, Fiber } from "effect"
 import { makeSql } from "../../src/postgres/sql.ts"
 import { appends, type Job, rawAppends } from "./cases.ts"
-import { serverConnection, serverStore } from "./lab.ts"
+import { rawAppend, serverConnection, serverStore } from "./lab.ts"
 
 // A process of its own that appends, for the cases of two processes. It is sent a job, warms up and answers "ready"; sent "go",
 // it measures and answers with its sample.
@@ -27,7 +27,7 @@ const program = Effect.gen(function* () {
     who === "ours"
       ? Effect.provide(appends(shape, between), serverStore(address))
       : Effect.flatMap(serverConnection(address.url), (connection) =>
-          rawAppends(shape, shape.callers, connection, makeSql({ schema: address.schema, prefix: "" }), between)
+          rawAppends(shape, shape.callers, rawAppend(connection, makeSql({ schema: address.schema, prefix: "" })), between)
         )
   yield* send(yield* work)
 })
