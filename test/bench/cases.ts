@@ -476,7 +476,7 @@ const commands = (place: Place, layer: "layer" | "layerSql", callers: number, ti
         Effect.provide(
           depositHandler.pipe(
             Layer.provideMerge(MessageBus.layer()),
-            Layer.provideMerge(UnitOfWork[layer]),
+            Layer.provideMerge(layer === "layer" ? UnitOfWork.layer : UnitOfWork.layerSql),
             Layer.provideMerge(store)
           )
         )

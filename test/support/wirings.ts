@@ -37,7 +37,10 @@ export const makeWirings = () => {
 
   const onDatabase = (name: keyof Databases, unitOfWork: "layer" | "layerSql") => {
     const schema = freshSchema()
-    return Layer.mergeAll(UnitOfWork[unitOfWork], Layer.succeed(TestSchema, schema)).pipe(
+    return Layer.mergeAll(
+      unitOfWork === "layer" ? UnitOfWork.layer : UnitOfWork.layerSql,
+      Layer.succeed(TestSchema, schema)
+    ).pipe(
       Layer.provideMerge(PgEventStore.layer({ schema, listen: false })),
       Layer.provideMerge(Layer.sync(SqlClient.SqlClient, () => database(name, SqlClient.SqlClient))),
       Layer.provideMerge(Layer.sync(PgClient.PgClient, () => database(name, PgClient.PgClient)))
