@@ -356,9 +356,10 @@ const message = <A, E>(
       options,
       stored: { type }
     } = incoming
-    const correlationId = options?.correlationId ?? parent?.correlationId ?? id
+    const inherited = yield* CurrentMetadata
+    const correlationId = options?.correlationId ?? parent?.correlationId ?? inherited.correlationId ?? id
     const own: Metadata = {
-      ...(yield* CurrentMetadata),
+      ...inherited,
       ...options?.metadata,
       correlationId,
       ...(parent === undefined ? {} : { causationId: parent.id })

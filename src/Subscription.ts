@@ -47,6 +47,7 @@ import * as Event from "./Event.ts"
 import { EventStore, type EventStoreError, type Filter, type RecordedEvent } from "./EventStore.ts"
 import { defaultRestart, finishing, restarting } from "./internal/following.ts"
 import { makeId } from "./internal/ids.ts"
+import { inTransaction } from "./internal/sqlTable.ts"
 import { ParkedEvents, ParkedEventsError } from "./ParkedEvents.ts"
 
 // -----------------------------------------------------------------------------
@@ -498,13 +499,6 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
   const parking = Option.getOrUndefined(yield* Effect.serviceOption(ParkedEvents))
   const client =
     options.transactional === true ? Option.getOrUndefined(yield* Effect.serviceOption(SqlClient.SqlClient)) : undefined
-
-  /** In the middle of a transaction SQLite could be refused the write lock. */
-  const inTransaction = <A, E, R>(sql: SqlClient.SqlClient, effect: Effect.Effect<A, E, R>) =>
-    sql.onDialectOrElse({
-      sqlite: () => Effect.provideService(sql.withTransaction(effect), SqlClient.BeginTransaction, "BEGIN IMMEDIATE"),
-      orElse: () => sql.withTransaction(effect)
-    })
 
   // ---------------------------------------------------------------------------
   // state

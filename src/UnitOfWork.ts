@@ -38,6 +38,7 @@ import {
   TransactionConflict
 } from "./EventStore.ts"
 import { makeIds } from "./internal/ids.ts"
+import * as metadata from "./internal/metadata.ts"
 
 // -----------------------------------------------------------------------------
 // models
@@ -137,9 +138,7 @@ export class UnitOfWork extends Context.Service<
  * @category references
  * @since 0.1.0
  */
-export const CurrentMetadata: Context.Reference<Metadata> = Context.Reference<Metadata>("eventfold/UnitOfWork/CurrentMetadata", {
-  defaultValue: () => ({})
-})
+export const CurrentMetadata: Context.Reference<Metadata> = metadata.CurrentMetadata
 
 // -----------------------------------------------------------------------------
 // combinators

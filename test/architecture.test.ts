@@ -57,7 +57,7 @@ const lintFiles = async (
 const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["internal/json.ts"],
   ["Event.ts", "Command.ts", "Aggregate.ts"],
-  ["EventStore.ts", "Transport.ts", "Snapshots.ts", "Checkpoints.ts", "ParkedEvents.ts"],
+  ["EventStore.ts", "Transport.ts", "Snapshots.ts", "Checkpoints.ts", "ParkedEvents.ts", "DeadLetters.ts", "Inbox.ts"],
   ["UnitOfWork.ts"],
   ["Repository.ts"],
   ["MessageBus.ts", "Subscription.ts", "Projection.ts", "Relay.ts"],
