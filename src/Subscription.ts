@@ -47,6 +47,7 @@ import * as Event from "./Event.ts"
 import { EventStore, type EventStoreError, type Filter, type RecordedEvent } from "./EventStore.ts"
 import { defaultRestart, finishing, restarting } from "./internal/following.ts"
 import { makeId } from "./internal/ids.ts"
+import { inTransaction } from "./internal/transaction.ts"
 import { ParkedEvents, ParkedEventsError } from "./ParkedEvents.ts"
 
 // -----------------------------------------------------------------------------
@@ -297,6 +298,7 @@ export const changes = (name: string): Stream.Stream<Status, UnknownSubscription
 
 /**
  * How many positions each checkpoint is behind the newest event. Those of subscriptions are called `subscription:` and the name.
+ * What projections keep under `projection:` is left out: it follows nothing.
  *
  * @category observing
  * @since 0.1.0
@@ -308,7 +310,9 @@ export const lag: Effect.Effect<
 > = Effect.gen(function* () {
   const all = yield* Checkpoints.use(({ list }) => list)
   const head = yield* EventStore.use((store) => store.head)
-  return all.map(({ name, position }) => ({ checkpoint: name, position, lag: Math.max(0, head - position) }))
+  return all
+    .filter(({ name }) => !name.startsWith("projection:"))
+    .map(({ name, position }) => ({ checkpoint: name, position, lag: Math.max(0, head - position) }))
 })
 
 /**
@@ -396,7 +400,13 @@ export const layer: {
     options: RawOptions<E, R, P, T>
   ): Layer.Layer<never, never, Requirements<R, P, T>>
 } = <R, P extends OnFailure, T extends boolean>(options: AnyOptions<R, P, T>): Layer.Layer<never, never, Requirements<R, P, T>> =>
-  Layer.effectDiscard(make(options, "events" in options ? typed(options) : raw(options)))
+  layerOf(options, "events" in options ? typed(options) : raw(options))
+
+/** @internal */
+export const layerOf = <R, P extends OnFailure, T extends boolean>(
+  options: Options<P, T>,
+  handling: Handling<R>
+): Layer.Layer<never, never, Requirements<R, P, T>> => Layer.effectDiscard(make(options, handling))
 
 /** Both kinds of options, as the implementation sees them. */
 type AnyOptions<R, P extends OnFailure, T extends boolean> =
@@ -407,8 +417,12 @@ type AnyOptions<R, P extends OnFailure, T extends boolean> =
       readonly filter?: Filter | undefined
     })
 
-/** Which events, and what is done with one: what cannot be decoded is found before anything is done. */
-interface Handling<R> {
+/**
+ * Which events, and what is done with one: what cannot be decoded is found before anything is done.
+ *
+ * @internal
+ */
+export interface Handling<R> {
   readonly filter: Filter | undefined
   readonly prepare: (
     event: RecordedEvent
@@ -416,6 +430,8 @@ interface Handling<R> {
     (delivery: Delivery) => Effect.Effect<unknown, unknown, R>,
     Event.EventDecodeError | Event.UnknownEventTypeError
   >
+  /** What is done, in one transaction, with several events at once. When it fails they are prepared one by one. */
+  readonly together?: ((events: ReadonlyArray<RecordedEvent>) => Effect.Effect<unknown, unknown, R>) | undefined
 }
 
 const raw = <R>({ filter, handler }: RawOptions<unknown, R, OnFailure, boolean>): Handling<R> => ({
@@ -485,7 +501,7 @@ type Outage = EventStoreError | CheckpointError | CheckpointFencedError | Parked
 
 const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends boolean>(
   options: Options<P, T>,
-  { filter, prepare }: Handling<R>
+  { filter, prepare, together }: Handling<R>
 ): Effect.fn.Return<void, never, Requirements<R, P, T> | Scope.Scope> {
   const { name } = options
   const ttl = Duration.fromInputUnsafe(options.lease ?? "15 seconds")
@@ -498,13 +514,6 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
   const parking = Option.getOrUndefined(yield* Effect.serviceOption(ParkedEvents))
   const client =
     options.transactional === true ? Option.getOrUndefined(yield* Effect.serviceOption(SqlClient.SqlClient)) : undefined
-
-  /** In the middle of a transaction SQLite could be refused the write lock. */
-  const inTransaction = <A, E, R>(sql: SqlClient.SqlClient, effect: Effect.Effect<A, E, R>) =>
-    sql.onDialectOrElse({
-      sqlite: () => Effect.provideService(sql.withTransaction(effect), SqlClient.BeginTransaction, "BEGIN IMMEDIATE"),
-      orElse: () => sql.withTransaction(effect)
-    })
 
   // ---------------------------------------------------------------------------
   // state
@@ -541,16 +550,20 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
   // ---------------------------------------------------------------------------
 
   const handle = (event: RecordedEvent, attempt: number): Effect.Effect<void, Failed> =>
-    Effect.suspend(() => {
-      const prepared = prepare(event)
-      if (Result.isFailure(prepared)) return Effect.fail(new Failed(Cause.fail(prepared.failure), false))
-      return Effect.scoped(prepared.success({ subscription: name, event, attempt })).pipe(
-        // The services that the Layer was built with, and the transaction, span and so on of the fiber that runs it.
-        Effect.updateContext(
-          (current: Context.Context<never>) => Context.merge(context, current) as Context.Context<Exclude<R, Scope.Scope>>
-        )
-      )
-    }).pipe(
+    handling(
+      Effect.suspend(() => {
+        const prepared = prepare(event)
+        if (Result.isFailure(prepared)) return Effect.fail(new Failed(Cause.fail(prepared.failure), false))
+        return prepared.success({ subscription: name, event, attempt })
+      })
+    )
+
+  const handling = (work: Effect.Effect<unknown, unknown, R>): Effect.Effect<void, Failed> =>
+    Effect.scoped(work).pipe(
+      // The services that the Layer was built with, and the transaction, span and so on of the fiber that runs it.
+      Effect.updateContext(
+        (current: Context.Context<never>) => Context.merge(context, current) as Context.Context<Exclude<R, Scope.Scope>>
+      ),
       Effect.catchCause((cause) => {
         const failure = Option.getOrUndefined(Cause.findErrorOption(cause))
         return Effect.fail(failure instanceof Failed ? failure : new Failed(cause, true))
@@ -689,8 +702,12 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
           })
         )
       if (batch.length > 1) {
-        const together = Effect.gen(function* () {
+        const all = Effect.gen(function* () {
           const handled: Array<RecordedEvent> = []
+          if (together !== undefined && !leave.isOpen()) {
+            yield* handling(together(batch))
+            return batch
+          }
           for (const event of batch) {
             if (leave.isOpen()) break
             yield* handle(event, 1)
@@ -699,7 +716,7 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
           return handled
         })
         const count = yield* Effect.catchIf(
-          commit(together),
+          commit(all),
           (error): error is Failed => error instanceof Failed,
           () => Effect.undefined
         )
