@@ -108,7 +108,8 @@ export interface Options<P extends OnFailure, T extends boolean> {
   /**
    * Runs the handlers of a batch, and the move of its checkpoint, in one transaction of the `SqlClient`, which must be that of the
    * `Checkpoints` (and of the `ParkedEvents`). When a handler fails, the batch is rolled back and done again event by event, a
-   * transaction each; so what handlers do beyond the database may be done again. Default: `false`.
+   * transaction each; so what handlers do beyond the database may be done again. PostgreSQL breaks off a transaction in which
+   * nothing has been asked of it for the time of the lease, for a process that was stopped not to keep its locks. Default: `false`.
    */
   readonly transactional?: T | undefined
 }
@@ -693,7 +694,8 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
                   const events = yield* work
                   const last = events.at(-1)
                   return [events, last === undefined ? current : yield* checkpoints.advance(current, last.position)] as const
-                })
+                }),
+                ttl
               )
             )
             for (const { position } of events) done.add(position)

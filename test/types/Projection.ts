@@ -24,7 +24,10 @@ type Needs<T> = T extends Layer.Layer<infer _A, infer _E, infer R> ? R : never
 const plain = Projection.make("p", {
   version: 1,
   events: [A, B],
-  handlers: { A: ({ n }) => Effect.succeed(n + 1), B: ({ text }, { event, position }) => Effect.succeed([text, event.text, position]) }
+  handlers: {
+    A: ({ n }) => Effect.succeed(n + 1),
+    B: ({ text }, { event, position }) => Effect.succeed([text, event.text, position])
+  }
 })
 exactly<typeof plain, Projection.Projection<never, never>>()
 const needy = Projection.make("p", {
