@@ -19,7 +19,8 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
-import { inTransaction, makeTable, number, storable } from "./internal/sqlTable.ts"
+import { makeTable, number, storable } from "./internal/sqlTable.ts"
+import { inTransaction } from "./internal/transaction.ts"
 
 /**
  * The storage of the inbox failed. Nothing was changed, unless the connection was lost on the way; doing the same again is safe

@@ -28,13 +28,3 @@ export const number = (sql: SqlClient.SqlClient, value: number): Fragment => sql
 
 /** A text may hold anything, and a database stores no U+0000 and no half of a surrogate pair. */
 export const storable = (text: string): string => text.replaceAll("\u0000", "\ufffd").toWellFormed()
-
-/** Runs an effect in a transaction. In the midst of one that has only read, SQLite could be refused the write lock. */
-export const inTransaction = <A, E, R>(
-  sql: SqlClient.SqlClient,
-  effect: Effect.Effect<A, E, R>
-): Effect.Effect<A, E | SqlError, R> =>
-  sql.onDialectOrElse({
-    sqlite: () => Effect.provideService(sql.withTransaction(effect), SqlClient.BeginTransaction, "BEGIN IMMEDIATE"),
-    orElse: () => sql.withTransaction(effect)
-  })
