@@ -1,5 +1,5 @@
 /** The domain of the tests of process managers: parcels that are reminded of, and returned when nobody collects them. */
-import { Effect, Layer, Schema } from "effect"
+import { type Duration, Effect, Layer, Schema } from "effect"
 import { Aggregate, Command, Event, MessageBus, ProcessManager, Repository } from "eventfold"
 
 export const Arrived = Event.make("Arrived", { parcel: Schema.String })
@@ -38,35 +38,38 @@ export const ReturnLive = MessageBus.handle(
 
 export const CollectionDue = Event.make("CollectionDue", { reminders: Schema.Int }, { tags: () => ["due"] })
 
-/** Reminds at once and after a day each, twice; then returns the parcel. */
-export const Collection = ProcessManager.make("Collection", {
-  events: [Arrived, Collected],
-  correlate: {
-    Arrived: ({ parcel }) => (parcel === "anonymous" ? undefined : parcel),
-    Collected: ({ parcel }) => parcel
-  },
-  deadlines: [CollectionDue],
-  initial: { arrived: 0, collected: false, reminders: 0 },
-  evolve: {
-    Arrived: (state) => ({ ...state, arrived: state.arrived + 1 }),
-    Collected: (state) => ({ ...state, collected: true }),
-    CollectionDue: (state, { reminders }) => ({ ...state, reminders: reminders + 1 })
-  },
-  react: {
-    Arrived: (_, { parcel }) => [
-      ProcessManager.send(Remind, { parcel, times: 1 }),
-      ProcessManager.setDeadline(CollectionDue.make({ reminders: 1 }), "1 day")
-    ],
-    Collected: () => [ProcessManager.cancelDeadline(CollectionDue)],
-    CollectionDue: (_, { reminders }, { key: parcel }) =>
-      reminders < 2
-        ? [
-            ProcessManager.send(Remind, { parcel, times: reminders + 1 }),
-            ProcessManager.setDeadline(CollectionDue.make({ reminders: reminders + 1 }), "1 day")
-          ]
-        : [ProcessManager.send(Return, { parcel }, () => [])]
-  }
-})
+/** Reminds at once and once more when nobody came; then returns the parcel. */
+export const collection = (patience: Duration.Input) =>
+  ProcessManager.make("Collection", {
+    events: [Arrived, Collected],
+    correlate: {
+      Arrived: ({ parcel }) => (parcel === "anonymous" ? undefined : parcel),
+      Collected: ({ parcel }) => parcel
+    },
+    deadlines: [CollectionDue],
+    initial: { arrived: 0, collected: false, reminders: 0 },
+    evolve: {
+      Arrived: (state) => ({ ...state, arrived: state.arrived + 1 }),
+      Collected: (state) => ({ ...state, collected: true }),
+      CollectionDue: (state, { reminders }) => ({ ...state, reminders: reminders + 1 })
+    },
+    react: {
+      Arrived: (_, { parcel }) => [
+        ProcessManager.send(Remind, { parcel, times: 1 }),
+        ProcessManager.setDeadline(CollectionDue.make({ reminders: 1 }), patience)
+      ],
+      Collected: () => [ProcessManager.cancelDeadline(CollectionDue)],
+      CollectionDue: (_, { reminders }, { key: parcel }) =>
+        reminders < 2
+          ? [
+              ProcessManager.send(Remind, { parcel, times: reminders + 1 }),
+              ProcessManager.setDeadline(CollectionDue.make({ reminders: reminders + 1 }), patience)
+            ]
+          : [ProcessManager.send(Return, { parcel }, () => [])]
+    }
+  })
+
+export const Collection = collection("1 day")
 
 export const Handlers = Layer.merge(RemindLive, ReturnLive)
 
