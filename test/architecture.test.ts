@@ -60,7 +60,7 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["EventStore.ts", "Transport.ts", "Snapshots.ts", "Checkpoints.ts", "ParkedEvents.ts", "DeadLetters.ts", "Inbox.ts"],
   ["UnitOfWork.ts"],
   ["Repository.ts"],
-  ["MessageBus.ts", "Subscription.ts", "Projection.ts", "Relay.ts"],
+  ["MessageBus.ts", "Subscription.ts", "Projection.ts", "Relay.ts", "ProcessManager.ts", "AuditTrail.ts"],
   ["index.ts"]
 ]
 const rooms = ["postgres", "sqlite", "jsonl", "nats", "redis", "rabbitmq", "testing"]
