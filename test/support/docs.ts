@@ -17,9 +17,9 @@ export interface DocBlock {
   readonly compileOnly: boolean
 }
 
-/** All blocks that are fenced as `ts`: in docstrings below `src`, and in the Markdown files of the top level. */
+/** All blocks that are fenced as `ts`: in docstrings and Markdown files below `src`, and in the Markdown files of the top level. */
 export const docBlocks = (): ReadonlyArray<DocBlock> => {
-  const sources = readdirSync(join(root, "src"), { encoding: "utf8", recursive: true }).filter((file) => file.endsWith(".ts"))
+  const sources = readdirSync(join(root, "src"), { encoding: "utf8", recursive: true }).filter((file) => /\.(ts|md)$/.test(file))
   const pages = readdirSync(root).filter((file) => file.endsWith(".md"))
   return [...sources.map((file) => join("src", file)), ...pages]
     .toSorted()
