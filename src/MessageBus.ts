@@ -522,7 +522,11 @@ export const replay = (options?: {
           transact(
             Transaction.use((transaction) => {
               const { stream, version } = recorded
-              return dispatching(bus, transaction, deliver(bus, { event: recorded, stream, version, value: undefined }, true))
+              return dispatching(
+                bus,
+                transaction,
+                deliver(bus, { event: recorded, stream, version, value: undefined, transient: false }, true)
+              )
             })
           ).pipe(Effect.provideService(UnitOfWork, bus.unitOfWork))
         )

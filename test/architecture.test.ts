@@ -65,7 +65,9 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
 ]
 const rooms = ["postgres", "sqlite", "jsonl", "nats", "redis", "rabbitmq", "testing"]
 const core = floors.flat()
-const adapters = rooms.flatMap((room) => [`${room}/index.ts`, `${room}/deeper/part.ts`])
+// Scenarios run commands as production does.
+const scenarios = "testing/Scenario.ts"
+const adapters = [...rooms.flatMap((room) => [`${room}/index.ts`, `${room}/deeper/part.ts`]), scenarios]
 const packages = [
   "effect/Effect",
   "effect/sql/SqlClient",
@@ -85,6 +87,7 @@ const isAllowed = (from: string, to: string): boolean => {
   if (packages.includes(to)) return fromFloor === -1 || to.startsWith("effect/")
   if (fromFloor === -1) {
     if (to.split("/")[0] === from.split("/")[0]) return true
+    if (from === scenarios && ["Repository.ts", "MessageBus.ts"].includes(to)) return true
     return toFloor >= 0 && toFloor <= floorOf("UnitOfWork.ts")
   }
   if (from === "index.ts") return toFloor > floorOf("internal/json.ts")
