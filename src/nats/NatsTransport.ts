@@ -6,8 +6,8 @@
  * `content-type` of `application/cloudevents…` or without any header (the only mode of binding 1.0.2). What is no such message is
  * logged as an error and terminated (`+TERM`), because it never could be handed to anybody.
  *
- * **Where it travels.** One JetStream stream, on the subjects `<prefix>.<type>`. The type is one token: percent-encoded as by
- * `encodeURIComponent`, and `.`, `*`, `~` too, so `order.placed/v2` is on `eventfold.order%2Eplaced%2Fv2`.
+ * **Where it travels.** One JetStream stream, on the subjects `<prefix>.<type>`. The type is one token: of its UTF-8 bytes, what
+ * is not an ASCII letter, a digit, `-` or `_` is `=` and two hexadecimal digits; `order.placed` is on `eventfold.order=2Eplaced`.
  *
  * **Publishing** succeeds when the stream has acknowledged every message. As durable as that is: a stream of one replica writes
  * to the file system without `fsync` before it answers (the server's `sync_interval`, 2 minutes), so it survives the end of the
@@ -124,9 +124,11 @@ export interface Options {
 // names
 // -----------------------------------------------------------------------------
 
-/** One token of a subject, or the name of a consumer, for any text. */
+/** One token of a subject, or the name of a consumer, for any text. Servers before 2.10 cannot bear a `%` in such a name. */
 const token = (text: string): string =>
-  encodeURIComponent(text).replace(/[.*~]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)
+  encodeURIComponent(text)
+    .replace(/[.*~!'()]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)
+    .replaceAll("%", "=")
 
 /**
  * The name of the durable consumer of a group: the group, encoded like the types in subjects; with `types` followed by `~` and the
@@ -210,11 +212,12 @@ const fromIncoming = (incoming: Msg): Result.Result<Message, unknown> => {
   return decodeMessage({ ...found, schemaversion: Number(found["schemaversion"]), data: payload })
 }
 
-/** How often a message has been delivered, from the subject that answers it. */
-const attemptOf = (incoming: Msg): number => {
+/** How often a message has been delivered, and its place in the stream: from the subject that answers it. */
+const placeOf = (incoming: Msg): { readonly attempt: number; readonly sequence: number } => {
   const tokens = (incoming.reply ?? "").split(".")
-  // Since 2.9 domain and account may stand before the stream.
-  return Number(tokens[tokens.length === 9 ? 4 : 6])
+  // Newer servers put the domain and the account before the stream.
+  const start = tokens.length === 9 ? 4 : 6
+  return { attempt: Number(tokens[start]), sequence: Number(tokens[start + 1]) }
 }
 
 // -----------------------------------------------------------------------------
@@ -510,6 +513,10 @@ const make = Effect.fnUntraced(function* (options: Options) {
     const held = new Map<Msg, { settling: boolean }>()
     /** The messages asked for since the last start. None when it has not started yet. */
     let pulls: { readonly inbox: string; readonly subscription: Subscription; open: number } | undefined
+    /** How many messages of the group are in unknown hands, as long as that may put the order at risk. */
+    let unknown = 0
+    /** A message that must wait for those before it. */
+    let aside: Msg | undefined
     let heard = 0
     let left = false
 
@@ -517,15 +524,42 @@ const make = Effect.fnUntraced(function* (options: Options) {
       Queue.failCauseUnsafe(received, Cause.fail(unavailable("subscribe", detail)))
     }
 
+    const request = (count: number, how: { readonly expires: number } | { readonly no_wait: true }) => {
+      if (pulls === undefined || !connected) return
+      pulls.open += count
+      heard = performance.now()
+      const wish = JSON.stringify({ batch: count, ...how })
+      connection.publish(`$JS.API.CONSUMER.MSG.NEXT.${stream}.${name}`, wish, { reply: pulls.inbox })
+    }
+
     /** Asks for as many messages as the member may have beyond those it has, but not for each of many alone. */
     const pull = () => {
-      if (pulls === undefined || !connected) return
-      const free = Math.min(concurrency - held.size - pulls.open, largestPull)
-      if (free < 1 || (pulls.open > 0 && free < concurrency / 2)) return
-      pulls.open += free
-      const request = JSON.stringify({ batch: free, expires: nanos(pullExpires) })
-      connection.publish(`$JS.API.CONSUMER.MSG.NEXT.${stream}.${name}`, request, { reply: pulls.inbox })
-      heard = performance.now()
+      const open = pulls?.open ?? 0
+      const free = Math.min(concurrency - held.size - open, largestPull)
+      if (free > 0 && (open === 0 || free >= concurrency / 2)) request(free, { expires: nanos(pullExpires) })
+    }
+
+    const offer = (incoming: Msg | undefined) => {
+      if (incoming !== undefined) Queue.offerUnsafe(received, incoming)
+    }
+    const offerAside = () => {
+      const incoming = aside
+      aside = undefined
+      offer(incoming)
+    }
+
+    const receive = (incoming: Msg) => {
+      held.set(incoming, { settling: false })
+      const { attempt, sequence } = placeOf(incoming)
+      if (unknown > 0 && attempt === 1) {
+        aside = incoming
+      } else if (aside !== undefined && sequence > placeOf(aside).sequence) {
+        offerAside()
+        aside = incoming
+      } else {
+        if (unknown > 0) unknown--
+        offer(incoming)
+      }
     }
 
     const open = () => {
@@ -534,13 +568,16 @@ const make = Effect.fnUntraced(function* (options: Options) {
         callback: (error, incoming) => {
           if (error !== null) return fail(error.message)
           heard = performance.now()
+          const { code = 0 } = incoming.headers ?? {}
           if (incoming.subject !== inbox) {
             own.open--
-            held.set(incoming, { settling: false })
-            Queue.offerUnsafe(received, incoming)
-          } else if (incoming.headers?.code === 408) {
+            receive(incoming)
+          } else if (code === 404) {
+            own.open--
+            offerAside()
+          } else if (code === 408) {
             // The pull has expired, with so many messages missing.
-            own.open -= Number(incoming.headers.get("Nats-Pending-Messages"))
+            own.open -= Number(incoming.headers?.get("Nats-Pending-Messages"))
           } else {
             return fail(incoming.headers?.status ?? "the server answers a pull with something unknown")
           }
@@ -551,17 +588,21 @@ const make = Effect.fnUntraced(function* (options: Options) {
       return own
     }
 
-    /** Where order matters, what is in unknown hands must be settled or given up before others are asked for. */
+    /**
+     * Begins to receive. Where order matters and the group has messages in unknown hands, a new message is put aside until theirs
+     * are given up: then what comes next is one of those, or there is none.
+     */
     const start = Effect.gen(function* () {
-      const patience = Duration.toMillis(ackWait) + 250
-      const begun = performance.now()
-      while ((yield* openConsumer(name, types)).num_ack_pending > held.size) {
-        if (concurrency > 1 || performance.now() - begun > patience) break
-        yield* Effect.sleep(Math.min(Math.max(patience / 20, 25), 500))
-      }
-      if (!connected || left || pulls !== undefined) return
+      const { num_ack_pending } = yield* openConsumer(name, types)
+      if (!connected || left) return
+      unknown = concurrency > 1 ? 0 : Math.max(num_ack_pending - held.size, 0)
       pulls = open()
+      if (unknown === 0) offerAside()
       pull()
+      if (unknown === 0) return
+      yield* Effect.sleep(Duration.sum(ackWait, Duration.millis(250)))
+      unknown = 0
+      if (aside !== undefined) request(1, { no_wait: true })
     })
 
     /** The server keeps for this member what it works on; a server that keeps silent is given up. */
@@ -589,6 +630,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
               state.settling = false
               if (exit._tag === "Failure") return
               held.delete(incoming)
+              if (unknown === 0) offerAside()
               pull()
             })
         )
@@ -602,6 +644,8 @@ const make = Effect.fnUntraced(function* (options: Options) {
       pulls = undefined
       if (!connected) return Effect.void
       return attempting("leave")(() => subscription?.drain() ?? Promise.resolve()).pipe(
+        // Makes the server forget the pulls that nobody waits for now. Up to 2.9 it would forget what is given back for them.
+        Effect.andThen(openConsumer(name, types)),
         Effect.andThen(() => {
           const rest = [...held].filter(([, { settling }]) => !settling)
           held.clear()
@@ -640,7 +684,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
       return Effect.succeed(
         Result.succeed({
           message: message.success,
-          attempt: attemptOf(incoming),
+          attempt: placeOf(incoming).attempt,
           ack: settle(incoming, "+ACK"),
           nack: (options) => {
             const delay = options?.delay === undefined ? 0 : Duration.toMillis(options.delay)
@@ -659,7 +703,9 @@ const make = Effect.fnUntraced(function* (options: Options) {
       Effect.sync(() => Queue.failCauseUnsafe(received, cause))
     )
     Queue.offerUnsafe(starts, undefined)
-    yield* Effect.forkScoped(failing(Effect.forever(Effect.andThen(Queue.take(starts), start))))
+    yield* Effect.forkScoped(
+      failing(Effect.forever(Effect.andThen(Queue.take(starts), Effect.raceFirst(start, Queue.peek(starts)))))
+    )
     yield* Effect.forkScoped(failing(beat))
     return Stream.filterMapEffect(Stream.fromQueue(received), toDelivery)
   })
