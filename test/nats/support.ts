@@ -1,20 +1,28 @@
 /** What the tests of NATS share. */
-import { Effect } from "effect"
+import { DateTime } from "effect"
+import type { Transport } from "eventfold"
 import type { NatsTransport } from "eventfold/nats"
-import { type Broker, startBroker } from "../support/brokers.ts"
-
-/** A server of one's own for each file. Quick to find out what is lost, and to connect again. */
-export const server = Effect.acquireRelease(
-  Effect.promise(() => startBroker("nats", { own: true })),
-  ({ dispose }) => Effect.promise(dispose)
-)
 
 let streams = 0
 
-/** The settings of a transport with a stream that nothing else has. */
-export const options = ({ url }: Pick<Broker, "url">, more: NatsTransport.Options = {}): NatsTransport.Options => ({
+/** The settings of a transport with a stream that nothing else has: quick to find out what is lost, and to connect again. */
+export const options = ({ url }: { readonly url: string }, more: Omit<NatsTransport.Options, "stream"> = {}) => ({
   stream: `test-${process.pid}-${++streams}`,
-  ackWait: "1 second",
+  ackWait: "1 second" as const,
   ...more,
   connection: { servers: url, reconnectTimeWait: 50, ...more.connection }
+})
+
+export const message = (n: number, more: Partial<Transport.Message> = {}): Transport.Message => ({
+  specversion: "1.0",
+  id: `message-${n}`,
+  source: "/shop",
+  type: "OrderPlaced",
+  subject: "Order-1",
+  time: DateTime.makeUnsafe("2026-02-03T04:05:06.789Z"),
+  datacontenttype: "application/json",
+  data: { n },
+  schemaversion: 1,
+  position: n,
+  ...more
 })
