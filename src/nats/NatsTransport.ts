@@ -19,8 +19,8 @@
  * sent. While the connection is down, publishing fails at once.
  *
  * **Consuming.** A group is a durable pull consumer, which begins at the first message the stream has. A member asks the server
- * for no more messages than it may have in hand. `ack` and `nack` succeed when the server has confirmed them; delays of `nack`
- * are the server's and survive everybody's end. A member that leaves gives back what it has in hand at once. One that cannot (its
+ * for no more messages than it may have in hand. `ack` and `nack` succeed when the server has confirmed them; after a failure the
+ * member still has the message in hand, and may try again or leave. Delays of `nack` are the server's and survive everybody's end. A member that leaves gives back what it has in hand at once. One that cannot (its
  * process is killed, its connection cut) is found out after `ackWait`; a member that lives renews its messages by itself, so a
  * handler may take longer than that.
  *
@@ -212,12 +212,11 @@ const fromIncoming = (incoming: Msg): Result.Result<Message, unknown> => {
   return decodeMessage({ ...found, schemaversion: Number(found["schemaversion"]), data: payload })
 }
 
-/** How often a message has been delivered, and its place in the stream: from the subject that answers it. */
-const placeOf = (incoming: Msg): { readonly attempt: number; readonly sequence: number } => {
+/** How often a message has been delivered, from the subject that answers it. */
+const attemptOf = (incoming: Msg): number => {
   const tokens = (incoming.reply ?? "").split(".")
   // Newer servers put the domain and the account before the stream.
-  const start = tokens.length === 9 ? 4 : 6
-  return { attempt: Number(tokens[start]), sequence: Number(tokens[start + 1]) }
+  return Number(tokens[tokens.length === 9 ? 4 : 6])
 }
 
 // -----------------------------------------------------------------------------
@@ -376,9 +375,10 @@ const make = Effect.fnUntraced(function* (options: Options) {
   )
 
   /** The consumer of a group, which may have been created just now. */
-  const openConsumer = (name: string, types: ReadonlyArray<string> | undefined): Effect.Effect<ConsumerInfo, TransportError> =>
-    Effect.catchIf(
-      attempting("subscribe")(() => manager.consumers.info(stream, name)),
+  const openConsumer = (name: string, types: ReadonlyArray<string> | undefined): Effect.Effect<ConsumerInfo, TransportError> => {
+    const info = attempting("subscribe")(() => manager.consumers.info(stream, name))
+    return Effect.catchIf(
+      info,
       (error) => create && isApiError(error, ConsumerNotFound),
       () =>
         attempting("subscribe")(() =>
@@ -390,8 +390,12 @@ const make = Effect.fnUntraced(function* (options: Options) {
             max_ack_pending: -1,
             ...filterOf(types)
           })
+        ).pipe(
+          // Servers before 2.10 may fail when two ask at once.
+          Effect.catch((error) => Effect.mapError(info, () => error))
         )
     )
+  }
 
   /** What of its filter the server can do. */
   const filterOf = (types: ReadonlyArray<string> | undefined) => {
@@ -515,8 +519,10 @@ const make = Effect.fnUntraced(function* (options: Options) {
     let pulls: { readonly inbox: string; readonly subscription: Subscription; open: number } | undefined
     /** How many messages of the group are in unknown hands, as long as that may put the order at risk. */
     let unknown = 0
-    /** A message that must wait for those before it. */
+    /** A new message that must wait for those before it. */
     let aside: Msg | undefined
+    /** Whether the server is asked, one by one, for those before it. */
+    let checking = false
     let heard = 0
     let left = false
 
@@ -550,10 +556,12 @@ const make = Effect.fnUntraced(function* (options: Options) {
 
     const receive = (incoming: Msg) => {
       held.set(incoming, { settling: false })
-      const { attempt, sequence } = placeOf(incoming)
-      if (unknown > 0 && attempt === 1) {
+      const isNew = attemptOf(incoming) === 1
+      if (isNew && unknown > 0) {
         aside = incoming
-      } else if (aside !== undefined && sequence > placeOf(aside).sequence) {
+      } else if (isNew && checking) {
+        // What is given up comes before what is new.
+        checking = false
         offerAside()
         aside = incoming
       } else {
@@ -574,6 +582,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
             receive(incoming)
           } else if (code === 404) {
             own.open--
+            checking = false
             offerAside()
           } else if (code === 408) {
             // The pull has expired, with so many messages missing.
@@ -596,13 +605,15 @@ const make = Effect.fnUntraced(function* (options: Options) {
       const { num_ack_pending } = yield* openConsumer(name, types)
       if (!connected || left) return
       unknown = concurrency > 1 ? 0 : Math.max(num_ack_pending - held.size, 0)
+      checking = false
       pulls = open()
       if (unknown === 0) offerAside()
       pull()
       if (unknown === 0) return
       yield* Effect.sleep(Duration.sum(ackWait, Duration.millis(250)))
       unknown = 0
-      if (aside !== undefined) request(1, { no_wait: true })
+      checking = aside !== undefined
+      if (checking) request(1, { no_wait: true })
     })
 
     /** The server keeps for this member what it works on; a server that keeps silent is given up. */
@@ -630,6 +641,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
               state.settling = false
               if (exit._tag === "Failure") return
               held.delete(incoming)
+              if (checking) return request(1, { no_wait: true })
               if (unknown === 0) offerAside()
               pull()
             })
@@ -684,7 +696,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
       return Effect.succeed(
         Result.succeed({
           message: message.success,
-          attempt: placeOf(incoming).attempt,
+          attempt: attemptOf(incoming),
           ack: settle(incoming, "+ACK"),
           nack: (options) => {
             const delay = options?.delay === undefined ? 0 : Duration.toMillis(options.delay)
