@@ -404,7 +404,7 @@ const deliver = (bus: MessageBus["Service"], staged: StagedEvent): Effect.Effect
   return observed("event", type, message, withMessage(message, metadata, run))
 }
 
-/** What is staged by `effect` is caused by the message, and bears the other metadata that came with it. */
+/** What is staged by `effect` is caused by the message, and bears the other metadata that came with it; logs tell the conversation. */
 const withMessage = <A, E, R>(
   current: { readonly id: string; readonly correlationId: string },
   metadata: Metadata,
@@ -412,6 +412,7 @@ const withMessage = <A, E, R>(
 ): Effect.Effect<A, E, R> => {
   const { messageKind: _kind, ...inherited } = metadata
   return effect.pipe(
+    Effect.annotateLogs("correlationId", current.correlationId),
     Effect.provideService(CurrentMessage, { id: current.id, correlationId: current.correlationId }),
     Effect.provideService(CurrentMetadata, { ...inherited, correlationId: current.correlationId, causationId: current.id })
   )

@@ -611,12 +611,16 @@ export const makeCases = (scale: number): ReadonlyArray<Case> => {
     importing("pglite: import, raw calls the function", "pglite", some(20) * chunkEvents, "append"),
     commands("pglite", "layer", 1, some(200)),
     appendCase("sqlite: append, 1 caller", "sqlite", grow(1, 2000)),
-    appendCase("sqlite: append, 256 callers", "sqlite", grow(256, 300)),
+    // A program without group commit writes each append by itself …
+    appendCase("sqlite: append, 256 callers, raw commits each", "sqlite", grow(256, 60), 1),
+    // … and this is as fast as batches can be.
+    appendCase("sqlite: append, 256 callers, raw in batches", "sqlite", grow(256, 300)),
     reading("sqlite: read a stream of 10 000 as state", "sqlite", some(20), eventsBeforeReading, readState, rawSqliteStream),
     reading("sqlite: read all", "sqlite", some(20), 50, readAll, rawSqliteAll),
     importing("sqlite: import", "sqlite", some(50) * chunkEvents, "append"),
     appendCase("jsonl: append, 1 caller", "jsonl", grow(1, 2000)),
-    appendCase("jsonl: append, 256 callers", "jsonl", grow(256, 300), jsonlBatch(256)),
+    appendCase("jsonl: append, 256 callers, raw syncs each", "jsonl", grow(256, 60), 1),
+    appendCase("jsonl: append, 256 callers, raw in batches", "jsonl", grow(256, 300), jsonlBatch(256)),
     reading("jsonl: read a stream of 10 000 as state", "jsonl", some(20), eventsBeforeReading, readState, rawJsonlAll),
     reading("jsonl: read all", "jsonl", some(20), 50, readAll, rawJsonlAll),
     importing("jsonl: import", "jsonl", some(50) * chunkEvents, "append"),
