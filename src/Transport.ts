@@ -19,7 +19,7 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Event from "./Event.ts"
 import type { RecordedEvent } from "./EventStore.ts"
-import { type Fault as AnyFault, inject, isDelay, makeFaults } from "./internal/faults.ts"
+import { inject, isDelay, makeFaults } from "./internal/faults.ts"
 
 // -----------------------------------------------------------------------------
 // models
@@ -439,7 +439,7 @@ export const layerSinkhole: Layer.Layer<Transport> = Layer.succeed(Transport, {
  * @category models
  * @since 0.1.0
  */
-export type Fault = AnyFault<TransportError>
+export type Fault = "none" | "unavailable" | "lost" | "duplicate" | { readonly delay: Duration.Input } | TransportError
 
 /**
  * A transport that fails as it is told, over any other: for tests of what a program does then.
