@@ -22,6 +22,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Digest from "effect/crypto/Digest"
 import * as DateTime from "effect/DateTime"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -29,7 +30,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as SqlClient from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
-import { type Fault as AnyFault, inject, isDelay, makeFaults } from "./internal/faults.ts"
+import { inject, isDelay, makeFaults } from "./internal/faults.ts"
 import { makeIds } from "./internal/ids.ts"
 import { jsonFault, textFault } from "./internal/json.ts"
 import { byCodePoint } from "./internal/order.ts"
@@ -1809,7 +1810,7 @@ const swallowed = (stream: string, version: number): AppendResult => ({ stream, 
  * @category models
  * @since 0.1.0
  */
-export type Fault = Exclude<AnyFault<EventStoreError>, "duplicate">
+export type Fault = "none" | "unavailable" | "lost" | { readonly delay: Duration.Input } | EventStoreError
 
 /**
  * A store that fails as it is told, over any other: for tests of what a program does then.

@@ -35,7 +35,7 @@ import { Inbox, type InboxError } from "./Inbox.ts"
 import { defaultRestart, finishing, restarting } from "./internal/following.ts"
 import { Message } from "./internal/message.ts"
 import { CurrentMetadata } from "./internal/metadata.ts"
-import { type Fault as AnyFault, inject, isDelay, makeFaults } from "./internal/faults.ts"
+import { inject, isDelay, makeFaults } from "./internal/faults.ts"
 
 // -----------------------------------------------------------------------------
 // models
@@ -917,7 +917,7 @@ export const layerSinkhole: Layer.Layer<Transport> = Layer.succeed(Transport, {
  * @category models
  * @since 0.1.0
  */
-export type Fault = AnyFault<TransportError>
+export type Fault = "none" | "unavailable" | "lost" | "duplicate" | { readonly delay: Duration.Input } | TransportError
 
 /**
  * A transport that fails as it is told, over any other: for tests of what a program does then.

@@ -2,7 +2,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 
 /** What happens to a call on purpose. */
-export type Fault<E> = "none" | "unavailable" | "lost" | "duplicate" | { readonly delay: Duration.Input } | E
+type Fault<E> = "none" | "unavailable" | "lost" | "duplicate" | { readonly delay: Duration.Input } | E
 
 /** The fault of each call, one after the other; when they are through, calls have none. */
 export const makeFaults = <F>(plan: Iterable<F> = []): Effect.Effect<F | "none"> => {

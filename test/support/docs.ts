@@ -60,7 +60,7 @@ const assertEqual =
  * The block as a module in which each `// => value` behind an expression statement, or on the line after it, asserts that the
  * two are deeply equal. A value goes on over comment lines that are indented by more than one space.
  */
-export const moduleOf = ({ code }: DocBlock): string => {
+const moduleOf = ({ code }: DocBlock): string => {
   let module = code
   let asserted = 0
   for (const statement of parseAst(code, { lang: "ts" }).body.toReversed()) {
