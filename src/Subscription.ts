@@ -647,6 +647,8 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
   const running = Latch.makeUnsafe(true)
   /** Open while no further event may be begun. */
   const leave = Latch.makeUnsafe(false)
+  /** Whether it stays so until the lease is claimed anew. */
+  let ending = false
   /** Held while events are in hand. */
   const hand = Semaphore.makeUnsafe(1)
   let phase: "catching-up" | "live" = "catching-up"
@@ -741,6 +743,7 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
     let passed = lease.position
     phase = "catching-up"
     owning = true
+    ending = false
     if (running.isOpen()) leave.closeUnsafe()
 
     const moved = (next: Lease) =>
@@ -846,7 +849,14 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
       Effect.uninterruptibleMask((restore) =>
         Effect.gen(function* () {
           const work = client === undefined ? separately(batch) : transactionally(batch, client)
-          const exit = yield* finishing(work, { restore, grace: beat(ttl), onInterrupt: () => leave.openUnsafe() })
+          const exit = yield* finishing(work, {
+            restore,
+            grace: beat(ttl),
+            onInterrupt: () => {
+              ending = true
+              leave.openUnsafe()
+            }
+          })
           const pending = batch.findIndex(({ position }) => !done.has(position))
           const count = pending === -1 ? batch.length : pending
           const last = batch[count - 1]
@@ -931,8 +941,9 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
         })
       )
     ).pipe(
-      Effect.catchTag("CheckpointHeldError", () => Effect.andThen(enter("standby"), Effect.delay(attempt(progress), beat(ttl)))),
-      Effect.provideService(Checkpoints, checkpoints)
+      Effect.provideService(Checkpoints, checkpoints),
+      // The last step, so that nothing piles up while it stands by.
+      Effect.catchTag("CheckpointHeldError", () => Effect.andThen(enter("standby"), Effect.delay(attempt(progress), beat(ttl))))
     )
 
   const begin = (progress: () => void) =>
@@ -957,7 +968,8 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
       const where = failure.position === undefined ? "" : ` at position ${failure.position}`
       return Effect.logError(`eventfold: the subscription "${title}" halts${where}`, failure.cause).pipe(
         Effect.andThen(enter("halted", failure.cause)),
-        Effect.andThen(running.await)
+        Effect.andThen(running.await),
+        Effect.as(true)
       )
     },
     onEnd: Effect.void
@@ -1002,7 +1014,7 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
       return hand.withPermit(Effect.suspend(() => (owning && !running.isOpen() ? enter("paused") : Effect.void)))
     }),
     resume: Effect.suspend(() => {
-      leave.closeUnsafe()
+      if (!ending) leave.closeUnsafe()
       running.openUnsafe()
       return SubscriptionRef.getUnsafe(statusRef).state === "paused" ? enter(phase) : Effect.void
     }),
