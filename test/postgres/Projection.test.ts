@@ -1,8 +1,8 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
 import { Context, Effect, Layer, Option, type Scope } from "effect"
-import { SqlClient } from "effect/sql"
-import { Checkpoints, EventStore, Projection } from "eventfold"
+import type { SqlClient } from "effect/sql"
+import { type Checkpoints, EventStore, Projection } from "eventfold"
 import { PgCheckpoints, PgEventStore } from "eventfold/postgres"
 import { inject } from "vitest"
 import { child, type Child, event, until } from "./harness.ts"
@@ -108,7 +108,7 @@ describe("a rebuild in a process of its own", () => {
         const first = yield* run("a", "rebuild")
         yield* until(
           "the rebuild has begun",
-          Effect.sync(() => first.lines.some((line) => / of 300$/.test(line)))
+          Effect.sync(() => first.lines.some((line) => line.endsWith(" of 300")))
         )
         yield* append(20)
         yield* first.kill
