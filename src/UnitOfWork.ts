@@ -16,15 +16,18 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import type * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
-import type { EventDecodeError, EventEncodeError, UnknownEventTypeError } from "./Event.ts"
+import { EventDecodeError, EventEncodeError, UnknownEventTypeError } from "./Event.ts"
 import {
   AppendConditionError,
   type AppendError,
+  DuplicateEventError,
   EventStore,
   EventStoreError,
   ExpectedVersion,
+  InvalidAppendError,
   type Metadata,
   type NewEvent,
   OptimisticLockError,
@@ -35,14 +38,31 @@ import {
   TransactionConflict
 } from "./EventStore.ts"
 import { makeIds } from "./internal/ids.ts"
+import * as metadata from "./internal/metadata.ts"
 
 // -----------------------------------------------------------------------------
 // models
 // -----------------------------------------------------------------------------
 
 /**
- * All that a unit of work can fail with by itself: what staging, loading and committing events may meet.
+ * All that a unit of work can fail with by itself: what staging, loading and committing events may meet. As a Schema, it lets a
+ * command that is called over a network declare these errors among its own.
  *
+ * @category errors
+ * @since 0.1.0
+ */
+export const CommitError = Schema.Union([
+  OptimisticLockError,
+  AppendConditionError,
+  DuplicateEventError,
+  InvalidAppendError,
+  EventStoreError,
+  EventEncodeError,
+  EventDecodeError,
+  UnknownEventTypeError
+])
+
+/**
  * @category errors
  * @since 0.1.0
  */
@@ -127,9 +147,7 @@ export class UnitOfWork extends Context.Service<
  * @category references
  * @since 0.1.0
  */
-export const CurrentMetadata: Context.Reference<Metadata> = Context.Reference<Metadata>("eventfold/UnitOfWork/CurrentMetadata", {
-  defaultValue: () => ({})
-})
+export const CurrentMetadata: Context.Reference<Metadata> = metadata.CurrentMetadata
 
 // -----------------------------------------------------------------------------
 // combinators

@@ -1,14 +1,14 @@
 import { PgConnection } from "@effect/sql-pg"
-import { Effect, Fiber, Layer, Queue, Redacted, Result, Schema, type Scope, Stream } from "effect"
-import { Event, EventStore, MessageBus, Projection, Repository, UnitOfWork } from "eventfold"
+import { Deferred, Effect, Fiber, Layer, Queue, Redacted, Result, Schema, type Scope, Stream } from "effect"
+import { Event, EventStore, MessageBus, Projection, Repository, Snapshots, Subscription, UnitOfWork } from "eventfold"
 import { PgCheckpoints } from "eventfold/postgres"
 import { type ChildProcess, fork } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { status } from "../../src/postgres/sql.ts"
 import { jsonlBatch, rawJsonlAll, rawSqliteAll, rawSqliteStream } from "./embedded.ts"
 import { type Case, collectGarbage, concurrently, type Run, type Sample } from "./harness.ts"
-import { type Lab, type Place, type RawAppend, type RawConnection } from "./lab.ts"
-import { Account, deposited, Deposit, depositHandler, MoneyDeposited, payloadOf } from "./model.ts"
+import { type Lab, type Place, type RawAppend, type RawConnection, type Services } from "./lab.ts"
+import { Account, deposited, Deposit, depositHandler, KeptAccount, MoneyDeposited, payloadOf } from "./model.ts"
 import { appendCall, appendOne, insertMany, type Part } from "./raw.ts"
 
 /** How much a case does. */
@@ -254,7 +254,7 @@ const reading = (
   place: Place,
   times: number,
   perStream: number,
-  ours: Effect.Effect<number, unknown, EventStore.EventStore>,
+  ours: Effect.Effect<number, unknown, Services>,
   raw: (lab: Lab) => Effect.Effect<Effect.Effect<number, unknown>, unknown, Scope.Scope>
 ): Case => {
   const measure = <R>(read: Effect.Effect<number, unknown, R>) =>
@@ -320,6 +320,70 @@ const rawMemory = () =>
     const log = Array.from({ length: eventsBeforeReading }, (_, nth) => payloadOf(nth))
     return Effect.sync(() => log.map((text) => JSON.parse(text) as unknown).length)
   })
+
+// -----------------------------------------------------------------------------
+// folding
+// -----------------------------------------------------------------------------
+
+/** The state of a stream of so many events, folded from its beginning or from a snapshot; raw reads and parses them all. */
+const folding = (events: number, times: number, kept: boolean): Case => ({
+  name: `fold ${events} events${kept ? " from a snapshot, raw reads them all" : ""}`,
+  place: "postgres",
+  unit: "latency",
+  ours: ({ address, store }) =>
+    Effect.gen(function* () {
+      yield* seed(yield* EventStore.EventStore, events, events)
+      const read = Effect.flatMap(Repository.read(KeptAccount, "0"), ({ version }) =>
+        version === events ? Effect.void : Effect.fail(new Error(`${version} of ${events} events were folded`))
+      )
+      const measured = warmed(times, (_, times) => concurrently(1, times, () => read), 1, 0)
+      return yield* kept ? Effect.provide(measured, Snapshots.layerSql({ table: `${address.schema}.snapshot` })) : measured
+    }).pipe(
+      Effect.map((sample) => ({ ...sample, events })),
+      Effect.provide(store)
+    ),
+  raw: (lab) =>
+    Effect.gen(function* () {
+      yield* Effect.provide(
+        Effect.flatMap(EventStore.EventStore, (store) => seed(store, events, events)),
+        lab.store
+      )
+      const read = yield* rawStream(lab)
+      const sample = yield* warmed(times, (_, times) => concurrently(1, times, () => read), 1, 0)
+      return { ...sample, events }
+    })
+})
+
+// -----------------------------------------------------------------------------
+// subscriptions
+// -----------------------------------------------------------------------------
+
+let subscriptions = 0
+
+/** A new subscription, whose handler does nothing, from the start of the log until it has handled all. */
+const subscribed = (schema: string, options: { readonly partitions?: number; readonly concurrency?: number }) =>
+  Effect.gen(function* () {
+    let handled = 0
+    const all = yield* Deferred.make<void>()
+    const handler = () =>
+      Effect.suspend(() => (++handled === eventsBeforeReading ? Deferred.succeed(all, undefined) : Effect.void))
+    yield* Layer.build(
+      Subscription.layer({ name: `s${++subscriptions}`, ...options, handler }).pipe(
+        Layer.provide(PgCheckpoints.layer({ schema }))
+      )
+    )
+    yield* Deferred.await(all)
+    return handled
+  }).pipe(Effect.scoped)
+
+const subscribing = (
+  name: string,
+  times: number,
+  options: { readonly partitions?: number; readonly concurrency?: number }
+): Case => {
+  const inSchema = (schema: string) => reading(name, "postgres", times, 50, subscribed(schema, options), rawAll)
+  return { ...inSchema(""), ours: (lab) => inSchema(lab.address.schema).ours(lab) }
+}
 
 const readState = Effect.map(Repository.read(Account, "0"), ({ version }) => version)
 const readEvents = Stream.runCount(Repository.events(Account, "0"))
@@ -728,6 +792,13 @@ export const makeCases = (scale: number): ReadonlyArray<Case> => {
     reading("read a stream of 10 000 as state", "postgres", some(20), eventsBeforeReading, readState, rawStream),
     reading("read a stream of 10 000 as events", "postgres", some(20), eventsBeforeReading, readEvents, rawStream),
     reading("read all", "postgres", some(20), 50, readAll, rawAll),
+    folding(1000, some(200), false),
+    folding(1000, some(200), true),
+    folding(10_000, some(30), false),
+    folding(10_000, some(200), true),
+    subscribing("subscription, a handler that does nothing", some(20), {}),
+    subscribing("subscription, concurrency 16", some(20), { concurrency: 16 }),
+    subscribing("subscription in 8 partitions, one process", some(20), { partitions: 8 }),
     importing("import, raw calls the function", "postgres", some(200) * chunkEvents, "append"),
     importing("import, raw inserts unchecked", "postgres", some(200) * chunkEvents, "insert"),
     subscriberLatency("the same", some(500)),
@@ -745,12 +816,16 @@ export const makeCases = (scale: number): ReadonlyArray<Case> => {
     importing("pglite: import, raw calls the function", "pglite", some(20) * chunkEvents, "append"),
     commands("pglite", "layer", 1, some(200)),
     appendCase("sqlite: append, 1 caller", "sqlite", grow(1, 2000)),
-    appendCase("sqlite: append, 256 callers", "sqlite", grow(256, 300)),
+    // A program without group commit writes each append by itself …
+    appendCase("sqlite: append, 256 callers, raw commits each", "sqlite", grow(256, 60), 1),
+    // … and this is as fast as batches can be.
+    appendCase("sqlite: append, 256 callers, raw in batches", "sqlite", grow(256, 300)),
     reading("sqlite: read a stream of 10 000 as state", "sqlite", some(20), eventsBeforeReading, readState, rawSqliteStream),
     reading("sqlite: read all", "sqlite", some(20), 50, readAll, rawSqliteAll),
     importing("sqlite: import", "sqlite", some(50) * chunkEvents, "append"),
     appendCase("jsonl: append, 1 caller", "jsonl", grow(1, 2000)),
-    appendCase("jsonl: append, 256 callers", "jsonl", grow(256, 300), jsonlBatch(256)),
+    appendCase("jsonl: append, 256 callers, raw syncs each", "jsonl", grow(256, 60), 1),
+    appendCase("jsonl: append, 256 callers, raw in batches", "jsonl", grow(256, 300), jsonlBatch(256)),
     reading("jsonl: read a stream of 10 000 as state", "jsonl", some(20), eventsBeforeReading, readState, rawJsonlAll),
     reading("jsonl: read all", "jsonl", some(20), 50, readAll, rawJsonlAll),
     importing("jsonl: import", "jsonl", some(50) * chunkEvents, "append"),
