@@ -380,7 +380,7 @@ export const sideEffect = <A, E, R>(
  */
 export const layer = <R, D, const P extends Subscription.OnFailure = "halt", const T extends boolean = true>(
   projection: Projection<R, D>,
-  options: Omit<Subscription.Options<P, T>, "name" | "from" | "concurrency"> = {}
+  options: Omit<Subscription.Options<P, T>, "name" | "from" | "concurrency" | "partitions"> = {}
 ): Layer.Layer<never, StorageError | RunsInlineError, Subscription.Requirements<R | D, P, T>> =>
   Layer.unwrap(
     Effect.gen(function* () {
@@ -391,7 +391,7 @@ export const layer = <R, D, const P extends Subscription.OnFailure = "halt", con
 
 const follower = <R, D, P extends Subscription.OnFailure, T extends boolean>(
   projection: Projection<R, D>,
-  options: Omit<Subscription.Options<P, T>, "name" | "from" | "concurrency">,
+  options: Omit<Subscription.Options<P, T>, "name" | "from" | "concurrency" | "partitions">,
   checkpoints: Checkpoints["Service"],
   onHandled: (position: number) => void
 ): Layer.Layer<never, never, Subscription.Requirements<R | D, P, T>> => {
