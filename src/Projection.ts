@@ -111,7 +111,7 @@ export interface Options<Events extends ReadonlyArray<Event.Any>, Tables extends
   readonly events: Events
   /** Narrows the events down. Default: all events of these types. */
   readonly filter?: Filter | undefined
-  /** The tables that the handlers write; made for each version. */
+  /** The tables that the handlers write. They belong to the version: to change them, raise it. */
   readonly tables?: Tables | undefined
   /** Empties what the handlers write beside `tables`, when a rebuild begins: in its transaction. */
   readonly reset?: Effect.Effect<unknown, SqlError, R> | undefined
@@ -371,7 +371,7 @@ export const sideEffect = <A, E, R>(
 /**
  * Runs a projection async, as long as the Layer is open: a subscription called `projection.subscription`, with all that
  * subscriptions have (lease and takeover, retries, halt or park, status). View and checkpoint commit in one transaction of the
- * `SqlClient`, which must be that of the `Checkpoints`.
+ * `SqlClient`, which must be that of the `Checkpoints`. A projection with a `batch` has up to 1024 events at once by default.
  *
  * With `transactional: false` it needs no `SqlClient`, and each event takes effect at least once: for views in memory or elsewhere.
  *
@@ -380,7 +380,7 @@ export const sideEffect = <A, E, R>(
  */
 export const layer = <R, D, const P extends Subscription.OnFailure = "halt", const T extends boolean = true>(
   projection: Projection<R, D>,
-  options: Omit<Subscription.Options<P, T>, "name" | "from" | "concurrency"> = {}
+  options: Omit<Subscription.Options<P, T>, "name" | "from" | "concurrency" | "partitions"> = {}
 ): Layer.Layer<never, StorageError | RunsInlineError, Subscription.Requirements<R | D, P, T>> =>
   Layer.unwrap(
     Effect.gen(function* () {
@@ -391,7 +391,7 @@ export const layer = <R, D, const P extends Subscription.OnFailure = "halt", con
 
 const follower = <R, D, P extends Subscription.OnFailure, T extends boolean>(
   projection: Projection<R, D>,
-  options: Omit<Subscription.Options<P, T>, "name" | "from" | "concurrency">,
+  options: Omit<Subscription.Options<P, T>, "name" | "from" | "concurrency" | "partitions">,
   checkpoints: Checkpoints["Service"],
   onHandled: (position: number) => void
 ): Layer.Layer<never, never, Subscription.Requirements<R | D, P, T>> => {
@@ -407,7 +407,12 @@ const follower = <R, D, P extends Subscription.OnFailure, T extends boolean>(
       return { event: decoded, id, stream, version, position, recordedAt, metadata }
     })
   return Subscription.layerOf<R | D, P, T>(
-    { ...options, transactional: (options.transactional ?? true) as T, name: subscription },
+    {
+      ...options,
+      batch: options.batch ?? (together === undefined ? undefined : 1024),
+      transactional: (options.transactional ?? true) as T,
+      name: subscription
+    },
     {
       filter,
       prepare: (event) => Result.map(decode(event), (item) => () => handle(each(item), [event])),
@@ -720,7 +725,7 @@ export const switchTo = <R, D>(
 
 /**
  * Drops the tables of a version that is no longer active, and forgets how far it was: started again, it begins anew. End what runs it
- * before.
+ * before. The database view of a table that the active version does not have any more must have been dropped.
  *
  * @category versions
  * @since 0.1.0
@@ -1044,7 +1049,7 @@ const forTables = <R, D>(
 const activate = <R, D>(projection: Projection<R, D>) =>
   Effect.andThen(
     seize(pointerOf(projection.name), { owner: String(projection.version) }),
-    forTables(projection, (_, { name }) => pointTo(name, physicalName(name, projection.version)))
+    forTables(projection, ({ create }, { name }) => [create, ...pointTo(name, physicalName(name, projection.version))])
   )
 
 /** Makes the tables of a version, and makes it the active one if there is none. */

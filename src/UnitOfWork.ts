@@ -465,12 +465,14 @@ const runLevel = <A, E, R>(
   shared: Shared,
   parent: Level | undefined,
   carrier: Carrier,
-  commit: Effect.Effect<void, CommitError>
+  commit: Effect.Effect<void, CommitError>,
+  beforeCommit: Effect.Effect<void, CommitError> = Effect.void
 ): Effect.Effect<A, E | CommitError, Exclude<R, Transaction>> => {
   const level: Level = { parent, rolledBack: false, ended: false, afterRollback: [] }
   return Effect.uninterruptibleMask((restore) => {
-    const body = restore(Effect.provideService(effect, Transaction, makeTransaction(shared, level, carrier)))
-    const finish = (exit: Exit.Exit<A, E>): Effect.Effect<A, CommitError | Aborted<A, E>> => {
+    const whole = Effect.tap(effect, () => (level.rolledBack ? Effect.void : beforeCommit))
+    const body = restore(Effect.provideService(whole, Transaction, makeTransaction(shared, level, carrier)))
+    const finish = (exit: Exit.Exit<A, E | CommitError>): Effect.Effect<A, CommitError | Aborted<A, E | CommitError>> => {
       const parentEnded = hasEnded(parent)
       level.ended = true
       if (Exit.isFailure(exit) || level.rolledBack) return Effect.fail(new Aborted(exit))
@@ -526,21 +528,18 @@ const makeUnitOfWork = (store: EventStore["Service"], carrier: Carrier): UnitOfW
           hooks = hooks.filter((other) => other !== added)
         })
       }),
-    transact: <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+    transact: (effect) =>
       Effect.suspend(() => {
         const shared: Shared = { staged: [], loaded: new Map(), afterCommit: [], afterRollback: [] }
         const commit = Effect.suspend(() => {
           const appends = toAppends(shared.staged)
           return appends.length === 0 ? Effect.void : Effect.asVoid(store.appendAll(appends))
         })
-        const hooked =
-          hooks.length === 0
-            ? effect
-            : Effect.tap(effect, () => {
-                const staged = shared.staged.filter(({ transient }) => !transient)
-                return staged.length === 0 ? Effect.void : Effect.forEach(hooks, (hook) => hook(staged), { discard: true })
-              })
-        return runLevel<A, E | CommitError, R>(hooked, shared, undefined, carrier, commit)
+        const beforeCommit = Effect.suspend(() => {
+          const staged = shared.staged.filter(({ transient }) => !transient)
+          return staged.length === 0 ? Effect.void : Effect.forEach(hooks, (hook) => hook(staged), { discard: true })
+        })
+        return runLevel(effect, shared, undefined, carrier, commit, beforeCommit)
       })
   }
 }

@@ -3,7 +3,8 @@ import type { PgClient } from "@effect/sql-pg"
 import { describe, it } from "@effect/vitest"
 import { Cause, Context, DateTime, Deferred, Effect, Exit, Fiber, Layer, Option, Schedule, Schema, Scope, Stream } from "effect"
 import { SqlClient } from "effect/sql"
-import { Checkpoints, Event, EventStore, ParkedEvents, Projection, Subscription, UnitOfWork } from "eventfold"
+import { TestClock } from "effect/testing"
+import { Checkpoints, Event, EventStore, MessageBus, ParkedEvents, Projection, Subscription, UnitOfWork } from "eventfold"
 import { PgCheckpoints, PgEventStore, PgLite } from "eventfold/postgres"
 import { SqliteCheckpoints, SqliteEventStore } from "eventfold/sqlite"
 import { afterAll, beforeAll } from "vitest"
@@ -279,18 +280,14 @@ describe("waiting", () => {
     })
   )
 
-  everywhere("ends in time, and says how far it is", () =>
+  everywhere("ends in time", () =>
     Effect.gen(function* () {
       const { projection } = balances(yield* Prefix)
-      yield* append("Account-a", opened("Ada"), deposited(1))
-      const stop = yield* start(Projection.layer(projection))
-      yield* Projection.whenCaughtUp(projection, waiting)
-      yield* stop
-      yield* append("Account-a", deposited(1))
-      const error = yield* Effect.flip(Projection.whenCaughtUp(projection, { timeout: "30 millis" }))
-      assert.deepEqual(error, new Projection.NotCaughtUpError({ projection: "Balances", version: 1, position: 2, target: 3 }))
-      const future = yield* Effect.flip(Projection.awaitPosition(projection, 99, { timeout: "1 millis" }))
-      assert.equal(future._tag === "NotCaughtUpError" && future.target, 99)
+      const { position } = yield* append("Account-a", opened("Ada"), deposited(1))
+      for (const target of [position, 99]) {
+        const error = yield* Effect.flip(Projection.awaitPosition(projection, target, { timeout: "10 millis" }))
+        assert.deepEqual(error, new Projection.NotCaughtUpError({ projection: "Balances", version: 1, position: 0, target }))
+      }
     })
   )
 })
@@ -546,6 +543,30 @@ describe("a projection that runs inline", () => {
     })
   )
 
+  everywhere("hears of what is about to be written, and of nothing else", () =>
+    Effect.gen(function* () {
+      const heard: Array<string> = []
+      const projection = Projection.make("Heard", {
+        version: 1,
+        events: [Opened, Deposited],
+        batch: (events) =>
+          Effect.sync(() => heard.push(...events.map(({ event, stream, version }) => `${stream} ${event._tag} ${version}`)))
+      })
+      const stop = yield* start(Projection.inline(projection))
+      yield* UnitOfWork.transact(UnitOfWork.stage("Account-a", [opened("Ada"), closed, deposited(1)], { expected: 0 }))
+      yield* UnitOfWork.transact(Effect.andThen(stage("Account-a", deposited(1)), UnitOfWork.rollback))
+      // Without a record, an event on the bus goes to its listeners alone.
+      yield* Effect.provide(MessageBus.publish(Deposited, Deposited.make({ amount: 1 })), MessageBus.layer({ record: "none" }))
+      yield* Effect.provide(
+        MessageBus.publish(Deposited, Deposited.make({ amount: 1 }), { correlationId: "c" }),
+        MessageBus.layer({ record: "events" })
+      )
+      yield* stop
+      yield* UnitOfWork.transact(stage("Account-a", deposited(1)))
+      assert.deepEqual(heard, ["Account-a Opened 1", "Account-a Deposited 3", "$bus-c Deposited undefined"])
+    })
+  )
+
   everywhere("of units of work that change one row at once, none is lost", () =>
     Effect.gen(function* () {
       const Total = Projection.table(`${yield* Prefix}total`, { key: "id", fields: { id: Schema.String, amount: Schema.Int } })
@@ -718,6 +739,32 @@ describe("in memory, without a database", () => {
           (yield* Subscription.lag).map(({ checkpoint }) => checkpoint),
           ["subscription:projection:Balances@1", "subscription:projection:Balances@2"]
         )
+      })
+    )
+  )
+
+  it.effect("who waits is told in time how far it is, and looks for what another process does", () =>
+    world(
+      Effect.gen(function* () {
+        const { projection } = define(1)
+        yield* append("Account-a", opened("Ada"), deposited(1))
+        const stop = yield* start(Projection.layer(projection, { transactional: false }))
+        yield* Projection.whenCaughtUp(projection)
+        yield* stop
+        yield* append("Account-a", deposited(1))
+        const late = yield* Effect.forkChild(Effect.flip(Projection.whenCaughtUp(projection, { timeout: "3 seconds" })))
+        yield* TestClock.adjust("3 seconds")
+        assert.deepEqual(
+          yield* Fiber.join(late),
+          new Projection.NotCaughtUpError({ projection: "Balances", version: 1, position: 2, target: 3 })
+        )
+        const waiting = yield* Effect.forkChild(elsewhere(Projection.whenCaughtUp(projection)))
+        yield* TestClock.adjust("2 seconds")
+        assert.equal(waiting.pollUnsafe(), undefined)
+        yield* start(Projection.layer(projection, { transactional: false }))
+        yield* Projection.whenCaughtUp(projection)
+        yield* TestClock.adjust("250 millis")
+        yield* Fiber.join(waiting)
       })
     )
   )

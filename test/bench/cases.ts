@@ -520,7 +520,8 @@ const subscriberLatency = (where: "the same" | "another", times: number): Case =
 // a view that catches up
 // -----------------------------------------------------------------------------
 
-const projectedBatch = 1000
+/** A page of the store, and what a projection with a batch has at once by default. */
+const projectedBatch = 1024
 
 /**
  * A view of the balance of each account (fifty events each) that catches up with history: by batches that read the rows

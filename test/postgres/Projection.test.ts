@@ -98,6 +98,32 @@ describe("two processes that run one projection", () => {
   )
 })
 
+describe("two versions", () => {
+  it.live("many that start at once make the tables once, and one version is active", () =>
+    Effect.gen(function* () {
+      const schema = freshSchema()
+      const store = () =>
+        Layer.mergeAll(PgEventStore.layer({ schema }), PgCheckpoints.layer({ schema })).pipe(
+          Layer.provideMerge(Layer.fresh(client({ maxConnections: 2 })))
+        )
+      const here = yield* Layer.build(store())
+      const { Counts, projection } = definition(schema)
+      yield* Effect.forEach(
+        Array.from({ length: 6 }, (_, n) => ({
+          ...projection,
+          version: 1 + (n % 2),
+          subscription: `projection:Counts@${1 + (n % 2)}`
+        })),
+        (version) => Layer.build(Layer.provide(Projection.layer(version), store())),
+        { concurrency: "unbounded" }
+      )
+      const active = yield* Effect.provide(Projection.active("Counts"), here)
+      assert.ok(Option.contains(active, 1) || Option.contains(active, 2))
+      assert.deepEqual(yield* Effect.provide(Counts.list(), here), [])
+    }).pipe(Effect.scoped)
+  )
+})
+
 describe("a rebuild in a process of its own", () => {
   it.live("is killed, and goes on in another, while a third runs the projection and events are appended", () =>
     world(({ append, exactly, here, projection, run }) =>

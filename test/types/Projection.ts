@@ -67,6 +67,9 @@ exactly<Effect.Services<typeof switching>, Basic>()
 const switchingTables = Projection.switchTo(needy)
 exactly<Effect.Services<typeof switchingTables>, Basic | SqlClient.SqlClient>()
 
+// @ts-expect-error a view has one checkpoint
+Projection.layer(plain, { partitions: 4 })
+
 // @ts-expect-error a handler is missing
 Projection.make("p", { version: 1, events: [A, B], handlers: { A: nothing } })
 
