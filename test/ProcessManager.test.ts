@@ -1,6 +1,7 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
 import { DateTime, Effect, Exit, Layer, References, Schema, Scope, Stream } from "effect"
+import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import {
   Checkpoints,
@@ -14,6 +15,7 @@ import {
   Subscription,
   UnitOfWork
 } from "eventfold"
+import { SqliteCheckpoints, SqliteEventStore } from "eventfold/sqlite"
 import {
   Arrived,
   arrived,
@@ -159,6 +161,42 @@ describe("reacting", () => {
         })
       ))
   })
+
+  it.effect("what a handler writes to the database commits with the reaction, and is undone with it", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      yield* sql`create table letter (parcel text not null)`
+      let broken = true
+      const Letters = MessageBus.handle(Remind, ({ parcel }) =>
+        Effect.gen(function* () {
+          yield* Effect.orDie(sql`insert into letter values (${parcel})`)
+          if (broken) return yield* Effect.die("broken")
+        })
+      )
+      yield* start(
+        Collecting.pipe(
+          Layer.provide(Layer.merge(Letters, ReturnLive)),
+          Layer.provide(MessageBus.layer()),
+          Layer.provide(UnitOfWork.layerSql)
+        )
+      )
+      yield* arrived("1")
+      const state = Effect.map(Subscription.status("process:Collection"), ({ state }) => state)
+      yield* until(Effect.map(state, (state) => state === "backing-off"))
+      const letters = Effect.map(sql<{ parcel: string }>`select parcel from letter`, (rows) => rows.map(({ parcel }) => parcel))
+      assert.deepEqual([yield* letters, yield* EventStore.exists("Collection-1")], [[], false])
+      broken = false
+      yield* TestClock.adjust("1 second")
+      yield* caughtUp()
+      assert.deepEqual(yield* letters, ["1"])
+      assert.deepEqual(yield* of("Collection-1"), ["$EventHandled", "$DeadlineSet"])
+    }).pipe(
+      Effect.provide(
+        Layer.fresh(SqliteCheckpoints.layer().pipe(Layer.provideMerge(SqliteEventStore.layerFile({ filename: ":memory:" }))))
+      ),
+      Effect.provideService(Subscription.Registry, new Map())
+    )
+  )
 
   it.effect("each instance has its own state; an event that correlates to none is passed over", () =>
     inMemory(
