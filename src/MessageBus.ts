@@ -378,9 +378,10 @@ const message = <A, E>(
       options,
       stored: { type }
     } = incoming
-    const correlationId = options?.correlationId ?? parent?.correlationId ?? id
+    const inherited = yield* CurrentMetadata
+    const correlationId = options?.correlationId ?? parent?.correlationId ?? inherited.correlationId ?? id
     const own: Metadata = {
-      ...(yield* CurrentMetadata),
+      ...inherited,
       ...options?.metadata,
       correlationId,
       ...(parent === undefined ? {} : { causationId: parent.id })
@@ -440,7 +441,7 @@ const deliver = (
   return observed("event", type, message, withMessage(message, metadata, run))
 }
 
-/** What is staged by `effect` is caused by the message, and bears the other metadata that came with it. */
+/** What is staged by `effect` is caused by the message, and bears the other metadata that came with it; logs tell the conversation. */
 const withMessage = <A, E, R>(
   current: { readonly id: string; readonly correlationId: string },
   metadata: Metadata,
@@ -448,6 +449,7 @@ const withMessage = <A, E, R>(
 ): Effect.Effect<A, E, R> => {
   const { messageKind: _kind, ...inherited } = metadata
   return effect.pipe(
+    Effect.annotateLogs("correlationId", current.correlationId),
     Effect.provideService(CurrentMessage, { id: current.id, correlationId: current.correlationId }),
     Effect.provideService(CurrentMetadata, { ...inherited, correlationId: current.correlationId, causationId: current.id })
   )
@@ -520,7 +522,11 @@ export const replay = (options?: {
           transact(
             Transaction.use((transaction) => {
               const { stream, version } = recorded
-              return dispatching(bus, transaction, deliver(bus, { event: recorded, stream, version, value: undefined }, true))
+              return dispatching(
+                bus,
+                transaction,
+                deliver(bus, { event: recorded, stream, version, value: undefined, transient: false }, true)
+              )
             })
           ).pipe(Effect.provideService(UnitOfWork, bus.unitOfWork))
         )

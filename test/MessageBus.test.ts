@@ -1,6 +1,22 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { Cause, Context, Deferred, Effect, Exit, Layer, Metric, Option, Redacted, Schema, Scope, Stream, Tracer } from "effect"
+import {
+  Cause,
+  Context,
+  Deferred,
+  Effect,
+  Exit,
+  Layer,
+  Logger,
+  Metric,
+  Option,
+  Redacted,
+  References,
+  Schema,
+  Scope,
+  Stream,
+  Tracer
+} from "effect"
 import { SqlError } from "effect/sql"
 import { Aggregate, Command, Event, EventStore, MessageBus, Repository, UnitOfWork } from "eventfold"
 import { Account, ada, ben, Deposit, deposit, Deposited, Overdrawn, withdraw, Withdraw, Withdrawn } from "./support/bank.ts"
@@ -807,6 +823,32 @@ describe("spans and metrics", () => {
         assert.deepEqual(attribute("eventfold.message.kind"), ["command", "event", "command", "event"])
         assert.ok(own.every(({ kind, status }) => kind === "consumer" && status._tag === "Ended" && Exit.isSuccess(status.exit)))
       }))
+  })
+
+  it.effect("what a handler or listener logs tells the conversation", () => {
+    const logged: Array<unknown> = []
+    const logger = Logger.make(({ fiber, message }) => {
+      logged.push([message, fiber.getRef(References.CurrentLogAnnotations)["correlationId"]])
+    })
+    const Logging = Layer.merge(
+      MessageBus.handle(Deposit, ({ account, amount }) =>
+        Effect.as(Effect.andThen(Effect.log("handled"), deposit(account, amount)), amount)
+      ),
+      MessageBus.listen(Deposited, () => Effect.log("heard"))
+    )
+    return MessageBus.execute(Deposit, { account: ada, amount: 5 }, { correlationId: "c-1" }).pipe(
+      withBus(Logging),
+      Effect.provide(UnitOfWork.layer.pipe(Layer.provideMerge(EventStore.layerMemory))),
+      Effect.provide(Logger.layer([logger])),
+      Effect.andThen(
+        Effect.sync(() =>
+          assert.deepEqual(logged, [
+            [["handled"], "c-1"],
+            [["heard"], "c-1"]
+          ])
+        )
+      )
+    )
   })
 
   it.effect("messages are counted by kind, type and outcome, and their handling is timed", () =>
