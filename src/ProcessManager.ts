@@ -434,7 +434,7 @@ export const read = Effect.fnUntraced(function* <P extends Any>(
  */
 export interface Options<P extends Subscription.OnFailure> extends Omit<
   Subscription.Options<P, false>,
-  "name" | "transactional"
+  "name" | "transactional" | "partitions"
 > {}
 
 /**
