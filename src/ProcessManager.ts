@@ -13,9 +13,9 @@
  * - `$DeadlineSet` and `$DeadlineCancelled`;
  * - the deadline itself, as an event of its own type, once its time has come.
  *
- * Deadlines need nothing but the event store: they are set by the commit of the reaction and survive a restart. The event of a
- * deadline that is due is appended once, however many processes are at work, and is reacted to in its turn: after all that was
- * committed before it. One that has been cancelled or set anew by then is passed over.
+ * Deadlines need nothing but the event store: they are set by the commit of the reaction and survive a restart. When one is due and
+ * the process has reacted to all that was committed by then (it may have cancelled the deadline), its event is recorded: once,
+ * however many watch. It is reacted to in its turn, and passed over if the deadline has been cancelled or set anew meanwhile.
  *
  * @since 0.1.0
  */
@@ -24,6 +24,7 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
@@ -433,7 +434,7 @@ export const read = Effect.fnUntraced(function* <P extends Any>(
  */
 export interface Options<P extends Subscription.OnFailure> extends Omit<
   Subscription.Options<P, false>,
-  "name" | "transactional"
+  "name" | "transactional" | "partitions"
 > {}
 
 /**
@@ -515,7 +516,11 @@ export const layer = <P extends Any, const F extends Subscription.OnFailure = "h
   })
   const watch = Layer.effectDiscard(Effect.forkScoped(watchDeadlines(process, options?.lease ?? "15 seconds")))
   // The handlers that are looked up by the commands' tags.
-  return (deadlines.length === 0 ? follower : Layer.merge(follower, watch)) as Layer.Layer<never, never, Requirements<P, F>>
+  return (deadlines.length === 0 ? follower : Layer.provideMerge(watch, follower)) as Layer.Layer<
+    never,
+    never,
+    Requirements<P, F>
+  >
 }
 
 const typesOf = (events: ReadonlyArray<Event.Any>) => events.map(({ type }) => type)
@@ -606,11 +611,27 @@ interface Pending {
  * them; the lease spares others the same work, and no more: the event of a deadline has its id since it was set, so it is
  * recorded once by whoever tries.
  */
-const watchDeadlines = Effect.fnUntraced(function* ({ deadlines, name }: Any, ttl: Duration.Input) {
+const watchDeadlines = Effect.fnUntraced(function* ({ deadlines, events, name }: Any, ttl: Duration.Input) {
   const store = yield* EventStore
   const checkpoints = yield* Checkpoints
   const owner = yield* makeId
   const filter: Filter = { categories: [name], types: [DeadlineSet.type, DeadlineCancelled.type, ...typesOf(deadlines)] }
+
+  /** Waits until the process has reacted to all that stands up to the position, here or elsewhere. */
+  const reactedTo = (position: number) => {
+    const reacted = Effect.gen(function* () {
+      const checkpoint = yield* checkpoints.get(`subscription:process:${name}`)
+      if (Option.isNone(checkpoint)) return false
+      const open = store.readAll({ after: checkpoint.value.position, filter: { types: typesOf(events) }, limit: 1 })
+      return (yield* Stream.runCollect(open)).every((event) => event.position > position)
+    })
+    const steps = Stream.catch(Subscription.changes(`process:${name}`), () => Stream.empty)
+    return Stream.merge(steps, Stream.tick("1 second")).pipe(
+      Stream.mapEffect(() => reacted),
+      Stream.takeUntil((done) => done),
+      Stream.runDrain
+    )
+  }
 
   const watch = Effect.fnUntraced(function* (lease: Lease, progress: () => void): Effect.fn.Return<never, WatchError> {
     let current = lease
@@ -644,13 +665,19 @@ const watchDeadlines = Effect.fnUntraced(function* ({ deadlines, name }: Any, tt
       }
     })
 
-    while (true) {
-      // All that is committed by now is known before anything is recorded as due: it may have been cancelled.
+    const lookAround = Effect.gen(function* () {
       const head = yield* store.head
       yield* Stream.runForEach(store.readAll({ after: seen, filter }), look)
       seen = Math.max(seen, head)
+    })
+
+    while (true) {
+      yield* lookAround
       const now = yield* Clock.currentTimeMillis
       if (next <= now) {
+        // It may have been cancelled, by what is known already or by what the process has not come to yet.
+        yield* reactedTo(seen)
+        yield* lookAround
         const due = Array.from(pending).filter(([, deadline]) => deadline.due <= now)
         for (const [place, { event, stream }] of due.sort(([, a], [, b]) => a.due - b.due)) {
           yield* store.append(stream, [event])

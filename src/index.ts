@@ -1,4 +1,5 @@
 export * as Aggregate from "./Aggregate.ts"
+export * as AuditTrail from "./AuditTrail.ts"
 export * as Checkpoints from "./Checkpoints.ts"
 export * as Command from "./Command.ts"
 export * as DeadLetters from "./DeadLetters.ts"

@@ -7,11 +7,23 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { describe, it, layer } from "@effect/vitest"
-import { DateTime, Effect, type Layer, Result, Stream } from "effect"
-import { Aggregate, Event, EventStore, type Checkpoints, MessageBus, Relay, Repository, Transport } from "eventfold"
+import { DateTime, Effect, Layer, Result, Stream } from "effect"
+import {
+  Aggregate,
+  Event,
+  EventStore,
+  type Checkpoints,
+  MessageBus,
+  ProcessManager,
+  Relay,
+  Repository,
+  Subscription,
+  Transport
+} from "eventfold"
 import { inject } from "vitest"
 import { AddLine, CancelOrder, PlaceOrder, ReceivePayment, ReceiveStock, ShipOrder } from "./application.ts"
 import { Cents, CustomerId, type Line, Order, OrderId, Payment, PaymentId, Quantity, Sku, Stock } from "./domain.ts"
+import { Fulfilment, patience } from "./fulfilment.ts"
 import { executeAll, type Outcome } from "./intake.ts"
 import { openingStock } from "./legacy.ts"
 import { shop, stores } from "./wiring.ts"
@@ -237,6 +249,38 @@ describe.each(kinds)("the shop on %s", (_, store) => {
       })
     )
 
+    it.effect("cancels what is not paid, or not shipped, in time", () =>
+      Effect.gen(function* () {
+        const said = (command: string, payload: object) =>
+          JSON.stringify({ at: "2025-09-01T08:00:00Z", by: "x", command, payload })
+        const lines = [{ sku: "lid", quantity: 1, price: 500 }]
+        const paid = { payment: "stuck", order: "stuck", amount: 500, method: "card", valueDate: "2025-09-01T08:00:00Z" }
+        const commands = [
+          said("ReceiveStock", { sku: "lid", quantity: 2, supplier: "x" }),
+          said("PlaceOrder", { order: "unpaid", customer, lines }),
+          said("PlaceOrder", { order: "stuck", customer, lines }),
+          said("ReceivePayment", paid)
+        ]
+        for (const command of commands) {
+          yield* executeAll(command, { prefix: "", onOutcome: () => Effect.void, onConflict: Effect.void })
+        }
+        assert.equal(yield* availableOf(Sku.make("lid")), 0)
+        const after = yield* EventStore.head
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            yield* Layer.build(ProcessManager.layer(Fulfilment))
+            const cancelled = EventStore.subscribe({ after, filter: { types: ["OrderCancelled"] } })
+            yield* Stream.runDrain(Stream.take(cancelled, 2))
+          })
+        )
+        const statusOf = (order: string) =>
+          Effect.map(Repository.read(Order.Order, OrderId.make(order)), ({ state }) => state.status)
+        assert.deepEqual([yield* statusOf("unpaid"), yield* statusOf("stuck")], ["cancelled", "cancelled"])
+        assert.equal((yield* Repository.read(Payment.Payment, PaymentId.make("stuck"))).state.status, "refunded")
+        assert.equal(yield* availableOf(Sku.make("lid")), 2)
+      }).pipe(Effect.provideService(Subscription.Registry, new Map()))
+    )
+
     it.effect("takes a file line by line, and goes on after one that is wrong", () =>
       Effect.gen(function* () {
         const at = "2025-09-01T08:00:00Z"
@@ -291,6 +335,27 @@ describe.each(kinds)("the shop on %s", (_, store) => {
   })
 })
 
+describe("fulfilment", () => {
+  const recorded = { key: "1" } as ProcessManager.Source
+
+  it("has patience with each step, and cancels what it waited for in vain", () => {
+    const { evolve, initial, react } = Fulfilment
+    const placed = Order.OrderPlaced.make({ order, customer, lines: [line(cup, 2, 500)], total: Cents.make(1000) })
+    const paid = Order.OrderPaid.make({ order, payment })
+    const wait = { _tag: "SetDeadline", event: { _tag: "Overdue" }, due: patience }
+    assert.deepEqual([react.OrderPlaced(), react.OrderPaid()], [[wait], [wait]])
+    assert.deepEqual(react.OrderShipped(), [{ _tag: "CancelDeadline", type: "Overdue" }])
+    const waiting = evolve.OrderPlaced(initial, placed)
+    const reasons = [waiting, evolve.OrderPaid(waiting, paid)].map((state) =>
+      react.Overdue(state, { _tag: "Overdue" }, recorded).map(({ payload }) => payload)
+    )
+    assert.deepEqual(reasons, [
+      [{ order, reason: "the payment did not come in time" }],
+      [{ order, reason: "the shipment did not come in time" }]
+    ])
+  })
+})
+
 // -----------------------------------------------------------------------------
 // the program
 // -----------------------------------------------------------------------------
@@ -329,7 +394,10 @@ const shown = [
   "at version 3",
   "OptimisticLockError: expected version 1, found 2\n                   tried again: committed",
   "tried again: OutOfStock",
-  "349 messages",
+  "6  not paid in time",
+  "19  paid, and not shipped in time",
+  "└─ CancelOrder",
+  "393 messages",
   '"specversion": "1.0"'
 ]
 
@@ -338,7 +406,7 @@ describe("npm start", { timeout: 120_000 }, () => {
     const { code, stderr, stdout } = await start("--store", "memory")
     assert.equal(stderr, "")
     assert.equal(code, 0)
-    includesAll(stdout, [...shown, "Before: 1,303 events. Now: 0."])
+    includesAll(stdout, [...shown, "Before: 2,161 events. Now: 0."])
     // Not a terminal: no colours, nothing drawn anew.
     assert.ok(!stdout.includes("\r") && !stdout.includes("\u001b"))
   })
@@ -353,14 +421,14 @@ describe("npm start", { timeout: 120_000 }, () => {
       const first = await start(...options, "--data", join(folder, "data"))
       assert.equal(first.stderr, "")
       assert.equal(first.code, 0)
-      includesAll(first.stdout, [...shown, "1,303 events stand there, and all 126 orders fold to the same states"])
+      includesAll(first.stdout, [...shown, "2,161 events stand there, and all 126 orders fold to the same states"])
       const second = await start("--store", store, "--data", join(folder, "data"))
       assert.equal(second.stderr, "")
       assert.equal(second.code, 0)
       includesAll(second.stdout, [
         ...shown.map((text) => text.replace("Not enough of", "Not enough of r2-")),
-        "Run 2 on this data: 1,303 events stand there already; the ids of this run begin with r2-",
-        "2,606 events stand there, and all 252 orders fold to the same states"
+        "Run 2 on this data: 2,161 events stand there already; the ids of this run begin with r2-",
+        "4,322 events stand there, and all 252 orders fold to the same states"
       ])
       assert.ok(!second.stdout.includes("of them were committed by an earlier run"))
     } finally {

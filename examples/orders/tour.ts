@@ -1,8 +1,20 @@
 /** The tour: what the example does and shows, section by section. */
-import { DateTime, Deferred, Effect, Schema, Stream } from "effect"
-import { Event, EventStore, MessageBus, Relay, Repository, Transport, UnitOfWork } from "eventfold"
+import { DateTime, Deferred, Duration, Effect, Layer, Schema, Stream } from "effect"
+import {
+  AuditTrail,
+  Event,
+  EventStore,
+  MessageBus,
+  ProcessManager,
+  Relay,
+  Repository,
+  Subscription,
+  Transport,
+  UnitOfWork
+} from "eventfold"
 import { PlaceOrder, ReceiveStock } from "./application.ts"
 import { Cents, CustomerId, Line, Order, OrderId, Payment, Quantity, Sku, Stock } from "./domain.ts"
+import { Fulfilment, patience } from "./fulfilment.ts"
 import { executeAll, type Outcome } from "./intake.ts"
 import { openingStock } from "./legacy.ts"
 import { bad, bold, clip, columns, count, dim, good, heading, money, name, odd, print, progress, time } from "./terminal.ts"
@@ -234,11 +246,58 @@ const raceFor = Effect.fnUntraced(function* (run: Run, sku: Sku, pieces: number,
 // -----------------------------------------------------------------------------
 
 /**
+ * The process runs until it has dealt with all that is overdue by now; a service that keeps running has
+ * `ProcessManager.layer(Fulfilment)` among its Layers instead.
+ */
+export const deadlines = Effect.fnUntraced(function* (run: Run) {
+  yield* heading(5, "Who does not pay, and who waits in vain")
+  const now = yield* DateTime.now
+  const waiting = Array.from((yield* standing).orders, ([stream, { state }]) => ({ stream, status: state.status })).filter(
+    ({ status }) => status === "open" || status === "paid"
+  )
+  const overdue = yield* Effect.filter(waiting, ({ stream }) =>
+    EventStore.read(stream, { direction: "backward", limit: 1 }).pipe(
+      Stream.runCollect,
+      Effect.map(([last]) => last !== undefined && DateTime.isLessThan(DateTime.addDuration(last.recordedAt, patience), now))
+    )
+  )
+  const start = yield* EventStore.head
+  yield* Effect.scoped(
+    Effect.gen(function* () {
+      yield* Layer.build(ProcessManager.layer(Fulfilment))
+      const cancellations = EventStore.subscribe({ after: start, filter: { types: ["OrderCancelled"] } })
+      if (overdue.length > 0) yield* Stream.runDrain(Stream.take(cancellations, overdue.length))
+      yield* Subscription.changes(`process:${Fulfilment.name}`).pipe(
+        Stream.mapEffect(({ position }) => Effect.map(EventStore.head, (head) => position === head)),
+        Stream.takeUntil((caughtUp) => caughtUp),
+        Stream.runDrain
+      )
+    })
+  )
+  const of = (wanted: string) => overdue.filter(({ status }) => status === wanted)
+  yield* print(
+    `   A process follows each order, and has ${count(Duration.toDays(patience), "day")} of patience with every step:`,
+    "",
+    `   ${bad("✗")} ${columns([4], [String(of("open").length).padStart(4)])}  not paid in time: cancelled, and their stock is free again`,
+    `   ${bad("✗")} ${columns([4], [String(of("paid").length).padStart(4)])}  paid, and not shipped in time: cancelled, and the money goes back`
+  )
+  const example = of("paid").find(({ stream }) => stream.startsWith(`Order-${run.prefix}`))
+  if (example === undefined) return
+  yield* print("", `   All that was said and done about one of these:`, "")
+  const trail = yield* AuditTrail.conversation(example.stream)
+  yield* print(...trail.map((line) => dim(`   ${clip(line, 116)}`)))
+})
+
+// -----------------------------------------------------------------------------
+// 6
+// -----------------------------------------------------------------------------
+
+/**
  * The relay publishes what has not left yet, and moves its checkpoint. It is drained here, so that the tour can go on when all has
  * left; a service that keeps running has `Relay.layer({ name: "orders" })` among its Layers instead.
  */
 export const published = Effect.fnUntraced(function* (run: Run) {
-  yield* heading(5, "What left the process: CloudEvents")
+  yield* heading(6, "What left the process: CloudEvents")
   yield* Relay.drain({ name: "orders", source: "/shop" })
   const messages = yield* Transport.published
   yield* print(`   ${count(messages.length, "message")}, in the order of the store; private events stayed inside.`)
@@ -264,7 +323,7 @@ export const published = Effect.fnUntraced(function* (run: Run) {
 })
 
 // -----------------------------------------------------------------------------
-// 6
+// 7
 // -----------------------------------------------------------------------------
 
 /** What stands in the store: its newest position, and every order, folded anew from its events. */

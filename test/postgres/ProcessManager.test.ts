@@ -6,15 +6,18 @@ import { inject } from "vitest"
 import { assertSound, child, type Child, open, type Opened, until } from "./harness.ts"
 import { freshSchema } from "./support.ts"
 
-const parcels = Array.from({ length: 60 }, (_, index) => String(index + 1))
+const parcels = Array.from({ length: 24 }, (_, index) => String(index + 1))
 
 /** Two processes that run one process manager, the second standing by, while parcels arrive. */
-const world = (test: (first: Child, second: Child, opened: Opened) => Effect.Effect<void, unknown, Scope.Scope>) =>
+const world = (
+  input: { readonly hold?: string },
+  test: (first: Child, second: Child, opened: Opened) => Effect.Effect<void, unknown, Scope.Scope>
+) =>
   Effect.gen(function* () {
     const schema = freshSchema()
     const url = inject("postgresUrl")
     const opened = yield* open({ url, schema })
-    const first = yield* child("process-manager", { url, schema })
+    const first = yield* child("process-manager", { url, schema, ...input })
     yield* first.says("live")
     const second = yield* child("process-manager", { url, schema })
     yield* second.says("standby")
@@ -47,9 +50,9 @@ const allReturned = Effect.fnUntraced(function* (store: EventStore.EventStore["S
 
 describe("two processes with one process manager", () => {
   it.live("the one at work is killed: the other takes over, and each event and each deadline has taken effect once", () =>
-    world((first, second) =>
+    world({}, (first, second) =>
       Effect.gen(function* () {
-        yield* first.says("reminds 20")
+        yield* first.says("reminds 10")
         yield* first.kill
         yield* second.says("live")
       })
@@ -57,9 +60,9 @@ describe("two processes with one process manager", () => {
   )
 
   it.live("the one at work is stopped, and goes on when the other has taken over: what it still does has no effect", () =>
-    world((first, second, { store }) =>
+    world({ hold: "10" }, (first, second, { store }) =>
       Effect.gen(function* () {
-        yield* first.says("reminds 20")
+        yield* first.says("reminds 10")
         first.process.kill("SIGSTOP")
         yield* second.says("live")
         yield* allReturned(store)

@@ -1,11 +1,18 @@
-/** A process that runs a process manager with deadlines. Prints the number of each parcel that it reminds of, and "live" when it is. */
+/**
+ * A process that runs a process manager with deadlines. Prints its state whenever that changes, and the number of each parcel that it
+ * reminds of. If told to hold, it stays in the reaction to a parcel until its process is stopped and goes on.
+ */
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Layer, Redacted, Stream } from "effect"
 import { MessageBus, ProcessManager, Subscription, UnitOfWork } from "eventfold"
 import { PgCheckpoints, PgEventStore } from "eventfold/postgres"
 import { collection, Handlers, Reminded } from "../../support/shipping.ts"
 
-const { schema, url } = JSON.parse(process.argv[2] as string) as { readonly url: string; readonly schema: string }
+const { hold, schema, url } = JSON.parse(process.argv[2] as string) as {
+  readonly url: string
+  readonly schema: string
+  readonly hold?: string
+}
 
 const program = Effect.gen(function* () {
   const states = Stream.map(Subscription.changes("process:Collection"), ({ state }) => state)
@@ -15,7 +22,13 @@ const program = Effect.gen(function* () {
   })
 })
 
-const Reminders = MessageBus.listen(Reminded, ({ parcel }) => Effect.sync(() => console.log(`reminds ${parcel}`)))
+const Reminders = MessageBus.listen(Reminded, ({ parcel }) =>
+  Effect.callback<void>((resume) => {
+    if (parcel === hold) process.once("SIGCONT", () => resume(Effect.void))
+    else resume(Effect.void)
+    console.log(`reminds ${parcel}`)
+  })
+)
 
 await Effect.runPromise(
   Effect.scoped(
