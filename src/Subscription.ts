@@ -406,7 +406,7 @@ export const replay = (
  * third of the lease, the checkpoint is moved, and the lease is given back.
  *
  * Failures of the store and of the checkpoints are no failures of an event: the subscription backs off, and goes on by itself. At
- * most one page of the store is in memory.
+ * most one page of the store is in memory, with partitions one for each of them.
  *
  * ```ts
  * import { Effect, Layer, Queue, Schema } from "effect"
