@@ -141,7 +141,8 @@ export class Checkpoints extends Context.Service<
     readonly renew: (lease: Lease) => Effect.Effect<void, CheckpointFencedError | CheckpointError>
     /**
      * Moves the checkpoint from the lease's position to `position`, which must not be lower, and renews the lease. What it
-     * returns takes the lease's place: advancing twice from the same one is fenced.
+     * returns takes the lease's place: advancing twice from the same one is fenced. Position 0 says that all work is to be done
+     * anew, and may always be taken.
      */
     readonly advance: (lease: Lease, position: number) => Effect.Effect<Lease, CheckpointFencedError | CheckpointError>
     /** Gives the name back, so that another may claim it at once. Does nothing when the lease has been superseded or released. */
@@ -247,9 +248,9 @@ export const prepareClaim = (
  * @since 0.1.0
  */
 export const prepareAdvance = (lease: Lease, position: number): Effect.Effect<number, CheckpointError> =>
-  isPosition(position) && position >= lease.position
+  isPosition(position) && (position >= lease.position || position === 0)
     ? Effect.succeed(position)
-    : refuse("advance", lease.name, `position must be a position from ${lease.position} on, not ${position}`)
+    : refuse("advance", lease.name, `position must be a position from ${lease.position} on, or 0, not ${position}`)
 
 /**
  * The service over checkpoints in memory, as they are in {@link layerMemory}; for a storage of one process that keeps them

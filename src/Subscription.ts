@@ -59,6 +59,7 @@ import { EventStore, type EventStoreError, type Filter, type RecordedEvent } fro
 import { defaultRestart, finishing, restarting } from "./internal/following.ts"
 import { makeId } from "./internal/ids.ts"
 import { makeTail, partitionOf, quotaOf, type Tail } from "./internal/partitions.ts"
+import { inTransaction } from "./internal/transaction.ts"
 import { ParkedEvents, ParkedEventsError } from "./ParkedEvents.ts"
 
 // -----------------------------------------------------------------------------
@@ -119,7 +120,8 @@ export interface Options<P extends OnFailure, T extends boolean> {
   /**
    * Runs the handlers of a batch, and the move of its checkpoint, in one transaction of the `SqlClient`, which must be that of the
    * `Checkpoints` (and of the `ParkedEvents`). When a handler fails, the batch is rolled back and done again event by event, a
-   * transaction each; so what handlers do beyond the database may be done again. Default: `false`.
+   * transaction each; so what handlers do beyond the database may be done again. PostgreSQL breaks off a transaction in which
+   * nothing has been asked of it for the time of the lease, for a process that was stopped not to keep its locks. Default: `false`.
    */
   readonly transactional?: T | undefined
   /**
@@ -349,7 +351,7 @@ export const changes = (name: string): Stream.Stream<Status, UnknownSubscription
 
 /**
  * How many positions each checkpoint is behind the newest event. Those of subscriptions are called `subscription:` and the name,
- * with partitions followed by `:<k>/<n>`.
+ * with partitions followed by `:<k>/<n>`. What projections keep under `projection:` is left out: it follows nothing.
  *
  * @category observing
  * @since 0.1.0
@@ -361,8 +363,9 @@ export const lag: Effect.Effect<
 > = Effect.gen(function* () {
   const all = yield* Checkpoints.use(({ list }) => list)
   const head = yield* EventStore.use((store) => store.head)
-  const checkpoints = all.filter(({ name }) => !isSeat(name))
-  return checkpoints.map(({ name, position }) => ({ checkpoint: name, position, lag: Math.max(0, head - position) }))
+  return all
+    .filter(({ name }) => !isSeat(name) && !name.startsWith("projection:"))
+    .map(({ name, position }) => ({ checkpoint: name, position, lag: Math.max(0, head - position) }))
 })
 
 /**
@@ -450,7 +453,13 @@ export const layer: {
     options: RawOptions<E, R, P, T>
   ): Layer.Layer<never, never, Requirements<R, P, T>>
 } = <R, P extends OnFailure, T extends boolean>(options: AnyOptions<R, P, T>): Layer.Layer<never, never, Requirements<R, P, T>> =>
-  Layer.effectDiscard(run(options, "events" in options ? typed(options) : raw(options)))
+  layerOf(options, "events" in options ? typed(options) : raw(options))
+
+/** @internal */
+export const layerOf = <R, P extends OnFailure, T extends boolean>(
+  options: Options<P, T>,
+  handling: Handling<R>
+): Layer.Layer<never, never, Requirements<R, P, T>> => Layer.effectDiscard(run(options, handling))
 
 /** Both kinds of options, as the implementation sees them. */
 type AnyOptions<R, P extends OnFailure, T extends boolean> =
@@ -461,8 +470,12 @@ type AnyOptions<R, P extends OnFailure, T extends boolean> =
       readonly filter?: Filter | undefined
     })
 
-/** Which events, and what is done with one: what cannot be decoded is found before anything is done. */
-interface Handling<R> {
+/**
+ * Which events, and what is done with one: what cannot be decoded is found before anything is done.
+ *
+ * @internal
+ */
+export interface Handling<R> {
   readonly filter: Filter | undefined
   readonly prepare: (
     event: RecordedEvent
@@ -470,6 +483,8 @@ interface Handling<R> {
     (delivery: Delivery) => Effect.Effect<unknown, unknown, R>,
     Event.EventDecodeError | Event.UnknownEventTypeError
   >
+  /** What is done, in one transaction, with several events at once. When it fails they are prepared one by one. */
+  readonly together?: ((events: ReadonlyArray<RecordedEvent>) => Effect.Effect<unknown, unknown, R>) | undefined
 }
 
 const raw = <R>({ filter, handler }: RawOptions<unknown, R, OnFailure, boolean>): Handling<R> => ({
@@ -581,7 +596,7 @@ const checkPartitions = (name: string, partitions: number | undefined, all: Read
 
 const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends boolean>(
   options: Options<P, T>,
-  { filter, prepare }: Handling<R>,
+  { filter, prepare, together }: Handling<R>,
   { from, owner, partition }: { readonly from: number | undefined; readonly owner: string; readonly partition?: Partition }
 ): Effect.fn.Return<One, never, Requirements<R, P, T>> {
   const { name } = options
@@ -596,13 +611,6 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
   const parking = Option.getOrUndefined(yield* Effect.serviceOption(ParkedEvents))
   const client =
     options.transactional === true ? Option.getOrUndefined(yield* Effect.serviceOption(SqlClient.SqlClient)) : undefined
-
-  /** In the middle of a transaction SQLite could be refused the write lock. */
-  const inTransaction = <A, E, R>(sql: SqlClient.SqlClient, effect: Effect.Effect<A, E, R>) =>
-    sql.onDialectOrElse({
-      sqlite: () => Effect.provideService(sql.withTransaction(effect), SqlClient.BeginTransaction, "BEGIN IMMEDIATE"),
-      orElse: () => sql.withTransaction(effect)
-    })
 
   // ---------------------------------------------------------------------------
   // state
@@ -655,16 +663,20 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
   // ---------------------------------------------------------------------------
 
   const handle = (event: RecordedEvent, attempt: number): Effect.Effect<void, Failed> =>
-    Effect.suspend(() => {
-      const prepared = prepare(event)
-      if (Result.isFailure(prepared)) return Effect.fail(new Failed(Cause.fail(prepared.failure), false))
-      return Effect.scoped(prepared.success({ subscription: name, event, attempt })).pipe(
-        // The services that the Layer was built with, and the transaction, span and so on of the fiber that runs it.
-        Effect.updateContext(
-          (current: Context.Context<never>) => Context.merge(context, current) as Context.Context<Exclude<R, Scope.Scope>>
-        )
-      )
-    }).pipe(
+    handling(
+      Effect.suspend(() => {
+        const prepared = prepare(event)
+        if (Result.isFailure(prepared)) return Effect.fail(new Failed(Cause.fail(prepared.failure), false))
+        return prepared.success({ subscription: name, event, attempt })
+      })
+    )
+
+  const handling = (work: Effect.Effect<unknown, unknown, R>): Effect.Effect<void, Failed> =>
+    Effect.scoped(work).pipe(
+      // The services that the Layer was built with, and the transaction, span and so on of the fiber that runs it.
+      Effect.updateContext(
+        (current: Context.Context<never>) => Context.merge(context, current) as Context.Context<Exclude<R, Scope.Scope>>
+      ),
       Effect.catchCause((cause) => {
         const failure = Option.getOrUndefined(Cause.findErrorOption(cause))
         return Effect.fail(failure instanceof Failed ? failure : new Failed(cause, true))
@@ -799,7 +811,8 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
                   const events = yield* work
                   const last = events.at(-1)
                   return [events, last === undefined ? current : yield* checkpoints.advance(current, last.position)] as const
-                })
+                }),
+                ttl
               )
             )
             for (const { position } of events) done.add(position)
@@ -808,8 +821,12 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
           })
         )
       if (batch.length > 1) {
-        const together = Effect.gen(function* () {
+        const all = Effect.gen(function* () {
           const handled: Array<RecordedEvent> = []
+          if (together !== undefined && !leave.isOpen()) {
+            yield* handling(together(batch))
+            return batch
+          }
           for (const event of batch) {
             if (leave.isOpen()) break
             yield* handle(event, 1)
@@ -818,7 +835,7 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
           return handled
         })
         const count = yield* Effect.catchIf(
-          commit(together),
+          commit(all),
           (error): error is Failed => error instanceof Failed,
           () => Effect.undefined
         )

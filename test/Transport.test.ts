@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
 import { CloudEvent, HTTP } from "cloudevents"
-import { Context, DateTime, Effect, Fiber, Layer, Result, Schema, Stream } from "effect"
+import { Context, DateTime, Deferred, Effect, Fiber, Layer, Result, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { Event, type EventStore, Transport } from "eventfold"
 import { TransportConformance } from "eventfold/testing"
@@ -52,6 +52,66 @@ describe("conformance of a broker in memory that outlives its Layers, in real ti
   for (const { name, run } of TransportConformance.cases({ storage: lastingBroker, abilities: { ...all, clock: "live" } })) {
     it.live(name, () => run)
   }
+})
+
+/** A network between a lasting broker and its Layers: `cut` is felt by all that is on its way, `away` keeps it cut for a while. */
+const breakable = () => {
+  let broken = Deferred.makeUnsafe<void>()
+  let away = false
+  const lost = new Transport.TransportError({
+    reason: new Transport.TransportUnavailable({ operation: "network", detail: "the connection was cut" })
+  })
+  const connected = <A, R>(effect: Effect.Effect<A, Transport.TransportError, R>) =>
+    Effect.suspend(() =>
+      away ? Effect.fail(lost) : Effect.raceFirst(effect, Effect.andThen(Deferred.await(broken), Effect.fail(lost)))
+    )
+  const cut = Effect.suspend(() => {
+    const now = broken
+    broken = Deferred.makeUnsafe<void>()
+    return Deferred.succeed(now, undefined)
+  })
+  const storage = Effect.map(lastingBroker, (layer) =>
+    Layer.effect(
+      Transport.Transport,
+      Effect.map(Layer.build(layer), (context) => {
+        const { publish, subscribe } = Context.get(context, Transport.Transport)
+        return {
+          // The answer may be lost as well as the question.
+          publish: (messages) => connected(Effect.andThen(publish(messages), Effect.yieldNow)),
+          subscribe: (options) =>
+            Stream.unwrap(
+              connected(
+                Effect.sync(() => {
+                  const lostHere = Effect.andThen(Deferred.await(broken), Effect.fail(lost))
+                  return Stream.merge(subscribe(options), Stream.fromEffect(lostHere))
+                })
+              )
+            )
+        } satisfies Transport.Transport["Service"]
+      })
+    )
+  )
+  const restart = Effect.gen(function* () {
+    away = true
+    yield* cut
+    yield* Effect.sleep("50 millis")
+    away = false
+  })
+  return { storage, faults: { interrupt: Effect.asVoid(cut), restart } }
+}
+
+describe("conformance of a broker in memory beyond a network that fails", () => {
+  const { faults, storage } = breakable()
+  const ability = { ...all, clock: "live" } as const
+  for (const { name, run } of TransportConformance.cases({ storage, faults, abilities: ability })) it.live(name, () => run)
+})
+
+it("faults add cases", () => {
+  const abilities = { ...all, clock: "live" } as const
+  const count = (faults: TransportConformance.Faults) =>
+    TransportConformance.cases({ storage: lastingBroker, abilities, faults }).length
+  assert.equal(count({ interrupt: Effect.void }), count({}) + 2)
+  assert.equal(count({ restart: Effect.void }), count({}) + 1)
 })
 
 describe("conformance of a broker whose groups begin at their first subscription", () => {

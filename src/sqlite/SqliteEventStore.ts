@@ -142,8 +142,26 @@ const make = Effect.fnUntraced(function* (
       })
     ).pipe(plainNumbers)
 
+  /** An append of one event alone is one statement. If the stream is not at the version expected, the whole way tells why. */
+  const appendOne = (append: EventStore.PreparedAppend): Effect.Effect<ReadonlyArray<Verdict>, SqlError> => {
+    const params = oneEvent(append)
+    if (params === undefined) return transactAlone([append])
+    const inserted = Effect.scoped(
+      Effect.flatMap(client.reserve, (connection) => connection.execute(sql.appendOne, params, undefined))
+    ) as Effect.Effect<ReadonlyArray<Pick<Place, "position" | "version">>, SqlError>
+    return Effect.flatMap(plainNumbers(inserted), ([place]) => {
+      if (place === undefined) return transactAlone([append])
+      signal.notify(place.position)
+      return Effect.succeed([Exit.succeed([{ stream: params[0], ...place, deduplicated: false }])])
+    })
+  }
+
   /** Other drivers may begin a transaction in a way of their own. */
-  const transactBatch = client.driver === "sqlite-node" ? transactAlone : transact
+  const transactBatch =
+    client.driver === "sqlite-node"
+      ? (appends: ReadonlyArray<EventStore.PreparedAppend>) =>
+          appends.length === 1 ? appendOne(appends[0] as EventStore.PreparedAppend) : transactAlone(appends)
+      : transact
 
   const write = (batch: ReadonlyArray<Request>): Effect.Effect<void> =>
     // A batch belongs to many callers: it is a span in the trace of none.
@@ -323,6 +341,25 @@ const writeBatch = Effect.fnUntraced(function* (
   if (tags.length > 0) yield* query(sql.insertTags, [JSON.stringify(tags)])
   return { verdicts, head: head + writes.length }
 })
+
+/** The parameters of `appendOne`, if an append is nothing but one new event without tags. */
+const oneEvent = ({ appends, count, unless }: EventStore.PreparedAppend) => {
+  const [append] = appends
+  const event = append?.events[0]
+  if (append === undefined || event === undefined || appends.length > 1 || count > 1) return undefined
+  if (unless !== undefined || !event.fresh || event.tags.length > 0) return undefined
+  const { expected, stream } = append
+  const [least, most] =
+    expected === "any"
+      ? [0, Number.MAX_SAFE_INTEGER]
+      : expected === "exists"
+        ? [1, Number.MAX_SAFE_INTEGER]
+        : expected === "no-stream"
+          ? [0, 0]
+          : [expected, expected]
+  const { id, metadata, payload, published, recordedAt, schemaVersion, type } = event
+  return [stream, id, type, schemaVersion, published ? 1 : 0, payload, metadata, recordedAt, least, most] as const
+}
 
 const insertParams = ({ event, position, stream, version }: EventStore.Write): ReadonlyArray<string | number> => [
   position,

@@ -194,6 +194,17 @@ export const makeSql = (prefix: string) => {
     /** One event: SQLite takes many of these faster than one statement of many rows. */
     insertEvent: `INSERT INTO ${event} (${columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 
+    /**
+     * One event behind the last one, if its stream's version lies in the range of the last two parameters. A transaction of its own
+     * outside of others: SQLite takes the write lock before the statement looks at anything.
+     */
+    appendOne: `
+      INSERT INTO ${event} (${columns})
+      SELECT (SELECT ifnull(max(position), 0) + 1 FROM ${event}), ?1, found.version + 1, ?2, ?3, ?4, ?5, '[]', ?6, ?7, ?8
+        FROM (SELECT ifnull((SELECT max(version) FROM ${event} WHERE stream = ?1), 0) AS version) AS found
+       WHERE found.version BETWEEN ?9 AND ?10
+      RETURNING position, version`,
+
     /** From a JSON array of pairs. */
     insertTags: `INSERT INTO ${tag} (tag, position) SELECT value ->> 0, value ->> 1 FROM json_each(?)`,
 

@@ -33,11 +33,15 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
+import * as DeadLetters from "../DeadLetters.ts"
+import * as Event from "../Event.ts"
 import { realSleep } from "../internal/realTime.ts"
-import { type Delivery, type Message, type SubscribeOptions, Transport, type TransportError } from "../Transport.ts"
+import { consume, type Delivery, type Message, type SubscribeOptions, Transport, TransportError } from "../Transport.ts"
 
 // -----------------------------------------------------------------------------
 // models
@@ -74,6 +78,19 @@ export interface Abilities {
 }
 
 /**
+ * What can be done to the broker from outside. A case that needs a fault which is not offered is not among the cases.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Faults {
+  /** Cuts all connections to the broker that are open, as a network does that fails; new ones are welcome at once. */
+  readonly interrupt?: Effect.Effect<void, unknown> | undefined
+  /** Ends the broker without a farewell and starts it again on the same data; succeeds when it answers again. */
+  readonly restart?: Effect.Effect<void, unknown> | undefined
+}
+
+/**
  * One thing that a transport must do. It fails or dies (with an `AssertionError`) when the transport does not.
  *
  * @category models
@@ -105,6 +122,7 @@ interface Kit {
   readonly join: (options: SubscribeOptions) => Effect.Effect<Member, TransportError, Scope.Scope>
   /** The bare deliveries of a group that has had a member. */
   readonly deliveries: Service["subscribe"]
+  readonly transport: Service
   readonly time: Time
 }
 
@@ -119,8 +137,9 @@ type Body<A> = (input: A) => Generator<Effect.Effect<unknown, unknown, Scope.Sco
 
 interface Definition {
   readonly name: string
-  readonly needs: "deduplicates" | "history" | "durable" | "shared" | undefined
-  readonly run: (open: Open) => Effect.Effect<void, unknown, Scope.Scope>
+  readonly needs: "deduplicates" | "history" | "durable" | "shared" | keyof Faults | undefined
+  /** `fault` is the fault that the case needs. */
+  readonly run: (open: Open, fault: Effect.Effect<void, unknown>) => Effect.Effect<void, unknown, Scope.Scope>
 }
 
 // -----------------------------------------------------------------------------
@@ -128,18 +147,39 @@ interface Definition {
 // -----------------------------------------------------------------------------
 
 /**
- * The cases that a transport with these abilities must pass.
+ * The cases that a transport with these abilities must pass. Those that need a fault must not run beside others on one broker.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const cases = (options: { readonly storage: Storage; readonly abilities: Abilities }): ReadonlyArray<Case> =>
+export const cases = (options: {
+  readonly storage: Storage
+  readonly abilities: Abilities
+  readonly faults?: Faults | undefined
+}): ReadonlyArray<Case> =>
   definitions
-    .filter(({ needs }) => needs === undefined || options.abilities[needs])
-    .map(({ name, run }) => ({
+    .map((definition) => ({ ...definition, has: offered(definition.needs, options.abilities, options.faults ?? {}) }))
+    .filter(({ has }) => has !== false)
+    .map(({ has, name, run }) => ({
       name,
-      run: Effect.flatMap(options.storage, (layer) => run(makeOpen(layer, options.abilities)))
+      run: Effect.flatMap(options.storage, (layer) =>
+        run(makeOpen(layer, options.abilities), typeof has === "boolean" ? Effect.void : has)
+      )
     }))
+
+/** Whether there is what a case needs; the fault itself, if it is one. */
+const offered = (needs: Definition["needs"], abilities: Abilities, faults: Faults): boolean | Effect.Effect<void, unknown> => {
+  switch (needs) {
+    case undefined:
+      return true
+    case "interrupt":
+      return faults.interrupt ?? false
+    case "restart":
+      return faults.restart ?? false
+    default:
+      return abilities[needs]
+  }
+}
 
 const probe = "eventfold.probe"
 
@@ -173,6 +213,7 @@ const makeOpen = (layer: Layer.Layer<Transport, unknown>, abilities: Abilities):
     return {
       publish: (...[first, ...rest]) => (first === undefined ? Effect.void : transport.publish([first, ...rest])),
       deliveries,
+      transport,
       join: Effect.fnUntraced(function* (options) {
         yield* begin(transport, options.group)
         const scope = yield* Scope.fork(yield* Effect.scope)
@@ -627,6 +668,88 @@ every("subscriptions that are interrupted give everything back", function* ({ de
 })
 
 // -----------------------------------------------------------------------------
+// consuming
+// -----------------------------------------------------------------------------
+
+const Happened = Event.make("Happened", { n: Schema.Int })
+
+every(
+  "what a consumer cannot handle or read becomes a dead letter, and the rest goes on",
+  function* ({ join, publish, transport }) {
+    yield* (yield* join({ group: "g" })).leave
+    const letters = Context.get(yield* Layer.build(DeadLetters.layerMemory), DeadLetters.DeadLetters)
+    const tried: Array<readonly [number, number]> = []
+    const last = yield* Deferred.make<void>()
+    const consuming = yield* consume(
+      [Happened],
+      {
+        Happened: ({ n }, { attempt }) => {
+          tried.push([n, attempt])
+          if (n === 5) return Deferred.succeed(last, undefined)
+          return n === 2 || (n === 4 && attempt === 1) ? Effect.fail("no") : Effect.void
+        }
+      },
+      { group: "g", retry: Schedule.forever, maxAttempts: 3 }
+    ).pipe(
+      Effect.provideService(Transport, transport),
+      Effect.provideService(DeadLetters.DeadLetters, letters),
+      Effect.forkScoped
+    )
+    yield* publish(...range(1, 5).map((n) => message(n, n === 3 ? { data: { n: "three" } } : {})), message(6, { type: "Other" }))
+    yield* Effect.raceFirst(Fiber.join(consuming), Deferred.await(last))
+    yield* Fiber.interrupt(consuming)
+    assert.deepEqual(tried, [
+      [1, 1],
+      [2, 1],
+      [2, 2],
+      [2, 3],
+      [4, 1],
+      [4, 2],
+      [5, 1]
+    ])
+    assert.deepEqual(
+      (yield* letters.list("g")).map(({ attempts, message }) => [message.position, attempts]),
+      [
+        [2, 3],
+        [3, 1]
+      ]
+    )
+    // Everything has been acknowledged.
+    const next = yield* join({ group: "g", types: ["Happened"] })
+    yield* publish(message(7))
+    assert.deepEqual(facts(yield* done(next)), [7, 1])
+  }
+)
+
+every("a consumer that ends finishes what it has in hand, and gives the rest back", function* ({ join, publish, transport }) {
+  yield* (yield* join({ group: "g" })).leave
+  const letters = Context.get(yield* Layer.build(DeadLetters.layerMemory), DeadLetters.DeadLetters)
+  const begun = yield* Queue.unbounded<number>()
+  const go = yield* Deferred.make<void>()
+  const finished: Array<number> = []
+  const consuming = yield* consume(
+    [Happened],
+    {
+      Happened: ({ n }) =>
+        Queue.offer(begun, n).pipe(Effect.andThen(Deferred.await(go)), Effect.andThen(Effect.sync(() => finished.push(n))))
+    },
+    { group: "g", concurrency: 4 }
+  ).pipe(Effect.provideService(Transport, transport), Effect.provideService(DeadLetters.DeadLetters, letters), Effect.forkScoped)
+  // Two are begun; two of the same subject wait behind the first, and the last is beyond the limit.
+  yield* publish(...range(1, 5).map((n) => message(n, { subject: n === 2 ? "Thing-2" : "Thing-1" })))
+  yield* Queue.takeN(begun, 2)
+  const ending = yield* Effect.forkChild(Fiber.interrupt(consuming))
+  yield* turns(20)
+  assert.equal(ending.pollUnsafe(), undefined)
+  yield* Deferred.succeed(go, undefined)
+  yield* Fiber.join(ending)
+  assert.deepEqual(finished, [1, 2])
+  const next = yield* join({ group: "g" })
+  const rest = yield* Effect.forEach(range(3, 5), () => done(next))
+  assert.deepEqual(rest.map(({ message }) => message.position).toSorted(), [3, 4, 5])
+})
+
+// -----------------------------------------------------------------------------
 // several connections, reopening
 // -----------------------------------------------------------------------------
 
@@ -672,5 +795,157 @@ definitions.push({
         [2, 2],
         [3, 1]
       ])
+    })
+})
+
+definitions.push({
+  name: "a Layer that closes under publishers and members ends them, and nothing published is lost",
+  needs: "durable",
+  run: (open) =>
+    Effect.gen(function* () {
+      const published = new Set<number>()
+      const acknowledged = new Set<number>()
+      let next = 0
+      const layer = yield* Scope.fork(yield* Effect.scope)
+      const { deliveries, join, publish } = yield* Scope.provide(open, layer)
+      yield* Effect.scoped(Effect.flatMap(join({ group: "g" }), ({ leave }) => leave))
+      // The fibers belong to the case, and so outlive the Layer.
+      const publisher = Effect.suspend(() => {
+        const n = ++next
+        return Effect.andThen(
+          publish(message(n)),
+          Effect.sync(() => published.add(n))
+        )
+      }).pipe(Effect.andThen(Effect.yieldNow), Effect.repeat({ times: 49 }))
+      const member = Stream.runForEach(deliveries({ group: "g", concurrency: 4 }), ({ ack, message }) =>
+        Effect.andThen(
+          ack,
+          Effect.sync(() => acknowledged.add(message.position))
+        )
+      )
+      const publishers = yield* Effect.forEach(range(1, 4), () => Effect.forkScoped(Effect.exit(publisher)))
+      const members = yield* Effect.forEach(range(1, 4), () => Effect.forkScoped(Effect.exit(member)))
+      while (acknowledged.size < 20) yield* realSleep("1 millis")
+      yield* Scope.close(layer, Exit.void)
+      yield* Effect.forEach(publishers, Fiber.await)
+      yield* Effect.forEach(members, Fiber.interrupt)
+      const again = yield* open
+      const rest = yield* again.join({ group: "g" })
+      yield* again.publish(message(1000))
+      // What was settled in the very moment of closing may come again; what comes is at least all that is missing.
+      const missing = new Set([...published, 1000].filter((n) => !acknowledged.has(n)))
+      while (missing.size > 0) missing.delete((yield* done(rest)).message.position)
+    })
+})
+
+// -----------------------------------------------------------------------------
+// faults
+// -----------------------------------------------------------------------------
+
+/** Until the broker answers again. Nothing else than its absence may be said meanwhile. */
+const patiently = <A, E>(effect: Effect.Effect<A, TransportError | E>): Effect.Effect<A, TransportError | E> =>
+  Effect.tapError(effect, (error) =>
+    Effect.sync(() => {
+      assert.ok(error instanceof TransportError, String(error))
+      assert.equal(error.isRetryable, true, error.message)
+    })
+  ).pipe(
+    Effect.tapError(() => realSleep("20 millis")),
+    Effect.retry({ times: 1500 })
+  )
+
+/** Acknowledges whatever comes and writes it down, and subscribes again whenever that fails. */
+const follow = ({ deliveries }: Kit, options: SubscribeOptions, received: Array<readonly [number, number]>) =>
+  deliveries(options).pipe(
+    Stream.runForEach((delivery) => {
+      received.push(facts(delivery))
+      return delivery.ack
+    }),
+    // A stream that ends is a connection that was lost, too.
+    Effect.andThen(realSleep("20 millis")),
+    Effect.forever,
+    patiently
+  )
+
+const distinct = (received: ReadonlyArray<readonly [number, number]>): ReadonlyArray<number> =>
+  Array.from(new Set(received.map(([n]) => n)))
+
+definitions.push({
+  name: "what a member has in hand when its connection is cut, and who leaves then, is delivered again and counted",
+  needs: "interrupt",
+  run: (open, interrupt) =>
+    Effect.gen(function* () {
+      const { join, publish } = yield* open
+      const member = yield* join({ group: "g", concurrency: 3 })
+      yield* publish(...messages(1, 3))
+      yield* take(member, 3)
+      yield* interrupt
+      yield* member.leave
+      const kit = yield* open
+      const received: Array<readonly [number, number]> = []
+      const following = yield* Effect.forkScoped(follow(kit, { group: "g" }, received))
+      while (distinct(received).length < 3) yield* Effect.raceFirst(Fiber.join(following), realSleep("10 millis"))
+      assert.ok(
+        received.every(([, attempt]) => attempt >= 2),
+        JSON.stringify(received)
+      )
+    })
+})
+
+definitions.push({
+  name: "a publisher whose connection is cut is told, or has succeeded; tried again until then, every message arrives, in order",
+  needs: "interrupt",
+  run: (open, interrupt) =>
+    Effect.gen(function* () {
+      const kit = yield* open
+      const received: Array<readonly [number, number]> = []
+      yield* (yield* kit.join({ group: "g" })).leave
+      const following = yield* Effect.forkScoped(follow(kit, { group: "g" }, received))
+      let confirmed = 0
+      const publishing = yield* Effect.forEach(range(0, 99), (batch) =>
+        Effect.andThen(
+          patiently(kit.publish(...messages(batch * 10 + 1, batch * 10 + 10))),
+          Effect.sync(() => void (confirmed = batch + 1))
+        )
+      ).pipe(Effect.forkScoped)
+      for (const batches of [20, 40, 60, 80]) {
+        while (confirmed < batches) yield* Effect.raceFirst(Fiber.await(publishing), realSleep("1 millis"))
+        yield* interrupt
+      }
+      yield* Fiber.join(publishing)
+      while (distinct(received).length < 1000) yield* Effect.raceFirst(Fiber.join(following), realSleep("10 millis"))
+      assert.deepEqual(distinct(received), range(1, 1000))
+    })
+})
+
+definitions.push({
+  name: "the broker ends and starts again amid ten thousand messages: every one arrives in every group, in order",
+  needs: "restart",
+  run: (open, restart) =>
+    Effect.gen(function* () {
+      const kit = yield* open
+      const groups = { one: new Array<readonly [number, number]>(), many: new Array<readonly [number, number]>() }
+      for (const group of ["one", "many"]) yield* (yield* kit.join({ group })).leave
+      const one = yield* Effect.forkScoped(follow(kit, { group: "one" }, groups.one))
+      const many = yield* Effect.forkScoped(follow(kit, { group: "many", concurrency: 100 }, groups.many))
+      const publishing = yield* Effect.forEach(range(0, 99), (batch) =>
+        patiently(kit.publish(...messages(batch * 100 + 1, batch * 100 + 100)))
+      ).pipe(Effect.forkScoped)
+      while (distinct(groups.many).length < 3000) yield* Effect.raceFirst(Fiber.join(many), realSleep("10 millis"))
+      yield* restart
+      yield* Fiber.join(publishing)
+      for (const [received, following] of [
+        [groups.one, one],
+        [groups.many, many]
+      ] as const) {
+        while (received.length < 10_000 || distinct(received).length < 10_000) {
+          yield* Effect.raceFirst(Fiber.join(following), realSleep("20 millis"))
+        }
+      }
+      assert.deepEqual(distinct(groups.one), range(1, 10_000))
+      assert.deepEqual(
+        distinct(groups.many).toSorted((a, b) => a - b),
+        range(1, 10_000)
+      )
     })
 })

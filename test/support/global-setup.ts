@@ -1,4 +1,5 @@
 import type { TestProject } from "vitest/node"
+import { missingBrokers } from "./brokers.ts"
 import { startPostgres } from "./postgres-server.ts"
 
 declare module "vitest" {
@@ -8,14 +9,17 @@ declare module "vitest" {
   }
 }
 
-/** One PostgreSQL server a run; the one that `EVENTFOLD_TEST_POSTGRES_URL` names, when it is set. */
-export default async (project: TestProject): Promise<(() => Promise<void>) | undefined> => {
+/**
+ * One PostgreSQL server a run; the one that `EVENTFOLD_TEST_POSTGRES_URL` names, when it is set. At the end, one line says which
+ * transports were not exercised.
+ */
+export default async (project: TestProject): Promise<() => Promise<void>> => {
   const given = process.env["EVENTFOLD_TEST_POSTGRES_URL"]
-  if (given !== undefined && given !== "") {
-    project.provide("postgresUrl", given)
-    return undefined
+  const server = given === undefined || given === "" ? await startPostgres() : undefined
+  project.provide("postgresUrl", server?.url ?? (given as string))
+  return async () => {
+    await server?.dispose()
+    const missing = missingBrokers()
+    if (missing.length > 0) console.log(`Transports not exercised, because their brokers are not here: ${missing.join(", ")}`)
   }
-  const server = await startPostgres()
-  project.provide("postgresUrl", server.url)
-  return server.dispose
 }

@@ -4,13 +4,11 @@
  * The package's own class is not used: importing it installs process-wide exit hooks that turn a failing run into exit code 0.
  */
 import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process"
-import { once } from "node:events"
-import { cp, chown, mkdtemp } from "node:fs/promises"
+import { cp, chown } from "node:fs/promises"
 import { createRequire } from "node:module"
-import { createServer } from "node:net"
-import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
 import { promisify } from "node:util"
+import { freePort, makeServerFolder } from "./server-folder.ts"
 
 /**
  * How a server ends. `fast` closes its connections and writes a checkpoint; `immediate` drops everything where it stands, as a
@@ -48,38 +46,6 @@ const unprivileged = (): { readonly uid: number; readonly gid: number } | undefi
 }
 
 /**
- * A free port below the range that systems take outgoing ports from: while a server is down between two starts, no client's
- * connection can sit on its port.
- */
-const freePort = async (): Promise<number> => {
-  for (;;) {
-    const port = 10_000 + Math.floor(Math.random() * 22_000)
-    const probe = createServer()
-    const free = await new Promise<boolean>((resolve) => {
-      probe.once("error", () => resolve(false))
-      probe.listen(port, "127.0.0.1", () => probe.close(() => resolve(true)))
-    })
-    if (free) return port
-  }
-}
-
-/**
- * Reads the id of the process that works in the folder, or an empty line when none does. Its input closes on `dispose`, and
- * also when this process is gone, however it went: then it ends that process and removes the folder.
- */
-const janitor = `
-  while read -r line; do pid=$line; done
-  if [ -n "$pid" ]; then kill -QUIT "$pid"; fi
-  left=200
-  while [ "$left" -gt 0 ]; do
-    if [ -z "$pid" ] || ! kill -0 "$pid"; then rm -rf "$1" && exit; fi
-    left=$((left - 1))
-    sleep 0.05
-  done
-  rm -rf "$1"
-`
-
-/**
  * Starts a PostgreSQL server with the settings of a server fresh from the box (`fsync` on, 100 connections) and text that
  * sorts by language, so that SQL which needs byte order has to say so. `parameters` are further settings, by name.
  *
@@ -87,15 +53,7 @@ const janitor = `
  */
 export const startPostgres = async (parameters: Readonly<Record<string, string>> = {}): Promise<PostgresServer> => {
   const user = unprivileged()
-  const folder = await mkdtemp(join(tmpdir(), "eventfold-postgres-"))
-  const keeper = spawn("/bin/sh", ["-c", janitor, "sh", folder], { detached: true, stdio: ["pipe", "ignore", "ignore"] })
-  const swept = once(keeper, "exit")
-  keeper.unref()
-  const guard = <C extends ChildProcess>(child: C): C => {
-    keeper.stdin.write(`${child.pid ?? ""}\n`)
-    child.once("close", () => keeper.stdin.write("\n"))
-    return child
-  }
+  const { dispose: sweep, guard, path: folder } = await makeServerFolder({ name: "postgres", signal: "QUIT" })
 
   const dataDir = join(folder, "data")
   const options = { ...user, cwd: folder, env: { ...process.env, LC_ALL: "C", TZ: "UTC" } }
@@ -139,9 +97,7 @@ export const startPostgres = async (parameters: Readonly<Record<string, string>>
 
   const dispose = async (): Promise<void> => {
     await stop("immediate")
-    keeper.ref()
-    keeper.stdin.end()
-    await swept
+    await sweep()
   }
 
   try {
