@@ -409,7 +409,7 @@ export const replay = (
  * third of the lease, the checkpoint is moved, and the lease is given back.
  *
  * Failures of the store and of the checkpoints are no failures of an event: the subscription backs off, and goes on by itself. At
- * most one page of the store is in memory.
+ * most one page of the store is in memory, with partitions one for each of them.
  *
  * ```ts
  * import { Effect, Layer, Queue, Schema } from "effect"
@@ -624,6 +624,9 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
     cause: Option.none()
   })
   const of = partition === undefined ? { subscription: name } : { subscription: name, partition: String(partition.index) }
+  const handledHere = Metric.withAttributes(handledEvents, of)
+  const parkedHere = Metric.withAttributes(parkedEvents, of)
+  const lagHere = Metric.withAttributes(lagGauge, of)
   const update = (facts: Partial<Status>) =>
     Effect.andThen(
       SubscriptionRef.update(statusRef, (status) => ({ ...status, ...facts })),
@@ -690,7 +693,7 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
     const { position, stream, type } = event
     const parkedAt = yield* DateTime.now
     yield* parking.park({ subscription: name, position, stream, type, cause: Cause.pretty(cause), attempts, parkedAt })
-    yield* Metric.update(Metric.withAttributes(parkedEvents, of), 1)
+    yield* Metric.update(parkedHere, 1)
     yield* Effect.logWarning(`eventfold: the subscription "${name}" has parked the event at position ${position}`, cause)
   })
 
@@ -709,7 +712,7 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
         Effect.catchIf((error): error is Failed => error instanceof Failed, Effect.succeed)
       )
       if (failed === undefined) {
-        yield* Metric.update(Metric.withAttributes(handledEvents, of), 1)
+        yield* Metric.update(handledHere, 1)
         return true
       }
       const { cause } = failed
@@ -764,7 +767,7 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
         if (to > current.position) yield* advance(to)
       }
       const lag = Math.max(0, head - current.position)
-      yield* Metric.update(Metric.withAttributes(lagGauge, of), lag)
+      yield* Metric.update(lagHere, lag)
       yield* update({ lag })
       if (lag > 0 || phase === "live") return
       phase = "live"
@@ -836,7 +839,7 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
           (error): error is Failed => error instanceof Failed,
           () => Effect.undefined
         )
-        if (count !== undefined) return yield* Metric.update(Metric.withAttributes(handledEvents, of), count)
+        if (count !== undefined) return yield* Metric.update(handledHere, count)
       }
       for (const event of batch) {
         if (leave.isOpen()) return
@@ -1144,7 +1147,8 @@ const makeGroup = Effect.fnUntraced(function* <R, P extends OnFailure, T extends
       yield* FiberMap.run(running, index, Effect.ensuring(main, enter("standby")))
     }
 
-    if (quota > 0 && held.length === 0 && wanted.length === 0) {
+    // One that holds no lease is not seen, even when what it has taken has halted.
+    if (quota > 0 && !holders.includes(owner) && wanted.length === 0) {
       seat = yield* checkpoints
         .claim(seatName(name, count), { owner, ttl })
         .pipe(Effect.catchTag("CheckpointHeldError", () => Effect.undefined))
@@ -1160,10 +1164,10 @@ const makeGroup = Effect.fnUntraced(function* <R, P extends OnFailure, T extends
     Effect.flatMap((halted) => {
       const before = refused
       refused = halted
-      if (halted !== undefined && before === undefined) {
-        return Effect.andThen(Effect.logError(`eventfold: the subscription "${name}" halts`, halted.cause), onChange)
-      }
-      return onChange
+      if (halted === undefined) return onChange
+      const log =
+        before === undefined ? Effect.logError(`eventfold: the subscription "${name}" halts`, halted.cause) : Effect.void
+      return Effect.all([FiberMap.clear(running), log, onChange], { discard: true })
     }),
     Effect.catchCause((cause) => Effect.logWarning(`eventfold: the group of the subscription "${name}" cannot be seen`, cause))
   )

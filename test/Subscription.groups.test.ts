@@ -210,6 +210,43 @@ describe("a group", () => {
     )
   )
 
+  it.effect("shares out what goes on, also with a process that holds nothing but what has halted", () =>
+    following(
+      Effect.gen(function* () {
+        const { handled, join } = makeGroup({ retry: Schedule.recurs(0) })
+        const fails = ({ stream }: EventStore.RecordedEvent) => (stream === "Count-7" ? Effect.fail("no") : Effect.void)
+        const one = yield* join("one", fails)
+        yield* round
+        yield* TestClock.adjust("15 seconds")
+        assert.equal((yield* one.status).state, "halted")
+        const two = yield* join("two", fails)
+        yield* TestClock.adjust("30 seconds")
+        yield* round
+        yield* TestClock.adjust("5 seconds")
+        assert.equal((yield* two.holds).length, 2)
+        assert.deepEqual(new Set(handled.slice(-20).map(({ member }) => member)), new Set(["one", "two"]))
+      })
+    )
+  )
+
+  it.effect("of which two processes have begun with different numbers halts altogether", () =>
+    following(
+      Effect.gen(function* () {
+        const { handled, join } = makeGroup()
+        const one = yield* join("one")
+        yield* round
+        yield* until(() => handled.length === 40)
+        // As if both had begun at the same moment, when there was no checkpoint yet.
+        const { claim } = yield* Checkpoints.Checkpoints
+        yield* claim("subscription:view:0/2", { owner: "other", ttl: lease })
+        yield* TestClock.adjust("15 seconds")
+        yield* round
+        yield* TestClock.adjust("1 minute")
+        assert.deepEqual([(yield* one.status).state, yield* one.holds, handled.length], ["halted", [], 40])
+      })
+    )
+  )
+
   it.effect("parks and replays under the name of the subscription", () =>
     following(
       Effect.gen(function* () {

@@ -61,7 +61,8 @@ export const makeTail = <A extends Positioned, E>(
           })
         )
       ),
-      Effect.tapCause((cause) => Effect.logDebug("eventfold: reading for the partitions failed and starts again", cause)),
+      Effect.sandbox,
+      Effect.tapError((cause) => Effect.logDebug("eventfold: reading for the partitions failed and starts again", cause)),
       Effect.retry(defaultRestart),
       Effect.forkScoped
     )

@@ -1,5 +1,5 @@
 /**
- * What subscriptions cost while nothing happens: `node --conditions=@eventfold/source test/bench/idle.ts [seconds]`.
+ * What subscriptions cost while nothing happens: `npm run bench:idle`, or `npm run bench:idle -- <seconds>`.
  *
  * For so many subscriptions in one process, on a PostgreSQL server of its own: transactions a second as the server counts them (each
  * statement outside of a transaction is one), and the share of one core that this process takes. The first line is that of a store

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { partitionOf, quotaOf } from "../../src/internal/partitions.ts"
+import { Effect, Fiber, Stream } from "effect"
+import { TestClock } from "effect/testing"
+import { makeTail, partitionOf, quotaOf } from "../../src/internal/partitions.ts"
 
 describe("partitions", () => {
   it("of streams never change: checkpoints depend on them", () => {
@@ -39,4 +41,32 @@ describe("partitions", () => {
     }
     assert.equal(quotaOf("stranger", new Set(["m"]), 9), 0)
   })
+})
+
+describe("a tail", () => {
+  it.effect("goes on after failures and defects where it was, and reads no further than it is asked to", () =>
+    Effect.gen(function* () {
+      const log = Array.from({ length: 6 }, (_, n) => ({ position: n + 1 }))
+      const asked: Array<number> = []
+      const tail = yield* makeTail((after) => {
+        asked.push(after)
+        if (asked.length === 2) return Stream.fail("no")
+        if (asked.length === 3) return Stream.die("a bug")
+        // One event a page; the first reading ends after two of them.
+        const events = log.slice(after, asked.length === 1 ? 2 : undefined)
+        return Stream.concat(
+          Stream.rechunk(Stream.fromIterable(events), 1),
+          asked.length === 1 ? Stream.fail("lost") : Stream.never
+        )
+      })
+      const next = (after: number) =>
+        Effect.map(tail.next(after) ?? Effect.succeed([]), (page) => page.map(({ position }) => position))
+      assert.deepEqual([yield* next(0), yield* next(1)], [[1], [2]])
+      assert.deepEqual([tail.next(0), yield* next(1)], [undefined, [2]])
+      const third = yield* Effect.forkChild(next(2))
+      yield* TestClock.adjust("1 second")
+      assert.deepEqual([yield* Fiber.join(third), asked], [[3], [0, 2, 2, 2]])
+      assert.equal(tail.begin(), 2)
+    })
+  )
 })

@@ -1,12 +1,13 @@
 import assert from "node:assert/strict"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { describe, it } from "@effect/vitest"
-import { Context, Effect, FileSystem, Layer, PlatformError } from "effect"
+import { Context, Effect, FileSystem, Layer, Option, PlatformError } from "effect"
 import { Checkpoints } from "eventfold"
 import { JsonlCheckpoints } from "eventfold/jsonl"
 import { CheckpointsConformance } from "eventfold/testing"
 import { mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises"
 import { join } from "node:path"
+import { child } from "../support/embedded.ts"
 import { temporaryDirectory } from "../support/files.ts"
 
 const layer = (path: string, fs: Layer.Layer<FileSystem.FileSystem> = NodeFileSystem.layer) =>
@@ -91,6 +92,30 @@ describe("the file", () => {
       yield* claim("a", { owner: "me", ttl: "15 seconds" })
       assert.match(yield* Effect.promise(() => readFile(real, "utf8")), /"name":"a"/)
     })
+  )
+
+  it.live(
+    "holds what was acknowledged when its process is killed in the midst of a change",
+    () =>
+      Effect.gen(function* () {
+        const path = yield* file
+        for (let round = 1; round <= 4; round++) {
+          const advancing = yield* child
+          const last = yield* Effect.promise(async () => {
+            assert.equal(await advancing.line(), "ready")
+            advancing.begin("advance", "jsonl", path)
+            for (let n = 0; n < 3 * round; n++) await advancing.line()
+            const rest = advancing.rest()
+            await advancing.kill()
+            return Number((await rest).at(-1) ?? 0)
+          })
+          const { get } = yield* open(path).pipe(Effect.scoped)
+          const { epoch, position } = Option.getOrThrow(yield* get("mail"))
+          assert.ok(position >= last && position > 3 * round - 1, `${position} after ${last}`)
+          assert.equal(epoch, round)
+        }
+      }),
+    60_000
   )
 
   for (const operation of ["open", "write", "sync", "rename"]) {

@@ -4,13 +4,14 @@
 //   write   <name>                         appends until it is killed, printing the name of each acknowledged append
 //   hold                                   opens the store, prints "open" and keeps it open until it is killed
 //   follow  <events>                       opens a file of JSON lines for reading and prints the positions of its events
+//   advance                                advances a checkpoint in a file of JSON lines until it is killed, printing where it is
 //
 // It prints "ready" before it reads and "failed: …" when the store fails. Printing is synchronous: what was printed before the
 // process was killed has been printed.
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { Effect, Layer, Stream } from "effect"
-import { EventStore } from "eventfold"
-import { JsonlEventStore } from "eventfold/jsonl"
+import { Checkpoints, EventStore } from "eventfold"
+import { JsonlCheckpoints, JsonlEventStore } from "eventfold/jsonl"
 import { once } from "node:events"
 import { writeSync } from "node:fs"
 import { createInterface } from "node:readline"
@@ -64,6 +65,16 @@ const follow = (path: string, events: number) =>
     Effect.provide(Layer.provide(JsonlEventStore.layer({ path, access: "read" }), NodeFileSystem.layer))
   )
 
+const advance = (path: string) =>
+  Effect.gen(function* () {
+    const { advance, claim } = yield* Checkpoints.Checkpoints
+    let lease = yield* claim("mail", { owner: "child", ttl: "1 hour" })
+    while (true) {
+      lease = yield* advance(lease, lease.position + 1)
+      yield* print(String(lease.position))
+    }
+  }).pipe(Effect.provide(Layer.provide(JsonlCheckpoints.layer({ path }), NodeFileSystem.layer)))
+
 await Effect.runPromise(print("ready"))
 const [line] = (await once(createInterface({ input: process.stdin }), "line")) as [string]
 const [command, store, path, ...rest] = JSON.parse(line) as [string, Embedded, string, ...ReadonlyArray<string>]
@@ -75,7 +86,12 @@ const work: Effect.Effect<unknown, EventStore.AppendError, EventStore.EventStore
     : command === "write"
       ? write(rest[0] ?? "")
       : Effect.andThen(print("open"), Effect.never)
-const program = command === "follow" ? follow(path, numbers[0]) : Effect.provide(work, layerOf(store, path))
+const program: Effect.Effect<unknown, { readonly message: string }> =
+  command === "follow"
+    ? follow(path, numbers[0])
+    : command === "advance"
+      ? advance(path)
+      : Effect.provide(work, layerOf(store, path))
 
 await Effect.runPromise(Effect.catch(program, (error) => print(`failed: ${error.message}`)))
 process.exit()

@@ -24,6 +24,8 @@ needs<Basic>()(
   })
 )
 
+needs<Basic>()(Subscription.layer({ name: "s", partitions: 4, events: [A], handlers: { A: nothing } }))
+
 // Parking needs somewhere to park, a transaction its client, and a handler what it asks for.
 needs<Basic | ParkedEvents.ParkedEvents>()(Subscription.layer({ name: "s", onFailure: "park", handler: nothing }))
 needs<Basic | SqlClient.SqlClient>()(
