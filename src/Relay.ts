@@ -7,19 +7,21 @@
  * finds what a lost wake-up would have told.
  *
  * Whatever fails, the relay goes on by itself: it logs the cause, gives the lease back, waits as its schedule says and starts
- * again from the checkpoint. A message that the broker refuses for good is logged as an error with its id, and holds up
- * everything behind it until the broker takes it.
+ * again from the checkpoint. A message that the broker refuses for good is logged as an error with its id. By default it holds up
+ * everything behind it until the broker takes it; with `onRefused: "park"` it is put aside in `ParkedEvents`, to be replayed.
  *
  * @since 0.1.0
  */
 import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
+import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import {
   beat,
@@ -33,13 +35,23 @@ import {
 import { EventStore, type EventStoreError, type Query, type RecordedEvent } from "./EventStore.ts"
 import { defaultRestart, finishing, restarting } from "./internal/following.ts"
 import { makeId } from "./internal/ids.ts"
+import { ParkedEvents, type ParkedEventsError } from "./ParkedEvents.ts"
 import { type Message, toMessage, Transport, type TransportError } from "./Transport.ts"
+
+/**
+ * What becomes of an event that the broker refuses for good: `"halt"` tries it again and again, and publishes nothing behind it;
+ * `"park"` puts it aside in `ParkedEvents`, under `relay:` and the name, and goes on, also with later events of the same stream.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type OnRefused = "halt" | "park"
 
 /**
  * @category models
  * @since 0.1.0
  */
-export interface Options {
+export interface Options<P extends OnRefused = "halt"> {
   /** The name of the relay's checkpoint. Two relays need two names. */
   readonly name: string
   /** The `source` of the messages: the service they come from, as a URI reference. Default: `"/"` and the name, encoded. */
@@ -53,6 +65,8 @@ export interface Options {
    * When it ends, so does the relay, with the last failure. Default: from 100 milliseconds up to 10 seconds, without end.
    */
   readonly retry?: Schedule.Schedule<unknown, unknown> | undefined
+  /** Default: `"halt"`, because an order without gaps is the promise that others build on. */
+  readonly onRefused?: P | undefined
 }
 
 /**
@@ -61,9 +75,33 @@ export interface Options {
  * @category errors
  * @since 0.1.0
  */
-export type RelayError = EventStoreError | TransportError | CheckpointError | CheckpointFencedError
+export type RelayError = EventStoreError | TransportError | CheckpointError | CheckpointFencedError | ParkedEventsError
+
+/**
+ * The event at this position is not parked by this relay, or not any more.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class NotParkedError extends Schema.TaggedError<NotParkedError>("eventfold/Relay/NotParkedError")("NotParkedError", {
+  relay: Schema.String,
+  position: Schema.Number
+}) {
+  override get message(): string {
+    return `The relay "${this.relay}" has no parked event at position ${this.position}`
+  }
+}
+
+/**
+ * What a relay needs.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Requirements<P extends OnRefused> = EventStore | Transport | Checkpoints | ("park" extends P ? ParkedEvents : never)
 
 type Services = EventStore | Transport | Checkpoints
+type AnyOptions = Options<OnRefused>
 
 const relayed = Metric.counter("eventfold_relayed_messages", {
   description: "Messages handed to the transport, by relay",
@@ -73,7 +111,14 @@ const lag = Metric.gauge("eventfold_relay_lag", {
   description: "How many positions the checkpoint was behind the newest event when the relay last started or published, by relay"
 })
 
-const checkpointName = ({ name }: Options) => `relay:${name}`
+const parkedMessages = Metric.counter("eventfold_relay_parked_events", {
+  description: "Events that the broker has refused for good and that have been parked, by relay",
+  incremental: true
+})
+
+const checkpointName = ({ name }: Pick<AnyOptions, "name">) => `relay:${name}`
+
+const sourceOf = ({ name, source }: Pick<AnyOptions, "name" | "source">) => source ?? `/${encodeURIComponent(name)}`
 
 /**
  * The relay as a Layer: {@link run}, as long as the Layer is open. When its scope closes, the batch in hand is finished if the
@@ -104,7 +149,7 @@ const checkpointName = ({ name }: Options) => `relay:${name}`
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options: Options): Layer.Layer<never, never, Services> =>
+export const layer = <const P extends OnRefused = "halt">(options: Options<P>): Layer.Layer<never, never, Requirements<P>> =>
   Layer.effectDiscard(Effect.forkScoped(run(options)))
 
 /**
@@ -117,7 +162,7 @@ export const layer = (options: Options): Layer.Layer<never, never, Services> =>
  * @category running
  * @since 0.1.0
  */
-export const run = (options: Options): Effect.Effect<never, RelayError, Services> =>
+export const run = <const P extends OnRefused = "halt">(options: Options<P>): Effect.Effect<never, RelayError, Requirements<P>> =>
   Effect.gen(function* () {
     const owner = yield* makeId
     const store = yield* EventStore
@@ -141,7 +186,7 @@ export const run = (options: Options): Effect.Effect<never, RelayError, Services
   }).pipe(Effect.annotateLogs({ relay: options.name }))
 
 /** Says why the relay starts again. */
-const report = ({ name }: Options, cause: Cause.Cause<RelayError>): Effect.Effect<void> => {
+const report = ({ name }: AnyOptions, cause: Cause.Cause<RelayError>): Effect.Effect<void> => {
   const error = Option.getOrUndefined(Cause.findErrorOption(cause))
   return error?._tag === "TransportError" && error.reason._tag === "MessageRefused"
     ? Effect.logError(
@@ -158,7 +203,9 @@ const report = ({ name }: Options, cause: Cause.Cause<RelayError>): Effect.Effec
  * @category running
  * @since 0.1.0
  */
-export const drain = (options: Options): Effect.Effect<void, RelayError | CheckpointHeldError, Services> =>
+export const drain = <const P extends OnRefused = "halt">(
+  options: Options<P>
+): Effect.Effect<void, RelayError | CheckpointHeldError, Requirements<P>> =>
   Effect.gen(function* () {
     const owner = yield* makeId
     const store = yield* EventStore
@@ -167,11 +214,37 @@ export const drain = (options: Options): Effect.Effect<void, RelayError | Checkp
     )
   })
 
-const leaseTime = (options: Options) => Duration.fromInputUnsafe(options.lease ?? "15 seconds")
+/**
+ * Publishes a parked event once more, and forgets it when the broker takes it. Others of its stream have been published meanwhile.
+ *
+ * @category running
+ * @since 0.1.0
+ */
+export const replay = Effect.fn("Relay.replay")(function* (
+  options: Pick<Options, "name" | "source">,
+  position: number
+): Effect.fn.Return<
+  void,
+  NotParkedError | EventStoreError | TransportError | ParkedEventsError,
+  EventStore | Transport | ParkedEvents
+> {
+  const store = yield* EventStore
+  const transport = yield* Transport
+  const parking = yield* ParkedEvents
+  const [parked] = yield* parking.list(checkpointName(options), { after: position - 1, limit: 1 })
+  const [event] = yield* Stream.runCollect(store.readAll({ after: position - 1, limit: 1 }))
+  if (parked?.position !== position || event?.position !== position) {
+    return yield* new NotParkedError({ relay: options.name, position })
+  }
+  yield* transport.publish([toMessage(event, sourceOf(options))])
+  yield* parking.discard(checkpointName(options), position)
+})
+
+const leaseTime = (options: AnyOptions) => Duration.fromInputUnsafe(options.lease ?? "15 seconds")
 
 /** Holds the checkpoint while `work` runs. */
 const withLease = <A>(
-  options: Options,
+  options: AnyOptions,
   owner: string,
   work: (lease: Lease) => Effect.Effect<A, RelayError, Services>
 ): Effect.Effect<A, RelayError | CheckpointHeldError, Services> =>
@@ -179,7 +252,7 @@ const withLease = <A>(
 
 /** Publishes a stream of events, page by page; after each page the checkpoint is moved. */
 const move = Effect.fnUntraced(function* (
-  options: Options,
+  options: AnyOptions,
   lease: Lease,
   events: Stream.Stream<RecordedEvent, EventStoreError>,
   onMoved: () => void
@@ -187,19 +260,51 @@ const move = Effect.fnUntraced(function* (
   const checkpoints = yield* Checkpoints
   const transport = yield* Transport
   const store = yield* EventStore
-  const source = options.source ?? `/${encodeURIComponent(options.name)}`
+  const source = sourceOf(options)
+  // The types demand it where it is asked for.
+  const parking = options.onRefused === "park" ? Option.getOrUndefined(yield* Effect.serviceOption(ParkedEvents)) : undefined
   const published = Metric.withAttributes(relayed, { relay: options.name })
   const behind = Metric.withAttributes(lag, { relay: options.name })
   let current = lease
+
+  /** Publishes what the broker takes, and parks what it refuses. How many it has taken. */
+  const publish = (messages: Arr.NonEmptyReadonlyArray<Message>): Effect.Effect<number, TransportError | ParkedEventsError> =>
+    Effect.as(transport.publish(messages), messages.length).pipe(
+      Effect.catchTag("TransportError", (error) => {
+        const { reason } = error
+        const culprit = reason._tag === "MessageRefused" ? messages.find(({ id }) => id === reason.id) : undefined
+        if (parking === undefined || culprit === undefined) return Effect.fail(error)
+        const rest = messages.filter((message) => message !== culprit)
+        return Effect.andThen(park(parking, culprit, error), Arr.isArrayNonEmpty(rest) ? publish(rest) : Effect.succeed(0))
+      })
+    )
+
+  const park = Effect.fnUntraced(function* (
+    parking: ParkedEvents["Service"],
+    { position, subject, type }: Message,
+    error: TransportError
+  ) {
+    yield* parking.park({
+      subscription: checkpointName(options),
+      position,
+      stream: subject,
+      type,
+      cause: error.message,
+      attempts: 1,
+      parkedAt: yield* DateTime.now
+    })
+    yield* Metric.update(Metric.withAttributes(parkedMessages, { relay: options.name }), 1)
+    yield* Effect.logError(`eventfold: the broker refuses the event at position ${position}, and the relay has parked it`, error)
+  })
 
   const movePage = (messages: Arr.NonEmptyReadonlyArray<Message>, position: number) =>
     Effect.uninterruptibleMask((restore) =>
       Effect.gen(function* () {
         // The broker may still answer while the lease lasts; from its answer to the checkpoint nothing can come between.
-        yield* yield* finishing(transport.publish(messages), { restore, grace: beat(leaseTime(options)) })
+        const taken = yield* yield* finishing(publish(messages), { restore, grace: beat(leaseTime(options)) })
         current = yield* checkpoints.advance(current, position)
         onMoved()
-        yield* Metric.update(published, messages.length)
+        yield* Metric.update(published, taken)
       })
     )
 

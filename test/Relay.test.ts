@@ -2,6 +2,7 @@ import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
 import {
   Cause,
+  Context,
   Deferred,
   Duration,
   Effect,
@@ -24,6 +25,7 @@ import {
   Event,
   EventStore,
   MessageBus,
+  ParkedEvents,
   Relay,
   Repository,
   Transport,
@@ -758,3 +760,122 @@ describe("metrics", () => {
     )
   )
 })
+
+// -----------------------------------------------------------------------------
+// what the broker refuses
+// -----------------------------------------------------------------------------
+
+/** Refuses these ids for good, each by itself. */
+const picky = (broker: Broker, bad: ReadonlySet<string>): Broker => ({
+  ...broker,
+  layer: Layer.effect(
+    Transport.Transport,
+    Effect.map(
+      Effect.map(Layer.build(broker.layer), Context.get(Transport.Transport)),
+      ({ publish, subscribe }): Transport.Transport["Service"] => ({
+        subscribe,
+        publish: (messages) => {
+          const id = messages.find(({ id }) => bad.has(id))?.id
+          return id === undefined
+            ? publish(messages)
+            : Effect.fail(
+                new Transport.TransportError({
+                  reason: new Transport.MessageRefused({ operation: "publish", id, detail: "too large" })
+                })
+              )
+        }
+      })
+    )
+  )
+})
+
+describe("what the broker refuses", () => {
+  it.effect("is parked with its cause by policy, does not hold up the rest, and can be replayed", () =>
+    relayed((broker) =>
+      Effect.gen(function* () {
+        const bad = new Set(["2", "4", "5"])
+        const relay = { name, onRefused: "park" } as const
+        const { layer } = picky(broker, bad)
+        yield* EventStore.append("Order-1", published(6))
+        yield* Layer.build(Layer.provide(Relay.layer(relay), layer))
+        yield* until(() => broker.taken.length === 3)
+        assert.deepEqual(idsOf(broker.taken), ["1", "3", "6"])
+        const { list } = yield* ParkedEvents.ParkedEvents
+        const parked = yield* list(`relay:${name}`)
+        assert.deepEqual(
+          parked.map(({ attempts, position, stream, type }) => [position, stream, type, attempts]),
+          [2, 4, 5].map((n) => [n, "Order-1", "Placed", 1])
+        )
+        assert.match(parked[0]?.cause ?? "", /too large/)
+        yield* EventStore.append("Order-1", published(1, 7))
+        yield* until(() => broker.taken.length === 4)
+
+        const refused = yield* Effect.flip(Effect.provide(Relay.replay(relay, 2), layer))
+        assert.equal(refused._tag, "TransportError")
+        assert.equal((yield* list(`relay:${name}`)).length, 3)
+        bad.clear()
+        yield* Effect.provide(Relay.replay(relay, 2), layer)
+        assert.deepEqual(idsOf(broker.taken), ["1", "3", "6", "7", "2"])
+        assert.deepEqual(
+          (yield* list(`relay:${name}`)).map(({ position }) => position),
+          [4, 5]
+        )
+        for (const position of [2, 1, 99]) {
+          assert.equal((yield* Effect.flip(Effect.provide(Relay.replay(relay, position), layer)))._tag, "NotParkedError")
+        }
+      }).pipe(Effect.provide(ParkedEvents.layerMemory))
+    )
+  )
+
+  it.effect("holds up what is behind it otherwise", () =>
+    relayed((broker) =>
+      Effect.gen(function* () {
+        yield* EventStore.append("Order-1", published(3))
+        yield* Layer.build(Layer.provide(Relay.layer({ name, lease }), picky(broker, new Set(["2"])).layer))
+        for (let round = 0; round < 5; round++) yield* TestClock.adjust("1 minute")
+        assert.deepEqual(idsOf(broker.taken), [])
+        assert.equal(yield* position, 0)
+      })
+    )
+  )
+})
+
+it.effect("while the broker is away nothing grows in memory: a page or two are read, however much waits", () =>
+  relayed((broker) =>
+    Effect.gen(function* () {
+      yield* EventStore.append("Order-1", published(20_000))
+      const store = yield* EventStore.EventStore
+      let events = 0
+      let attempts = 0
+      const counting = EventStore.EventStore.of({
+        ...store,
+        subscribe: (options) => {
+          attempts++
+          events = 0
+          return Stream.mapArray(store.subscribe(options), (page) => {
+            events += page.length
+            return page
+          })
+        }
+      })
+      let most = 0
+      broker.next(...Array.from({ length: 20 }, () => fails))
+      yield* Layer.build(
+        Relay.layer({ name, lease }).pipe(
+          Layer.provide(broker.layer),
+          Layer.provide(Layer.succeed(EventStore.EventStore, counting))
+        )
+      )
+      while (broker.calls.length < 20) {
+        yield* rest
+        most = Math.max(most, events)
+        yield* TestClock.adjust("10 seconds")
+      }
+      assert.equal(attempts, 20)
+      assert.ok(most > 0 && most <= 2000, `${most} events were read while the broker was away`)
+      yield* rest
+      yield* TestClock.adjust("10 seconds")
+      yield* until(() => broker.taken.length === 20_000)
+    })
+  )
+)

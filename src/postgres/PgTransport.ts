@@ -29,6 +29,7 @@ import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
@@ -153,11 +154,15 @@ const make = Effect.fnUntraced(function* (
   // waking
   // ---------------------------------------------------------------------------
 
-  /** The members of this process. */
-  const members = new Set<Latch.Latch>()
+  /** The members of this process: how to wake one, and how it leaves. */
+  const members = new Map<Latch.Latch, Effect.Effect<void>>()
   const wakeAll = Effect.sync(() => {
-    for (const member of members) member.openUnsafe()
+    for (const member of members.keys()) member.openUnsafe()
   })
+  // Members that outlive the Layer leave with it.
+  yield* Effect.addFinalizer(() =>
+    Effect.suspend(() => Effect.forEach(Array.from(members.values()), (leave) => leave, { concurrency: 8, discard: true }))
+  )
 
   if (listen) {
     yield* Effect.gen(function* () {
@@ -288,20 +293,29 @@ const make = Effect.fnUntraced(function* (
         const inHand = new Set<number>()
         const ready: Array<Delivery> = []
         const wake = Latch.makeUnsafe(false)
+        /** Held while the database is asked for messages, and when the member leaves: nothing is claimed after that. */
+        const claiming = Semaphore.makeUnsafe(1)
+        let left = false
         const wanted = types === undefined ? null : textArray(types)
 
-        members.add(wake)
-        yield* Effect.addFinalizer(() => {
-          members.delete(wake)
+        const leave = Effect.suspend(() => {
+          if (left) return Effect.void
+          left = true
           inHand.clear()
-          // What cannot be given back now is when the lease has run out.
-          return query(statements.release, [group, member]).pipe(
+          ready.length = 0
+          members.delete(wake)
+          wake.openUnsafe()
+          // What cannot be given back now is given back when the lease has run out.
+          return claiming.withPermit(query(statements.release, [group, member])).pipe(
+            Effect.retry({ schedule: Schedule.spaced("100 millis"), while: ({ reason }) => reason._tag === "ConnectionError" }),
             Effect.tapCause((cause) => Effect.logDebug("eventfold: a member could not give back what it had", cause)),
             Effect.ignore,
             Effect.raceFirst(realSleep("5 seconds")),
             Effect.andThen(wakeAll)
           )
         })
+        members.set(wake, leave)
+        yield* Effect.addFinalizer(() => leave)
 
         yield* realSleep(Duration.divideUnsafe(lease, 3)).pipe(
           Effect.andThen(
@@ -338,20 +352,27 @@ const make = Effect.fnUntraced(function* (
             const wait = after === null ? null : Duration.fromInputUnsafe(after ?? 0)
             const delay = wait === null ? null : Duration.toSeconds(wait)
             const settled: Settled = { bytes: group.length + 100, group, seq, attempts, member, delay }
+            // An acknowledgement makes room for this member alone.
             const woken =
-              wait === null || delay === 0
-                ? wakeAll
-                : Effect.andThen(wakeAll, Effect.forkIn(Effect.andThen(realSleep(wait), wakeAll), scope))
+              wait === null
+                ? Effect.sync(() => void wake.openUnsafe())
+                : Effect.andThen(wakeAll, Effect.asVoid(Effect.forkIn(Effect.andThen(realSleep(wait), wakeAll), scope)))
             return Effect.andThen(joining(writeSettled([settled]), settler.submit(Effect.succeed(settled))), woken)
           })
+
+        /** Alone in its transaction, a claim need not be flushed to the disk: if it is lost, the messages are delivered again. */
+        const askFor = (count: number) =>
+          Effect.flatMap(Effect.serviceOption(sql.transactionService), (transaction) =>
+            query(statements.claim, [group, wanted, count, member, leaseSeconds, Option.isNone(transaction)])
+          )
 
         /** Whoever interrupts it finds what was claimed among what is ready. */
         const claim = (count: number): Effect.Effect<void, TransportError> =>
           Effect.uninterruptible(
-            Effect.flatMap(
-              Effect.mapError(query(statements.claim, [group, wanted, count, member, leaseSeconds]), failAs("subscribe")),
-              Effect.forEach(
-                Effect.fnUntraced(function* (row) {
+            claiming.withPermit(
+              Effect.gen(function* () {
+                if (left) return
+                for (const row of yield* Effect.mapError(askFor(count), failAs("subscribe"))) {
                   const [seq, attempt, body] = row as readonly [number, number, string]
                   inHand.add(seq)
                   const message = yield* Effect.mapError(decode(body), (error) =>
@@ -363,15 +384,15 @@ const make = Effect.fnUntraced(function* (
                     ack: settle(seq, attempt, null),
                     nack: (options) => settle(seq, attempt, options?.delay)
                   })
-                }),
-                { discard: true }
-              )
+                }
+              })
             )
           )
 
         const next = Effect.gen(function* () {
           while (true) {
             wake.closeUnsafe()
+            if (left) return yield* closed("subscribe")()
             const free = Math.max(1, Math.floor(concurrency)) - inHand.size
             if (free > 0 && ready.length === 0) yield* claim(free)
             const deliveries = ready.splice(0)

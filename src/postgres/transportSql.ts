@@ -61,7 +61,7 @@ export const makeTransportSql = ({ prefix, schema }: Names) => {
        ) with (fillfactor = 70)`,
       `create index on ${delivery} (consumer_group, seq) where asked`,
       `create index on ${delivery} (seq) where asked`,
-      `create function ${claim}(p_group text, p_types text[], p_count int, p_member text, p_lease float8)
+      `create function ${claim}(p_group text, p_types text[], p_count int, p_member text, p_lease float8, p_async boolean)
        returns table (o_seq bigint, o_attempts int, o_body text)
        language plpgsql set enable_seqscan = off set plan_cache_mode = force_generic_plan as $claim$
        declare
@@ -72,6 +72,9 @@ export const makeTransportSql = ({ prefix, schema }: Names) => {
          v_upto bigint;
          v_taken int;
        begin
+         if p_async then
+           perform set_config('synchronous_commit', 'off', true);
+         end if;
          loop
            select * into v_group from ${group} g where g.name = p_group for update;
            exit when found;
@@ -147,7 +150,7 @@ export const makeTransportSql = ({ prefix, schema }: Names) => {
         on conflict (id) do nothing returning 1
       )
       select (select count(*)::int from h), (select ${notify} where exists (select from i))`,
-    claim: `select o_seq::float8, o_attempts, o_body from ${claim}($1, $2, $3, $4, $5) order by o_seq`,
+    claim: `select o_seq::float8, o_attempts, o_body from ${claim}($1, $2, $3, $4, $5, $6) order by o_seq`,
     settle: `
       with s as (
         select * from unnest($1::text[], $2::float8[], $3::int[], $4::text[], $5::float8[]) as s(consumer_group, seq, attempts, member, delay)

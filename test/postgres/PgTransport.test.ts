@@ -1,12 +1,14 @@
 import assert from "node:assert/strict"
 import { PgClient } from "@effect/sql-pg"
 import { describe, it } from "@effect/vitest"
-import { Effect, Layer, Redacted } from "effect"
+import { Context, DateTime, Effect, Layer, Redacted, Stream } from "effect"
+import { Transport } from "eventfold"
 import { PgLite, PgTransport } from "eventfold/postgres"
 import { TransportConformance } from "eventfold/testing"
-import { afterAll, beforeAll } from "vitest"
+import { afterAll, beforeAll, inject } from "vitest"
 import { type PostgresServer, startPostgres } from "../support/postgres-server.ts"
-import { freshSchema } from "./support.ts"
+import { child, until } from "./harness.ts"
+import { client as sharedClient, freshSchema } from "./support.ts"
 
 const abilities = { clock: "live", deduplicates: true, history: true, durable: true, shared: true } as const
 
@@ -28,7 +30,7 @@ describe("conformance of PgTransport on a server", () => {
   const restart = Effect.promise(() => server.stop("immediate").then(() => server.restart()))
 
   for (const { name, run } of TransportConformance.cases({ storage, abilities, faults: { interrupt, restart } })) {
-    it.live(name, () => run, 60_000)
+    it.live(name, () => run, 120_000)
   }
 })
 
@@ -37,7 +39,139 @@ describe("conformance of PgTransport on PGlite", () => {
     PgTransport.layer({ schema: freshSchema() }).pipe(Layer.provide(Layer.succeedContext(context)))
   )
   for (const { name, run } of TransportConformance.cases({ storage, abilities })) {
-    it.live(name, () => run, 60_000)
+    it.live(name, () => run, 120_000)
   }
 })
-void assert
+
+// -----------------------------------------------------------------------------
+// beyond what every transport does
+// -----------------------------------------------------------------------------
+
+const message = (n: number, more: Partial<Transport.Message> = {}): Transport.Message => ({
+  specversion: "1.0",
+  id: `${n}`,
+  source: "/shop",
+  type: "Placed",
+  subject: `Order-${n}`,
+  time: DateTime.makeUnsafe("2026-01-01T00:00:00Z"),
+  datacontenttype: "application/json",
+  data: { n },
+  schemaversion: 1,
+  position: n,
+  ...more
+})
+
+/** A schema of its own, with a transport and a client of this process. */
+const opened = Effect.fnUntraced(function* (options: PgTransport.Options = {}) {
+  const schema = options.schema ?? freshSchema()
+  const context = yield* Layer.build(
+    PgTransport.layer({ schema, ...options }).pipe(Layer.provideMerge(Layer.fresh(sharedClient())))
+  )
+  return { schema, sql: Context.get(context, PgClient.PgClient), ...Context.get(context, Transport.Transport) }
+})
+
+const idsOf = (deliveries: ReadonlyArray<Transport.Delivery>) => deliveries.map(({ message }) => message.id)
+
+const acknowledge = (count: number) => (stream: Stream.Stream<Transport.Delivery, Transport.TransportError>) =>
+  Stream.runCollect(Stream.tap(Stream.take(stream, count), ({ ack }) => ack))
+
+describe("PgTransport", () => {
+  it.live(
+    "a process that is killed between the handler's commit and the acknowledgement: one effect",
+    () =>
+      Effect.gen(function* () {
+        const { publish, schema, sql } = yield* opened()
+        yield* sql`create table ${sql(`${schema}.effect`)} (id text)`
+        yield* publish([message(1)])
+        const input = { url: inject("postgresUrl"), schema, lease: 500 }
+        const first = yield* child("consumer", { ...input, stall: true })
+        yield* first.says("committed")
+        yield* first.kill
+        const second = yield* child("consumer", input)
+        const rows = Effect.map(sql`select from ${sql(`${schema}.delivery`)}`, ({ length }) => length)
+        yield* until(
+          "the message is acknowledged",
+          Effect.map(rows, (count) => count === 0)
+        )
+        // The message came again, and was not handled again; the next one is.
+        yield* publish([message(2)])
+        yield* second.says("2 1")
+        yield* second.end
+        assert.deepEqual(first.lines, ["1 1", "committed"])
+        assert.deepEqual(second.lines, ["2 1"])
+        assert.deepEqual(yield* sql`select id from ${sql(`${schema}.effect`)} order by id`, [{ id: "1" }, { id: "2" }])
+      }),
+    60_000
+  )
+
+  it.live("a member's lease is renewed while it works, so that nobody else gets what it has in hand", () =>
+    Effect.gen(function* () {
+      const { publish, subscribe } = yield* opened({ lease: "300 millis", pollInterval: "20 millis" })
+      yield* publish([message(1), message(2)])
+      const attempts: Array<string> = []
+      const slow = ({ ack, attempt, message }: Transport.Delivery) =>
+        Effect.andThen(
+          Effect.sync(() => attempts.push(`${message.id}.${attempt}`)),
+          Effect.andThen(Effect.sleep("900 millis"), ack)
+        )
+      const member = Stream.runForEach(Stream.take(subscribe({ group: "g" }), 1), slow)
+      yield* Effect.all([member, member], { concurrency: 2 })
+      assert.deepEqual(attempts.toSorted(), ["1.1", "2.1"])
+    })
+  )
+
+  it.live("a type that is asked for later comes with its history, and holds nothing up until then", () =>
+    Effect.gen(function* () {
+      const { publish, subscribe } = yield* opened()
+      yield* publish([message(1), message(2, { type: "Shipped" }), message(3)])
+      assert.deepEqual(idsOf(yield* acknowledge(2)(subscribe({ group: "g", types: ["Placed"] }))), ["1", "3"])
+      yield* publish([message(4, { type: "Shipped" })])
+      assert.deepEqual(idsOf(yield* acknowledge(2)(subscribe({ group: "g", types: ["Placed", "Shipped"] }))), ["2", "4"])
+    })
+  )
+
+  it.live("old messages are deleted once every group has acknowledged what it asked for, and by age in any case", () =>
+    Effect.gen(function* () {
+      const schema = freshSchema()
+      const { publish, sql, subscribe } = yield* opened({ schema })
+      const left = Effect.map(sql<{ id: string }>`select id from ${sql(`${schema}.message`)} order by seq`, (rows) =>
+        rows.map(({ id }) => id)
+      )
+      const pruned = (options: PgTransport.Options, rest: ReadonlyArray<string>) =>
+        Effect.andThen(
+          opened({ schema, ...options }),
+          until(
+            `${rest.length} are left`,
+            Effect.map(left, (ids) => ids.join() === rest.join())
+          )
+        )
+      yield* publish([message(1), message(2, { type: "Shipped" }), message(3), message(4)])
+      yield* acknowledge(2)(subscribe({ group: "some", types: ["Placed"] }))
+      yield* acknowledge(1)(subscribe({ group: "all" }))
+      yield* pruned({ keep: 0 }, ["2", "3", "4"])
+      yield* acknowledge(3)(subscribe({ group: "all" }))
+      yield* pruned({ keep: 0 }, ["4"])
+      yield* pruned({ keep: "1 hour", discardAfter: 0 }, [])
+      assert.deepEqual(yield* sql`select seq from ${sql(`${schema}.delivery`)}`, [])
+    })
+  )
+
+  it.live("publishing in a transaction is part of it", () =>
+    Effect.gen(function* () {
+      const { publish, sql, subscribe } = yield* opened()
+      yield* Effect.exit(sql.withTransaction(Effect.andThen(publish([message(1)]), Effect.fail("rolled back"))))
+      yield* sql.withTransaction(publish([message(2)]))
+      assert.deepEqual(idsOf(yield* acknowledge(1)(subscribe({ group: "g" }))), ["2"])
+    })
+  )
+
+  it.live("what cannot be stored is refused by its id, and its neighbours are not", () =>
+    Effect.gen(function* () {
+      const { publish, subscribe } = yield* opened()
+      const error = yield* Effect.flip(publish([message(1), message(2, { type: "a\u0000b" })]))
+      assert.ok(error.reason._tag === "MessageRefused" && error.reason.id === "2")
+      yield* publish([message(3)])
+      assert.deepEqual(idsOf(yield* acknowledge(1)(subscribe({ group: "g" }))), ["3"])
+    })
+  )
+})

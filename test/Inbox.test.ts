@@ -1,0 +1,177 @@
+import assert from "node:assert/strict"
+import { describe, it } from "@effect/vitest"
+import { DateTime, Deferred, Duration, Effect, Fiber, Layer, Option } from "effect"
+import { SqlClient } from "effect/sql"
+import { TestClock } from "effect/testing"
+import { DeadLetters, Inbox, type Transport } from "eventfold"
+import { PgLite } from "eventfold/postgres"
+import { SqliteClient } from "eventfold/sqlite"
+import { client, freshSchema } from "./postgres/support.ts"
+
+/** The databases: each build is a table of its own on the server, and a database of its own elsewhere. */
+const databases: Readonly<Record<string, () => Layer.Layer<SqlClient.SqlClient, unknown>>> = {
+  PostgreSQL: () => client(),
+  PGlite: () => PgLite.layer(),
+  SQLite: () => SqliteClient.layer({ filename: ":memory:" })
+}
+const table = (what: string) => `${what}_${freshSchema()}`
+
+const inboxes = {
+  memory: () => Inbox.layerMemory,
+  ...Object.fromEntries(
+    Object.entries(databases).map(([name, database]) => [
+      name,
+      () => Layer.suspend(() => Inbox.layerSql({ table: table("inbox") }).pipe(Layer.provide(database())))
+    ])
+  )
+}
+
+for (const [name, inbox] of Object.entries(inboxes)) {
+  describe(`an inbox on ${name}`, () => {
+    it.effect(
+      "lets a message in once a group, if its effect succeeds",
+      () =>
+        Effect.gen(function* () {
+          let runs = 0
+          const run = Effect.sync(() => ++runs)
+          assert.equal(yield* Effect.flip(Inbox.once("a", "1", Effect.fail("no"))), "no")
+          assert.equal((yield* Effect.exit(Inbox.once("a", "1", Effect.die("broken"))))._tag, "Failure")
+          assert.deepEqual(yield* Inbox.once("a", "1", run), Option.some(1))
+          assert.deepEqual(yield* Inbox.once("a", "1", run), Option.none())
+          assert.deepEqual(yield* Inbox.once("b", "1", run), Option.some(2))
+          assert.deepEqual(yield* Inbox.once("a", "2'\" é\u0000", run), Option.some(3))
+          assert.deepEqual(yield* Inbox.once("a", "2'\" é\u0000", run), Option.none())
+        }).pipe(Effect.provide(inbox())),
+      60_000
+    )
+
+    it.effect(
+      "has one effect when two come with one message at once; the second goes on when the first one fails",
+      () =>
+        Effect.gen(function* () {
+          for (const fails of [false, true]) {
+            const id = `${fails}`
+            const begun = yield* Deferred.make<void>()
+            const go = yield* Deferred.make<void>()
+            const first = yield* Effect.forkChild(
+              Inbox.once(
+                "g",
+                id,
+                Deferred.succeed(begun, undefined).pipe(
+                  Effect.andThen(Deferred.await(go)),
+                  Effect.andThen(fails ? Effect.fail("no") : Effect.succeed("first"))
+                )
+              ).pipe(Effect.exit)
+            )
+            yield* Deferred.await(begun)
+            const second = yield* Effect.forkChild(Inbox.once("g", id, Effect.succeed("second")))
+            yield* Effect.yieldNow
+            yield* Deferred.succeed(go, undefined)
+            assert.equal((yield* Fiber.join(first))._tag, fails ? "Failure" : "Success")
+            assert.deepEqual(yield* Fiber.join(second), fails ? Option.some("second") : Option.none())
+          }
+        }).pipe(Effect.provide(inbox())),
+      60_000
+    )
+
+    it.effect(
+      "forgets after a week",
+      () =>
+        Effect.gen(function* () {
+          yield* Inbox.once("g", "1", Effect.void)
+          yield* TestClock.adjust(Duration.days(6))
+          assert.deepEqual(yield* Inbox.once("g", "1", Effect.void), Option.none())
+          yield* TestClock.adjust(Duration.days(2))
+          yield* Inbox.once("g", "2", Effect.void)
+          assert.deepEqual(yield* Inbox.once("g", "1", Effect.void), Option.some(undefined))
+        }).pipe(Effect.provide(inbox())),
+      60_000
+    )
+  })
+}
+
+describe("an inbox in SQL", () => {
+  for (const [name, database] of Object.entries(databases)) {
+    it.effect(
+      `is one transaction with what the effect writes, on ${name}`,
+      () =>
+        Effect.gen(function* () {
+          const sql = yield* SqlClient.SqlClient
+          const notes = table("note")
+          yield* sql`create table ${sql(notes)} (text text)`
+          const note = sql`insert into ${sql(notes)} (text) values ('x')`
+          const count = Effect.map(sql`select text from ${sql(notes)}`, (rows) => rows.length)
+          const inbox = Inbox.layerSql({ table: table("inbox") })
+          yield* Effect.gen(function* () {
+            yield* Effect.flip(Inbox.once("g", "1", Effect.andThen(note, Effect.fail("no"))))
+            assert.equal(yield* count, 0)
+            yield* Inbox.once("g", "1", note)
+            yield* Inbox.once("g", "1", note)
+            assert.equal(yield* count, 1)
+            const failed = yield* Effect.flip(Inbox.once("g", "2", sql`insert into nowhere values (1)`))
+            assert.equal(failed._tag, "SqlError", "a failure of the effect stays what it is")
+          }).pipe(Effect.provide(inbox))
+          const bad = yield* Effect.flip(Effect.scoped(Layer.build(Inbox.layerSql({ table: "in;box" }))))
+          assert.equal(bad._tag, "InboxError")
+        }).pipe(Effect.provide(database())),
+      60_000
+    )
+  }
+})
+
+const message = (id: string): Transport.Message => ({
+  specversion: "1.0",
+  id,
+  source: "/shop",
+  type: "Placed",
+  subject: "Order-1",
+  time: DateTime.makeUnsafe("2026-01-01T00:00:00.123Z"),
+  datacontenttype: "application/json",
+  data: { text: "\u0000 é 😀", list: [1, null] },
+  schemaversion: 2,
+  correlationid: "c",
+  position: 2 ** 40
+})
+
+const stores = {
+  memory: () => DeadLetters.layerMemory,
+  ...Object.fromEntries(
+    Object.entries(databases).map(([name, database]) => [
+      name,
+      () => Layer.suspend(() => DeadLetters.layerSql({ table: table("letter") }).pipe(Layer.provide(database())))
+    ])
+  )
+}
+
+for (const [name, store] of Object.entries(stores)) {
+  it.effect(
+    `dead letters on ${name} come back as they were parked, by group and id`,
+    () =>
+      Effect.gen(function* () {
+        const { discard, get, list, park } = yield* DeadLetters.DeadLetters
+        const letter = (group: string, id: string, more: Partial<DeadLetters.DeadLetter> = {}): DeadLetters.DeadLetter => ({
+          group,
+          message: message(id),
+          cause: "no\u0041dress 😀",
+          attempts: 5,
+          parkedAt: DateTime.makeUnsafe("2030-01-01T00:00:00.456Z"),
+          ...more
+        })
+        for (const id of ["b", "c", "a"]) yield* park(letter("g", id))
+        yield* park(letter("other", "a"))
+        assert.deepEqual(yield* list("g"), [letter("g", "a"), letter("g", "b"), letter("g", "c")])
+        assert.deepEqual(yield* list("g", { after: "a", limit: 1 }), [letter("g", "b")])
+        yield* park(letter("g", "b", { cause: "again", attempts: 6 }))
+        assert.deepEqual(yield* get("g", "b"), Option.some(letter("g", "b", { cause: "again", attempts: 6 })))
+        assert.deepEqual(yield* get("nobody", "b"), Option.none())
+        assert.equal(yield* discard("g", "b"), true)
+        assert.equal(yield* discard("g", "b"), false)
+        assert.deepEqual(yield* list("other"), [letter("other", "a")])
+        assert.deepEqual(
+          (yield* list("g")).map(({ message }) => message.id),
+          ["a", "c"]
+        )
+      }).pipe(Effect.provide(store())),
+    60_000
+  )
+}

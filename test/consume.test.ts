@@ -1,0 +1,310 @@
+import assert from "node:assert/strict"
+import { describe, it } from "@effect/vitest"
+import { Cause, DateTime, Deferred, Effect, Fiber, Layer, Option, Queue, Schedule, Schema, Stream } from "effect"
+import { TestClock } from "effect/testing"
+import { Command, DeadLetters, Event, EventStore, Inbox, MessageBus, Transport, UnitOfWork } from "eventfold"
+
+const Placed = Event.make(
+  "Placed",
+  { total: Schema.Int },
+  { version: 2, upcast: { 1: (old) => ({ total: (old as { sum: number }).sum }) } }
+)
+const Shipped = Event.make("Shipped", {})
+
+const message = (id: string, more: Partial<Transport.Message> = {}): Transport.Message => ({
+  specversion: "1.0",
+  id,
+  source: "/shop",
+  type: "Placed",
+  subject: "Order-1",
+  time: DateTime.makeUnsafe("2026-01-01T00:00:00Z"),
+  datacontenttype: "application/json",
+  data: { total: 1 },
+  schemaversion: 2,
+  position: 1,
+  ...more
+})
+
+const services = Layer.mergeAll(Transport.layerMemory, DeadLetters.layerMemory, Inbox.layerMemory)
+const group = "g"
+
+/** Lets everything happen that can happen without time passing. */
+const rest = Effect.forEach(Array.from({ length: 100 }), () => Effect.yieldNow, { discard: true })
+
+const until = (condition: () => boolean): Effect.Effect<void> =>
+  Effect.suspend(() => (condition() ? Effect.void : Effect.andThen(Effect.yieldNow, until(condition))))
+
+const letters = DeadLetters.DeadLetters.use(({ list }) => list(group))
+
+describe("a consumer", () => {
+  it.effect("handles the events of its types, upcast, and subscribes to no other", () =>
+    Effect.gen(function* () {
+      const seen: Array<unknown> = []
+      yield* Layer.build(
+        Transport.layerConsumer(
+          [Placed, Shipped],
+          {
+            Placed: ({ total }, { attempt, message }) => Effect.sync(() => seen.push([message.id, total, attempt])),
+            Shipped: (_, { group, message }) => Effect.sync(() => seen.push([message.id, group]))
+          },
+          { group }
+        )
+      )
+      yield* Transport.publish([
+        message("1", { data: { sum: 7 }, schemaversion: 1 }),
+        message("2", { type: "Other" }),
+        message("3", { type: "Shipped", data: {}, schemaversion: 1 })
+      ])
+      yield* until(() => seen.length === 2)
+      yield* rest
+      assert.deepEqual(seen, [
+        ["1", 7, 1],
+        ["3", "g"]
+      ])
+      const [other] = yield* Stream.runCollect(Stream.take(Transport.subscribe({ group }), 1))
+      assert.deepEqual([other?.message.id, other?.attempt], ["2", 1])
+      assert.deepEqual(yield* letters, [])
+    }).pipe(Effect.provide(services))
+  )
+
+  it.effect("holds up the subject of a message that is tried again, and no other subject", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      yield* Layer.build(
+        Transport.layerConsumer(
+          [Placed],
+          {
+            Placed: (_, { attempt, message }) =>
+              Effect.suspend(() => {
+                seen.push(`${message.id}.${attempt}`)
+                return message.id === "1" && attempt < 3 ? Effect.fail("not yet") : Effect.void
+              })
+          },
+          { group, concurrency: 10, retry: Schedule.spaced("5 seconds") }
+        )
+      )
+      yield* Transport.publish([message("1"), message("2"), message("3", { subject: "Order-2" })])
+      yield* rest
+      assert.deepEqual(seen, ["1.1", "3.1"])
+      yield* TestClock.adjust("5 seconds")
+      yield* rest
+      assert.deepEqual(seen, ["1.1", "3.1", "1.2"])
+      yield* TestClock.adjust("5 seconds")
+      yield* until(() => seen.length === 5)
+      assert.deepEqual(seen, ["1.1", "3.1", "1.2", "1.3", "2.1"])
+    }).pipe(Effect.provide(services))
+  )
+
+  it.effect("gives a message back for longer waits, and goes by the broker's count and the schedule's place", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      yield* Layer.build(
+        Transport.layerConsumer(
+          [Placed],
+          {
+            Placed: (_, { attempt, message }) =>
+              Effect.suspend(() => {
+                seen.push(`${message.id}.${attempt}`)
+                return message.id === "1" ? Effect.fail("never") : Effect.void
+              })
+          },
+          { group, retry: Schedule.exponential("10 seconds"), maxAttempts: 3 }
+        )
+      )
+      yield* Transport.publish([message("1"), message("2")])
+      yield* rest
+      assert.deepEqual(seen, ["1.1", "2.1"])
+      yield* TestClock.adjust("10 seconds")
+      yield* rest
+      yield* TestClock.adjust("19 seconds")
+      yield* rest
+      assert.deepEqual(seen, ["1.1", "2.1", "1.2"])
+      yield* TestClock.adjust("1 second")
+      yield* rest
+      assert.deepEqual(seen, ["1.1", "2.1", "1.2", "1.3"])
+      const [letter] = yield* letters
+      assert.deepEqual([letter?.message.id, letter?.attempts], ["1", 3])
+      assert.match(letter?.cause ?? "", /never/)
+    }).pipe(Effect.provide(services))
+  )
+
+  it.effect("parks defects and what ends its schedule, and unseen what has been delivered too often", () =>
+    Effect.gen(function* () {
+      yield* Transport.publish([message("1")])
+      // Members that die with it in hand.
+      for (let n = 0; n < 4; n++) yield* Stream.runDrain(Stream.take(Transport.subscribe({ group }), 1))
+      const seen: Array<string> = []
+      yield* Layer.build(
+        Transport.layerConsumer(
+          [Placed],
+          {
+            Placed: (_, { attempt, message }) =>
+              Effect.suspend(() => {
+                seen.push(`${message.id}.${attempt}`)
+                return message.id === "2" ? Effect.die(new Error("broken")) : Effect.fail("no")
+              })
+          },
+          { group, retry: Schedule.recurs(1), maxAttempts: 2 }
+        )
+      )
+      yield* Transport.publish([message("2"), message("3")])
+      yield* until(() => seen.length === 4)
+      yield* rest
+      assert.deepEqual(seen, ["2.1", "2.2", "3.1", "3.2"])
+      assert.deepEqual(
+        (yield* letters).map(({ attempts, message }) => [message.id, attempts]),
+        [
+          ["1", 5],
+          ["2", 2],
+          ["3", 2]
+        ]
+      )
+      assert.match((yield* letters)[1]?.cause ?? "", /broken/)
+    }).pipe(Effect.provide(services))
+  )
+
+  it.effect("does not take an outage of its storage for a failure of the message", () =>
+    Effect.gen(function* () {
+      let outages = 3
+      let handled = 0
+      const inbox = yield* Inbox.Inbox
+      const away = new Inbox.InboxError({ operation: "test", cause: new Error("away") })
+      const once: typeof inbox.once = (group, id, effect) =>
+        Effect.suspend(() => (outages-- > 0 ? Effect.fail(away) : inbox.once(group, id, effect)))
+      const Flaky = Layer.succeed(Inbox.Inbox, { once })
+      yield* Layer.build(
+        Layer.provide(
+          Transport.layerConsumer(
+            [Placed],
+            { Placed: (_, { attempt }) => Effect.sync(() => void (handled += attempt)) },
+            { group, inbox: true, maxAttempts: 1 }
+          ),
+          Flaky
+        )
+      )
+      yield* Transport.publish([message("1")])
+      for (let n = 0; n < 10; n++) yield* Effect.andThen(rest, TestClock.adjust("1 second"))
+      assert.equal(handled, 1)
+      assert.deepEqual(yield* letters, [])
+    }).pipe(Effect.provide(services))
+  )
+
+  it.effect("interrupts what is in hand when the grace is over, and gives it back", () =>
+    Effect.gen(function* () {
+      const begun = yield* Deferred.make<void>()
+      const consuming = yield* Effect.forkChild(
+        Transport.consume(
+          [Placed],
+          { Placed: () => Effect.andThen(Deferred.succeed(begun, undefined), Effect.never) },
+          { group, grace: "3 seconds" }
+        )
+      )
+      yield* Transport.publish([message("1")])
+      yield* Deferred.await(begun)
+      const ending = yield* Effect.forkChild(Fiber.interrupt(consuming))
+      yield* Effect.andThen(rest, TestClock.adjust(2999))
+      assert.equal(ending.pollUnsafe(), undefined)
+      yield* Effect.andThen(rest, TestClock.adjust(1))
+      yield* Fiber.join(ending)
+      const [again] = yield* Stream.runCollect(Stream.take(Transport.subscribe({ group }), 1))
+      assert.deepEqual([again?.message.id, again?.attempt], ["1", 2])
+      assert.deepEqual(yield* letters, [])
+    }).pipe(Effect.provide(services))
+  )
+
+  it.effect("subscribes again when the transport fails, until its schedule ends", () =>
+    Effect.gen(function* () {
+      const lost = new Transport.TransportError({
+        reason: new Transport.TransportUnavailable({ operation: "subscribe", detail: "nobody answers" })
+      })
+      let subscriptions = 0
+      const exit = yield* Transport.consume([Placed], { Placed: () => Effect.void }, { group, restart: Schedule.recurs(3) }).pipe(
+        Effect.provideService(Transport.Transport, {
+          publish: () => Effect.void,
+          subscribe: () => Stream.suspend(() => (++subscriptions % 2 === 0 ? Stream.empty : Stream.fail(lost)))
+        }),
+        Effect.exit
+      )
+      assert.equal(subscriptions, 4)
+      assert.ok(exit._tag === "Failure")
+      assert.equal(Option.getOrThrow(Cause.findErrorOption(exit.cause))._tag, "TransportError")
+    }).pipe(Effect.provide(services))
+  )
+})
+
+describe("a dead letter", () => {
+  it.effect("is replayed by the handler of this process, and forgotten when that succeeds", () =>
+    Effect.gen(function* () {
+      let broken = true
+      const attempts: Array<number> = []
+      const consuming = yield* Effect.forkChild(
+        Transport.consume(
+          [Placed],
+          {
+            Placed: (_, { attempt }) =>
+              Effect.suspend(() => {
+                attempts.push(attempt)
+                return broken ? Effect.fail(`broken ${attempt}`) : Effect.void
+              })
+          },
+          { group, maxAttempts: 1, inbox: true }
+        )
+      )
+      yield* Transport.publish([message("1")])
+      while ((yield* letters).length === 0) yield* Effect.yieldNow
+      assert.equal((yield* Effect.flip(Transport.replay(group, "2")))._tag, "NotDeadLetterError")
+      const again = yield* Effect.flip(Transport.replay(group, "1"))
+      assert.equal(again._tag, "ReplayError")
+      assert.match(again.message, /broken 2/)
+      assert.equal((yield* letters)[0]?.attempts, 2)
+      broken = false
+      yield* Transport.replay(group, "1")
+      assert.deepEqual(attempts, [1, 2, 3])
+      assert.deepEqual(yield* letters, [])
+      yield* Fiber.interrupt(consuming)
+      const { park } = yield* DeadLetters.DeadLetters
+      yield* park({ group, message: message("9"), cause: "?", attempts: 1, parkedAt: yield* DateTime.now })
+      assert.equal((yield* Effect.flip(Transport.replay(group, "9")))._tag, "UnknownConsumerError")
+    }).pipe(Effect.provide(services), Effect.provideService(Transport.Consumers, new Map()))
+  )
+})
+
+it.effect("what a handler does on the bus belongs to the conversation of the message, and is caused by it", () => {
+  const Mail = Command.make("Mail", { payload: {} })
+  const Live = Layer.mergeAll(
+    MessageBus.layer(),
+    MessageBus.handle(Mail, () => UnitOfWork.stage("Mail-1", [{ type: "Mailed", payload: {} }])).pipe(
+      Layer.provide(MessageBus.layer())
+    )
+  ).pipe(Layer.provideMerge(UnitOfWork.layer), Layer.provideMerge(EventStore.layerMemory), Layer.provideMerge(services))
+  return Effect.gen(function* () {
+    const done = yield* Queue.unbounded<void>()
+    yield* Layer.build(
+      Transport.layerConsumer(
+        [Placed, Shipped],
+        {
+          Placed: () => Effect.andThen(MessageBus.execute(Mail, {}), Queue.offer(done, undefined)),
+          Shipped: () =>
+            Effect.andThen(
+              UnitOfWork.transact(UnitOfWork.stage("Ship-1", [{ type: "Noted", payload: {} }])),
+              Queue.offer(done, undefined)
+            )
+        },
+        { group }
+      )
+    )
+    yield* Transport.publish([
+      message("m1", { correlationid: "c1" }),
+      message("m2", { type: "Shipped", data: {}, schemaversion: 1 })
+    ])
+    yield* Queue.takeN(done, 2)
+    const events = yield* Stream.runCollect(EventStore.readAll())
+    const of = (type: string) => events.find((event) => event.type === type)
+    assert.deepEqual(
+      [of("Mail")?.metadata.correlationId, of("Mail")?.metadata.causationId, of("Mailed")?.metadata.correlationId],
+      ["c1", "m1", "c1"]
+    )
+    assert.equal(of("Mailed")?.metadata.causationId, of("Mail")?.id)
+    assert.deepEqual([of("Noted")?.metadata.correlationId, of("Noted")?.metadata.causationId], ["m2", "m2"])
+  }).pipe(Effect.provide(Live))
+})
