@@ -1,0 +1,1 @@
+export * as RedisTransport from "./RedisTransport.ts"

@@ -1,0 +1,47 @@
+/** What the tests of the transport on Redis share. */
+import { NodeRedis } from "@effect/platform-node"
+import { Context, Effect, Layer, Schedule, type Scope } from "effect"
+import { Redis } from "effect/persistence"
+import { Transport } from "eventfold"
+import { RedisTransport } from "eventfold/redis"
+import { startBroker } from "../support/brokers.ts"
+
+/** The transport over a connection of its own, with the server's commands beside it. */
+export const connected = (url: string, options: RedisTransport.Options, client: Parameters<typeof NodeRedis.layer>[0] = {}) =>
+  RedisTransport.layer(options).pipe(
+    Layer.provideMerge(Layer.fresh(NodeRedis.layer({ url, disableOfflineQueue: true, ...client })))
+  )
+
+export interface Opened {
+  readonly transport: Transport.Transport["Service"]
+  readonly redis: Redis.Redis["Service"]
+}
+
+export const open = (...parameters: Parameters<typeof connected>): Effect.Effect<Opened, unknown, Scope.Scope> =>
+  Effect.map(Layer.build(connected(...parameters)), (context) => ({
+    transport: Context.get(context, Transport.Transport),
+    redis: Context.get(context, Redis.Redis)
+  }))
+
+/** A server that the test may stop. */
+export const ownServer = Effect.map(
+  Effect.acquireRelease(
+    Effect.promise(() => startBroker("redis", { own: true })),
+    ({ dispose }) => Effect.promise(dispose)
+  ),
+  ({ server, url }) => {
+    if (server === undefined) throw new Error("no server of one's own")
+    return { url, ...server }
+  }
+)
+
+let names = 0
+/** The name of a stream that nobody else uses. */
+export const freshName = () => `test ${process.pid} ${Date.now()} ${++names}`
+
+/** Waits until what it looks at is in the state that is asked for. */
+export const until = <E, R>(what: string, check: Effect.Effect<boolean, E, R>): Effect.Effect<void, E, R> =>
+  check.pipe(
+    Effect.repeat({ until: (reached) => reached, schedule: Schedule.spaced("10 millis") }),
+    Effect.timeoutOrElse({ duration: "20 seconds", orElse: () => Effect.die(new Error(`waited in vain until ${what}`)) })
+  )
