@@ -53,33 +53,30 @@ import {
 import {
   connect,
   createInbox,
-  headers as makeHeaders,
   type Msg,
-  type MsgHdrs,
   nanos,
   type NatsConnection,
   type NodeConnectionOptions,
   type Subscription
 } from "@nats-io/transport-node"
 import * as Cause from "effect/Cause"
-import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { createHash } from "node:crypto"
 import {
   type Delivery,
-  Message,
+  type Message,
   MessageRefused,
   type SubscribeOptions,
   Transport,
   TransportError,
   TransportUnavailable
 } from "../Transport.ts"
+import { attemptOf, fromIncoming, type Outgoing, sizeOf, token, toOutgoing } from "./encoding.ts"
 
 // -----------------------------------------------------------------------------
 // models
@@ -124,12 +121,6 @@ export interface Options {
 // names
 // -----------------------------------------------------------------------------
 
-/** One token of a subject, or the name of a consumer, for any text. Servers before 2.10 cannot bear a `%` in such a name. */
-const token = (text: string): string =>
-  encodeURIComponent(text)
-    .replace(/[.*~!'()]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)
-    .replaceAll("%", "=")
-
 /**
  * The name of the durable consumer of a group: the group, encoded like the types in subjects; with `types` followed by `~` and the
  * first 16 hexadecimal digits of the SHA-256 of the types, sorted, as a JSON array.
@@ -146,78 +137,6 @@ export const consumerName = (group: string, types?: ReadonlyArray<string>): stri
         .slice(0, 16)}`
 
 const distinct = (types: ReadonlyArray<string>): ReadonlyArray<string> => Array.from(new Set(types)).sort()
-
-// -----------------------------------------------------------------------------
-// messages
-// -----------------------------------------------------------------------------
-
-const attributes = [
-  "specversion",
-  "id",
-  "source",
-  "type",
-  "subject",
-  "datacontenttype",
-  "schemaversion",
-  "correlationid",
-  "causationid",
-  "position"
-] as const
-
-/** As the HTTP binding does: all but printable ASCII, and of that the quotation mark and the percent sign. */
-const headerValue = (value: string): string =>
-  /[^\x21\x23\x24\x26-\x7e]/.test(value) ? value.replace(/[^\x21\x23\x24\x26-\x7e]+/g, encodeURIComponent) : value
-
-/** What is sent. */
-interface Outgoing {
-  readonly subject: string
-  readonly payload: Uint8Array | string
-  readonly headers?: MsgHdrs | undefined
-}
-
-/** Throws when there is text that UTF-8 cannot carry. */
-const toOutgoing = (prefix: string, message: Message): Outgoing => {
-  const headers = makeHeaders()
-  headers.set("Nats-Msg-Id", headerValue(message.id))
-  for (const name of attributes) {
-    const value = message[name]
-    if (value !== undefined) headers.set(`ce-${name}`, headerValue(String(value)))
-  }
-  headers.set("ce-time", DateTime.formatIso(message.time))
-  return { subject: `${prefix}.${token(message.type)}`, payload: encoder.encode(JSON.stringify(message.data)), headers }
-}
-
-const sizeOf = ({ headers, payload }: Outgoing): number => payload.length + (headers === undefined ? 0 : String(headers).length)
-
-const decodeMessage = Schema.decodeUnknownResult(Message)
-const encoder = new TextEncoder()
-const decoder = new TextDecoder()
-
-/** Throws, or fails, when it is no message. */
-const fromIncoming = (incoming: Msg): Result.Result<Message, unknown> => {
-  const found: Record<string, unknown> = {}
-  let structured = true
-  for (const [name, [value = ""]] of incoming.headers ?? []) {
-    const key = name.toLowerCase()
-    if (key.startsWith("ce-")) {
-      structured = false
-      found[key.slice(3)] = decodeURIComponent(value)
-    } else if (key === "content-type" && value.toLowerCase().startsWith("application/cloudevents")) {
-      structured = true
-      break
-    }
-  }
-  const payload: unknown = JSON.parse(decoder.decode(incoming.data))
-  if (structured) return decodeMessage(payload)
-  return decodeMessage({ ...found, schemaversion: Number(found["schemaversion"]), data: payload })
-}
-
-/** How often a message has been delivered, from the subject that answers it. */
-const attemptOf = (incoming: Msg): number => {
-  const tokens = (incoming.reply ?? "").split(".")
-  // Newer servers put the domain and the account before the stream.
-  return Number(tokens[tokens.length === 9 ? 4 : 6])
-}
 
 // -----------------------------------------------------------------------------
 // errors
@@ -244,7 +163,9 @@ const noResponders = "nothing listens: no stream has the subject, or JetStream i
 
 /** What the stream says of a message. */
 const publishError = (answer: Msg, { id }: Message): TransportError | undefined => {
-  const { error } = answer.json<{ readonly error?: { readonly err_code: number; readonly description: string } }>()
+  const parsed = Result.try(() => answer.json<{ readonly error?: { readonly err_code: number; readonly description: string } }>())
+  if (Result.isFailure(parsed)) return unavailable("publish", "somebody else than a stream answers", parsed.failure)
+  const { error } = parsed.success
   if (error === undefined) return undefined
   return error.err_code === messageTooLarge
     ? refused(id, error.description, error)
@@ -275,6 +196,12 @@ interface Waiting {
   readonly fail: (detail: string) => void
 }
 
+/** A message as it is sent. */
+interface Sized extends Outgoing {
+  readonly size: number
+  readonly message: Message
+}
+
 /** What a member must be told. */
 interface Member {
   readonly disconnected: () => void
@@ -283,8 +210,9 @@ interface Member {
   readonly leave: Effect.Effect<void>
 }
 
-/** How many messages of a batch are in flight at once. */
-const window = 500
+/** How many messages and bytes of a batch are in flight at once. */
+const windowLength = 500
+const windowBytes = 4 * 1024 * 1024
 /** The most messages asked for at once. */
 const largestPull = 1000
 /** After how long the server answers a pull that it could not satisfy. In milliseconds. */
@@ -374,11 +302,13 @@ const make = Effect.fnUntraced(function* (options: Options) {
       )
   )
 
-  /** The consumer of a group, which may have been created just now. */
-  const openConsumer = (name: string, types: ReadonlyArray<string> | undefined): Effect.Effect<ConsumerInfo, TransportError> => {
-    const info = attempting("subscribe")(() => manager.consumers.info(stream, name))
-    return Effect.catchIf(
-      info,
+  const consumerInfo = (name: string): Effect.Effect<ConsumerInfo, TransportError> =>
+    attempting("subscribe")(() => manager.consumers.info(stream, name))
+
+  /** Creates the consumer of a group when it is absent. */
+  const openConsumer = (name: string, types: ReadonlyArray<string> | undefined): Effect.Effect<ConsumerInfo, TransportError> =>
+    Effect.catchIf(
+      consumerInfo(name),
       (error) => create && isApiError(error, ConsumerNotFound),
       () =>
         attempting("subscribe")(() =>
@@ -392,10 +322,9 @@ const make = Effect.fnUntraced(function* (options: Options) {
           })
         ).pipe(
           // Servers before 2.10 may fail when two ask at once.
-          Effect.catch((error) => Effect.mapError(info, () => error))
+          Effect.catch((error) => Effect.mapError(consumerInfo(name), () => error))
         )
     )
-  }
 
   /** What of its filter the server can do. */
   const filterOf = (types: ReadonlyArray<string> | undefined) => {
@@ -475,12 +404,14 @@ const make = Effect.fnUntraced(function* (options: Options) {
 
   const streamLimit = opened.config.max_msg_size > 0 ? opened.config.max_msg_size : Infinity
 
-  const encodeMessage = (message: Message): Outgoing | TransportError => {
+  const encodeMessage = (message: Message): Sized | TransportError => {
     try {
       const outgoing = toOutgoing(prefix, message)
       const size = sizeOf(outgoing)
       const limit = Math.min(connection.info?.max_payload ?? Infinity, streamLimit)
-      return size > limit ? refused(message.id, `its ${size} bytes are more than the ${limit} that the server takes`) : outgoing
+      return size > limit
+        ? refused(message.id, `its ${size} bytes are more than the ${limit} that the server takes`)
+        : { ...outgoing, size, message }
     } catch (cause) {
       return refused(message.id, (cause as Error).message, cause)
     }
@@ -488,19 +419,25 @@ const make = Effect.fnUntraced(function* (options: Options) {
 
   const publish: Transport["Service"]["publish"] = (messages) =>
     Effect.suspend(() => {
-      const all: Array<Outgoing> = []
+      const windows: Array<Array<Sized>> = []
+      let room = 0
       for (const message of messages) {
         const outgoing = encodeMessage(message)
         if (outgoing instanceof TransportError) return Effect.fail(outgoing)
-        all.push(outgoing)
+        room -= outgoing.size
+        const last = windows.at(-1)
+        if (last !== undefined && room >= 0 && last.length < windowLength) {
+          last.push(outgoing)
+        } else {
+          windows.push([outgoing])
+          room = windowBytes - outgoing.size
+        }
       }
-      const send = (from: number): Effect.Effect<void, TransportError> => {
-        const sent = ask("publish", all.slice(from, from + window), (answer, index) =>
-          publishError(answer, messages[from + index] as Message)
-        )
-        return from + window < all.length ? Effect.andThen(sent, () => send(from + window)) : sent
-      }
-      return send(0)
+      return Effect.forEach(
+        windows,
+        (window) => ask("publish", window, (answer, index) => publishError(answer, (window[index] as Sized).message)),
+        { discard: true }
+      )
     })
 
   // --- consuming -------------------------------------------------------------
@@ -602,10 +539,11 @@ const make = Effect.fnUntraced(function* (options: Options) {
      * are given up: then what comes next is one of those, or there is none.
      */
     const start = Effect.gen(function* () {
-      const { num_ack_pending } = yield* openConsumer(name, types)
+      const { num_ack_pending } = yield* consumerInfo(name)
       if (!connected || left) return
       unknown = concurrency > 1 ? 0 : Math.max(num_ack_pending - held.size, 0)
       checking = false
+      member.disconnected()
       pulls = open()
       if (unknown === 0) offerAside()
       pull()
@@ -657,7 +595,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
       if (!connected) return Effect.void
       return attempting("leave")(() => subscription?.drain() ?? Promise.resolve()).pipe(
         // Makes the server forget the pulls that nobody waits for now. Up to 2.9 it would forget what is given back for them.
-        Effect.andThen(openConsumer(name, types)),
+        Effect.andThen(consumerInfo(name)),
         Effect.andThen(() => {
           const rest = [...held].filter(([, { settling }]) => !settling)
           held.clear()

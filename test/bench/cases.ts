@@ -7,11 +7,9 @@ import { fileURLToPath } from "node:url"
 import { status } from "../../src/postgres/sql.ts"
 import { jsonlBatch, rawJsonlAll, rawSqliteAll, rawSqliteStream } from "./embedded.ts"
 import { type Case, collectGarbage, concurrently, type Run, type Sample } from "./harness.ts"
-import { type Lab, type Place, type RawAppend, type RawConnection } from "./lab.ts"
-import { Account, deposited, Deposit, depositHandler, MoneyDeposited, payloadOf } from "./model.ts"
-import { natsCases } from "./nats.ts"
 import { type Lab, type Place, type RawAppend, type RawConnection, type Services } from "./lab.ts"
 import { Account, deposited, Deposit, depositHandler, KeptAccount, MoneyDeposited, payloadOf } from "./model.ts"
+import { natsCases } from "./nats.ts"
 import { appendCall, appendOne, insertMany, type Part } from "./raw.ts"
 
 /** How much a case does. */
