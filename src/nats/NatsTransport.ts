@@ -24,10 +24,10 @@
  * process is killed, its connection cut) is found out after `ackWait`; a member that lives renews its messages by itself, so a
  * handler may take longer than that.
  *
- * **Types.** The members of a group that ask for the same `types` share messages. Members that ask for other types are served by
- * a consumer of their own: nobody takes from a group what it did not ask for, but where their types overlap, each of them gets the
- * message, and a group that asks for other types than before gets what the stream has of them from its beginning. From NATS 2.10
- * on the server filters; before, it filters by one type, and with several the client passes over what it did not ask for.
+ * **Types.** A group gets the types that its members have ever asked for; a type that is asked for later is delivered from then on.
+ * What one member did not ask for is given back after a second for another one, which counts as an attempt; so let the members of
+ * a group ask for the same types, and only for a while for others (as two versions of a program do). From NATS 2.10 on the server
+ * filters; before, it filters by one type, and with several the members pass over the others.
  *
  * **Order.** A group whose only member has a concurrency of 1 gets its messages in the order of publishing, also over a `nack`
  * without delay, a lost connection, a crash of either side: a member with a concurrency of 1 that starts, or connects again, while
@@ -66,7 +66,6 @@ import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
-import { createHash } from "node:crypto"
 import {
   type Delivery,
   type Message,
@@ -97,8 +96,8 @@ export interface Options {
   /** What the subjects begin with; may have several tokens. Default: the name of the stream. */
   readonly subjectPrefix?: string | undefined
   /**
-   * Whether the stream and the consumers are created when they are absent. What is there is never changed. Default: `true`. With
-   * `false` they have to be there, the consumers with the names that {@link consumerName} gives.
+   * Whether the stream and the consumers are created when they are absent. What is there is not changed, apart from the filter of a
+   * consumer. Default: `true`. With `false` they have to be there, the consumers with the names that {@link consumerName} gives.
    */
   readonly createTopology?: boolean | undefined
   /**
@@ -122,21 +121,12 @@ export interface Options {
 // -----------------------------------------------------------------------------
 
 /**
- * The name of the durable consumer of a group: the group, encoded like the types in subjects; with `types` followed by `~` and the
- * first 16 hexadecimal digits of the SHA-256 of the types, sorted, as a JSON array.
+ * The name of the durable consumer of a group: encoded like the types in subjects.
  *
  * @category names
  * @since 0.1.0
  */
-export const consumerName = (group: string, types?: ReadonlyArray<string>): string =>
-  types === undefined
-    ? token(group)
-    : `${token(group)}~${createHash("sha256")
-        .update(JSON.stringify(distinct(types)))
-        .digest("hex")
-        .slice(0, 16)}`
-
-const distinct = (types: ReadonlyArray<string>): ReadonlyArray<string> => Array.from(new Set(types)).sort()
+export const consumerName = (group: string): string => token(group)
 
 // -----------------------------------------------------------------------------
 // errors
@@ -176,6 +166,9 @@ const publishError = (answer: Msg, { id }: Message): TransportError | undefined 
 const within = <E>(time: Duration.Duration, effect: Effect.Effect<void, E>): Effect.Effect<void> =>
   Effect.ignore(Effect.timeoutOrElse(effect, { duration: time, orElse: () => Effect.void }))
 
+/** Gives a message back after so many milliseconds. */
+const nakAfter = (delay: number): string => `-NAK ${JSON.stringify({ delay: nanos(delay) })}`
+
 const isAtLeast = (version: string, major: number, minor: number): boolean => {
   const [theMajor = 0, theMinor = 0] = version.split(".").map(Number)
   return theMajor > major || (theMajor === major && theMinor >= minor)
@@ -195,6 +188,13 @@ interface Waiting {
   readonly answer: (token: number, answer: Msg) => void
   readonly fail: (detail: string) => void
 }
+
+const typesNote = "types: "
+/** Servers from 2.10 on do not change what they are asked to create. */
+const asUpdate = { action: "update", pedantic: false }
+
+/** After how long a member gives back what others have to take, in milliseconds. */
+const handOn = 1000
 
 /** A message as it is sent. */
 interface Sized extends Outgoing {
@@ -305,9 +305,10 @@ const make = Effect.fnUntraced(function* (options: Options) {
   const consumerInfo = (name: string): Effect.Effect<ConsumerInfo, TransportError> =>
     attempting("subscribe")(() => manager.consumers.info(stream, name))
 
-  /** Creates the consumer of a group when it is absent. */
-  const openConsumer = (name: string, types: ReadonlyArray<string> | undefined): Effect.Effect<ConsumerInfo, TransportError> =>
-    Effect.catchIf(
+  /** Creates the consumer of a group when it is absent, and widens what it gets when the types (all, when undefined) are more. */
+  const openConsumer = Effect.fnUntraced(function* (name: string, types: ReadonlyArray<string> | undefined) {
+    const wanted = types?.map(token)
+    const info = yield* Effect.catchIf(
       consumerInfo(name),
       (error) => create && isApiError(error, ConsumerNotFound),
       () =>
@@ -318,19 +319,37 @@ const make = Effect.fnUntraced(function* (options: Options) {
             ack_wait: nanos(Duration.toMillis(ackWait)),
             deliver_policy: DeliverPolicy.All,
             max_ack_pending: -1,
-            ...filterOf(types)
+            ...filterOf(wanted)
           })
         ).pipe(
           // Servers before 2.10 may fail when two ask at once.
           Effect.catch((error) => Effect.mapError(consumerInfo(name), () => error))
         )
     )
+    const present = typesOf(info)
+    if (!create || present === undefined || wanted?.every((type) => present.has(type)) === true) return
+    const { description: _1, filter_subject: _2, filter_subjects: _3, ...rest } = info.config
+    const widened = { ...rest, ...filterOf(wanted === undefined ? undefined : Array.from(new Set([...present, ...wanted]))) }
+    yield* attempting("subscribe")(() => manager.consumers.add(stream, widened, asUpdate))
+  })
 
-  /** What of its filter the server can do. */
+  /** A consumer's filter for encoded types, and where the server cannot filter by several, a note of them. */
   const filterOf = (types: ReadonlyArray<string> | undefined) => {
-    const subjects = types?.map((type) => `${prefix}.${token(type)}`) ?? []
+    if (types === undefined) return {}
+    const subjects = types.map((type) => `${prefix}.${type}`)
     if (subjects.length === 1) return { filter_subject: subjects[0] as string }
-    return subjects.length > 0 && isAtLeast(connection.info?.version ?? "", 2, 10) ? { filter_subjects: subjects } : {}
+    return isAtLeast(connection.info?.version ?? "", 2, 10)
+      ? { filter_subjects: subjects }
+      : { description: typesNote + types.join(" ") }
+  }
+
+  /** The encoded types that a consumer gets: all, when undefined. */
+  const typesOf = ({ config }: ConsumerInfo): ReadonlySet<string> | undefined => {
+    const { description = "", filter_subject, filter_subjects } = config
+    const subjects = filter_subjects ?? (filter_subject ? [filter_subject] : [])
+    const types = subjects.map((subject) => subject.slice(prefix.length + 1))
+    if (types.length === 0 && description.startsWith(typesNote)) types.push(...description.slice(typesNote.length).split(" "))
+    return types.length === 0 || types.some((type) => type === "*" || type === ">") ? undefined : new Set(types)
   }
 
   // --- questions and answers -------------------------------------------------
@@ -445,9 +464,8 @@ const make = Effect.fnUntraced(function* (options: Options) {
   const subscribe: Transport["Service"]["subscribe"] = (options) =>
     options.types?.length === 0 ? Stream.never : Stream.unwrap(join(options))
 
-  const join = Effect.fnUntraced(function* ({ concurrency = 1, group, types: wanted }: SubscribeOptions) {
-    const types = wanted === undefined ? undefined : distinct(wanted)
-    const name = consumerName(group, types)
+  const join = Effect.fnUntraced(function* ({ concurrency = 1, group, types }: SubscribeOptions) {
+    const name = consumerName(group)
     const received = yield* Queue.unbounded<Msg, TransportError>()
     const starts = yield* Queue.unbounded<void>()
     /** What the member has been given and has not settled, and whether it is about to be settled. */
@@ -623,14 +641,20 @@ const make = Effect.fnUntraced(function* (options: Options) {
         settle(incoming, "+TERM")
       )
 
+    /** What this member did not ask for: another one may have done so, perhaps just now. */
+    const passOver = (incoming: Msg, type: string) =>
+      Effect.flatMap(consumerInfo(name), (info) =>
+        settle(incoming, typesOf(info)?.has(token(type)) === false ? "+ACK" : nakAfter(handOn))
+      )
+
     const toDelivery = (incoming: Msg): Effect.Effect<Result.Result<Delivery, void>, TransportError> => {
       const message = Result.flatMap(
         Result.try(() => fromIncoming(incoming)),
         (result) => result
       )
       if (Result.isFailure(message)) return Effect.as(terminate(incoming, message.failure), Result.failVoid)
-      if (types !== undefined && !types.includes(message.success.type))
-        return Effect.as(settle(incoming, "+ACK"), Result.failVoid)
+      const { type } = message.success
+      if (types !== undefined && !types.includes(type)) return Effect.as(passOver(incoming, type), Result.failVoid)
       return Effect.succeed(
         Result.succeed({
           message: message.success,
@@ -638,7 +662,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
           ack: settle(incoming, "+ACK"),
           nack: (options) => {
             const delay = options?.delay === undefined ? 0 : Duration.toMillis(options.delay)
-            return settle(incoming, delay > 0 ? `-NAK ${JSON.stringify({ delay: nanos(delay) })}` : "-NAK")
+            return settle(incoming, delay > 0 ? nakAfter(delay) : "-NAK")
           }
         })
       )
