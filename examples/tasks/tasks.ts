@@ -6,7 +6,7 @@ const TaskCreated = Event.make("TaskCreated", { title: Schema.String })
 const TaskReassigned = Event.make("TaskReassigned", { to: Schema.String })
 const TaskCompleted = Event.make("TaskCompleted", {})
 
-export const Task = Aggregate.make("Task", {
+const Task = Aggregate.make("Task", {
   events: [TaskCreated, TaskReassigned, TaskCompleted],
   initial: { title: "", assignee: "nobody", done: false },
   evolve: {
