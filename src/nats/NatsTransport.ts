@@ -20,9 +20,9 @@
  *
  * **Consuming.** A group is a durable pull consumer, which begins at the first message the stream has. A member asks the server
  * for no more messages than it may have in hand. `ack` and `nack` succeed when the server has confirmed them; after a failure the
- * member still has the message in hand, and may try again or leave. Delays of `nack` are the server's and survive everybody's end. A member that leaves gives back what it has in hand at once. One that cannot (its
- * process is killed, its connection cut) is found out after `ackWait`; a member that lives renews its messages by itself, so a
- * handler may take longer than that.
+ * member still has the message in hand, and may try again or leave. Delays of `nack` are the server's, whoever ends meanwhile. A
+ * member that leaves gives back what it has in hand at once. One that cannot (its process is killed, its connection cut) is found
+ * out after `ackWait`; a member that lives renews its messages by itself, so a handler may take longer than that.
  *
  * **Types.** A group gets the types that its members have ever asked for; a type that is asked for later is delivered from then on.
  * What one member did not ask for is given back after a second for another one, which counts as an attempt; so let the members of
@@ -327,10 +327,10 @@ const make = Effect.fnUntraced(function* (options: Options) {
         )
     )
     const present = typesOf(info)
-    if (!create || present === undefined || wanted?.every((type) => present.has(type)) === true) return
+    if (!create || present === undefined || wanted?.every((type) => present.has(type)) === true) return info
     const { description: _1, filter_subject: _2, filter_subjects: _3, ...rest } = info.config
     const widened = { ...rest, ...filterOf(wanted === undefined ? undefined : Array.from(new Set([...present, ...wanted]))) }
-    yield* attempting("subscribe")(() => manager.consumers.add(stream, widened, asUpdate))
+    return yield* attempting("subscribe")(() => manager.consumers.add(stream, widened, asUpdate))
   })
 
   /** A consumer's filter for encoded types, and where the server cannot filter by several, a note of them. */
@@ -466,6 +466,8 @@ const make = Effect.fnUntraced(function* (options: Options) {
 
   const join = Effect.fnUntraced(function* ({ concurrency = 1, group, types }: SubscribeOptions) {
     const name = consumerName(group)
+    const { config } = yield* openConsumer(name, types)
+    const patience = config.ack_wait === undefined ? ackWait : Duration.nanos(BigInt(config.ack_wait))
     const received = yield* Queue.unbounded<Msg, TransportError>()
     const starts = yield* Queue.unbounded<void>()
     /** What the member has been given and has not settled, and whether it is about to be settled. */
@@ -535,13 +537,14 @@ const make = Effect.fnUntraced(function* (options: Options) {
           if (incoming.subject !== inbox) {
             own.open--
             receive(incoming)
-          } else if (code === 404) {
+          } else if (code === 408 && incoming.headers?.has("Nats-Pending-Messages") === true) {
+            // The pull has expired, with so many messages missing.
+            own.open -= Number(incoming.headers.get("Nats-Pending-Messages"))
+          } else if (checking && (code === 404 || code === 408)) {
+            // There is nothing, or others wait for it already.
             own.open--
             checking = false
             offerAside()
-          } else if (code === 408) {
-            // The pull has expired, with so many messages missing.
-            own.open -= Number(incoming.headers?.get("Nats-Pending-Messages"))
           } else {
             return fail(incoming.headers?.status ?? "the server answers a pull with something unknown")
           }
@@ -566,7 +569,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
       if (unknown === 0) offerAside()
       pull()
       if (unknown === 0) return
-      yield* Effect.sleep(Duration.sum(ackWait, Duration.millis(250)))
+      yield* Effect.sleep(Duration.sum(patience, Duration.millis(250)))
       unknown = 0
       checking = aside !== undefined
       if (checking) request(1, { no_wait: true })
@@ -579,7 +582,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
       if (pulls !== undefined && pulls.open > 0 && performance.now() - heard > pullExpires + timeoutMillis) {
         fail("the server does not answer")
       }
-    }).pipe(Effect.delay(Duration.millis(Duration.toMillis(ackWait) / 3)), Effect.forever)
+    }).pipe(Effect.delay(Duration.millis(Duration.toMillis(patience) / 3)), Effect.forever)
 
     const settle = (incoming: Msg, answer: string): Effect.Effect<void, TransportError> =>
       Effect.suspend(() => {
@@ -668,7 +671,6 @@ const make = Effect.fnUntraced(function* (options: Options) {
       )
     }
 
-    yield* openConsumer(name, types)
     yield* Effect.acquireRelease(
       Effect.sync(() => members.add(member)),
       () => leave
