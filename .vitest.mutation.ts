@@ -7,8 +7,8 @@ export default defineConfig({
   test: {
     ...base.test,
     include: ["test/{Event,Aggregate,Command,EventStore,UnitOfWork,MessageBus,Repository,Snapshots}.test.ts"],
-    // The tables of snapshots are tested on databases.
-    testNamePattern: /^(?!snapshots in )/,
+    // The tables of snapshots, and what becomes of them in a transaction, are tested on databases.
+    testNamePattern: /^(?!snapshots in |.* transaction of PostgreSQL)/,
     globalSetup: [],
     env: { EVENTFOLD_TEST_WIRINGS: "memory" },
     bail: 1,

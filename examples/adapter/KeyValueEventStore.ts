@@ -1,6 +1,6 @@
 /**
  * An event store over any `KeyValueStore` of Effect: files, Web Storage of a browser, a SQL table, memory. The example of
- * `src/testing/ADAPTERS.md`.
+ * `src/guides/adapters.md`.
  *
  * Each append is one value, so it is all or nothing where `set` is. The index of all events is kept in memory and read back when the
  * Layer is built. It is for one process, and as durable as the store beneath.

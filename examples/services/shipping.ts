@@ -4,7 +4,7 @@ import { Aggregate, Command, DeadLetters, Inbox, MessageBus, Relay, Repository, 
 import { SqliteCheckpoints, SqliteEventStore } from "eventfold/sqlite"
 import { OrderPlaced, ParcelShipped } from "./messages.ts"
 
-export const Shipment = Aggregate.make("Shipment", {
+const Shipment = Aggregate.make("Shipment", {
   events: [ParcelShipped],
   initial: { parcels: 0 },
   // One that counts shows what comes twice.

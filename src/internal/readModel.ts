@@ -5,7 +5,7 @@ import * as SchemaAST from "effect/SchemaAST"
 import type * as SqlClient from "effect/sql/SqlClient"
 
 /** How a column is stored: what a field's JSON form is. */
-export type Kind = "text" | "number" | "boolean" | "json"
+type Kind = "text" | "number" | "boolean" | "json"
 
 export interface Column {
   readonly name: string

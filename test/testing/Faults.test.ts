@@ -2,8 +2,9 @@ import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
 import { DateTime, Duration, Effect, Fiber, Layer, Option, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { Checkpoints, Event, EventStore, Relay, Subscription, Transport, UnitOfWork } from "eventfold"
+import { Checkpoints, Event, EventStore, MessageBus, Relay, Subscription, Transport, UnitOfWork } from "eventfold"
 import { EventStoreConformance, Faults, TestIds, TransportConformance } from "eventfold/testing"
+import { ada, Deposit, deposit } from "../support/bank.ts"
 
 const event = (id: string): EventStore.NewEvent => ({ type: "Happened", payload: {}, id, published: true })
 
@@ -346,6 +347,27 @@ describe("ids of a test", () => {
       assert.notDeepEqual(yield* Effect.provide(makeIds, TestIds.layer({ seed: 2 })), ids)
       yield* TestClock.adjust("1 second")
       assert.match((yield* Effect.provide(makeIds, TestIds.layer()))[0] ?? "", /^00000000-03e8-7/)
+    })
+  )
+
+  it.effect("make two runs of a command the same, to the last id", () =>
+    Effect.gen(function* () {
+      const command = Effect.gen(function* () {
+        yield* MessageBus.execute(Deposit, { account: ada, amount: 5 })
+        return yield* Stream.runCollect(EventStore.readAll())
+      })
+      const Live = MessageBus.handle(Deposit, ({ account, amount }) =>
+        Effect.map(deposit(account, amount), ({ state }) => state.balance)
+      ).pipe(
+        Layer.provideMerge(MessageBus.layer()),
+        Layer.provideMerge(UnitOfWork.layer),
+        Layer.provideMerge(EventStore.layerMemory)
+      )
+      const run = (seed: number) => Effect.provide(command, Layer.merge(Live, TestIds.layer({ seed })), { local: true })
+      const events = yield* run(1)
+      assert.equal(events.length, 2, "the record of the command, and its event")
+      assert.deepEqual(yield* run(1), events)
+      assert.notDeepEqual(yield* run(2), events)
     })
   )
 })
