@@ -7,7 +7,7 @@ import { connect, headers } from "@nats-io/transport-node"
 import { Array, Context, DateTime, Effect, Layer, type Scope, Stream } from "effect"
 import { Transport } from "eventfold"
 import { NatsTransport } from "eventfold/nats"
-import { isAvailable, startBroker } from "../support/brokers.ts"
+import { missingBrokers, startBroker } from "../support/brokers.ts"
 import { type Case, collectGarbage, concurrently, type Run, type Sample } from "./harness.ts"
 
 const batchSize = 500
@@ -126,7 +126,7 @@ const consuming =
     })
 
 export const natsCases = (some: (times: number) => number): ReadonlyArray<Case> => {
-  if (!isAvailable("nats")) return []
+  if (missingBrokers().includes("nats")) return []
   const side = (name: string, run: (side: typeof ours) => Run): Case => ({
     name: `nats: ${name}`,
     place: "memory",
