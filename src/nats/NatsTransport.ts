@@ -20,14 +20,14 @@
  *
  * **Consuming.** A group is a durable pull consumer, which begins at the first message the stream has. A member asks the server
  * for no more messages than it may have in hand. `ack` and `nack` succeed when the server has confirmed them; after a failure the
- * member still has the message in hand, and may try again or leave. Delays of `nack` are the server's and survive everybody's end. A member that leaves gives back what it has in hand at once. One that cannot (its
- * process is killed, its connection cut) is found out after `ackWait`; a member that lives renews its messages by itself, so a
- * handler may take longer than that.
+ * member still has the message in hand, and may try again or leave. Delays of `nack` are the server's, whoever ends meanwhile. A
+ * member that leaves gives back what it has in hand at once. One that cannot (its process is killed, its connection cut) is found
+ * out after `ackWait`; a member that lives renews its messages by itself, so a handler may take longer than that.
  *
- * **Types.** The members of a group that ask for the same `types` share messages. Members that ask for other types are served by
- * a consumer of their own: nobody takes from a group what it did not ask for, but where their types overlap, each of them gets the
- * message, and a group that asks for other types than before gets what the stream has of them from its beginning. From NATS 2.10
- * on the server filters; before, it filters by one type, and with several the client passes over what it did not ask for.
+ * **Types.** A group gets the types that its members have ever asked for; a type that is asked for later is delivered from then on.
+ * What one member did not ask for is given back after a second for another one, which counts as an attempt; so let the members of
+ * a group ask for the same types, and only for a while for others (as two versions of a program do). From NATS 2.10 on the server
+ * filters; before, it filters by one type, and with several the members pass over the others.
  *
  * **Order.** A group whose only member has a concurrency of 1 gets its messages in the order of publishing, also over a `nack`
  * without delay, a lost connection, a crash of either side: a member with a concurrency of 1 that starts, or connects again, while
@@ -53,33 +53,29 @@ import {
 import {
   connect,
   createInbox,
-  headers as makeHeaders,
   type Msg,
-  type MsgHdrs,
   nanos,
   type NatsConnection,
   type NodeConnectionOptions,
   type Subscription
 } from "@nats-io/transport-node"
 import * as Cause from "effect/Cause"
-import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { createHash } from "node:crypto"
 import {
   type Delivery,
-  Message,
+  type Message,
   MessageRefused,
   type SubscribeOptions,
   Transport,
   TransportError,
   TransportUnavailable
 } from "../Transport.ts"
+import { attemptOf, fromIncoming, type Outgoing, sizeOf, token, toOutgoing } from "./encoding.ts"
 
 // -----------------------------------------------------------------------------
 // models
@@ -100,8 +96,8 @@ export interface Options {
   /** What the subjects begin with; may have several tokens. Default: the name of the stream. */
   readonly subjectPrefix?: string | undefined
   /**
-   * Whether the stream and the consumers are created when they are absent. What is there is never changed. Default: `true`. With
-   * `false` they have to be there, the consumers with the names that {@link consumerName} gives.
+   * Whether the stream and the consumers are created when they are absent. What is there is not changed, apart from the filter of a
+   * consumer. Default: `true`. With `false` they have to be there, the consumers with the names that {@link consumerName} gives.
    */
   readonly createTopology?: boolean | undefined
   /**
@@ -124,100 +120,13 @@ export interface Options {
 // names
 // -----------------------------------------------------------------------------
 
-/** One token of a subject, or the name of a consumer, for any text. Servers before 2.10 cannot bear a `%` in such a name. */
-const token = (text: string): string =>
-  encodeURIComponent(text)
-    .replace(/[.*~!'()]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)
-    .replaceAll("%", "=")
-
 /**
- * The name of the durable consumer of a group: the group, encoded like the types in subjects; with `types` followed by `~` and the
- * first 16 hexadecimal digits of the SHA-256 of the types, sorted, as a JSON array.
+ * The name of the durable consumer of a group: encoded like the types in subjects.
  *
  * @category names
  * @since 0.1.0
  */
-export const consumerName = (group: string, types?: ReadonlyArray<string>): string =>
-  types === undefined
-    ? token(group)
-    : `${token(group)}~${createHash("sha256")
-        .update(JSON.stringify(distinct(types)))
-        .digest("hex")
-        .slice(0, 16)}`
-
-const distinct = (types: ReadonlyArray<string>): ReadonlyArray<string> => Array.from(new Set(types)).sort()
-
-// -----------------------------------------------------------------------------
-// messages
-// -----------------------------------------------------------------------------
-
-const attributes = [
-  "specversion",
-  "id",
-  "source",
-  "type",
-  "subject",
-  "datacontenttype",
-  "schemaversion",
-  "correlationid",
-  "causationid",
-  "position"
-] as const
-
-/** As the HTTP binding does: all but printable ASCII, and of that the quotation mark and the percent sign. */
-const headerValue = (value: string): string =>
-  /[^\x21\x23\x24\x26-\x7e]/.test(value) ? value.replace(/[^\x21\x23\x24\x26-\x7e]+/g, encodeURIComponent) : value
-
-/** What is sent. */
-interface Outgoing {
-  readonly subject: string
-  readonly payload: Uint8Array | string
-  readonly headers?: MsgHdrs | undefined
-}
-
-/** Throws when there is text that UTF-8 cannot carry. */
-const toOutgoing = (prefix: string, message: Message): Outgoing => {
-  const headers = makeHeaders()
-  headers.set("Nats-Msg-Id", headerValue(message.id))
-  for (const name of attributes) {
-    const value = message[name]
-    if (value !== undefined) headers.set(`ce-${name}`, headerValue(String(value)))
-  }
-  headers.set("ce-time", DateTime.formatIso(message.time))
-  return { subject: `${prefix}.${token(message.type)}`, payload: encoder.encode(JSON.stringify(message.data)), headers }
-}
-
-const sizeOf = ({ headers, payload }: Outgoing): number => payload.length + (headers === undefined ? 0 : String(headers).length)
-
-const decodeMessage = Schema.decodeUnknownResult(Message)
-const encoder = new TextEncoder()
-const decoder = new TextDecoder()
-
-/** Throws, or fails, when it is no message. */
-const fromIncoming = (incoming: Msg): Result.Result<Message, unknown> => {
-  const found: Record<string, unknown> = {}
-  let structured = true
-  for (const [name, [value = ""]] of incoming.headers ?? []) {
-    const key = name.toLowerCase()
-    if (key.startsWith("ce-")) {
-      structured = false
-      found[key.slice(3)] = decodeURIComponent(value)
-    } else if (key === "content-type" && value.toLowerCase().startsWith("application/cloudevents")) {
-      structured = true
-      break
-    }
-  }
-  const payload: unknown = JSON.parse(decoder.decode(incoming.data))
-  if (structured) return decodeMessage(payload)
-  return decodeMessage({ ...found, schemaversion: Number(found["schemaversion"]), data: payload })
-}
-
-/** How often a message has been delivered, from the subject that answers it. */
-const attemptOf = (incoming: Msg): number => {
-  const tokens = (incoming.reply ?? "").split(".")
-  // Newer servers put the domain and the account before the stream.
-  return Number(tokens[tokens.length === 9 ? 4 : 6])
-}
+export const consumerName = (group: string): string => token(group)
 
 // -----------------------------------------------------------------------------
 // errors
@@ -244,7 +153,9 @@ const noResponders = "nothing listens: no stream has the subject, or JetStream i
 
 /** What the stream says of a message. */
 const publishError = (answer: Msg, { id }: Message): TransportError | undefined => {
-  const { error } = answer.json<{ readonly error?: { readonly err_code: number; readonly description: string } }>()
+  const parsed = Result.try(() => answer.json<{ readonly error?: { readonly err_code: number; readonly description: string } }>())
+  if (Result.isFailure(parsed)) return unavailable("publish", "somebody else than a stream answers", parsed.failure)
+  const { error } = parsed.success
   if (error === undefined) return undefined
   return error.err_code === messageTooLarge
     ? refused(id, error.description, error)
@@ -254,6 +165,9 @@ const publishError = (answer: Msg, { id }: Message): TransportError | undefined 
 /** Does what can be done in time. */
 const within = <E>(time: Duration.Duration, effect: Effect.Effect<void, E>): Effect.Effect<void> =>
   Effect.ignore(Effect.timeoutOrElse(effect, { duration: time, orElse: () => Effect.void }))
+
+/** Gives a message back after so many milliseconds. */
+const nakAfter = (delay: number): string => `-NAK ${JSON.stringify({ delay: nanos(delay) })}`
 
 const isAtLeast = (version: string, major: number, minor: number): boolean => {
   const [theMajor = 0, theMinor = 0] = version.split(".").map(Number)
@@ -275,6 +189,19 @@ interface Waiting {
   readonly fail: (detail: string) => void
 }
 
+const typesNote = "types: "
+/** Servers from 2.10 on do not change what they are asked to create. */
+const asUpdate = { action: "update", pedantic: false }
+
+/** After how long a member gives back what others have to take, in milliseconds. */
+const handOn = 1000
+
+/** A message as it is sent. */
+interface Sized extends Outgoing {
+  readonly size: number
+  readonly message: Message
+}
+
 /** What a member must be told. */
 interface Member {
   readonly disconnected: () => void
@@ -283,8 +210,9 @@ interface Member {
   readonly leave: Effect.Effect<void>
 }
 
-/** How many messages of a batch are in flight at once. */
-const window = 500
+/** How many messages and bytes of a batch are in flight at once. */
+const windowLength = 500
+const windowBytes = 4 * 1024 * 1024
 /** The most messages asked for at once. */
 const largestPull = 1000
 /** After how long the server answers a pull that it could not satisfy. In milliseconds. */
@@ -374,11 +302,14 @@ const make = Effect.fnUntraced(function* (options: Options) {
       )
   )
 
-  /** The consumer of a group, which may have been created just now. */
-  const openConsumer = (name: string, types: ReadonlyArray<string> | undefined): Effect.Effect<ConsumerInfo, TransportError> => {
-    const info = attempting("subscribe")(() => manager.consumers.info(stream, name))
-    return Effect.catchIf(
-      info,
+  const consumerInfo = (name: string): Effect.Effect<ConsumerInfo, TransportError> =>
+    attempting("subscribe")(() => manager.consumers.info(stream, name))
+
+  /** Creates the consumer of a group when it is absent, and widens what it gets when the types (all, when undefined) are more. */
+  const openConsumer = Effect.fnUntraced(function* (name: string, types: ReadonlyArray<string> | undefined) {
+    const wanted = types?.map(token)
+    const info = yield* Effect.catchIf(
+      consumerInfo(name),
       (error) => create && isApiError(error, ConsumerNotFound),
       () =>
         attempting("subscribe")(() =>
@@ -388,20 +319,37 @@ const make = Effect.fnUntraced(function* (options: Options) {
             ack_wait: nanos(Duration.toMillis(ackWait)),
             deliver_policy: DeliverPolicy.All,
             max_ack_pending: -1,
-            ...filterOf(types)
+            ...filterOf(wanted)
           })
         ).pipe(
           // Servers before 2.10 may fail when two ask at once.
-          Effect.catch((error) => Effect.mapError(info, () => error))
+          Effect.catch((error) => Effect.mapError(consumerInfo(name), () => error))
         )
     )
+    const present = typesOf(info)
+    if (!create || present === undefined || wanted?.every((type) => present.has(type)) === true) return info
+    const { description: _1, filter_subject: _2, filter_subjects: _3, ...rest } = info.config
+    const widened = { ...rest, ...filterOf(wanted === undefined ? undefined : Array.from(new Set([...present, ...wanted]))) }
+    return yield* attempting("subscribe")(() => manager.consumers.add(stream, widened, asUpdate))
+  })
+
+  /** A consumer's filter for encoded types, and where the server cannot filter by several, a note of them. */
+  const filterOf = (types: ReadonlyArray<string> | undefined) => {
+    if (types === undefined) return {}
+    const subjects = types.map((type) => `${prefix}.${type}`)
+    if (subjects.length === 1) return { filter_subject: subjects[0] as string }
+    return isAtLeast(connection.info?.version ?? "", 2, 10)
+      ? { filter_subjects: subjects }
+      : { description: typesNote + types.join(" ") }
   }
 
-  /** What of its filter the server can do. */
-  const filterOf = (types: ReadonlyArray<string> | undefined) => {
-    const subjects = types?.map((type) => `${prefix}.${token(type)}`) ?? []
-    if (subjects.length === 1) return { filter_subject: subjects[0] as string }
-    return subjects.length > 0 && isAtLeast(connection.info?.version ?? "", 2, 10) ? { filter_subjects: subjects } : {}
+  /** The encoded types that a consumer gets: all, when undefined. */
+  const typesOf = ({ config }: ConsumerInfo): ReadonlySet<string> | undefined => {
+    const { description = "", filter_subject, filter_subjects } = config
+    const subjects = filter_subjects ?? (filter_subject ? [filter_subject] : [])
+    const types = subjects.map((subject) => subject.slice(prefix.length + 1))
+    if (types.length === 0 && description.startsWith(typesNote)) types.push(...description.slice(typesNote.length).split(" "))
+    return types.length === 0 || types.some((type) => type === "*" || type === ">") ? undefined : new Set(types)
   }
 
   // --- questions and answers -------------------------------------------------
@@ -475,12 +423,14 @@ const make = Effect.fnUntraced(function* (options: Options) {
 
   const streamLimit = opened.config.max_msg_size > 0 ? opened.config.max_msg_size : Infinity
 
-  const encodeMessage = (message: Message): Outgoing | TransportError => {
+  const encodeMessage = (message: Message): Sized | TransportError => {
     try {
       const outgoing = toOutgoing(prefix, message)
       const size = sizeOf(outgoing)
       const limit = Math.min(connection.info?.max_payload ?? Infinity, streamLimit)
-      return size > limit ? refused(message.id, `its ${size} bytes are more than the ${limit} that the server takes`) : outgoing
+      return size > limit
+        ? refused(message.id, `its ${size} bytes are more than the ${limit} that the server takes`)
+        : { ...outgoing, size, message }
     } catch (cause) {
       return refused(message.id, (cause as Error).message, cause)
     }
@@ -488,19 +438,25 @@ const make = Effect.fnUntraced(function* (options: Options) {
 
   const publish: Transport["Service"]["publish"] = (messages) =>
     Effect.suspend(() => {
-      const all: Array<Outgoing> = []
+      const windows: Array<Array<Sized>> = []
+      let room = 0
       for (const message of messages) {
         const outgoing = encodeMessage(message)
         if (outgoing instanceof TransportError) return Effect.fail(outgoing)
-        all.push(outgoing)
+        room -= outgoing.size
+        const last = windows.at(-1)
+        if (last !== undefined && room >= 0 && last.length < windowLength) {
+          last.push(outgoing)
+        } else {
+          windows.push([outgoing])
+          room = windowBytes - outgoing.size
+        }
       }
-      const send = (from: number): Effect.Effect<void, TransportError> => {
-        const sent = ask("publish", all.slice(from, from + window), (answer, index) =>
-          publishError(answer, messages[from + index] as Message)
-        )
-        return from + window < all.length ? Effect.andThen(sent, () => send(from + window)) : sent
-      }
-      return send(0)
+      return Effect.forEach(
+        windows,
+        (window) => ask("publish", window, (answer, index) => publishError(answer, (window[index] as Sized).message)),
+        { discard: true }
+      )
     })
 
   // --- consuming -------------------------------------------------------------
@@ -508,9 +464,10 @@ const make = Effect.fnUntraced(function* (options: Options) {
   const subscribe: Transport["Service"]["subscribe"] = (options) =>
     options.types?.length === 0 ? Stream.never : Stream.unwrap(join(options))
 
-  const join = Effect.fnUntraced(function* ({ concurrency = 1, group, types: wanted }: SubscribeOptions) {
-    const types = wanted === undefined ? undefined : distinct(wanted)
-    const name = consumerName(group, types)
+  const join = Effect.fnUntraced(function* ({ concurrency = 1, group, types }: SubscribeOptions) {
+    const name = consumerName(group)
+    const { config } = yield* openConsumer(name, types)
+    const patience = config.ack_wait === undefined ? ackWait : Duration.nanos(BigInt(config.ack_wait))
     const received = yield* Queue.unbounded<Msg, TransportError>()
     const starts = yield* Queue.unbounded<void>()
     /** What the member has been given and has not settled, and whether it is about to be settled. */
@@ -580,13 +537,14 @@ const make = Effect.fnUntraced(function* (options: Options) {
           if (incoming.subject !== inbox) {
             own.open--
             receive(incoming)
-          } else if (code === 404) {
+          } else if (code === 408 && incoming.headers?.has("Nats-Pending-Messages") === true) {
+            // The pull has expired, with so many messages missing.
+            own.open -= Number(incoming.headers.get("Nats-Pending-Messages"))
+          } else if (checking && (code === 404 || code === 408)) {
+            // There is nothing, or others wait for it already.
             own.open--
             checking = false
             offerAside()
-          } else if (code === 408) {
-            // The pull has expired, with so many messages missing.
-            own.open -= Number(incoming.headers?.get("Nats-Pending-Messages"))
           } else {
             return fail(incoming.headers?.status ?? "the server answers a pull with something unknown")
           }
@@ -602,15 +560,16 @@ const make = Effect.fnUntraced(function* (options: Options) {
      * are given up: then what comes next is one of those, or there is none.
      */
     const start = Effect.gen(function* () {
-      const { num_ack_pending } = yield* openConsumer(name, types)
+      const { num_ack_pending } = yield* consumerInfo(name)
       if (!connected || left) return
       unknown = concurrency > 1 ? 0 : Math.max(num_ack_pending - held.size, 0)
       checking = false
+      member.disconnected()
       pulls = open()
       if (unknown === 0) offerAside()
       pull()
       if (unknown === 0) return
-      yield* Effect.sleep(Duration.sum(ackWait, Duration.millis(250)))
+      yield* Effect.sleep(Duration.sum(patience, Duration.millis(250)))
       unknown = 0
       checking = aside !== undefined
       if (checking) request(1, { no_wait: true })
@@ -623,7 +582,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
       if (pulls !== undefined && pulls.open > 0 && performance.now() - heard > pullExpires + timeoutMillis) {
         fail("the server does not answer")
       }
-    }).pipe(Effect.delay(Duration.millis(Duration.toMillis(ackWait) / 3)), Effect.forever)
+    }).pipe(Effect.delay(Duration.millis(Duration.toMillis(patience) / 3)), Effect.forever)
 
     const settle = (incoming: Msg, answer: string): Effect.Effect<void, TransportError> =>
       Effect.suspend(() => {
@@ -657,7 +616,7 @@ const make = Effect.fnUntraced(function* (options: Options) {
       if (!connected) return Effect.void
       return attempting("leave")(() => subscription?.drain() ?? Promise.resolve()).pipe(
         // Makes the server forget the pulls that nobody waits for now. Up to 2.9 it would forget what is given back for them.
-        Effect.andThen(openConsumer(name, types)),
+        Effect.andThen(consumerInfo(name)),
         Effect.andThen(() => {
           const rest = [...held].filter(([, { settling }]) => !settling)
           held.clear()
@@ -685,14 +644,20 @@ const make = Effect.fnUntraced(function* (options: Options) {
         settle(incoming, "+TERM")
       )
 
+    /** What this member did not ask for: another one may have done so, perhaps just now. */
+    const passOver = (incoming: Msg, type: string) =>
+      Effect.flatMap(consumerInfo(name), (info) =>
+        settle(incoming, typesOf(info)?.has(token(type)) === false ? "+ACK" : nakAfter(handOn))
+      )
+
     const toDelivery = (incoming: Msg): Effect.Effect<Result.Result<Delivery, void>, TransportError> => {
       const message = Result.flatMap(
         Result.try(() => fromIncoming(incoming)),
         (result) => result
       )
       if (Result.isFailure(message)) return Effect.as(terminate(incoming, message.failure), Result.failVoid)
-      if (types !== undefined && !types.includes(message.success.type))
-        return Effect.as(settle(incoming, "+ACK"), Result.failVoid)
+      const { type } = message.success
+      if (types !== undefined && !types.includes(type)) return Effect.as(passOver(incoming, type), Result.failVoid)
       return Effect.succeed(
         Result.succeed({
           message: message.success,
@@ -700,13 +665,12 @@ const make = Effect.fnUntraced(function* (options: Options) {
           ack: settle(incoming, "+ACK"),
           nack: (options) => {
             const delay = options?.delay === undefined ? 0 : Duration.toMillis(options.delay)
-            return settle(incoming, delay > 0 ? `-NAK ${JSON.stringify({ delay: nanos(delay) })}` : "-NAK")
+            return settle(incoming, delay > 0 ? nakAfter(delay) : "-NAK")
           }
         })
       )
     }
 
-    yield* openConsumer(name, types)
     yield* Effect.acquireRelease(
       Effect.sync(() => members.add(member)),
       () => leave
