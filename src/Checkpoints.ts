@@ -15,6 +15,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import * as Semaphore from "effect/Semaphore"
 import { textFault } from "./internal/json.ts"
 import { byCodePoint } from "./internal/order.ts"
 
@@ -140,7 +141,8 @@ export class Checkpoints extends Context.Service<
     readonly renew: (lease: Lease) => Effect.Effect<void, CheckpointFencedError | CheckpointError>
     /**
      * Moves the checkpoint from the lease's position to `position`, which must not be lower, and renews the lease. What it
-     * returns takes the lease's place: advancing twice from the same one is fenced.
+     * returns takes the lease's place: advancing twice from the same one is fenced. Position 0 says that all work is to be done
+     * anew, and may always be taken.
      */
     readonly advance: (lease: Lease, position: number) => Effect.Effect<Lease, CheckpointFencedError | CheckpointError>
     /** Gives the name back, so that another may claim it at once. Does nothing when the lease has been superseded or released. */
@@ -246,9 +248,101 @@ export const prepareClaim = (
  * @since 0.1.0
  */
 export const prepareAdvance = (lease: Lease, position: number): Effect.Effect<number, CheckpointError> =>
-  isPosition(position) && position >= lease.position
+  isPosition(position) && (position >= lease.position || position === 0)
     ? Effect.succeed(position)
-    : refuse("advance", lease.name, `position must be a position from ${lease.position} on, not ${position}`)
+    : refuse("advance", lease.name, `position must be a position from ${lease.position} on, or 0, not ${position}`)
+
+/**
+ * The service over checkpoints in memory, as they are in {@link layerMemory}; for a storage of one process that keeps them
+ * elsewhere as well, such as a file. Leases run by the fiber's `Clock`.
+ *
+ * @category adapters
+ * @since 0.1.0
+ */
+export const makeInMemory = (options?: {
+  /** What was kept before. */
+  readonly initial?: ReadonlyArray<Checkpoint> | undefined
+  /**
+   * Keeps all checkpoints, in code point order of their names, as they shall be; a change takes effect when this has succeeded.
+   * Called for one change at a time, and not for renewals. Never interrupted.
+   */
+  readonly keep?: ((all: ReadonlyArray<Checkpoint>) => Effect.Effect<void, unknown>) | undefined
+}): Checkpoints["Service"] => {
+  const rows = new Map(options?.initial?.map((checkpoint) => [checkpoint.name, checkpoint]))
+  const turn = Semaphore.makeUnsafe(1)
+  const sorted = (rows: ReadonlyMap<string, Checkpoint>) => Array.from(rows.values()).sort((a, b) => byCodePoint(a.name, b.name))
+
+  const change = <E>(
+    operation: string,
+    name: string,
+    decide: (row: Checkpoint | undefined, now: number) => Effect.Effect<Checkpoint, E>
+  ): Effect.Effect<Checkpoint, E | CheckpointError> =>
+    turn.withPermit(
+      Effect.uninterruptible(
+        Effect.gen(function* () {
+          const next = yield* decide(rows.get(name), yield* Clock.currentTimeMillis)
+          if (options?.keep !== undefined && operation !== "renew") {
+            yield* Effect.mapError(
+              options.keep(sorted(new Map(rows).set(name, next))),
+              (cause) => new CheckpointError({ operation, name, cause })
+            )
+          }
+          rows.set(name, next)
+          return next
+        })
+      )
+    )
+
+  const isOf = (row: Checkpoint | undefined, lease: Lease): row is Checkpoint =>
+    row?.epoch === lease.epoch && Option.isSome(row.owner)
+  const fenced = ({ epoch, name }: Lease) => Effect.fail(new CheckpointFencedError({ name, epoch }))
+  const expiry = (now: number, ttl: Duration.Duration) => DateTime.makeUnsafe(now + Duration.toMillis(ttl))
+
+  return Checkpoints.of({
+    claim: Effect.fnUntraced(function* (name, options) {
+      const { from, owner, ttl } = yield* prepareClaim(name, options)
+      const { epoch, position } = yield* change("claim", name, (row, now): Effect.Effect<Checkpoint, CheckpointHeldError> => {
+        const holder = row === undefined ? undefined : Option.getOrUndefined(row.owner)
+        if (holder !== undefined && holder !== owner && DateTime.toEpochMillis((row as Checkpoint).expiresAt) > now) {
+          return Effect.fail(new CheckpointHeldError({ name, owner: holder }))
+        }
+        return Effect.succeed({
+          name,
+          position: row?.position ?? from,
+          epoch: (row?.epoch ?? 0) + 1,
+          owner: Option.some(owner),
+          expiresAt: expiry(now, ttl),
+          updatedAt: DateTime.makeUnsafe(now)
+        })
+      })
+      return { name, owner, epoch, position, ttl }
+    }),
+    renew: (lease) =>
+      Effect.asVoid(
+        change("renew", lease.name, (row, now) =>
+          isOf(row, lease) ? Effect.succeed({ ...row, expiresAt: expiry(now, lease.ttl) }) : fenced(lease)
+        )
+      ),
+    advance: Effect.fnUntraced(function* (lease, to) {
+      const position = yield* prepareAdvance(lease, to)
+      yield* change("advance", lease.name, (row, now) =>
+        isOf(row, lease) && row.position === lease.position
+          ? Effect.succeed({ ...row, position, expiresAt: expiry(now, lease.ttl), updatedAt: DateTime.makeUnsafe(now) })
+          : fenced(lease)
+      )
+      return { ...lease, position }
+    }),
+    release: (lease) =>
+      change("release", lease.name, (row) =>
+        isOf(row, lease) ? Effect.succeed({ ...row, owner: Option.none() }) : fenced(lease)
+      ).pipe(
+        Effect.catchTag("CheckpointFencedError", () => Effect.void),
+        Effect.asVoid
+      ),
+    get: (name) => Effect.map(prepareName("get", name), () => Option.fromUndefinedOr(rows.get(name))),
+    list: Effect.sync(() => sorted(rows))
+  })
+}
 
 /**
  * Checkpoints in memory: gone with the Layer.
@@ -256,71 +350,4 @@ export const prepareAdvance = (lease: Lease, position: number): Effect.Effect<nu
  * @category layers
  * @since 0.1.0
  */
-export const layerMemory: Layer.Layer<Checkpoints> = Layer.sync(Checkpoints, () => {
-  interface Row {
-    position: number
-    epoch: number
-    owner: string | undefined
-    expiresAt: number
-    updatedAt: number
-  }
-  const rows = new Map<string, Row>()
-  const toCheckpoint = (name: string, row: Row): Checkpoint => ({
-    name,
-    position: row.position,
-    epoch: row.epoch,
-    owner: Option.fromUndefinedOr(row.owner),
-    expiresAt: DateTime.makeUnsafe(row.expiresAt),
-    updatedAt: DateTime.makeUnsafe(row.updatedAt)
-  })
-  /** The row of a lease, unless it has been superseded. Whoever asks acts on the answer at once, before any other fiber can. */
-  const rowOf = (lease: Lease): Row | undefined => {
-    const row = rows.get(lease.name)
-    return row?.epoch === lease.epoch && row.owner !== undefined ? row : undefined
-  }
-  const fenced = ({ epoch, name }: Lease) => Effect.fail(new CheckpointFencedError({ name, epoch }))
-  return Checkpoints.of({
-    claim: Effect.fnUntraced(function* (name, options) {
-      const { from, owner, ttl } = yield* prepareClaim(name, options)
-      const now = yield* Clock.currentTimeMillis
-      const row = rows.get(name) ?? { position: from, epoch: 0, owner: undefined, expiresAt: 0, updatedAt: now }
-      if (row.owner !== undefined && row.owner !== owner && row.expiresAt > now) {
-        return yield* new CheckpointHeldError({ name, owner: row.owner })
-      }
-      row.epoch++
-      row.owner = owner
-      row.expiresAt = now + Duration.toMillis(ttl)
-      row.updatedAt = now
-      rows.set(name, row)
-      return { name, owner, epoch: row.epoch, position: row.position, ttl }
-    }),
-    renew: Effect.fnUntraced(function* (lease) {
-      const now = yield* Clock.currentTimeMillis
-      const row = rowOf(lease)
-      if (row === undefined) return yield* fenced(lease)
-      row.expiresAt = now + Duration.toMillis(lease.ttl)
-    }),
-    advance: Effect.fnUntraced(function* (lease, to) {
-      const position = yield* prepareAdvance(lease, to)
-      const now = yield* Clock.currentTimeMillis
-      const row = rowOf(lease)
-      if (row?.position !== lease.position) return yield* fenced(lease)
-      row.position = position
-      row.expiresAt = now + Duration.toMillis(lease.ttl)
-      row.updatedAt = now
-      return { ...lease, position }
-    }),
-    release: (lease) =>
-      Effect.sync(() => {
-        const row = rowOf(lease)
-        if (row !== undefined) row.owner = undefined
-      }),
-    get: (name) =>
-      Effect.map(prepareName("get", name), () =>
-        Option.map(Option.fromUndefinedOr(rows.get(name)), (row) => toCheckpoint(name, row))
-      ),
-    list: Effect.sync(() =>
-      Array.from(rows, ([name, row]) => toCheckpoint(name, row)).sort((a, b) => byCodePoint(a.name, b.name))
-    )
-  })
-})
+export const layerMemory: Layer.Layer<Checkpoints> = Layer.sync(Checkpoints, () => makeInMemory())

@@ -19,10 +19,19 @@ import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
 import * as SchemaParser from "effect/SchemaParser"
 import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
 import type * as Command from "./Command.ts"
 import * as Event from "./Event.ts"
-import { ExpectedVersion, InvalidAppendError, type Metadata, type NewEvent } from "./EventStore.ts"
+import {
+  EventStore,
+  ExpectedVersion,
+  type Filter,
+  InvalidAppendError,
+  type Metadata,
+  type NewEvent,
+  type RecordedEvent
+} from "./EventStore.ts"
 import { makeId } from "./internal/ids.ts"
 import { type CommitError, CurrentMetadata, type StagedEvent, transact, Transaction, UnitOfWork } from "./UnitOfWork.ts"
 
@@ -64,6 +73,8 @@ export interface Envelope {
   readonly correlationId: string
   /** The message that caused the event. */
   readonly causationId: string | undefined
+  /** Whether the event was recorded long ago and is heard once more, by {@link replay}. */
+  readonly replay: boolean
 }
 
 /**
@@ -87,13 +98,15 @@ const CurrentDispatch = Context.Reference<
 
 interface Listener {
   readonly type: string
+  /** Whether it takes part in replays. */
+  readonly replay: boolean
   readonly run: (staged: Staged, envelope: Envelope) => Effect.Effect<unknown, CommitError, Transaction>
 }
 
-/** An event on its way to its listeners: typed, or (where it was staged without its type) as it will be stored. */
+/** An event on its way to its listeners: typed, or (where it was staged without its type) as it will be, or is, stored. */
 interface Staged {
   readonly value: unknown
-  readonly stored: NewEvent
+  readonly stored: NewEvent & { readonly position?: number }
 }
 
 /**
@@ -124,6 +137,8 @@ export class MessageBus extends Context.Service<
     readonly unitOfWork: UnitOfWork["Service"]
     /** The listeners of an event type, in the order in which their Layers were built. */
     readonly listeners: (type: string) => ReadonlyArray<Listener>
+    /** The event types that have listeners which take part in replays. */
+    readonly replayed: () => ReadonlyArray<string>
     /** Adds a listener; the returned effect removes it. */
     readonly subscribe: (listener: Listener) => Effect.Effect<Effect.Effect<void>>
   }
@@ -191,12 +206,18 @@ export const handle = <C extends Command.Any, R>(
  * Listeners hear of the events that are staged while the bus handles a message (a command, a published event, an event that went to
  * its listeners). What a unit of work stages without the bus has no listeners.
  *
+ * With `replay: true` it also hears the events of a {@link replay}; without, what it does is never repeated by one.
+ *
  * @category layers
  * @since 0.1.0
  */
 export const listen = <E extends Event.Any, A, Err extends CommitError, R>(
   event: E,
-  listener: (event: E["Type"], envelope: Envelope) => Effect.Effect<A, Err, R>
+  listener: (event: E["Type"], envelope: Envelope) => Effect.Effect<A, Err, R>,
+  options?: {
+    /** Whether it takes part in replays. Default: `false`. */
+    readonly replay?: boolean | undefined
+  }
 ): Layer.Layer<never, never, MessageBus | Exclude<R, Transaction>> =>
   Layer.effectDiscard(
     Effect.gen(function* () {
@@ -205,15 +226,16 @@ export const listen = <E extends Event.Any, A, Err extends CommitError, R>(
       yield* Effect.acquireRelease(
         bus.subscribe({
           type: event.type,
+          replay: options?.replay ?? false,
           run: ({ stored, value }, envelope) => {
             const typed: Result.Result<E["Type"], CommitError> =
               value === undefined
                 ? Event.decode(event, {
                     schemaVersion: 1,
+                    position: 0,
                     ...stored,
                     stream: envelope.stream,
-                    version: envelope.version ?? 0,
-                    position: 0
+                    version: envelope.version ?? 0
                   })
                 : Result.succeed(value as E["Type"])
             return Result.isFailure(typed) ? Effect.fail(typed.failure) : provideBuilt(listener(typed.success, envelope))
@@ -356,9 +378,10 @@ const message = <A, E>(
       options,
       stored: { type }
     } = incoming
-    const correlationId = options?.correlationId ?? parent?.correlationId ?? id
+    const inherited = yield* CurrentMetadata
+    const correlationId = options?.correlationId ?? parent?.correlationId ?? inherited.correlationId ?? id
     const own: Metadata = {
-      ...(yield* CurrentMetadata),
+      ...inherited,
       ...options?.metadata,
       correlationId,
       ...(parent === undefined ? {} : { causationId: parent.id })
@@ -372,18 +395,29 @@ const message = <A, E>(
       }
       const current = { id, correlationId, causationId: own.causationId }
       const run = kind === "event" ? body : observed(kind, type, current, withMessage(current, own, body))
-      // Only the outermost message of a unit of work dispatches: what is staged within it takes its turn in the one queue.
-      if ((yield* CurrentDispatch)?.transaction === transaction.loaded) return yield* run
-      return yield* run.pipe(
-        Effect.tap(() => dispatchStaged(bus, transaction)),
-        Effect.provideService(CurrentDispatch, { transaction: transaction.loaded, spans: new Map() })
-      )
+      return yield* dispatching(bus, transaction, run)
     })
     return yield* transact(handling).pipe(Effect.provideService(UnitOfWork, bus.unitOfWork))
   })
 
 /** Stands for the typed value of a recorded command, which no listener hears of. */
 const noValue = Symbol.for("eventfold/MessageBus/noValue")
+
+/** Sees to it that what `run` stages is dispatched. */
+const dispatching = <A, E, R>(
+  bus: MessageBus["Service"],
+  transaction: Transaction["Service"],
+  run: Effect.Effect<A, E, R>
+): Effect.Effect<A, E | CommitError, R | Transaction> =>
+  Effect.flatMap(CurrentDispatch, (current) =>
+    // Only the outermost message of a unit of work dispatches: what is staged within it takes its turn in the one queue.
+    current?.transaction === transaction.loaded
+      ? run
+      : run.pipe(
+          Effect.tap(() => dispatchStaged(bus, transaction)),
+          Effect.provideService(CurrentDispatch, { transaction: transaction.loaded, spans: new Map() })
+        )
+  )
 
 /** First in, first out: what a listener stages is dispatched after what stood before it. */
 const dispatchStaged = Effect.fnUntraced(function* (bus: MessageBus["Service"], transaction: Transaction["Service"]) {
@@ -393,13 +427,16 @@ const dispatchStaged = Effect.fnUntraced(function* (bus: MessageBus["Service"], 
   }
 })
 
-const deliver = (bus: MessageBus["Service"], staged: StagedEvent): Effect.Effect<void, CommitError, Transaction> => {
-  const { event, stream, value, version } = staged
+const deliver = (
+  bus: MessageBus["Service"],
+  { event, stream, value, version }: StagedEvent,
+  replay = false
+): Effect.Effect<void, CommitError, Transaction> => {
   const { id, metadata, type } = event
-  const listeners = bus.listeners(type)
+  const listeners = replay ? bus.listeners(type).filter((listener) => listener.replay) : bus.listeners(type)
   if (listeners.length === 0) return Effect.void
   const message = { id, correlationId: metadata.correlationId ?? id, causationId: metadata.causationId }
-  const envelope: Envelope = { ...message, stream, version, metadata }
+  const envelope: Envelope = { ...message, stream, version, metadata, replay }
   const run = Effect.forEach(listeners, (listener) => listener.run({ value, stored: event }, envelope), { discard: true })
   return observed("event", type, message, withMessage(message, metadata, run))
 }
@@ -417,6 +454,85 @@ const withMessage = <A, E, R>(
     Effect.provideService(CurrentMetadata, { ...inherited, correlationId: current.correlationId, causationId: current.id })
   )
 }
+
+// -----------------------------------------------------------------------------
+// replay
+// -----------------------------------------------------------------------------
+
+/**
+ * Lets the listeners that take part in replays (`MessageBus.listen(…, …, { replay: true })`) hear what stands in the store, in
+ * position order, as it was when the replay began. Each event, flagged by `envelope.replay`, is handled in a unit of work of its
+ * own; nothing is written save what its listeners stage and execute themselves, which other listeners hear as usual.
+ *
+ * Gives each event that was heard once its unit of work has been committed: for a progress bar, a count, or a later replay `after`
+ * it. A failure rolls back the event in hand and ends the replay before it.
+ *
+ * ```ts
+ * import { Effect, Layer, Schema, Stream } from "effect"
+ * import { Event, EventStore, MessageBus, UnitOfWork } from "eventfold"
+ *
+ * const Deposited = Event.make("Deposited", { amount: Schema.Int })
+ *
+ * let total = 0
+ * const Total = MessageBus.listen(Deposited, ({ amount }) => Effect.sync(() => (total += amount)), { replay: true })
+ *
+ * const program = Effect.gen(function* () {
+ *   yield* EventStore.append("Account-ada", [
+ *     { type: "Deposited", payload: { amount: 5 } },
+ *     { type: "Deposited", payload: { amount: 6 } }
+ *   ])
+ *   const heard = yield* Stream.runCount(MessageBus.replay())
+ *   return [heard, total]
+ * })
+ *
+ * const Live = Total.pipe(
+ *   Layer.provideMerge(MessageBus.layer()),
+ *   Layer.provideMerge(UnitOfWork.layer),
+ *   Layer.provideMerge(EventStore.layerMemory)
+ * )
+ * await Effect.runPromise(Effect.provide(program, Live)) // => [2, 11]
+ * ```
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const replay = (options?: {
+  /** Only events beyond this position. Default: 0. */
+  readonly after?: number | undefined
+  /** Only events up to this position (inclusive). */
+  readonly until?: number | undefined
+  readonly filter?: Filter | undefined
+}): Stream.Stream<RecordedEvent, CommitError, MessageBus | EventStore> =>
+  Stream.unwrap(
+    Effect.gen(function* () {
+      const bus = yield* MessageBus
+      const store = yield* EventStore
+      const { after, filter = {}, until = Infinity } = options ?? {}
+      const heard = bus.replayed()
+      const queries = [filter]
+        .flat()
+        .map((query) => ({ ...query, types: query.types?.filter((type) => heard.includes(type)) ?? heard }))
+        .filter(({ types }) => types.length > 0)
+      if (queries.length === 0) return Stream.empty
+      return store.readAll({ after, filter: queries }).pipe(
+        Stream.takeWhile(({ position }) => position <= until),
+        // The record of a command may be called as an event is.
+        Stream.filter(({ metadata }) => metadata["messageKind"] !== "command"),
+        Stream.tap((recorded) =>
+          transact(
+            Transaction.use((transaction) => {
+              const { stream, version } = recorded
+              return dispatching(
+                bus,
+                transaction,
+                deliver(bus, { event: recorded, stream, version, value: undefined, transient: false }, true)
+              )
+            })
+          ).pipe(Effect.provideService(UnitOfWork, bus.unitOfWork))
+        )
+      )
+    })
+  )
 
 // -----------------------------------------------------------------------------
 // spans and metrics
@@ -542,6 +658,7 @@ export const layer = (options?: { readonly record?: Record | undefined }): Layer
         record: options?.record ?? "all",
         unitOfWork,
         listeners,
+        replayed: () => Array.from(byType.keys()).filter((type) => listeners(type).some(({ replay }) => replay)),
         subscribe: (listener) =>
           Effect.sync(() => {
             byType.set(listener.type, [...listeners(listener.type), listener])

@@ -1,5 +1,5 @@
 /**
- * Parked events: what a subscription could not handle and has passed over, until somebody replays or discards it.
+ * Parked events: what a subscription or a relay could not handle and has passed over, until somebody replays or discards it.
  *
  * Only the event's place is kept: the event itself stands in the store.
  *
@@ -11,13 +11,14 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
+import { makeTable, number as sqlNumber, storable } from "./internal/sqlTable.ts"
 
 /**
  * @category models
  * @since 0.1.0
  */
 export interface ParkedEvent {
-  /** The name of the subscription that could not handle the event. */
+  /** The name of the subscription that could not handle the event; of a relay, `relay:` and its name. */
   readonly subscription: string
   readonly position: number
   readonly stream: string
@@ -122,29 +123,20 @@ export const layerSql = (options?: {
     ParkedEvents,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
-      const table = options?.table ?? "eventfold_parked_event"
-      if (!/^(\w+\.)?\w+$/.test(table)) {
-        return yield* new ParkedEventsError({ operation: "open", cause: new Error(`the table cannot be called ${table}`) })
-      }
-      const name = sql.literal(table)
       const failAs = (operation: string) => Effect.mapError((cause: unknown) => new ParkedEventsError({ operation, cause }))
-      // Numbers of double precision are exact up to 2^53, and are numbers in the rows of every client.
-      const number = (value: number) => sql`cast(${String(value)} as double precision)`
-
-      yield* sql`create table if not exists ${name} (
-        subscription text not null,
-        position double precision not null,
-        stream text not null,
-        type text not null,
-        cause text not null,
-        attempts double precision not null,
-        parked_at double precision not null,
-        primary key (subscription, position)
-      )`.pipe(
-        // Two processes that make one table at once collide on the catalogue of PostgreSQL, "if not exists" notwithstanding.
-        Effect.retry({ times: 3, while: (error) => error.reason._tag === "UniqueViolation" }),
-        failAs("open")
-      )
+      const number = (value: number) => sqlNumber(sql, value)
+      const name = yield* makeTable(options?.table ?? "eventfold_parked_event", (sql, name) => [
+        sql`create table if not exists ${name} (
+          subscription text not null,
+          position double precision not null,
+          stream text not null,
+          type text not null,
+          cause text not null,
+          attempts double precision not null,
+          parked_at double precision not null,
+          primary key (subscription, position)
+        )`
+      ]).pipe(failAs("open"))
 
       return ParkedEvents.of({
         park: ({ attempts, cause, parkedAt, position, stream, subscription, type }) =>
@@ -181,6 +173,3 @@ interface Row {
   readonly attempts: number
   readonly at: number
 }
-
-/** A cause may hold anything, and a database stores no U+0000 and no half of a surrogate pair. */
-const storable = (text: string): string => text.replaceAll("\u0000", "\ufffd").toWellFormed()

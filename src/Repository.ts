@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import type * as Cause from "effect/Cause"
+import * as Cause from "effect/Cause"
 import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
@@ -234,17 +234,22 @@ const readStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
   const initial: Folded<A> = { state: aggregate.initial, version: 0, eventId: "" }
   // A snapshot does not say when its events were recorded.
   const usable = policy !== undefined && Option.isSome(snapshots) && options.until === undefined
-  const snapshot = usable ? yield* loadSnapshot<A>(snapshots.value, policy, stream, options.to) : undefined
+  const loaded = usable ? yield* loadSnapshot<A>(snapshots.value, policy, stream, options.to) : undefined
+  const snapshot = loaded === "undecodable" ? undefined : loaded
   let folded: Folded<A> | undefined
+  /** Whether what was kept is good for nothing. */
+  let replace = loaded === "undecodable"
   if (snapshot !== undefined) {
     // The event that the snapshot ends with is read as well: it tells whether the snapshot was made from this stream.
     folded = yield* foldStream(aggregate, store.read(stream, { ...options, from: snapshot.version }), snapshot)
-    yield* Metric.update(folded === undefined ? stale : hits, 1)
+    replace = folded === undefined
+    yield* Metric.update(replace ? stale : hits, 1)
   }
   folded ??= (yield* foldStream(aggregate, store.read(stream, options), initial)) ?? initial
   const { state, version } = folded
-  if (usable && Math.floor((snapshot?.version ?? 0) / policy.every) < Math.floor(version / policy.every)) {
-    yield* schedule(saveSnapshot(snapshots.value, policy, stream, folded))
+  const from = replace || snapshot === undefined ? 0 : snapshot.version
+  if (usable && Math.floor(from / policy.every) < Math.floor(version / policy.every)) {
+    yield* schedule(saveSnapshot(snapshots.value, policy, stream, folded, replace))
   }
   return { state, version }
 })
@@ -298,12 +303,15 @@ const loadSnapshot = <A extends Aggregate.Any>(
   policy: Aggregate.SnapshotPolicy,
   stream: string,
   to: number | undefined
-): Effect.Effect<Folded<A> | undefined> =>
+): Effect.Effect<Folded<A> | "undecodable" | undefined> =>
   snapshots.load(stream, policy.fingerprint).pipe(
-    Effect.flatMap((found) => {
+    Effect.flatMap((found): Effect.Effect<Folded<A> | "undecodable" | undefined> => {
       if (Option.isNone(found) || found.value.version > (to ?? Infinity)) return Effect.as(Metric.update(misses, 1), undefined)
       const { eventId, state, version } = found.value
-      return Effect.map(Effect.fromResult(policy.decode(state)), (state) => ({ state, version, eventId }))
+      const decoded = policy.decode(state)
+      return Result.isSuccess(decoded)
+        ? Effect.succeed({ state: decoded.success, version, eventId })
+        : Effect.as(failed("load", Cause.fail(decoded.failure)), "undecodable" as const)
     }),
     Effect.catchCause((cause) => Effect.as(failed("load", cause), undefined))
   )
@@ -312,10 +320,11 @@ const saveSnapshot = <A extends Aggregate.Any>(
   snapshots: Snapshots["Service"],
   { encode, fingerprint }: Aggregate.SnapshotPolicy,
   stream: string,
-  { eventId, state, version }: Folded<A>
+  { eventId, state, version }: Folded<A>,
+  replace: boolean
 ): Effect.Effect<void> =>
   Effect.fromResult(encode(state)).pipe(
-    Effect.flatMap((state) => snapshots.save({ stream, fingerprint, version, eventId, state })),
+    Effect.flatMap((state) => snapshots.save({ stream, fingerprint, version, eventId, state }, { replace })),
     Effect.andThen(Metric.update(saved, 1)),
     Effect.catchCause((cause) => failed("save", cause))
   )

@@ -15,7 +15,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
-import { isSqlError } from "effect/sql/SqlError"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
 
 /**
  * @category models
@@ -59,8 +59,11 @@ export class Snapshots extends Context.Service<
   {
     /** The newest snapshot of a stream with this fingerprint. */
     readonly load: (stream: string, fingerprint: string) => Effect.Effect<Option.Option<Snapshot>, SnapshotError>
-    /** Keeps a snapshot in place of an older one; a newer one stays. */
-    readonly save: (snapshot: Snapshot) => Effect.Effect<void, SnapshotError>
+    /** Keeps a snapshot in place of an older one; a newer one stays, unless `replace` says that it is of another stream. */
+    readonly save: (
+      snapshot: Snapshot,
+      options?: { readonly replace?: boolean | undefined }
+    ) => Effect.Effect<void, SnapshotError>
     /** Drops what was saved before an instant, such as the snapshots of states whose shape has changed since; returns how many. */
     readonly prune: (before: DateTime.Utc) => Effect.Effect<number, SnapshotError>
   }
@@ -83,10 +86,11 @@ export const layerMemory: Layer.Layer<Snapshots> = Layer.sync(Snapshots, () => {
           structuredClone(snapshot)
         )
       ),
-    save: (snapshot) =>
+    save: (snapshot, options) =>
       Effect.map(Clock.currentTimeMillis, (savedAt) => {
         const at = key(snapshot.stream, snapshot.fingerprint)
-        if ((rows.get(at)?.version ?? 0) < snapshot.version) rows.set(at, structuredClone({ ...snapshot, savedAt }))
+        if (options?.replace === true || (rows.get(at)?.version ?? 0) < snapshot.version)
+          rows.set(at, structuredClone({ ...snapshot, savedAt }))
       }),
     prune: (before) =>
       Effect.sync(() => {
@@ -117,6 +121,16 @@ export const layerSql = (options?: {
       const table = sql(name)
       const failed = (operation: string) => Effect.mapError((cause: unknown) => new SnapshotError({ operation, cause }))
 
+      /** A statement that fails would end the transaction on PostgreSQL that it is in: there it gets a savepoint of its own. */
+      const apart = <A, E, R>(statement: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
+        sql.onDialectOrElse({
+          pg: () =>
+            Effect.flatMap(Effect.serviceOption(sql.transactionService), (transaction): Effect.Effect<A, E | SqlError, R> =>
+              Option.isSome(transaction) ? sql.withTransaction(statement) : statement
+            ),
+          orElse: () => statement
+        })
+
       yield* Migrator.make({})({
         table: `${name}_migration`,
         loader: Migrator.fromRecord({
@@ -141,6 +155,7 @@ export const layerSql = (options?: {
         load: (stream, fingerprint) =>
           sql<{ version: unknown; event_id: string; state: string }>`
             select version, event_id, state from ${table} where stream = ${stream} and fingerprint = ${fingerprint}`.pipe(
+            apart,
             Effect.flatMap(([row]) =>
               row === undefined
                 ? Effect.succeedNone
@@ -158,14 +173,18 @@ export const layerSql = (options?: {
             ),
             failed("load")
           ),
-        save: ({ eventId, fingerprint, state, stream, version }) =>
+        save: ({ eventId, fingerprint, state, stream, version }, options) =>
           Effect.flatMap(Clock.currentTimeMillis, (savedAt) =>
             sql`
               insert into ${table} (stream, fingerprint, version, event_id, saved_at, state)
               values (${stream}, ${fingerprint}, ${version}, ${eventId}, ${savedAt}, ${JSON.stringify(state)})
               on conflict (stream, fingerprint) do update
                  set version = excluded.version, event_id = excluded.event_id, saved_at = excluded.saved_at, state = excluded.state
-               where ${table}.version < excluded.version`.pipe(Effect.asVoid, failed("save"))
+               where ${table}.version < ${options?.replace === true ? sql`excluded.version or true` : sql`excluded.version`}`.pipe(
+              apart,
+              Effect.asVoid,
+              failed("save")
+            )
           ),
         prune: (before) =>
           sql`delete from ${table} where saved_at < ${before.epochMilliseconds} returning 1 as one`.pipe(

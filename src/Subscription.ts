@@ -6,7 +6,8 @@
  * `transactional` what a handler writes through the `SqlClient` takes effect exactly once.
  *
  * Of all processes that run one name, one works; the others stand by, and one takes over when its lease has run out. A superseded
- * owner can commit nothing, however long it slept.
+ * owner can commit nothing, however long it slept. With `partitions` the processes share the work instead: see
+ * {@link Options.partitions}.
  *
  * The main path, and what leads away from it:
  *
@@ -24,10 +25,12 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as FiberMap from "effect/FiberMap"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
@@ -42,11 +45,21 @@ import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
-import { beat, type CheckpointError, type CheckpointFencedError, Checkpoints, type Lease, withLease } from "./Checkpoints.ts"
+import {
+  beat,
+  type Checkpoint,
+  type CheckpointError,
+  type CheckpointFencedError,
+  Checkpoints,
+  type Lease,
+  withLease
+} from "./Checkpoints.ts"
 import * as Event from "./Event.ts"
 import { EventStore, type EventStoreError, type Filter, type RecordedEvent } from "./EventStore.ts"
 import { defaultRestart, finishing, restarting } from "./internal/following.ts"
 import { makeId } from "./internal/ids.ts"
+import { makeTail, partitionOf, quotaOf, type Tail } from "./internal/partitions.ts"
+import { inTransaction } from "./internal/transaction.ts"
 import { ParkedEvents, ParkedEventsError } from "./ParkedEvents.ts"
 
 // -----------------------------------------------------------------------------
@@ -107,9 +120,22 @@ export interface Options<P extends OnFailure, T extends boolean> {
   /**
    * Runs the handlers of a batch, and the move of its checkpoint, in one transaction of the `SqlClient`, which must be that of the
    * `Checkpoints` (and of the `ParkedEvents`). When a handler fails, the batch is rolled back and done again event by event, a
-   * transaction each; so what handlers do beyond the database may be done again. Default: `false`.
+   * transaction each; so what handlers do beyond the database may be done again. PostgreSQL breaks off a transaction in which
+   * nothing has been asked of it for the time of the lease, for a process that was stopped not to keep its locks. Default: `false`.
    */
   readonly transactional?: T | undefined
+  /**
+   * Makes the processes that run this name a consumer group: the streams are spread over so many partitions by a hash of their
+   * names (FNV-1a of 32 bits over UTF-16 code units), each partition with a checkpoint and a lease of its own,
+   * `subscription:<name>:<k>/<n>`. Each of m processes works on about n/m of them; what is beyond that it gives back, its events
+   * in hand finished, when others join, and it takes what is released, or whose lease has run out, when others leave. So each
+   * stream stays in order, and all other guarantees are those of a subscription, partition by partition.
+   *
+   * A process more than there are partitions stands by. The log is read once by a process for all its partitions that keep up,
+   * and by itself for one that is behind. The number is fixed once a name has run: with another one, or without any, it
+   * halts with {@link PartitionsChangedError}. Default: none, one process works.
+   */
+  readonly partitions?: number | undefined
 }
 
 /**
@@ -192,6 +218,12 @@ export interface Status {
   readonly lag: number
   /** Why it is backing off or halted. */
   readonly cause: Option.Option<Cause.Cause<unknown>>
+  /**
+   * With `partitions`, each of them, in order; those that other processes work on are on standby. The status of the whole is then
+   * the state (and its cause) of the partition of this process that is in most need of attention, the lowest of their positions,
+   * and the greatest of their lags.
+   */
+  readonly partitions?: ReadonlyArray<Status> | undefined
 }
 
 // -----------------------------------------------------------------------------
@@ -209,6 +241,28 @@ export class UnknownSubscriptionError extends Schema.TaggedError<UnknownSubscrip
 )("UnknownSubscriptionError", { name: Schema.String }) {
   override get message(): string {
     return `This process runs no subscription "${this.name}"`
+  }
+}
+
+/**
+ * A subscription has run with another number of partitions, and the checkpoints of those say nothing of these: it halts. Nothing
+ * was handled. To change the number, stop all processes that run the name and go on under a new name, `from` the position here.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class PartitionsChangedError extends Schema.TaggedError<PartitionsChangedError>(
+  "eventfold/Subscription/PartitionsChangedError"
+)("PartitionsChangedError", {
+  subscription: Schema.String,
+  /** The number that it has run with; none when it ran without. */
+  before: Schema.Option(Schema.Number),
+  /** Up to where everything has been dealt with: the lowest position of those checkpoints. */
+  position: Schema.Number
+}) {
+  override get message(): string {
+    const before = Option.match(this.before, { onNone: () => "without partitions", onSome: (n) => `with ${n} partitions` })
+    return `The subscription "${this.subscription}" has run ${before} before; to change that, give it a new name, from position ${this.position}`
   }
 }
 
@@ -296,7 +350,8 @@ export const changes = (name: string): Stream.Stream<Status, UnknownSubscription
   Stream.unwrap(Effect.map(controls(name), (subscription) => SubscriptionRef.changes(subscription.status)))
 
 /**
- * How many positions each checkpoint is behind the newest event. Those of subscriptions are called `subscription:` and the name.
+ * How many positions each checkpoint is behind the newest event. Those of subscriptions are called `subscription:` and the name,
+ * with partitions followed by `:<k>/<n>`. What projections keep under `projection:` is left out: it follows nothing.
  *
  * @category observing
  * @since 0.1.0
@@ -308,7 +363,9 @@ export const lag: Effect.Effect<
 > = Effect.gen(function* () {
   const all = yield* Checkpoints.use(({ list }) => list)
   const head = yield* EventStore.use((store) => store.head)
-  return all.map(({ name, position }) => ({ checkpoint: name, position, lag: Math.max(0, head - position) }))
+  return all
+    .filter(({ name }) => !isSeat(name) && !name.startsWith("projection:"))
+    .map(({ name, position }) => ({ checkpoint: name, position, lag: Math.max(0, head - position) }))
 })
 
 /**
@@ -396,7 +453,13 @@ export const layer: {
     options: RawOptions<E, R, P, T>
   ): Layer.Layer<never, never, Requirements<R, P, T>>
 } = <R, P extends OnFailure, T extends boolean>(options: AnyOptions<R, P, T>): Layer.Layer<never, never, Requirements<R, P, T>> =>
-  Layer.effectDiscard(make(options, "events" in options ? typed(options) : raw(options)))
+  layerOf(options, "events" in options ? typed(options) : raw(options))
+
+/** @internal */
+export const layerOf = <R, P extends OnFailure, T extends boolean>(
+  options: Options<P, T>,
+  handling: Handling<R>
+): Layer.Layer<never, never, Requirements<R, P, T>> => Layer.effectDiscard(run(options, handling))
 
 /** Both kinds of options, as the implementation sees them. */
 type AnyOptions<R, P extends OnFailure, T extends boolean> =
@@ -407,8 +470,12 @@ type AnyOptions<R, P extends OnFailure, T extends boolean> =
       readonly filter?: Filter | undefined
     })
 
-/** Which events, and what is done with one: what cannot be decoded is found before anything is done. */
-interface Handling<R> {
+/**
+ * Which events, and what is done with one: what cannot be decoded is found before anything is done.
+ *
+ * @internal
+ */
+export interface Handling<R> {
   readonly filter: Filter | undefined
   readonly prepare: (
     event: RecordedEvent
@@ -416,6 +483,8 @@ interface Handling<R> {
     (delivery: Delivery) => Effect.Effect<unknown, unknown, R>,
     Event.EventDecodeError | Event.UnknownEventTypeError
   >
+  /** What is done, in one transaction, with several events at once. When it fails they are prepared one by one. */
+  readonly together?: ((events: ReadonlyArray<RecordedEvent>) => Effect.Effect<unknown, unknown, R>) | undefined
 }
 
 const raw = <R>({ filter, handler }: RawOptions<unknown, R, OnFailure, boolean>): Handling<R> => ({
@@ -469,12 +538,13 @@ class Failed {
   }
 }
 
-/** An event has failed for good, and the policy is to halt. */
+/** An event has failed for good and the policy is to halt, or the subscription makes no sense. */
 class Halted {
   readonly _tag = "Halted"
   readonly cause: Cause.Cause<unknown>
-  readonly position: number
-  constructor(cause: Cause.Cause<unknown>, position: number) {
+  /** Of the event. */
+  readonly position: number | undefined
+  constructor(cause: Cause.Cause<unknown>, position?: number) {
     this.cause = cause
     this.position = position
   }
@@ -483,12 +553,55 @@ class Halted {
 /** What fails around the handlers: the subscription backs off and starts again. */
 type Outage = EventStoreError | CheckpointError | CheckpointFencedError | ParkedEventsError | SqlError
 
+/** The part of a group that a {@link make} is for. */
+interface Partition {
+  readonly index: number
+  readonly count: number
+  readonly tail: Tail<RecordedEvent>
+  /** Run when the status has changed. */
+  readonly onChange: Effect.Effect<void>
+}
+
+/** A subscription, or a partition of one, that is not running yet. */
+interface One extends Controls {
+  /** Claims the checkpoint, follows the log, and starts over after any failure. */
+  readonly main: Effect.Effect<never, unknown>
+  readonly enter: (state: State, cause?: Cause.Cause<unknown>) => Effect.Effect<void>
+}
+
+const leaseTime = (options: Options<OnFailure, boolean>) => Duration.fromInputUnsafe(options.lease ?? "15 seconds")
+
+const checkpointName = (name: string) => `subscription:${name}`
+
+/** Where a process without a partition is seen by those that have them: as long as it holds this name. */
+const seatName = (name: string, partitions: number) => `${checkpointName(name)}:join/${partitions}`
+const isSeat = (checkpoint: string) => /^subscription:.*:join\/\d+$/s.test(checkpoint)
+
+/** Fails when a subscription has checkpoints of another number of partitions. */
+const checkPartitions = (name: string, partitions: number | undefined, all: ReadonlyArray<Checkpoint>) => {
+  const prefix = checkpointName(name)
+  const others = all.flatMap((checkpoint) => {
+    const plain = checkpoint.name === prefix
+    const count = checkpoint.name.startsWith(prefix) ? /^:\d+\/(\d+)$/.exec(checkpoint.name.slice(prefix.length))?.[1] : undefined
+    if (!plain && count === undefined) return []
+    const before = plain ? undefined : Number(count)
+    return before === partitions ? [] : [{ before, position: checkpoint.position }]
+  })
+  const [other] = others
+  if (other === undefined) return Effect.void
+  const before = Option.fromUndefinedOr(other.before)
+  const position = Math.min(...others.map(({ position }) => position))
+  return Effect.fail(new Halted(Cause.fail(new PartitionsChangedError({ subscription: name, before, position }))))
+}
+
 const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends boolean>(
   options: Options<P, T>,
-  { filter, prepare }: Handling<R>
-): Effect.fn.Return<void, never, Requirements<R, P, T> | Scope.Scope> {
+  { filter, prepare, together }: Handling<R>,
+  { from, owner, partition }: { readonly from: number | undefined; readonly owner: string; readonly partition?: Partition }
+): Effect.fn.Return<One, never, Requirements<R, P, T>> {
   const { name } = options
-  const ttl = Duration.fromInputUnsafe(options.lease ?? "15 seconds")
+  const title = partition === undefined ? name : `${name}:${partition.index}/${partition.count}`
+  const ttl = leaseTime(options)
   const batchSize = Math.max(1, options.batch ?? 256)
   const concurrency = Math.max(1, options.concurrency ?? 1)
   const newSchedule = () => Schedule.toStepWithSleep<unknown, unknown, never, never>(options.retry ?? defaultRetry)
@@ -499,19 +612,23 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
   const client =
     options.transactional === true ? Option.getOrUndefined(yield* Effect.serviceOption(SqlClient.SqlClient)) : undefined
 
-  /** In the middle of a transaction SQLite could be refused the write lock. */
-  const inTransaction = <A, E, R>(sql: SqlClient.SqlClient, effect: Effect.Effect<A, E, R>) =>
-    sql.onDialectOrElse({
-      sqlite: () => Effect.provideService(sql.withTransaction(effect), SqlClient.BeginTransaction, "BEGIN IMMEDIATE"),
-      orElse: () => sql.withTransaction(effect)
-    })
-
   // ---------------------------------------------------------------------------
   // state
   // ---------------------------------------------------------------------------
 
-  const statusRef = yield* SubscriptionRef.make<Status>({ name, state: "starting", position: 0, lag: 0, cause: Option.none() })
-  const of = { subscription: name }
+  const statusRef = yield* SubscriptionRef.make<Status>({
+    name: title,
+    state: partition === undefined ? "starting" : "standby",
+    position: 0,
+    lag: 0,
+    cause: Option.none()
+  })
+  const of = partition === undefined ? { subscription: name } : { subscription: name, partition: String(partition.index) }
+  const update = (facts: Partial<Status>) =>
+    Effect.andThen(
+      SubscriptionRef.update(statusRef, (status) => ({ ...status, ...facts })),
+      partition === undefined ? Effect.void : partition.onChange
+    )
   const enter = (state: State, cause?: Cause.Cause<unknown>) =>
     Effect.suspend(() => {
       const before = SubscriptionRef.getUnsafe(statusRef)
@@ -520,7 +637,7 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
         [
           Metric.update(Metric.withAttributes(stateGauge, { ...of, state: before.state }), 0),
           Metric.update(Metric.withAttributes(stateGauge, { ...of, state }), 1),
-          SubscriptionRef.set(statusRef, { ...before, state, cause: Option.fromUndefinedOr(cause) })
+          update({ state, cause: Option.fromUndefinedOr(cause) })
         ],
         { discard: true }
       )
@@ -530,6 +647,8 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
   const running = Latch.makeUnsafe(true)
   /** Open while no further event may be begun. */
   const leave = Latch.makeUnsafe(false)
+  /** Whether it stays so until the lease is claimed anew. */
+  let ending = false
   /** Held while events are in hand. */
   const hand = Semaphore.makeUnsafe(1)
   let phase: "catching-up" | "live" = "catching-up"
@@ -541,16 +660,20 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
   // ---------------------------------------------------------------------------
 
   const handle = (event: RecordedEvent, attempt: number): Effect.Effect<void, Failed> =>
-    Effect.suspend(() => {
-      const prepared = prepare(event)
-      if (Result.isFailure(prepared)) return Effect.fail(new Failed(Cause.fail(prepared.failure), false))
-      return Effect.scoped(prepared.success({ subscription: name, event, attempt })).pipe(
-        // The services that the Layer was built with, and the transaction, span and so on of the fiber that runs it.
-        Effect.updateContext(
-          (current: Context.Context<never>) => Context.merge(context, current) as Context.Context<Exclude<R, Scope.Scope>>
-        )
-      )
-    }).pipe(
+    handling(
+      Effect.suspend(() => {
+        const prepared = prepare(event)
+        if (Result.isFailure(prepared)) return Effect.fail(new Failed(Cause.fail(prepared.failure), false))
+        return prepared.success({ subscription: name, event, attempt })
+      })
+    )
+
+  const handling = (work: Effect.Effect<unknown, unknown, R>): Effect.Effect<void, Failed> =>
+    Effect.scoped(work).pipe(
+      // The services that the Layer was built with, and the transaction, span and so on of the fiber that runs it.
+      Effect.updateContext(
+        (current: Context.Context<never>) => Context.merge(context, current) as Context.Context<Exclude<R, Scope.Scope>>
+      ),
       Effect.catchCause((cause) => {
         const failure = Option.getOrUndefined(Cause.findErrorOption(cause))
         return Effect.fail(failure instanceof Failed ? failure : new Failed(cause, true))
@@ -616,14 +739,17 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
     let current = lease
     /** The events beyond the checkpoint that have come to their end. */
     const done = new Set<number>()
+    /** Up to where the log has been read, and all of it dealt with. */
+    let passed = lease.position
     phase = "catching-up"
     owning = true
+    ending = false
     if (running.isOpen()) leave.closeUnsafe()
 
     const moved = (next: Lease) =>
       Effect.suspend(() => {
         current = next
-        return SubscriptionRef.update(statusRef, (status) => ({ ...status, position: next.position }))
+        return update({ position: next.position })
       })
 
     const advance = (position: number) => Effect.uninterruptible(Effect.flatMap(checkpoints.advance(current, position), moved))
@@ -632,12 +758,14 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
     const look = Effect.gen(function* () {
       const head = yield* store.head
       if (current.position < head) {
-        const [next] = yield* Stream.runCollect(store.readAll({ after: current.position, filter, limit: 1 }))
-        if (next === undefined || next.position > head) yield* advance(head)
+        const from = Math.max(current.position, passed)
+        const [next] = yield* Stream.runCollect(store.readAll({ after: from, filter, limit: 1 }))
+        const to = next === undefined || next.position > head ? Math.max(head, from) : from
+        if (to > current.position) yield* advance(to)
       }
       const lag = Math.max(0, head - current.position)
       yield* Metric.update(Metric.withAttributes(lagGauge, of), lag)
-      yield* SubscriptionRef.update(statusRef, (status) => ({ ...status, lag }))
+      yield* update({ lag })
       if (lag > 0 || phase === "live") return
       phase = "live"
       if (SubscriptionRef.getUnsafe(statusRef).state === "catching-up") yield* enter("live")
@@ -680,7 +808,8 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
                   const events = yield* work
                   const last = events.at(-1)
                   return [events, last === undefined ? current : yield* checkpoints.advance(current, last.position)] as const
-                })
+                }),
+                ttl
               )
             )
             for (const { position } of events) done.add(position)
@@ -689,8 +818,12 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
           })
         )
       if (batch.length > 1) {
-        const together = Effect.gen(function* () {
+        const all = Effect.gen(function* () {
           const handled: Array<RecordedEvent> = []
+          if (together !== undefined && !leave.isOpen()) {
+            yield* handling(together(batch))
+            return batch
+          }
           for (const event of batch) {
             if (leave.isOpen()) break
             yield* handle(event, 1)
@@ -699,7 +832,7 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
           return handled
         })
         const count = yield* Effect.catchIf(
-          commit(together),
+          commit(all),
           (error): error is Failed => error instanceof Failed,
           () => Effect.undefined
         )
@@ -716,7 +849,14 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
       Effect.uninterruptibleMask((restore) =>
         Effect.gen(function* () {
           const work = client === undefined ? separately(batch) : transactionally(batch, client)
-          const exit = yield* finishing(work, { restore, grace: beat(ttl), onInterrupt: () => leave.openUnsafe() })
+          const exit = yield* finishing(work, {
+            restore,
+            grace: beat(ttl),
+            onInterrupt: () => {
+              ending = true
+              leave.openUnsafe()
+            }
+          })
           const pending = batch.findIndex(({ position }) => !done.has(position))
           const count = pending === -1 ? batch.length : pending
           const last = batch[count - 1]
@@ -748,20 +888,37 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
           )
     )
 
-    yield* SubscriptionRef.update(statusRef, (status) => ({ ...status, position: lease.position }))
+    const take = Effect.fnUntraced(function* (page: ReadonlyArray<RecordedEvent>) {
+      const own =
+        partition === undefined ? page : page.filter(({ stream }) => partitionOf(stream, partition.count) === partition.index)
+      for (let start = 0; start < own.length;) {
+        yield* untilResumed
+        start += yield* hand.withPermit(dealWith(own.slice(start, start + batchSize)))
+      }
+      passed = Math.max(passed, page.at(-1)?.position ?? 0)
+      // Of the events of others the checkpoint is told by the lookout: not all partitions shall write for each event.
+      if (own.length > 0) yield* hand.withPermit(look)
+    })
+
+    yield* update({ position: lease.position })
     yield* enter(phase)
     yield* untilResumed
     yield* hand.withPermit(look)
-    const work = Stream.runForEachArray(
-      store.subscribe({ after: current.position, filter }),
-      Effect.fnUntraced(function* (page) {
-        for (let start = 0; start < page.length;) {
-          yield* untilResumed
-          start += yield* hand.withPermit(dealWith(page.slice(start, start + batchSize)))
-        }
-        yield* hand.withPermit(look)
-      })
-    )
+    passed = Math.max(passed, current.position)
+    const work =
+      partition === undefined
+        ? Stream.runForEachArray(store.subscribe({ after: passed, filter }), take)
+        : Effect.forever(
+            Effect.suspend(() => {
+              const next = partition.tail.next(passed)
+              if (next !== undefined) return Effect.flatMap(next, take)
+              // Behind what is shared: this partition reads by itself, until it has come up with the others.
+              const { begin } = partition.tail
+              const behind = Stream.takeWhile(store.readAll({ after: passed, filter }), ({ position }) => position <= begin())
+              const reached = begin()
+              return Effect.map(Stream.runForEachArray(behind, take), () => void (passed = Math.max(passed, reached)))
+            })
+          )
     const lookout = Effect.forever(
       Effect.delay(
         Effect.suspend(() => (running.isOpen() ? hand.withPermit(look) : Effect.void)),
@@ -775,16 +932,8 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
   // from start to stop
   // ---------------------------------------------------------------------------
 
-  const from =
-    options.from === "end"
-      ? yield* Effect.retry(store.head, defaultRestart).pipe(Effect.orDie)
-      : options.from === "start"
-        ? 0
-        : options.from
-  const owner = yield* makeId
-
   const attempt = (progress: () => void): Effect.Effect<never, Outage | Halted> =>
-    withLease(`subscription:${name}`, { owner, ttl, from }, (lease) =>
+    withLease(checkpointName(title), { owner, ttl, from }, (lease) =>
       Effect.ensuring(
         follow(lease, progress),
         Effect.sync(() => {
@@ -792,24 +941,35 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
         })
       )
     ).pipe(
-      Effect.catchTag("CheckpointHeldError", () => Effect.andThen(enter("standby"), Effect.delay(attempt(progress), beat(ttl)))),
-      Effect.provideService(Checkpoints, checkpoints)
+      Effect.provideService(Checkpoints, checkpoints),
+      // The last step, so that nothing piles up while it stands by.
+      Effect.catchTag("CheckpointHeldError", () => Effect.andThen(enter("standby"), Effect.delay(attempt(progress), beat(ttl))))
     )
 
-  const main = restarting((progress) => Effect.andThen(enter("starting"), attempt(progress)), {
+  const begin = (progress: () => void) =>
+    partition === undefined
+      ? checkpoints.list.pipe(
+          Effect.flatMap((all) => checkPartitions(name, undefined, all)),
+          Effect.andThen(attempt(progress))
+        )
+      : attempt(progress)
+
+  const main = restarting((progress) => Effect.andThen(enter("starting"), begin(progress)), {
     schedule: defaultRestart,
     onFailure: (cause) => {
       const failure = Option.getOrUndefined(Cause.findErrorOption(cause))
       if (!(failure instanceof Halted)) {
         return Effect.andThen(
           enter("backing-off", cause),
-          Effect.logWarning(`eventfold: the subscription "${name}" failed and starts again`, cause)
+          Effect.logWarning(`eventfold: the subscription "${title}" failed and starts again`, cause)
         )
       }
       running.closeUnsafe()
-      return Effect.logError(`eventfold: the subscription "${name}" halts at position ${failure.position}`, failure.cause).pipe(
+      const where = failure.position === undefined ? "" : ` at position ${failure.position}`
+      return Effect.logError(`eventfold: the subscription "${title}" halts${where}`, failure.cause).pipe(
         Effect.andThen(enter("halted", failure.cause)),
-        Effect.andThen(running.await)
+        Effect.andThen(running.await),
+        Effect.as(true)
       )
     },
     onEnd: Effect.void
@@ -843,8 +1003,9 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
     )
   })
 
-  const registry = yield* Registry
-  registry.set(name, {
+  return {
+    main,
+    enter,
     status: statusRef,
     pause: Effect.suspend(() => {
       running.closeUnsafe()
@@ -853,12 +1014,173 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
       return hand.withPermit(Effect.suspend(() => (owning && !running.isOpen() ? enter("paused") : Effect.void)))
     }),
     resume: Effect.suspend(() => {
-      leave.closeUnsafe()
+      if (!ending) leave.closeUnsafe()
       running.openUnsafe()
       return SubscriptionRef.getUnsafe(statusRef).state === "paused" ? enter(phase) : Effect.void
     }),
     replay: replayOne
+  }
+})
+
+const run = Effect.fnUntraced(function* <R, P extends OnFailure, T extends boolean>(
+  options: Options<P, T>,
+  handling: Handling<R>
+): Effect.fn.Return<void, never, Requirements<R, P, T> | Scope.Scope> {
+  const store: EventStore["Service"] = yield* EventStore
+  const from =
+    options.from === "end"
+      ? yield* Effect.retry(store.head, defaultRestart).pipe(Effect.orDie)
+      : options.from === "start"
+        ? 0
+        : options.from
+  const owner = yield* makeId
+  const registry = yield* Registry
+  if (options.partitions !== undefined) {
+    const group = yield* makeGroup({ ...options, partitions: options.partitions }, handling, { from, owner })
+    registry.set(options.name, group)
+    return
+  }
+  const one = yield* make(options, handling, { from, owner })
+  registry.set(options.name, one)
+  yield* Effect.addFinalizer(() => one.enter("stopped"))
+  yield* Effect.forkScoped(one.main)
+})
+
+// -----------------------------------------------------------------------------
+// groups
+// -----------------------------------------------------------------------------
+
+/** The states that a partition of this process can be in, those that need attention first. */
+const urgency: ReadonlyArray<State> = ["halted", "backing-off", "starting", "catching-up", "paused", "live", "stopped"]
+
+/**
+ * Decides, three times in the time of a lease, how many partitions this process may hold. Who else is there is read from the
+ * checkpoints: the owners of the partitions, and one process that has none yet and waits in the seat. All of them, in the order of
+ * their names, get the same number, the first ones one more if it does not come out even.
+ */
+const makeGroup = Effect.fnUntraced(function* <R, P extends OnFailure, T extends boolean>(
+  options: Options<P, T> & { readonly partitions: number },
+  handling: Handling<R>,
+  { from, owner }: { readonly from: number | undefined; readonly owner: string }
+): Effect.fn.Return<Controls, never, Requirements<R, P, T> | Scope.Scope> {
+  const { name } = options
+  const count = Math.max(1, Math.trunc(options.partitions))
+  const ttl = leaseTime(options)
+  const store: EventStore["Service"] = yield* EventStore
+  const checkpoints: Checkpoints["Service"] = yield* Checkpoints
+  const statusRef = yield* SubscriptionRef.make<Status>({ name, state: "starting", position: 0, lag: 0, cause: Option.none() })
+  const parts: Array<One> = []
+  /** Why no partition can be held. */
+  let refused: Halted | undefined
+
+  const summary = (): Status => {
+    const partitions = parts.map(({ status }) => SubscriptionRef.getUnsafe(status))
+    const held = partitions.filter(({ state }) => state !== "standby")
+    const first = urgency.flatMap((state) => held.filter((status) => status.state === state))[0]
+    return {
+      name,
+      state: refused === undefined ? (first?.state ?? "standby") : "halted",
+      position: held.length === 0 ? 0 : Math.min(...held.map(({ position }) => position)),
+      lag: Math.max(0, ...held.map(({ lag }) => lag)),
+      cause: refused === undefined ? (first?.cause ?? Option.none()) : Option.some(refused.cause),
+      partitions
+    }
+  }
+  const onChange = SubscriptionRef.update(statusRef, summary)
+  const tail = yield* makeTail((after) => store.subscribe({ after, filter: handling.filter }))
+  for (let index = 0; index < count; index++) {
+    parts.push(yield* make(options, handling, { from, owner, partition: { index, count, tail, onChange } }))
+  }
+  const every = (effect: (part: One) => Effect.Effect<void>) =>
+    Effect.forEach(parts, effect, { concurrency: "unbounded", discard: true })
+
+  yield* Effect.addFinalizer(() => every(({ enter }) => enter("stopped")))
+  const running = yield* FiberMap.make<number>()
+
+  /** When each checkpoint was first seen as it is. */
+  const seen = new Map<string, { readonly expiresAt: number; readonly since: number }>()
+  let seat: Lease | undefined
+
+  const balance = Effect.gen(function* () {
+    const all = yield* checkpoints.list
+    yield* checkPartitions(name, count, all)
+    const now = yield* Clock.currentTimeMillis
+    /** Who holds a checkpoint. A lease that has not been renewed for its whole time is nobody's, whatever the clocks of others say. */
+    const holder = (checkpoint: Checkpoint | undefined): string | undefined => {
+      if (checkpoint === undefined) return undefined
+      const expiresAt = DateTime.toEpochMillis(checkpoint.expiresAt)
+      const before = seen.get(checkpoint.name)
+      const since = before?.expiresAt === expiresAt ? before.since : now
+      seen.set(checkpoint.name, { expiresAt, since })
+      return now - since < Duration.toMillis(ttl) ? Option.getOrUndefined(checkpoint.owner) : undefined
+    }
+    const known = new Map(all.map((checkpoint) => [checkpoint.name, checkpoint]))
+    const rows = parts.map(({ status }) => known.get(checkpointName(SubscriptionRef.getUnsafe(status).name)))
+    const holders = rows.map(holder)
+    const waiting = holder(known.get(seatName(name, count)))
+    const members = new Set(holders.filter((holder) => holder !== undefined))
+    for (const one of [owner, waiting]) if (one !== undefined && members.size < count) members.add(one)
+    const quota = quotaOf(owner, members, count)
+
+    const standing = (index: number) => SubscriptionRef.getUnsafe((parts[index] as One).status).state === "standby"
+    const indices = parts.map((_, index) => index)
+    // Somebody else was faster.
+    const lost = indices.filter((index) => FiberMap.hasUnsafe(running, index) && standing(index))
+    const held = indices.filter((index) => FiberMap.hasUnsafe(running, index) && !standing(index))
+    yield* Effect.forEach([...lost, ...held.slice(quota)], (index) => FiberMap.remove(running, index), {
+      concurrency: "unbounded",
+      discard: true
+    })
+    // Whether a lease has run out decides who keeps it, when it is claimed; here it is a guess by the clock of this process.
+    const free = indices.filter((index) => {
+      const row = rows[index]
+      const expired = row !== undefined && DateTime.toEpochMillis(row.expiresAt) <= now
+      return !FiberMap.hasUnsafe(running, index) && (holders[index] === undefined || expired || holders[index] === owner)
+    })
+    const wanted = free.slice(0, Math.max(0, quota - held.length))
+    for (const index of wanted) {
+      const { enter, main } = parts[index] as One
+      yield* enter("starting")
+      yield* FiberMap.run(running, index, Effect.ensuring(main, enter("standby")))
+    }
+
+    if (quota > 0 && held.length === 0 && wanted.length === 0) {
+      seat = yield* checkpoints
+        .claim(seatName(name, count), { owner, ttl })
+        .pipe(Effect.catchTag("CheckpointHeldError", () => Effect.undefined))
+    } else if (seat !== undefined && holders.includes(owner)) {
+      yield* checkpoints.release(seat)
+      seat = undefined
+    }
   })
-  yield* Effect.addFinalizer(() => enter("stopped"))
-  yield* Effect.forkScoped(main)
+
+  const watch = Effect.suspend(() => balance).pipe(
+    Effect.as(undefined),
+    Effect.catchIf((error): error is Halted => error instanceof Halted, Effect.succeed),
+    Effect.flatMap((halted) => {
+      const before = refused
+      refused = halted
+      if (halted !== undefined && before === undefined) {
+        return Effect.andThen(Effect.logError(`eventfold: the subscription "${name}" halts`, halted.cause), onChange)
+      }
+      return onChange
+    }),
+    Effect.catchCause((cause) => Effect.logWarning(`eventfold: the group of the subscription "${name}" cannot be seen`, cause))
+  )
+  yield* Effect.addFinalizer(() =>
+    Effect.suspend(() => (seat === undefined ? Effect.void : Effect.ignore(checkpoints.release(seat))))
+  )
+  yield* watch.pipe(
+    Effect.andThen(Effect.sleep(beat(ttl))),
+    Effect.forever,
+    Effect.annotateLogs({ subscription: name }),
+    Effect.forkScoped
+  )
+
+  return {
+    status: statusRef,
+    pause: every(({ pause }) => pause),
+    resume: every(({ resume }) => resume),
+    replay: (parts[0] as One).replay
+  }
 })

@@ -5,59 +5,43 @@
  * message is delivered again, to any member of the group, until one acknowledges it. Its id is that of the event, so a consumer
  * can tell a repetition, and a broker that de-duplicates does so by it.
  *
+ * {@link consume} handles messages by their types; {@link subscribe} gives the bare deliveries.
+ *
  * @since 0.1.0
  */
 import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-
-import type * as Duration from "effect/Duration"
+import * as DateTime from "effect/DateTime"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
+import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
-import type * as Result from "effect/Result"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import * as Pull from "effect/Pull"
+import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { DeadLetters, type DeadLettersError } from "./DeadLetters.ts"
 import * as Event from "./Event.ts"
 import type { RecordedEvent } from "./EventStore.ts"
+import { Inbox, type InboxError } from "./Inbox.ts"
+import { defaultRestart, finishing, restarting } from "./internal/following.ts"
+import { Message } from "./internal/message.ts"
+import { CurrentMetadata } from "./internal/metadata.ts"
+import { inject, isDelay, makeFaults } from "./internal/faults.ts"
 
 // -----------------------------------------------------------------------------
 // models
 // -----------------------------------------------------------------------------
 
-/**
- * A message: a CloudEvents 1.0 document in JSON format. The encoded side is what travels.
- *
- * The extension attributes are `schemaversion`, `correlationid`, `causationid` and `position` (a string when encoded, because
- * CloudEvents integers have 32 bits).
- *
- * @category models
- * @since 0.1.0
- */
-export const Message = Schema.Struct({
-  specversion: Schema.Literal("1.0"),
-  /** The id of the event. */
-  id: Schema.NonEmptyString,
-  /** The service that the message comes from, as a URI reference. */
-  source: Schema.NonEmptyString,
-  /** The type of the event. */
-  type: Schema.NonEmptyString,
-  /** The stream of the event. */
-  subject: Schema.NonEmptyString,
-  time: Schema.DateTimeUtcFromString,
-  datacontenttype: Schema.Literal("application/json"),
-  data: Schema.Json,
-  schemaversion: Schema.Int,
-  correlationid: Schema.optionalKey(Schema.String),
-  causationid: Schema.optionalKey(Schema.String),
-  /** The position of the event in the store of its source. */
-  position: Schema.FiniteFromString
-})
-
-/**
- * @category models
- * @since 0.1.0
- */
-export type Message = typeof Message.Type
+export { Message }
 
 /**
  * A message as it was handed to one member of a group.
@@ -236,7 +220,13 @@ export const decode = <const Events extends ReadonlyArray<Event.Any>>(
   events: Events,
   message: Message
 ): Result.Result<Events[number]["Type"], Event.EventDecodeError | Event.UnknownEventTypeError> =>
-  Event.decodeAny(new Map(events.map((event) => [event.type, event])), {
+  decodeBy(new Map(events.map((event) => [event.type, event])), message)
+
+const decodeBy = <E extends Event.Any>(
+  definitions: ReadonlyMap<string, E>,
+  message: Message
+): Result.Result<E["Type"], Event.EventDecodeError | Event.UnknownEventTypeError> =>
+  Event.decodeAny(definitions, {
     stream: message.subject,
     version: 0,
     position: message.position,
@@ -244,6 +234,495 @@ export const decode = <const Events extends ReadonlyArray<Event.Any>>(
     schemaVersion: message.schemaversion,
     payload: message.data
   })
+
+// -----------------------------------------------------------------------------
+// consuming
+// -----------------------------------------------------------------------------
+
+/**
+ * What a consumer's handler is told beside the event.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Received {
+  readonly group: string
+  readonly message: Message
+  /** How often the message has been tried, from 1: the deliveries that the broker has counted, and the tries made in this process. */
+  readonly attempt: number
+}
+
+/**
+ * One handler per event type.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Handlers<Events extends ReadonlyArray<Event.Any>> = {
+  readonly [Type in Events[number]["type"]]: (
+    event: Extract<Events[number], { readonly type: Type }>["Type"],
+    received: Received
+  ) => Effect.Effect<unknown, unknown, unknown>
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface ConsumeOptions<I extends boolean> {
+  /** Members of one group, in any number of processes, share its messages; each group gets every message. */
+  readonly group: string
+  /**
+   * How to wait before a message is tried again; its input is the failure. When it ends, the message becomes a dead letter.
+   *
+   * During waits of up to 5 seconds the message stays in hand, and later ones of its subject wait behind it. For a longer wait it
+   * goes back to the broker, and is overtaken. Default: from 100 milliseconds on, doubling up to a minute.
+   */
+  readonly retry?: Schedule.Schedule<unknown, unknown> | undefined
+  /** How often a message is tried before it becomes a dead letter. Default: 5. */
+  readonly maxAttempts?: number | undefined
+  /** The most messages in hand at once. Those of one subject are handled one after the other all the same. Default: 1. */
+  readonly concurrency?: number | undefined
+  /** How long the messages in hand have to be finished when the scope closes or the transport fails. Default: 10 seconds. */
+  readonly grace?: Duration.Input | undefined
+  /**
+   * How to wait before subscribing again when the transport has failed; it begins anew once a message has been dealt with. When
+   * it ends, so does the consumer. Default: from 100 milliseconds up to 10 seconds, without end.
+   */
+  readonly restart?: Schedule.Schedule<unknown, unknown> | undefined
+  /**
+   * Handles each message through the {@link Inbox}, so that what a handler writes by the `SqlClient` of `Inbox.layerSql` takes
+   * effect exactly once. Default: `false`.
+   */
+  readonly inbox?: I | undefined
+}
+
+/**
+ * What a consumer needs.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ConsumerRequirements<R, I extends boolean> =
+  | Transport
+  | DeadLetters
+  | Exclude<R, Scope.Scope>
+  | (true extends I ? Inbox : never)
+
+/** What the handlers of a consumer need. */
+type HandlerServices<Events extends ReadonlyArray<Event.Any>, H extends Handlers<Events>> = Effect.Services<
+  ReturnType<H[Events[number]["type"]]>
+>
+
+/** A handler for an event that is not listed does not compile. */
+type NoOthers<Events extends ReadonlyArray<Event.Any>, H> = {
+  readonly [Type in Exclude<keyof H, Events[number]["type"]>]: never
+}
+
+/**
+ * No consumer of this process handles messages of this type for this group.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class UnknownConsumerError extends Schema.TaggedError<UnknownConsumerError>("eventfold/Transport/UnknownConsumerError")(
+  "UnknownConsumerError",
+  { group: Schema.String, type: Schema.String }
+) {
+  override get message(): string {
+    return `No consumer of this process handles "${this.type}" for the group "${this.group}"`
+  }
+}
+
+/**
+ * The group has no dead letter with this message id, or not any more.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class NotDeadLetterError extends Schema.TaggedError<NotDeadLetterError>("eventfold/Transport/NotDeadLetterError")(
+  "NotDeadLetterError",
+  { group: Schema.String, id: Schema.String }
+) {
+  override get message(): string {
+    return `The group "${this.group}" has no dead letter "${this.id}"`
+  }
+}
+
+/**
+ * The handler failed again. The message stays a dead letter, with the new cause.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class ReplayError extends Schema.TaggedError<ReplayError>("eventfold/Transport/ReplayError")("ReplayError", {
+  group: Schema.String,
+  id: Schema.String,
+  cause: Schema.Defect()
+}) {
+  override get message(): string {
+    return `The group "${this.group}" failed again with "${this.id}": ${this.cause instanceof Error ? this.cause.message : String(this.cause)}`
+  }
+}
+
+/**
+ * Why a message could not be handled, and whether another try makes sense.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Failure {
+  readonly cause: Cause.Cause<unknown>
+  readonly again: boolean
+}
+
+/**
+ * How the consumers of this process handle a message once, by group and type; of two, the one that was started last. A map of
+ * their own may be provided to programs that share a process.
+ *
+ * @category references
+ * @since 0.1.0
+ */
+export const Consumers: Context.Reference<
+  Map<string, Map<string, (message: Message, attempt: number) => Effect.Effect<Option.Option<Failure>, InboxError>>>
+> = Context.Reference("eventfold/Transport/Consumers", { defaultValue: () => new Map() })
+
+/**
+ * Tries a dead letter once more with the handler of a consumer of this process, and forgets it if that succeeds. Other groups
+ * see nothing of it, and messages of the same subject that came after it have been handled meanwhile.
+ *
+ * Two replays of one dead letter at once may both run the handler, unless the consumer has an inbox.
+ *
+ * @category consuming
+ * @since 0.1.0
+ */
+export const replay = Effect.fn("Transport.replay")(function* (
+  group: string,
+  id: string
+): Effect.fn.Return<void, UnknownConsumerError | NotDeadLetterError | ReplayError | DeadLettersError | InboxError, DeadLetters> {
+  const letters = yield* DeadLetters
+  const found = yield* letters.get(group, id)
+  if (Option.isNone(found)) return yield* new NotDeadLetterError({ group, id })
+  const { message } = found.value
+  const handle = (yield* Consumers).get(group)?.get(message.type)
+  if (handle === undefined) return yield* new UnknownConsumerError({ group, type: message.type })
+  const attempts = found.value.attempts + 1
+  const failure = yield* handle(message, attempts)
+  if (Option.isNone(failure)) return yield* Effect.asVoid(letters.discard(group, id))
+  const { cause } = failure.value
+  yield* letters.park({ group, message, cause: Cause.pretty(cause), attempts, parkedAt: yield* DateTime.now })
+  return yield* new ReplayError({ group, id, cause: Cause.squash(cause) })
+})
+
+/**
+ * Consumes messages: decodes them (upcasts first, then the Schema), handles and acknowledges them. Does not end by itself: it
+ * subscribes again after any failure of the transport, and fails only when the `restart` schedule ends. Only the types of
+ * `events` are subscribed to.
+ *
+ * **Delivery.** At least once; with `inbox` the effect is exactly once. A message is acknowledged after its handler has
+ * succeeded, or after it has become a dead letter: at once when it cannot be decoded, otherwise when it has been tried
+ * `maxAttempts` times or `retry` ends. What has been delivered more often than that (after crashes, or by members that left)
+ * is still tried, once a delivery; from twice as many on it is parked unseen, for it may be what kills the process. Failures of
+ * the inbox and of the dead letters are no failures of a message: it stays in hand, and is tried until they answer.
+ *
+ * **Order.** One member handles the messages of one subject one after the other, in the order in which the broker delivers
+ * them, which for a first delivery is that of publishing. A message that is tried again holds up its subject while it waits in
+ * hand, so nothing overtakes it, unless its wait is longer than 5 seconds. With several members in a group, and after a
+ * failure of the transport, messages of one subject may be handled at once or out of order.
+ *
+ * **Ending.** Interrupted, it begins no further message, finishes those in hand within `grace`, acknowledges them, and gives the
+ * others back to the broker.
+ *
+ * What a handler stages or executes on the bus bears the `correlationid` of the message (its id, if it has none), and its id as
+ * causation id.
+ *
+ * @category consuming
+ * @since 0.1.0
+ */
+export const consume = <
+  const Events extends ReadonlyArray<Event.Any>,
+  const H extends Handlers<Events>,
+  const I extends boolean = false
+>(
+  events: Events,
+  handlers: H & NoOthers<Events, H>,
+  options: ConsumeOptions<I>
+): Effect.Effect<never, TransportError, ConsumerRequirements<HandlerServices<Events, H>, I>> =>
+  // The types have said which inbox and which services there are; from here on they are looked up.
+  run(events, handlers as Readonly<Record<string, Handler<HandlerServices<Events, H>>>>, options)
+
+/**
+ * {@link consume} as a Layer: as long as the Layer is open.
+ *
+ * ```ts
+ * import { DateTime, Effect, Layer, Queue, Schema } from "effect"
+ * import { DeadLetters, Event, Transport } from "eventfold"
+ *
+ * const Placed = Event.make("Placed", { total: Schema.Int })
+ * const Cancelled = Event.make("Cancelled", {})
+ *
+ * const message: Transport.Message = {
+ *   specversion: "1.0",
+ *   id: "1",
+ *   source: "/shop",
+ *   type: "Placed",
+ *   subject: "Order-1",
+ *   time: DateTime.makeUnsafe("2030-01-01T00:00:00Z"),
+ *   datacontenttype: "application/json",
+ *   data: { total: 5 },
+ *   schemaversion: 1,
+ *   position: 1
+ * }
+ *
+ * const program = Effect.gen(function* () {
+ *   const mails = yield* Queue.unbounded<string>()
+ *   const Mails = Transport.layerConsumer(
+ *     [Placed, Cancelled],
+ *     {
+ *       Placed: ({ total }, { message }) => Queue.offer(mails, `${message.subject}: thank you for ${total}`),
+ *       Cancelled: (_, { message }) => Queue.offer(mails, `${message.subject}: a pity`)
+ *     },
+ *     { group: "mails" }
+ *   )
+ *   yield* Layer.build(Mails)
+ *   yield* Transport.publish([message])
+ *   return yield* Queue.take(mails)
+ * })
+ *
+ * const Live = Layer.mergeAll(Transport.layerMemory, DeadLetters.layerMemory)
+ * await Effect.runPromise(Effect.scoped(Effect.provide(program, Live))) // => "Order-1: thank you for 5"
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConsumer = <
+  const Events extends ReadonlyArray<Event.Any>,
+  const H extends Handlers<Events>,
+  const I extends boolean = false
+>(
+  events: Events,
+  handlers: H & NoOthers<Events, H>,
+  options: ConsumeOptions<I>
+): Layer.Layer<never, never, ConsumerRequirements<HandlerServices<Events, H>, I>> =>
+  Layer.effectDiscard(Effect.forkScoped(consume<Events, H, I>(events, handlers, options)))
+
+type Handler<R> = (event: unknown, received: Received) => Effect.Effect<unknown, unknown, R>
+
+const consumed = Metric.counter("eventfold_consumed_messages", {
+  description: "Messages that a handler has dealt with, by group",
+  incremental: true
+})
+const failures = Metric.counter("eventfold_consumer_failures", {
+  description: "Tries that failed, by group",
+  incremental: true
+})
+const deadLetters = Metric.counter("eventfold_dead_letters", {
+  description: "Messages that have become dead letters, by group",
+  incremental: true
+})
+
+const defaultRetry = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("1 minute")])
+
+/** For longer than this no message is held while it waits. */
+const longestHold = Duration.seconds(5)
+
+/** A handler has failed with a message. Not to be confused with what fails around it. */
+class Failed implements Failure {
+  readonly _tag = "Failed"
+  readonly cause: Cause.Cause<unknown>
+  readonly again: boolean
+  constructor(cause: Cause.Cause<unknown>, again: boolean) {
+    this.cause = cause
+    this.again = again
+  }
+}
+
+const run = Effect.fnUntraced(function* <R, I extends boolean>(
+  events: ReadonlyArray<Event.Any>,
+  handlers: Readonly<Record<string, Handler<R>>>,
+  options: ConsumeOptions<I>
+): Effect.fn.Return<never, TransportError, ConsumerRequirements<R, I>> {
+  const { group } = options
+  const maxAttempts = Math.max(1, options.maxAttempts ?? 5)
+  const concurrency = Math.max(1, options.concurrency ?? 1)
+  const grace = options.grace ?? "10 seconds"
+  const transport: Transport["Service"] = yield* Transport
+  const letters: DeadLetters["Service"] = yield* DeadLetters
+  const context: Context.Context<Exclude<R, Scope.Scope>> = yield* Effect.context<Exclude<R, Scope.Scope>>()
+  const inbox = options.inbox === true ? Option.getOrUndefined(yield* Effect.serviceOption(Inbox)) : undefined
+  const of = { group }
+  const definitions = new Map(events.map((event) => [event.type, event]))
+  const types = Array.from(definitions.keys())
+  const newStep = Schedule.toStep(options.retry ?? defaultRetry)
+
+  /** Tries a message once. An error is no failure of the message. */
+  const handle = (message: Message, attempt: number): Effect.Effect<Option.Option<Failure>, InboxError> =>
+    Effect.suspend((): Effect.Effect<unknown, Failed | InboxError> => {
+      const decoded = decodeBy(definitions, message)
+      if (Result.isFailure(decoded)) return Effect.fail(new Failed(Cause.fail(decoded.failure), false))
+      // The handler of this type: it takes what this definition decodes to.
+      const handler = handlers[message.type] as Handler<R>
+      const work = Effect.scoped(Effect.suspend(() => handler(decoded.success, { group, message, attempt }))).pipe(
+        // The services that the consumer was started with, and the transaction, span and so on of the fiber that runs it.
+        Effect.updateContext(
+          (current: Context.Context<never>) => Context.merge(context, current) as Context.Context<Exclude<R, Scope.Scope>>
+        ),
+        Effect.provideService(CurrentMetadata, { correlationId: message.correlationid ?? message.id, causationId: message.id }),
+        Effect.catchCause((cause) => Effect.fail(new Failed(cause, true)))
+      )
+      return inbox === undefined ? work : inbox.once(group, message.id, work)
+    }).pipe(
+      Effect.as(Option.none<Failure>()),
+      Effect.catchIf(
+        (error): error is Failed => error instanceof Failed,
+        (failed) => Effect.succeed(Option.some<Failure>(failed))
+      ),
+      Effect.withSpan(`process ${group}`, {
+        kind: "consumer",
+        attributes: {
+          "messaging.system": "eventfold",
+          "messaging.operation.type": "process",
+          "messaging.consumer.group.name": group,
+          "messaging.message.id": message.id,
+          "messaging.message.conversation_id": message.correlationid ?? message.id,
+          "eventfold.event.type": message.type,
+          "eventfold.stream": message.subject,
+          "eventfold.attempt": attempt
+        }
+      })
+    )
+
+  /**
+   * One subscription, until the transport fails or `leave` opens; then what is in hand has `grace` to come to its end. Whatever is
+   * left is interrupted, and given back as the subscription closes.
+   */
+  const session = Effect.fnUntraced(function* (
+    leave: Latch.Latch,
+    progress: () => void
+  ): Effect.fn.Return<void, TransportError, Scope.Scope> {
+    const pull = yield* Stream.toPull(transport.subscribe({ group, types, concurrency }))
+    const broken = yield* Deferred.make<never, TransportError>()
+    const inHand = yield* FiberSet.make()
+    /** The newest message in hand of each subject: the next one waits behind it. */
+    const newest = new Map<string, Latch.Latch>()
+
+    /** Goes on until inbox or dead letters answer: their failures are none of the message. `None` when the consumer leaves. */
+    const outlasting = <A>(effect: Effect.Effect<A, InboxError | DeadLettersError>): Effect.Effect<Option.Option<A>> =>
+      effect.pipe(
+        Effect.tapCause((cause) =>
+          Effect.logWarning(`eventfold: the consumer "${group}" cannot go on without its storage`, cause)
+        ),
+        Effect.retry({ schedule: defaultRestart, while: () => !leave.isOpen() }),
+        Effect.option
+      )
+
+    const park = Effect.fnUntraced(function* ({ ack, message }: Delivery, cause: Cause.Cause<unknown>, attempts: number) {
+      const letter = { group, message, cause: Cause.pretty(cause), attempts, parkedAt: yield* DateTime.now }
+      if (Option.isNone(yield* outlasting(letters.park(letter)))) return
+      yield* Metric.update(Metric.withAttributes(deadLetters, of), 1)
+      yield* Effect.logWarning(`eventfold: the message "${message.id}" is a dead letter of the group "${group}"`, cause)
+      yield* ack
+    })
+
+    /** Brings a message to its end, or gives it back. */
+    const settle = Effect.fnUntraced(function* (delivery: Delivery): Effect.fn.Return<void, TransportError> {
+      const { attempt: delivered, message } = delivery
+      if (delivered > 2 * maxAttempts) {
+        return yield* park(delivery, Cause.die(new Error(`delivered ${delivered} times without coming to an end`)), delivered)
+      }
+      let step: Effect.Success<typeof newStep> | undefined
+      let steps = 0
+      for (let attempt = delivered; ; attempt++) {
+        const tried = yield* outlasting(handle(message, attempt))
+        if (Option.isNone(tried)) return
+        if (Option.isNone(tried.value)) {
+          yield* delivery.ack
+          return yield* Metric.update(Metric.withAttributes(consumed, of), 1)
+        }
+        const { again, cause } = tried.value.value
+        yield* Metric.update(Metric.withAttributes(failures, of), 1)
+        if (!again || attempt >= maxAttempts) return yield* park(delivery, cause, attempt)
+        // The schedule goes as far as it would have come if every try had been made here.
+        step ??= yield* newStep
+        let wait: Duration.Duration | undefined
+        do {
+          const next = step(yield* Clock.currentTimeMillis, Cause.squash(cause))
+          wait = yield* Pull.catchDone(
+            Effect.map(next, ([, duration]) => duration),
+            () => Effect.undefined
+          )
+        } while (wait !== undefined && ++steps < attempt)
+        if (wait === undefined) return yield* park(delivery, cause, attempt)
+        if (Duration.isGreaterThan(wait, longestHold)) return yield* delivery.nack({ delay: wait })
+        yield* Effect.raceFirst(Effect.sleep(wait), leave.await)
+        if (leave.isOpen()) return yield* delivery.nack()
+      }
+    })
+
+    /** Begins a message: at once, or when those of its subject that came before it have ended. */
+    const begin = (delivery: Delivery) => {
+      const { subject } = delivery.message
+      const before = newest.get(subject)
+      const end = Latch.makeUnsafe(false)
+      newest.set(subject, end)
+      return Effect.suspend(() => before?.await ?? Effect.void).pipe(
+        Effect.andThen(
+          Effect.suspend(() => (leave.isOpen() ? Effect.void : Effect.tap(settle(delivery), Effect.sync(progress))))
+        ),
+        Effect.catchCause((cause) => Deferred.failCause(broken, cause)),
+        Effect.ensuring(
+          Effect.sync(() => {
+            end.openUnsafe()
+            if (newest.get(subject) === end) newest.delete(subject)
+          })
+        )
+      )
+    }
+
+    // A message is among those in hand before it begins. Receiving goes on to the end: a subscription whose pull is interrupted may close, and nothing could be acknowledged any more.
+    yield* pull.pipe(
+      Effect.flatMap((deliveries) =>
+        Effect.forEach(deliveries, (delivery) => FiberSet.run(inHand, begin(delivery), { startImmediately: false }))
+      ),
+      Effect.forever({ disableYield: true }),
+      Pull.catchDone(() =>
+        Effect.fail(
+          new TransportError({ reason: new TransportUnavailable({ operation: "subscribe", detail: "the subscription ended" }) })
+        )
+      ),
+      Effect.catchCause((cause) => Deferred.failCause(broken, cause)),
+      Effect.forkScoped
+    )
+    const ended = yield* Effect.exit(Effect.raceFirst(Deferred.await(broken), leave.await))
+    leave.openUnsafe()
+    yield* Effect.timeoutOption(FiberSet.awaitEmpty(inHand), grace)
+    yield* ended
+  })
+
+  const attempt = (progress: () => void): Effect.Effect<never, TransportError> =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function* () {
+        const leave = Latch.makeUnsafe(false)
+        const work = Effect.scoped(session(leave, progress))
+        yield* yield* finishing(work, { restore, grace, onInterrupt: () => leave.openUnsafe() })
+      })
+    ).pipe(Effect.andThen(Effect.never))
+
+  const registry = yield* Consumers
+  const own = registry.get(group) ?? new Map<string, typeof handle>()
+  registry.set(group, own)
+  for (const type of types) own.set(type, handle)
+  const unregister = Effect.sync(() => {
+    for (const type of types) if (own.get(type) === handle) own.delete(type)
+  })
+
+  return yield* restarting(attempt, {
+    schedule: options.restart ?? defaultRestart,
+    onFailure: (cause) => Effect.logWarning(`eventfold: the consumer "${group}" failed and starts again`, cause),
+    onEnd: Effect.logError(`eventfold: the consumer "${group}" gives up`)
+  }).pipe(Effect.annotateLogs(of), Effect.ensuring(unregister))
+})
 
 // -----------------------------------------------------------------------------
 // layers
@@ -423,3 +902,98 @@ export const layerSinkhole: Layer.Layer<Transport> = Layer.succeed(Transport, {
   publish: () => Effect.void,
   subscribe: () => Stream.never
 })
+
+/**
+ * What {@link layerFaulty} does to one call, or to one delivery.
+ *
+ * - `"none"`: nothing;
+ * - `"unavailable"`: the call is not made, and fails with `TransportUnavailable`; instead of a delivery the subscription fails;
+ * - `"lost"`: the call is made and its answer is lost, so it fails with `TransportUnavailable`; a delivery gets lost on its way, and
+ *   the message is delivered again;
+ * - `"duplicate"`: the call is made twice; the message is delivered twice;
+ * - `{ delay }`: all the same, that much later, by the `Clock`; after `Infinity` never;
+ * - an error: the call is not made, and fails with it, as does the subscription instead of a delivery.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Fault = "none" | "unavailable" | "lost" | "duplicate" | { readonly delay: Duration.Input } | TransportError
+
+/**
+ * A transport that fails as it is told, over any other: for tests of what a program does then.
+ *
+ * The n-th call gets the n-th fault of its list; when a list is through, calls go through unharmed. An `Iterable` may be endless
+ * (`Faults.seeded` of `eventfold/testing` draws faults at random, reproducibly). Each build of the Layer begins anew.
+ *
+ * ```ts
+ * import { DateTime, Effect, Layer, Stream } from "effect"
+ * import { Transport } from "eventfold"
+ *
+ * const message: Transport.Message = {
+ *   specversion: "1.0",
+ *   id: "1",
+ *   source: "/shop",
+ *   type: "OrderPlaced",
+ *   subject: "Order-1",
+ *   time: DateTime.makeUnsafe("2026-01-01T00:00:00Z"),
+ *   datacontenttype: "application/json",
+ *   data: { total: 5 },
+ *   schemaversion: 1,
+ *   position: 1
+ * }
+ *
+ * const Faulty = Transport.layerFaulty({ deliver: ["duplicate"] }).pipe(Layer.provide(Transport.layerMemory))
+ *
+ * const program = Effect.gen(function* () {
+ *   yield* Transport.publish([message])
+ *   const deliveries = Transport.subscribe({ group: "mail" }).pipe(Stream.take(2))
+ *   return yield* Stream.runCollect(Stream.mapEffect(deliveries, ({ ack, attempt, message }) => Effect.as(ack, [message.id, attempt])))
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, Faulty)) // => [["1", 1], ["1", 2]]
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerFaulty = (faults: {
+  readonly publish?: Iterable<Fault> | undefined
+  /** Of the deliveries, of all subscriptions together. */
+  readonly deliver?: Iterable<Fault> | undefined
+  /** Of `ack` and `nack`. */
+  readonly settle?: Iterable<Fault> | undefined
+}): Layer.Layer<Transport, never, Transport> =>
+  Layer.effect(
+    Transport,
+    Transport.useSync((transport) => {
+      const nextOfPublish = makeFaults(faults.publish)
+      const nextOfDeliver = makeFaults(faults.deliver)
+      const nextOfSettle = makeFaults(faults.settle)
+      const unavailable = (operation: string) =>
+        new TransportError({ reason: new TransportUnavailable({ operation, detail: "a fault was injected" }) })
+      const calling = (next: Effect.Effect<Fault>, operation: string, call: Effect.Effect<void, TransportError>) =>
+        Effect.flatMap(next, (fault) =>
+          inject(fault, call, { unavailable: unavailable(operation), lost: unavailable(operation) })
+        )
+      const settling = (delivery: Delivery): Delivery => ({
+        ...delivery,
+        ack: calling(nextOfSettle, "ack", delivery.ack),
+        nack: (options) => calling(nextOfSettle, "nack", delivery.nack(options))
+      })
+      const delivering = (delivery: Delivery): Stream.Stream<Delivery, TransportError> =>
+        Stream.unwrap(
+          Effect.map(nextOfDeliver, (fault): Stream.Stream<Delivery, TransportError> => {
+            const given = settling(delivery)
+            if (fault === "none") return Stream.succeed(given)
+            if (fault === "duplicate") return Stream.make(given, { ...given, attempt: given.attempt + 1 })
+            if (fault === "lost") return Stream.drain(Stream.fromEffect(delivery.nack()))
+            if (isDelay(fault)) return Stream.fromEffect(Effect.as(Effect.sleep(fault.delay), given))
+            return Stream.fail(fault === "unavailable" ? unavailable("subscribe") : fault)
+          })
+        )
+      return {
+        publish: (messages) => calling(nextOfPublish, "publish", transport.publish(messages)),
+        subscribe: (options) => Stream.flatMap(transport.subscribe(options), delivering)
+      }
+    })
+  )

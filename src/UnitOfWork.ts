@@ -38,6 +38,7 @@ import {
   TransactionConflict
 } from "./EventStore.ts"
 import { makeIds } from "./internal/ids.ts"
+import * as metadata from "./internal/metadata.ts"
 
 // -----------------------------------------------------------------------------
 // models
@@ -80,6 +81,8 @@ export interface StagedEvent {
   readonly value: unknown
   /** The version that the event will have, when the version of its stream is known. */
   readonly version: number | undefined
+  /** Goes to its listeners, but is not written. */
+  readonly transient: boolean
 }
 
 /**
@@ -128,6 +131,13 @@ export class UnitOfWork extends Context.Service<
   UnitOfWork,
   {
     readonly transact: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | CommitError, Exclude<R, Transaction>>
+    /**
+     * Adds what is done at the end of each unit of work, within it, with all the events that it is about to write; its failure
+     * rolls everything back. The returned effect removes it.
+     */
+    readonly beforeCommit: (
+      hook: (staged: ReadonlyArray<StagedEvent>) => Effect.Effect<void, CommitError>
+    ) => Effect.Effect<Effect.Effect<void>>
   }
 >()("eventfold/UnitOfWork") {}
 
@@ -137,9 +147,7 @@ export class UnitOfWork extends Context.Service<
  * @category references
  * @since 0.1.0
  */
-export const CurrentMetadata: Context.Reference<Metadata> = Context.Reference<Metadata>("eventfold/UnitOfWork/CurrentMetadata", {
-  defaultValue: () => ({})
-})
+export const CurrentMetadata: Context.Reference<Metadata> = metadata.CurrentMetadata
 
 // -----------------------------------------------------------------------------
 // combinators
@@ -316,8 +324,6 @@ const isConflict = (error: unknown): boolean =>
 interface Entry extends StagedEvent {
   readonly level: Level
   readonly expected: ExpectedVersion
-  /** Handed out by `next`, but not written. */
-  readonly transient: boolean
   handedOut: boolean
 }
 
@@ -509,17 +515,35 @@ const toAppends = (staged: ReadonlyArray<Entry>): ReadonlyArray<StreamAppend> =>
   return appends
 }
 
-const makeTransact =
-  (store: EventStore["Service"], carrier: Carrier): UnitOfWork["Service"]["transact"] =>
-  (effect) =>
-    Effect.suspend(() => {
-      const shared: Shared = { staged: [], loaded: new Map(), afterCommit: [], afterRollback: [] }
-      const commit = Effect.suspend(() => {
-        const appends = toAppends(shared.staged)
-        return appends.length === 0 ? Effect.void : Effect.asVoid(store.appendAll(appends))
+const makeUnitOfWork = (store: EventStore["Service"], carrier: Carrier): UnitOfWork["Service"] => {
+  let hooks: ReadonlyArray<Parameters<UnitOfWork["Service"]["beforeCommit"]>[0]> = []
+  return {
+    beforeCommit: (hook) =>
+      Effect.sync(() => {
+        const added: typeof hook = (staged) => hook(staged)
+        hooks = [...hooks, added]
+        return Effect.sync(() => {
+          hooks = hooks.filter((other) => other !== added)
+        })
+      }),
+    transact: <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+      Effect.suspend(() => {
+        const shared: Shared = { staged: [], loaded: new Map(), afterCommit: [], afterRollback: [] }
+        const commit = Effect.suspend(() => {
+          const appends = toAppends(shared.staged)
+          return appends.length === 0 ? Effect.void : Effect.asVoid(store.appendAll(appends))
+        })
+        const hooked =
+          hooks.length === 0
+            ? effect
+            : Effect.tap(effect, () => {
+                const staged = shared.staged.filter(({ transient }) => !transient)
+                return staged.length === 0 ? Effect.void : Effect.forEach(hooks, (hook) => hook(staged), { discard: true })
+              })
+        return runLevel<A, E | CommitError, R>(hooked, shared, undefined, carrier, commit)
       })
-      return runLevel(effect, shared, undefined, carrier, commit)
-    })
+  }
+}
 
 // -----------------------------------------------------------------------------
 // layers
@@ -533,9 +557,9 @@ const makeTransact =
  */
 export const layer: Layer.Layer<UnitOfWork, never, EventStore> = Layer.effect(
   UnitOfWork,
-  EventStore.useSync((store) => ({
-    transact: makeTransact(store, { run: (body) => body, afterCommit: undefined, outside: (context) => context })
-  }))
+  EventStore.useSync((store) =>
+    makeUnitOfWork(store, { run: (body) => body, afterCommit: undefined, outside: (context) => context })
+  )
 )
 
 /**
@@ -586,7 +610,7 @@ export const layerSql: Layer.Layer<UnitOfWork, never, EventStore | SqlClient.Sql
       })
     const outside: Carrier["outside"] = <R>(context: Context.Context<R>) =>
       Context.omit(sql.transactionService)(context as Context.Context<R | SqlClient.TransactionConnection>) as Context.Context<R>
-    return { transact: makeTransact(store, { run, afterCommit: sql.afterCommit, outside }) }
+    return makeUnitOfWork(store, { run, afterCommit: sql.afterCommit, outside })
   })
 )
 

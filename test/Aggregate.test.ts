@@ -72,7 +72,10 @@ describe("make", () => {
   const make = (name: string) => Aggregate.make(name, { events: [], initial: 0, evolve: {} })
 
   it("refuses a name that could not be a category", () => {
-    for (const name of ["", "a-b", "-", "$bus"]) assert.throws(() => make(name), { name: "RangeError" })
+    for (const name of ["", "a-b", "-", "$bus"]) {
+      const message = `Aggregate "${name}": a name must not be empty, contain "-" or begin with "$"`
+      assert.throws(() => make(name), { name: "RangeError", message })
+    }
     for (const name of ["a", "Zoë", "a b", "a$"]) assert.equal(make(name).name, name)
   })
 
@@ -82,6 +85,24 @@ describe("make", () => {
       () => Aggregate.make("Account", { events: [Deposited, Twice], initial: 0, evolve: { Deposited: (state) => state } }),
       { name: "RangeError", message: 'Aggregate "Account": the event type "Deposited" is listed twice' }
     )
+  })
+
+  it("gives states of different shapes, and policies of different versions, different fingerprints", () => {
+    const fingerprint = (state: Schema.ConstraintCodec<{ n: number }, unknown, never, never>, version?: number) => {
+      const { snapshot } = Aggregate.make("A", {
+        events: [],
+        initial: { n: 0 },
+        evolve: {},
+        snapshot: { state, every: 1, version }
+      })
+      return snapshot?.fingerprint ?? ""
+    }
+    const shapes = [Schema.Struct({ n: Schema.Number }), Schema.Struct({ n: Schema.Int }), Schema.Struct({ n: Schema.Finite })]
+    const fingerprints = shapes.flatMap((shape) => [1, 2, 3, 4, 5].map((version) => fingerprint(shape, version)))
+    assert.equal(new Set(fingerprints).size, 15)
+    for (const one of fingerprints) assert.match(one, /^[0-9a-f]{16}$/)
+    assert.equal(fingerprint(Schema.Struct({ n: Schema.Number })), fingerprints[0])
+    assert.equal(make("A").snapshot, undefined)
   })
 
   it("knows its events by type, and takes any non-empty string as id by default", () => {

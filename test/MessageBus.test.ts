@@ -291,7 +291,8 @@ describe("listen", () => {
             version: 1,
             metadata: event?.metadata,
             correlationId: command?.id,
-            causationId: command?.id
+            causationId: command?.id,
+            replay: false
           }
         ])
         assert.equal(event?.metadata["who"], "me")
@@ -417,6 +418,118 @@ describe("listen", () => {
           const taken = yield* Effect.exit(execute(1))
           assert.ok(Exit.isFailure(taken) && SqlError.isSqlError(Cause.squash(taken.cause)))
           assert.deepEqual(yield* types, ["Deposit", "Deposited"])
+        }).pipe(withBus(Messaging))
+      }))
+  })
+})
+
+describe("replay", () => {
+  everywhere((test) => {
+    test("lets those that opted in hear what stands there, in order, and writes nothing", () =>
+      Effect.gen(function* () {
+        const { mark, seen } = makeTrace()
+        const hear =
+          (who: string) =>
+          (event: { readonly amount: number }, { replay, version }: MessageBus.Envelope) =>
+            mark(`${who}: ${event.amount} v${version} ${replay ? "again" : "now"}`)
+        const Messaging = Layer.mergeAll(
+          DepositLive,
+          WithdrawLive,
+          MessageBus.listen(Deposited, hear("a"), { replay: true }),
+          MessageBus.listen(Deposited, hear("b")),
+          MessageBus.listen(Withdrawn, hear("c"), { replay: true })
+        )
+        yield* Effect.gen(function* () {
+          yield* execute(5)
+          yield* MessageBus.execute(Withdraw, { account: ada, amount: 2 })
+          yield* execute(7)
+          assert.deepEqual(seen.splice(0), ["a: 5 v1 now", "b: 5 v1 now", "c: 2 v2 now", "a: 7 v3 now", "b: 7 v3 now"])
+          const before = yield* recorded
+          const heard = yield* Stream.runCollect(MessageBus.replay())
+          assert.deepEqual(seen.splice(0), ["a: 5 v1 again", "c: 2 v2 again", "a: 7 v3 again"])
+          assert.deepEqual(
+            heard.map(({ position }) => position),
+            [2, 4, 6]
+          )
+          assert.deepEqual(yield* recorded, before)
+
+          const positions = (options: Parameters<typeof MessageBus.replay>[0]) =>
+            Effect.map(Stream.runCollect(MessageBus.replay(options)), (heard) => heard.map(({ position }) => position))
+          assert.deepEqual(yield* positions({ after: 2 }), [4, 6])
+          assert.deepEqual(yield* positions({ until: 4 }), [2, 4])
+          assert.deepEqual(yield* positions({ filter: { types: ["Withdrawn", "Opened"] } }), [4])
+          assert.deepEqual(yield* positions({ filter: [{ types: ["Opened"] }, { categories: ["Account"] }] }), [2, 4, 6])
+          assert.deepEqual(yield* positions({ filter: { types: ["Opened"] } }), [])
+        }).pipe(withBus(Messaging))
+      }))
+
+    test("what a listener stages is caused by the event it heard again, and goes to all listeners", () =>
+      Effect.gen(function* () {
+        const { mark, seen } = makeTrace()
+        const Messaging = Layer.mergeAll(
+          MessageBus.listen(Deposited, ({ amount }) => MessageBus.publish(Noted, Noted.make({ text: String(amount) })), {
+            replay: true
+          }),
+          MessageBus.listen(Noted, ({ text }, { replay }) => mark(`${text} ${replay}`))
+        )
+        yield* EventStore.append("Account-ada", [{ type: "Deposited", payload: { amount: 5 }, metadata: { by: "me" } }])
+        yield* Stream.runDrain(MessageBus.replay()).pipe(withBus(Messaging))
+        assert.deepEqual(seen, ["5 false"])
+        const [event, noted] = yield* recorded
+        assert.deepEqual(noted?.metadata, {
+          by: "me",
+          messageKind: "event",
+          correlationId: event?.id,
+          causationId: event?.id
+        })
+      }))
+
+    test("a failure rolls back the event in hand and ends it there; it goes on after the last one", () =>
+      Effect.gen(function* () {
+        let broken = true
+        const error = new EventStore.AppendConditionError({ position: 9 })
+        const Messaging = MessageBus.listen(
+          Deposited,
+          ({ amount }) =>
+            UnitOfWork.stage("Copy-1", [{ type: "Copied", payload: { amount } }]).pipe(
+              Effect.andThen(amount === 2 && broken ? Effect.fail(error) : Effect.void)
+            ),
+          { replay: true }
+        )
+        const copies = Effect.map(Stream.runCollect(EventStore.read("Copy-1")), (events) => events.map(({ payload }) => payload))
+        yield* EventStore.append(
+          "Account-ada",
+          [1, 2, 3].map((amount) => ({ type: "Deposited", payload: { amount } }))
+        )
+        yield* Effect.gen(function* () {
+          let last = 0
+          const replay = Effect.suspend(() =>
+            Stream.runForEach(MessageBus.replay({ after: last }), ({ position }) => Effect.sync(() => void (last = position)))
+          )
+          assert.equal(yield* Effect.flip(replay), error)
+          assert.deepEqual([last, yield* copies], [1, [{ amount: 1 }]])
+          broken = false
+          yield* replay
+          assert.deepEqual([last, yield* copies], [3, [{ amount: 1 }, { amount: 2 }, { amount: 3 }]])
+        }).pipe(withBus(Messaging))
+      }))
+
+    test("what cannot be decoded is a typed error that says where; the record of a command is no event", () =>
+      Effect.gen(function* () {
+        const Deposited = Event.make("Deposit", { amount: Schema.Int })
+        const { mark, seen } = makeTrace()
+        const Messaging = Layer.merge(
+          DepositLive,
+          MessageBus.listen(Deposited, ({ amount }) => mark(String(amount)), { replay: true })
+        )
+        yield* Effect.gen(function* () {
+          yield* execute(5)
+          assert.equal(yield* Stream.runCount(MessageBus.replay()), 0)
+          yield* EventStore.append("Account-ben", [{ type: "Deposit", payload: { amount: "5" } }])
+          const error = yield* Effect.flip(Stream.runDrain(MessageBus.replay()))
+          assert.ok(error._tag === "EventDecodeError")
+          assert.deepEqual([error.stream, error.version, error.position], ["Account-ben", 1, 3])
+          assert.deepEqual(seen, [])
         }).pipe(withBus(Messaging))
       }))
   })

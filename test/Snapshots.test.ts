@@ -1,8 +1,9 @@
 import { describe, it } from "@effect/vitest"
-import { DateTime, Effect, Layer, Metric, Option, Schema } from "effect"
+import { DateTime, Effect, Layer, Metric, Option, Result, Schema } from "effect"
+import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { Aggregate, Event, EventStore, Repository, Snapshots, UnitOfWork } from "eventfold"
-import { PgLite } from "eventfold/postgres"
+import { PgEventStore, PgLite } from "eventfold/postgres"
 import { SqliteClient } from "eventfold/sqlite"
 import assert from "node:assert/strict"
 import { client, freshSchema } from "./postgres/support.ts"
@@ -37,6 +38,8 @@ for (const [name, layer] of Object.entries(storages)) {
         assert.deepEqual(yield* snapshots.load("Account-1", "a"), Option.some(snapshot(9)))
         assert.deepEqual(yield* snapshots.load("Account-1", "b"), Option.some(snapshot(3, { fingerprint: "b" })))
         assert.deepEqual(yield* snapshots.load("Account-2", "a"), Option.some(snapshot(4, { stream: "Account-2" })))
+        yield* snapshots.save(snapshot(2), { replace: true })
+        assert.deepEqual(yield* snapshots.load("Account-1", "a"), Option.some(snapshot(2)))
       }).pipe(Effect.provide(layer()))
     )
 
@@ -180,7 +183,7 @@ describe("an aggregate with snapshots", () => {
         const policy = Kept.snapshot ?? assert.fail("there is a policy")
         const snapshots = yield* Snapshots.Snapshots
         yield* Repository.append(Kept, "1", deposits(12))
-        const forged = { owner: "Eve", balance: "1000000", last: null }
+        const forged = Result.getOrThrow(policy.encode({ owner: "Eve", balance: 1_000_000n, last: Option.none() }))
         for (const [version, eventId] of [
           [10, "another event"],
           [99, "an event beyond the end"]
@@ -210,6 +213,47 @@ describe("an aggregate with snapshots", () => {
         assert.deepEqual(yield* outcomes, { failed: 4 })
       })
     )
+  })
+
+  it.effect("replaces the snapshot of another stream, so that it is not asked in vain again", () =>
+    run(
+      Effect.gen(function* () {
+        const policy = Kept.snapshot ?? assert.fail("there is a policy")
+        const snapshots = yield* Snapshots.Snapshots
+        yield* Repository.append(Kept, "1", deposits(12))
+        const forged = Result.getOrThrow(policy.encode({ owner: "Eve", balance: 1_000_000n, last: Option.none() }))
+        for (const [version, state] of [
+          [10, forged],
+          [99, forged],
+          [99, "not a state"]
+        ] as const) {
+          yield* snapshots.save({ stream: "Account-1", fingerprint: policy.fingerprint, version, eventId: "another", state })
+          yield* Repository.read(Kept, "1")
+          assert.equal(Option.getOrThrow(yield* snapshots.load("Account-1", policy.fingerprint)).version, 12)
+        }
+      })
+    )
+  )
+
+  it.effect("is loaded in a transaction of PostgreSQL that goes on when the snapshots cannot be", () => {
+    const schema = freshSchema()
+    const wiring = Layer.mergeAll(UnitOfWork.layerSql, Snapshots.layerSql({ table: schema })).pipe(
+      Layer.provideMerge(PgEventStore.layer({ schema, listen: false })),
+      Layer.provideMerge(Layer.fresh(client()))
+    )
+    return Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      yield* Repository.append(Kept, "1", deposits(12))
+      yield* sql`drop table ${sql(schema)}`
+      const { version } = yield* UnitOfWork.transact(
+        Effect.tap(
+          Repository.execute(Kept, "1", () => Effect.succeed(deposits(1))),
+          () => Repository.read(Kept, "1")
+        )
+      )
+      assert.equal(version, 13)
+      assert.equal((yield* Repository.read(Kept, "1")).version, 13)
+    }).pipe(Effect.provide(wiring))
   })
 
   it.effect("does without snapshots where the service is not provided, and for the past", () =>

@@ -417,6 +417,42 @@ describe("steering", () => {
     )
   )
 
+  it.effect("a resume tries the event that halted it at once, however often it has halted before", () =>
+    following(
+      Effect.gen(function* () {
+        let tries = 0
+        yield* EventStore.append("Count-1", events(1))
+        const { layer } = noting({ retry: Schedule.recurs(0) }, () => Effect.suspend(() => Effect.fail(++tries)))
+        yield* start(layer)
+        for (let n = 1; n <= 10; n++) {
+          yield* until(() => tries === n)
+          yield* rest
+          assert.equal(yield* state, "halted")
+          yield* Subscription.resume(name)
+        }
+      })
+    )
+  )
+
+  it.effect("a resume while the scope closes begins no other event", () =>
+    following(
+      Effect.gen(function* () {
+        const gate = yield* Deferred.make<void>()
+        yield* EventStore.append("Count-1", events(3))
+        let begun = 0
+        const { layer, seen } = noting({}, () => Effect.suspend(() => (++begun, Deferred.await(gate))))
+        const stop = yield* start(layer)
+        yield* until(() => begun === 1)
+        const stopping = yield* Effect.forkChild(stop)
+        yield* rest
+        yield* Subscription.resume(name)
+        yield* Deferred.succeed(gate, undefined)
+        yield* Fiber.join(stopping)
+        assert.deepEqual([seen, yield* checkpoint], [[1], 1])
+      })
+    )
+  )
+
   it.effect("what this process does not run is a typed error", () =>
     following(
       Effect.gen(function* () {

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process"
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises"
+import { appendFile, cp, mkdir, mkdtemp, readFile, realpath, rm, symlink, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { dirname, join, relative } from "node:path"
 import { fileURLToPath } from "node:url"
@@ -57,15 +57,17 @@ const lintFiles = async (
 const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["internal/json.ts"],
   ["Event.ts", "Command.ts", "Aggregate.ts"],
-  ["EventStore.ts", "Transport.ts", "Snapshots.ts", "Checkpoints.ts", "ParkedEvents.ts"],
+  ["EventStore.ts", "Transport.ts", "Snapshots.ts", "Checkpoints.ts", "ParkedEvents.ts", "DeadLetters.ts", "Inbox.ts"],
   ["UnitOfWork.ts"],
   ["Repository.ts"],
-  ["MessageBus.ts", "Subscription.ts", "Projection.ts", "Relay.ts"],
+  ["MessageBus.ts", "Subscription.ts", "Projection.ts", "Relay.ts", "ProcessManager.ts", "AuditTrail.ts"],
   ["index.ts"]
 ]
 const rooms = ["postgres", "sqlite", "jsonl", "nats", "redis", "rabbitmq", "testing"]
 const core = floors.flat()
-const adapters = rooms.flatMap((room) => [`${room}/index.ts`, `${room}/deeper/part.ts`])
+// Scenarios run commands as production does.
+const scenarios = "testing/Scenario.ts"
+const adapters = [...rooms.flatMap((room) => [`${room}/index.ts`, `${room}/deeper/part.ts`]), scenarios]
 const packages = [
   "effect/Effect",
   "effect/sql/SqlClient",
@@ -85,6 +87,7 @@ const isAllowed = (from: string, to: string): boolean => {
   if (packages.includes(to)) return fromFloor === -1 || to.startsWith("effect/")
   if (fromFloor === -1) {
     if (to.split("/")[0] === from.split("/")[0]) return true
+    if (from === scenarios && ["Repository.ts", "MessageBus.ts"].includes(to)) return true
     return toFloor >= 0 && toFloor <= floorOf("UnitOfWork.ts")
   }
   if (from === "index.ts") return toFloor > floorOf("internal/json.ts")
@@ -207,4 +210,38 @@ describe("the rules", () => {
 
 it("the tree is clean", async () => {
   expect(await lint(root)).toEqual([])
+})
+
+it("nothing is unused, and what is planted is found", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "eventfold-unused-"))
+  try {
+    const files = ["package.json", "tsconfig.json", ".knip.jsonc", ".gitignore", "vitest.config.ts", ".vitest.mutation.ts"]
+    for (const path of [...files, "src", "test", "examples"]) await cp(join(root, path), join(folder, path), { recursive: true })
+    await symlink(await realpath(join(root, "node_modules")), join(folder, "node_modules"))
+    await appendFile(join(folder, "src/internal/order.ts"), "export const planted = 1\n")
+    await appendFile(join(folder, "test/support/files.ts"), "export interface Planted {}\n")
+    await writeFile(join(folder, "src/internal/planted.ts"), "export const alone = 1\n")
+    const knip = join(root, "node_modules", "knip", "bin", "knip.js")
+    const report = await new Promise<string>((resolve, reject) => {
+      execFile(process.execPath, [knip, "--reporter", "json"], { cwd: folder, maxBuffer: 1 << 24 }, (error, stdout, stderr) => {
+        if (error?.code === 1) resolve(stdout)
+        else reject(new Error(`knip found nothing, or ended with ${error?.code}: ${stderr}`))
+      })
+    })
+    const { issues } = JSON.parse(report) as {
+      readonly issues: ReadonlyArray<
+        { readonly file: string } & Readonly<Record<string, ReadonlyArray<{ readonly name: string }>>>
+      >
+    }
+    const found = issues.flatMap(({ file, ...kinds }) =>
+      Object.entries(kinds).flatMap(([kind, findings]) => findings.map(({ name }) => `${file}: ${kind} ${name}`))
+    )
+    expect(found.toSorted()).toEqual([
+      "src/internal/order.ts: exports planted",
+      "src/internal/planted.ts: files src/internal/planted.ts",
+      "test/support/files.ts: types Planted"
+    ])
+  } finally {
+    await rm(folder, { recursive: true })
+  }
 })

@@ -164,7 +164,7 @@ const Rejection = Schema.Union([
   ShipOrder.errorSchema,
   CancelOrder.errorSchema
 ])
-export type Rejection = typeof Rejection.Type
+type Rejection = typeof Rejection.Type
 const isRejection = Schema.is(Rejection)
 
 /** Runs an effect as if it were that moment: the events it stages are recorded at that time. */

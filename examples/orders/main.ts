@@ -28,7 +28,7 @@ class Refusal extends Schema.TaggedError<Refusal>()("Refusal", { message: Schema
   override readonly [Runtime.errorReported] = false
 }
 
-/** The store that was asked for, what to call it, whether it is kept, and whether the relay's checkpoint is. */
+/** The store that was asked for, what to call it, and whether it is kept. */
 const chooseStore = Effect.fnUntraced(function* (options: {
   readonly store: Option.Option<"memory" | "sqlite" | "jsonl" | "pglite" | "postgres">
   readonly url: Option.Option<string>
@@ -43,18 +43,18 @@ const chooseStore = Effect.fnUntraced(function* (options: {
   }
   switch (store) {
     case "memory":
-      return { layer: stores.memory, place: "memory", durable: false, relayed: false }
+      return { layer: stores.memory, place: "memory", durable: false }
     case "sqlite": {
       const file = yield* fileIn(data, "orders.sqlite")
-      return { layer: stores.sqlite(file), place: `SQLite in ${file}`, durable: true, relayed: true }
+      return { layer: stores.sqlite(file), place: `SQLite in ${file}`, durable: true }
     }
     case "jsonl": {
       const file = yield* fileIn(data, "orders.jsonl")
-      return { layer: stores.jsonl(file), place: `JSON lines in ${file}`, durable: true, relayed: false }
+      return { layer: stores.jsonl(file), place: `JSON lines in ${file}`, durable: true }
     }
     case "pglite": {
       const folder = yield* folderOf(data)
-      return { layer: stores.pglite(folder), place: `PGlite in ${folder}`, durable: true, relayed: true }
+      return { layer: stores.pglite(folder), place: `PGlite in ${folder}`, durable: true }
     }
     case "postgres": {
       if (url === undefined) {
@@ -65,7 +65,7 @@ const chooseStore = Effect.fnUntraced(function* (options: {
         catch: () => new Refusal({ message: "--url is not a URL: postgres://user:password@host:5432/database is wanted." })
       })
       if (!/^postgres(ql)?:$/.test(protocol)) return yield* refuse(`--url must begin with postgres://, not with ${protocol}//.`)
-      return { layer: stores.postgres(url), place: `PostgreSQL at ${host}${pathname}`, durable: true, relayed: true }
+      return { layer: stores.postgres(url), place: `PostgreSQL at ${host}${pathname}`, durable: true }
     }
   }
 })
@@ -90,12 +90,7 @@ const fileIn = Effect.fnUntraced(function* (data: string | undefined, file: stri
 const refuse = (message: string) => Effect.fail(new Refusal({ message }))
 
 /** The whole tour, on a store that is opened twice. */
-const tour = Effect.fnUntraced(function* ({
-  durable,
-  layer: store,
-  place,
-  relayed
-}: Effect.Success<ReturnType<typeof chooseStore>>) {
+const tour = Effect.fnUntraced(function* ({ durable, layer: store, place }: Effect.Success<ReturnType<typeof chooseStore>>) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   const commands = yield* fs.readFileString(path.join(import.meta.dirname, "commands.jsonl"))
@@ -112,7 +107,7 @@ const tour = Effect.fnUntraced(function* ({
     yield* Tour.auditTrail(run)
     yield* Tour.timeTravel(run)
     yield* Tour.race(run)
-    yield* Tour.published(run, relayed)
+    yield* Tour.published(run)
     return yield* Tour.standing
   }).pipe(Effect.provide(shop(store)))
 

@@ -344,10 +344,10 @@ describe("npm start", { timeout: 120_000 }, () => {
   })
 
   it.each([
-    { store: "sqlite", first: [], again: "349 messages", late: false },
-    { store: "jsonl", first: ["--store", "jsonl"], again: "698 messages", late: true },
-    { store: "pglite", first: ["--store", "pglite"], again: "349 messages", late: false }
-  ])("shows it on $store in a folder, twice", async ({ again, first: options, late, store }) => {
+    { store: "sqlite", first: [] },
+    { store: "jsonl", first: ["--store", "jsonl"] },
+    { store: "pglite", first: ["--store", "pglite"] }
+  ])("shows it on $store in a folder, twice", async ({ first: options, store }) => {
     const folder = await mkdtemp(join(tmpdir(), "eventfold-orders-test-"))
     try {
       const first = await start(...options, "--data", join(folder, "data"))
@@ -358,11 +358,11 @@ describe("npm start", { timeout: 120_000 }, () => {
       assert.equal(second.stderr, "")
       assert.equal(second.code, 0)
       includesAll(second.stdout, [
-        ...shown.map((text) => text.replace("Not enough of", "Not enough of r2-").replace("349 messages", again)),
+        ...shown.map((text) => text.replace("Not enough of", "Not enough of r2-")),
         "Run 2 on this data: 1,303 events stand there already; the ids of this run begin with r2-",
         "2,606 events stand there, and all 252 orders fold to the same states"
       ])
-      assert.equal(second.stdout.includes("349 of them are of earlier runs and have left once more"), late)
+      assert.ok(!second.stdout.includes("of them were committed by an earlier run"))
     } finally {
       await rm(folder, { recursive: true, force: true })
     }

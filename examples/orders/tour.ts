@@ -236,20 +236,15 @@ const raceFor = Effect.fnUntraced(function* (run: Run, sku: Sku, pieces: number,
 /**
  * The relay publishes what has not left yet, and moves its checkpoint. It is drained here, so that the tour can go on when all has
  * left; a service that keeps running has `Relay.layer({ name: "orders" })` among its Layers instead.
- * `relayed` is whether the checkpoint outlives the process.
  */
-export const published = Effect.fnUntraced(function* (run: Run, relayed: boolean) {
+export const published = Effect.fnUntraced(function* (run: Run) {
   yield* heading(5, "What left the process: CloudEvents")
   yield* Relay.drain({ name: "orders", source: "/shop" })
   const messages = yield* Transport.published
   yield* print(`   ${count(messages.length, "message")}, in the order of the store; private events stayed inside.`)
   const late = messages.filter(({ position }) => position <= run.earlier).length
   if (late > 0) {
-    yield* print(
-      relayed
-        ? `   ${late} of them were committed by an earlier run that ended before they had left.`
-        : `   ${late} of them are of earlier runs and have left once more: the relay's checkpoint is not kept beside this store.`
-    )
+    yield* print(`   ${late} of them were committed by an earlier run that ended before they had left.`)
   }
   yield* print("")
   for (const [type, of] of group(messages, ({ type }) => type)) {

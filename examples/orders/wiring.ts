@@ -3,7 +3,7 @@ import { NodeFileSystem } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
 import { Layer, Redacted } from "effect"
 import { Checkpoints, EventStore, MessageBus, Transport, UnitOfWork } from "eventfold"
-import { JsonlEventStore } from "eventfold/jsonl"
+import { JsonlCheckpoints, JsonlEventStore } from "eventfold/jsonl"
 import { PgCheckpoints, PgEventStore } from "eventfold/postgres"
 import { SqliteCheckpoints, SqliteEventStore } from "eventfold/sqlite"
 import * as Application from "./application.ts"
@@ -11,19 +11,18 @@ import * as Application from "./application.ts"
 /** The database schema of the shop's tables, so that it keeps to itself in a database with other things. */
 const schema = "eventfold_orders"
 
-/**
- * The event store, and where the relay notes how far it has come. Beside JSON lines that is in memory: the relay of the next
- * process begins anew, and publishes what has left already once more, with the same ids.
- */
+/** The event store, and where the relay notes how far it has come. */
 export const stores = {
   memory: Layer.merge(EventStore.layerMemory, Checkpoints.layerMemory),
 
   /** A SQLite file. */
   sqlite: (filename: string) => SqliteCheckpoints.layer().pipe(Layer.provideMerge(SqliteEventStore.layerFile({ filename }))),
 
-  /** A file of JSON lines. */
+  /** A file of JSON lines, and another one beside it for the checkpoints. */
   jsonl: (path: string) =>
-    Layer.merge(JsonlEventStore.layer({ path }), Checkpoints.layerMemory).pipe(Layer.provide(NodeFileSystem.layer)),
+    Layer.merge(JsonlEventStore.layer({ path }), JsonlCheckpoints.layer({ path: `${path}.checkpoints` })).pipe(
+      Layer.provide(NodeFileSystem.layer)
+    ),
 
   /** PostgreSQL embedded in this process, in a folder on disk; without one in memory. */
   pglite: (dataDir?: string) =>

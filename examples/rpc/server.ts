@@ -44,7 +44,7 @@ const Served = Bank.toLayer({
 })
 
 /** The routes of the service. */
-export const routes = RpcServer.layerHttp({ group: Bank, path: "/bank", protocol: "http" }).pipe(
+const routes = RpcServer.layerHttp({ group: Bank, path: "/bank", protocol: "http" }).pipe(
   Layer.provide(Served),
   Layer.provide(Handlers),
   Layer.provide(MessageBus.layer()),

@@ -15,12 +15,13 @@ export const defaultRestart = Schedule.min([Schedule.exponential("100 millis"), 
 /**
  * Repeats an attempt that ends by failing alone. After each failure, defects included, `onFailure` is run and then the
  * schedule's wait; the schedule begins anew when the attempt has made progress. When it ends, so does this, with the last cause.
+ * When `onFailure` says `true`, the next attempt begins at once, and the schedule anew.
  */
 export const restarting = Effect.fnUntraced(function* <E, R, E2, R2>(
   attempt: (progress: () => void) => Effect.Effect<never, E, R>,
   options: {
     readonly schedule: Schedule.Schedule<unknown, unknown>
-    readonly onFailure: (cause: Cause.Cause<E>) => Effect.Effect<unknown, E2, R2>
+    readonly onFailure: (cause: Cause.Cause<E>) => Effect.Effect<boolean | void, E2, R2>
     readonly onEnd: Effect.Effect<unknown>
   }
 ): Effect.fn.Return<never, E | E2, R | R2> {
@@ -29,9 +30,9 @@ export const restarting = Effect.fnUntraced(function* <E, R, E2, R2>(
   while (true) {
     let progressed = false
     const cause: Cause.Cause<E> = yield* Effect.flip(Effect.sandbox(attempt(() => (progressed = true))))
-    yield* options.onFailure(cause)
-    if (progressed) wait = yield* newSchedule
-    yield* Pull.catchDone(wait(cause), () => Effect.andThen(options.onEnd, Effect.failCause(cause)))
+    const atOnce = yield* options.onFailure(cause)
+    if (progressed || atOnce === true) wait = yield* newSchedule
+    if (atOnce !== true) yield* Pull.catchDone(wait(cause), () => Effect.andThen(options.onEnd, Effect.failCause(cause)))
   }
 })
 

@@ -17,7 +17,7 @@ export interface Page<A, Cursor> {
 }
 
 /** The size of the page after one that held `items` things in `bytes` bytes: larger while they are small, smaller when not. */
-export const nextPageSize = (size: number, items: number, bytes: number): number => {
+const nextPageSize = (size: number, items: number, bytes: number): number => {
   const affordable = items === 0 ? largestPage : Math.max(1, Math.floor(pageBytes / Math.max(1, bytes / items)))
   return Math.min(largestPage, affordable, size * 4)
 }

@@ -33,16 +33,14 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
-import type { PlatformError } from "effect/PlatformError"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
-import { dirname } from "node:path"
 import * as EventStore from "../EventStore.ts"
 import { makeGroupCommit, type Submitted, takeUpTo } from "../internal/groupCommit.ts"
 import { realSleep } from "../internal/realTime.ts"
 import { makeSignal } from "../internal/signal.ts"
+import { corrupted, failAs, lock, syncDirectory, unavailable } from "./file.ts"
 import { decodeLine, encodeLine, recordedEvent } from "./line.ts"
-import { acquireLock } from "./lock.ts"
 
 /**
  * @category models
@@ -118,33 +116,6 @@ export interface Repair {
  */
 export const layer = (options: Options): Layer.Layer<EventStore.EventStore, EventStore.EventStoreError, FileSystem.FileSystem> =>
   Layer.effect(EventStore.EventStore, make(options))
-
-// -----------------------------------------------------------------------------
-// errors
-// -----------------------------------------------------------------------------
-
-/** What the system's errors mean to the store. All others are a `StoreFailure`. */
-const reasons: { readonly [Tag in PlatformError["reason"]["_tag"]]?: typeof EventStore.StoreUnavailable } = {
-  Busy: EventStore.StoreUnavailable,
-  NotFound: EventStore.StoreUnavailable,
-  TimedOut: EventStore.StoreUnavailable,
-  WouldBlock: EventStore.StoreUnavailable
-}
-
-const failAs = <A, R>(
-  operation: string,
-  effect: Effect.Effect<A, PlatformError, R>
-): Effect.Effect<A, EventStore.EventStoreError, R> =>
-  Effect.mapError(effect, (error) => {
-    const Reason = reasons[error.reason._tag] ?? EventStore.StoreFailure
-    return new EventStore.EventStoreError({ reason: new Reason({ operation, detail: error.message, cause: error }) })
-  })
-
-const unavailable = (operation: string, detail: string) =>
-  new EventStore.EventStoreError({ reason: new EventStore.StoreUnavailable({ operation, detail }) })
-
-const corrupted = (operation: string, detail: string) =>
-  new EventStore.EventStoreError({ reason: new EventStore.StoreCorrupted({ operation, detail }) })
 
 // -----------------------------------------------------------------------------
 // internals
@@ -294,8 +265,8 @@ const make = Effect.fnUntraced(function* (
   const size = yield* load(options.onProgress)
   if (writable) {
     if (size > end) yield* repair(size)
-    // The directory must know the file before an append is acknowledged. Not every platform lets one sync a directory.
-    yield* Effect.ignore(Effect.scoped(Effect.flatMap(fs.open(dirname(path)), (directory) => directory.sync)))
+    // The directory must know the file before an append is acknowledged.
+    yield* syncDirectory(fs, path)
   }
   signal.notify(index.standing.head)
 
@@ -479,16 +450,3 @@ const make = Effect.fnUntraced(function* (
     head
   })
 })
-
-const lock = (fs: FileSystem.FileSystem, path: string): Effect.Effect<void, EventStore.EventStoreError, Scope.Scope> =>
-  Effect.flatMap(fs.realPath(path), (path) => acquireLock(fs, path)).pipe(
-    Effect.catchTag("Locked", ({ lockFile, owner }) =>
-      Effect.fail(
-        unavailable(
-          "open",
-          `${path} is open for writing in ${owner}, says ${lockFile}: a file of events has one writer at a time`
-        )
-      )
-    ),
-    Effect.catchTag("PlatformError", (error) => failAs("open", Effect.fail(error)))
-  )

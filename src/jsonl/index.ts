@@ -1,1 +1,2 @@
+export * as JsonlCheckpoints from "./JsonlCheckpoints.ts"
 export * as JsonlEventStore from "./JsonlEventStore.ts"

@@ -73,7 +73,7 @@ export interface Options {
   readonly schema?: string | undefined
   /** What the names of the tables begin with. Default: nothing. */
   readonly tablePrefix?: string | undefined
-  /** Whether to make or update the tables when the Layer is built. Default: `true`. See {@link migrations}. */
+  /** Whether to make or update the tables when the Layer is built. Default: `true`. */
   readonly migrate?: boolean | undefined
   /**
    * Whether to hold one connection for `LISTEN`. Default: `true`, unless the client has just one connection. Turn it off behind a

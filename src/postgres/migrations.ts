@@ -5,28 +5,27 @@ import { isSqlError } from "effect/sql/SqlError"
 import { EventStoreError, StoreFailure } from "../EventStore.ts"
 import { toEventStoreError } from "./errors.ts"
 import { makeSql, type Names } from "./sql.ts"
+import { makeTransportSql } from "./transportSql.ts"
+
+const run = (text: string) => Effect.flatMap(SqlClient.SqlClient, (sql) => sql.unsafe(text).withoutTransform)
+
+const all = (texts: ReadonlyArray<string>) => Effect.forEach(texts, run, { discard: true })
 
 /**
  * Makes the schema and brings its tables up to date. Safe when repeated, and when several processes do it at once: the
  * migrator locks its table, and whoever comes second finds the work done.
  */
-export const migrate = Effect.fnUntraced(function* (names: Names): Effect.fn.Return<void, EventStoreError, SqlClient.SqlClient> {
-  const sql = yield* SqlClient.SqlClient
-  const statements = makeSql(names)
-  const run = (text: string) => sql.unsafe(text).withoutTransform
-
+const migrateBy = Effect.fnUntraced(function* (
+  names: Names,
+  table: string,
+  migrations: Readonly<Record<string, Effect.Effect<void, unknown, SqlClient.SqlClient>>>
+): Effect.fn.Return<void, EventStoreError, SqlClient.SqlClient> {
   // Two processes that make one schema at once collide on the system catalogue, "if not exists" notwithstanding.
-  yield* run(statements.createSchema).pipe(
+  yield* run(makeSql(names).createSchema).pipe(
     Effect.retry({ times: 3, while: (error) => error.reason._tag === "UniqueViolation" }),
     Effect.mapError((error) => toEventStoreError("migrate", error, false))
   )
-  yield* Migrator.make({})({
-    table: statements.names.migrations,
-    loader: Migrator.fromRecord({
-      "0001_events": Effect.forEach(statements.createTables, run, { discard: true }),
-      "0002_checkpoints": Effect.forEach(statements.createCheckpoints, run, { discard: true })
-    })
-  }).pipe(
+  yield* Migrator.make({})({ table, loader: Migrator.fromRecord(migrations) }).pipe(
     Effect.mapError((error) => {
       const failure = error._tag === "SqlError" ? error : error.cause
       return isSqlError(failure)
@@ -35,3 +34,18 @@ export const migrate = Effect.fnUntraced(function* (names: Names): Effect.fn.Ret
     })
   )
 })
+
+/** The tables of the event store and of what stands beside it. */
+export const migrate = (names: Names): Effect.Effect<void, EventStoreError, SqlClient.SqlClient> => {
+  const statements = makeSql(names)
+  return migrateBy(names, statements.names.migrations, {
+    "0001_events": all(statements.createTables),
+    "0002_checkpoints": all(statements.createCheckpoints)
+  })
+}
+
+/** The tables of the transport, which need not be those of a store. */
+export const migrateTransport = (names: Names): Effect.Effect<void, EventStoreError, SqlClient.SqlClient> => {
+  const statements = makeTransportSql(names)
+  return migrateBy(names, statements.migrations, { "0001_transport": all(statements.createTables) })
+}

@@ -343,7 +343,7 @@ export const makeSql = ({ prefix, schema }: Names) => {
       advance: `
         update ${checkpoint}
            set position = $5::bigint, expires_at = clock_timestamp() + make_interval(secs => $3), updated_at = clock_timestamp()
-         where name = $1 and epoch = $2::bigint and owner is not null and position = $4::bigint and $5::bigint >= $4::bigint returning 1`,
+         where name = $1 and epoch = $2::bigint and owner is not null and position = $4::bigint and ($5::bigint >= $4::bigint or $5::bigint = 0) returning 1`,
       release: `update ${checkpoint} set owner = null where name = $1 and epoch = $2::bigint`,
       get: `select name, position::float8, epoch::float8, owner, date_part('epoch', expires_at), date_part('epoch', updated_at) from ${checkpoint} where name = $1`,
       list: `select name, position::float8, epoch::float8, owner, date_part('epoch', expires_at), date_part('epoch', updated_at) from ${checkpoint} order by name`

@@ -356,16 +356,20 @@ every("of many that advance from one position at once exactly one wins", functio
   assert.equal((yield* known(checkpoints, "mail")).position, won[0]?.position)
 })
 
-every("a checkpoint never goes backwards", function* (checkpoints) {
+every("a checkpoint never goes backwards, unless to the very beginning", function* (checkpoints) {
   const lease = yield* checkpoints.advance(yield* checkpoints.claim("mail", { owner: "a", ttl: long }), 5)
-  for (const position of [4, 0, -1]) {
+  for (const position of [4, 1, -1]) {
     assert.deepEqual(withoutCause(yield* refusal(checkpoints.advance(lease, position))), {
       ...error("advance", "mail"),
       cause: undefined
     })
   }
   assert.equal((yield* known(checkpoints, "mail")).position, 5)
-  assert.equal((yield* checkpoints.advance(lease, 6)).position, 6)
+  const further = yield* checkpoints.advance(lease, 6)
+  const anew = yield* checkpoints.advance(further, 0)
+  assert.deepEqual([anew, (yield* known(checkpoints, "mail")).position], [{ ...lease, position: 0 }, 0])
+  assert.deepEqual(yield* refusal(checkpoints.advance(further, 7)), fenced(further))
+  assert.equal((yield* checkpoints.advance(anew, 1)).position, 1)
 })
 
 // -----------------------------------------------------------------------------

@@ -4,6 +4,8 @@
  * The cases never wait for time to pass, so they run under a test clock and under the real one alike. A case that cannot come
  * to an end (an append that dead-locks, a subscription that is never woken) hangs: give the runner a time-out.
  *
+ * How to write a store is told in `src/testing/ADAPTERS.md`.
+ *
  * ```ts
  * import { Effect } from "effect"
  * import { EventStore } from "eventfold"

@@ -1,13 +1,14 @@
 import { PgConnection } from "@effect/sql-pg"
-import { Effect, Layer, Queue, Redacted, Result, type Scope, Stream } from "effect"
-import { Event, EventStore, MessageBus, Repository, UnitOfWork } from "eventfold"
+import { Deferred, Effect, Fiber, Layer, Queue, Redacted, Result, Schema, type Scope, Stream } from "effect"
+import { Event, EventStore, MessageBus, Projection, Repository, Snapshots, Subscription, UnitOfWork } from "eventfold"
+import { PgCheckpoints } from "eventfold/postgres"
 import { type ChildProcess, fork } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { status } from "../../src/postgres/sql.ts"
 import { jsonlBatch, rawJsonlAll, rawSqliteAll, rawSqliteStream } from "./embedded.ts"
 import { type Case, collectGarbage, concurrently, type Run, type Sample } from "./harness.ts"
-import { type Lab, type Place, type RawAppend, type RawConnection } from "./lab.ts"
-import { Account, deposited, Deposit, depositHandler, MoneyDeposited, payloadOf } from "./model.ts"
+import { type Lab, type Place, type RawAppend, type RawConnection, type Services } from "./lab.ts"
+import { Account, deposited, Deposit, depositHandler, KeptAccount, MoneyDeposited, payloadOf } from "./model.ts"
 import { appendCall, appendOne, insertMany, type Part } from "./raw.ts"
 
 /** How much a case does. */
@@ -253,7 +254,7 @@ const reading = (
   place: Place,
   times: number,
   perStream: number,
-  ours: Effect.Effect<number, unknown, EventStore.EventStore>,
+  ours: Effect.Effect<number, unknown, Services>,
   raw: (lab: Lab) => Effect.Effect<Effect.Effect<number, unknown>, unknown, Scope.Scope>
 ): Case => {
   const measure = <R>(read: Effect.Effect<number, unknown, R>) =>
@@ -319,6 +320,70 @@ const rawMemory = () =>
     const log = Array.from({ length: eventsBeforeReading }, (_, nth) => payloadOf(nth))
     return Effect.sync(() => log.map((text) => JSON.parse(text) as unknown).length)
   })
+
+// -----------------------------------------------------------------------------
+// folding
+// -----------------------------------------------------------------------------
+
+/** The state of a stream of so many events, folded from its beginning or from a snapshot; raw reads and parses them all. */
+const folding = (events: number, times: number, kept: boolean): Case => ({
+  name: `fold ${events} events${kept ? " from a snapshot, raw reads them all" : ""}`,
+  place: "postgres",
+  unit: "latency",
+  ours: ({ address, store }) =>
+    Effect.gen(function* () {
+      yield* seed(yield* EventStore.EventStore, events, events)
+      const read = Effect.flatMap(Repository.read(KeptAccount, "0"), ({ version }) =>
+        version === events ? Effect.void : Effect.fail(new Error(`${version} of ${events} events were folded`))
+      )
+      const measured = warmed(times, (_, times) => concurrently(1, times, () => read), 1, 0)
+      return yield* kept ? Effect.provide(measured, Snapshots.layerSql({ table: `${address.schema}.snapshot` })) : measured
+    }).pipe(
+      Effect.map((sample) => ({ ...sample, events })),
+      Effect.provide(store)
+    ),
+  raw: (lab) =>
+    Effect.gen(function* () {
+      yield* Effect.provide(
+        Effect.flatMap(EventStore.EventStore, (store) => seed(store, events, events)),
+        lab.store
+      )
+      const read = yield* rawStream(lab)
+      const sample = yield* warmed(times, (_, times) => concurrently(1, times, () => read), 1, 0)
+      return { ...sample, events }
+    })
+})
+
+// -----------------------------------------------------------------------------
+// subscriptions
+// -----------------------------------------------------------------------------
+
+let subscriptions = 0
+
+/** A new subscription, whose handler does nothing, from the start of the log until it has handled all. */
+const subscribed = (schema: string, options: { readonly partitions?: number; readonly concurrency?: number }) =>
+  Effect.gen(function* () {
+    let handled = 0
+    const all = yield* Deferred.make<void>()
+    const handler = () =>
+      Effect.suspend(() => (++handled === eventsBeforeReading ? Deferred.succeed(all, undefined) : Effect.void))
+    yield* Layer.build(
+      Subscription.layer({ name: `s${++subscriptions}`, ...options, handler }).pipe(
+        Layer.provide(PgCheckpoints.layer({ schema }))
+      )
+    )
+    yield* Deferred.await(all)
+    return handled
+  }).pipe(Effect.scoped)
+
+const subscribing = (
+  name: string,
+  times: number,
+  options: { readonly partitions?: number; readonly concurrency?: number }
+): Case => {
+  const inSchema = (schema: string) => reading(name, "postgres", times, 50, subscribed(schema, options), rawAll)
+  return { ...inSchema(""), ours: (lab) => inSchema(lab.address.schema).ours(lab) }
+}
 
 const readState = Effect.map(Repository.read(Account, "0"), ({ version }) => version)
 const readEvents = Stream.runCount(Repository.events(Account, "0"))
@@ -450,6 +515,136 @@ const subscriberLatency = (where: "the same" | "another", times: number): Case =
       )
     })
 })
+
+// -----------------------------------------------------------------------------
+// a view that catches up
+// -----------------------------------------------------------------------------
+
+const projectedBatch = 1000
+
+/**
+ * A view of the balance of each account (fifty events each) that catches up with history: by batches that read the rows
+ * concerned with one statement and write them with another, or event by event, each batch one transaction with its checkpoint.
+ * Raw is one connection that reads a page ahead.
+ */
+const projecting = (by: "batch" | "handlers", events: number): Case => {
+  const add = (row: { readonly balance: number } | undefined, amount: number) => (row?.balance ?? 0) + amount
+  const seeded = (lab: Lab) =>
+    Effect.flatMap(EventStore.EventStore, (store) => seed(store, events, 50)).pipe(Effect.provide(lab.store))
+  /** Builds the view twice, and measures the second time. */
+  const measure = <R>(build: (version: number) => Effect.Effect<unknown, unknown, R>) =>
+    Effect.gen(function* () {
+      yield* build(1)
+      yield* collectGarbage
+      const measured = yield* concurrently(1, 1, () => build(2))
+      return { ...measured, units: events, events }
+    })
+  return {
+    name: `projection catches up, ${by === "batch" ? "a statement a batch" : "a statement an event"}`,
+    place: "postgres",
+    unit: "events",
+    ours: (lab) => {
+      const Balance = Projection.table(`${lab.address.schema}.balance`, {
+        key: "account",
+        fields: { account: Schema.String, balance: Schema.Int }
+      })
+      const evolve = (row: { readonly balance: number } | undefined, { event, stream }: Seen) => ({
+        account: stream,
+        balance: add(row, event.amount)
+      })
+      type Seen = Projection.Envelope<(typeof MoneyDeposited)["Type"]>
+      const key = ({ stream }: Seen) => stream
+      const define = (version: number) => {
+        const common = { version, tables: [Balance], events: [MoneyDeposited] } as const
+        return by === "batch"
+          ? Projection.make("Balances", { ...common, batch: (all) => Balance.fold(all, { key, evolve }) })
+          : Projection.make("Balances", {
+              ...common,
+              handlers: { MoneyDeposited: (_, seen) => Balance.fold([seen], { key, evolve }) }
+            })
+      }
+      const check = (version: number) =>
+        Effect.gen(function* () {
+          if (version > 1) yield* Projection.switchTo(define(version))
+          const rows = yield* Balance.list({ limit: events })
+          const total = rows.reduce((sum, { balance }) => sum + balance, 0)
+          yield* checkTotal(total, events)
+        })
+      const build = (version: number) =>
+        Effect.gen(function* () {
+          const projection = define(version)
+          yield* Layer.build(Projection.layer(projection, { batch: projectedBatch }))
+          yield* Projection.awaitPosition(projection, events, { timeout: "5 minutes" })
+        }).pipe(Effect.scoped)
+      const services = PgCheckpoints.layer({ schema: lab.address.schema }).pipe(Layer.provideMerge(lab.store))
+      return Effect.andThen(
+        seeded(lab),
+        Effect.provide(
+          Effect.tap(measure(build), () => check(2)),
+          services
+        )
+      )
+    },
+    raw: (lab) =>
+      Effect.gen(function* () {
+        yield* seeded(lab)
+        const { schema } = lab.address
+        const reader = yield* lab.connect
+        const writer = yield* lab.connect
+        const page = (after: number) =>
+          reader.query(
+            `select ${lab.sql.columns} from ${lab.sql.names.event} e where e.position > $1::bigint order by e.position limit $2::bigint`,
+            [String(after), String(projectedBatch)]
+          )
+        const build = (version: number) =>
+          Effect.gen(function* () {
+            const { query } = writer
+            const table = `${schema}.raw_balance_${version}`
+            yield* query(`create table ${table} (account text collate "C" primary key, balance double precision)`)
+            yield* query(`create table ${table}_at (position bigint)`)
+            yield* query(`insert into ${table}_at values (0)`)
+            const get = `select account, balance from ${table} where account in (select jsonb_array_elements_text($1::jsonb))`
+            const put = `insert into ${table} (account, balance)
+              select value ->> 0, (value ->> 1)::double precision from jsonb_array_elements($1::jsonb) as e(value)
+              on conflict (account) do update set balance = excluded.balance`
+            const project = (rows: ReadonlyArray<ReadonlyArray<unknown>>) =>
+              Effect.gen(function* () {
+                const keys = Array.from(new Set(rows.map((row) => row[2] as string)))
+                const balances = new Map(
+                  (yield* query(get, [JSON.stringify(keys)])).map(([account, balance]) => [account as string, balance as number])
+                )
+                for (const row of rows) {
+                  const { amount } = JSON.parse(row[8] as string) as { readonly amount: number }
+                  JSON.parse(row[9] as string)
+                  const stream = row[2] as string
+                  balances.set(stream, (balances.get(stream) ?? 0) + amount)
+                }
+                yield* query(put, [JSON.stringify(Array.from(balances))])
+              })
+            let rows = yield* page(0)
+            while (rows.length > 0) {
+              const last = rows.at(-1)?.[1] as number
+              const ahead = yield* Effect.forkChild(page(last), { startImmediately: true })
+              yield* query("begin")
+              if (by === "batch") yield* project(rows)
+              else yield* Effect.forEach(rows, (row) => project([row]), { discard: true })
+              yield* query(`update ${table}_at set position = $1::bigint`, [String(last)])
+              yield* query("commit")
+              rows = yield* Fiber.join(ahead)
+            }
+            const [[total] = []] = yield* query(`select sum(balance)::float8 from ${table}`)
+            yield* checkTotal(total as number, events)
+          })
+        return yield* measure(build)
+      })
+  }
+}
+
+/** Fails unless the balances of all accounts come to what was paid in. */
+const checkTotal = (total: number, events: number) => {
+  const expected = Array.from({ length: events }, (_, nth) => deposited(nth).amount).reduce((sum, amount) => sum + amount, 0)
+  return total === expected ? Effect.void : Effect.fail(new Error(`the balances come to ${total}, not ${expected}`))
+}
 
 // -----------------------------------------------------------------------------
 // commands
@@ -596,10 +791,19 @@ export const makeCases = (scale: number): ReadonlyArray<Case> => {
     reading("read a stream of 10 000 as state", "postgres", some(20), eventsBeforeReading, readState, rawStream),
     reading("read a stream of 10 000 as events", "postgres", some(20), eventsBeforeReading, readEvents, rawStream),
     reading("read all", "postgres", some(20), 50, readAll, rawAll),
+    folding(1000, some(200), false),
+    folding(1000, some(200), true),
+    folding(10_000, some(30), false),
+    folding(10_000, some(200), true),
+    subscribing("subscription, a handler that does nothing", some(20), {}),
+    subscribing("subscription, concurrency 16", some(20), { concurrency: 16 }),
+    subscribing("subscription in 8 partitions, one process", some(20), { partitions: 8 }),
     importing("import, raw calls the function", "postgres", some(200) * chunkEvents, "append"),
     importing("import, raw inserts unchecked", "postgres", some(200) * chunkEvents, "insert"),
     subscriberLatency("the same", some(500)),
     subscriberLatency("another", some(500)),
+    projecting("batch", some(1000) * 100),
+    projecting("handlers", some(30) * 100),
     commands("postgres", "layer", 1, some(1000)),
     commands("postgres", "layer", 64, some(150)),
     commands("postgres", "layerSql", 1, some(1000)),

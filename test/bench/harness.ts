@@ -25,7 +25,7 @@ export interface Case {
 }
 
 /** One side of a case over all rounds. */
-export interface Side {
+interface Side {
   readonly median: number
   readonly min: number
   readonly max: number
@@ -82,7 +82,7 @@ export const concurrently = <A, E, R>(
 /** Collects what earlier work left behind, so that it is not collected within a measurement. */
 export const collectGarbage = Effect.sync(() => globalThis.gc?.())
 
-export const quantile = (values: ReadonlyArray<number>, share: number): number => {
+const quantile = (values: ReadonlyArray<number>, share: number): number => {
   const sorted = Float64Array.from(values).sort()
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN
 }

@@ -14,6 +14,14 @@ export const Account = Aggregate.make("Account", {
   evolve: { MoneyDeposited: ({ balance }, { amount }) => ({ balance: balance + amount }) }
 })
 
+/** The same, and its state is kept at every hundredth event where there are snapshots. */
+export const KeptAccount = Aggregate.make("Account", {
+  events: [MoneyDeposited],
+  initial: { balance: 0 },
+  evolve: { MoneyDeposited: ({ balance }, { amount }) => ({ balance: balance + amount }) },
+  snapshot: { state: Schema.Struct({ balance: Schema.Int }), every: 100 }
+})
+
 export const Deposit = Command.make("Deposit", {
   payload: { account: Schema.NonEmptyString, amount: Schema.Int },
   success: Schema.Int

@@ -1,76 +1,35 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { Context, DateTime, Effect, Layer, Option, type Scope } from "effect"
+import { Context, DateTime, Effect, Layer, type Scope } from "effect"
 import { type SqlClient } from "effect/sql"
 import { Checkpoints, ParkedEvents, Subscription } from "eventfold"
 import { PgCheckpoints, PgEventStore } from "eventfold/postgres"
 import { inject } from "vitest"
-import { child, type Child, connect, event, open, type Opened, until } from "./harness.ts"
+import { applied, followsInProcesses, numbers, type World } from "../support/followers.ts"
+import { child, connect, event, open, until } from "./harness.ts"
 import { client, freshSchema } from "./support.ts"
 
-interface World extends Opened {
-  readonly checkpoints: Checkpoints.Checkpoints["Service"]
-  /** Starts a process that follows the log. */
-  readonly follower: (name: string) => Effect.Effect<Child, never, Scope.Scope>
-  /** The rows of the view: the positions, as often as they were written. */
-  readonly view: Effect.Effect<ReadonlyArray<number>, unknown>
-}
-
-/** A store with a view that would show what is applied twice, and processes that follow it. */
 const world = (test: (world: World) => Effect.Effect<void, unknown, Scope.Scope>) =>
   Effect.gen(function* () {
     const schema = freshSchema()
     const url = inject("postgresUrl")
-    const opened = yield* open({ url, schema })
+    const { store } = yield* open({ url, schema })
     const sql: SqlClient.SqlClient = yield* connect(url)
     const checkpoints = yield* Layer.build(Layer.provide(PgCheckpoints.layer({ schema }), Layer.fresh(client())))
-    yield* sql`create table ${sql(schema)}.view (position int not null, who text not null)`
+    yield* sql`create table ${sql(schema)}.view (n bigserial, position int not null, who text not null)`
     yield* test({
-      ...opened,
+      store,
       checkpoints: Context.get(checkpoints, Checkpoints.Checkpoints),
-      follower: (name) => child("follower", { url, schema, name }),
-      view: Effect.map(sql<{ position: number }>`select position from ${sql(schema)}.view order by ctid`, (rows) =>
+      follower: (name, partitions) => child("follower", { url, schema, name, partitions }),
+      view: Effect.map(sql<{ position: number }>`select position from ${sql(schema)}.view order by n`, (rows) =>
         rows.map(({ position }) => position)
       )
     })
   }).pipe(Effect.scoped)
 
-const numbers = (count: number) => Array.from({ length: count }, (_, index) => index + 1)
-
-const applied = ({ view }: World, count: number) =>
-  until(
-    `${count} events are in the view`,
-    Effect.map(Effect.orDie(view), (rows) => rows.length >= count)
-  )
+followsInProcesses(world)
 
 describe("two processes of one name", () => {
-  it.live("the owner is killed in the midst of its work: the other takes over, nothing is lost, nothing applied twice", () =>
-    world((world) =>
-      Effect.gen(function* () {
-        const first = yield* world.follower("first")
-        yield* first.says("live")
-        const second = yield* world.follower("second")
-        yield* second.says("standby")
-        yield* world.store.append(
-          "Count-1",
-          Array.from({ length: 500 }, () => event())
-        )
-        yield* first.says("at 100")
-        yield* first.kill
-        yield* world.store.append(
-          "Count-1",
-          Array.from({ length: 50 }, () => event())
-        )
-        yield* applied(world, 550)
-        yield* second.says("live")
-        assert.deepEqual(yield* world.view, numbers(550))
-        yield* second.end
-        const { owner, position } = Option.getOrThrow(yield* world.checkpoints.get("subscription:view"))
-        assert.deepEqual([position, owner], [550, Option.none()])
-      })
-    )
-  )
-
   it.live(
     "the owner is stopped in the midst of a batch: the other takes over, and what the first had in hand is not committed",
     () =>

@@ -17,9 +17,9 @@ export interface DocBlock {
   readonly compileOnly: boolean
 }
 
-/** All blocks that are fenced as `ts`: in docstrings below `src`, and in the Markdown files of the top level. */
+/** All blocks that are fenced as `ts`: in docstrings and Markdown files below `src`, and in the Markdown files of the top level. */
 export const docBlocks = (): ReadonlyArray<DocBlock> => {
-  const sources = readdirSync(join(root, "src"), { encoding: "utf8", recursive: true }).filter((file) => file.endsWith(".ts"))
+  const sources = readdirSync(join(root, "src"), { encoding: "utf8", recursive: true }).filter((file) => /\.(ts|md)$/.test(file))
   const pages = readdirSync(root).filter((file) => file.endsWith(".md"))
   return [...sources.map((file) => join("src", file)), ...pages]
     .toSorted()
@@ -60,7 +60,7 @@ const assertEqual =
  * The block as a module in which each `// => value` behind an expression statement, or on the line after it, asserts that the
  * two are deeply equal. A value goes on over comment lines that are indented by more than one space.
  */
-export const moduleOf = ({ code }: DocBlock): string => {
+const moduleOf = ({ code }: DocBlock): string => {
   let module = code
   let asserted = 0
   for (const statement of parseAst(code, { lang: "ts" }).body.toReversed()) {

@@ -10,8 +10,6 @@ import { fileURLToPath } from "node:url"
 
 export type Embedded = "sqlite" | "jsonl"
 
-export const embeddedStores: ReadonlyArray<Embedded> = ["sqlite", "jsonl"]
-
 export const layerOf = (store: Embedded, path: string): Layer.Layer<EventStore.EventStore, EventStore.EventStoreError> =>
   store === "sqlite"
     ? SqliteEventStore.layerFile({ filename: path })

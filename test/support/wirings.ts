@@ -22,12 +22,16 @@ export interface Suite<R> {
 
 type Databases = Record<"server" | "pglite", Context.Context<PgClient.PgClient | SqlClient.SqlClient>>
 
+/** Mutation tests run over memory alone: a mutant of the core shows there, and a database a mutant would take too long. */
+const memoryAlone = process.env["EVENTFOLD_TEST_WIRINGS"] === "memory"
+
 /** Declares the tests of a file over all wirings of store and unit of work. One server client and one PGlite serve the whole file. */
 export const makeWirings = () => {
   const scope = Effect.runSync(Scope.make())
   const databases: Partial<Databases> = {}
 
   beforeAll(async () => {
+    if (memoryAlone) return
     const build = <E>(layer: Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, E>) =>
       Effect.runPromise(Layer.buildWithScope(layer, scope))
     databases.server = await build(client({ maxConnections: 8 }))
@@ -64,7 +68,7 @@ export const makeWirings = () => {
     <R>(wirings: Record<string, () => Layer.Layer<R, unknown>>) =>
     (suite: (test: Suite<R>) => void): void => {
       for (const [name, make] of Object.entries(wirings)) {
-        describe(`${name}:`, () => {
+        describe.skipIf(memoryAlone && make !== memory)(`${name}:`, () => {
           suite((title, test) => it.effect(title, () => Effect.provide(test(), make())))
         })
       }

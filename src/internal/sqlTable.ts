@@ -1,0 +1,30 @@
+/**
+ * What the small tables beside the events have in common: one SQL for PostgreSQL, PGlite and SQLite.
+ */
+import * as Effect from "effect/Effect"
+import * as SqlClient from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
+import type { Fragment } from "effect/sql/Statement"
+
+/** Makes a table when it is not there. Its name becomes part of SQL text: letters, digits and `_`, with a schema if need be. */
+export const makeTable = Effect.fnUntraced(function* (
+  table: string,
+  statements: (sql: SqlClient.SqlClient, name: Fragment) => ReadonlyArray<Effect.Effect<unknown, SqlError>>
+): Effect.fn.Return<Fragment, SqlError | Error, SqlClient.SqlClient> {
+  if (!/^(\w+\.)?\w+$/.test(table)) return yield* Effect.fail(new Error(`the table cannot be called ${table}`))
+  const sql = yield* SqlClient.SqlClient
+  const name = sql.literal(table)
+  yield* Effect.forEach(
+    statements(sql, name),
+    // Two processes that make one table at once collide on the catalogue of PostgreSQL, "if not exists" notwithstanding.
+    Effect.retry({ times: 3, while: (error) => error.reason._tag === "UniqueViolation" }),
+    { discard: true }
+  )
+  return name
+})
+
+/** Numbers of double precision are exact up to 2^53, and are numbers in the rows of every client. */
+export const number = (sql: SqlClient.SqlClient, value: number): Fragment => sql`cast(${String(value)} as double precision)`
+
+/** A text may hold anything, and a database stores no U+0000 and no half of a surrogate pair. */
+export const storable = (text: string): string => text.replaceAll("\u0000", "\ufffd").toWellFormed()

@@ -1,0 +1,125 @@
+/**
+ * Checkpoints in a file of JSON lines, beside the events.
+ *
+ * One name is one line, in code point order:
+ *
+ * ```json
+ * {"name":"relay:orders","position":42,"epoch":3,"owner":"0198…","expiresAt":"2026-01-31T12:00:15.000Z","updatedAt":"2026-01-31T12:00:00.000Z"}
+ * ```
+ *
+ * `owner` is `null` when the name has been released. With every change the file is replaced as a whole: what stands there after a
+ * crash is one state or the next, and an acknowledged change is on the disk. A renewal is no change: after a restart a lease lasts
+ * as long as was written when it was claimed or advanced.
+ *
+ * A file has one writer, kept alone as that of the events is: `<path>.lock-<pid>-<start>-<host>`. While the program is not running
+ * it may be edited.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import { type Checkpoint, Checkpoints, makeInMemory } from "../Checkpoints.ts"
+import type { EventStoreError } from "../EventStore.ts"
+import { corrupted, failAs, lock, syncDirectory } from "./file.ts"
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  /** The path of the file, which is not that of the events. It is made when it does not exist; its directory must exist. */
+  readonly path: string
+}
+
+/**
+ * Checkpoints in the file at `path`, for one process at a time. Leases run by the fiber's `Clock`.
+ *
+ * ```ts
+ * import { NodeFileSystem } from "@effect/platform-node"
+ * import { Effect, Layer } from "effect"
+ * import { Checkpoints } from "eventfold"
+ * import { JsonlCheckpoints } from "eventfold/jsonl"
+ * import { mkdtempSync } from "node:fs"
+ * import { join } from "node:path"
+ * import { tmpdir } from "node:os"
+ *
+ * const path = join(mkdtempSync(join(tmpdir(), "eventfold-")), "checkpoints.jsonl")
+ * const Live = Layer.provide(JsonlCheckpoints.layer({ path }), NodeFileSystem.layer)
+ *
+ * const program = Effect.gen(function* () {
+ *   const checkpoints = yield* Checkpoints.Checkpoints
+ *   const lease = yield* checkpoints.claim("emails", { owner: "a", ttl: "10 seconds" })
+ *   yield* checkpoints.release(yield* checkpoints.advance(lease, 42))
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, Live))
+ * const again = Checkpoints.Checkpoints.use(({ list }) => list)
+ * const [checkpoint] = await Effect.runPromise(Effect.provide(again, Layer.fresh(Live)))
+ * checkpoint?.position // => 42
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options: Options): Layer.Layer<Checkpoints, EventStoreError, FileSystem.FileSystem> =>
+  Layer.effect(Checkpoints, make(options))
+
+// -----------------------------------------------------------------------------
+// internals
+// -----------------------------------------------------------------------------
+
+const position = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }))
+
+const Line = Schema.fromJsonString(
+  Schema.Struct({
+    name: Schema.NonEmptyString,
+    position,
+    epoch: position,
+    owner: Schema.OptionFromNullOr(Schema.String),
+    expiresAt: Schema.DateTimeUtcFromString,
+    updatedAt: Schema.DateTimeUtcFromString
+  })
+)
+const decode = Schema.decodeUnknownResult(Line)
+const encode = Schema.encodeSync(Line)
+
+const make = Effect.fnUntraced(function* ({
+  path: given
+}: Options): Effect.fn.Return<Checkpoints["Service"], EventStoreError, FileSystem.FileSystem | Scope.Scope> {
+  const fs = yield* FileSystem.FileSystem
+  yield* failAs("open", Effect.scoped(fs.open(given, { flag: "a" })))
+  yield* lock(fs, given)
+  // Where the path is a link, what it leads to is replaced.
+  const path = yield* failAs("open", fs.realPath(given))
+  const next = `${path}.next`
+
+  const initial: Array<Checkpoint> = []
+  const names = new Set<string>()
+  for (const [index, line] of (yield* failAs("open", fs.readFileString(path))).split("\n").entries()) {
+    if (line === "") continue
+    const checkpoint = decode(line)
+    if (Result.isFailure(checkpoint)) {
+      return yield* corrupted("open", `line ${index + 1} of ${path} is damaged: ${checkpoint.failure.message}`)
+    }
+    const { name } = checkpoint.success
+    if (names.has(name)) return yield* corrupted("open", `line ${index + 1} of ${path} is damaged: ${name} stands there twice`)
+    names.add(name)
+    initial.push(checkpoint.success)
+  }
+
+  const keep = Effect.fnUntraced(function* (all: ReadonlyArray<Checkpoint>) {
+    const text = all.map((checkpoint) => `${encode(checkpoint)}\n`).join("")
+    const file = Effect.flatMap(fs.open(next, { flag: "w" }), (file) =>
+      Effect.andThen(file.writeAll(Buffer.from(text)), file.sync)
+    )
+    yield* Effect.scoped(file)
+    yield* fs.rename(next, path)
+    yield* syncDirectory(fs, path)
+  })
+
+  return makeInMemory({ initial, keep })
+})

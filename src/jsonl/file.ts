@@ -1,0 +1,46 @@
+/**
+ * What the files have in common: errors, the lock, and a directory that remembers.
+ */
+import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
+import type { PlatformError } from "effect/PlatformError"
+import type * as Scope from "effect/Scope"
+import { dirname } from "node:path"
+import * as EventStore from "../EventStore.ts"
+import { acquireLock } from "./lock.ts"
+
+/** What the system's errors mean to the store. All others are a `StoreFailure`. */
+const reasons: { readonly [Tag in PlatformError["reason"]["_tag"]]?: typeof EventStore.StoreUnavailable } = {
+  Busy: EventStore.StoreUnavailable,
+  NotFound: EventStore.StoreUnavailable,
+  TimedOut: EventStore.StoreUnavailable,
+  WouldBlock: EventStore.StoreUnavailable
+}
+
+export const failAs = <A, R>(
+  operation: string,
+  effect: Effect.Effect<A, PlatformError, R>
+): Effect.Effect<A, EventStore.EventStoreError, R> =>
+  Effect.mapError(effect, (error) => {
+    const Reason = reasons[error.reason._tag] ?? EventStore.StoreFailure
+    return new EventStore.EventStoreError({ reason: new Reason({ operation, detail: error.message, cause: error }) })
+  })
+
+export const unavailable = (operation: string, detail: string) =>
+  new EventStore.EventStoreError({ reason: new EventStore.StoreUnavailable({ operation, detail }) })
+
+export const corrupted = (operation: string, detail: string) =>
+  new EventStore.EventStoreError({ reason: new EventStore.StoreCorrupted({ operation, detail }) })
+
+/** Keeps other writers out of a file, which must exist, until the scope closes. */
+export const lock = (fs: FileSystem.FileSystem, path: string): Effect.Effect<void, EventStore.EventStoreError, Scope.Scope> =>
+  Effect.flatMap(fs.realPath(path), (path) => acquireLock(fs, path)).pipe(
+    Effect.catchTag("Locked", ({ lockFile, owner }) =>
+      Effect.fail(unavailable("open", `${path} is open for writing in ${owner}, says ${lockFile}: it has one writer at a time`))
+    ),
+    Effect.catchTag("PlatformError", (error) => failAs("open", Effect.fail(error)))
+  )
+
+/** Makes the directory remember the file under its name. Not every platform lets one sync a directory. */
+export const syncDirectory = (fs: FileSystem.FileSystem, path: string): Effect.Effect<void> =>
+  Effect.ignore(Effect.scoped(Effect.flatMap(fs.open(dirname(path)), (directory) => directory.sync)))

@@ -1,0 +1,1 @@
+export * as NatsTransport from "./NatsTransport.ts"

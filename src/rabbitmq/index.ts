@@ -1,0 +1,1 @@
+export * as RabbitMqTransport from "./RabbitMqTransport.ts"

@@ -1,0 +1,646 @@
+import assert from "node:assert/strict"
+import { describe, it } from "@effect/vitest"
+import { DateTime, Effect, Exit, Layer, References, Schema, Scope, Stream } from "effect"
+import { TestClock } from "effect/testing"
+import {
+  Checkpoints,
+  Command,
+  Event,
+  EventStore,
+  MessageBus,
+  ParkedEvents,
+  ProcessManager,
+  Repository,
+  Subscription,
+  UnitOfWork
+} from "eventfold"
+import {
+  Arrived,
+  arrived,
+  collected,
+  Collection,
+  Handlers,
+  Parcel,
+  Remind,
+  Return,
+  Returned,
+  ReturnLive
+} from "./support/shipping.ts"
+import { makeWirings } from "./support/wirings.ts"
+
+const { everywhere } = makeWirings()
+
+/** So long that hardly a heartbeat comes in the days that the tests let pass. */
+const lease = "30 days"
+
+/** The process of the tests. */
+const Collecting = ProcessManager.layer(Collection, { lease })
+
+/** The stream of a process whose parcel nobody collected. */
+const uncollected = "$EventHandled $DeadlineSet CollectionDue $EventHandled $DeadlineSet CollectionDue $EventHandled".split(" ")
+
+/** Waits for what comes about without time passing. */
+const until = <E, R>(condition: Effect.Effect<boolean, E, R>): Effect.Effect<void, E, R> =>
+  Effect.flatMap(condition, (reached) => (reached ? Effect.void : Effect.andThen(Effect.yieldNow, until(condition))))
+
+const recorded = Stream.runCollect(EventStore.readAll())
+
+/** All that stands in the store: where, and what. */
+const log = Effect.map(recorded, (events) => events.map(({ stream, type }) => `${stream.replace(/^\$bus-.*/, "$bus")} ${type}`))
+
+/** Those of a stream. */
+const of = (stream: string) => Effect.map(Stream.runCollect(EventStore.read(stream)), (events) => events.map(({ type }) => type))
+
+/** Waits until the process has reacted to all that stands in the store. */
+const caughtUp = (name = "Collection") =>
+  until(
+    Effect.gen(function* () {
+      const head = yield* EventStore.head
+      return (yield* Subscription.status(`process:${name}`)).position >= head
+    })
+  )
+
+/** Builds a Layer until the returned effect (or the test's scope) ends it. */
+const start = Effect.fnUntraced(function* <R>(layer: Layer.Layer<never, never, R>) {
+  const scope = yield* Scope.fork(yield* Effect.scope)
+  yield* Layer.buildWithScope(Layer.fresh(layer), scope)
+  return Scope.close(scope, Exit.void)
+})
+
+/** Bus, handlers and checkpoints over whatever store. */
+const withBus = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  effect.pipe(
+    Effect.provide(Handlers.pipe(Layer.provideMerge(MessageBus.layer()), Layer.provideMerge(Checkpoints.layerMemory))),
+    Effect.provideService(Subscription.Registry, new Map())
+  )
+
+const inMemory = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  withBus(effect).pipe(Effect.provide(UnitOfWork.layer.pipe(Layer.provideMerge(EventStore.layerMemory))))
+
+describe("reacting", () => {
+  everywhere((test) => {
+    test("commands and deadlines of a reaction commit with the note that it has been made, and are caused by it", () =>
+      withBus(
+        Effect.gen(function* () {
+          yield* EventStore.append("Parcel-1", [
+            { type: "Arrived", payload: { parcel: "1" }, metadata: { by: "greta", correlationId: "c-1" } }
+          ])
+          yield* start(Collecting)
+          yield* caughtUp()
+          assert.deepEqual(yield* log, [
+            "Parcel-1 Arrived",
+            "Collection-1 $EventHandled",
+            "$bus Remind",
+            "Parcel-1 Reminded",
+            "Collection-1 $DeadlineSet"
+          ])
+          const events = yield* recorded
+          const byId = new Map(events.map(({ id, type }) => [id, type]))
+          assert.deepEqual(
+            events.map(({ metadata }) => [metadata["by"], metadata.correlationId, byId.get(metadata.causationId ?? "")]),
+            [
+              ["greta", "c-1", undefined],
+              ["greta", "c-1", "Arrived"],
+              ["greta", "c-1", "$EventHandled"],
+              ["greta", "c-1", "Remind"],
+              ["greta", "c-1", "$EventHandled"]
+            ]
+          )
+          const { deadlines, state } = yield* ProcessManager.read(Collection, "1")
+          assert.deepEqual(state, { arrived: 1, collected: false, reminders: 0 })
+          assert.deepEqual(
+            Array.from(deadlines, ([type, due]) => [type, DateTime.formatIso(due)]),
+            [["CollectionDue", "1970-01-02T00:00:00.000Z"]]
+          )
+        })
+      ))
+
+    test("a deadline that is due is recorded, and reacted to", () =>
+      withBus(
+        Effect.gen(function* () {
+          yield* start(Collecting)
+          yield* arrived("1")
+          yield* caughtUp()
+          yield* TestClock.adjust("1 day")
+          yield* until(Effect.map(of("Parcel-1"), (types) => types.length === 3))
+          yield* caughtUp()
+          yield* TestClock.adjust("1 day")
+          yield* until(Effect.map(of("Parcel-1"), (types) => types.length === 4))
+          assert.deepEqual(yield* of("Parcel-1"), ["Arrived", "Reminded", "Reminded", "Returned"])
+          assert.deepEqual(yield* of("Collection-1"), uncollected)
+          const due = (yield* recorded).filter(({ type }) => type === "CollectionDue")
+          assert.deepEqual(
+            due.map(({ payload, recordedAt, tags }) => [payload, DateTime.toEpochMillis(recordedAt) / 86_400_000, tags]),
+            [
+              [{ reminders: 1 }, 1, ["due"]],
+              [{ reminders: 2 }, 2, ["due"]]
+            ]
+          )
+          const { deadlines, state } = yield* ProcessManager.read(Collection, "1")
+          assert.deepEqual([state, deadlines], [{ arrived: 1, collected: false, reminders: 3 }, new Map()])
+        })
+      ))
+
+    test("a deadline that is cancelled does not come", () =>
+      withBus(
+        Effect.gen(function* () {
+          yield* start(Collecting)
+          yield* arrived("1")
+          yield* caughtUp()
+          yield* collected("1")
+          yield* arrived("2")
+          yield* caughtUp()
+          yield* TestClock.adjust("1 day")
+          yield* until(Effect.map(of("Parcel-2"), (types) => types.length === 3))
+          yield* caughtUp()
+          assert.deepEqual(yield* of("Collection-1"), ["$EventHandled", "$DeadlineSet", "$EventHandled", "$DeadlineCancelled"])
+          assert.deepEqual(yield* of("Parcel-1"), ["Arrived", "Reminded", "Collected"])
+          assert.deepEqual((yield* ProcessManager.read(Collection, "1")).deadlines, new Map())
+        })
+      ))
+  })
+
+  it.effect("each instance has its own state; an event that correlates to none is passed over", () =>
+    inMemory(
+      Effect.gen(function* () {
+        yield* start(Collecting)
+        for (const parcel of ["1", "2", "anonymous", "1"]) yield* arrived(parcel)
+        yield* caughtUp()
+        const arrivals = Effect.fnUntraced(function* (key: string) {
+          return (yield* ProcessManager.read(Collection, key)).state.arrived
+        })
+        assert.deepEqual([yield* arrivals("1"), yield* arrivals("2"), yield* arrivals("anonymous")], [2, 1, 0])
+        assert.equal(yield* EventStore.exists("Collection-anonymous"), false)
+      })
+    )
+  )
+
+  it.effect("the reaction sees the state before the event, decoded by today's definitions", () =>
+    inMemory(
+      Effect.gen(function* () {
+        const seen: Array<unknown> = []
+        const Counted = Event.make("Counted", { n: Schema.Int }, { version: 2, upcast: { 1: (old) => ({ n: old.count }) } })
+        const Counting = ProcessManager.make("Counting", {
+          events: [Counted],
+          correlate: { Counted: () => "all" },
+          initial: 0,
+          evolve: { Counted: (sum, { n }) => sum + n },
+          react: {
+            Counted: (sum, { n }, { key, recorded }) => {
+              seen.push([sum, n, key, recorded.position])
+              return []
+            }
+          }
+        })
+        yield* EventStore.append("Count-1", [{ type: "Counted", payload: { count: 5 } }])
+        yield* EventStore.append("Count-2", [{ type: "Counted", schemaVersion: 2, payload: { n: 6 } }])
+        yield* start(ProcessManager.layer(Counting))
+        yield* caughtUp("Counting")
+        assert.deepEqual(seen, [
+          [0, 5, "all", 1],
+          [5, 6, "all", 2]
+        ])
+        assert.equal((yield* ProcessManager.read(Counting, "all")).state, 11)
+        assert.deepEqual(
+          (yield* recorded).slice(2).map(({ payload }) => payload),
+          [
+            {
+              type: "Counted",
+              id: (yield* recorded)[0]?.id,
+              stream: "Count-1",
+              version: 1,
+              position: 1,
+              schemaVersion: 1,
+              payload: { count: 5 }
+            },
+            {
+              type: "Counted",
+              id: (yield* recorded)[1]?.id,
+              stream: "Count-2",
+              version: 1,
+              position: 2,
+              schemaVersion: 2,
+              payload: { n: 6 }
+            }
+          ]
+        )
+      })
+    )
+  )
+
+  it.effect("a rejected command leaves no trace, and the reaction says what is done instead", () =>
+    inMemory(
+      Effect.gen(function* () {
+        class No extends Schema.TaggedError<No>()("No", { why: Schema.String }) {}
+        const Try = Command.make("Try", { error: No })
+        const Report = Command.make("Report", { payload: { why: Schema.String } })
+        const Later = Event.make("Later")
+        const Trying = ProcessManager.make("Trying", {
+          events: [Arrived],
+          correlate: { Arrived: ({ parcel }) => parcel },
+          deadlines: [Later],
+          initial: {},
+          evolve: { Arrived: (state) => state, Later: (state) => state },
+          react: {
+            Arrived: () => [
+              ProcessManager.send(Try, undefined, ({ why }) => [
+                ProcessManager.send(Report, { why }),
+                ProcessManager.setDeadline(Later.make({}), "1 hour")
+              ])
+            ],
+            Later: () => []
+          }
+        })
+        const Commands = Layer.merge(
+          MessageBus.handle(Try, () =>
+            Effect.andThen(UnitOfWork.stage("Tried-1", [{ type: "Tried", payload: {} }]), Effect.fail(new No({ why: "so" })))
+          ),
+          MessageBus.handle(Report, ({ why }) =>
+            Effect.asVoid(UnitOfWork.stage("Report-1", [{ type: "Reported", payload: { why } }]))
+          )
+        )
+        yield* start(Layer.provide(ProcessManager.layer(Trying), Commands))
+        yield* arrived("1")
+        yield* caughtUp("Trying")
+        assert.deepEqual(yield* log, [
+          "Parcel-1 Arrived",
+          "Trying-1 $EventHandled",
+          "$bus Report",
+          "Report-1 Reported",
+          "Trying-1 $DeadlineSet"
+        ])
+      })
+    )
+  )
+
+  it.effect("a rejection with nothing to be done about it settles the event", () =>
+    inMemory(
+      Effect.gen(function* () {
+        const Overdue = Event.make("Overdue", { parcel: Schema.String })
+        const Returning = ProcessManager.make("Returning", {
+          events: [Overdue],
+          correlate: { Overdue: ({ parcel }) => parcel },
+          initial: {},
+          evolve: { Overdue: (state) => state },
+          react: { Overdue: (_, { parcel }) => [ProcessManager.send(Return, { parcel }, () => [])] }
+        })
+        yield* collected("1")
+        yield* EventStore.append("Desk-1", [{ type: "Overdue", payload: { parcel: "1" } }])
+        yield* start(ProcessManager.layer(Returning))
+        yield* caughtUp("Returning")
+        assert.deepEqual(yield* of("Parcel-1"), ["Collected"])
+        assert.deepEqual(yield* of("Returning-1"), ["$EventHandled"])
+      })
+    )
+  )
+
+  it.effect("any other failure undoes the whole reaction: retried, then halted or parked", () =>
+    inMemory(
+      Effect.gen(function* () {
+        let failures = 2
+        const Broken = MessageBus.handle(Remind, () =>
+          Effect.suspend(() => (failures-- > 0 ? Effect.die("broken") : Effect.void))
+        )
+        const Flaky = ProcessManager.layer(Collection, { onFailure: "park" }).pipe(
+          Layer.provide(Layer.merge(Broken, ReturnLive)),
+          Layer.provideMerge(ParkedEvents.layerMemory)
+        )
+        yield* start(Layer.effectDiscard(Layer.build(Flaky)))
+        yield* arrived("1")
+        const state = Effect.map(Subscription.status("process:Collection"), ({ state }) => state)
+        for (const wait of [100, 200]) {
+          yield* until(Effect.map(state, (state) => state === "backing-off"))
+          assert.equal(yield* EventStore.exists("Collection-1"), false)
+          yield* TestClock.adjust(wait)
+          yield* until(Effect.map(state, (state) => state !== "backing-off" || failures < 1))
+        }
+        yield* caughtUp()
+        assert.deepEqual(yield* of("Collection-1"), ["$EventHandled", "$DeadlineSet"])
+      })
+    )
+  )
+
+  it.effect("a race for an aggregate is run again on fresh state", () =>
+    inMemory(
+      Effect.gen(function* () {
+        let overtaken = false
+        const store = yield* EventStore.EventStore
+        // Somebody else is first, once.
+        const Racing = MessageBus.handle(Remind, ({ parcel }) =>
+          Effect.gen(function* () {
+            yield* Repository.load(Parcel, parcel)
+            if (!overtaken) yield* store.append(`Parcel-${parcel}`, [{ type: "Collected", payload: { parcel } }])
+            overtaken = true
+            yield* Repository.execute(Parcel, parcel, () => Effect.succeed([Returned.make({ parcel })]))
+          })
+        )
+        yield* start(Layer.provide(Collecting, Layer.merge(Racing, ReturnLive)))
+        yield* arrived("1")
+        yield* caughtUp()
+        assert.deepEqual(yield* of("Parcel-1"), ["Arrived", "Collected", "Returned"])
+      })
+    )
+  )
+})
+
+describe("deadlines", () => {
+  /** A day later, if all that is to happen now has happened. */
+  const nextDay = Effect.andThen(caughtUp(), TestClock.adjust("1 day"))
+  const count = (stream: string, type: string) =>
+    Effect.map(of(stream), (types) => types.filter((other) => other === type).length)
+
+  it.effect("survive a restart, also one that comes when they are long due", () =>
+    inMemory(
+      Effect.gen(function* () {
+        const stop = yield* start(Collecting)
+        yield* arrived("1")
+        yield* caughtUp()
+        yield* TestClock.adjust("12 hours")
+        yield* arrived("2")
+        yield* caughtUp()
+        yield* stop
+        yield* TestClock.adjust("10 days")
+        assert.equal(yield* count("Collection-1", "CollectionDue"), 0)
+        yield* start(Collecting)
+        yield* until(Effect.map(count("Parcel-2", "Reminded"), (times) => times === 2))
+        yield* caughtUp()
+        assert.deepEqual(
+          (yield* recorded).filter(({ type }) => type === "CollectionDue").map(({ stream }) => stream),
+          ["Collection-1", "Collection-2"]
+        )
+        // The next one is counted from the moment at which this one came.
+        const { deadlines } = yield* ProcessManager.read(Collection, "1")
+        assert.deepEqual(Array.from(deadlines.values(), DateTime.toEpochMillis), [11.5 * 86_400_000])
+        yield* nextDay
+        yield* until(Effect.map(count("Parcel-2", "Returned"), (times) => times === 1))
+      })
+    )
+  )
+
+  it.effect("the watch goes on before the oldest that is set, and forgets what is settled", () =>
+    inMemory(
+      Effect.gen(function* () {
+        const position = Effect.gen(function* () {
+          const [checkpoint] = (yield* Checkpoints.Checkpoints.use(({ list }) => list)).filter(
+            ({ name }) => name === "deadlines:Collection"
+          )
+          return checkpoint?.position
+        })
+        yield* start(Collecting)
+        yield* arrived("1")
+        yield* arrived("2")
+        yield* caughtUp()
+        const [first, second] = (yield* recorded).filter(({ type }) => type === "$DeadlineSet")
+        assert.ok(first !== undefined && second !== undefined)
+        yield* until(Effect.map(position, (at) => at === first.position - 1))
+        yield* collected("1")
+        yield* until(Effect.map(position, (at) => at === second.position - 1))
+        yield* collected("2")
+        yield* caughtUp()
+        const head = yield* EventStore.head
+        yield* until(Effect.map(position, (at) => at === head))
+      })
+    )
+  )
+
+  it.effect("one that is set again takes the place of the one before", () =>
+    inMemory(
+      Effect.gen(function* () {
+        yield* start(Collecting)
+        yield* arrived("1")
+        yield* caughtUp()
+        yield* TestClock.adjust("23 hours")
+        yield* arrived("1")
+        yield* caughtUp()
+        yield* TestClock.adjust("23 hours")
+        yield* arrived("2")
+        yield* caughtUp()
+        assert.equal(yield* count("Collection-1", "CollectionDue"), 0)
+        yield* TestClock.adjust("1 hour")
+        yield* until(Effect.map(count("Collection-1", "CollectionDue"), (times) => times === 1))
+      })
+    )
+  )
+
+  it.effect("one that is cancelled by an event of before its time does not count, though its time has come", () =>
+    inMemory(
+      Effect.gen(function* () {
+        yield* start(Collecting)
+        yield* arrived("1")
+        yield* caughtUp()
+        yield* Subscription.pause("process:Collection")
+        yield* collected("1")
+        yield* TestClock.adjust("2 days")
+        yield* until(Effect.map(count("Collection-1", "CollectionDue"), (times) => times === 1))
+        yield* Subscription.resume("process:Collection")
+        yield* caughtUp()
+        assert.deepEqual(yield* of("Collection-1"), [
+          "$EventHandled",
+          "$DeadlineSet",
+          "CollectionDue",
+          "$EventHandled",
+          "$DeadlineCancelled"
+        ])
+        assert.deepEqual(yield* of("Parcel-1"), ["Arrived", "Reminded", "Collected"])
+        assert.equal((yield* ProcessManager.read(Collection, "1")).state.reminders, 0)
+      })
+    )
+  )
+
+  it.effect("at an instant; in the past at once; all that is due in the order of the times", () =>
+    inMemory(
+      Effect.gen(function* () {
+        const Soon = Event.make("Soon")
+        const Late = Event.make("Late")
+        const Past = Event.make("Past")
+        const Timed = ProcessManager.make("Timed", {
+          events: [Arrived],
+          correlate: { Arrived: ({ parcel }) => parcel },
+          deadlines: [Soon, Late, Past],
+          initial: [] as ReadonlyArray<string>,
+          evolve: {
+            Arrived: (state) => state,
+            Soon: (state) => [...state, "Soon"],
+            Late: (state) => [...state, "Late"],
+            Past: (state) => [...state, "Past"]
+          },
+          react: {
+            Arrived: () => [
+              ProcessManager.setDeadline(Late.make({}), DateTime.makeUnsafe("1970-03-01T00:00:00Z")),
+              ProcessManager.setDeadline(Soon.make({}), "20 days"),
+              ProcessManager.setDeadline(Past.make({}), DateTime.makeUnsafe(0))
+            ],
+            Soon: () => [],
+            Late: () => [],
+            Past: () => []
+          }
+        })
+        const state = Effect.map(ProcessManager.read(Timed, "1"), ({ state }) => state)
+        yield* TestClock.adjust("1 hour")
+        const stop = yield* start(ProcessManager.layer(Timed, { lease }))
+        yield* arrived("1")
+        yield* until(Effect.map(state, (state) => state.length === 1))
+        assert.deepEqual(yield* state, ["Past"])
+        yield* stop
+        yield* TestClock.adjust("100 days")
+        yield* start(ProcessManager.layer(Timed, { lease }))
+        yield* until(Effect.map(state, (state) => state.length === 3))
+        assert.deepEqual(yield* state, ["Past", "Soon", "Late"])
+      })
+    )
+  )
+
+  it.effect("come once though two watch, each taking itself for the only one", () =>
+    Effect.gen(function* () {
+      // Each has checkpoints of its own, so no lease keeps one from doing what the other does.
+      yield* start(Layer.provide(Collecting, Layer.fresh(Checkpoints.layerMemory)))
+      yield* start(Layer.provide(Collecting, Layer.fresh(Checkpoints.layerMemory)))
+      for (const parcel of ["1", "2", "3"]) yield* arrived(parcel)
+      yield* until(
+        Effect.map(
+          Effect.forEach(["1", "2", "3"], (parcel) => count(`Parcel-${parcel}`, "Reminded")),
+          (times) => times.every((n) => n === 1)
+        )
+      )
+      for (let day = 1; day <= 2; day++) {
+        yield* until(Effect.map(log, (log) => log.filter((line) => line.endsWith("$DeadlineSet")).length === 3 * day))
+        yield* TestClock.adjust("1 day")
+        yield* until(Effect.map(log, (log) => log.filter((line) => line.endsWith("CollectionDue")).length === 3 * day))
+      }
+      yield* until(Effect.map(log, (log) => log.filter((line) => line.endsWith("Returned")).length === 3))
+      yield* Effect.forEach(Array.from({ length: 300 }), () => Effect.yieldNow, { discard: true })
+      for (const parcel of ["1", "2", "3"]) {
+        assert.deepEqual(yield* of(`Parcel-${parcel}`), ["Arrived", "Reminded", "Reminded", "Returned"])
+        assert.deepEqual(yield* of(`Collection-${parcel}`), uncollected)
+      }
+    }).pipe(inMemory)
+  )
+})
+
+describe("whatever happens in between, an event takes effect once", () => {
+  type Fault = "refused" | "answer lost" | "killed before" | "killed after"
+  const faults: ReadonlyArray<Fault> = ["refused", "answer lost", "killed before", "killed after"]
+
+  /** What a process sees of the store and of the checkpoints: its write number `at` goes wrong. One that is killed hears no more. */
+  const makeSight = (at: number, fault: Fault) => {
+    let writes = 0
+    let killed = false
+    const dead = Effect.interruptible(Effect.never)
+    const guard =
+      <E>(failure: E) =>
+      <A, E2>(operation: Effect.Effect<A, E2>): Effect.Effect<A, E | E2> =>
+        Effect.suspend(() => {
+          if (killed) return dead
+          if (++writes !== at) return operation
+          if (fault === "refused") return Effect.fail(failure)
+          if (fault === "answer lost") return Effect.andThen(operation, Effect.fail(failure))
+          killed = true
+          return fault === "killed before" ? dead : Effect.andThen(operation, dead)
+        })
+    const reason = { operation: "test", detail: fault, cause: undefined }
+    const ofStore = guard(
+      new EventStore.EventStoreError({
+        reason: fault === "answer lost" ? new EventStore.OutcomeUnknown(reason) : new EventStore.StoreUnavailable(reason)
+      })
+    )
+    const ofCheckpoints = guard(new Checkpoints.CheckpointError({ operation: "test", name: "test", cause: fault }))
+    const layer = Layer.merge(
+      Layer.effect(
+        EventStore.EventStore,
+        EventStore.EventStore.useSync((store) => ({
+          ...store,
+          append: (...args: Parameters<typeof store.append>) => ofStore(store.append(...args)),
+          appendAll: (...args: Parameters<typeof store.appendAll>) => ofStore(store.appendAll(...args)),
+          head: Effect.suspend(() => (killed ? dead : store.head))
+        }))
+      ),
+      Layer.effect(
+        Checkpoints.Checkpoints,
+        Checkpoints.Checkpoints.useSync((checkpoints) => ({
+          ...checkpoints,
+          advance: (...args: Parameters<typeof checkpoints.advance>) => ofCheckpoints(checkpoints.advance(...args)),
+          renew: (...args: Parameters<typeof checkpoints.renew>) =>
+            Effect.suspend(() => (killed ? dead : checkpoints.renew(...args))),
+          release: (...args: Parameters<typeof checkpoints.release>) =>
+            Effect.suspend(() => (killed ? dead : checkpoints.release(...args)))
+        }))
+      )
+    )
+    return { layer, writes: () => writes, killed: () => killed }
+  }
+
+  /** The story of two parcels, told by a process whose write number `at` goes wrong, and by another if the first is killed. */
+  const story = (at: number, fault: Fault) =>
+    Effect.gen(function* () {
+      const sight = makeSight(at, fault)
+      const run = (
+        seen: Layer.Layer<EventStore.EventStore | Checkpoints.Checkpoints, never, EventStore.EventStore | Checkpoints.Checkpoints>
+      ) =>
+        Effect.flatMap(Scope.make(), (scope) =>
+          ProcessManager.layer(Collection, { lease: "3 hours" }).pipe(
+            Layer.provide(Handlers),
+            Layer.provide(MessageBus.layer()),
+            Layer.provide(UnitOfWork.layer),
+            Layer.provide(seen),
+            Layer.fresh,
+            Layer.buildWithScope(scope)
+          )
+        )
+      let alone = true
+      const eventually = Effect.fnUntraced(function* (stream: string, type: string, times: number) {
+        for (let hour = 0; (yield* of(stream)).filter((other) => other === type).length < times; hour++) {
+          assert.ok(hour < 60, `${stream} never has ${times} ${type}: ${yield* of(stream)}`)
+          if (alone && sight.killed()) {
+            alone = false
+            yield* run(makeSight(0, fault).layer)
+          }
+          yield* Effect.forEach(Array.from({ length: 20 }), () => Effect.yieldNow, { discard: true })
+          if ((yield* of(stream)).filter((other) => other === type).length < times) yield* TestClock.adjust("1 hour")
+        }
+      })
+      yield* run(sight.layer)
+      yield* arrived("1")
+      yield* arrived("2")
+      yield* eventually("Parcel-2", "Reminded", 1)
+      yield* collected("2")
+      yield* eventually("Collection-2", "$DeadlineCancelled", 1)
+      yield* eventually("Parcel-1", "Returned", 1)
+      yield* eventually("Collection-1", "$EventHandled", 3)
+      yield* TestClock.adjust("2 days")
+      assert.deepEqual(yield* of("Parcel-1"), ["Arrived", "Reminded", "Reminded", "Returned"])
+      assert.deepEqual(yield* of("Parcel-2"), ["Arrived", "Reminded", "Collected"])
+      assert.deepEqual(yield* of("Collection-1"), uncollected)
+      assert.deepEqual(yield* of("Collection-2"), ["$EventHandled", "$DeadlineSet", "$EventHandled", "$DeadlineCancelled"])
+      return sight.writes()
+    }).pipe(
+      Effect.provide(Layer.fresh(Layer.merge(EventStore.layerMemory, Checkpoints.layerMemory))),
+      Effect.provideService(Subscription.Registry, new Map()),
+      Effect.provide(TestClock.layer()),
+      Effect.provideService(References.MinimumLogLevel, "None")
+    )
+
+  it.effect.each(faults)("%s, at each step in turn", (fault) =>
+    Effect.gen(function* () {
+      const steps = yield* story(0, fault)
+      assert.ok(steps > 12)
+      for (let at = 1; at <= steps; at++) yield* story(at, fault)
+    })
+  )
+})
+
+describe("definitions", () => {
+  it("a name that no category can have, and a type that is listed twice, are refused", () => {
+    const define = (name: string, deadlines: ReadonlyArray<Event.Any>) =>
+      ProcessManager.make(name, {
+        events: [Arrived],
+        correlate: { Arrived: ({ parcel }) => parcel },
+        deadlines,
+        initial: {},
+        evolve: { Arrived: (state) => state },
+        react: { Arrived: () => [] }
+      })
+    assert.throws(() => define("a-b", []), RangeError)
+    assert.throws(() => define("$a", []), RangeError)
+    assert.throws(() => define("A", [Arrived]), /"Arrived" is listed twice/)
+  })
+})

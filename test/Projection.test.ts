@@ -1,0 +1,735 @@
+import assert from "node:assert/strict"
+import type { PgClient } from "@effect/sql-pg"
+import { describe, it } from "@effect/vitest"
+import { Cause, Context, DateTime, Deferred, Effect, Exit, Fiber, Layer, Option, Schedule, Schema, Scope, Stream } from "effect"
+import { SqlClient } from "effect/sql"
+import { Checkpoints, Event, EventStore, ParkedEvents, Projection, Subscription, UnitOfWork } from "eventfold"
+import { PgCheckpoints, PgEventStore, PgLite } from "eventfold/postgres"
+import { SqliteCheckpoints, SqliteEventStore } from "eventfold/sqlite"
+import { afterAll, beforeAll } from "vitest"
+import { client, freshSchema } from "./postgres/support.ts"
+
+const Opened = Event.make("Opened", { owner: Schema.String })
+const Deposited = Event.make("Deposited", { amount: Schema.Int })
+const Closed = Event.make("Closed", {})
+
+type Wired = EventStore.EventStore | Checkpoints.Checkpoints | SqlClient.SqlClient | UnitOfWork.UnitOfWork | Prefix | Scope.Scope
+
+/** What the names of a test's own tables begin with. */
+class Prefix extends Context.Service<Prefix, string>()("test/Prefix") {}
+
+const scope = Effect.runSync(Scope.make())
+const databases: Partial<Record<"server" | "pglite", Context.Context<PgClient.PgClient | SqlClient.SqlClient>>> = {}
+
+beforeAll(async () => {
+  databases.server = await Effect.runPromise(Layer.buildWithScope(client({ maxConnections: 8 }), scope))
+  databases.pglite = await Effect.runPromise(Layer.buildWithScope(PgLite.layer(), scope))
+})
+afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
+
+const onPostgres = (name: keyof typeof databases) => {
+  const schema = freshSchema()
+  return Layer.mergeAll(UnitOfWork.layerSql, PgCheckpoints.layer({ schema }), Layer.succeed(Prefix, `${schema}.`)).pipe(
+    Layer.provideMerge(PgEventStore.layer({ schema, listen: false, pollInterval: "20 millis" })),
+    Layer.provideMerge(Layer.effectContext(Effect.sync(() => databases[name] as Context.Context<SqlClient.SqlClient>)))
+  )
+}
+
+const wirings: Record<string, () => Layer.Layer<Exclude<Wired, Scope.Scope>, unknown>> = {
+  SQLite: () =>
+    Layer.mergeAll(UnitOfWork.layerSql, SqliteCheckpoints.layer(), Layer.succeed(Prefix, "")).pipe(
+      Layer.provideMerge(SqliteEventStore.layerFile({ filename: ":memory:" }))
+    ),
+  PostgreSQL: () => onPostgres("server"),
+  PGlite: () => onPostgres("pglite")
+}
+
+/** Declares a test over every database. */
+const everywhere = (title: string, test: () => Effect.Effect<void, unknown, Wired>) => {
+  for (const [name, make] of Object.entries(wirings)) {
+    it.live(`${name}: ${title}`, () =>
+      Effect.scoped(Effect.provide(test(), make())).pipe(Effect.provideService(Subscription.Registry, new Map()))
+    )
+  }
+}
+
+/** Builds a Layer until the returned effect (or the test's scope) ends it. */
+const start = Effect.fnUntraced(function* <E, R>(layer: Layer.Layer<never, E, R>) {
+  const scope = yield* Scope.fork(yield* Effect.scope)
+  yield* Layer.buildWithScope(layer, scope)
+  return Scope.close(scope, Exit.void)
+})
+
+const numbers = (count: number) => Array.from({ length: count }, (_, index) => index + 1)
+
+const opened = (owner: string): EventStore.NewEvent => ({ type: "Opened", payload: { owner } })
+const deposited = (amount: number): EventStore.NewEvent => ({ type: "Deposited", payload: { amount } })
+const closed: EventStore.NewEvent = { type: "Closed", payload: {} }
+
+const makeBalance = (prefix: string) =>
+  Projection.table(`${prefix}balance`, {
+    key: "account",
+    fields: { account: Schema.String, owner: Schema.String, amount: Schema.Int, deposits: Schema.Int }
+  })
+
+/** A projection with a handler an event. What comes of every event is told to `sent` as a side effect. */
+const balances = (prefix: string, version = 1, options: { readonly sent?: Array<number>; readonly factor?: number } = {}) => {
+  const { factor = 1, sent = [] } = options
+  const Balance = makeBalance(prefix)
+  const send = (envelope: Projection.Envelope<unknown>) =>
+    Projection.sideEffect(
+      envelope,
+      Effect.sync(() => void sent.push(envelope.position ?? 0))
+    )
+  const projection = Projection.make("Balances", {
+    version,
+    tables: [Balance],
+    events: [Opened, Deposited, Closed],
+    handlers: {
+      Opened: ({ owner }, envelope) =>
+        Effect.andThen(Balance.upsert({ account: envelope.stream, owner, amount: 0, deposits: 0 }), send(envelope)),
+      Deposited: (event, envelope) =>
+        Effect.andThen(
+          Balance.patch(envelope.stream, ({ amount, deposits }) => ({
+            amount: amount + factor * event.amount,
+            deposits: deposits + 1
+          })),
+          send(envelope)
+        ),
+      Closed: (_, envelope) => Effect.andThen(Balance.delete(envelope.stream), send(envelope))
+    }
+  })
+  return { Balance, projection }
+}
+
+type BalanceRow = Projection.Row<ReturnType<typeof makeBalance>["fields"]>
+
+/** The fold that a view of balances must equal, and the projection's batch as well. */
+const evolve = (
+  row: BalanceRow | undefined,
+  { event, stream }: { readonly event: (typeof Opened | typeof Deposited | typeof Closed)["Type"]; readonly stream: string }
+): BalanceRow | undefined => {
+  switch (event._tag) {
+    case "Opened":
+      return { account: stream, owner: event.owner, amount: 0, deposits: 0 }
+    case "Deposited":
+      return row && { ...row, amount: row.amount + event.amount, deposits: row.deposits + 1 }
+    case "Closed":
+      return undefined
+  }
+}
+
+const batched = (prefix: string, version = 1) => {
+  const Balance = makeBalance(prefix)
+  const projection = Projection.make("Balances", {
+    version,
+    tables: [Balance],
+    events: [Opened, Deposited, Closed],
+    batch: (events) => Balance.fold(events, { key: ({ stream }) => stream, evolve })
+  })
+  return { Balance, projection }
+}
+
+/** The view as a fold from scratch makes it. */
+const fromScratch = Effect.gen(function* () {
+  const rows = new Map<string, BalanceRow>()
+  const events = new Map<string, Event.Any>([Opened, Deposited, Closed].map((event) => [event.type, event]))
+  for (const recorded of yield* Stream.runCollect(EventStore.readAll({ filter: { types: Array.from(events.keys()) } }))) {
+    const event = yield* Effect.fromResult(
+      Event.decodeAny<[typeof Opened, typeof Deposited, typeof Closed]>(events as never, recorded)
+    )
+    const row = evolve(rows.get(recorded.stream), { event, stream: recorded.stream })
+    if (row === undefined) rows.delete(recorded.stream)
+    else rows.set(recorded.stream, row)
+  }
+  return Array.from(rows.values()).sort((a, b) => (a.account < b.account ? -1 : 1))
+})
+
+const waiting = { timeout: "20 seconds" } as const
+
+const append = (stream: string, ...events: ReadonlyArray<EventStore.NewEvent>) => EventStore.append(stream, events)
+
+/** As another process sees it: one in which no subscription runs. */
+const elsewhere = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.provideService(effect, Subscription.Registry, new Map())
+
+/** Random histories of accounts, the same for the same seed. */
+const history = (seed: number, length: number) => {
+  let state = seed
+  const random = (below: number) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+    return Math.floor((state / 2 ** 32) * below)
+  }
+  return Array.from({ length }, () => {
+    const kind = random(10)
+    const event = kind < 2 ? opened(`owner "${random(9)}" 💶`) : kind < 9 ? deposited(random(2000) - 1000) : closed
+    return { stream: `Account-${random(7)}`, events: [event] }
+  })
+}
+
+describe("a projection that runs async", () => {
+  everywhere("folds history and what comes, and can be read by its table", () =>
+    Effect.gen(function* () {
+      const { Balance, projection } = balances(yield* Prefix)
+      yield* EventStore.append("Account-a", [opened("Ada"), deposited(5), deposited(7)])
+      yield* start(Projection.layer(projection))
+      yield* EventStore.append("Other-1", [{ type: "Noise", payload: {} }])
+      yield* EventStore.append("Account-b", [opened("Ben"), deposited(1)])
+      const { position } = yield* EventStore.append("Account-a", [deposited(-2)])
+      yield* Projection.awaitPosition(projection, position, waiting)
+      assert.deepEqual(yield* Balance.list(), [
+        { account: "Account-a", owner: "Ada", amount: 10, deposits: 3 },
+        { account: "Account-b", owner: "Ben", amount: 1, deposits: 1 }
+      ])
+      assert.deepEqual(
+        yield* Balance.get("Account-b"),
+        Option.some({ account: "Account-b", owner: "Ben", amount: 1, deposits: 1 })
+      )
+      assert.deepEqual(yield* Balance.get("Account-c"), Option.none())
+      assert.deepEqual(yield* Projection.active("Balances"), Option.some(1))
+    })
+  )
+
+  for (const [kind, define] of Object.entries({ handlers: balances, batch: batched })) {
+    everywhere(`equals a fold from scratch for random histories, by ${kind}`, () =>
+      Effect.gen(function* () {
+        const { Balance, projection } = define(yield* Prefix)
+        yield* EventStore.appendAll(history(1, 150))
+        yield* start(Projection.layer(projection, { batch: 16 }))
+        for (let seed = 2; seed < 7; seed++) {
+          yield* EventStore.appendAll(history(seed, 40))
+          yield* Projection.whenCaughtUp(projection, waiting)
+          assert.deepEqual(yield* Balance.list(), yield* fromScratch)
+        }
+      })
+    )
+  }
+
+  everywhere("rolls back what a failing handler has written, and parks the event alone", () =>
+    Effect.gen(function* () {
+      const Seen = Projection.table(`${yield* Prefix}seen`, { key: "id", fields: { id: Schema.String } })
+      const sizes: Array<number> = []
+      const projection = Projection.make("Seen", {
+        version: 1,
+        tables: [Seen],
+        events: [Deposited],
+        batch: (events) =>
+          Effect.gen(function* () {
+            sizes.push(events.length)
+            yield* Seen.upsert(...events.map(({ position }) => ({ id: String(position) })))
+            if (events.some(({ event }) => event.amount < 0)) yield* Effect.fail("below nothing")
+          })
+      })
+      yield* append("Account-a", deposited(1), deposited(-1), deposited(2))
+      yield* start(
+        Layer.provide(Projection.layer(projection, { onFailure: "park", retry: Schedule.recurs(1) }), ParkedEvents.layerMemory)
+      )
+      yield* Projection.whenCaughtUp(projection, waiting)
+      assert.deepEqual(yield* Seen.list(), [{ id: "1" }, { id: "3" }])
+      assert.deepEqual(sizes, [3, 1, 1, 1, 1])
+    })
+  )
+
+  everywhere("narrows its events down by a filter", () =>
+    Effect.gen(function* () {
+      const Seen = Projection.table(`${yield* Prefix}seen`, { key: "id", fields: { id: Schema.String } })
+      const projection = Projection.make("Seen", {
+        version: 1,
+        tables: [Seen],
+        events: [Deposited],
+        filter: { categories: ["Account"] },
+        handlers: { Deposited: (_, { id, position }) => Seen.upsert({ id: id === "" ? id : String(position) }) }
+      })
+      yield* append("Account-a", deposited(1), opened("Ada"))
+      yield* append("Purse-a", deposited(1))
+      yield* append("Account-b", deposited(1))
+      yield* start(Projection.layer(projection))
+      yield* Projection.whenCaughtUp(projection, waiting)
+      assert.deepEqual(yield* Seen.list(), [{ id: "1" }, { id: "4" }])
+    })
+  )
+
+  it("refuses definitions that make no sense", () => {
+    const define = (name: string, version: number, type = "Deposited") =>
+      Projection.make(name, {
+        version,
+        events: [Deposited],
+        filter: { types: [type] },
+        handlers: { Deposited: () => Effect.void }
+      })
+    assert.throws(() => define("", 1), RangeError)
+    assert.throws(() => define("a@1", 1), RangeError)
+    for (const version of [0, 1.5, -1]) assert.throws(() => define("a", version), RangeError)
+    assert.throws(() => define("a", 1, "Opened"), RangeError)
+    assert.throws(() => Projection.table("no space", { key: "id", fields: { id: Schema.String } }), RangeError)
+    assert.throws(() => Projection.table("t", { key: "id", fields: { id: Schema.String, 'a"b': Schema.String } }), RangeError)
+  })
+})
+
+describe("waiting", () => {
+  everywhere("is for what concerns the projection alone, in this process and in another", () =>
+    Effect.gen(function* () {
+      const { projection } = balances(yield* Prefix)
+      // The lease is so long that nothing moves the checkpoint over other events within this test.
+      yield* start(Projection.layer(projection, { lease: "10 minutes" }))
+      const here = yield* append("Account-a", opened("Ada"))
+      yield* elsewhere(Projection.awaitPosition(projection, here.position, waiting))
+      const other = yield* append("Other-a", { type: "Noise", payload: {} })
+      yield* Projection.awaitPosition(projection, other.position, waiting)
+      yield* elsewhere(Projection.whenCaughtUp(projection, waiting))
+    })
+  )
+
+  everywhere("ends in time, and says how far it is", () =>
+    Effect.gen(function* () {
+      const { projection } = balances(yield* Prefix)
+      yield* append("Account-a", opened("Ada"), deposited(1))
+      const stop = yield* start(Projection.layer(projection))
+      yield* Projection.whenCaughtUp(projection, waiting)
+      yield* stop
+      yield* append("Account-a", deposited(1))
+      const error = yield* Effect.flip(Projection.whenCaughtUp(projection, { timeout: "30 millis" }))
+      assert.deepEqual(error, new Projection.NotCaughtUpError({ projection: "Balances", version: 1, position: 2, target: 3 }))
+      const future = yield* Effect.flip(Projection.awaitPosition(projection, 99, { timeout: "1 millis" }))
+      assert.equal(future._tag === "NotCaughtUpError" && future.target, 99)
+    })
+  )
+})
+
+describe("a rebuild", () => {
+  everywhere("equals a fold from scratch while events are appended and the projection runs, and repeats no side effect", () =>
+    Effect.gen(function* () {
+      const sent: Array<number> = []
+      const { Balance, projection } = balances(yield* Prefix, 1, { sent })
+      yield* start(Projection.layer(projection, { batch: 5, lease: "300 millis" }))
+      yield* EventStore.append("Account-a", [opened("Ada"), ...Array.from({ length: 40 }, () => deposited(1))])
+      yield* Projection.whenCaughtUp(projection, waiting)
+      const writer = yield* Effect.forkChild(
+        Effect.forEach(Array.from({ length: 30 }), (_, n) => EventStore.append(`Account-${n % 3}`, [opened("x"), deposited(n)]))
+      )
+      const progress = Array.from(yield* Stream.runCollect(Projection.rebuild(projection, { batch: 7, lease: "300 millis" })))
+      yield* Fiber.join(writer)
+      yield* Projection.whenCaughtUp(projection, waiting)
+      const last = progress.at(-1)
+      assert.ok(last !== undefined && last.position >= last.head && last.head >= 41)
+      assert.deepEqual(
+        progress,
+        progress.toSorted((a, b) => a.position - b.position)
+      )
+      assert.deepEqual(yield* Balance.list(), yield* fromScratch)
+      // An event that was in hand when the rebuild began is done again, as in any transaction that is rolled back.
+      assert.deepEqual(sent.slice(0, 41), numbers(41))
+      assert.deepEqual(
+        Array.from(new Set(sent)).toSorted((a, b) => a - b),
+        numbers(101)
+      )
+      assert.equal(sent.filter((position) => position <= 41).length, 41)
+    })
+  )
+
+  everywhere("that is interrupted goes on later, also while appends arrive", () =>
+    Effect.gen(function* () {
+      const reached = yield* Deferred.make<void>()
+      const Balance = makeBalance(yield* Prefix)
+      const projection = Projection.make("Balances", {
+        version: 1,
+        tables: [Balance],
+        events: [Opened, Deposited, Closed],
+        batch: (events) =>
+          Effect.gen(function* () {
+            yield* Balance.fold(events, { key: ({ stream }) => stream, evolve })
+            if (events.every(({ position }) => position !== 55)) return
+            if (yield* Deferred.succeed(reached, undefined)) yield* Effect.never
+          })
+      })
+      yield* EventStore.appendAll(history(9, 300))
+      const first = yield* Effect.forkChild(Stream.runDrain(Projection.rebuild(projection, { batch: 10, lease: "300 millis" })))
+      yield* Deferred.await(reached)
+      yield* Fiber.interrupt(first)
+      const checkpoint = yield* Checkpoints.Checkpoints.use(({ get }) => get("subscription:projection:Balances@1"))
+      const stopped = Option.getOrThrow(checkpoint).position
+      assert.equal(stopped, 50)
+      yield* EventStore.appendAll(history(10, 50))
+      const second = Array.from(yield* Stream.runCollect(Projection.rebuild(projection, { batch: 10 })))
+      assert.ok((second[0]?.position ?? 0) >= stopped)
+      const { handled, head, position } = second.at(-1) as Projection.Progress
+      assert.deepEqual([head, position], [350, 350])
+      assert.equal(handled, 350 - stopped)
+      assert.deepEqual(yield* Balance.list(), yield* fromScratch)
+      // What is done is done anew.
+      const third = Array.from(yield* Stream.runCollect(Projection.rebuild(projection)))
+      assert.equal(third.at(-1)?.handled, 350)
+      assert.deepEqual(yield* Balance.list(), yield* fromScratch)
+    })
+  )
+
+  everywhere("stands still where a handler fails, and goes on from there", () =>
+    Effect.gen(function* () {
+      const Total = Projection.table(`${yield* Prefix}total`, { key: "id", fields: { id: Schema.String, amount: Schema.Int } })
+      let broken = true
+      const projection = Projection.make("Total", {
+        version: 1,
+        tables: [Total],
+        events: [Deposited],
+        handlers: {
+          Deposited: ({ amount }) =>
+            Effect.gen(function* () {
+              if (broken && amount === 3) return yield* Effect.fail("no threes")
+              yield* Total.fold([amount], {
+                key: () => "all",
+                evolve: (row, amount) => ({ id: "all", amount: (row?.amount ?? 0) + amount })
+              })
+            })
+        }
+      })
+      yield* append("Account-a", ...[1, 2, 3, 4].map(deposited))
+      const rebuild = Stream.runDrain(Projection.rebuild(projection, { retry: Schedule.recurs(0) }))
+      const error = yield* Effect.flip(rebuild)
+      assert.deepEqual(error, new Projection.RebuildError({ projection: "Total", version: 1, position: 2, cause: "no threes" }))
+      broken = false
+      yield* rebuild
+      assert.deepEqual(yield* Total.list(), [{ id: "all", amount: 10 }])
+    })
+  )
+
+  everywhere("of what has never run has no side effects; what comes later has", () =>
+    Effect.gen(function* () {
+      const sent: Array<number> = []
+      const { projection } = balances(yield* Prefix, 1, { sent })
+      yield* append("Account-a", opened("Ada"), deposited(1))
+      yield* Stream.runDrain(Projection.rebuild(projection))
+      yield* start(Projection.layer(projection))
+      const { position } = yield* append("Account-a", deposited(1))
+      yield* Projection.awaitPosition(projection, position, waiting)
+      assert.deepEqual(sent, [3])
+    })
+  )
+
+  everywhere("empties what else the handlers write", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const table = sql.literal(`${yield* Prefix}own`)
+      yield* sql`create table ${table} (n integer)`
+      const projection = Projection.make("Own", {
+        version: 1,
+        events: [Deposited],
+        reset: sql`delete from ${table}`,
+        handlers: { Deposited: ({ amount }) => sql`insert into ${table} values (cast(${String(amount)} as integer))` }
+      })
+      yield* append("Account-a", deposited(1), deposited(2))
+      for (let time = 0; time < 2; time++) yield* Stream.runDrain(Projection.rebuild(projection))
+      const rows = yield* sql<{ n: number }>`select n from ${table} order by n`
+      assert.deepEqual(
+        rows.map(({ n }) => n),
+        [1, 2]
+      )
+    })
+  )
+})
+
+describe("two versions", () => {
+  everywhere("live side by side, and the new one serves once it has caught up", () =>
+    Effect.gen(function* () {
+      const prefix = yield* Prefix
+      const sent1: Array<number> = []
+      const sent2: Array<number> = []
+      const one = balances(prefix, 1, { sent: sent1 })
+      const two = balances(prefix, 2, { sent: sent2, factor: 10 })
+      const amounts = Effect.map(one.Balance.list(), (rows) => rows.map(({ amount }) => amount))
+      const stopOne = yield* start(Projection.layer(one.projection))
+      yield* append("Account-a", opened("Ada"), deposited(1))
+      yield* Projection.whenCaughtUp(one.projection, waiting)
+      const refused = yield* Effect.flip(Projection.switchTo(two.projection))
+      assert.deepEqual(refused, new Projection.NotCaughtUpError({ projection: "Balances", version: 2, position: 0, target: 2 }))
+      yield* Stream.runDrain(Projection.rebuild(two.projection))
+      yield* start(Projection.layer(two.projection))
+      yield* append("Account-a", deposited(2))
+      yield* Projection.whenCaughtUp(one.projection, waiting)
+      yield* Projection.whenCaughtUp(two.projection, waiting)
+      assert.deepEqual([yield* amounts, sent1, sent2], [[3], [1, 2, 3], []])
+      yield* Projection.switchTo(two.projection, waiting)
+      assert.deepEqual([yield* amounts, yield* Projection.active("Balances")], [[30], Option.some(2)])
+      yield* append("Account-a", deposited(3))
+      yield* Projection.whenCaughtUp(one.projection, waiting)
+      yield* Projection.whenCaughtUp(two.projection, waiting)
+      assert.deepEqual([yield* amounts, sent1, sent2], [[60], [1, 2, 3], [4]])
+      // And back.
+      yield* Projection.switchTo(one.projection)
+      assert.deepEqual(yield* amounts, [6])
+      yield* Projection.switchTo(two.projection)
+      yield* stopOne
+      const error = yield* Effect.flip(Projection.drop(two.projection))
+      assert.deepEqual(error, new Projection.ActiveVersionError({ projection: "Balances", version: 2 }))
+      yield* Projection.drop(one.projection)
+      assert.deepEqual(yield* amounts, [60])
+      assert.equal((yield* Effect.flip(Projection.switchTo(one.projection)))._tag, "NotCaughtUpError")
+      // Dropped and started again, it begins anew, beside the other.
+      yield* start(Projection.layer(one.projection))
+      yield* Projection.whenCaughtUp(one.projection, waiting)
+      yield* Projection.switchTo(one.projection)
+      assert.deepEqual([yield* amounts, sent1], [[6], [1, 2, 3]])
+    })
+  )
+
+  everywhere("a reader sees one of them at any time", () =>
+    Effect.gen(function* () {
+      const prefix = yield* Prefix
+      const one = balances(prefix, 1)
+      const two = balances(prefix, 2, { factor: 10 })
+      yield* append("Account-a", opened("Ada"), deposited(1))
+      yield* start(Layer.mergeAll(Projection.layer(one.projection), Projection.layer(two.projection)))
+      yield* Projection.whenCaughtUp(one.projection, waiting)
+      yield* Projection.whenCaughtUp(two.projection, waiting)
+      const reader = yield* Effect.forkChild(
+        Effect.replicateEffect(
+          Effect.map(
+            one.Balance.get("Account-a"),
+            Option.map(({ amount }) => amount)
+          ),
+          200
+        )
+      )
+      for (let time = 0; time < 20; time++) yield* Projection.switchTo(time % 2 === 0 ? two.projection : one.projection)
+      for (const amount of yield* Fiber.join(reader)) assert.ok(Option.contains(amount, 1) || Option.contains(amount, 10))
+    })
+  )
+})
+
+describe("a projection that runs inline", () => {
+  const stage = (stream: string, ...events: ReadonlyArray<EventStore.NewEvent>) => UnitOfWork.stage(stream, events)
+
+  for (const [kind, define] of Object.entries({ handlers: balances, batch: batched })) {
+    everywhere(`commits together with the events, by ${kind}`, () =>
+      Effect.gen(function* () {
+        const { Balance, projection } = define(yield* Prefix)
+        yield* start(Projection.inline(projection))
+        const { position } = yield* UnitOfWork.transact(
+          Effect.gen(function* () {
+            yield* stage("Account-a", opened("Ada"), deposited(1))
+            yield* stage("Other-a", { type: "Noise", payload: {} })
+            yield* UnitOfWork.transact(stage("Account-a", deposited(2)))
+            yield* Effect.ignore(UnitOfWork.transact(Effect.andThen(stage("Account-a", deposited(100)), Effect.fail("no"))))
+            assert.deepEqual(yield* Balance.list(), [])
+            return { position: 3 }
+          })
+        )
+        yield* Projection.awaitPosition(projection, position)
+        assert.deepEqual(yield* Balance.list(), yield* fromScratch)
+        assert.equal((yield* Balance.list()).length, 1)
+        yield* UnitOfWork.transact(Effect.andThen(stage("Account-b", opened("Ben")), UnitOfWork.rollback))
+        yield* Effect.ignore(UnitOfWork.transact(Effect.andThen(stage("Account-b", opened("Ben")), Effect.fail("no"))))
+        const conflict = yield* Effect.flip(UnitOfWork.transact(UnitOfWork.stage("Account-a", [deposited(100)], { expected: 1 })))
+        assert.equal(conflict._tag, "OptimisticLockError")
+        assert.deepEqual(yield* Balance.list(), yield* fromScratch)
+        assert.equal(yield* EventStore.head, 4)
+      })
+    )
+  }
+
+  everywhere("a handler that fails rolls everything back, and the error says so", () =>
+    Effect.gen(function* () {
+      const { Balance, projection } = balances(yield* Prefix)
+      const failing = Projection.make("Failing", {
+        version: 1,
+        events: [Deposited],
+        handlers: { Deposited: ({ amount }) => (amount < 0 ? Effect.fail(new Error("below nothing")) : Effect.void) }
+      })
+      yield* start(Layer.mergeAll(Projection.inline(projection), Projection.inline(failing)))
+      yield* UnitOfWork.transact(stage("Account-a", opened("Ada"), deposited(1)))
+      const error = yield* Effect.flip(UnitOfWork.transact(stage("Account-a", deposited(-1))))
+      assert.ok(error._tag === "EventStoreError" && error.reason._tag === "StoreFailure")
+      assert.deepEqual([error.reason.operation, error.reason.detail], ["project Failing", "below nothing"])
+      assert.deepEqual(
+        (yield* Balance.list()).map(({ amount }) => amount),
+        [1]
+      )
+      assert.equal(yield* EventStore.head, 2)
+    })
+  )
+
+  everywhere("of units of work that change one row at once, none is lost", () =>
+    Effect.gen(function* () {
+      const Total = Projection.table(`${yield* Prefix}total`, { key: "id", fields: { id: Schema.String, amount: Schema.Int } })
+      const projection = Projection.make("Total", {
+        version: 1,
+        tables: [Total],
+        events: [Deposited],
+        batch: (events) =>
+          Total.fold(events, {
+            key: () => "all",
+            evolve: (row, { event }) => ({ id: "all", amount: (row?.amount ?? 0) + event.amount })
+          })
+      })
+      yield* start(Projection.inline(projection))
+      yield* Effect.forEach(numbers(24), (n) => UnitOfWork.transact(stage(`Account-${n}`, deposited(n))), { concurrency: 6 })
+      assert.deepEqual(yield* Total.list(), [{ id: "all", amount: 300 }])
+    })
+  )
+
+  everywhere("begins with all history, and a version runs one way alone", () =>
+    Effect.gen(function* () {
+      const { Balance, projection } = balances(yield* Prefix)
+      yield* append("Account-a", opened("Ada"), deposited(1))
+      const early = yield* Effect.flip(Effect.scoped(start(Projection.inline(projection))))
+      assert.deepEqual(early, new Projection.NotCaughtUpError({ projection: "Balances", version: 1, position: 0, target: 2 }))
+      yield* Stream.runDrain(Projection.rebuild(projection))
+      const stop = yield* start(Projection.inline(projection))
+      yield* UnitOfWork.transact(stage("Account-a", deposited(1)))
+      const inline = new Projection.RunsInlineError({ projection: "Balances", version: 1 })
+      assert.deepEqual(yield* Effect.flip(Effect.scoped(start(Projection.layer(projection)))), inline)
+      assert.deepEqual(yield* Effect.flip(Stream.runDrain(Projection.rebuild(projection))), inline)
+      yield* stop
+      yield* UnitOfWork.transact(stage("Account-b", opened("not seen")))
+      yield* start(Projection.inline(projection))
+      yield* UnitOfWork.transact(stage("Account-a", deposited(1)))
+      assert.deepEqual(yield* Balance.list(), [{ account: "Account-a", owner: "Ada", amount: 3, deposits: 3 }])
+    })
+  )
+
+  it.live("dies in a unit of work that is no transaction of the database", () =>
+    Effect.gen(function* () {
+      const { projection } = balances("")
+      yield* start(Projection.inline(projection))
+      const exit = yield* Effect.exit(UnitOfWork.transact(stage("Account-a", opened("Ada"))))
+      assert.ok(Exit.isFailure(exit) && /UnitOfWork\.layerSql/.test(Cause.pretty(exit.cause)))
+      assert.equal(yield* EventStore.head, 0)
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(
+        Layer.mergeAll(UnitOfWork.layer, SqliteCheckpoints.layer()).pipe(
+          Layer.provideMerge(SqliteEventStore.layerFile({ filename: ":memory:" }))
+        )
+      )
+    )
+  )
+})
+
+describe("a table", () => {
+  everywhere("keeps every kind of field, and finds rows by key and by value", () =>
+    Effect.gen(function* () {
+      const Id = Schema.String.pipe(Schema.brand("Id"))
+      const Thing = Projection.table(`${yield* Prefix}thing`, {
+        key: "thingId",
+        fields: {
+          thingId: Id,
+          kind: Schema.Literals(["big", "small"]),
+          weight: Schema.Number,
+          sold: Schema.Boolean,
+          since: Schema.DateTimeUtc,
+          parts: Schema.Array(Schema.Struct({ name: Schema.String, "odd key $[0]": Schema.NullOr(Schema.Int) })),
+          note: Schema.NullOr(Schema.String),
+          place: Schema.optionalKey(Schema.String),
+          serial: Schema.BigInt
+        }
+      })
+      type Thing = Projection.Row<(typeof Thing)["fields"]>
+      const since = DateTime.makeUnsafe("2030-02-03T04:05:06.789Z")
+      const rest = { kind: "big", weight: 1.5, sold: true, since, parts: [], note: null, serial: 2n ** 70n } as const
+      const id = (text: string) => Id.make(text)
+      const rows: ReadonlyArray<Thing> = [
+        { ...rest, thingId: id("") },
+        { ...rest, thingId: id("A"), sold: false, parts: [{ name: "'\"\\", "odd key $[0]": null }], note: "null", place: "" },
+        { ...rest, thingId: id("a"), kind: "small", weight: 2 ** 53, note: "" },
+        { ...rest, thingId: id('it\'s "é" 💶'), weight: Number.NaN }
+      ]
+      const written = new Map<string, Thing | undefined>()
+      const projection = Projection.make("Things", {
+        version: 3,
+        tables: [Thing],
+        events: [Opened, Closed],
+        handlers: {
+          Opened: () => Thing.upsert(...rows.toReversed(), { ...rows[0], weight: 9 } as Thing, rows[0] as Thing),
+          Closed: () =>
+            Effect.gen(function* () {
+              written.set("A", Option.getOrUndefined(yield* Thing.get(id("A"))))
+              yield* Thing.delete(id("a"), id("none"))
+              written.set("patched", (yield* Thing.patch(id("none"), () => ({ sold: false }))) ? rows[0] : undefined)
+              yield* Thing.upsert()
+              yield* Thing.delete()
+            })
+        }
+      })
+      yield* start(Projection.layer(projection))
+      yield* append("Account-a", opened("Ada"))
+      yield* Projection.whenCaughtUp(projection, waiting)
+      assert.deepEqual(yield* Thing.list(), rows)
+      const ids = (options: Parameters<typeof Thing.list>[0]) =>
+        Effect.map(Thing.list(options), (rows) => rows.map(({ thingId }) => thingId))
+      assert.deepEqual(yield* ids({ limit: 2 }), ["", "A"])
+      assert.deepEqual(yield* ids({ after: id("A"), limit: 1 }), ["a"])
+      assert.deepEqual(yield* ids({ where: { sold: false } }), ["A"])
+      assert.deepEqual(yield* ids({ where: { note: null, weight: 1.5 } }), [""])
+      assert.deepEqual(yield* ids({ where: { kind: "small" }, after: id("A") }), ["a"])
+      assert.deepEqual(yield* ids({ where: { since, serial: 2n ** 70n, parts: rows[1]?.parts ?? [] } }), ["A"])
+      assert.deepEqual(yield* ids({ where: { weight: Number.NaN } }), [rows[3]?.thingId])
+      yield* append("Account-a", closed)
+      yield* Projection.whenCaughtUp(projection, waiting)
+      assert.deepEqual([written.get("A"), written.get("patched")], [rows[1], undefined])
+      assert.deepEqual(yield* ids({}), ["", "A", rows[3]?.thingId])
+    })
+  )
+})
+
+describe("in memory, without a database", () => {
+  const world = <E>(test: Effect.Effect<void, E, EventStore.EventStore | Checkpoints.Checkpoints | Scope.Scope>) =>
+    test.pipe(
+      Effect.provide(Layer.mergeAll(EventStore.layerMemory, Checkpoints.layerMemory)),
+      Effect.provideService(Subscription.Registry, new Map())
+    )
+
+  const define = (version: number) => {
+    const view = new Map<string, BalanceRow>()
+    const projection = Projection.make("Balances", {
+      version,
+      events: [Opened, Deposited, Closed],
+      reset: Effect.sync(() => view.clear()),
+      batch: (events) =>
+        Effect.sync(() => {
+          for (const envelope of events) {
+            const row = evolve(view.get(envelope.stream), envelope)
+            if (row === undefined) view.delete(envelope.stream)
+            else view.set(envelope.stream, row)
+          }
+        })
+    })
+    const rows = () => Array.from(view.values()).sort((a, b) => (a.account < b.account ? -1 : 1))
+    return { projection, rows }
+  }
+
+  it.effect("runs, is rebuilt, and is switched to another version; no time passes", () =>
+    world(
+      Effect.gen(function* () {
+        const one = define(1)
+        const two = define(2)
+        yield* EventStore.appendAll(history(20, 100))
+        const stop = yield* start(Projection.layer(one.projection, { transactional: false }))
+        const { position } = yield* append("Account-0", opened("Ada"))
+        yield* Projection.awaitPosition(one.projection, position)
+        assert.deepEqual(one.rows(), yield* fromScratch)
+        yield* stop
+        const progress = Array.from(yield* Stream.runCollect(Projection.rebuild(one.projection, { transactional: false })))
+        assert.deepEqual(progress.at(-1), { position: 101, head: 101, handled: 101 })
+        assert.deepEqual(one.rows(), yield* fromScratch)
+        assert.equal((yield* Effect.flip(Projection.switchTo(two.projection)))._tag, "NotCaughtUpError")
+        yield* start(Projection.layer(two.projection, { transactional: false }))
+        yield* Projection.whenCaughtUp(two.projection)
+        yield* Projection.switchTo(two.projection)
+        assert.deepEqual([yield* Projection.active("Balances"), two.rows()], [Option.some(2), yield* fromScratch])
+        assert.deepEqual(
+          (yield* Subscription.lag).map(({ checkpoint }) => checkpoint),
+          ["subscription:projection:Balances@1", "subscription:projection:Balances@2"]
+        )
+      })
+    )
+  )
+
+  it.effect("two switches at once leave one version active", () =>
+    world(
+      Effect.gen(function* () {
+        const versions = [1, 2, 3].map(define)
+        yield* Effect.forEach(versions, ({ projection }) => Projection.switchTo(projection), { concurrency: "unbounded" })
+        const active = Option.getOrThrow(yield* Projection.active("Balances"))
+        assert.ok([1, 2, 3].includes(active))
+      })
+    )
+  )
+})

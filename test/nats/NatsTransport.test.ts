@@ -1,0 +1,422 @@
+import { afterAll, beforeAll, describe, it } from "@effect/vitest"
+import { jetstreamManager } from "@nats-io/jetstream"
+import { connect, headers } from "@nats-io/transport-node"
+import { CloudEvent } from "cloudevents"
+import { Array, Context, Effect, Fiber, Layer, Logger, Queue, References, Schema, Stream } from "effect"
+import { Checkpoints, EventStore, Relay, Transport } from "eventfold"
+import { NatsTransport } from "eventfold/nats"
+import assert from "node:assert/strict"
+import { spawn } from "node:child_process"
+import { once } from "node:events"
+import { createInterface } from "node:readline"
+import { fileURLToPath } from "node:url"
+import { type Broker, type BrokerServer, isExpected, startBroker } from "../support/brokers.ts"
+import { message, options } from "./support.ts"
+
+let broker: Broker
+let server: BrokerServer
+
+/** Connects: each time anew. */
+const open = (settings: NatsTransport.Options) =>
+  Effect.map(Layer.build(Layer.fresh(NatsTransport.layer(settings))), (context) => Context.get(context, Transport.Transport))
+
+/** The bare client, as any other program has it. */
+const bare = Effect.acquireRelease(
+  Effect.promise(() => connect({ servers: broker.url })),
+  (connection) => Effect.promise(() => connection.close())
+)
+
+const reasonOf = <A, R>(effect: Effect.Effect<A, Transport.TransportError, R>) =>
+  Effect.map(Effect.flip(effect), ({ reason }) => reason)
+
+const range = (from: number, to: number) => Array.range(from, to)
+
+/** Joins a group; each take waits for a delivery. */
+const join = Effect.fnUntraced(function* (
+  { subscribe }: Transport.Transport["Service"],
+  more: Partial<Transport.SubscribeOptions> = {}
+) {
+  const received = yield* Queue.unbounded<Transport.Delivery, Transport.TransportError>()
+  yield* subscribe({ group: "g", ...more }).pipe(
+    Stream.runForEach((delivery) => Queue.offer(received, delivery)),
+    Effect.catch((error) => Queue.fail(received, error)),
+    Effect.forkScoped
+  )
+  return Queue.take(received)
+})
+
+const facts = ({ attempt, message }: Transport.Delivery) => [message.position, attempt]
+
+describe.runIf(isExpected("nats"))("NATS JetStream", () => {
+  beforeAll(async () => {
+    broker = await startBroker("nats", { own: true })
+    server = broker.server as BrokerServer
+  })
+  afterAll(() => broker.dispose())
+
+  // ---------------------------------------------------------------------------
+  // what travels
+  // ---------------------------------------------------------------------------
+
+  describe("a message", () => {
+    const odd = message(2 ** 31 + 1, {
+      id: 'it\'s "odd" / 😀 100%',
+      type: "thing.happened/v2:é*>~",
+      subject: "Thing-é 😀",
+      source: "https://example.com/a?b=c#d",
+      data: { "😀": "é", none: null }
+    })
+    const full = message(7, { correlationid: "c-1", causationid: "m-0", schemaversion: 3 })
+
+    it.live.each([full, odd])("is a CloudEvent in binary mode, on the subject of its type: %#", (sent) =>
+      Effect.gen(function* () {
+        const settings = options(broker)
+        const connection = yield* bare
+        const arrived = yield* Effect.sync(() => connection.subscribe(`${settings.stream}.*`, { max: 1 }))
+        yield* (yield* open(settings)).publish([sent])
+        const { headers, data, subject } = yield* Effect.promise(async () => {
+          for await (const arrival of arrived) return arrival
+          throw new Error("nothing arrived")
+        })
+        assert.equal(subject, `${settings.stream}.${sent === odd ? "thing=2Ehappened=2Fv2=3A=C3=A9=2A=3E=7E" : "OrderPlaced"}`)
+        const attributes = Array.fromIterable(headers ?? [])
+          .filter(([name]) => name.startsWith("ce-"))
+          .map(([name, [value]]) => [name.slice(3), decodeURIComponent(value as string)])
+        const payload: unknown = JSON.parse(new TextDecoder().decode(data))
+        const event = new CloudEvent<unknown>({ ...Object.fromEntries(attributes), data: payload })
+        assert.equal(event.validate(), true)
+        const { schemaversion, ...rest } = Schema.encodeSync(Transport.Message)(sent)
+        assert.deepEqual(Object.fromEntries(attributes), {
+          ...Object.fromEntries(Object.entries(rest).filter(([name]) => name !== "data")),
+          schemaversion: String(schemaversion)
+        })
+        assert.deepEqual(payload, sent.data)
+        assert.equal(decodeURIComponent(headers?.get("Nats-Msg-Id") ?? ""), sent.id)
+        assert.ok([...(headers ?? [])].every(([, [value]]) => /^[\x21-\x7e]*$/.test(value as string)))
+      })
+    )
+
+    it.live("is read in structured mode, too; what is no message is logged and terminated", () =>
+      Effect.gen(function* () {
+        const settings = options(broker)
+        const transport = yield* open(settings)
+        const connection = yield* bare
+        const logged: Array<string> = []
+        const logger = Logger.make<unknown, void>(({ message }) => void logged.push(String(message)))
+        const next = yield* join(transport).pipe(Effect.provide(Logger.layer([logger])))
+        const encode = (n: number) => JSON.stringify(Schema.encodeSync(Transport.Message)(message(n)))
+        const declared = headers()
+        declared.set("Content-Type", "application/cloudevents+json; charset=utf-8")
+        const broken = headers()
+        broken.set("ce-specversion", "1.0")
+        broken.set("ce-id", "%")
+        yield* Effect.promise(async () => {
+          const subject = `${settings.stream}.anything`
+          await connection.request(subject, encode(1), { timeout: 5000, headers: declared })
+          await connection.request(subject, "this is no JSON")
+          await connection.request(subject, JSON.stringify({ specversion: "1.0", id: "without all else" }))
+          await connection.request(subject, "{}", { timeout: 5000, headers: broken })
+          await connection.request(subject, encode(2))
+        })
+        for (const n of [1, 2]) {
+          const delivery = yield* next
+          assert.deepEqual(delivery.message, message(n))
+          yield* delivery.ack
+        }
+        assert.equal(logged.length, 3)
+        assert.ok(logged.every((line) => line.includes(`"${settings.stream}.anything" is no CloudEvent`)))
+        const manager = yield* Effect.promise(() => jetstreamManager(connection))
+        const { num_ack_pending, num_pending } = yield* Effect.promise(() => manager.consumers.info(settings.stream, "g"))
+        assert.deepEqual([num_ack_pending, num_pending], [0, 0])
+      })
+    )
+
+    it.live("that is too large is refused by name before anything of its batch is sent; so is one that UTF-8 cannot carry", () =>
+      Effect.gen(function* () {
+        const settings = options(broker, { streamConfig: { max_msg_size: 5000 } })
+        const transport = yield* open(settings)
+        for (const [bad, detail] of [
+          [message(2, { data: "x".repeat(5000) }), /more than the 5000/],
+          [message(2, { subject: "Order-\ud800" }), /malformed/]
+        ] as const) {
+          const reason = yield* reasonOf(transport.publish([message(1), bad, message(3)]))
+          assert.ok(reason._tag === "MessageRefused")
+          assert.equal(reason.id, "message-2")
+          assert.match(reason.detail, detail)
+        }
+        yield* transport.publish([message(4, { data: "x".repeat(4500) })])
+        const delivery = yield* yield* join(transport)
+        assert.deepEqual(facts(delivery), [4, 1])
+      })
+    )
+  })
+
+  // ---------------------------------------------------------------------------
+  // streams and consumers
+  // ---------------------------------------------------------------------------
+
+  describe("streams and consumers", () => {
+    it.live("are created by several Layers at once, and then left as they are", () =>
+      Effect.gen(function* () {
+        const settings = options(broker)
+        const transports = yield* Effect.forEach(
+          range(1, 8),
+          (n) => open({ ...settings, duplicateWindow: `${n} minutes`, streamConfig: { description: `${n}` } }),
+          { concurrency: "unbounded" }
+        )
+        const members = yield* Effect.forEach(transports, (transport) => join(transport), { concurrency: "unbounded" })
+        yield* Effect.forEach(transports, ({ publish }, n) => publish([message(n)]))
+        const deliveries = yield* Effect.forEach(members, (next) => next, { concurrency: "unbounded" })
+        assert.deepEqual(deliveries.map(({ message }) => message.position).sort(), range(0, 7))
+      })
+    )
+
+    it.live("are not created where operators do so", () =>
+      Effect.gen(function* () {
+        const settings = options(broker, { createTopology: false })
+        assert.deepEqual(
+          yield* Effect.map(reasonOf(open(settings)), ({ _tag, detail, operation }) => [_tag, operation, detail]),
+          ["TransportUnavailable", "open stream", "stream not found"]
+        )
+        yield* Effect.scoped(open({ ...settings, createTopology: true }))
+        const transport = yield* open(settings)
+        const reason = yield* reasonOf(Stream.runHead(transport.subscribe({ group: "g" })))
+        assert.deepEqual([reason._tag, reason.detail], ["TransportUnavailable", "consumer not found"])
+      })
+    )
+
+    it("have names for any text", () => {
+      assert.equal(NatsTransport.consumerName("mail"), "mail")
+      assert.equal(NatsTransport.consumerName("a.b *>/\\é~"), "a=2Eb=20=2A=3E=2F=5C=C3=A9=7E")
+      const some = NatsTransport.consumerName("mail", ["A", "B"])
+      assert.match(some, /^mail~[0-9a-f]{16}$/)
+      assert.equal(NatsTransport.consumerName("mail", ["B", "A", "B"]), some)
+      assert.notEqual(NatsTransport.consumerName("mail", ["A"]), some)
+    })
+
+    it.live("members of one group that ask for different types take nothing from each other", () =>
+      Effect.gen(function* () {
+        const transport = yield* open(options(broker))
+        const types = (...types: ReadonlyArray<string>) => join(transport, { types })
+        const [a, bc] = [yield* types("A"), yield* types("B", "C")]
+        yield* transport.publish(Array.map(Array.make("A", "B", "D", "C", "A", "B"), (type, n) => message(n + 1, { type })))
+        const take = (next: typeof a) =>
+          Effect.map(
+            Effect.tap(next, ({ ack }) => ack),
+            facts
+          )
+        assert.deepEqual(
+          [yield* take(a), yield* take(a)],
+          [
+            [1, 1],
+            [5, 1]
+          ]
+        )
+        assert.deepEqual(
+          [yield* take(bc), yield* take(bc), yield* take(bc)],
+          [
+            [2, 1],
+            [4, 1],
+            [6, 1]
+          ]
+        )
+        assert.deepEqual(yield* take(yield* types("D")), [3, 1])
+      })
+    )
+
+    it.live("a consumer that is deleted ends the streams of its members with an error", () =>
+      Effect.gen(function* () {
+        const settings = options(broker)
+        const transport = yield* open(settings)
+        const next = yield* join(transport)
+        yield* transport.publish([message(1)])
+        yield* (yield* next).ack
+        const connection = yield* bare
+        const manager = yield* Effect.promise(() => jetstreamManager(connection))
+        const waiting = yield* Effect.forkChild(reasonOf(next))
+        yield* Effect.promise(() => manager.consumers.delete(settings.stream, "g"))
+        const reason = yield* Fiber.join(waiting)
+        assert.equal(reason._tag, "TransportUnavailable")
+        assert.match(reason.detail, /Consumer Deleted/)
+        assert.deepEqual(facts(yield* yield* join(transport)), [1, 1])
+      })
+    )
+  })
+
+  // ---------------------------------------------------------------------------
+  // time
+  // ---------------------------------------------------------------------------
+
+  it.live("a member keeps what it works on for longer than the wait for its answer", () =>
+    Effect.gen(function* () {
+      const transport = yield* open(options(broker))
+      const next = yield* join(transport, { concurrency: 2 })
+      yield* transport.publish([message(1), message(2)])
+      const slow = yield* next
+      yield* (yield* next).nack({ delay: "3 seconds" })
+      const other = yield* join(transport, { concurrency: 5 })
+      // The other member would get what is taken from the first one.
+      assert.deepEqual(facts(yield* Effect.raceFirst(next, other)), [2, 2])
+      yield* slow.ack
+    })
+  )
+
+  it.live("a delay outlives the connection of who asked for it", () =>
+    Effect.gen(function* () {
+      const settings = options(broker)
+      const begun = yield* Effect.scoped(
+        Effect.gen(function* () {
+          const transport = yield* open(settings)
+          const next = yield* join(transport)
+          yield* transport.publish([message(1)])
+          const { nack } = yield* next
+          const begun = performance.now()
+          yield* nack({ delay: "2 seconds" })
+          return begun
+        })
+      )
+      assert.deepEqual(facts(yield* yield* join(yield* open(settings))), [1, 2])
+      assert.ok(performance.now() - begun >= 1980)
+    })
+  )
+
+  // ---------------------------------------------------------------------------
+  // what goes wrong
+  // ---------------------------------------------------------------------------
+
+  it.live("a process that is killed with messages in hand: they are delivered again, in their order", () =>
+    Effect.gen(function* () {
+      const settings = options(broker)
+      const transport = yield* open(settings)
+      yield* transport.publish(Array.map(range(1, 8), (n) => message(n)))
+      const path = fileURLToPath(new URL("processes/member.ts", import.meta.url))
+      const child = spawn(process.execPath, ["--conditions=@eventfold/source", path, JSON.stringify(settings)], {
+        stdio: ["ignore", "pipe", "inherit"]
+      })
+      yield* Effect.addFinalizer(() => Effect.sync(() => child.kill("SIGKILL")))
+      yield* Effect.promise(async () => {
+        let lines = 0
+        for await (const _ of createInterface(child.stdout)) if (++lines === 5) break
+        child.kill("SIGKILL")
+        await once(child, "close")
+      })
+      const next = yield* join(transport)
+      const received = yield* Effect.forEach(range(1, 8), () => Effect.tap(next, ({ ack }) => ack))
+      assert.deepEqual(received.map(facts), [
+        [1, 2],
+        [2, 2],
+        [3, 2],
+        [4, 2],
+        [5, 2],
+        [6, 1],
+        [7, 1],
+        [8, 1]
+      ])
+    })
+  )
+
+  it.live("no server: an error that says so", () =>
+    Effect.gen(function* () {
+      const reason = yield* reasonOf(open(options({ url: "nats://127.0.0.1:1" })))
+      assert.deepEqual([reason._tag, reason.operation], ["TransportUnavailable", "connect"])
+    })
+  )
+
+  it.live("a server that is gone: publishing fails at once, and goes on when it is back; members stay", () =>
+    Effect.gen(function* () {
+      const transport = yield* open(options(broker))
+      const next = yield* join(transport)
+      yield* transport.publish([message(1)])
+      const first = yield* next
+      yield* Effect.promise(() => server.stop("SIGKILL"))
+      const publish = transport.publish([message(2)])
+      const reason = yield* reasonOf(publish)
+      assert.equal(reason._tag, "TransportUnavailable")
+      const begun = performance.now()
+      yield* reasonOf(publish)
+      assert.ok(performance.now() - begun < 1000)
+      assert.equal((yield* reasonOf(first.ack))._tag, "TransportUnavailable")
+      yield* Effect.promise(() => server.start())
+      yield* Effect.eventually(publish)
+      yield* first.ack
+      const { message: second } = yield* Effect.repeat(
+        Effect.tap(next, ({ ack }) => ack),
+        {
+          // The server may have forgotten that it has delivered the first.
+          while: ({ message }) => message.position === 1
+        }
+      )
+      assert.equal(second.position, 2)
+    })
+  )
+
+  it.live("a server that is frozen: publishing and acknowledging fail in time, and go on when it is thawed", () =>
+    Effect.gen(function* () {
+      const transport = yield* open(options(broker, { timeout: "1 second" }))
+      const next = yield* join(transport)
+      yield* transport.publish([message(1)])
+      const first = yield* next
+      server.freeze()
+      yield* Effect.addFinalizer(() => Effect.sync(() => server.thaw()))
+      // It may still answer for a moment.
+      for (const operation of [Effect.forever(transport.publish([message(2)])), first.ack, first.nack()]) {
+        const reason = yield* reasonOf(operation)
+        assert.deepEqual([reason._tag, reason.detail], ["TransportUnavailable", "the server did not answer within 1s"])
+      }
+      server.thaw()
+      yield* Effect.eventually(transport.publish([message(2)]))
+      yield* first.ack
+      assert.equal((yield* next).message.position, 2)
+    })
+  )
+
+  it.live(
+    "killed and started again amid ten thousand events that a relay moves: all arrive, each stream in its order",
+    () =>
+      Effect.gen(function* () {
+        const total = 10_000
+        const transport = yield* open(options(broker, { connection: { reconnectTimeWait: 50 } }))
+        const Stores = Layer.merge(EventStore.layerMemory, Checkpoints.layerMemory)
+        const context = yield* Layer.build(
+          Relay.layer({ name: "shop" }).pipe(
+            Layer.provideMerge(Layer.merge(Stores, Layer.succeed(Transport.Transport, transport))),
+            Layer.provide(Layer.succeed(References.MinimumLogLevel, "None"))
+          )
+        )
+        const store = Context.get(context, EventStore.EventStore)
+        const ids = new Map<number, string>()
+        const last = new Map<string, number>()
+        const full = yield* Queue.unbounded<void>()
+        const take = ({ id, position, subject }: Transport.Message) => {
+          if (ids.has(position)) return assert.equal(ids.get(position), id, "a repetition has the same id")
+          assert.ok((last.get(subject) ?? 0) < position, `${subject} is in order`)
+          last.set(subject, position)
+          ids.set(position, id)
+        }
+        const reading = yield* transport.subscribe({ group: "g", concurrency: 1 }).pipe(
+          Stream.runForEach(({ ack, message }) => {
+            take(message)
+            if (ids.size === 1000) Queue.offerUnsafe(full, undefined)
+            return ids.size === total ? Effect.interrupt : ack
+          }),
+          Effect.eventually,
+          Effect.forkScoped
+        )
+        yield* Effect.forEach(
+          range(0, total / 100 - 1),
+          (batch) =>
+            store.append(
+              `Order-${batch % 10}`,
+              Array.map(range(1, 100), (n) => ({ type: "OrderPlaced", payload: { n }, published: true }))
+            ),
+          { discard: true }
+        )
+        yield* Queue.take(full)
+        yield* Effect.promise(() => server.stop("SIGKILL"))
+        yield* Effect.promise(() => server.start())
+        yield* Fiber.await(reading)
+        assert.equal(ids.size, total)
+      }),
+    60_000
+  )
+})

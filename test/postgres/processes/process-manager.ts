@@ -1,0 +1,34 @@
+/** A process that runs a process manager with deadlines. Prints the number of each parcel that it reminds of, and "live" when it is. */
+import { PgClient } from "@effect/sql-pg"
+import { Effect, Layer, Redacted, Stream } from "effect"
+import { MessageBus, ProcessManager, Subscription, UnitOfWork } from "eventfold"
+import { PgCheckpoints, PgEventStore } from "eventfold/postgres"
+import { collection, Handlers, Reminded } from "../../support/shipping.ts"
+
+const { schema, url } = JSON.parse(process.argv[2] as string) as { readonly url: string; readonly schema: string }
+
+const program = Effect.gen(function* () {
+  const states = Stream.map(Subscription.changes("process:Collection"), ({ state }) => state)
+  yield* Effect.forkScoped(Stream.runForEach(Stream.changes(states), (state) => Effect.sync(() => console.log(state))))
+  yield* Effect.callback<void>((resume) => {
+    process.stdin.on("end", () => resume(Effect.void)).resume()
+  })
+})
+
+const Reminders = MessageBus.listen(Reminded, ({ parcel }) => Effect.sync(() => console.log(`reminds ${parcel}`)))
+
+await Effect.runPromise(
+  Effect.scoped(
+    Effect.provide(
+      program,
+      ProcessManager.layer(collection("100 millis"), { lease: "1500 millis" }).pipe(
+        Layer.provide(Layer.merge(Handlers, Reminders)),
+        Layer.provide(MessageBus.layer()),
+        Layer.provide(UnitOfWork.layerSql),
+        Layer.provide(Layer.mergeAll(PgEventStore.layer({ schema }), PgCheckpoints.layer({ schema }))),
+        Layer.provide(PgClient.layer({ url: Redacted.make(url), maxConnections: 4 }))
+      )
+    )
+  )
+)
+process.stdin.destroy()
