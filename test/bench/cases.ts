@@ -10,6 +10,7 @@ import { type Case, collectGarbage, concurrently, type Run, type Sample } from "
 import { type Lab, type Place, type RawAppend, type RawConnection, type Services } from "./lab.ts"
 import { Account, deposited, Deposit, depositHandler, KeptAccount, MoneyDeposited, payloadOf } from "./model.ts"
 import { appendCall, appendOne, insertMany, type Part } from "./raw.ts"
+import { redisCases } from "./redis.ts"
 
 /** How much a case does. */
 export interface Shape {
@@ -831,6 +832,7 @@ export const makeCases = (scale: number): ReadonlyArray<Case> => {
     memoryAppends(grow(1, 100_000)),
     memoryAppends(grow(256, 400)),
     reading("memory: read a stream of 10 000 as state", "memory", some(20), eventsBeforeReading, readState, rawMemory),
-    commands("memory", "layer", 1, some(10_000))
+    commands("memory", "layer", 1, some(10_000)),
+    ...redisCases(some)
   ]
 }
