@@ -23,8 +23,10 @@
  * unacknowledged until it succeeds or the stream of deliveries ends.
  *
  * **Order** is that of publishing, across types and subjects. What is given back, except after a delay, comes before all that is
- * newer: one member with concurrency 1 sees every message in order, repetitions included. Several members see each their part in
- * order.
+ * newer: one member with concurrency 1 sees every message in order, repetitions included, also across outages and restarts of the
+ * server. Several members see each their part in order, and what the group's former member had when its process died comes when
+ * its lease is over, behind what was newer. A member takes as many messages as its concurrency allows before it looks at them; one
+ * that it never looked at counts as an attempt only if the member dies.
  *
  * **Types.** What a member's `types` leave out is done with for its whole group: all members of a group ask for the same types.
  *

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import { afterAll, beforeAll, describe, it } from "@effect/vitest"
 import { CloudEvent, HTTP } from "cloudevents"
-import { Array as Arr, DateTime, Effect, Fiber, Layer, Logger, Ref, Schema, Stream } from "effect"
+import { Array as Arr, DateTime, Deferred, Effect, Fiber, Layer, Logger, Ref, Schema, Stream } from "effect"
 import { Checkpoints, EventStore, Relay, Transport } from "eventfold"
 import type { RedisTransport } from "eventfold/redis"
 import { type Broker, isExpected, startBroker } from "../support/brokers.ts"
@@ -339,11 +339,20 @@ describe.runIf(isExpected("redis"))("the transport, when Redis", () => {
         const { transport } = opened
         yield* transport.publish(messages(1, 2))
         const received: Array<readonly [number, number]> = []
+        const joined = yield* Deferred.make<void>()
+        const other = yield* transport.subscribe({ group: "other" }).pipe(
+          Stream.runForEach(() => Deferred.succeed(joined, undefined)),
+          Effect.provide(Logger.layer([])),
+          Effect.forkChild
+        )
+        yield* Deferred.await(joined)
         const reading = yield* Stream.runForEach(Stream.take(transport.subscribe({ group: "g" }), 3), (delivery) =>
           Effect.gen(function* () {
             received.push(facts(delivery))
             if (delivery.message.position === 1) {
               yield* Effect.sync(server.freeze)
+              // Leaving does not wait for the server for ever either.
+              yield* Fiber.interrupt(other)
               for (const reason of [
                 yield* reasonOf(transport.publish([message(3)])),
                 yield* reasonOf(delivery.ack),
@@ -365,6 +374,7 @@ describe.runIf(isExpected("redis"))("the transport, when Redis", () => {
           [2, 1],
           [3, 1]
         ])
+        assert.deepEqual(yield* take(opened, "other", 1), [[1, 2]])
       }).pipe(Effect.scoped),
     30_000
   )

@@ -30,6 +30,6 @@ describe.runIf(isExpected("redis"))("conformance of Redis", () => {
     // Nobody restarts a server that belongs to somebody else.
     faults: process.env["EVENTFOLD_TEST_REDIS_URL"] ? {} : { interrupt, restart }
   })) {
-    it.live(name, () => run, 60_000)
+    it.live(name, () => run, 120_000)
   }
 })
