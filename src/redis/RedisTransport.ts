@@ -37,17 +37,20 @@
  * **Memory.** The stream stands in the server's memory. Publishing removes, every ten seconds at most and in whole nodes of about
  * a hundred messages, what is older than {@link Options.retention} and done with by every group; a group that nobody reads keeps
  * everything, unless it is older than {@link Options.greatestAge}. Run the server with `maxmemory-policy noeviction`. A message that
- * cannot be read is logged as an error and set aside: it stays pending for the consumer `$unreadable` of its group.
+ * cannot be read is logged as an error and set aside: it stays pending for the consumer `$unreadable` of its group,
+ * and until an operator acknowledges it (`XACK`) nothing newer is removed, unless by age.
  *
  * The keys are `name` (the stream), `{name}:ids`, `{name}:members:<group>` and `{name}:delayed:<group>`; `{name}:wake` is a channel.
  *
  * @since 0.1.0
  */
 import type * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Redis from "effect/persistence/Redis"
 import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
@@ -354,7 +357,14 @@ export const layer = (options: Options = {}): Layer.Layer<Transport, never, Redi
             const pause = yield* Effect.catch(Effect.uninterruptible(step), () => Effect.as(Effect.delay(join, "100 millis"), 0))
             if (pause > 0) yield* Effect.timeoutOption(Latch.await(work), pause)
           }
-        }).pipe(Effect.catch((error) => Effect.sync(() => finish(error))))
+        }).pipe(
+          Effect.catchCause((cause) => {
+            const error = Option.getOrElse(Cause.findErrorOption(cause), () =>
+              unavailable("subscribe", Cause.pretty(cause), Cause.squash(cause))
+            )
+            return Effect.sync(() => finish(error))
+          })
+        )
 
         const finish = (error: TransportError) => {
           end ??= error
