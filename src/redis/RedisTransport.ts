@@ -34,10 +34,10 @@
  * outlives an outage: it logs a warning, waits, and goes on with what it has in hand. It fails with `TransportUnavailable` where
  * waiting would not help (a key of another kind, a missing permission, a missing group that it must not create).
  *
- * **Memory.** The stream stands in the server's memory. Publishing removes, every ten seconds at most and in whole nodes of about
- * a hundred messages, what is older than {@link Options.retention} and done with by every group; a group that nobody reads keeps
- * everything, unless it is older than {@link Options.greatestAge}. Run the server with `maxmemory-policy noeviction`. A message that
- * cannot be read is logged as an error and set aside: it stays pending for the consumer `$unreadable` of its group,
+ * **Memory.** The stream stands in the server's memory. Publishing removes, every ten seconds at most and in whole nodes of
+ * about a hundred messages, what is older than {@link Options.retention} and done with by every group; a group that nobody reads
+ * keeps everything, unless it is older than {@link Options.greatestAge}. Run the server with `maxmemory-policy noeviction`. A
+ * message that cannot be read is logged as an error and set aside: it stays pending for the consumer `$unreadable` of its group,
  * and until an operator acknowledges it (`XACK`) nothing newer is removed, unless by age.
  *
  * The keys are `name` (the stream), `{name}:ids`, `{name}:members:<group>` and `{name}:delayed:<group>`; `{name}:wake` is a channel.
