@@ -7,7 +7,7 @@
 import * as Redis from "effect/persistence/Redis"
 
 /** Who has a pending message when no member has: the names of consumers of the group. */
-export const owners = {
+const owners = {
   /** It is given to the next member that asks, in the order of the stream. */
   waiting: "$waiting",
   /** It waits for the time that it has in the group's sorted set. */
