@@ -23,8 +23,10 @@
  * unacknowledged until it succeeds or the stream of deliveries ends.
  *
  * **Order** is that of publishing, across types and subjects. What is given back, except after a delay, comes before all that is
- * newer: one member with concurrency 1 sees every message in order, repetitions included. Several members see each their part in
- * order.
+ * newer: one member with concurrency 1 sees every message in order, repetitions included, also across outages and restarts of the
+ * server. Several members see each their part in order, and what the group's former member had when its process died comes when
+ * its lease is over, behind what was newer. A member takes as many messages as its concurrency allows before it looks at them; one
+ * that it never looked at counts as an attempt only if the member dies.
  *
  * **Types.** What a member's `types` leave out is done with for its whole group: all members of a group ask for the same types.
  *
@@ -32,24 +34,28 @@
  * outlives an outage: it logs a warning, waits, and goes on with what it has in hand. It fails with `TransportUnavailable` where
  * waiting would not help (a key of another kind, a missing permission, a missing group that it must not create).
  *
- * **Memory.** The stream stands in the server's memory. Publishing removes, every ten seconds at most and in whole nodes of about
- * a hundred messages, what is older than {@link Options.retention} and done with by every group; a group that nobody reads keeps
- * everything, unless it is older than {@link Options.greatestAge}. Run the server with `maxmemory-policy noeviction`. A message that
- * cannot be read is logged as an error and set aside: it stays pending for the consumer `$unreadable` of its group.
+ * **Memory.** The stream stands in the server's memory. Publishing removes, every ten seconds at most and in whole nodes of
+ * about a hundred messages, what is older than {@link Options.retention} and done with by every group; a group that nobody reads
+ * keeps everything, unless it is older than {@link Options.greatestAge}. Run the server with `maxmemory-policy noeviction`. A
+ * message that cannot be read is logged as an error and set aside: it stays pending for the consumer `$unreadable` of its group,
+ * and until an operator acknowledges it (`XACK`) nothing newer is removed, unless by age.
  *
  * The keys are `name` (the stream), `{name}:ids`, `{name}:members:<group>` and `{name}:delayed:<group>`; `{name}:wake` is a channel.
  *
  * @since 0.1.0
  */
 import type * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Redis from "effect/persistence/Redis"
 import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { defaultRestart } from "../internal/following.ts"
 import { makeId } from "../internal/ids.ts"
@@ -93,12 +99,17 @@ export interface Options {
   readonly createGroups?: boolean | undefined
 }
 
-/** A message that a member has. */
+/** An entry of the stream that a member has. */
 interface Held {
-  /** The id of its entry. */
   readonly id: string
   readonly attempt: number
-  readonly message: Message
+}
+
+/** What is said of a message. */
+interface Answer {
+  readonly held: Held
+  readonly answer: string | number
+  readonly resume: (confirmed: Effect.Effect<void, TransportError>) => void
 }
 
 /** Of one call of the script, so that nobody else waits for long. */
@@ -123,6 +134,8 @@ const refused = (id: string, detail: string, cause?: unknown): TransportError =>
   new TransportError({
     reason: new MessageRefused({ operation: "publish", id, detail, ...(cause === undefined ? {} : { cause }) })
   })
+
+const isPassing = ({ reason }: TransportError): boolean => !lasting.test(reason.detail)
 
 const milliseconds = (input: Duration.Input): number => Math.ceil(Duration.toMillis(input))
 
@@ -162,7 +175,7 @@ export const layer = (options: Options = {}): Layer.Layer<Transport, never, Redi
       const channel = `{${name}}:wake`
       const timeout = milliseconds(options.timeout ?? "5 seconds")
       const lease = milliseconds(options.lease ?? "15 seconds")
-      const poll = milliseconds(options.pollInterval ?? "1 second")
+      const poll = Math.min(milliseconds(options.pollInterval ?? "1 second"), lease / 3)
       const replicas = options.replicas ?? 0
 
       const inTime = <A, R>(operation: string, effect: Effect.Effect<A, Redis.RedisError, R>) =>
@@ -234,7 +247,7 @@ export const layer = (options: Options = {}): Layer.Layer<Transport, never, Redi
       // wake-ups
       // -----------------------------------------------------------------------
 
-      /** The members of this process, each with its group. */
+      /** The members of this process: each with its group, and what tells it to ask. */
       const members = new Map<Latch.Latch, string>()
 
       const listen = Effect.gen(function* () {
@@ -250,107 +263,165 @@ export const layer = (options: Options = {}): Layer.Layer<Transport, never, Redi
       // subscriptions
       // -----------------------------------------------------------------------
 
+      /** Closing the Layer ends all memberships, also those whose stream is still read. */
+      const memberships = yield* Scope.fork(yield* Effect.scope, "parallel")
+
+      /** Of each group the members that have yet to give back what they had: whoever joins goes after them. */
+      const departures = new Map<string, Set<Effect.Effect<void, TransportError>>>()
+
       const member = Effect.fnUntraced(function* ({ concurrency = 1, group, types }: SubscribeOptions) {
         const me = yield* makeId
-        const alive = `{${name}}:members:${group}`
-        const delayed = `{${name}}:delayed:${group}`
+        const keys = [name, `{${name}}:members:${group}`, `{${name}}:delayed:${group}`]
+        const filter = types === undefined ? ["all"] : ["some", ...types]
         /** Taken, and not handed out yet. */
-        const taken: Array<Held> = []
+        const taken: Array<Held & { readonly message: Message }> = []
         /** Handed out, and not settled. */
         const unsettled = new Set<Held>()
-        /** Opens when there may be something to take, and room for it. */
-        const latch = Latch.makeUnsafe()
+        /** Given, and not confirmed by the server. */
+        const answers = new Set<Answer>()
+        /** Opens when there is something to do on the server, and something to hand out. */
+        const [work, arrived] = [Latch.makeUnsafe(), Latch.makeUnsafe()]
+        /** Why answers fail at once: since the server was last asked in vain. */
+        let outage: TransportError | undefined
+        /** Why the subscription has ended. */
+        let end: TransportError | undefined
 
-        const ids = (held: Iterable<Held>) => Array.from(held, ({ id }) => id)
-        const takeScript = (count: number) => {
-          const filter = types === undefined ? ["all"] : ["some", ...types]
-          return redis.eval(scripts.take)([name, alive, delayed, channel, group, me, lease, count, ...filter])
+        const failAnswers = (error: TransportError) => {
+          for (const { resume } of answers) resume(Effect.fail(error))
+          answers.clear()
         }
-        const settleScript = (id: string, attempt: number, answer: string | number) =>
-          redis.eval(scripts.settle)([name, delayed, channel, group, me, id, attempt, answer])
 
-        const warn = (error: TransportError) =>
-          Effect.logWarning(`eventfold: the group "${group}" cannot get messages from Redis`, error)
+        const warn = (error: TransportError) => {
+          outage = error
+          failAnswers(error)
+          return Effect.logWarning(`eventfold: the group "${group}" cannot get messages from Redis`, error)
+        }
 
         const join = Effect.suspend(() => {
+          const known = [...taken, ...unsettled].map(({ id }) => id)
           const create = options.createGroups === false ? 0 : 1
-          return inTime("subscribe", redis.eval(scripts.join)([name, group, me, create, ...ids(unsettled), ...ids(taken)]))
+          return Effect.andThen(
+            Effect.forEach(departures.get(group) ?? [], (departure) => departure, { discard: true }),
+            inTime("subscribe", redis.eval(scripts.join)([name, group, me, create, ...known]))
+          )
         }).pipe(
           Effect.tapError(warn),
-          Effect.retry({ schedule: defaultRestart, while: ({ reason }) => !lasting.test(reason.detail) })
+          Effect.retry({ schedule: defaultRestart, while: isPassing }),
+          Effect.andThen(Effect.sync(() => (outage = undefined)))
         )
 
+        /** Says what was answered and takes what there is room for. Returns after how many milliseconds to ask again. */
+        const step = Effect.suspend(() => {
+          const given = Array.from(answers)
+          const kept = unsettled.size - new Set(given.map(({ held }) => held).filter((held) => unsettled.has(held))).size
+          const room = concurrency - taken.length - kept
+          const wanted = Math.max(0, Math.min(room, mostTaken))
+          const sent = given.flatMap(({ answer, held }) => [held.id, held.attempt, answer])
+          const input = [...keys, channel, group, me, lease, wanted, given.length, ...sent, ...filter]
+          const asked = Effect.tapError(inTime("subscribe", redis.eval(scripts.step)(input)), warn)
+          return Effect.flatMap(asked, ([next, ...entries]) => {
+            for (const answer of given) {
+              answers.delete(answer)
+              unsettled.delete(answer.held)
+              answer.resume(Effect.void)
+            }
+            const unreadable: Array<Effect.Effect<void>> = []
+            for (let index = 0; index < entries.length; index += 3) {
+              const [id, attempt, document] = entries.slice(index, index + 3) as [string, number, string]
+              const message = decode(document)
+              if (Result.isSuccess(message)) taken.push({ id, attempt, message: message.success })
+              else unreadable.push(setAside({ id, attempt }, message.failure))
+            }
+            if (taken.length > 0) Latch.openUnsafe(arrived)
+            const pause = entries.length === 3 * mostTaken ? 0 : next < 0 ? poll : Math.min(next, poll)
+            return Effect.as(Effect.all(unreadable, { discard: true }), pause)
+          })
+        })
+
+        const setAside = (held: Held, cause: unknown) =>
+          Effect.suspend(() => {
+            answers.add({ held, answer: "unreadable", resume: () => {} })
+            Latch.openUnsafe(work)
+            return Effect.logError(
+              `eventfold: the entry "${held.id}" of the stream "${name}" is no message, and set aside`,
+              cause
+            )
+          })
+
+        const run = Effect.gen(function* () {
+          yield* join
+          while (true) {
+            // What comes from here on opens it again.
+            Latch.closeUnsafe(work)
+            // Whoever leaves hears first what became of the answers that are on their way.
+            const pause = yield* Effect.catch(Effect.uninterruptible(step), () => Effect.as(Effect.delay(join, "100 millis"), 0))
+            if (pause > 0) yield* Effect.timeoutOption(Latch.await(work), pause)
+          }
+        }).pipe(
+          Effect.catchCause((cause) => {
+            const error = Option.getOrElse(Cause.findErrorOption(cause), () =>
+              unavailable("subscribe", Cause.pretty(cause), Cause.squash(cause))
+            )
+            return Effect.sync(() => finish(error))
+          })
+        )
+
+        const finish = (error: TransportError) => {
+          end ??= error
+          failAnswers(error)
+          Latch.openUnsafe(arrived)
+        }
+
         const leave = Effect.suspend(() => {
-          const handed = ids(unsettled)
+          const handed = Array.from(unsettled, ({ id }) => id)
+          members.delete(work)
           unsettled.clear()
-          members.delete(latch)
-          return Effect.ignore(inTime("leave", redis.eval(scripts.leave)([name, alive, channel, group, me, ...handed])))
+          taken.length = 0
+          finish(unavailable("subscribe", "the subscription has ended"))
+          const waiting = departures.get(group) ?? new Set()
+          const departure: Effect.Effect<void, TransportError> = Effect.andThen(
+            // What waiting does not mend is left to the lease.
+            Effect.catch(
+              inTime("leave", redis.eval(scripts.leave)([...keys.slice(0, 2), channel, group, me, ...handed])),
+              (error) => (isPassing(error) ? Effect.fail(error) : Effect.void)
+            ),
+            Effect.sync(() => waiting.delete(departure))
+          )
+          departures.set(group, waiting.add(departure))
+          const later = Effect.forkIn(Effect.retry(departure, defaultRestart), memberships)
+          return outage === undefined ? Effect.catch(departure, () => later) : later
         })
 
         const settle = (held: Held, answer: string | number): Effect.Effect<void, TransportError> =>
-          Effect.suspend(() =>
-            unsettled.has(held)
-              ? Effect.map(inTime("settle", settleScript(held.id, held.attempt, answer)), () => {
-                  unsettled.delete(held)
-                  Latch.openUnsafe(latch)
-                })
-              : Effect.void
-          )
+          Effect.callback((resume) => {
+            if (!unsettled.has(held)) return resume(Effect.void)
+            const given = { held, answer, resume }
+            if (outage !== undefined) return resume(Effect.fail(outage))
+            answers.add(given)
+            Latch.openUnsafe(work)
+            return Effect.sync(() => answers.delete(given))
+          })
 
-        const toDelivery = (held: Held): Delivery => ({
-          message: held.message,
-          attempt: held.attempt,
-          ack: settle(held, "ack"),
-          nack: (options) => settle(held, milliseconds(options?.delay ?? 0))
-        })
-
-        /** Sets aside what is no message. */
-        const setAside = (id: string, attempt: number, cause: unknown) =>
-          Effect.andThen(
-            Effect.logError(`eventfold: the entry "${id}" of the stream "${name}" cannot be read, and is set aside`, cause),
-            inTime("settle", settleScript(id, attempt, "unreadable"))
-          )
-
-        /** Takes what there is room for. Returns after how many milliseconds to ask again. */
-        const take = Effect.gen(function* () {
-          const room = Math.min(concurrency - unsettled.size, mostTaken)
-          if (room <= 0) return poll
-          const [next, ...entries] = yield* inTime("subscribe", takeScript(room))
-          const unreadable: Array<Effect.Effect<void, TransportError>> = []
-          for (let index = 0; index < entries.length; index += 3) {
-            const [id, attempt, document] = entries.slice(index, index + 3) as [string, number, string]
-            const message = decode(document)
-            if (Result.isSuccess(message)) taken.push({ id, attempt, message: message.success })
-            else unreadable.push(setAside(id, attempt, message.failure))
+        const next: Effect.Effect<Delivery, TransportError> = Effect.suspend(() => {
+          const held = taken.shift()
+          if (held !== undefined) {
+            unsettled.add(held)
+            return Effect.succeed({
+              message: held.message,
+              attempt: held.attempt,
+              ack: settle(held, "ack"),
+              nack: (options) => settle(held, milliseconds(options?.delay ?? 0))
+            })
           }
-          yield* Effect.all(unreadable, { discard: true })
-          return taken.length > 0 || entries.length > 0 ? 0 : next < 0 ? poll : Math.min(next, poll)
+          if (end !== undefined) return Effect.fail(end)
+          Latch.closeUnsafe(arrived)
+          return Effect.andThen(Latch.await(arrived), next)
         })
 
-        const takeAgain = (error: TransportError) =>
-          warn(error).pipe(Effect.andThen(Effect.sleep("100 millis")), Effect.andThen(join), Effect.as(0))
-
-        const next: Effect.Effect<Delivery, TransportError> = Effect.gen(function* () {
-          while (true) {
-            const held = taken.shift()
-            if (held !== undefined) {
-              unsettled.add(held)
-              return toDelivery(held)
-            }
-            // What comes from here on opens it again.
-            Latch.closeUnsafe(latch)
-            const pause = yield* Effect.catch(take, takeAgain)
-            if (pause > 0) yield* Effect.timeoutOption(Latch.await(latch), pause)
-          }
-        })
-
-        yield* Effect.addFinalizer(() => leave)
-        members.set(latch, group)
-        yield* join
-        // Says that the member is alive, also while nobody pulls.
-        yield* Effect.forkScoped(
-          Effect.forever(Effect.delay(Effect.ignore(inTime("subscribe", takeScript(0))), Math.ceil(lease / 3)))
-        )
+        const membership = yield* Effect.acquireRelease(Scope.fork(memberships), (scope, exit) => Scope.close(scope, exit))
+        yield* Scope.addFinalizer(membership, leave)
+        members.set(work, group)
+        yield* Effect.forkIn(run, membership)
         return Stream.fromEffectRepeat(next)
       })
 

@@ -16,7 +16,7 @@ const owners = {
   unreadable: "$unreadable"
 } as const
 
-/** How many entries one call of `take` reads in search of types, so that others can use the server meanwhile. */
+/** How many entries one `step` reads in search of types, so that others can use the server meanwhile. */
 const mostScanned = 1000
 
 const prelude = `
@@ -38,6 +38,9 @@ local function move(stream, group, id, owner, count)
     redis.call("XCLAIM", stream, group, owner, 0, id, "JUSTID")
   end
 end
+
+-- More than any member has.
+local mostPending = 1000000
 
 local function pendingOf(stream, group, consumer, count)
   return redis.call("XPENDING", stream, group, "-", "+", count, consumer)
@@ -113,7 +116,7 @@ if ARGV[3] == "1" then
 end
 local known = {}
 for i = 4, #ARGV do known[ARGV[i]] = true end
-for _, pending in ipairs(pendingOf(stream, group, member, 100000)) do
+for _, pending in ipairs(pendingOf(stream, group, member, mostPending)) do
   if not known[pending[1]] then move(stream, group, pending[1], "${owners.waiting}", pending[4] - 1) end
 end
 `
@@ -129,7 +132,12 @@ export const leave = script(
 local stream, members, channel, group, member = KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3]
 local handed = {}
 for i = 4, #ARGV do handed[ARGV[i]] = true end
-for _, pending in ipairs(pendingOf(stream, group, member, 100000)) do
+-- Without the group there is nothing to give back.
+if redis.call("EXISTS", stream) == 0 then return end
+local found = false
+for _, info in ipairs(redis.call("XINFO", "GROUPS", stream)) do found = found or info[2] == group end
+if not found then return end
+for _, pending in ipairs(pendingOf(stream, group, member, mostPending)) do
   move(stream, group, pending[1], "${owners.waiting}", handed[pending[1]] and pending[4] or pending[4] - 1)
 end
 redis.call("XGROUP", "DELCONSUMER", stream, group, member)
@@ -139,26 +147,29 @@ wake(channel, group)
 )
 
 /**
- * Keys: stream, members, delayed. Arguments: channel, group, member, lease, how many at most, "all" or "some"; then the types.
+ * Keys: stream, members, delayed. Arguments: channel, group, member, lease, how many at most, how many answers; of each answer id,
+ * attempt, and `ack`, `unreadable` or the milliseconds after which the message is to be delivered again; "all" or "some"; types.
  *
- * Says that the member is alive, gives back what members had that are not, and what has been delayed long enough. Then takes:
- * first what was given back, in the order of the stream, then what is new. Messages of other types are done with.
+ * Says that the member is alive, gives back what members had that are not, and what has been delayed long enough. Then notes the
+ * answers, except those to messages that are not at this attempt of this member. Then takes: first what was given back, in the
+ * order of the stream, then what is new. Messages of other types are done with.
  *
  * Returns after how many milliseconds to ask again (-1: nothing is known to come), then id, attempt and document of each message.
  */
-export const take = script(
+export const step = script(
   3,
   `
 local stream, members, delayed = KEYS[1], KEYS[2], KEYS[3]
 local channel, group, member, lease, wanted = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-local all, types = ARGV[6] == "all", {}
-for i = 7, #ARGV do types[ARGV[i]] = true end
+local filter = 7 + 3 * tonumber(ARGV[6])
+local all, types = ARGV[filter] == "all", {}
+for i = filter + 1, #ARGV do types[ARGV[i]] = true end
 local time = now()
 
 local expiry = redis.call("ZSCORE", members, member)
-if not expiry or expiry - time < lease * 0.7 then redis.call("ZADD", members, time + lease, member) end
+if not expiry or expiry - time < lease * 0.6 then redis.call("ZADD", members, time + lease, member) end
 for _, dead in ipairs(redis.call("ZRANGEBYSCORE", members, "-inf", time)) do
-  for _, pending in ipairs(pendingOf(stream, group, dead, 100000)) do
+  for _, pending in ipairs(pendingOf(stream, group, dead, mostPending)) do
     move(stream, group, pending[1], "${owners.waiting}")
   end
   redis.call("XGROUP", "DELCONSUMER", stream, group, dead)
@@ -168,6 +179,26 @@ end
 for _, id in ipairs(redis.call("ZRANGEBYSCORE", delayed, "-inf", time, "LIMIT", 0, 1000)) do
   move(stream, group, id, "${owners.waiting}")
   redis.call("ZREM", delayed, id)
+end
+
+for i = 7, filter - 1, 3 do
+  local id, attempt, answer = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]
+  local pending = redis.call("XPENDING", stream, group, id, id, 1, member)[1]
+  if pending and pending[4] == attempt then
+    if answer == "ack" then
+      redis.call("XACK", stream, group, id)
+    elseif answer == "unreadable" then
+      move(stream, group, id, "${owners.unreadable}")
+    else
+      if answer == "0" then
+        move(stream, group, id, "${owners.waiting}")
+      else
+        move(stream, group, id, "${owners.delayed}")
+        redis.call("ZADD", delayed, time + tonumber(answer), id)
+      end
+      wake(channel, group)
+    end
+  end
 end
 
 local reply, count, scanned = { -1 }, 0, 0
@@ -212,30 +243,3 @@ end
 return reply
 `
 ).withReturnType<readonly [number, ...ReadonlyArray<string | number>]>()
-
-/**
- * Keys: stream, delayed. Arguments: channel, group, member, id, attempt, and `ack`, `unreadable` or the milliseconds after which
- * it is to be delivered again. Does nothing when it is not this attempt of this member that the message is at.
- */
-export const settle = script(
-  2,
-  `
-local stream, delayed, channel, group, member = KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3]
-local id, attempt, answer = ARGV[4], tonumber(ARGV[5]), ARGV[6]
-local pending = redis.call("XPENDING", stream, group, id, id, 1, member)[1]
-if not pending or pending[4] ~= attempt then return end
-if answer == "ack" then
-  redis.call("XACK", stream, group, id)
-elseif answer == "unreadable" then
-  move(stream, group, id, "${owners.unreadable}")
-else
-  if answer == "0" then
-    move(stream, group, id, "${owners.waiting}")
-  else
-    move(stream, group, id, "${owners.delayed}")
-    redis.call("ZADD", delayed, now() + tonumber(answer), id)
-  end
-  wake(channel, group)
-end
-`
-)

@@ -11,6 +11,7 @@ import { type Lab, type Place, type RawAppend, type RawConnection, type Services
 import { Account, deposited, Deposit, depositHandler, KeptAccount, MoneyDeposited, payloadOf } from "./model.ts"
 import { natsCases } from "./nats.ts"
 import { appendCall, appendOne, insertMany, type Part } from "./raw.ts"
+import { redisCases } from "./redis.ts"
 
 /** How much a case does. */
 export interface Shape {
@@ -834,6 +835,7 @@ export const makeCases = (scale: number): ReadonlyArray<Case> => {
     memoryAppends(grow(256, 400)),
     reading("memory: read a stream of 10 000 as state", "memory", some(20), eventsBeforeReading, readState, rawMemory),
     commands("memory", "layer", 1, some(10_000)),
-    ...natsCases(some)
+    ...natsCases(some),
+    ...redisCases(some)
   ]
 }
