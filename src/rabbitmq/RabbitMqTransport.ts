@@ -494,9 +494,11 @@ const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<Tr
           yield* declareGroup(connection, { group, types })
           const { lost, onLost, value: channel } = yield* open("subscribe", () => connection.model.createChannel())
           const consumerTag = randomUUID()
+          const gone = () => connection.lost() ?? lost()
           let left = false
           yield* Effect.addFinalizer(() =>
             Effect.suspend(() => {
+              if (gone() !== undefined) return Effect.void
               left = true
               // When a channel closes, its queue learns of it a moment later, and may give it one more message until then.
               return Effect.ignore(
@@ -510,7 +512,7 @@ const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<Tr
 
           const received = yield* Queue.unbounded<ConsumeMessage, TransportError>()
           const end = (detail: string) => Queue.failCauseUnsafe(received, Cause.fail(unavailable("subscribe", detail)))
-          onLost(() => end(connection.lost() ?? lost() ?? "the channel was closed"))
+          onLost(() => end(gone() ?? "the channel was closed"))
           yield* attempt("subscribe", () => channel.prefetch(Math.min(concurrency, mostUnacknowledged)))
           yield* attempt("subscribe", () =>
             channel.consume(
