@@ -49,9 +49,8 @@ const ours: Effect.Effect<Side, unknown, Scope.Scope> = Effect.gen(function* () 
     publish: transport.publish,
     consume: (concurrency, count) =>
       transport.subscribe({ group, concurrency }).pipe(
-        Stream.mapEffect(({ ack }) => ack, { concurrency: "unbounded" }),
         Stream.take(count),
-        Stream.runDrain
+        Stream.runForEach(({ ack }) => ack)
       )
   }
 })
