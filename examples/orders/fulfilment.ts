@@ -13,7 +13,7 @@ const { OrderCancelled, OrderPaid, OrderPlaced, OrderShipped } = Order
 export const patience = Duration.days(7)
 
 /** Nothing has happened to the order for too long. */
-export const Overdue = Event.make("Overdue")
+const Overdue = Event.make("Overdue")
 
 interface State {
   readonly waitsFor: "payment" | "shipment" | "nothing"

@@ -2,11 +2,11 @@
  * The transport over RabbitMQ (3.10 or newer), by AMQP 0-9-1 and `amqplib`.
  *
  * Messages go to one durable **topic exchange**; their routing key is the type of the event. Each group has one durable **quorum
- * queue**, bound to the exchange by the types that its members ask for (by `#` when one asks for all). Queues are made at the
+ * queue**, bound to the exchange by the types that its members ask for (by `#` when one asks for all). A queue is made at its
  * group's first subscription, or with the Layer (`groups`).
  *
  * ```ts no-run
- * import { Effect, Layer, Stream } from "effect"
+ * import { Effect, Stream } from "effect"
  * import { Transport } from "eventfold"
  * import { RabbitMqTransport } from "eventfold/rabbitmq"
  *
@@ -21,52 +21,56 @@
  * )
  * ```
  *
- * **What travels** is a CloudEvent in the binary mode of the AMQP binding: each attribute is a header `cloudEvents_<name>` (strings,
- * and an integer for `schemaversion`), the body is the data as JSON, the content type is `application/json`. What others publish
- * to the exchange is read in this mode, in the spelling `cloudEvents:<name>`, and in structured mode
- * (`application/cloudevents+json`). What is no such message is logged as an error and rejected: the queue's dead-letter policy
- * takes it where there is one, and it is dropped where there is none.
+ * **What travels** is a CloudEvent in the binary mode of the AMQP binding, so that brokers and consumers can route and filter
+ * without reading bodies: each attribute is a header `cloudEvents_<name>` (`schemaversion` an integer, all others strings), the
+ * body is the data as JSON, the content type is `application/json`. What others publish to the exchange is read in this mode, in
+ * the spelling `cloudEvents:<name>`, and in structured mode (`application/cloudevents+json`). What is no such message is logged
+ * as an error and rejected: the dead-letter policy of the queue takes it where there is one, and where there is none it is gone.
  *
- * **Publishing** is pipelined, persistent and confirmed: `publish` succeeds when every queue that a message is routed to has it on
- * the disks of a majority of its nodes. An exchange keeps nothing: **a message of a type that no queue is bound for is gone, and
- * that is a success**. A group therefore begins at its first subscription, or when a Layer that names it in `groups` is built.
- * Confirmed messages of one call, and of calls one after the other, keep their order. RabbitMQ does not de-duplicate: what is
+ * **Publishing** is pipelined, persistent and confirmed: `publish` succeeds when every queue that a message is routed to has it
+ * on the disks of a majority of its nodes. An exchange keeps nothing: **a message of a type that no queue is bound for is gone,
+ * and that is a success**. A group therefore begins at its first subscription, or when a Layer that names it in `groups` is
+ * built. The messages of one call, and of calls one after the other, keep their order. RabbitMQ does not de-duplicate: what is
  * published twice is delivered twice, with the same id.
  *
- * A message larger than `maxMessageSize`, or than the broker turns out to take, is `MessageRefused`, and nothing of its batch is
- * published by that call if the limit was known before.
+ * A message with more data than `maxMessageSize`, or with an attribute that AMQP cannot carry, is `MessageRefused`, and nothing
+ * of its batch is published. When only the broker finds it too large, what came before it in the batch may be published; from
+ * then on its limit is known.
  *
- * **Delivery** is at least once. AMQP does not confirm acknowledgements: one that is lost with its connection means that the
- * message comes again. What a member has not settled when it leaves, or when its process or connection dies, goes back at once
- * (of a host that vanishes, after two to three times the `heartbeat`). `attempt` is counted by the queue, so crashes of consumers count.
+ * **Delivery** is at least once. AMQP does not confirm acknowledgements: when one is lost with its connection, the message comes
+ * again. What a member has not settled when it leaves, or when its process or connection dies, goes back at once (of a host that
+ * vanishes: when two heartbeats have been missed). The queue counts the attempts, so those that ended with a crash count too.
  *
  * **Order**: a group with one member of `concurrency` 1 gets its messages in the order of publishing, also across `nack()`, which
- * puts a message back to where it was. `nack({ delay })` takes a message out of the order. With more in flight, what goes back
- * comes before what has not been delivered yet, in the order of going back.
+ * puts a message back in its place. `nack({ delay })` takes a message out of the order. With more in flight, what goes back comes
+ * before what has not been delivered yet, in the order of going back. `concurrency` 1 has its price: a quorum queue hands out the
+ * next message when the acknowledgement of the last one is on the disk, so expect some hundred messages a second.
  *
- * **Delays** are the broker's and survive restarts: the message is moved, confirmed, to a queue that dead-letters it back to the
- * group's queue when its time is over. A crash in the midst of that move duplicates it. There is one such queue for each of ten
- * delays a decade (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6 and 8 times a power of ten), which are kept; a delay is rounded up to the next
- * of these, from 100 milliseconds to 40 days.
+ * **Delays** are kept by the broker and survive its restarts: the message is moved, confirmed, to a quorum queue that
+ * dead-letters it back to the group's queue when its time is over. A crash in the midst of that move duplicates it. There is such
+ * a queue for each of ten delays a decade (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6 and 8 times a power of ten), made when it is first
+ * needed and kept; a delay is rounded up to the next of these, from 100 milliseconds to 46 days. A delay that ends while RabbitMQ
+ * starts again may take up to three minutes more.
  *
- * **Types**: the bindings of a queue only ever grow, so that members of different versions can work side by side. A member hands
- * on what it did not ask for, uncounted, to come again after a second, until a member takes it. When no member wants a type any more, unbind
- * the queue from it, or delete the queue, by the broker's own tools.
+ * **Types**: the bindings of a queue only ever grow, so that members of different versions can work side by side. What a member
+ * did not ask for it hands on: it comes again after a second, uncounted and out of the order, until a member takes it. When no
+ * member wants a type any more, unbind the queue from it, or delete the queue, by the broker's own tools.
  *
- * **Names**: the exchange is `<exchange>`, the queue of a group `<exchange>.<group>`, the exchange and queues of delays are
- * `<exchange>~delay` and `<exchange>~delay.<milliseconds>`. Groups and types are percent-encoded as in URLs, `*` and `~` too; what
- * is longer than AMQP's 255 bytes then is cut off and ends in `~` and the SHA-256 of the name. Queues and exchanges are made when they are absent
- * and used as they are when they stand already with other arguments. With `declare: false` nothing is ever made or bound, and what is
- * missing fails.
+ * **Names**: the exchange is `<exchange>`, the queue of a group `<exchange>.<group>`; the exchange of delays is
+ * `<exchange>~delay`, and its queues are `<exchange>~delay.<milliseconds>`. Exchange, groups and types are percent-encoded as in
+ * URLs, `*` and `~` too; what AMQP has no room for then is cut off and ends in `~` and the SHA-256 of the name. What is absent is
+ * made, and what is there already, with other arguments perhaps, is used as it is (a classic queue counts no more than two
+ * attempts). With `declare: false` nothing is ever made or bound, and what is missing fails.
  *
- * **Connections**: one to publish, and one to consume as soon as there is a subscription, so that a broker in need of memory or disk
- * that stops publishers does not stop acknowledgements. After a loss the next call connects anew. During an outage, and when the
+ * **Connections**: one to publish, and one to consume from the first subscription on, so that a broker that stops publishers for
+ * want of memory or disk does not stop acknowledgements. After a loss the next call connects anew. During an outage, and when the
  * broker is frozen or blocks publishers for longer than `timeout`, everything fails with `TransportUnavailable`, subscriptions
- * included: `Relay` and consumers start again by their schedules.
+ * included: the relay and consumers start again by their schedules.
  *
- * **In production**: three nodes, or quorum queues are as durable as one disk; a dead-letter policy for the queues if other
- * programs publish to the exchange; handlers that settle within RabbitMQ's `consumer_timeout` (30 minutes), after which it closes the channel.
- * `nack()` again and again without a delay lets the log of a quorum queue grow.
+ * **In production**: three nodes, for on one node a quorum queue is as durable as its disk, and RabbitMQ 3.10 forgets what was in
+ * a queue when its only node crashes within seconds of the queue's first declaration; a dead-letter policy for the queues if
+ * other programs publish to the exchange; handlers that settle within RabbitMQ's `consumer_timeout` (30 minutes), after which it
+ * closes the subscription. `nack()` without a delay again and again lets the log of a quorum queue grow.
  *
  * @since 0.1.0
  */
@@ -122,7 +126,7 @@ export interface Options {
   readonly declare?: boolean | undefined
   /** How long to wait for the broker: to connect, to confirm a batch, to open a subscription. Default: 10 seconds. */
   readonly timeout?: Duration.Input | undefined
-  /** How often to make sure that the broker is there, in whole seconds. Default: 10 seconds. */
+  /** A broker that is silent for two of these is taken for lost; in whole seconds. Default: 10 seconds. */
   readonly heartbeat?: Duration.Input | undefined
   /**
    * The most bytes of one message's data. A smaller limit of the broker is learned when a message is refused. Default: 128 MiB,
@@ -494,9 +498,11 @@ const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<Tr
           yield* declareGroup(connection, { group, types })
           const { lost, onLost, value: channel } = yield* open("subscribe", () => connection.model.createChannel())
           const consumerTag = randomUUID()
+          const gone = () => connection.lost() ?? lost()
           let left = false
           yield* Effect.addFinalizer(() =>
             Effect.suspend(() => {
+              if (gone() !== undefined) return Effect.void
               left = true
               // When a channel closes, its queue learns of it a moment later, and may give it one more message until then.
               return Effect.ignore(
@@ -510,7 +516,7 @@ const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<Tr
 
           const received = yield* Queue.unbounded<ConsumeMessage, TransportError>()
           const end = (detail: string) => Queue.failCauseUnsafe(received, Cause.fail(unavailable("subscribe", detail)))
-          onLost(() => end(connection.lost() ?? lost() ?? "the channel was closed"))
+          onLost(() => end(gone() ?? "the channel was closed"))
           yield* attempt("subscribe", () => channel.prefetch(Math.min(concurrency, mostUnacknowledged)))
           yield* attempt("subscribe", () =>
             channel.consume(

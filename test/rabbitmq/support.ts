@@ -19,7 +19,7 @@ export const useBroker = (options: { readonly own?: boolean } = {}): (() => Brok
 }
 
 /** An exchange that nothing else uses. */
-const freshExchange = (): string => `test-${randomUUID()}`
+export const freshExchange = (): string => `test-${randomUUID()}`
 
 export const layer = (broker: Broker, options: Partial<RabbitMqTransport.Options> = {}) =>
   RabbitMqTransport.layer({ url: broker.url, exchange: freshExchange(), ...options })

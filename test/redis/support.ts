@@ -12,7 +12,7 @@ export const connected = (url: string, options: RedisTransport.Options, client: 
     Layer.provideMerge(Layer.fresh(NodeRedis.layer({ url, disableOfflineQueue: true, ...client })))
   )
 
-interface Opened {
+export interface Opened {
   readonly transport: Transport.Transport["Service"]
   readonly redis: Redis.Redis["Service"]
 }

@@ -127,7 +127,7 @@ const findBinary = (name: BrokerName): string | undefined =>
     })
 
 /** Whether tests can use the broker. */
-const isAvailable = (name: BrokerName): boolean => given(name) !== undefined || findBinary(name) !== undefined
+export const isAvailable = (name: BrokerName): boolean => given(name) !== undefined || findBinary(name) !== undefined
 
 /** Whether the broker's tests are to run: where every service has to be there, they run and fail without it. */
 export const isExpected = (name: BrokerName): boolean => isAvailable(name) || Boolean(process.env["CI"])

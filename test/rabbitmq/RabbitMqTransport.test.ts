@@ -1,0 +1,455 @@
+import assert from "node:assert/strict"
+import { describe, it } from "@effect/vitest"
+import { connect, type ConfirmChannel } from "amqplib"
+import { CloudEvent } from "cloudevents"
+import { Context, DateTime, Duration, Effect, Fiber, Layer, Queue, type Scope, Stream } from "effect"
+import { Checkpoints, EventStore, Relay, Transport } from "eventfold"
+import type { RabbitMqTransport } from "eventfold/rabbitmq"
+import { spawn } from "node:child_process"
+import { once } from "node:events"
+import { createInterface } from "node:readline"
+import { fileURLToPath } from "node:url"
+import { isExpected } from "../support/brokers.ts"
+import { freshExchange, layer, useBroker, useLine } from "./support.ts"
+
+const message = (n: number, more: Partial<Transport.Message> = {}): Transport.Message => ({
+  specversion: "1.0",
+  id: `message ${n}`,
+  source: "/shop",
+  type: "Placed",
+  subject: "Order-é 1",
+  time: DateTime.makeUnsafe("2026-02-03T04:05:06.789Z"),
+  datacontenttype: "application/json",
+  data: { n },
+  schemaversion: 1,
+  correlationid: "c-1",
+  position: n,
+  ...more
+})
+
+const facts = ({ attempt, message }: Transport.Delivery) => [message.position, attempt] as const
+
+const reasonOf = <A, R>(effect: Effect.Effect<A, Transport.TransportError, R>) =>
+  Effect.map(Effect.flip(effect), ({ reason }) => reason)
+
+describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
+  const broker = useBroker({ own: true })
+  const line = useLine(broker)
+  const server = () => {
+    const { server } = broker()
+    if (server === undefined) throw new Error("not a server of one's own")
+    return server
+  }
+
+  /** A Layer of its own. */
+  const open = (options: Partial<RabbitMqTransport.Options> = {}) =>
+    Effect.map(Layer.build(Layer.fresh(layer(broker(), options))), (context) => Context.get(context, Transport.Transport))
+
+  /** What a member is given, one by one. */
+  const join = ({ subscribe }: Transport.Transport["Service"], options: Transport.SubscribeOptions) =>
+    Effect.gen(function* () {
+      const received = yield* Queue.unbounded<Transport.Delivery>()
+      const reading = yield* Effect.forkScoped(
+        Stream.runForEach(subscribe(options), (delivery) => Queue.offer(received, delivery))
+      )
+      const ended = Effect.andThen(Fiber.join(reading), Effect.die(new Error("the stream ended")))
+      return Effect.raceFirst(Queue.take(received), ended)
+    })
+
+  /** The bare client of another program. */
+  const bare: Effect.Effect<ConfirmChannel, never, Scope.Scope> = Effect.acquireRelease(
+    Effect.promise(() => connect(broker().url)),
+    (connection) => Effect.promise(() => connection.close())
+  ).pipe(Effect.flatMap((connection) => Effect.promise(() => connection.createConfirmChannel())))
+
+  it.live("a client that knows nothing of eventfold reads a CloudEvent in binary mode", () =>
+    Effect.gen(function* () {
+      const exchange = freshExchange()
+      const { publish } = yield* open({ exchange, groups: [{ group: "mail", types: ["thing.happened/v2:é"] }] })
+      yield* publish([message(1, { type: "something else" }), message(7, { type: "thing.happened/v2:é" })])
+      const channel = yield* bare
+      const got = yield* Effect.promise(() => channel.get(`${exchange}.mail`))
+      assert.ok(got !== false)
+      assert.equal(got.fields.routingKey, "thing.happened%2Fv2%3A%C3%A9")
+      assert.equal(got.properties.deliveryMode, 2)
+      const attributes = Object.entries(got.properties.headers ?? {}).flatMap(([name, value]) => {
+        if (name === "x-delivery-count") return [] // RabbitMQ's own
+        assert.match(name, /^cloudEvents_/)
+        return [[name.slice("cloudEvents_".length), value as unknown]]
+      })
+      const event = new CloudEvent<unknown>({
+        ...(Object.fromEntries(attributes) as object),
+        datacontenttype: String(got.properties.contentType),
+        data: JSON.parse(got.content.toString()) as unknown
+      } as ConstructorParameters<typeof CloudEvent>[0])
+      assert.equal(event.validate(), true)
+      assert.deepEqual(JSON.parse(event.toString()), {
+        specversion: "1.0",
+        id: "message 7",
+        source: "/shop",
+        type: "thing.happened/v2:é",
+        subject: "Order-é 1",
+        time: "2026-02-03T04:05:06.789Z",
+        datacontenttype: "application/json",
+        data: { n: 7 },
+        schemaversion: 1,
+        correlationid: "c-1",
+        position: "7"
+      })
+    })
+  )
+
+  it.live("what others publish is read in every mode of the binding, and what is no message is rejected", () =>
+    Effect.gen(function* () {
+      const exchange = freshExchange()
+      const channel = yield* bare
+      const { queue } = yield* Effect.promise(() => channel.assertQueue("", { exclusive: true }))
+      // The operator's own queue: of another kind, and with a dead-letter exchange.
+      yield* Effect.promise(() =>
+        channel.assertQueue(`${exchange}.g`, { durable: true, deadLetterExchange: "", deadLetterRoutingKey: queue })
+      )
+      const transport = yield* open({ exchange, groups: [{ group: "g" }] })
+      const next = yield* join(transport, { group: "g" })
+      yield* transport.publish([message(1)])
+      const own = yield* next
+      yield* own.ack
+      const attributes = {
+        specversion: "1.0",
+        id: "2",
+        source: "/legacy",
+        type: "Placed",
+        subject: "Order-2",
+        schemaversion: 1,
+        position: "2"
+      }
+      const named = (prefix: string, more: object) =>
+        Object.fromEntries(Object.entries({ ...attributes, ...more }).map(([name, value]) => [prefix + name, value as unknown]))
+      const send = (contentType: string, content: string, headers: object) =>
+        channel.publish(exchange, "Placed", Buffer.from(content), { contentType, headers })
+      const time = "2026-02-03T04:05:06Z"
+      send("application/json", "[2]", named("cloudEvents:", { time: { "!": "timestamp", value: Date.parse(time) / 1000 } }))
+      send("application/json", "not JSON", named("cloudEvents_", { time }))
+      send("application/json", "{}", {})
+      const document = { ...attributes, time, datacontenttype: "application/json", data: [2] }
+      send("application/cloudevents+json; charset=utf-8", JSON.stringify(document), {})
+      const expected = { ...attributes, datacontenttype: "application/json", data: [2], position: 2 }
+      for (let n = 0; n < 2; n++) {
+        const { ack, message } = yield* next
+        assert.deepEqual({ ...message, time: undefined }, { ...expected, time: undefined })
+        assert.equal(DateTime.toEpochMillis(message.time), Date.parse(time))
+        yield* ack
+      }
+      const rejected = [yield* Effect.promise(() => channel.get(queue)), yield* Effect.promise(() => channel.get(queue))]
+      assert.deepEqual(
+        rejected.map((message) => message !== false && message.content.toString()),
+        ["not JSON", "{}"]
+      )
+    })
+  )
+
+  it.live("a member hands on what it did not ask for to one that did, uncounted", () =>
+    Effect.gen(function* () {
+      const transport = yield* open({ groups: [{ group: "g", types: ["A", "B"] }] })
+      yield* transport.publish([message(1, { type: "A" }), message(2, { type: "B" })])
+      const old = yield* join(transport, { group: "g", types: ["A"] })
+      const first = yield* old
+      assert.deepEqual(facts(first), [1, 1])
+      yield* first.ack
+      yield* transport.publish([message(3, { type: "A" })])
+      // The old one has been given the B before this A.
+      const third = yield* old
+      assert.deepEqual(facts(third), [3, 1])
+      yield* third.ack
+      const young = yield* join(transport, { group: "g", types: ["B"] })
+      assert.deepEqual(facts(yield* young), [2, 1])
+    })
+  )
+
+  it.live(
+    "attempts are counted on over delays, and what waits outlives the broker",
+    () =>
+      Effect.gen(function* () {
+        const exchange = freshExchange()
+        const transport = yield* open({ exchange, groups: [{ group: "g" }] })
+        yield* transport.publish([message(1)])
+        const next = yield* join(transport, { group: "g" })
+        yield* (yield* next).nack()
+        yield* (yield* next).nack({ delay: "1 millis" })
+        const third = yield* next
+        assert.deepEqual(facts(third), [1, 3])
+        yield* third.nack({ delay: "4321 seconds" })
+        yield* Effect.promise(() => server().stop("SIGTERM"))
+        yield* Effect.promise(() => server().start())
+        const channel = yield* bare
+        // It counts a queue's messages once the queue has found its leader again.
+        const waiting = () => channel.checkQueue(`${exchange}~delay.5000000`)
+        while ((yield* Effect.promise(waiting)).messageCount === 0) yield* Effect.sleep("50 millis")
+      }),
+    60_000
+  )
+
+  it.live("names of any length and with any character find each other", () =>
+    Effect.gen(function* () {
+      const names = ["*", "#", "a.*.#", "é".repeat(200), "é".repeat(201), "x".repeat(255), "a~b"]
+      const transport = yield* open({ groups: names.map((name) => ({ group: name, types: [name] })) })
+      yield* Effect.forEach(names, (type, n) => transport.publish([message(n, { type })]))
+      for (const [n, name] of names.entries()) {
+        const next = yield* join(transport, { group: name, types: [name] })
+        assert.deepEqual(facts(yield* next), [n, 1])
+      }
+    })
+  )
+
+  it.live("what is too large or cannot be expressed is refused by name, and nothing of its batch is published", () =>
+    Effect.gen(function* () {
+      const exchange = freshExchange()
+      const transport = yield* open({ exchange, groups: [{ group: "g" }], maxMessageSize: 1000 })
+      const next = yield* join(transport, { group: "g" })
+      for (const [more, detail] of [
+        [{ data: "é".repeat(500) }, /1002 bytes/],
+        [{ subject: "\ud800" }, /surrogate/]
+      ] as const) {
+        const reason = yield* reasonOf(transport.publish([message(1), message(2, more), message(3)]))
+        assert.equal(reason._tag, "MessageRefused")
+        assert.equal(reason._tag === "MessageRefused" && reason.id, "message 2")
+        assert.match(reason.detail, detail)
+      }
+      // A header that AMQP has no room for shows only when it is sent.
+      const reason = yield* reasonOf(transport.publish([message(4, { correlationid: "x".repeat(70_000) })]))
+      assert.equal(reason._tag === "MessageRefused" && reason.id, "message 4")
+      yield* transport.publish([message(5, { data: "x".repeat(998) })])
+      assert.deepEqual(facts(yield* next), [5, 1])
+    })
+  )
+
+  it.live(
+    "what only the broker finds too large is refused, and publishing goes on",
+    () =>
+      Effect.gen(function* () {
+        const transport = yield* open({ groups: [{ group: "g" }], maxMessageSize: Infinity, timeout: "30 seconds" })
+        const next = yield* join(transport, { group: "g" })
+        const large = message(2, { data: "x".repeat(128 * 1024 * 1024) })
+        for (let n = 0; n < 2; n++) {
+          const reason = yield* reasonOf(transport.publish([message(1), large]))
+          assert.equal(reason._tag === "MessageRefused" && reason.id, "message 2")
+          assert.match(reason.detail, /134217730 bytes of data are more than the 134217728/)
+        }
+        yield* transport.publish([message(3)])
+        let delivery = yield* next
+        // The neighbour that came before it may have been taken.
+        while (delivery.message.position === 1) {
+          yield* delivery.ack
+          delivery = yield* next
+        }
+        assert.deepEqual(facts(delivery), [3, 1])
+      }),
+    60_000
+  )
+
+  it.live("Layers that are built at once make one topology", () =>
+    Effect.gen(function* () {
+      const exchange = freshExchange()
+      const groups = [{ group: "a" }, { group: "b", types: ["Placed"] }]
+      const transports = yield* Effect.forEach([1, 2, 3, 4], () => open({ exchange, groups }), { concurrency: "unbounded" })
+      const members = yield* Effect.forEach(transports, (transport) => join(transport, { group: "a" }), {
+        concurrency: "unbounded"
+      })
+      yield* Effect.forEach(transports, ({ publish }, n) => publish([message(n)]), { concurrency: "unbounded" })
+      const received = yield* Effect.forEach(
+        members.flatMap((next) => [next]),
+        (next) => Effect.map(next, ({ message }) => message.position)
+      )
+      assert.deepEqual(received.toSorted(), [0, 1, 2, 3])
+    })
+  )
+
+  it.live("without leave to declare, what is missing fails, and what operators have made is used", () =>
+    Effect.gen(function* () {
+      const exchange = freshExchange()
+      const transport = yield* open({ exchange, declare: false })
+      assert.match((yield* reasonOf(transport.publish([message(1)]))).detail, /no exchange/)
+      assert.match((yield* reasonOf(Stream.runDrain(transport.subscribe({ group: "g" })))).detail, /no queue/)
+      const channel = yield* bare
+      yield* Effect.promise(async () => {
+        await channel.assertExchange(exchange, "topic")
+        await channel.assertQueue(`${exchange}.g`, { arguments: { "x-queue-type": "quorum" } })
+        await channel.bindQueue(`${exchange}.g`, exchange, "Placed")
+      })
+      const next = yield* join(transport, { group: "g" })
+      yield* transport.publish([message(1)])
+      const delivery = yield* next
+      // Nothing is lost where the delay has no queue: the message is still in hand.
+      assert.match((yield* reasonOf(delivery.nack({ delay: "1 minute" }))).detail, /no queue .*~delay\.60000/)
+      yield* delivery.nack()
+      assert.deepEqual(facts(yield* next), [1, 2])
+    })
+  )
+
+  it.live(
+    "a member whose process is killed gives everything back, counted",
+    () =>
+      Effect.gen(function* () {
+        const exchange = freshExchange()
+        const transport = yield* open({ exchange, groups: [{ group: "g" }] })
+        yield* transport.publish([message(1), message(2), message(3), message(4), message(5)])
+        const child = yield* Effect.acquireRelease(
+          Effect.sync(() =>
+            spawn(
+              process.execPath,
+              [
+                "--conditions=@eventfold/source",
+                "--no-warnings",
+                fileURLToPath(new URL("member-child.ts", import.meta.url)),
+                broker().url,
+                exchange
+              ],
+              { stdio: ["ignore", "pipe", "inherit"] }
+            )
+          ),
+          (child) => Effect.sync(() => child.kill("SIGKILL"))
+        )
+        yield* Effect.promise(async () => {
+          const ended = once(child, "close")
+          const taken: Array<string> = []
+          for await (const line of createInterface({ input: child.stdout })) if (taken.push(line) === 5) break
+          assert.deepEqual(taken, ["1", "2", "3", "4", "5"])
+          child.kill("SIGKILL")
+          await ended
+        })
+        const next = yield* join(transport, { group: "g", concurrency: 5 })
+        const again = yield* Effect.forEach([1, 2, 3, 4, 5], () => next)
+        assert.deepEqual(
+          again.map(facts),
+          [1, 2, 3, 4, 5].map((n) => [n, 2])
+        )
+      }),
+    30_000
+  )
+
+  it.live("subscriptions fail when their connection or their queue goes, and open again", () =>
+    Effect.gen(function* () {
+      const exchange = freshExchange()
+      const transport = yield* open({ exchange, url: line().url, groups: [{ group: "g" }] })
+      const reading = yield* Effect.forkChild(reasonOf(Stream.runDrain(transport.subscribe({ group: "g" }))))
+      const next = yield* join(transport, { group: "g" })
+      yield* transport.publish([message(1), message(2)])
+      const held = yield* next
+      line().cut()
+      assert.equal((yield* Fiber.join(reading))._tag, "TransportUnavailable")
+      assert.equal((yield* reasonOf(held.ack))._tag, "TransportUnavailable")
+      assert.equal((yield* reasonOf(held.nack({ delay: "1 second" })))._tag, "TransportUnavailable")
+
+      const cancelled = yield* Effect.forkChild(reasonOf(Stream.runDrain(transport.subscribe({ group: "h" }))))
+      const channel = yield* bare
+      const count = async () => (await channel.checkQueue(`${exchange}.g`)).consumerCount
+      assert.equal(yield* Effect.promise(count), 0)
+      const h = `${exchange}.h`
+      while (cancelled.pollUnsafe() === undefined) {
+        yield* Effect.promise(() => channel.deleteQueue(h))
+        yield* Effect.sleep("10 millis")
+      }
+      assert.match((yield* Fiber.join(cancelled)).detail, /cancelled|no queue/)
+    })
+  )
+
+  it.live("an address without a broker, or a password that is wrong, fails the Layer; of several addresses one is enough", () =>
+    Effect.gen(function* () {
+      const wrong = broker().url.replace("guest:guest", "guest:secret-of-mine")
+      for (const url of ["amqp://127.0.0.1:1", wrong, "http://127.0.0.1", "nonsense"]) {
+        const error = yield* Effect.flip(open({ url }))
+        assert.equal(error.reason._tag, "TransportUnavailable")
+        assert.ok(error.reason.detail.length > 0)
+        assert.doesNotMatch(error.message, /secret-of-mine/)
+      }
+      yield* open({ url: ["amqp://127.0.0.1:1", broker().url] })
+    })
+  )
+
+  it.live(
+    "a broker that is frozen or away is a typed failure in time, and publishing goes on when it is back",
+    () =>
+      Effect.gen(function* () {
+        const timeout = Duration.millis(500)
+        const transport = yield* open({ timeout, groups: [{ group: "g" }] })
+        yield* transport.publish([message(1)])
+        const failsInTime = <A>(effect: Effect.Effect<A, Transport.TransportError>) =>
+          Effect.gen(function* () {
+            const start = performance.now()
+            assert.equal((yield* reasonOf(effect))._tag, "TransportUnavailable")
+            assert.ok(performance.now() - start < 5000)
+          })
+        const subscribe = Stream.runDrain(transport.subscribe({ group: "g" }))
+        const untilBack = Effect.retry(transport.publish([message(2)]), { times: 100 })
+        server().freeze()
+        yield* Effect.gen(function* () {
+          for (let n = 0; n < 2; n++) yield* failsInTime(transport.publish([message(1)]))
+          yield* failsInTime(subscribe)
+        }).pipe(Effect.ensuring(Effect.sync(() => server().thaw())))
+        yield* untilBack
+        yield* Effect.promise(() => server().stop("SIGTERM"))
+        yield* failsInTime(transport.publish([message(1)]))
+        yield* failsInTime(subscribe)
+        yield* Effect.promise(() => server().start())
+        yield* untilBack
+      }),
+    60_000
+  )
+
+  it.live(
+    "a relay brings every event over a crash of the broker, in the order of its stream, repeated only by id",
+    () =>
+      Effect.gen(function* () {
+        const events = 10_000
+        const streams = 20
+        const transport = yield* open({ groups: [{ group: "g" }] })
+        const Store = EventStore.layerMemory
+        const context = yield* Layer.build(
+          Relay.layer({ name: "shop" }).pipe(
+            Layer.provideMerge(Layer.mergeAll(Store, Checkpoints.layerMemory, Layer.succeed(Transport.Transport, transport)))
+          )
+        )
+        const store = Context.get(context, EventStore.EventStore)
+        const ids = new Map<number, string>()
+        const perStream = new Map<string, Array<number>>()
+        yield* transport.subscribe({ group: "g", concurrency: 200 }).pipe(
+          Stream.runForEach(({ ack, message: { id, position, subject } }) => {
+            const known = ids.get(position)
+            if (known === undefined) {
+              ids.set(position, id)
+              perStream.set(subject, [...(perStream.get(subject) ?? []), position])
+            } else {
+              assert.equal(id, known)
+            }
+            return ack
+          }),
+          Effect.tapError(() => Effect.sleep("50 millis")),
+          Effect.retry({ while: ({ isRetryable }) => isRetryable }),
+          Effect.forkScoped
+        )
+        const crash = yield* Effect.forkScoped(
+          Effect.gen(function* () {
+            while (ids.size < events / 4) yield* Effect.sleep("5 millis")
+            yield* Effect.promise(() => server().stop("SIGKILL"))
+            yield* Effect.promise(() => server().start())
+          })
+        )
+        for (let n = 0; n < events / 100; n++) {
+          yield* store.append(
+            `Order-${n % streams}`,
+            Array.from({ length: 100 }, () => ({ type: "Placed", payload: { n }, published: true }))
+          )
+        }
+        yield* Fiber.join(crash)
+        while (ids.size < events) yield* Effect.sleep("20 millis")
+        assert.equal(perStream.size, streams)
+        for (const positions of perStream.values()) {
+          assert.equal(positions.length, events / streams)
+          assert.deepEqual(
+            positions,
+            positions.toSorted((a, b) => a - b)
+          )
+        }
+      }),
+    120_000
+  )
+})
