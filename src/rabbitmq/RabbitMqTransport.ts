@@ -49,7 +49,8 @@
  * **Delays** are kept by the broker and survive its restarts: the message is moved, confirmed, to a quorum queue that
  * dead-letters it back to the group's queue when its time is over. A crash in the midst of that move duplicates it. There is such
  * a queue for each of ten delays a decade (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6 and 8 times a power of ten), made when it is first
- * needed and kept; a delay is rounded up to the next of these, from 100 milliseconds to 46 days.
+ * needed and kept; a delay is rounded up to the next of these, from 100 milliseconds to 46 days. A delay that ends while RabbitMQ
+ * starts again may take up to three minutes more.
  *
  * **Types**: the bindings of a queue only ever grow, so that members of different versions can work side by side. What a member
  * did not ask for it hands on: it comes again after a second, uncounted and out of the order, until a member takes it. When no
