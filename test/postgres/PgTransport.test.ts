@@ -30,7 +30,7 @@ describe("conformance of PgTransport on a server", () => {
   const restart = Effect.promise(() => server.stop("immediate").then(() => server.restart()))
 
   for (const { name, run } of TransportConformance.cases({ storage, abilities, faults: { interrupt, restart } })) {
-    it.live(name, () => run, 120_000)
+    it.live(name, () => run, 300_000)
   }
 })
 
@@ -39,7 +39,7 @@ describe("conformance of PgTransport on PGlite", () => {
     PgTransport.layer({ schema: freshSchema() }).pipe(Layer.provide(Layer.succeedContext(context)))
   )
   for (const { name, run } of TransportConformance.cases({ storage, abilities })) {
-    it.live(name, () => run, 120_000)
+    it.live(name, () => run, 300_000)
   }
 })
 
