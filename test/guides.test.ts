@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs"
+import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { describe, expect, it } from "vitest"
@@ -40,23 +40,18 @@ describe("the table of guarantees", () => {
     ]
       .map(read)
       .join("\n")
-    for (const title of tests.values()) expect(sources.includes(JSON.stringify(title)), title).toBe(true)
+    expect([...tests.values()].filter((title) => !sources.includes(JSON.stringify(title)))).toEqual([])
   })
 })
 
 describe("the pages", () => {
   it("link to files that exist", () => {
-    const pages = ["README.md", ...filesBelow("src", /\.md$/)]
-    for (const page of pages) {
-      for (const [, target = ""] of read(page).matchAll(/\]\((?!https?:|#)([^)#\s]+)[^)]*\)/g)) {
-        expect(
-          () => readdirSync(join(root, page, "..", target, "..")).includes(target.split("/").at(-1) ?? ""),
-          target
-        ).not.toThrow()
-        expect(readdirSync(join(root, page, "..", target, "..")), `${page}: ${target}`).toContain(
-          target.replace(/\/$/, "").split("/").at(-1)
-        )
-      }
-    }
+    const exists = (page: string, target: string) => existsSync(join(root, page, "..", target))
+    const dead = ["README.md", ...filesBelow("src", /\.md$/)].flatMap((page) =>
+      [...read(page).matchAll(/\]\((?!https?:|#)([^)#\s]+)[^)]*\)/g)]
+        .filter(([, target = ""]) => !exists(page, target))
+        .map(([, target]) => `${page}: ${target}`)
+    )
+    expect(dead).toEqual([])
   })
 })
