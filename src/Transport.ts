@@ -66,7 +66,7 @@ export interface Delivery {
 export interface SubscribeOptions {
   /** Members of one group share its messages; each group gets every message. */
   readonly group: string
-  /** Only messages of these types. Default: all. */
+  /** Only messages of these types. Default: all. The same in all members of a group: what becomes of others is the broker's affair. */
   readonly types?: ReadonlyArray<string> | undefined
   /** The most messages that this member may have unacknowledged at once. Default: 1, which keeps their order. */
   readonly concurrency?: number | undefined
