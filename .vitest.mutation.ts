@@ -6,7 +6,7 @@ export default defineConfig({
   ...base,
   test: {
     ...base.test,
-    include: ["test/{Event,Aggregate,Command,EventStore,UnitOfWork,MessageBus,Repository,Snapshots}.test.ts"],
+    include: ["test/{Event,Aggregate,Command,EventStore,UnitOfWork,MessageBus,Repository,Snapshots,errors}.test.ts"],
     // The tables of snapshots, and what becomes of them in a transaction, are tested on databases.
     testNamePattern: /^(?!snapshots in |.* transaction of PostgreSQL)/,
     globalSetup: [],
