@@ -406,7 +406,7 @@ export const replay = (
   name: string,
   position: number
 ): Effect.Effect<void, UnknownSubscriptionError | NotParkedError | ReplayError | ParkedEventsError | EventStoreError> =>
-  Effect.flatMap(controls(name), (subscription) => subscription.replay(position))
+  Effect.flatMap(controls(name), (subscription) => subscription.replay(position)).pipe(Effect.withSpan("Subscription.replay"))
 
 // -----------------------------------------------------------------------------
 // layers
@@ -913,7 +913,10 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
           kind: "consumer",
           attributes: {
             "messaging.system": "eventfold",
+            "messaging.operation.name": "process",
             "messaging.operation.type": "process",
+            "messaging.destination.subscription.name": name,
+            ...(partition === undefined ? {} : { "messaging.destination.partition.id": String(partition.index) }),
             "messaging.batch.message_count": batch.length
           }
         })
