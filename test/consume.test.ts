@@ -241,6 +241,31 @@ describe("a consumer", () => {
     }).pipe(Effect.provide(services))
   )
 
+  it.effect("ends at once while it waits for its storage, and gives the message back", () =>
+    Effect.gen(function* () {
+      let asked = 0
+      const away = new DeadLetters.DeadLettersError({ operation: "park", cause: new Error("away") })
+      const letters = yield* DeadLetters.DeadLetters
+      const consuming = yield* Transport.consume([Placed], { Placed: () => Effect.fail("no") }, { group, maxAttempts: 1 }).pipe(
+        Effect.provideService(DeadLetters.DeadLetters, {
+          ...letters,
+          park: () => Effect.suspend(() => (asked++, Effect.fail(away)))
+        }),
+        Effect.forkChild
+      )
+      yield* Transport.publish([message("1")])
+      yield* until(() => asked === 1)
+      yield* TestClock.adjust("1 minute")
+      const before = asked
+      const ending = yield* Effect.forkChild(Fiber.interrupt(consuming))
+      yield* rest
+      assert.notEqual(ending.pollUnsafe(), undefined)
+      assert.equal(asked, before)
+      const [again] = yield* Stream.runCollect(Stream.take(Transport.subscribe({ group }), 1))
+      assert.deepEqual([again?.message.id, again?.attempt], ["1", 2])
+    }).pipe(Effect.provide(services))
+  )
+
   it.effect("interrupts what is in hand when the grace is over, and gives it back", () =>
     Effect.gen(function* () {
       const begun = yield* Deferred.make<void>()
