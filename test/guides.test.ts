@@ -36,7 +36,8 @@ describe("the table of guarantees", () => {
     const sources = [
       ...filesBelow("test", /\.test\.ts$/),
       ...filesBelow("src/testing", /Conformance\.ts$/),
-      "test/support/crash.ts"
+      "test/support/crash.ts",
+      "test/support/followers.ts"
     ]
       .map(read)
       .join("\n")
