@@ -119,7 +119,7 @@ export interface Options<P extends OnFailure, T extends boolean> {
   readonly lease?: Duration.Input | undefined
   /**
    * Runs the handlers of a batch, and the move of its checkpoint, in one transaction of the `SqlClient`, which must be that of the
-   * `Checkpoints` (and of the `ParkedEvents`). When a handler fails, the batch is rolled back and done again event by event, a
+   * `Checkpoints` (building the Layer is a defect otherwise) and of the `ParkedEvents`. When a handler fails, the batch is rolled back and done again event by event, a
    * transaction each; so what handlers do beyond the database may be done again.
    *
    * A handler must not wait for anything but the database for as long as the lease: PostgreSQL breaks off a transaction in which
@@ -645,6 +645,13 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
   const parking = Option.getOrUndefined(yield* Effect.serviceOption(ParkedEvents))
   const client =
     options.transactional === true ? Option.getOrUndefined(yield* Effect.serviceOption(SqlClient.SqlClient)) : undefined
+  if (client !== undefined && checkpoints.transactionService?.key !== client.transactionService.key) {
+    return yield* Effect.die(
+      new Error(
+        `The subscription "${name}" is transactional, and the Checkpoints do not commit with the SqlClient provided here. Provide both from one database, or set transactional: false.`
+      )
+    )
+  }
 
   // ---------------------------------------------------------------------------
   // state

@@ -723,6 +723,15 @@ describe("transactional, on SQLite", () => {
     )
   )
 
+  it.effect("dies over checkpoints that do not commit with the handlers: one could be moved and the other rolled back", () =>
+    inDatabase(() =>
+      Effect.gen(function* () {
+        const exit = yield* Effect.exit(start(Layer.provide(subscription({}), Layer.fresh(Checkpoints.layerMemory))))
+        assert.match(Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "", /"view" is transactional.*the Checkpoints do not/)
+      })
+    )
+  )
+
   it.effect("an owner whose lease was taken commits nothing", () =>
     inDatabase((sql) =>
       Effect.gen(function* () {
