@@ -61,6 +61,7 @@ import { defaultRestart, droppedOwner, finishing, inlineOwner, restarting } from
 import { makeId } from "./internal/ids.ts"
 import { makeTail, partitionOf, quotaOf, type Tail } from "./internal/partitions.ts"
 import { inTransaction } from "./internal/transaction.ts"
+import type { Unlisted } from "./internal/unlisted.ts"
 import { ParkedEvents, ParkedEventsError } from "./ParkedEvents.ts"
 
 // -----------------------------------------------------------------------------
@@ -183,7 +184,7 @@ export interface TypedOptions<
 > extends Options<P, T> {
   readonly events: Events
   /** One for each of `events`: one that is missing, or one for an event that is not listed, does not compile. */
-  readonly handlers: H & { readonly [Type in Exclude<keyof H, Events[number]["type"]>]: never }
+  readonly handlers: H & Unlisted<H, Events[number]["type"]>
   /** Which events; those of other types than `events` are failures. Default: all events of these types. */
   readonly filter?: Filter | undefined
 }
@@ -477,6 +478,10 @@ export const replay = (
  * @since 0.1.0
  */
 export const layer: {
+  <E, R, const P extends OnFailure = "halt", const T extends boolean = false>(
+    options: RawOptions<E, R, P, T>
+  ): Layer.Layer<never, never, Requirements<R, P, T>>
+  // The last one, because it is the one that the compiler speaks of when a handler is missing.
   <
     const Events extends ReadonlyArray<Event.Any>,
     const H extends Handlers<Events>,
@@ -485,9 +490,6 @@ export const layer: {
   >(
     options: TypedOptions<Events, H, P, T>
   ): Layer.Layer<never, never, Requirements<Effect.Services<ReturnType<H[Events[number]["type"]]>>, P, T>>
-  <E, R, const P extends OnFailure = "halt", const T extends boolean = false>(
-    options: RawOptions<E, R, P, T>
-  ): Layer.Layer<never, never, Requirements<R, P, T>>
 } = <R, P extends OnFailure, T extends boolean>(options: AnyOptions<R, P, T>): Layer.Layer<never, never, Requirements<R, P, T>> =>
   layerOf(options, "events" in options ? typed(options) : raw(options))
 

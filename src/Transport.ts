@@ -36,6 +36,7 @@ import { defaultRestart, finishing, restarting } from "./internal/following.ts"
 import { Message } from "./internal/message.ts"
 import { CurrentMetadata } from "./internal/metadata.ts"
 import { inject, isDelay, makeFaults } from "./internal/faults.ts"
+import type { Unlisted } from "./internal/unlisted.ts"
 
 // -----------------------------------------------------------------------------
 // models
@@ -314,11 +315,6 @@ type HandlerServices<Events extends ReadonlyArray<Event.Any>, H extends Handlers
   ReturnType<H[Events[number]["type"]]>
 >
 
-/** A handler for an event that is not listed does not compile. */
-type NoOthers<Events extends ReadonlyArray<Event.Any>, H> = {
-  readonly [Type in Exclude<keyof H, Events[number]["type"]>]: never
-}
-
 /**
  * No consumer of this process handles messages of this type for this group.
  *
@@ -446,7 +442,7 @@ export const consume = <
   const I extends boolean = false
 >(
   events: Events,
-  handlers: H & NoOthers<Events, H>,
+  handlers: H & Unlisted<H, Events[number]["type"]>,
   options: ConsumeOptions<I>
 ): Effect.Effect<never, TransportError, ConsumerRequirements<HandlerServices<Events, H>, I>> =>
   // The types have said which inbox and which services there are; from here on they are looked up.
@@ -503,7 +499,7 @@ export const layerConsumer = <
   const I extends boolean = false
 >(
   events: Events,
-  handlers: H & NoOthers<Events, H>,
+  handlers: H & Unlisted<H, Events[number]["type"]>,
   options: ConsumeOptions<I>
 ): Layer.Layer<never, never, ConsumerRequirements<HandlerServices<Events, H>, I>> =>
   Layer.effectDiscard(Effect.forkScoped(consume<Events, H, I>(events, handlers, options)))
