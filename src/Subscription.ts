@@ -35,6 +35,7 @@ import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Pull from "effect/Pull"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
@@ -42,7 +43,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as SqlClient from "effect/sql/SqlClient"
-import type { SqlError } from "effect/sql/SqlError"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import {
@@ -56,7 +57,7 @@ import {
 } from "./Checkpoints.ts"
 import * as Event from "./Event.ts"
 import { EventStore, type EventStoreError, type Filter, type RecordedEvent } from "./EventStore.ts"
-import { defaultRestart, finishing, restarting } from "./internal/following.ts"
+import { defaultRestart, droppedOwner, finishing, inlineOwner, restarting } from "./internal/following.ts"
 import { makeId } from "./internal/ids.ts"
 import { makeTail, partitionOf, quotaOf, type Tail } from "./internal/partitions.ts"
 import { inTransaction } from "./internal/transaction.ts"
@@ -119,8 +120,8 @@ export interface Options<P extends OnFailure, T extends boolean> {
   readonly lease?: Duration.Input | undefined
   /**
    * Runs the handlers of a batch, and the move of its checkpoint, in one transaction of the `SqlClient`, which must be that of the
-   * `Checkpoints` (and of the `ParkedEvents`). When a handler fails, the batch is rolled back and done again event by event, a
-   * transaction each; so what handlers do beyond the database may be done again. PostgreSQL breaks off a transaction in which
+   * `Checkpoints` (and of the `ParkedEvents`). When a handler fails, or the database refuses to commit what handlers did, the batch is rolled back
+   * and done again event by event, a transaction each; so what handlers do beyond the database may be done again. PostgreSQL breaks off a transaction in which
    * nothing has been asked of it for the time of the lease, for a process that was stopped not to keep its locks. Default: `false`.
    */
   readonly transactional?: T | undefined
@@ -351,7 +352,9 @@ export const changes = (name: string): Stream.Stream<Status, UnknownSubscription
 
 /**
  * How many positions each checkpoint is behind the newest event. Those of subscriptions are called `subscription:` and the name,
- * with partitions followed by `:<k>/<n>`. What projections keep under `projection:` is left out: it follows nothing.
+ * with partitions followed by `:<k>/<n>`; `deadlines:` and the name of a process manager is behind the oldest deadline that is set,
+ * however far off that is. What follows nothing is left out: what projections keep under `projection:`, and the checkpoints of their
+ * versions that run inline or have been dropped.
  *
  * @category observing
  * @since 0.1.0
@@ -363,9 +366,14 @@ export const lag: Effect.Effect<
 > = Effect.gen(function* () {
   const all = yield* Checkpoints.use(({ list }) => list)
   const head = yield* EventStore.use((store) => store.head)
-  return all
-    .filter(({ name }) => !isSeat(name) && !name.startsWith("projection:"))
-    .map(({ name, position }) => ({ checkpoint: name, position, lag: Math.max(0, head - position) }))
+  const owners = new Map(all.map(({ name, owner }) => [`subscription:${name}`, Option.getOrUndefined(owner)]))
+  const follows = ({ name, position }: Checkpoint) => {
+    const owner = owners.get(name)
+    return (
+      !isSeat(name) && !name.startsWith("projection:") && owner !== inlineOwner && !(owner === droppedOwner && position === 0)
+    )
+  }
+  return all.filter(follows).map(({ name, position }) => ({ checkpoint: name, position, lag: Math.max(0, head - position) }))
 })
 
 /**
@@ -398,7 +406,7 @@ export const replay = (
   name: string,
   position: number
 ): Effect.Effect<void, UnknownSubscriptionError | NotParkedError | ReplayError | ParkedEventsError | EventStoreError> =>
-  Effect.flatMap(controls(name), (subscription) => subscription.replay(position))
+  Effect.flatMap(controls(name), (subscription) => subscription.replay(position)).pipe(Effect.withSpan("Subscription.replay"))
 
 // -----------------------------------------------------------------------------
 // layers
@@ -549,6 +557,37 @@ class Halted {
     this.position = position
   }
 }
+
+/**
+ * One transaction of work and what follows it. What the database refuses of the work when that has ended is a failure of the work:
+ * a constraint that is checked at the end, or, on PostgreSQL, a statement that failed and was passed over.
+ */
+const committing = <A, B, E, E2>(
+  sql: SqlClient.SqlClient,
+  work: Effect.Effect<A, E>,
+  after: (done: A) => Effect.Effect<B, E2>,
+  patience?: Duration.Duration
+): Effect.Effect<B, E | E2 | SqlError | Failed> =>
+  Effect.suspend(() => {
+    let ended = false
+    const whole = Effect.flatMap(work, (done) => {
+      ended = true
+      return after(done)
+    })
+    return Effect.mapError(inTransaction(sql, whole, patience), (error) =>
+      ended && isRefusal(error) ? new Failed(Cause.fail(error), true) : error
+    )
+  })
+
+const isRefusal = (error: unknown): boolean =>
+  isSqlError(error)
+    ? !error.isRetryable
+    : Predicate.isTagged(error, "CheckpointError") &&
+      Predicate.hasProperty(error, "cause") &&
+      isSqlError(error.cause) &&
+      Predicate.hasProperty(error.cause.reason.cause, "code") &&
+      // "current transaction is aborted": by what came before.
+      error.cause.reason.cause.code === "25P02"
 
 /** What fails around the handlers: the subscription backs off and starts again. */
 type Outage = EventStoreError | CheckpointError | CheckpointFencedError | ParkedEventsError | SqlError
@@ -703,7 +742,7 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
    */
   const settle = Effect.fnUntraced(function* (
     event: RecordedEvent,
-    commit: <E>(work: Effect.Effect<void, E>) => Effect.Effect<void, E | Outage>
+    commit: <E>(work: Effect.Effect<void, E>) => Effect.Effect<void, E | Outage | Failed>
   ): Effect.fn.Return<boolean, Outage | Halted> {
     let wait: Effect.Success<ReturnType<typeof newSchedule>> | undefined
     for (let attempt = 1; ; attempt++) {
@@ -729,7 +768,11 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
         if (next === "again") continue
       }
       if (options.onFailure !== "park") return yield* Effect.fail(new Halted(cause, event.position))
-      yield* commit(park(event, cause, attempt))
+      yield* Effect.catchIf(
+        commit(park(event, cause, attempt)),
+        (error): error is Failed => error instanceof Failed,
+        ({ cause }) => Effect.die(Cause.squash(cause))
+      )
       return true
     }
   })
@@ -801,20 +844,14 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
       sql: SqlClient.SqlClient
     ): Effect.fn.Return<void, Outage | Halted> {
       /** Runs work that ends with the given events, and commits it with the checkpoint. */
-      const commit = <E>(work: Effect.Effect<ReadonlyArray<RecordedEvent>, E>): Effect.Effect<number, E | Outage> =>
+      const commit = <E>(work: Effect.Effect<ReadonlyArray<RecordedEvent>, E>): Effect.Effect<number, E | Outage | Failed> =>
         Effect.uninterruptibleMask((restore) =>
           Effect.gen(function* () {
-            const [events, next] = yield* restore(
-              inTransaction(
-                sql,
-                Effect.gen(function* () {
-                  const events = yield* work
-                  const last = events.at(-1)
-                  return [events, last === undefined ? current : yield* checkpoints.advance(current, last.position)] as const
-                }),
-                ttl
-              )
-            )
+            const moving = Effect.fnUntraced(function* (events: ReadonlyArray<RecordedEvent>) {
+              const last = events.at(-1)
+              return [events, last === undefined ? current : yield* checkpoints.advance(current, last.position)] as const
+            })
+            const [events, next] = yield* restore(committing(sql, work, moving, ttl))
             for (const { position } of events) done.add(position)
             yield* moved(next)
             return events.length
@@ -876,7 +913,10 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
           kind: "consumer",
           attributes: {
             "messaging.system": "eventfold",
+            "messaging.operation.name": "process",
             "messaging.operation.type": "process",
+            "messaging.destination.subscription.name": name,
+            ...(partition === undefined ? {} : { "messaging.destination.partition.id": String(partition.index) }),
             "messaging.batch.message_count": batch.length
           }
         })
@@ -992,7 +1032,7 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
       client === undefined
         ? Effect.andThen(handle(event, attempts), parking.discard(name, position))
         : // Discarded first: of two replays at once, the second waits for the first and finds nothing.
-          Effect.mapError(inTransaction(client, Effect.andThen(discard, handle(event, attempts))), (error) =>
+          Effect.mapError(committing(client, Effect.andThen(discard, handle(event, attempts)), Effect.succeed), (error) =>
             error._tag === "SqlError" ? new ParkedEventsError({ operation: "replay", cause: error }) : error
           )
     yield* Effect.catchIf(

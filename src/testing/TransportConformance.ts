@@ -142,9 +142,13 @@ interface Member {
 
 type Body<A> = (input: A) => Generator<Effect.Effect<unknown, unknown, Scope.Scope>, void, never>
 
+type Need = "deduplicates" | "history" | "durable" | "shared" | "interrupt" | "restart"
+
 interface Definition {
   readonly name: string
-  readonly needs: "deduplicates" | "history" | "durable" | "shared" | "interrupt" | "restart" | undefined
+  readonly needs: Need | undefined
+  /** A second ability that it needs. */
+  readonly also?: Need
   /** `fault` is the fault that the case needs. */
   readonly run: (open: Open, fault: Effect.Effect<void, unknown>) => Effect.Effect<void, unknown, Scope.Scope>
 }
@@ -166,7 +170,7 @@ export const cases = (options: {
 }): ReadonlyArray<Case> =>
   definitions
     .map((definition) => ({ ...definition, has: offered(definition.needs, options.abilities, options.faults ?? {}) }))
-    .filter(({ has }) => has !== false)
+    .filter(({ also, has }) => has !== false && offered(also, options.abilities, options.faults ?? {}) !== false)
     .map(({ has, name, run }) => ({
       name,
       run: Effect.flatMap(options.storage, (layer) =>
@@ -175,7 +179,7 @@ export const cases = (options: {
     }))
 
 /** Whether there is what a case needs; the fault itself, if it is one. */
-const offered = (needs: Definition["needs"], abilities: Abilities, faults: Faults): boolean | Effect.Effect<void, unknown> => {
+const offered = (needs: Need | undefined, abilities: Abilities, faults: Faults): boolean | Effect.Effect<void, unknown> => {
   switch (needs) {
     case undefined:
       return true
@@ -399,6 +403,13 @@ every("each group gets every message", function* ({ join, publish }) {
   }
 })
 
+every("groups are told apart by every character of their names", function* ({ join, publish }) {
+  const names = ["a b", "a_b", "a.b", "a*b", "a>b", "a#b", "A b", "a%20b", "\u00e4 b"]
+  const members = yield* Effect.forEach(names, (group) => join({ group }))
+  yield* publish(message(1))
+  for (const member of members) assert.deepEqual(facts(yield* done(member)), [1, 1])
+})
+
 every(
   "a new group begins at the first message ever",
   function* ({ join, publish }) {
@@ -478,6 +489,21 @@ every("a member gets the types it asked for, and every type by default", functio
   )
 })
 
+every("types are names, and no patterns", function* ({ join, publish }) {
+  const types = ["a", "a.b", "a.*", "a b", "A", "*", "#", ">"]
+  const members = yield* Effect.forEach(types, (type) => join({ group: `of ${type}`, types: [type] }))
+  for (const round of [0, 100]) yield* publish(...types.map((type, n) => message(round + n, { type })))
+  for (const [n, member] of members.entries()) {
+    assert.deepEqual(
+      [facts(yield* done(member)), facts(yield* done(member))],
+      [
+        [n, 1],
+        [100 + n, 1]
+      ]
+    )
+  }
+})
+
 // -----------------------------------------------------------------------------
 // settling
 // -----------------------------------------------------------------------------
@@ -521,6 +547,16 @@ every("a message can wait before it comes again, and others go on meanwhile", fu
   assert.deepEqual(facts(yield* done(member)), [1, 2])
   // Clocks of different machines do not agree to the millisecond.
   if (time.live) assert.ok(performance.now() - start >= Duration.toMillis(time.delay) - 20)
+})
+
+every("a message that waits comes again, too, when its member has left", function* ({ join, publish, time }) {
+  const leaver = yield* join({ group: "g" })
+  yield* publish(message(1))
+  yield* (yield* leaver.next).nack({ delay: time.delay })
+  yield* leaver.leave
+  const next = yield* join({ group: "g" })
+  yield* time.pass
+  assert.deepEqual(facts(yield* done(next)), [1, 2])
 })
 
 every("a delivery is settled once: whatever is said of it later does nothing", function* ({ join, publish }) {
@@ -780,6 +816,28 @@ definitions.push({
       assert.deepEqual(facts(yield* done(two)), [first.message.position, 2])
       yield* there.publish(message(3))
       assert.deepEqual(facts(yield* done(two)), [3, 1])
+    })
+})
+
+definitions.push({
+  name: "a message that is published again by another connection is not delivered again",
+  needs: "shared",
+  also: "deduplicates",
+  run: (open) =>
+    Effect.gen(function* () {
+      const [here, there] = [yield* open, yield* open]
+      const member = yield* here.join({ group: "g" })
+      yield* here.publish(message(1))
+      yield* there.publish(...messages(1, 2))
+      assert.deepEqual(
+        [facts(yield* done(member)), facts(yield* done(member))],
+        [
+          [1, 1],
+          [2, 1]
+        ]
+      )
+      yield* there.publish(...messages(2, 3))
+      assert.deepEqual(facts(yield* done(member)), [3, 1])
     })
 })
 
