@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
 import { CloudEvent, HTTP } from "cloudevents"
-import { Context, DateTime, Deferred, Effect, Fiber, Layer, Result, Schema, Stream } from "effect"
+import { Array as Arr, Context, DateTime, Deferred, Effect, Exit, Fiber, Layer, Result, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { Event, type EventStore, Transport } from "eventfold"
 import { TransportConformance } from "eventfold/testing"
@@ -113,6 +113,30 @@ it("faults add cases", () => {
   assert.equal(count({ interrupt: Effect.void }), count({}) + 2)
   assert.equal(count({ restart: Effect.void }), count({}) + 1)
 })
+
+it.live("a fault does not excuse a broker that hands out new messages out of order", () =>
+  Effect.gen(function* () {
+    const { faults, storage } = breakable()
+    const backwards = Effect.map(storage, (layer) =>
+      Layer.effect(
+        Transport.Transport,
+        Effect.map(Layer.build(layer), (context) => {
+          const transport = Context.get(context, Transport.Transport)
+          return Transport.Transport.of({ ...transport, publish: (messages) => transport.publish(Arr.reverse(messages)) })
+        })
+      )
+    )
+    const ordered = TransportConformance.cases({
+      storage: backwards,
+      faults: { ...faults, overtakes: true },
+      abilities: { ...all, clock: "live" }
+    }).filter(
+      ({ name }) => name.endsWith("every message arrives, in order") || name.startsWith("the broker ends and starts again")
+    )
+    assert.equal(ordered.length, 2)
+    for (const { run } of ordered) assert.equal(Exit.isFailure(yield* Effect.exit(Effect.scoped(run))), true)
+  })
+)
 
 describe("conformance of a broker whose groups begin at their first subscription", () => {
   for (const { name, run } of TransportConformance.cases({
