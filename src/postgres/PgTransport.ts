@@ -66,6 +66,9 @@ export interface Options {
   /**
    * How long messages are kept at least. What is older is deleted, hourly, once every group has acknowledged those that its members
    * have asked for. A group that joins later begins at the oldest message there is. Default: 7 days.
+   *
+   * A group that nobody runs any more keeps all messages that it has not acknowledged, without bound, until its rows are deleted:
+   * first that of `consumer_group`, then those of `delivery`.
    */
   readonly keep?: Duration.Input | undefined
   /** What is older is deleted even if groups still wait for it: messages are lost then. Default: never. */

@@ -204,6 +204,9 @@ export const makeTransportSql = ({ prefix, schema }: Names) => {
          order by m.seq limit ${windowSize}
       ), deliveries as (
         delete from ${delivery} d using old where d.seq = old.seq
+      ), orphans as (
+        -- Claimed while their messages were deleted by age.
+        delete from ${delivery} d where d.asked and d.seq < (select min(m.seq) from ${message} m)
       ), messages as (
         delete from ${message} m using old where m.seq = old.seq returning 1
       )
