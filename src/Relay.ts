@@ -308,7 +308,9 @@ const move = Effect.fnUntraced(function* (
       })
     )
 
-  const measure = Effect.flatMap(store.head, (head) => Metric.update(behind, head - current.position)).pipe(Effect.ignore)
+  const measure = Effect.flatMap(store.head, (head) => Metric.update(behind, Math.max(0, head - current.position))).pipe(
+    Effect.ignore
+  )
 
   yield* measure
   yield* Stream.runForEachArray(events, (page) => {
@@ -322,7 +324,9 @@ const move = Effect.fnUntraced(function* (
           "messaging.batch.message_count": page.length
         }
       }),
-      Effect.andThen(measure)
+      // Nobody waits for a figure.
+      Effect.andThen(Effect.forkChild(measure))
     )
   })
+  yield* measure
 })
