@@ -2,8 +2,8 @@
  * The relay: moves published events from the store to the transport.
  *
  * Events leave in position order, at least once, with their id as the broker's de-duplication id. The checkpoint is moved after
- * the broker has taken the events, and now and then over what stays inside, and is fenced, so a crash between commit and publishing loses nothing, and of several
- * processes that run one relay one works and the others stand by. The store is the truth: a commit wakes the relay, and polling
+ * the broker has taken the events, and now and then over what stays inside, and is fenced, so a crash between commit and
+ * publishing loses nothing, and of several processes that run one relay one works and the others stand by. The store is the truth: a commit wakes the relay, and polling
  * finds what a lost wake-up would have told.
  *
  * Whatever fails, the relay goes on by itself: it logs the cause, gives the lease back, waits as its schedule says and starts
@@ -319,7 +319,9 @@ const move = Effect.fnUntraced(function* (
       })
     )
 
-  const measure = Effect.flatMap(store.head, (head) => Metric.update(behind, head - current.position)).pipe(Effect.ignore)
+  const measure = Effect.flatMap(store.head, (head) => Metric.update(behind, Math.max(0, head - current.position))).pipe(
+    Effect.ignore
+  )
 
   /** Passes over what stays inside: otherwise it would look like a lag, and be read again after each start. */
   const passOver = Effect.gen(function* () {
@@ -347,7 +349,8 @@ const move = Effect.fnUntraced(function* (
           "eventfold.relay": options.name
         }
       }),
-      Effect.andThen(measure)
+      // Nobody waits for a figure.
+      Effect.andThen(Effect.forkChild(measure))
     )
   })
   yield* Effect.raceFirst(publishing, Effect.forever(Effect.delay(passOver, beat(leaseTime(options)))))
