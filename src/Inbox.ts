@@ -19,6 +19,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
+import { isSqlError } from "effect/sql/SqlError"
 import { makeTable, number, storable } from "./internal/sqlTable.ts"
 import { inTransaction } from "./internal/transaction.ts"
 
@@ -35,6 +36,14 @@ export class InboxError extends Schema.TaggedError<InboxError>("eventfold/Inbox/
 }) {
   override get message(): string {
     return `The inbox failed to ${this.operation}: ${this.cause instanceof Error ? this.cause.message : String(this.cause)}`
+  }
+
+  /**
+   * Whether doing the same again may succeed. It does not when the database refuses to commit what the effect has done: a
+   * constraint that it checks at the end is violated, or a statement of the effect has failed, on PostgreSQL, and the effect went on.
+   */
+  get isRetryable(): boolean {
+    return !(this.operation === "commit" && isSqlError(this.cause) && !this.cause.isRetryable)
   }
 }
 
@@ -170,21 +179,23 @@ export const layerSql = (options?: {
         )
       })
 
-      const once: Inbox["Service"]["once"] = <A, E, R>(group: string, id: string, effect: Effect.Effect<A, E, R>) => {
-        const work = Effect.gen(function* () {
-          const now = yield* Clock.currentTimeMillis
-          const noted = yield* sql`insert into ${name} (consumer_group, id, handled_at)
-            values (${group}, ${storable(id)}, ${number(sql, now)})
-            on conflict (consumer_group, id) do nothing returning 1`
-          return noted.length === 0 ? Option.none<A>() : Option.some(yield* Effect.mapError(effect, (error) => new Own(error)))
-        })
-        return inTransaction(sql, work).pipe(
-          Effect.mapError((error) =>
-            error instanceof Own ? error.error : new InboxError({ operation: "handle a message once", cause: error })
-          ),
-          Effect.tap(() => prune)
-        )
-      }
+      const once: Inbox["Service"]["once"] = <A, E, R>(group: string, id: string, effect: Effect.Effect<A, E, R>) =>
+        Effect.suspend(() => {
+          let operation = "handle a message once"
+          const work = Effect.gen(function* () {
+            const now = yield* Clock.currentTimeMillis
+            const noted = yield* sql`insert into ${name} (consumer_group, id, handled_at)
+              values (${group}, ${storable(id)}, ${number(sql, now)})
+              on conflict (consumer_group, id) do nothing returning 1`
+            if (noted.length === 0) return Option.none<A>()
+            const done = yield* Effect.mapError(effect, (error) => new Own(error))
+            operation = "commit"
+            return Option.some(done)
+          })
+          return Effect.mapError(inTransaction(sql, work), (error) =>
+            error instanceof Own ? error.error : new InboxError({ operation, cause: error })
+          )
+        }).pipe(Effect.tap(() => prune))
       return Inbox.of({ once })
     })
   )

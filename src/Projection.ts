@@ -47,6 +47,7 @@ import {
 import { droppedOwner, inlineOwner } from "./internal/following.ts"
 import { fromValues, pointTo, statementsOf, tableOf, toValues } from "./internal/readModel.ts"
 import { inTransaction } from "./internal/transaction.ts"
+import type { Unlisted } from "./internal/unlisted.ts"
 import { ParkedEvents, type ParkedEventsError } from "./ParkedEvents.ts"
 import * as Subscription from "./Subscription.ts"
 import { type CommitError, type StagedEvent, UnitOfWork } from "./UnitOfWork.ts"
@@ -292,6 +293,14 @@ export class ActiveVersionError extends Schema.TaggedError<ActiveVersionError>("
  * @since 0.1.0
  */
 export const make: {
+  <const Events extends ReadonlyArray<Event.Any>, E, RB, const Tables extends ReadonlyArray<AnyTable> = readonly [], R = never>(
+    name: string,
+    options: Options<Events, Tables, R> & {
+      readonly batch: (events: Arr.NonEmptyReadonlyArray<Envelope<Events[number]["Type"]>>) => Effect.Effect<unknown, E, RB>
+      readonly handlers?: never
+    }
+  ): Projection<Needs<R | RB>, Database<Tables>>
+  // The last one, because it is the one that the compiler speaks of when a handler is missing.
   <
     const Events extends ReadonlyArray<Event.Any>,
     const H extends Handlers<Events>,
@@ -301,17 +310,10 @@ export const make: {
     name: string,
     options: Options<Events, Tables, R> & {
       /** One for each of `events`: one that is missing, or one for an event that is not listed, does not compile. */
-      readonly handlers: H & { readonly [Type in Exclude<keyof H, Events[number]["type"]>]: never }
+      readonly handlers: H & Unlisted<H, Events[number]["type"]>
       readonly batch?: never
     }
   ): Projection<Needs<R | Effect.Services<ReturnType<H[Events[number]["type"]]>>>, Database<Tables>>
-  <const Events extends ReadonlyArray<Event.Any>, E, RB, const Tables extends ReadonlyArray<AnyTable> = readonly [], R = never>(
-    name: string,
-    options: Options<Events, Tables, R> & {
-      readonly batch: (events: Arr.NonEmptyReadonlyArray<Envelope<Events[number]["Type"]>>) => Effect.Effect<unknown, E, RB>
-      readonly handlers?: never
-    }
-  ): Projection<Needs<R | RB>, Database<Tables>>
 } = <R>(
   name: string,
   options: Options<ReadonlyArray<Event.Any>, ReadonlyArray<AnyTable>, R> & {

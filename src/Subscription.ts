@@ -35,6 +35,7 @@ import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Pull from "effect/Pull"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
@@ -42,7 +43,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as SqlClient from "effect/sql/SqlClient"
-import type { SqlError } from "effect/sql/SqlError"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import {
@@ -60,6 +61,7 @@ import { defaultRestart, droppedOwner, finishing, inlineOwner, restarting } from
 import { makeId } from "./internal/ids.ts"
 import { makeTail, partitionOf, quotaOf, type Tail } from "./internal/partitions.ts"
 import { inTransaction } from "./internal/transaction.ts"
+import type { Unlisted } from "./internal/unlisted.ts"
 import { ParkedEvents, ParkedEventsError } from "./ParkedEvents.ts"
 
 // -----------------------------------------------------------------------------
@@ -119,8 +121,9 @@ export interface Options<P extends OnFailure, T extends boolean> {
   readonly lease?: Duration.Input | undefined
   /**
    * Runs the handlers of a batch, and the move of its checkpoint, in one transaction of the `SqlClient`, which must be that of the
-   * `Checkpoints` (building the Layer is a defect otherwise) and of the `ParkedEvents`. When a handler fails, the batch is rolled back and done again event by event, a
-   * transaction each; so what handlers do beyond the database may be done again.
+   * `Checkpoints` (building the Layer is a defect otherwise) and of the `ParkedEvents`. When a handler fails, or the database refuses
+   * to commit what handlers did, the batch is rolled back and done again event by event, a transaction each; so what handlers do
+   * beyond the database may be done again.
    *
    * A handler must not wait for anything but the database for as long as the lease: PostgreSQL breaks off a transaction in which
    * nothing has been asked of it for that time, so that a process that was stopped (`SIGSTOP`, a sleeping machine) does not keep its
@@ -181,7 +184,7 @@ export interface TypedOptions<
 > extends Options<P, T> {
   readonly events: Events
   /** One for each of `events`: one that is missing, or one for an event that is not listed, does not compile. */
-  readonly handlers: H & { readonly [Type in Exclude<keyof H, Events[number]["type"]>]: never }
+  readonly handlers: H & Unlisted<H, Events[number]["type"]>
   /** Which events; those of other types than `events` are failures. Default: all events of these types. */
   readonly filter?: Filter | undefined
 }
@@ -432,7 +435,7 @@ export const replay = (
   name: string,
   position: number
 ): Effect.Effect<void, UnknownSubscriptionError | NotParkedError | ReplayError | ParkedEventsError | EventStoreError> =>
-  Effect.flatMap(controls(name), (subscription) => subscription.replay(position))
+  Effect.flatMap(controls(name), (subscription) => subscription.replay(position)).pipe(Effect.withSpan("Subscription.replay"))
 
 // -----------------------------------------------------------------------------
 // layers
@@ -475,6 +478,10 @@ export const replay = (
  * @since 0.1.0
  */
 export const layer: {
+  <E, R, const P extends OnFailure = "halt", const T extends boolean = false>(
+    options: RawOptions<E, R, P, T>
+  ): Layer.Layer<never, never, Requirements<R, P, T>>
+  // The last one, because it is the one that the compiler speaks of when a handler is missing.
   <
     const Events extends ReadonlyArray<Event.Any>,
     const H extends Handlers<Events>,
@@ -483,9 +490,6 @@ export const layer: {
   >(
     options: TypedOptions<Events, H, P, T>
   ): Layer.Layer<never, never, Requirements<Effect.Services<ReturnType<H[Events[number]["type"]]>>, P, T>>
-  <E, R, const P extends OnFailure = "halt", const T extends boolean = false>(
-    options: RawOptions<E, R, P, T>
-  ): Layer.Layer<never, never, Requirements<R, P, T>>
 } = <R, P extends OnFailure, T extends boolean>(options: AnyOptions<R, P, T>): Layer.Layer<never, never, Requirements<R, P, T>> =>
   layerOf(options, "events" in options ? typed(options) : raw(options))
 
@@ -583,6 +587,37 @@ class Halted {
     this.position = position
   }
 }
+
+/**
+ * One transaction of work and what follows it. What the database refuses of the work when that has ended is a failure of the work:
+ * a constraint that is checked at the end, or, on PostgreSQL, a statement that failed and was passed over.
+ */
+const committing = <A, B, E, E2>(
+  sql: SqlClient.SqlClient,
+  work: Effect.Effect<A, E>,
+  after: (done: A) => Effect.Effect<B, E2>,
+  patience?: Duration.Duration
+): Effect.Effect<B, E | E2 | SqlError | Failed> =>
+  Effect.suspend(() => {
+    let ended = false
+    const whole = Effect.flatMap(work, (done) => {
+      ended = true
+      return after(done)
+    })
+    return Effect.mapError(inTransaction(sql, whole, patience), (error) =>
+      ended && isRefusal(error) ? new Failed(Cause.fail(error), true) : error
+    )
+  })
+
+const isRefusal = (error: unknown): boolean =>
+  isSqlError(error)
+    ? !error.isRetryable
+    : Predicate.isTagged(error, "CheckpointError") &&
+      Predicate.hasProperty(error, "cause") &&
+      isSqlError(error.cause) &&
+      Predicate.hasProperty(error.cause.reason.cause, "code") &&
+      // "current transaction is aborted": by what came before.
+      error.cause.reason.cause.code === "25P02"
 
 /** What fails around the handlers: the subscription backs off and starts again. */
 type Outage = EventStoreError | CheckpointError | CheckpointFencedError | ParkedEventsError | SqlError
@@ -744,7 +779,7 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
    */
   const settle = Effect.fnUntraced(function* (
     event: RecordedEvent,
-    commit: <E>(work: Effect.Effect<void, E>) => Effect.Effect<void, E | Outage>
+    commit: <E>(work: Effect.Effect<void, E>) => Effect.Effect<void, E | Outage | Failed>
   ): Effect.fn.Return<boolean, Outage | Halted> {
     let wait: Effect.Success<ReturnType<typeof newSchedule>> | undefined
     for (let attempt = 1; ; attempt++) {
@@ -770,7 +805,11 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
         if (next === "again") continue
       }
       if (options.onFailure !== "park") return yield* Effect.fail(new Halted(cause, event.position))
-      yield* commit(park(event, cause, attempt))
+      yield* Effect.catchIf(
+        commit(park(event, cause, attempt)),
+        (error): error is Failed => error instanceof Failed,
+        ({ cause }) => Effect.die(Cause.squash(cause))
+      )
       return true
     }
   })
@@ -846,20 +885,14 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
       sql: SqlClient.SqlClient
     ): Effect.fn.Return<void, Outage | Halted> {
       /** Runs work that ends with the given events, and commits it with the checkpoint. */
-      const commit = <E>(work: Effect.Effect<ReadonlyArray<RecordedEvent>, E>): Effect.Effect<number, E | Outage> =>
+      const commit = <E>(work: Effect.Effect<ReadonlyArray<RecordedEvent>, E>): Effect.Effect<number, E | Outage | Failed> =>
         Effect.uninterruptibleMask((restore) =>
           Effect.gen(function* () {
-            const [events, next] = yield* restore(
-              inTransaction(
-                sql,
-                Effect.gen(function* () {
-                  const events = yield* work
-                  const last = events.at(-1)
-                  return [events, last === undefined ? current : yield* checkpoints.advance(current, last.position)] as const
-                }),
-                ttl
-              )
-            )
+            const moving = Effect.fnUntraced(function* (events: ReadonlyArray<RecordedEvent>) {
+              const last = events.at(-1)
+              return [events, last === undefined ? current : yield* checkpoints.advance(current, last.position)] as const
+            })
+            const [events, next] = yield* restore(committing(sql, work, moving, ttl))
             for (const { position } of events) done.add(position)
             yield* moved(next)
             return events.length
@@ -921,7 +954,10 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
           kind: "consumer",
           attributes: {
             "messaging.system": "eventfold",
+            "messaging.operation.name": "process",
             "messaging.operation.type": "process",
+            "messaging.destination.subscription.name": name,
+            ...(partition === undefined ? {} : { "messaging.destination.partition.id": String(partition.index) }),
             "messaging.batch.message_count": batch.length
           }
         })
@@ -1037,7 +1073,7 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
       client === undefined
         ? Effect.andThen(handle(event, attempts), parking.discard(name, position))
         : // Discarded first: of two replays at once, the second waits for the first and finds nothing.
-          Effect.mapError(inTransaction(client, Effect.andThen(discard, handle(event, attempts))), (error) =>
+          Effect.mapError(committing(client, Effect.andThen(discard, handle(event, attempts)), Effect.succeed), (error) =>
             error._tag === "SqlError" ? new ParkedEventsError({ operation: "replay", cause: error }) : error
           )
     yield* Effect.catchIf(

@@ -36,6 +36,7 @@ import { defaultRestart, finishing, restarting } from "./internal/following.ts"
 import { Message } from "./internal/message.ts"
 import { CurrentMetadata } from "./internal/metadata.ts"
 import { inject, isDelay, makeFaults } from "./internal/faults.ts"
+import type { Unlisted } from "./internal/unlisted.ts"
 
 // -----------------------------------------------------------------------------
 // models
@@ -66,7 +67,7 @@ export interface Delivery {
 export interface SubscribeOptions {
   /** Members of one group share its messages; each group gets every message. */
   readonly group: string
-  /** Only messages of these types. Default: all. */
+  /** Only messages of these types. Default: all. The same in all members of a group: what becomes of others is the broker's affair. */
   readonly types?: ReadonlyArray<string> | undefined
   /** The most messages that this member may have unacknowledged at once. Default: 1, which keeps their order. */
   readonly concurrency?: number | undefined
@@ -314,11 +315,6 @@ type HandlerServices<Events extends ReadonlyArray<Event.Any>, H extends Handlers
   ReturnType<H[Events[number]["type"]]>
 >
 
-/** A handler for an event that is not listed does not compile. */
-type NoOthers<Events extends ReadonlyArray<Event.Any>, H> = {
-  readonly [Type in Exclude<keyof H, Events[number]["type"]>]: never
-}
-
 /**
  * No consumer of this process handles messages of this type for this group.
  *
@@ -423,7 +419,8 @@ export const replay = Effect.fn("Transport.replay")(function* (
  * succeeded, or after it has become a dead letter: at once when it cannot be decoded, otherwise when it has been tried
  * `maxAttempts` times or `retry` ends. What has been delivered more often than that (after crashes, or by members that left)
  * is still tried, once a delivery; from twice as many on it is parked unseen, for it may be what kills the process. Failures of
- * the inbox and of the dead letters are no failures of a message: it stays in hand, and is tried until they answer.
+ * the inbox and of the dead letters are no failures of a message: it stays in hand, and is tried until they answer. But it is
+ * one when the database of the inbox refuses to commit what its handler has done.
  *
  * **Order.** One member handles the messages of one subject one after the other, in the order in which the broker delivers
  * them, which for a first delivery is that of publishing. A message that is tried again holds up its subject while it waits in
@@ -445,7 +442,7 @@ export const consume = <
   const I extends boolean = false
 >(
   events: Events,
-  handlers: H & NoOthers<Events, H>,
+  handlers: H & Unlisted<H, Events[number]["type"]>,
   options: ConsumeOptions<I>
 ): Effect.Effect<never, TransportError, ConsumerRequirements<HandlerServices<Events, H>, I>> =>
   // The types have said which inbox and which services there are; from here on they are looked up.
@@ -502,14 +499,14 @@ export const layerConsumer = <
   const I extends boolean = false
 >(
   events: Events,
-  handlers: H & NoOthers<Events, H>,
+  handlers: H & Unlisted<H, Events[number]["type"]>,
   options: ConsumeOptions<I>
 ): Layer.Layer<never, never, ConsumerRequirements<HandlerServices<Events, H>, I>> =>
   Layer.effectDiscard(Effect.forkScoped(consume<Events, H, I>(events, handlers, options)))
 
 type Handler<R> = (event: unknown, received: Received) => Effect.Effect<unknown, unknown, R>
 
-const consumed = Metric.counter("eventfold_consumed_messages", {
+const consumed = Metric.counter("eventfold_consumer_handled_messages", {
   description: "Messages that a handler has dealt with, by group",
   incremental: true
 })
@@ -517,7 +514,7 @@ const failures = Metric.counter("eventfold_consumer_failures", {
   description: "Tries that failed, by group",
   incremental: true
 })
-const deadLetters = Metric.counter("eventfold_dead_letters", {
+const deadLetters = Metric.counter("eventfold_consumer_dead_letters", {
   description: "Messages that have become dead letters, by group",
   incremental: true
 })
@@ -571,24 +568,29 @@ const run = Effect.fnUntraced(function* <R, I extends boolean>(
         Effect.provideService(CurrentMetadata, { correlationId: message.correlationid ?? message.id, causationId: message.id }),
         Effect.catchCause((cause) => Effect.fail(new Failed(cause, true)))
       )
-      return inbox === undefined ? work : inbox.once(group, message.id, work)
+      if (inbox === undefined) return work
+      return Effect.mapError(inbox.once(group, message.id, work), (error) =>
+        // What the handler has done cannot be committed.
+        error instanceof Failed || error.isRetryable ? error : new Failed(Cause.fail(error), true)
+      )
     }).pipe(
       Effect.as(Option.none<Failure>()),
       Effect.catchIf(
         (error): error is Failed => error instanceof Failed,
         (failed) => Effect.succeed(Option.some<Failure>(failed))
       ),
-      Effect.withSpan(`process ${group}`, {
+      Effect.withSpan(`process ${message.type}`, {
         kind: "consumer",
         attributes: {
           "messaging.system": "eventfold",
+          "messaging.operation.name": "process",
           "messaging.operation.type": "process",
+          "messaging.destination.name": message.type,
           "messaging.consumer.group.name": group,
           "messaging.message.id": message.id,
           "messaging.message.conversation_id": message.correlationid ?? message.id,
-          "eventfold.event.type": message.type,
-          "eventfold.stream": message.subject,
-          "eventfold.attempt": attempt
+          "eventfold.message.stream": message.subject,
+          "eventfold.message.attempt": attempt
         }
       })
     )
@@ -608,14 +610,18 @@ const run = Effect.fnUntraced(function* <R, I extends boolean>(
     const newest = new Map<string, Latch.Latch>()
 
     /** Goes on until inbox or dead letters answer: their failures are none of the message. `None` when the consumer leaves. */
-    const outlasting = <A>(effect: Effect.Effect<A, InboxError | DeadLettersError>): Effect.Effect<Option.Option<A>> =>
-      effect.pipe(
-        Effect.tapCause((cause) =>
-          Effect.logWarning(`eventfold: the consumer "${group}" cannot go on without its storage`, cause)
-        ),
-        Effect.retry({ schedule: defaultRestart, while: () => !leave.isOpen() }),
-        Effect.option
-      )
+    const outlasting = Effect.fnUntraced(function* <A>(
+      effect: Effect.Effect<A, InboxError | DeadLettersError>
+    ): Effect.fn.Return<Option.Option<A>> {
+      const wait = yield* Schedule.toStepWithSleep(defaultRestart)
+      while (true) {
+        const result = yield* Effect.result(effect)
+        if (Result.isSuccess(result)) return Option.some(result.success)
+        yield* Effect.logWarning(`eventfold: the consumer "${group}" cannot go on without its storage`, result.failure)
+        yield* Effect.raceFirst(Effect.exit(wait(undefined)), leave.await)
+        if (leave.isOpen()) return Option.none()
+      }
+    })
 
     const park = Effect.fnUntraced(function* ({ ack, message }: Delivery, cause: Cause.Cause<unknown>, attempts: number) {
       const letter = { group, message, cause: Cause.pretty(cause), attempts, parkedAt: yield* DateTime.now }

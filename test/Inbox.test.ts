@@ -1,9 +1,9 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { DateTime, Deferred, Duration, Effect, Fiber, Layer, Option } from "effect"
+import { DateTime, Deferred, Duration, Effect, Fiber, Layer, Option, Schedule } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
-import { DeadLetters, Inbox, type Transport } from "eventfold"
+import { DeadLetters, Event, Inbox, Transport } from "eventfold"
 import { PgLite } from "eventfold/postgres"
 import { SqliteClient } from "eventfold/sqlite"
 import { client, freshSchema } from "./postgres/support.ts"
@@ -117,6 +117,64 @@ describe("an inbox in SQL", () => {
       60_000
     )
   }
+})
+
+describe("what the database refuses to commit is a failure of the message, and not of the inbox", () => {
+  const Placed = Event.make("Placed", {})
+
+  /** Handles a message through an inbox, twice at most. What became of it: its tries, and its dead letter. */
+  const consumed = Effect.fnUntraced(function* (work: (notes: string) => Effect.Effect<unknown, unknown, SqlClient.SqlClient>) {
+    const sql = yield* SqlClient.SqlClient
+    const notes = table("note")
+    yield* sql`create table ${sql(notes)} (n integer primary key, next integer references ${sql(notes)} (n) deferrable initially deferred)`
+    let tries = 0
+    const letters = yield* DeadLetters.DeadLetters
+    yield* Layer.build(
+      Transport.layerConsumer(
+        [Placed],
+        { Placed: () => Effect.suspend(() => (tries++, work(notes))) },
+        { group: "g", inbox: true, maxAttempts: 2, retry: Schedule.forever }
+      ).pipe(Layer.provide(Inbox.layerSql({ table: table("inbox") })))
+    )
+    yield* Transport.publish([{ ...message("1"), data: {}, schemaversion: 1 }])
+    let parked: ReadonlyArray<DeadLetters.DeadLetter> = []
+    while (parked.length === 0 && tries < 5) {
+      yield* TestClock.adjust("1 second")
+      parked = yield* letters.list("g")
+    }
+    assert.deepEqual(yield* sql`select n from ${sql(notes)}`, [])
+    return { tries, causes: parked.map(({ cause }) => cause) }
+  })
+
+  for (const [name, database] of Object.entries(databases)) {
+    const services = () => Layer.mergeAll(Transport.layerMemory, DeadLetters.layerMemory, database())
+
+    it.effect(
+      `a constraint that is checked at the end, on ${name}`,
+      () =>
+        Effect.gen(function* () {
+          const sql = yield* SqlClient.SqlClient
+          const { causes, tries } = yield* consumed((notes) => sql`insert into ${sql(notes)} (n, next) values (1, 2)`)
+          assert.equal(tries, 2)
+          assert.match(causes.join(), /foreign key/i)
+        }).pipe(Effect.provide(services())),
+      60_000
+    )
+  }
+
+  it.effect("a statement that failed on PostgreSQL, whatever the handler made of it", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const { causes, tries } = yield* consumed((notes) =>
+        Effect.andThen(
+          sql`insert into ${sql(notes)} (n) values (1)`,
+          Effect.ignore(sql`insert into ${sql(notes)} (n) values (1)`)
+        )
+      )
+      assert.equal(tries, 2)
+      assert.match(causes.join(), /aborted transaction/)
+    }).pipe(Effect.provide(Layer.mergeAll(Transport.layerMemory, DeadLetters.layerMemory, client())))
+  )
 })
 
 const message = (id: string): Transport.Message => ({

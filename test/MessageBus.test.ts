@@ -453,6 +453,8 @@ describe("replay", () => {
           )
           assert.deepEqual(yield* recorded, before)
 
+          // what nobody hears again is not replayed, whether it is asked for or not
+          yield* EventStore.append("Account-ben", [{ type: "Opened", payload: { owner: "Ben" } }])
           const positions = (options: Parameters<typeof MessageBus.replay>[0]) =>
             Effect.map(Stream.runCollect(MessageBus.replay(options)), (heard) => heard.map(({ position }) => position))
           assert.deepEqual(yield* positions({ after: 2 }), [4, 6])
@@ -724,6 +726,33 @@ describe("wiring", () => {
     }).pipe(Effect.provide(memory))
   )
 
+  it.effect("a handler runs in the execution of its caller, whatever its Layer was built in", () =>
+    Effect.gen(function* () {
+      const Ask = Command.make("Ask", { success: Schema.Array(Schema.String) })
+      const AskLive = MessageBus.handle(Ask, () =>
+        Effect.gen(function* () {
+          yield* UnitOfWork.stage("A-1", [{ type: "Asked", payload: {} }])
+          return Object.entries(yield* References.CurrentLogAnnotations).map(([key, value]) => `${key} ${String(value)}`)
+        })
+      )
+      // given a Layer that is built in a unit of work, with an annotation and metadata
+      const built = yield* Layer.build(Layer.provideMerge(AskLive, MessageBus.layer())).pipe(
+        UnitOfWork.transact,
+        Effect.annotateLogs("at", "building"),
+        Effect.provideService(UnitOfWork.CurrentMetadata, { correlationId: "building" })
+      )
+      // when a command is executed, it is told of its caller, and none of that
+      const options = { correlationId: "c" }
+      const told = yield* MessageBus.execute(Ask, undefined, options).pipe(
+        Effect.annotateLogs("by", "caller"),
+        Effect.provideContext(built)
+      )
+      assert.deepEqual(told.toSorted(), ["by caller", "correlationId c"])
+      const [, asked] = yield* recorded
+      assert.deepEqual([asked?.type, asked?.metadata.correlationId], ["Asked", "c"])
+    }).pipe(Effect.provide(memory))
+  )
+
   it.effect("two handlers of one command are refused when they are built, however deep", () =>
     Effect.gen(function* () {
       const second = () => MessageBus.handle(Deposit, () => Effect.succeed(0))
@@ -867,7 +896,7 @@ describe("spans and metrics", () => {
             return [kind, type, outcome, "count" in state && state.count].filter((part) => part !== undefined).join(" ")
           })
           .sort()
-      assert.deepEqual(of("eventfold_messages"), [
+      assert.deepEqual(of("eventfold_bus_messages"), [
         "command Deposit success 2",
         "command Withdraw failure 1",
         "command Withdraw success 1",
@@ -875,7 +904,7 @@ describe("spans and metrics", () => {
         "event Deposited success 1",
         "event Withdrawn success 1"
       ])
-      assert.deepEqual(of("eventfold_handler_duration"), [
+      assert.deepEqual(of("eventfold_bus_handler_duration"), [
         "command Deposit 2",
         "command Withdraw 2",
         "event Deposited 2",

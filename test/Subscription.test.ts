@@ -723,6 +723,30 @@ describe("transactional, on SQLite", () => {
     )
   )
 
+  it.effect("what the database refuses to commit is a failure of the event, and not an outage", () =>
+    inDatabase((sql) =>
+      Effect.gen(function* () {
+        yield* sql`create table link (n integer primary key, next integer references link (n) deferrable initially deferred)`
+        yield* start(
+          subscription({ onFailure: "park" }, ({ position }) =>
+            position === 5 ? sql`insert into link values (1, 2)` : Effect.void
+          )
+        )
+        yield* untilCheckpoint(10)
+        assert.deepEqual(
+          yield* view(sql),
+          numbers(10).filter((n) => n !== 5)
+        )
+        const { list } = yield* ParkedEvents.ParkedEvents
+        const [parked] = yield* list(name)
+        assert.deepEqual([parked?.position, parked?.attempts], [5, 3])
+        assert.match(parked?.cause ?? "", /FOREIGN KEY/)
+        assert.equal((yield* Effect.flip(Subscription.replay(name, 5)))._tag, "ReplayError")
+        assert.equal((yield* list(name))[0]?.attempts, 4)
+      })
+    )
+  )
+
   it.effect("dies over checkpoints that do not commit with the handlers: one could be moved and the other rolled back", () =>
     inDatabase(() =>
       Effect.gen(function* () {

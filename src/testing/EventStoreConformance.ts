@@ -1641,6 +1641,19 @@ everyStore("readAll", "a limit counts what passed the filter", function* (store)
   )
 })
 
+everyStore("readAll", "what is rare is found behind thousands of others, from either end and by a subscriber", function* (store) {
+  const rare = event({ type: "Rare" })
+  yield* store.append("Rare-1", [rare, ...numbered(2999)])
+  yield* store.append("Common-1", numbered(3000))
+  yield* store.append("Rare-1", [rare])
+  const filter = { types: ["Rare"] }
+  assert.deepEqual(yield* positions(store.readAll({ filter })), [1, 6001])
+  assert.deepEqual(yield* positions(store.readAll({ filter, direction: "backward" })), [6001, 1])
+  assert.deepEqual(yield* positions(store.readAll({ filter, after: 1, limit: 1 })), [6001])
+  assert.deepEqual(yield* positions(Stream.take(store.subscribe({ filter }), 2)), [1, 6001])
+  assert.deepEqual(yield* positions(Stream.take(store.subscribe({ after: 1 }), 6000)), range(2, 6001))
+})
+
 everyStore("streams", "lists streams in code point order, with their newest versions and positions", function* (store) {
   // In UTF-16 order the surrogates of U+1F600 would come before U+FF5E.
   const names = [
@@ -1820,10 +1833,10 @@ everyStore("subscribe", "a subscriber that does not pull hinders nobody, and mis
   const [first] = idle
   assert.ok(first !== undefined)
   const seen = (yield* first).map(({ position }) => position)
-  yield* concurrently(range(1, 50), (n) => store.append(`Account-${n % 5}`, numbered(10)))
-  assert.equal(yield* store.head, 510)
-  while (seen.length < 510) seen.push(...(yield* first).map(({ position }) => position))
-  assert.deepEqual(seen, range(1, 510))
+  yield* concurrently(range(1, 50), (n) => store.append(`Account-${n % 5}`, numbered(100)))
+  assert.equal(yield* store.head, 5010)
+  while (seen.length < 5010) seen.push(...(yield* first).map(({ position }) => position))
+  assert.deepEqual(seen, range(1, 5010))
 })
 
 everyStore("subscribe", "a subscriber may append to the store it follows", function* (store) {

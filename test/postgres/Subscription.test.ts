@@ -1,8 +1,8 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { Context, DateTime, Effect, Layer, type Scope } from "effect"
-import { type SqlClient } from "effect/sql"
-import { Checkpoints, ParkedEvents, Subscription } from "eventfold"
+import { Context, DateTime, Effect, Layer, Schedule, type Scope } from "effect"
+import { SqlClient } from "effect/sql"
+import { Checkpoints, EventStore, ParkedEvents, Subscription } from "eventfold"
 import { PgCheckpoints, PgEventStore } from "eventfold/postgres"
 import { inject } from "vitest"
 import { applied, followsInProcesses, numbers, type World } from "../support/followers.ts"
@@ -110,4 +110,33 @@ describe("parked events on PostgreSQL", () => {
       assert.deepEqual([yield* discard("view", 4), yield* discard("view", 4)], [true, false])
     })
   )
+})
+
+it.live("a statement that failed in a transactional handler is a failure of the event, whatever the handler made of it", () => {
+  const schema = freshSchema()
+  const table = `${schema}_parked`
+  const Live = Subscription.layer({
+    name: "view",
+    transactional: true,
+    onFailure: "park",
+    retry: Schedule.recurs(1),
+    handler: ({ position }) =>
+      position === 2 ? SqlClient.SqlClient.use((sql) => Effect.ignore(sql`select * from nowhere`)) : Effect.void
+  }).pipe(
+    Layer.provideMerge(Layer.mergeAll(PgCheckpoints.layer({ schema }), ParkedEvents.layerSql({ table }))),
+    Layer.provideMerge(PgEventStore.layer({ schema })),
+    Layer.provideMerge(client())
+  )
+  return Effect.gen(function* () {
+    yield* EventStore.append("Count-1", [event(), event(), event()])
+    const { list } = yield* ParkedEvents.ParkedEvents
+    yield* until(
+      "all are done with",
+      Effect.map(Subscription.status("view"), ({ position }) => position === 3)
+    )
+    assert.deepEqual(
+      (yield* list("view")).map(({ attempts, position }) => [position, attempts]),
+      [[2, 2]]
+    )
+  }).pipe(Effect.provide(Live), Effect.provideService(Subscription.Registry, new Map()))
 })
