@@ -555,14 +555,16 @@ export const rebuild = <R, D, const T extends boolean = true>(
           const mark = yield* known(markOf(projection))
           const before = yield* known(`subscription:${subscription}`)
           const target = Number(Option.getOrElse(mark.owner, () => 0))
-          if (before.position > 0 && target > 0 && !(yield* standing(projection, target)).done) return
+          // Beyond the log there is nothing to go on with: it has been restored from a backup.
+          const begun = before.position > 0 && before.position <= head && target > 0
+          if (begun && !(yield* standing(projection, target)).done) return
           // Like those who fold events into it: the view first, then the checkpoint. Otherwise they could wait for each other.
           yield* forTables(projection, ({ empty }) => [empty])
           yield* reset
           const { position } = yield* startOver(projection)
           // What has never run has nothing to repeat, and begins silently all the same.
           const heard = position > 0 ? Math.max(mark.position, position) : mark.position > 0 ? mark.position : head
-          yield* seize(markOf(projection), { position: heard, owner: String(head) })
+          yield* seize(markOf(projection), { position: Math.min(heard, head), owner: String(head) })
         }),
         options.transactional
       )
@@ -1018,7 +1020,8 @@ const seize = (name: string, to: { readonly owner?: string | undefined; readonly
       return yield* claim
     })
     const lease = yield* Effect.catchTag(claim, "CheckpointHeldError", () => taken)
-    const moved = to.position === undefined ? lease : yield* checkpoints.advance(lease, to.position)
+    const from = (to.position ?? lease.position) < lease.position ? yield* checkpoints.advance(lease, 0) : lease
+    const moved = to.position === undefined ? lease : yield* checkpoints.advance(from, to.position)
     if (to.owner === undefined) yield* checkpoints.release(moved)
     return lease
   }).pipe(Effect.uninterruptible, Effect.retry({ times: 10, while: ({ _tag }) => _tag === "CheckpointHeldError" }))
@@ -1028,7 +1031,7 @@ const makeRun = <R, D>(
   checkpoints: Checkpoints["Service"],
   inline: boolean
 ): Run["Service"] => {
-  /** The mark never goes backwards. */
+  /** The mark goes backwards only where the log does. */
   let mark = 0
   const before = (position: number) =>
     Effect.suspend(() =>

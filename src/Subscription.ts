@@ -276,7 +276,7 @@ export class PartitionsChangedError extends Schema.TaggedError<PartitionsChanged
 /**
  * The log ends before the checkpoint, as when the store was restored from a backup and the checkpoints were not. What is appended up
  * to there would pass for handled, so the subscription halts. Nothing was handled. Restore the checkpoints, too, or go on under a new
- * name, `from` the position up to which the handlers know the log as it is.
+ * name, `from` the position up to which the handlers know the log as it is; a projection is rebuilt.
  *
  * @category errors
  * @since 0.1.0
