@@ -529,7 +529,7 @@ const isConflict = (error: unknown): boolean =>
  * not replay that later), and fences whoever runs the version: one transaction. From then on it is a follower like any other, so a
  * {@link layer} of this version (in any process) stands by or does the work, and goes on at the end. Ended early, however rudely, it
  * goes on where it was when it is called again, or when a `layer` runs; once it has come to its end, the next call begins anew.
- * Side effects ({@link sideEffect}) are not repeated.
+ * Side effects ({@link sideEffect}) are not repeated, nor done for events that had been parked before.
  *
  * Until it is done the version's view is incomplete. To serve meanwhile, build a new version and then {@link switchTo} it. With
  * `transactional: false`, end the `layer` of this version before.
@@ -614,6 +614,8 @@ export const rebuild = <R, D, const T extends boolean = true>(
 /**
  * Waits until the view of this version holds all events up to `position`, such as that of an append (read-your-writes). Wakes at once
  * where this process runs the projection; where another does, it looks for the checkpoint, at most 250 milliseconds apart.
+ *
+ * Whoever reads a table by its name reads the active version: after a switch, wait for that one.
  *
  * @category waiting
  * @since 0.1.0
@@ -717,6 +719,9 @@ export const active = (name: string): Effect.Effect<Option.Option<number>, Check
  * Makes this version the active one: atomically, and where the projection has tables, in one transaction with their views. Back to an
  * older version by the same way. Refused with `NotCaughtUpError` unless the version has reached the newest event there is when it is
  * called, within the time given.
+ *
+ * The database views of the tables are made anew. On PostgreSQL, grant anew what had been granted on them; and while other database
+ * views are based on them, it fails with a `SqlError`, and nothing is switched.
  *
  * @category versions
  * @since 0.1.0

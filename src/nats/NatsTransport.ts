@@ -29,9 +29,13 @@
  * a group ask for the same types, and only for a while for others (as two versions of a program do). From NATS 2.10 on the server
  * filters; before, it filters by one type, and with several the members pass over the others.
  *
- * **Order.** A group whose only member has a concurrency of 1 gets its messages in the order of publishing, also over a `nack`
- * without delay, a lost connection, a crash of either side: a member with a concurrency of 1 that starts, or connects again, while
- * messages of its group are in unknown hands waits until they are settled, for `ackWait` at most.
+ * **Order.** Messages are handed out for the first time in the order of publishing, however many members there are. What is given
+ * back, or was in hand for `ackWait` without a sign of life, comes before what is new, but behind what was handed out before. A
+ * group whose only member has a concurrency of 1 gets its messages in the order of publishing, also over a `nack` without delay, a
+ * lost connection, a crash of either side: a member with a concurrency of 1 that starts, or connects again, while messages of its
+ * group are in unknown hands lets `ackWait` pass before it begins with what is new. A crash of the server may repeat what was
+ * acknowledged in its last moments, also with an earlier `attempt`: in order again, but the server writes acknowledgements to its
+ * disk a moment after it has confirmed them.
  *
  * **Outages.** The client connects again by itself, for ever. Members go on afterwards, with what they have in hand: the stream of
  * deliveries fails only when its consumer is gone, when the server does not answer while connected, or when the Layer closes.

@@ -89,6 +89,15 @@ interface Settled {
   readonly delay: number | null
 }
 
+/** A delivery in the hand of a member. */
+interface Claimed {
+  readonly seq: number
+  readonly attempts: number
+  readonly message: Message
+  /** Whether its consumer has said what becomes of it. */
+  settled: boolean
+}
+
 /** A batch of more bytes than this is not made larger. */
 const maxBatchBytes = 4 * 1024 * 1024
 
@@ -110,12 +119,18 @@ const failAs = (operation: string) => (error: SqlError) =>
 const isRefusal = ({ reason }: SqlError): boolean =>
   Predicate.hasProperty(reason.cause, "code") && typeof reason.cause.code === "string" && /^(22|54)/.test(reason.cause.code)
 
-const MessageText = Schema.fromJsonString(Message)
-const encode = Schema.encodeSync(MessageText)
-const decode = Schema.decodeEffect(MessageText)
+const encode = Schema.encodeSync(Schema.fromJsonString(Message))
+const decodeMessage = Schema.decodeUnknownResult(Message)
+
+const decode = (body: string) =>
+  Result.flatMap(
+    Result.try(() => JSON.parse(body) as unknown),
+    (parsed): Result.Result<Message, unknown> => decodeMessage(parsed)
+  )
 
 const array = (values: ReadonlyArray<unknown>, oid: number): PgTypes.Parameter => Result.getOrThrow(PgTypes.array(values, oid))
 const textArray = (values: ReadonlyArray<string>) => array(values, PgTypes.OID.text)
+const seqs = (all: ReadonlyArray<Claimed>) => textArray(all.map(({ seq }) => String(seq)))
 
 const make = Effect.fnUntraced(function* (
   options: Options
@@ -154,10 +169,10 @@ const make = Effect.fnUntraced(function* (
   // waking
   // ---------------------------------------------------------------------------
 
-  /** The members of this process: how to wake one, and how it leaves. */
-  const members = new Map<Latch.Latch, Effect.Effect<void>>()
+  /** The members of this process: how to tell one that there may be something for it, and how it leaves. */
+  const members = new Map<() => void, Effect.Effect<void>>()
   const wakeAll = Effect.sync(() => {
-    for (const member of members.keys()) member.openUnsafe()
+    for (const wake of members.keys()) wake()
   })
   // Members that outlive the Layer leave with it.
   yield* Effect.addFinalizer(() =>
@@ -289,30 +304,43 @@ const make = Effect.fnUntraced(function* (
     Stream.unwrap(
       Effect.gen(function* () {
         const member = yield* makeId
-        /** What this member has in hand, by `seq`. */
-        const inHand = new Set<number>()
-        const ready: Array<Delivery> = []
-        const wake = Latch.makeUnsafe(false)
+        const most = Math.max(1, Math.floor(concurrency))
+        /** What has been handed out and is not known to be settled. */
+        const inHand = new Set<Claimed>()
+        /** How many of them are being acknowledged: so many are claimed ahead, and handed out when that has succeeded. */
+        let acknowledging = 0
+        /** What has been claimed and not handed out. */
+        const ready: Array<Claimed> = []
+        const changed = Latch.makeUnsafe(false)
+        /** When to ask for messages, unless told that there may be some. */
+        let askAt = 0
+        const wake = () => {
+          askAt = 0
+          changed.openUnsafe()
+        }
         /** Held while the database is asked for messages, and when the member leaves: nothing is claimed after that. */
         const claiming = Semaphore.makeUnsafe(1)
         let left = false
+        /** Why the subscription ends. */
+        let broken: TransportError | undefined
         const wanted = types === undefined ? null : textArray(types)
 
         const leave = Effect.suspend(() => {
           if (left) return Effect.void
           left = true
           inHand.clear()
-          ready.length = 0
           members.delete(wake)
-          wake.openUnsafe()
+          changed.openUnsafe()
           // What cannot be given back now is given back when the lease has run out.
-          return claiming.withPermit(query(statements.release, [group, member])).pipe(
-            Effect.retry({ schedule: Schedule.spaced("100 millis"), while: ({ reason }) => reason._tag === "ConnectionError" }),
-            Effect.tapCause((cause) => Effect.logDebug("eventfold: a member could not give back what it had", cause)),
-            Effect.ignore,
-            Effect.raceFirst(realSleep("5 seconds")),
-            Effect.andThen(wakeAll)
-          )
+          return claiming
+            .withPermit(Effect.suspend(() => query(statements.release, [group, member, seqs(ready.splice(0))])))
+            .pipe(
+              Effect.retry({ schedule: Schedule.spaced("100 millis"), while: ({ reason }) => reason._tag === "ConnectionError" }),
+              Effect.tapCause((cause) => Effect.logDebug("eventfold: a member could not give back what it had", cause)),
+              Effect.ignore,
+              Effect.raceFirst(realSleep("5 seconds")),
+              Effect.andThen(wakeAll)
+            )
         })
         members.set(wake, leave)
         yield* Effect.addFinalizer(() => leave)
@@ -320,19 +348,9 @@ const make = Effect.fnUntraced(function* (
         yield* realSleep(Duration.divideUnsafe(lease, 3)).pipe(
           Effect.andThen(
             Effect.suspend(() =>
-              inHand.size === 0
+              inHand.size + ready.length === 0
                 ? Effect.void
-                : Effect.asVoid(
-                    query(statements.renew, [
-                      group,
-                      member,
-                      array(
-                        Array.from(inHand, (seq) => String(seq)),
-                        PgTypes.OID.text
-                      ),
-                      leaseSeconds
-                    ])
-                  )
+                : Effect.asVoid(query(statements.renew, [group, member, seqs([...inHand, ...ready]), leaseSeconds]))
             )
           ),
           Effect.tapCause((cause) => Effect.logDebug("eventfold: a member could not renew its lease", cause)),
@@ -342,22 +360,35 @@ const make = Effect.fnUntraced(function* (
         )
 
         /** Settles it once; a second time, or after the stream has ended, does nothing. */
-        const settle = (
-          seq: number,
-          attempts: number,
-          after: Duration.Input | undefined | null
-        ): Effect.Effect<void, TransportError> =>
+        const settle = (claimed: Claimed, after: Duration.Input | undefined | null): Effect.Effect<void, TransportError> =>
           Effect.suspend(() => {
-            if (!inHand.delete(seq)) return Effect.void
+            if (claimed.settled || !inHand.has(claimed)) return Effect.void
+            claimed.settled = true
+            const { attempts, seq } = claimed
             const wait = after === null ? null : Duration.fromInputUnsafe(after ?? 0)
             const delay = wait === null ? null : Duration.toSeconds(wait)
             const settled: Settled = { bytes: group.length + 100, group, seq, attempts, member, delay }
-            // An acknowledgement makes room for this member alone.
-            const woken =
-              wait === null
-                ? Effect.sync(() => void wake.openUnsafe())
-                : Effect.andThen(wakeAll, Effect.asVoid(Effect.forkIn(Effect.andThen(realSleep(wait), wakeAll), scope)))
-            return Effect.andThen(joining(writeSettled([settled]), settler.submit(Effect.succeed(settled))), woken)
+            if (wait === null) {
+              acknowledging++
+              changed.openUnsafe()
+            }
+            return joining(writeSettled([settled]), settler.submit(Effect.succeed(settled))).pipe(
+              Effect.onExit((exit) =>
+                Effect.sync(() => {
+                  if (wait === null) acknowledging--
+                  if (Exit.isSuccess(exit)) inHand.delete(claimed)
+                  // Nothing may overtake what perhaps comes again, so whatever this member has is given back.
+                  else broken ??= unavailable("settle", `it is not known whether the message ${seq} is settled`, exit.cause)
+                  changed.openUnsafe()
+                })
+              ),
+              // An acknowledgement makes room for this member alone.
+              Effect.andThen(
+                wait === null
+                  ? Effect.void
+                  : Effect.andThen(wakeAll, Effect.asVoid(Effect.forkIn(Effect.andThen(realSleep(wait), wakeAll), scope)))
+              )
+            )
           })
 
         /** Alone in its transaction, a claim need not be flushed to the disk: if it is lost, the messages are delivered again. */
@@ -372,32 +403,42 @@ const make = Effect.fnUntraced(function* (
             claiming.withPermit(
               Effect.gen(function* () {
                 if (left) return
-                for (const row of yield* Effect.mapError(askFor(count), failAs("subscribe"))) {
-                  const [seq, attempt, body] = row as readonly [number, number, string]
-                  inHand.add(seq)
-                  const message = yield* Effect.mapError(decode(body), (error) =>
-                    unavailable("subscribe", `the message ${seq} is no CloudEvents document`, error)
-                  )
-                  ready.push({
-                    message,
-                    attempt,
-                    ack: settle(seq, attempt, null),
-                    nack: (options) => settle(seq, attempt, options?.delay)
-                  })
+                askAt = performance.now() + Duration.toMillis(pollInterval)
+                const rows = yield* Effect.mapError(askFor(count), failAs("subscribe"))
+                // There may be more.
+                if (rows.length === count) askAt = 0
+                for (const row of rows) {
+                  const [seq, attempts, body] = row as readonly [number, number, string]
+                  const message = decode(body)
+                  if (Result.isFailure(message)) {
+                    return yield* unavailable("subscribe", `the message ${seq} is no CloudEvents document`, message.failure)
+                  }
+                  ready.push({ seq, attempts, message: message.success, settled: false })
                 }
               })
             )
           )
 
+        const handOut = (claimed: Claimed): Delivery => {
+          inHand.add(claimed)
+          return {
+            message: claimed.message,
+            attempt: claimed.attempts,
+            ack: settle(claimed, null),
+            nack: (options) => settle(claimed, options?.delay)
+          }
+        }
+
         const next = Effect.gen(function* () {
           while (true) {
-            wake.closeUnsafe()
+            changed.closeUnsafe()
             if (left) return yield* closed("subscribe")()
-            const free = Math.max(1, Math.floor(concurrency)) - inHand.size
-            if (free > 0 && ready.length === 0) yield* claim(free)
-            const deliveries = ready.splice(0)
+            if (broken !== undefined) return yield* broken
+            const free = most - inHand.size + acknowledging - ready.length
+            if (free > 0 && performance.now() >= askAt) yield* claim(free)
+            const deliveries = ready.splice(0, most - inHand.size).map(handOut)
             if (Arr.isArrayNonEmpty(deliveries)) return deliveries
-            yield* free > 0 ? Effect.raceFirst(wake.await, realSleep(pollInterval)) : wake.await
+            yield* free > 0 ? Effect.raceFirst(changed.await, realSleep(Math.max(0, askAt - performance.now()))) : changed.await
           }
         })
         return Stream.fromPull(Effect.succeed(next))

@@ -23,8 +23,16 @@ export const makeTransportSql = ({ prefix, schema }: Names) => {
   const group = table("consumer_group")
   const delivery = table("delivery")
   const claim = table("claim")
+  const settle = table("settle")
   const channel = `${schema}.${prefix}message`
   const notify = `pg_notify('${channel}', '')::text`
+
+  /**
+   * Whatever the statistics say: by index, and in its order. A bitmap scan would visit, at each claim, every delivery that has been
+   * acknowledged since the last vacuum; an index scan marks them as dead, and passes them by from then on.
+   */
+  const byIndex =
+    "set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan"
 
   return {
     migrations: `${schema}.${prefix}transport_migration`,
@@ -63,7 +71,7 @@ export const makeTransportSql = ({ prefix, schema }: Names) => {
       `create index on ${delivery} (seq) where asked`,
       `create function ${claim}(p_group text, p_types text[], p_count int, p_member text, p_lease float8, p_async boolean)
        returns table (o_seq bigint, o_attempts int, o_body text)
-       language plpgsql set enable_seqscan = off set plan_cache_mode = force_generic_plan as $claim$
+       language plpgsql ${byIndex} as $claim$
        declare
          v_group ${group}%rowtype;
          v_due timestamptz := clock_timestamp() + make_interval(secs => p_lease);
@@ -137,7 +145,25 @@ export const makeTransportSql = ({ prefix, schema }: Names) => {
            update ${group} g set seq = v_upto where g.name = p_group;
          end loop;
        end
-       $claim$`
+       $claim$`,
+      `create function ${settle}(p_groups text[], p_seqs float8[], p_attempts int[], p_members text[], p_delays float8[]) returns void
+       language plpgsql ${byIndex} as $settle$
+       begin
+         delete from ${delivery} d
+          using unnest(p_groups, p_seqs, p_attempts, p_members, p_delays) as s(consumer_group, seq, attempts, member, delay)
+          where s.delay is null and d.consumer_group = s.consumer_group and d.seq = s.seq::bigint
+            and d.member = s.member and d.attempts = s.attempts;
+         if array_remove(p_delays, null) <> '{}' then
+           update ${delivery} d set member = null, due_at = clock_timestamp() + make_interval(secs => s.delay)
+             from unnest(p_groups, p_seqs, p_attempts, p_members, p_delays) as s(consumer_group, seq, attempts, member, delay)
+            where s.delay is not null and d.consumer_group = s.consumer_group and d.seq = s.seq::bigint
+              and d.member = s.member and d.attempts = s.attempts;
+           if 0 = any (p_delays) then
+             perform ${notify};
+           end if;
+         end if;
+       end
+       $settle$`
     ],
 
     publish: `
@@ -151,26 +177,16 @@ export const makeTransportSql = ({ prefix, schema }: Names) => {
       )
       select (select count(*)::int from h), (select ${notify} where exists (select from i))`,
     claim: `select o_seq::float8, o_attempts, o_body from ${claim}($1, $2, $3, $4, $5, $6) order by o_seq`,
-    settle: `
-      with s as (
-        select * from unnest($1::text[], $2::float8[], $3::int[], $4::text[], $5::float8[]) as s(consumer_group, seq, attempts, member, delay)
-      ), acked as (
-        delete from ${delivery} d using s
-         where s.delay is null and d.consumer_group = s.consumer_group and d.seq = s.seq::bigint
-           and d.member = s.member and d.attempts = s.attempts
-      ), given_back as (
-        update ${delivery} d set member = null, due_at = clock_timestamp() + make_interval(secs => s.delay) from s
-         where s.delay is not null and d.consumer_group = s.consumer_group and d.seq = s.seq::bigint
-           and d.member = s.member and d.attempts = s.attempts
-        returning s.delay
-      )
-      select ${notify} where exists (select from given_back where delay = 0)`,
+    settle: `select ${settle}($1, $2, $3, $4, $5)::text`,
     renew: `
       update ${delivery} set due_at = clock_timestamp() + make_interval(secs => $4)
        where consumer_group = $1 and member = $2 and seq = any ($3::bigint[])`,
+    /** Those of `$3` have been claimed and never handed out, which is no delivery. */
     release: `
       with r as (
-        update ${delivery} set member = null, due_at = clock_timestamp() where consumer_group = $1 and asked and member = $2 returning 1
+        update ${delivery} set member = null, due_at = clock_timestamp(), attempts = attempts - (seq = any ($3::bigint[]))::int
+         where consumer_group = $1 and asked and member = $2
+        returning 1
       )
       select ${notify} where exists (select from r)`,
     /** Deletes messages older than `$1` seconds that no group waits for, and those older than `$2` in any case. */

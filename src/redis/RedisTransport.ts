@@ -23,9 +23,10 @@
  * unacknowledged until it succeeds or the stream of deliveries ends.
  *
  * **Order** is that of publishing, across types and subjects. What is given back, except after a delay, comes before all that is
- * newer: one member with concurrency 1 sees every message in order, repetitions included, also across outages and restarts of the
- * server. Several members see each their part in order, and what the group's former member had when its process died comes when
- * its lease is over, behind what was newer. A member takes as many messages as its concurrency allows before it looks at them; one
+ * newer and in nobody's hand: one member with concurrency 1 sees every message in order, repetitions included, also across outages
+ * and crashes of the server. With more in hand, and with several members, messages are handed out for the first time in order, and
+ * what is given back comes behind what was handed out before. So does what a member had whose process died, when its lease is
+ * over: until then the next member, even with concurrency 1, is given what is newer. A member takes as many messages as its concurrency allows before it looks at them; one
  * that it never looked at counts as an attempt only if the member dies.
  *
  * **Types.** What a member's `types` leave out is done with for its whole group: all members of a group ask for the same types.
@@ -305,7 +306,7 @@ export const layer = (options: Options = {}): Layer.Layer<Transport, never, Redi
         }
 
         const join = Effect.suspend(() => {
-          const known = [...taken, ...unsettled].map(({ id }) => id)
+          const known = [...taken, ...unsettled].flatMap(({ attempt, id }) => [id, attempt])
           const create = options.createGroups === false ? 0 : 1
           return Effect.andThen(
             Effect.forEach(departures.get(group) ?? [], (departure) => departure, { discard: true }),

@@ -102,9 +102,11 @@ wake(channel, "")
 )
 
 /**
- * Keys: stream. Arguments: group, member, whether to create the group; then the ids that the member knows to have.
+ * Keys: stream. Arguments: group, member, whether to create the group; then id and attempt of each message that the member knows to
+ * have.
  *
- * What else it has was taken by a call whose answer got lost: it is given back as if it had never been taken.
+ * What else it has was taken by a call whose answer got lost: it is given back as if it had never been taken. So is a message that
+ * the member gave back and was given again by such a call: it has a later attempt.
  */
 export const join = script(
   1,
@@ -115,9 +117,9 @@ if ARGV[3] == "1" then
   if created.err and not string.find(created.err, "BUSYGROUP", 1, true) then return created end
 end
 local known = {}
-for i = 4, #ARGV do known[ARGV[i]] = true end
+for i = 4, #ARGV, 2 do known[ARGV[i]] = tonumber(ARGV[i + 1]) end
 for _, pending in ipairs(pendingOf(stream, group, member, mostPending)) do
-  if not known[pending[1]] then move(stream, group, pending[1], "${owners.waiting}", pending[4] - 1) end
+  if known[pending[1]] ~= pending[4] then move(stream, group, pending[1], "${owners.waiting}", pending[4] - 1) end
 end
 `
 )

@@ -337,7 +337,7 @@ export const transportCases = (
     both("publish in batches of 500", (side) => publishing(side, some(100))),
     ...options.inHand.map((count) =>
       both(`consume, ${count === 1 ? "one at a time" : `${count} in hand`}`, (side) =>
-        consuming(side, count, some(count === 1 ? 10 : 50))
+        consuming(side, count, count === 1 ? Math.ceil(some(20) / 10) : some(50))
       )
     ),
     one("relay from PostgreSQL", relaying("postgres", some(50)), rawRelaying("postgres", some(50)), { place: "postgres" }),

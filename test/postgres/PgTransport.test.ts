@@ -1,13 +1,13 @@
 import assert from "node:assert/strict"
 import { PgClient } from "@effect/sql-pg"
 import { describe, it } from "@effect/vitest"
-import { Context, DateTime, Effect, Layer, Redacted, Stream } from "effect"
+import { Context, DateTime, Effect, Fiber, Layer, Redacted, Stream } from "effect"
 import { Transport } from "eventfold"
 import { PgLite, PgTransport } from "eventfold/postgres"
 import { TransportConformance } from "eventfold/testing"
 import { afterAll, beforeAll, inject } from "vitest"
 import { type PostgresServer, startPostgres } from "../support/postgres-server.ts"
-import { child, until } from "./harness.ts"
+import { begin, child, connect, terminate, until, untilWaiting, waiting } from "./harness.ts"
 import { client as sharedClient, freshSchema } from "./support.ts"
 
 const abilities = { clock: "live", deduplicates: true, history: true, durable: true, shared: true } as const
@@ -117,6 +117,74 @@ describe("PgTransport", () => {
       const member = Stream.runForEach(Stream.take(subscribe({ group: "g" }), 1), slow)
       yield* Effect.all([member, member], { concurrency: 2 })
       assert.deepEqual(attempts.toSorted(), ["1.1", "2.1"])
+    })
+  )
+
+  it.live("when an acknowledgement fails, its message comes again, and what was claimed meanwhile does not overtake it", () =>
+    Effect.gen(function* () {
+      const { publish, schema, subscribe } = yield* opened()
+      const admin = yield* connect(inject("postgresUrl"))
+      const handled: Array<string> = []
+      yield* publish([message(1), message(2)])
+      const handle = ({ ack, message }: Transport.Delivery) =>
+        Effect.gen(function* () {
+          handled.push(message.id)
+          const lock = yield* begin(admin, `select from "${schema}".delivery for update`)
+          const acknowledging = yield* Effect.forkChild(Effect.flip(ack))
+          yield* untilWaiting(admin, schema, 1, "settle")
+          yield* until(
+            "the next is claimed",
+            Effect.map(admin`select from ${admin(`${schema}.delivery`)}`, ({ length }) => length === 2)
+          )
+          yield* terminate(admin, yield* waiting(admin, schema, "settle"))
+          const error = yield* Fiber.join(acknowledging)
+          assert.equal(error.reason._tag, "TransportUnavailable")
+          yield* lock.rollback
+        })
+      // Its consumer thinks nothing of it, and waits for the next.
+      const error = yield* subscribe({ group: "g" }).pipe(
+        Stream.mapEffect(handle, { concurrency: "unbounded" }),
+        Stream.runDrain,
+        Effect.flip
+      )
+      assert.ok(error instanceof Transport.TransportError && error.isRetryable)
+      assert.deepEqual(handled, ["1"])
+      const again = yield* acknowledge(2)(subscribe({ group: "g" }))
+      assert.deepEqual(
+        again.map(({ attempt, message }) => [message.id, attempt]),
+        [
+          ["1", 2],
+          ["2", 1]
+        ]
+      )
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("what has been acknowledged costs later claims nothing, also before it is vacuumed", () =>
+    Effect.gen(function* () {
+      const count = 600
+      const { publish, schema, sql, subscribe } = yield* opened()
+      yield* sql`alter table ${sql(`${schema}.delivery`)} set (autovacuum_enabled = off)`
+      yield* publish([message(1), ...Array.from({ length: count - 1 }, (_, n) => message(n + 2))])
+      yield* acknowledge(count / 2)(subscribe({ group: "g" }))
+      // Whoever comes later makes other plans.
+      const later = yield* opened({ schema })
+      yield* acknowledge(count / 2)(later.subscribe({ group: "g" }))
+      const used = Effect.map(
+        sql<{ deleted: number; read: number; scans: number }>`
+          select t.n_tup_del::int as deleted, t.seq_scan::int as scans,
+                 (select sum(i.idx_tup_read) from pg_stat_user_indexes i where i.relid = t.relid)::int as read
+            from pg_stat_user_tables t where t.schemaname = ${schema} and t.relname = 'delivery'`,
+        ([row]) => row as { deleted: number; read: number; scans: number }
+      )
+      // The server's figures come a little later.
+      yield* until(
+        "the server has counted",
+        Effect.map(used, ({ deleted }) => deleted === count)
+      )
+      const { read, scans } = yield* used
+      assert.ok(read < 10 * count, `${read} entries of indexes were read for ${count} messages`)
+      assert.ok(scans < 20, `the table was looked through ${scans} times for ${count} messages`)
     })
   )
 

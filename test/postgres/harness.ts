@@ -1,14 +1,13 @@
 /** What the tests of concurrency and faults share: stores with pools of their own, locks held on purpose, child processes. */
 import { PgClient } from "@effect/sql-pg"
-import { Context, Effect, Layer, Redacted, Schedule, type Scope, Stream } from "effect"
+import { Context, Effect, Layer, Redacted, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import { EventStore, UnitOfWork } from "eventfold"
 import { PgEventStore } from "eventfold/postgres"
-import { type ChildProcess, spawn } from "node:child_process"
-import { once } from "node:events"
-import { createInterface } from "node:readline"
-import { fileURLToPath } from "node:url"
 import { expect } from "vitest"
+import { startChild, until } from "../support/child.ts"
+
+export { type Child, until } from "../support/child.ts"
 
 /** A store as one process has it: a pool of its own, with the units of work over it. */
 export interface Opened {
@@ -41,13 +40,6 @@ export const connect = (url: string, pool: Partial<PgClient.PgPoolConfig> = {}) 
   Effect.map(
     Layer.build(Layer.fresh(PgClient.layer({ url: Redacted.make(url), maxConnections: 4, applicationName: "admin", ...pool }))),
     Context.get(SqlClient.SqlClient)
-  )
-
-/** Waits until the database (or whatever it looks at) is in the state that is asked for. */
-export const until = <E, R>(what: string, check: Effect.Effect<boolean, E, R>): Effect.Effect<void, E, R> =>
-  check.pipe(
-    Effect.repeat({ until: (reached) => reached, schedule: Schedule.spaced("5 millis") }),
-    Effect.timeoutOrElse({ duration: "20 seconds", orElse: () => Effect.die(new Error(`waited in vain until ${what}`)) })
   )
 
 /** A transaction on a connection of its own that stays open until told otherwise. */
@@ -115,52 +107,5 @@ export const reasonOf = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect
     })
   )
 
-/** A child process of `test/postgres/processes`; what it prints comes line by line. */
-export interface Child {
-  readonly process: ChildProcess
-  readonly lines: Array<string>
-  /** Waits for the line. */
-  readonly says: (line: string) => Effect.Effect<void>
-  /** Asks it to end in good order, and waits for it. Fails unless it ends with code 0. */
-  readonly end: Effect.Effect<void>
-  /** Kills it where it stands, and waits until it is gone. */
-  readonly kill: Effect.Effect<void>
-}
-
-export const child = (file: string, input: object): Effect.Effect<Child, never, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.sync((): Child => {
-      const path = fileURLToPath(new URL(`processes/${file}.ts`, import.meta.url))
-      const process_ = spawn(process.execPath, ["--conditions=@eventfold/source", path, JSON.stringify(input)], {
-        stdio: ["pipe", "pipe", "inherit"],
-        env: { ...process.env, NODE_OPTIONS: "" }
-      })
-      const lines: Array<string> = []
-      createInterface({ input: process_.stdout }).on("line", (line) => lines.push(line))
-      // "close" comes when its output has been read to the end as well.
-      const closed = once(process_, "close") as Promise<[number | null]>
-      return {
-        process: process_,
-        lines,
-        says: (line) =>
-          until(
-            `${file} says ${line}`,
-            Effect.suspend(() =>
-              process_.exitCode === null || lines.includes(line)
-                ? Effect.succeed(lines.includes(line))
-                : Effect.die(new Error(`${file} ended with code ${process_.exitCode}`))
-            )
-          ),
-        end: Effect.promise(async () => {
-          process_.stdin.end()
-          const [code] = await closed
-          expect(code).toBe(0)
-        }),
-        kill: Effect.promise(async () => {
-          process_.kill("SIGKILL")
-          await closed
-        })
-      }
-    }),
-    ({ kill }) => kill
-  )
+/** A process of `test/postgres/processes`. */
+export const child = (file: string, input: object) => startChild(new URL(`processes/${file}.ts`, import.meta.url), input)

@@ -1,12 +1,13 @@
 import assert from "node:assert/strict"
 import { afterAll, beforeAll, describe, it } from "@effect/vitest"
 import { CloudEvent, HTTP } from "cloudevents"
-import { Array as Arr, DateTime, Deferred, Effect, Fiber, Layer, Logger, Ref, Schema, Stream } from "effect"
+import { Array as Arr, DateTime, Deferred, Effect, Fiber, Layer, Logger, Ref, Schedule, Schema, Stream } from "effect"
+import { Redis } from "effect/persistence"
 import { Checkpoints, EventStore, Relay, Transport } from "eventfold"
-import type { RedisTransport } from "eventfold/redis"
+import { RedisTransport } from "eventfold/redis"
 import { type Broker, isExpected, startBroker } from "../support/brokers.ts"
-import { child } from "../postgres/harness.ts"
-import { connected, freshName, open, type Opened, ownServer, until } from "./support.ts"
+import { startChild, until } from "../support/child.ts"
+import { connected, freshName, open, type Opened, ownServer } from "./support.ts"
 
 const message = (n: number, more: Partial<Transport.Message> = {}): Transport.Message => ({
   specversion: "1.0",
@@ -228,11 +229,55 @@ describe.runIf(isExpected("redis"))("the transport on Redis", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.live("delivers again what was given back in a call whose answer got lost, once that has been said again", () =>
+    Effect.gen(function* () {
+      const { name, redis, transport } = yield* fresh()
+      yield* transport.publish([message(1)])
+      let lose = false
+      const losing: typeof redis = {
+        ...redis,
+        eval:
+          (script) =>
+          (...input) =>
+            Effect.flatMap(redis.eval(script)(...input), (answer) => {
+              if (!lose) return Effect.succeed(answer)
+              lose = false
+              return Effect.fail(new Redis.RedisError({ cause: new Error("the answer got lost") }))
+            })
+      }
+      const given: Array<readonly [number, number]> = []
+      const read = Transport.subscribe({ group: "g" }).pipe(
+        Stream.tap(({ ack, attempt, message, nack }) =>
+          Effect.gen(function* () {
+            given.push([message.position, attempt])
+            if (attempt > 1) return yield* ack
+            lose = true
+            assert.match((yield* reasonOf(nack())).detail, /got lost/)
+            yield* Effect.retry(nack(), Schedule.spaced("10 millis"))
+          })
+        ),
+        Stream.take(2),
+        Stream.runDrain,
+        Effect.timeoutOrElse({ duration: "5 seconds", orElse: () => Effect.die(new Error("it did not come again")) }),
+        Effect.provide(Layer.provide(RedisTransport.layer({ name }), Layer.succeed(Redis.Redis, losing)))
+      )
+      yield* Effect.provide(read, Logger.layer([]))
+      assert.deepEqual(given, [
+        [1, 1],
+        [1, 2]
+      ])
+    }).pipe(Effect.scoped)
+  )
+
   it.live("gives the messages of a process that was killed to others, after its lease", () =>
     Effect.gen(function* () {
       const opened = yield* fresh({ lease: 600 })
       yield* opened.transport.publish(messages(1, 4))
-      const victim = yield* child("../../redis/processes/member", { url: broker.url, name: opened.name, lease: 600 })
+      const victim = yield* startChild(new URL("processes/member.ts", import.meta.url), {
+        url: broker.url,
+        name: opened.name,
+        lease: 600
+      })
       yield* victim.says("3")
       const others = yield* Effect.forkScoped(take(opened, "g", 4))
       yield* victim.kill

@@ -1,6 +1,6 @@
 /** What the tests of the transport on Redis share. */
 import { NodeRedis } from "@effect/platform-node"
-import { Context, Effect, Layer, Schedule, type Scope } from "effect"
+import { Context, Effect, Layer, type Scope } from "effect"
 import { Redis } from "effect/persistence"
 import { Transport } from "eventfold"
 import { RedisTransport } from "eventfold/redis"
@@ -38,10 +38,3 @@ export const ownServer = Effect.map(
 let names = 0
 /** The name of a stream that nobody else uses. */
 export const freshName = () => `test ${process.pid} ${Date.now()} ${++names}`
-
-/** Waits until what it looks at is in the state that is asked for. */
-export const until = <E, R>(what: string, check: Effect.Effect<boolean, E, R>): Effect.Effect<void, E, R> =>
-  check.pipe(
-    Effect.repeat({ until: (reached) => reached, schedule: Schedule.spaced("10 millis") }),
-    Effect.timeoutOrElse({ duration: "20 seconds", orElse: () => Effect.die(new Error(`waited in vain until ${what}`)) })
-  )
