@@ -427,7 +427,12 @@ describe("what is staged", () => {
         const removeSecond = yield* units.beforeCommit((staged) =>
           types(staged) === "unwanted" ? Effect.fail(refusal) : mark(`second: ${types(staged)}`)
         )
-        yield* UnitOfWork.transact(Effect.all([stage("A-1", "a"), stage("B-1", "b")]))
+        // what goes to listeners alone is not shown
+        const shown = UnitOfWork.Transaction.use((transaction) =>
+          transaction.stage("A-1", [{ event: event("shown"), transient: true }], EventStore.ExpectedVersion.Any)
+        )
+        yield* UnitOfWork.transact(Effect.all([stage("A-1", "a"), shown, stage("B-1", "b")]))
+        yield* UnitOfWork.transact(shown)
         yield* UnitOfWork.transact(Effect.void)
         assert.equal(yield* Effect.flip(UnitOfWork.transact(stage("A-1", "unwanted"))), refusal)
         assert.deepEqual(seen.splice(0), ["first: a,b", "second: a,b", "first: unwanted"])
@@ -437,6 +442,24 @@ describe("what is staged", () => {
         yield* UnitOfWork.transact(stage("A-1", "c"))
         assert.deepEqual(seen, ["first: unwanted"])
         assert.deepEqual(yield* log, ["A-1@1 a", "B-1@1 b", "A-1@2 unwanted", "A-1@3 c"])
+      }))
+  })
+
+  concurrently((test) => {
+    test("in a stream that has been loaded conflicts with what others have appended since", () =>
+      Effect.gen(function* () {
+        const other = yield* elsewhere(EventStore.append("Account-ada", [{ type: "Opened", payload: { owner: "Ada" } }]))
+        const error = yield* Effect.flip(
+          UnitOfWork.transact(
+            Effect.gen(function* () {
+              yield* Repository.load(Account, ada)
+              yield* other.go
+              yield* UnitOfWork.stage("Account-ada", [{ type: "Deposited", payload: { amount: 1 } }])
+            })
+          )
+        )
+        assert.deepEqual(error, new EventStore.OptimisticLockError({ stream: "Account-ada", expected: 0, actual: 1 }))
+        assert.deepEqual(yield* log, ["Account-ada@1 Opened"])
       }))
   })
 })
