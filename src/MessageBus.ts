@@ -538,11 +538,11 @@ export const replay = (options?: {
 // spans and metrics
 // -----------------------------------------------------------------------------
 
-const messages = Metric.counter("eventfold_messages", {
+const messages = Metric.counter("eventfold_bus_messages", {
   description: "Messages handled, by kind (command, event), type and outcome",
   incremental: true
 })
-const durations = Metric.timer("eventfold_handler_duration", {
+const durations = Metric.timer("eventfold_bus_handler_duration", {
   description: "How long the handler of a command, or all listeners of an event, took"
 })
 
@@ -590,12 +590,13 @@ const observed = <A, E, R>(
         ...(parent === undefined ? {} : { parent }),
         attributes: {
           "messaging.system": "eventfold",
+          "messaging.operation.name": "process",
           "messaging.operation.type": "process",
+          "messaging.destination.name": type,
           "messaging.message.id": message.id,
           "messaging.message.conversation_id": message.correlationId,
           ...(message.causationId === undefined ? {} : { "eventfold.message.causation_id": message.causationId }),
-          "eventfold.message.kind": kind,
-          "eventfold.message.type": type
+          "eventfold.message.kind": kind
         }
       })
     )

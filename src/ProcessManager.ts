@@ -15,7 +15,9 @@
  *
  * Deadlines need nothing but the event store: they are set by the commit of the reaction and survive a restart. When one is due and
  * the process has reacted to all that was committed by then (it may have cancelled the deadline), its event is recorded: once,
- * however many watch. It is reacted to in its turn, and passed over if the deadline has been cancelled or set anew meanwhile.
+ * however many watch. It is reacted to in its turn, and passed over if the deadline has been cancelled or set anew meanwhile. Time is
+ * that of the clock of the process that watches; where that is put forward, a deadline may come up to an hour late. While the
+ * process is halted or paused, its deadlines wait, too.
  *
  * @since 0.1.0
  */
@@ -23,6 +25,7 @@ import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as HashSet from "effect/HashSet"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
@@ -253,7 +256,8 @@ export type Commands<P extends Any> = P["react"][keyof P["react"]] extends (...a
  * compile; neither does a deadline that is set and not listed.
  *
  * The name is storage format: it is the category of the process's streams, and no other's. It must not contain `-` nor begin with
- * `$`. An instance begins with the first event that correlates to its key.
+ * `$`. An instance begins with the first event that correlates to its key. An event that has been reacted to and a deadline that has
+ * come stand in its stream, so their types stay listed.
  *
  * ```ts
  * import { Schema } from "effect"
@@ -316,14 +320,25 @@ export const make = <
     readonly evolve: Aggregate.Evolve<ReadonlyArray<Events[number] | Deadlines[number]>, NoInfer<State>>
     /** What is done about an event: the state is that before the event. Pure: it may be asked more than once. */
     readonly react: H & { readonly [Type in Exclude<keyof H, (Events[number] | Deadlines[number])["type"]>]: never }
+    /**
+     * Keeps snapshots, where the `Snapshots` service is provided, of what a process is folded to: without, its whole stream is read
+     * at each reaction. Default: none. Every so many events of its stream; raise `version` when `evolve` changes and the schema does not.
+     */
+    readonly snapshot?:
+      | {
+          readonly state: Schema.ConstraintCodec<NoInfer<State>, unknown, never, never>
+          readonly every: number
+          readonly version?: number | undefined
+        }
+      | undefined
   }
 ): ProcessManager<Name, Events, Deadlines, State, H> => {
-  const { correlate, events, evolve, initial, react } = options
+  const { correlate, events, evolve, initial, react, snapshot } = options
   const deadlines = options.deadlines ?? ([] as ReadonlyArray<Event.Any> as Deadlines)
   // An aggregate's rules for names hold, and each type is listed once.
   const all: ReadonlyArray<Event.Any> = [...events, ...deadlines]
   const { definitions } = Aggregate.make(name, { events: all, initial, evolve: evolve as Folds<State> })
-  const journal = makeJournal(name, deadlines)
+  const journal = makeJournal(name, { definitions, deadlines, evolve: evolve as Folds<unknown>, initial, snapshot })
   return { [TypeId]: TypeId, name, events, deadlines, initial, correlate, evolve, react, definitions, journal }
 }
 
@@ -358,10 +373,12 @@ const DeadlineSet = Event.make("$DeadlineSet", {
 
 const DeadlineCancelled = Event.make("$DeadlineCancelled", { type: Schema.String })
 
-/** What is known of a process before its events are decoded. */
+/** What is known of a process. */
 interface Entries {
-  /** In the order in which they were reacted to. */
-  readonly handled: ReadonlyArray<typeof EventHandled.Type>
+  /** Folded from the events that were reacted to, in that order; or why one of them cannot be decoded. */
+  readonly state: Result.Result<unknown, Event.EventDecodeError | Event.UnknownEventTypeError>
+  /** The ids of these events. */
+  readonly handled: HashSet.HashSet<string>
   /** The deadlines that are set, by type. */
   readonly deadlines: ReadonlyMap<string, typeof DeadlineSet.Type>
 }
@@ -370,36 +387,47 @@ type Journal = Aggregate.Aggregate<string, typeof Schema.NonEmptyString, Readonl
 
 const without = ({ deadlines }: Entries, type: string) => new Map(Array.from(deadlines).filter(([other]) => other !== type))
 
-const keep: Aggregate.Evolve<[typeof EventHandled, typeof DeadlineSet, typeof DeadlineCancelled], Entries> = {
-  $EventHandled: (entries, event) => ({
-    handled: [...entries.handled, event],
-    deadlines: entries.deadlines.get(event.type)?.id === event.id ? without(entries, event.type) : entries.deadlines
-  }),
-  $DeadlineSet: (entries, event) => ({ ...entries, deadlines: without(entries, event.type).set(event.type, event) }),
-  $DeadlineCancelled: (entries, { type }) => ({ ...entries, deadlines: without(entries, type) })
-}
-
-const makeJournal = (name: string, deadlines: ReadonlyArray<Event.Any>): Journal => {
-  const events: ReadonlyArray<Event.Any> = [EventHandled, DeadlineSet, DeadlineCancelled, ...deadlines]
-  const initial: Entries = { handled: [], deadlines: new Map() }
+const makeJournal = (
+  name: string,
+  process: {
+    readonly definitions: ReadonlyMap<string, Event.Any>
+    readonly deadlines: ReadonlyArray<Event.Any>
+    readonly initial: unknown
+    readonly evolve: Folds<unknown>
+    readonly snapshot:
+      | { readonly state: Schema.ConstraintCodec<unknown>; readonly every: number; readonly version?: number | undefined }
+      | undefined
+  }
+): Journal => {
+  const { deadlines, definitions, snapshot } = process
+  const keep: Aggregate.Evolve<[typeof EventHandled, typeof DeadlineSet, typeof DeadlineCancelled], Entries> = {
+    $EventHandled: (entries, event) => ({
+      state: Result.flatMap(entries.state, (state) =>
+        Result.map(Event.decodeAny(definitions, event), (decoded) => process.evolve[event.type]?.(state, decoded))
+      ),
+      handled: HashSet.add(entries.handled, event.id),
+      deadlines: entries.deadlines.get(event.type)?.id === event.id ? without(entries, event.type) : entries.deadlines
+    }),
+    $DeadlineSet: (entries, event) => ({ ...entries, deadlines: without(entries, event.type).set(event.type, event) }),
+    $DeadlineCancelled: (entries, { type }) => ({ ...entries, deadlines: without(entries, type) })
+  }
   // That the time of a deadline has come changes nothing until its turn has come as well.
   const come = deadlines.map(({ type }) => [type, (entries: Entries) => entries])
-  return Aggregate.make(name, { events, initial, evolve: { ...Object.fromEntries(come), ...keep } as Folds<Entries> })
-}
-
-/** The state of a process: its events, decoded and folded. */
-const fold = (
-  process: Any,
-  { handled }: Entries
-): Result.Result<unknown, Event.EventDecodeError | Event.UnknownEventTypeError> => {
-  const evolve = process.evolve as Record<string, (state: unknown, event: unknown) => unknown>
-  let state = process.initial
-  for (const event of handled) {
-    const decoded = Event.decodeAny(process.definitions, event)
-    if (Result.isFailure(decoded)) return Result.fail(decoded.failure)
-    state = evolve[event.type]?.(state, decoded.success)
-  }
-  return Result.succeed(state)
+  const events: ReadonlyArray<Event.Any> = [EventHandled, DeadlineSet, DeadlineCancelled, ...deadlines]
+  return Aggregate.make(name, {
+    events,
+    initial: { state: Result.succeed(process.initial), handled: HashSet.empty(), deadlines: new Map() } as Entries,
+    evolve: { ...Object.fromEntries(come), ...keep } as Folds<Entries>,
+    snapshot: snapshot && {
+      ...snapshot,
+      state: Schema.Struct({
+        // What cannot be decoded is not kept.
+        state: Schema.Result(snapshot.state, Schema.Never),
+        handled: Schema.HashSet(Schema.String),
+        deadlines: Schema.ReadonlyMap(Schema.String, DeadlineSet)
+      })
+    }
+  })
 }
 
 /**
@@ -417,7 +445,7 @@ export const read = Effect.fnUntraced(function* <P extends Any>(
   EventStore
 > {
   const { state: entries } = yield* Repository.read(process.journal, key)
-  const state = yield* Effect.fromResult(fold(process, entries))
+  const state = yield* Effect.fromResult(entries.state)
   return { state, deadlines: new Map(Array.from(entries.deadlines, ([type, { due }]) => [type, due])) }
 })
 
@@ -549,9 +577,9 @@ const reactTo = Effect.fnUntraced(function* (process: Any, key: string, event: T
   const { id, metadata, payload, position, schemaVersion, stream, type, version } = recorded
   const { state: entries } = yield* Repository.load(journal, key)
   const ofDeadline = process.deadlines.some((deadline) => deadline.type === type)
-  const passed = ofDeadline ? entries.deadlines.get(type)?.id !== id : entries.handled.some((event) => event.id === id)
+  const passed = ofDeadline ? entries.deadlines.get(type)?.id !== id : HashSet.has(entries.handled, id)
   if (passed) return
-  const state = yield* Effect.fromResult(fold(process, entries))
+  const state = yield* Effect.fromResult(entries.state)
 
   const { messageKind: _kind, ...inherited } = metadata
   const correlationId = metadata.correlationId ?? id
@@ -690,7 +718,8 @@ const watchDeadlines = Effect.fnUntraced(function* ({ deadlines, events, name }:
       const settled = oldest === undefined ? seen : oldest.position - 1
       if (settled > current.position) current = yield* checkpoints.advance(current, settled)
       const news = Stream.runDrain(Stream.take(store.subscribe({ after: seen, filter }), 1))
-      yield* next === Infinity ? news : Effect.raceFirst(news, Effect.sleep(Duration.millis(next - now)))
+      // The clock is looked at once an hour: it may be put forward, and timers stand still while a machine sleeps.
+      yield* next === Infinity ? news : Effect.raceFirst(news, Effect.sleep(Duration.millis(Math.min(next - now, 3_600_000))))
     }
   })
 

@@ -11,7 +11,8 @@
  * and a later one builds beside it until {@link switchTo}.
  *
  * What is kept beside the subscription's checkpoint is kept in `Checkpoints` as well: the owner of `projection:<name>` is the
- * active version, and the position of `projection:<name>@<version>` that up to which events had been handled before a rebuild.
+ * active version, and the position of `projection:<name>@<version>` that up to which the world has heard of the events already.
+ * The owner of that one is the position up to which the version is built or rebuilt, `inline` or `dropped`.
  *
  * @since 0.1.0
  */
@@ -43,8 +44,10 @@ import {
   StoreFailure,
   TransactionConflict
 } from "./EventStore.ts"
+import { droppedOwner, inlineOwner } from "./internal/following.ts"
 import { fromValues, pointTo, statementsOf, tableOf, toValues } from "./internal/readModel.ts"
 import { inTransaction } from "./internal/transaction.ts"
+import { ParkedEvents, type ParkedEventsError } from "./ParkedEvents.ts"
 import * as Subscription from "./Subscription.ts"
 import { type CommitError, type StagedEvent, UnitOfWork } from "./UnitOfWork.ts"
 
@@ -339,7 +342,7 @@ export const make: {
     definitions,
     together,
     filter: Array.isArray(filter) ? (filter as ReadonlyArray<Query>).map(narrow) : narrow((filter as Query | undefined) ?? {}),
-    subscription: `projection:${name}@${version}`,
+    subscription: subscriptionOf(name, version),
     each: (item) => {
       if (together !== undefined) return together([item])
       const { event } = item as Envelope<{ readonly _tag: string }>
@@ -352,8 +355,13 @@ export const make: {
 
 /**
  * Marks what a handler does beyond the view, such as sending a mail: it is done by the active version alone, and not for events that
- * had been handled before a rebuild. Like everything beyond the database it is done at least once where a transaction is rolled back
- * and done again; and around a switch of versions, of the events that the two have not both handled, it may be done twice or not.
+ * had been handled before a rebuild. Like everything beyond the database it is done again where a transaction is rolled back and
+ * done again.
+ *
+ * A switch of versions passes it on at the position of the version that was active: what that one has handled, the other does not
+ * repeat. It is not done for events that the other version had handled before the switch and the active one had not: to miss none,
+ * switch when {@link awaitPosition} says that the active one has caught up, too. A batch that the active one has in hand at that
+ * moment, and commits after it, may be done by both.
  *
  * @category combinators
  * @since 0.1.0
@@ -515,10 +523,11 @@ const isConflict = (error: unknown): boolean =>
 /**
  * Builds the view of this version from the beginning, up to the newest event there is when it is called, and says how far it is.
  *
- * It first empties the view, sets its checkpoint back, and fences whoever runs the version: one transaction. From then on it is a
- * follower like any other, so a {@link layer} of this version (in any process) stands by or does the work, and goes on at the end.
- * Ended early, however rudely, it goes on where it was when it is called again, or when a `layer` runs. Side effects
- * ({@link sideEffect}) are not repeated.
+ * It first empties the view, sets its checkpoint back, forgets what had been parked (where `ParkedEvents` is provided: without, do
+ * not replay that later), and fences whoever runs the version: one transaction. From then on it is a follower like any other, so a
+ * {@link layer} of this version (in any process) stands by or does the work, and goes on at the end. Ended early, however rudely, it
+ * goes on where it was when it is called again, or when a `layer` runs; once it has come to its end, the next call begins anew.
+ * Side effects ({@link sideEffect}) are not repeated.
  *
  * Until it is done the version's view is incomplete. To serve meanwhile, build a new version and then {@link switchTo} it. With
  * `transactional: false`, end the `layer` of this version before.
@@ -529,7 +538,11 @@ const isConflict = (error: unknown): boolean =>
 export const rebuild = <R, D, const T extends boolean = true>(
   projection: Projection<R, D>,
   options: Pick<Subscription.Options<"halt", T>, "batch" | "retry" | "lease" | "transactional"> = {}
-): Stream.Stream<Progress, StorageError | RunsInlineError | RebuildError, Subscription.Requirements<R | D, "halt", T>> =>
+): Stream.Stream<
+  Progress,
+  StorageError | ParkedEventsError | RunsInlineError | RebuildError,
+  Subscription.Requirements<R | D, "halt", T>
+> =>
   Stream.unwrap(
     Effect.gen(function* () {
       const { name, reset, subscription, version } = projection
@@ -537,14 +550,17 @@ export const rebuild = <R, D, const T extends boolean = true>(
       const head = yield* EventStore.use((store) => store.head)
       yield* transaction(
         Effect.gen(function* () {
-          const { position: mark } = yield* known(markOf(projection))
-          if (mark > 0 && !(yield* standing(projection, mark)).done) return
+          const mark = yield* known(markOf(projection))
+          const before = yield* known(`subscription:${subscription}`)
+          const target = Number(Option.getOrElse(mark.owner, () => 0))
+          if (before.position > 0 && target > 0 && !(yield* standing(projection, target)).done) return
           // Like those who fold events into it: the view first, then the checkpoint. Otherwise they could wait for each other.
           yield* forTables(projection, ({ empty }) => [empty])
           yield* reset
-          const { position } = yield* seize(`subscription:${subscription}`, { position: 0 })
+          const { position } = yield* startOver(projection)
           // What has never run has nothing to repeat, and begins silently all the same.
-          yield* seize(markOf(projection), { position: Math.max(mark, position === 0 ? head : position) })
+          const heard = position > 0 ? Math.max(mark.position, position) : mark.position > 0 ? mark.position : head
+          yield* seize(markOf(projection), { position: heard, owner: String(head) })
         }),
         options.transactional
       )
@@ -718,28 +734,39 @@ export const switchTo = <R, D>(
         const { name, version } = projection
         const { done, position } = yield* standing(projection, target)
         if (!done) return yield* new NotCaughtUpError({ projection: name, version, position, target })
+        yield* passOn(projection)
         yield* activate(projection)
       })
     )
   })
 
 /**
- * Drops the tables of a version that is no longer active, and forgets how far it was: started again, it begins anew. End what runs it
- * before. The database view of a table that the active version does not have any more must have been dropped.
+ * Drops the tables of a version that is not active, and forgets how far it was and what it had parked: started again, it begins anew.
+ * A table that the active version does not have cannot be read by its name any more. End what runs the version before.
  *
  * @category versions
  * @since 0.1.0
  */
 export const drop = <R, D>(
   projection: Projection<R, D>
-): Effect.Effect<void, StorageError | ActiveVersionError, D | Checkpoints> =>
+): Effect.Effect<void, StorageError | ParkedEventsError | ActiveVersionError, D | Checkpoints> =>
   transaction(
     Effect.gen(function* () {
-      const { name, subscription, version } = projection
-      if (Option.contains(yield* active(name), version)) return yield* new ActiveVersionError({ projection: name, version })
+      const { name, version } = projection
+      const current = yield* active(name)
+      if (Option.contains(current, version)) return yield* new ActiveVersionError({ projection: name, version })
+      yield* forEachTable(projection, (sql, table) => {
+        const { exists } = table.statements(
+          sql,
+          Option.getOrElse(current, () => version)
+        )
+        const unlessFound = (found: ReadonlyArray<unknown>) =>
+          found.length === 0 ? sql.unsafe(`drop view if exists ${table.name}`).values : Effect.void
+        return Effect.flatMap(sql.unsafe(exists).values, unlessFound)
+      })
       yield* forTables(projection, ({ drop }) => [drop])
-      yield* seize(`subscription:${subscription}`, { position: 0 })
-      if (yield* runsInline(projection)) yield* seize(markOf(projection), {})
+      yield* startOver(projection)
+      yield* seize(markOf(projection), { owner: droppedOwner })
     })
   )
 
@@ -950,12 +977,13 @@ const physicalName = (name: string, version: number) => `${name}_v${version}`
 // internals
 // -----------------------------------------------------------------------------
 
+const subscriptionOf = (name: string, version: number) => `projection:${name}@${version}`
+
 /** Whose owner is the active version. */
 const pointerOf = (name: string) => `projection:${name}`
 
-/** Whose position is that up to which events had been handled before a rebuild, and whose owner says whether the version runs inline. */
+/** Whose position is that up to which the world has heard of the events, and whose owner says how the version is run. */
 const markOf = ({ subscription }: { readonly subscription: string }) => subscription
-const inlineOwner = "inline"
 
 /** What is known of a checkpoint. */
 const known = (name: string) =>
@@ -973,7 +1001,7 @@ const runsInline = (projection: { readonly subscription: string }) =>
   Effect.map(known(markOf(projection)), ({ owner }) => Option.contains(owner, inlineOwner))
 
 /** Takes a checkpoint from whoever has it, moves it, and leaves it to the owner, or to nobody. Gives the lease as it was before. */
-const seize = (name: string, to: { readonly owner?: string; readonly position?: number }) =>
+const seize = (name: string, to: { readonly owner?: string | undefined; readonly position?: number }) =>
   Effect.gen(function* () {
     const checkpoints = yield* Checkpoints
     const claim = checkpoints.claim(name, { owner: to.owner ?? "eventfold", ttl: "1 millis" })
@@ -1031,19 +1059,50 @@ const transaction = <A, E, R>(work: Effect.Effect<A, E, R>, transactional: boole
     })
   )
 
-/** Runs statements for each table of a version. */
-const forTables = <R, D>(
-  { tables, version }: Projection<R, D>,
-  statements: (all: ReturnType<typeof statementsOf>, table: AnyTable) => ReadonlyArray<string>
+/** Does something about each table of a version. */
+const forEachTable = <R, D>(
+  { tables }: Projection<R, D>,
+  work: (sql: SqlClient.SqlClient, table: AnyTable) => Effect.Effect<unknown, SqlError>
 ): Effect.Effect<void, SqlError> =>
   Effect.gen(function* () {
     if (tables.length === 0) return
     const sql = yield* Effect.serviceOption(SqlClient.SqlClient)
     if (Option.isNone(sql)) return yield* Effect.die(new Error("Projection: tables need a SqlClient"))
-    for (const table of tables) {
-      for (const text of statements(table.statements(sql.value, version), table)) yield* sql.value.unsafe(text).values
-    }
+    yield* Effect.forEach(tables, (table) => work(sql.value, table), { discard: true })
   })
+
+/** Runs statements for each table of a version. */
+const forTables = <R, D>(
+  projection: Projection<R, D>,
+  statements: (all: ReturnType<typeof statementsOf>, table: AnyTable) => ReadonlyArray<string>
+) =>
+  forEachTable(projection, (sql, table) =>
+    Effect.forEach(statements(table.statements(sql, projection.version), table), (text) => sql.unsafe(text).values)
+  )
+
+/** Sets a version back to the beginning, and forgets what it has parked. Gives the lease as it was before. */
+const startOver = Effect.fnUntraced(function* <R, D>({ subscription }: Projection<R, D>) {
+  const parking = yield* Effect.serviceOption(ParkedEvents)
+  while (Option.isSome(parking)) {
+    const parked = yield* parking.value.list(subscription)
+    if (parked.length === 0) break
+    yield* Effect.forEach(parked, ({ position }) => parking.value.discard(subscription, position), { discard: true })
+  }
+  return yield* seize(`subscription:${subscription}`, { position: 0 })
+})
+
+/** What the active version has told the world, this one does not tell again. */
+const passOn = Effect.fnUntraced(function* <R, D>(projection: Projection<R, D>) {
+  const { name, version } = projection
+  const current = yield* active(name)
+  if (Option.isNone(current) || current.value === version) return
+  const before = { subscription: subscriptionOf(name, current.value) }
+  const { position } = (yield* runsInline(before))
+    ? { position: yield* EventStore.use((store) => store.head) }
+    : yield* known(`subscription:${before.subscription}`)
+  const mark = yield* known(markOf(projection))
+  if (position > mark.position) yield* seize(markOf(projection), { position, owner: Option.getOrUndefined(mark.owner) })
+})
 
 /** Makes this version the active one. */
 const activate = <R, D>(projection: Projection<R, D>) =>
@@ -1068,7 +1127,8 @@ const begin = <R, D>(projection: Projection<R, D>, transactional: boolean | unde
       yield* open(projection)
       const { position } = yield* known(`subscription:${subscription}`)
       if (position > 0 || Option.contains(yield* active(name), version)) return
-      yield* seize(markOf(projection), { position: yield* EventStore.use((store) => store.head) })
+      const head = yield* EventStore.use((store) => store.head)
+      yield* seize(markOf(projection), { position: head, owner: String(head) })
     }),
     transactional
   )

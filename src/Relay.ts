@@ -104,7 +104,7 @@ export type Requirements<P extends OnRefused> = EventStore | Transport | Checkpo
 type Services = EventStore | Transport | Checkpoints
 type AnyOptions = Options<OnRefused>
 
-const relayed = Metric.counter("eventfold_relayed_messages", {
+const relayed = Metric.counter("eventfold_relay_published_messages", {
   description: "Messages handed to the transport, by relay",
   incremental: true
 })
@@ -341,8 +341,10 @@ const move = Effect.fnUntraced(function* (
         kind: "producer",
         attributes: {
           "messaging.system": "eventfold",
+          "messaging.operation.name": "publish",
           "messaging.operation.type": "send",
-          "messaging.batch.message_count": page.length
+          "messaging.batch.message_count": page.length,
+          "eventfold.relay": options.name
         }
       }),
       Effect.andThen(measure)

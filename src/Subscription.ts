@@ -57,7 +57,7 @@ import {
 } from "./Checkpoints.ts"
 import * as Event from "./Event.ts"
 import { EventStore, type EventStoreError, type Filter, type RecordedEvent } from "./EventStore.ts"
-import { defaultRestart, finishing, restarting } from "./internal/following.ts"
+import { defaultRestart, droppedOwner, finishing, inlineOwner, restarting } from "./internal/following.ts"
 import { makeId } from "./internal/ids.ts"
 import { makeTail, partitionOf, quotaOf, type Tail } from "./internal/partitions.ts"
 import { inTransaction } from "./internal/transaction.ts"
@@ -352,7 +352,9 @@ export const changes = (name: string): Stream.Stream<Status, UnknownSubscription
 
 /**
  * How many positions each checkpoint is behind the newest event. Those of subscriptions are called `subscription:` and the name,
- * with partitions followed by `:<k>/<n>`. What projections keep under `projection:` is left out: it follows nothing.
+ * with partitions followed by `:<k>/<n>`; `deadlines:` and the name of a process manager is behind the oldest deadline that is set,
+ * however far off that is. What follows nothing is left out: what projections keep under `projection:`, and the checkpoints of their
+ * versions that run inline or have been dropped.
  *
  * @category observing
  * @since 0.1.0
@@ -364,9 +366,14 @@ export const lag: Effect.Effect<
 > = Effect.gen(function* () {
   const all = yield* Checkpoints.use(({ list }) => list)
   const head = yield* EventStore.use((store) => store.head)
-  return all
-    .filter(({ name }) => !isSeat(name) && !name.startsWith("projection:"))
-    .map(({ name, position }) => ({ checkpoint: name, position, lag: Math.max(0, head - position) }))
+  const owners = new Map(all.map(({ name, owner }) => [`subscription:${name}`, Option.getOrUndefined(owner)]))
+  const follows = ({ name, position }: Checkpoint) => {
+    const owner = owners.get(name)
+    return (
+      !isSeat(name) && !name.startsWith("projection:") && owner !== inlineOwner && !(owner === droppedOwner && position === 0)
+    )
+  }
+  return all.filter(follows).map(({ name, position }) => ({ checkpoint: name, position, lag: Math.max(0, head - position) }))
 })
 
 /**
@@ -399,7 +406,7 @@ export const replay = (
   name: string,
   position: number
 ): Effect.Effect<void, UnknownSubscriptionError | NotParkedError | ReplayError | ParkedEventsError | EventStoreError> =>
-  Effect.flatMap(controls(name), (subscription) => subscription.replay(position))
+  Effect.flatMap(controls(name), (subscription) => subscription.replay(position)).pipe(Effect.withSpan("Subscription.replay"))
 
 // -----------------------------------------------------------------------------
 // layers
@@ -906,7 +913,10 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
           kind: "consumer",
           attributes: {
             "messaging.system": "eventfold",
+            "messaging.operation.name": "process",
             "messaging.operation.type": "process",
+            "messaging.destination.subscription.name": name,
+            ...(partition === undefined ? {} : { "messaging.destination.partition.id": String(partition.index) }),
             "messaging.batch.message_count": batch.length
           }
         })

@@ -510,7 +510,7 @@ export const layerConsumer = <
 
 type Handler<R> = (event: unknown, received: Received) => Effect.Effect<unknown, unknown, R>
 
-const consumed = Metric.counter("eventfold_consumed_messages", {
+const consumed = Metric.counter("eventfold_consumer_handled_messages", {
   description: "Messages that a handler has dealt with, by group",
   incremental: true
 })
@@ -518,7 +518,7 @@ const failures = Metric.counter("eventfold_consumer_failures", {
   description: "Tries that failed, by group",
   incremental: true
 })
-const deadLetters = Metric.counter("eventfold_dead_letters", {
+const deadLetters = Metric.counter("eventfold_consumer_dead_letters", {
   description: "Messages that have become dead letters, by group",
   incremental: true
 })
@@ -583,17 +583,18 @@ const run = Effect.fnUntraced(function* <R, I extends boolean>(
         (error): error is Failed => error instanceof Failed,
         (failed) => Effect.succeed(Option.some<Failure>(failed))
       ),
-      Effect.withSpan(`process ${group}`, {
+      Effect.withSpan(`process ${message.type}`, {
         kind: "consumer",
         attributes: {
           "messaging.system": "eventfold",
+          "messaging.operation.name": "process",
           "messaging.operation.type": "process",
+          "messaging.destination.name": message.type,
           "messaging.consumer.group.name": group,
           "messaging.message.id": message.id,
           "messaging.message.conversation_id": message.correlationid ?? message.id,
-          "eventfold.event.type": message.type,
-          "eventfold.stream": message.subject,
-          "eventfold.attempt": attempt
+          "eventfold.message.stream": message.subject,
+          "eventfold.message.attempt": attempt
         }
       })
     )

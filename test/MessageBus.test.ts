@@ -867,7 +867,7 @@ describe("spans and metrics", () => {
             return [kind, type, outcome, "count" in state && state.count].filter((part) => part !== undefined).join(" ")
           })
           .sort()
-      assert.deepEqual(of("eventfold_messages"), [
+      assert.deepEqual(of("eventfold_bus_messages"), [
         "command Deposit success 2",
         "command Withdraw failure 1",
         "command Withdraw success 1",
@@ -875,7 +875,7 @@ describe("spans and metrics", () => {
         "event Deposited success 1",
         "event Withdrawn success 1"
       ])
-      assert.deepEqual(of("eventfold_handler_duration"), [
+      assert.deepEqual(of("eventfold_bus_handler_duration"), [
         "command Deposit 2",
         "command Withdraw 2",
         "event Deposited 2",

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { DateTime, Effect, Exit, Layer, References, Schema, Scope, Stream } from "effect"
+import { Clock, DateTime, Effect, Exit, Layer, References, Schema, Scope, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import {
@@ -12,6 +12,7 @@ import {
   ParkedEvents,
   ProcessManager,
   Repository,
+  Snapshots,
   Subscription,
   UnitOfWork
 } from "eventfold"
@@ -266,6 +267,70 @@ describe("reacting", () => {
     )
   )
 
+  it.effect("is what it is with snapshots and without, reads no more than what came after one, and forgets nothing", () =>
+    inMemory(
+      Effect.gen(function* () {
+        const Noted = Event.make("Noted", { n: Schema.Int })
+        const Due = Event.make("Due", { n: Schema.Int })
+        const seen: Array<unknown> = []
+        const notes = (every: number | undefined) =>
+          ProcessManager.make("Notes", {
+            events: [Noted],
+            correlate: { Noted: () => "all" },
+            deadlines: [Due],
+            initial: { sum: 0 },
+            evolve: { Noted: ({ sum }, { n }) => ({ sum: sum + n }), Due: ({ sum }, { n }) => ({ sum: sum + 100 * n }) },
+            react: {
+              Noted: ({ sum }, { n }) => {
+                seen.push(sum)
+                return [ProcessManager.setDeadline(Due.make({ n }), "1 day")]
+              },
+              Due: () => []
+            },
+            snapshot: every === undefined ? undefined : { state: Schema.Struct({ sum: Schema.Int }), every }
+          })
+        const reads: Array<number> = []
+        const Counting = Layer.effect(
+          EventStore.EventStore,
+          EventStore.EventStore.useSync((store) => ({
+            ...store,
+            read: (stream: string, options?: EventStore.ReadOptions) =>
+              Stream.tap(store.read(stream, options), ({ version }) => Effect.sync(() => reads.push(version)))
+          }))
+        )
+        const noted = (n: number) => EventStore.append("Source-1", [{ type: "Noted", payload: { n } }])
+        const read = (every: number | undefined) => ProcessManager.read(notes(every), "all")
+        const snapshots = Layer.succeed(Snapshots.Snapshots, yield* Snapshots.Snapshots)
+        const stop = yield* start(ProcessManager.layer(notes(4), { lease }).pipe(Layer.provide([Counting, snapshots])))
+        for (let n = 1; n <= 20; n++) yield* noted(n)
+        yield* caughtUp("Notes")
+        assert.deepEqual(
+          seen,
+          Array.from({ length: 20 }, (_, n) => (n * (n + 1)) / 2)
+        )
+        // Two events each: read are those after the snapshot, and the one that it ends with.
+        assert.ok(reads.length <= 20 * 5 && reads.length < (20 * 19) / 2)
+        yield* stop
+        const withSnapshot = yield* Effect.provide(read(4), snapshots)
+        assert.deepEqual(withSnapshot, yield* read(undefined))
+        // What was reacted to is known from the snapshot, and so is the deadline.
+        yield* Checkpoints.Checkpoints.use((checkpoints) =>
+          Effect.gen(function* () {
+            const lease = yield* checkpoints.claim("subscription:process:Notes", { owner: "me", ttl: "1 second" })
+            yield* checkpoints.release(yield* checkpoints.advance(lease, 0))
+          })
+        )
+        yield* start(ProcessManager.layer(notes(4), { lease }).pipe(Layer.provide(snapshots)))
+        yield* caughtUp("Notes")
+        assert.equal(seen.length, 20)
+        yield* TestClock.adjust("1 day")
+        yield* until(Effect.map(read(undefined), ({ deadlines }) => deadlines.size === 0))
+        assert.deepEqual((yield* read(undefined)).state, { sum: 210 + 2000 })
+        assert.deepEqual(yield* Effect.provide(read(4), snapshots), yield* read(undefined))
+      })
+    ).pipe(Effect.provide(Layer.fresh(Snapshots.layerMemory)))
+  )
+
   it.effect("a rejected command leaves no trace, and the reaction says what is done instead", () =>
     inMemory(
       Effect.gen(function* () {
@@ -437,6 +502,33 @@ describe("deadlines", () => {
         yield* caughtUp()
         const head = yield* EventStore.head
         yield* until(Effect.map(position, (at) => at === head))
+      })
+    )
+  )
+
+  it.effect("comes within the hour when the clock has been put forward, as where a machine has slept", () =>
+    inMemory(
+      Effect.gen(function* () {
+        const clock = yield* Clock.Clock
+        let slept = 0
+        const millis = () => clock.currentTimeMillisUnsafe() + slept
+        const Woken = Layer.provide(
+          Collecting,
+          Layer.succeed(Clock.Clock, {
+            ...clock,
+            currentTimeMillisUnsafe: millis,
+            currentTimeMillis: Effect.sync(millis),
+            sleep: (duration) => clock.sleep(duration)
+          })
+        )
+        yield* start(Woken)
+        yield* arrived("1")
+        yield* caughtUp()
+        slept = 86_400_000
+        yield* TestClock.adjust("59 minutes")
+        assert.equal(yield* count("Collection-1", "CollectionDue"), 0)
+        yield* TestClock.adjust("1 minute")
+        yield* until(Effect.map(count("Collection-1", "CollectionDue"), (times) => times === 1))
       })
     )
   )

@@ -359,6 +359,49 @@ describe("a rebuild", () => {
     })
   )
 
+  everywhere("that is interrupted beyond where the view was before goes on there, too", () =>
+    Effect.gen(function* () {
+      const reached = yield* Deferred.make<void>()
+      const sent: Array<number> = []
+      const { Balance, projection } = balances(yield* Prefix, 1, { sent })
+      yield* append("Account-a", opened("Ada"), ...numbers(9).map(deposited))
+      const stop = yield* start(Projection.layer(projection))
+      yield* Projection.whenCaughtUp(projection, waiting)
+      yield* stop
+      // Handled by nobody before the rebuild.
+      yield* append("Account-a", ...numbers(90).map(deposited))
+      const hanging: typeof projection = {
+        ...projection,
+        each: (item) =>
+          item.position === 55 ? Effect.andThen(Deferred.succeed(reached, undefined), Effect.never) : projection.each(item)
+      }
+      const first = yield* Effect.forkChild(Stream.runDrain(Projection.rebuild(hanging, { batch: 10, lease: "300 millis" })))
+      yield* Deferred.await(reached)
+      yield* Fiber.interrupt(first)
+      const rest = Array.from(yield* Stream.runCollect(Projection.rebuild(projection)))
+      assert.equal(rest.at(-1)?.handled, 50)
+      assert.deepEqual(yield* Balance.list(), yield* fromScratch)
+      // Those of the batch that was in hand are done again, as whenever a transaction is rolled back.
+      assert.deepEqual(sent, [...numbers(54), ...numbers(100).slice(50)])
+    })
+  )
+
+  everywhere("that is interrupted before its first event repeats no side effect, and keeps those that are still to come", () =>
+    Effect.gen(function* () {
+      const sent: Array<number> = []
+      const { Balance, projection } = balances(yield* Prefix, 1, { sent })
+      yield* append("Account-a", opened("Ada"), deposited(1))
+      const stop = yield* start(Projection.layer(projection))
+      yield* Projection.whenCaughtUp(projection, waiting)
+      yield* stop
+      yield* append("Account-a", deposited(1), deposited(1))
+      yield* Stream.runDrain(Stream.take(Projection.rebuild(projection, { batch: 1 }), 1))
+      yield* Stream.runDrain(Projection.rebuild(projection))
+      assert.deepEqual(yield* Balance.list(), yield* fromScratch)
+      assert.deepEqual(sent, numbers(4))
+    })
+  )
+
   everywhere("stands still where a handler fails, and goes on from there", () =>
     Effect.gen(function* () {
       const Total = Projection.table(`${yield* Prefix}total`, { key: "id", fields: { id: Schema.String, amount: Schema.Int } })
@@ -401,25 +444,59 @@ describe("a rebuild", () => {
     })
   )
 
-  everywhere("empties what else the handlers write", () =>
+  everywhere("empties what else the handlers write, also after a drop", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const table = sql.literal(`${yield* Prefix}own`)
       yield* sql`create table ${table} (n integer)`
-      const projection = Projection.make("Own", {
-        version: 1,
-        events: [Deposited],
-        reset: sql`delete from ${table}`,
-        handlers: { Deposited: ({ amount }) => sql`insert into ${table} values (cast(${String(amount)} as integer))` }
-      })
+      const own = (version: number) =>
+        Projection.make("Own", {
+          version,
+          events: [Deposited],
+          reset: sql`delete from ${table}`,
+          handlers: { Deposited: ({ amount }) => sql`insert into ${table} values (cast(${String(amount)} as integer))` }
+        })
+      const rows = Effect.map(sql<{ n: number }>`select n from ${table} order by n`, (rows) => rows.map(({ n }) => n))
       yield* append("Account-a", deposited(1), deposited(2))
-      for (let time = 0; time < 2; time++) yield* Stream.runDrain(Projection.rebuild(projection))
-      const rows = yield* sql<{ n: number }>`select n from ${table} order by n`
-      assert.deepEqual(
-        rows.map(({ n }) => n),
-        [1, 2]
-      )
+      for (let time = 0; time < 2; time++) yield* Stream.runDrain(Projection.rebuild(own(1)))
+      assert.deepEqual(yield* rows, [1, 2])
+      yield* Stream.runDrain(Projection.rebuild(own(2)))
+      yield* Projection.drop(own(2))
+      yield* Stream.runDrain(Projection.rebuild(own(2)))
+      assert.deepEqual(yield* rows, [1, 2])
     })
+  )
+
+  everywhere("forgets what had been parked: it is handled with all others, and cannot be replayed into the view", () =>
+    Effect.gen(function* () {
+      let broken = true
+      const Total = Projection.table(`${yield* Prefix}total`, { key: "id", fields: { id: Schema.String, amount: Schema.Int } })
+      const projection = Projection.make("Total", {
+        version: 1,
+        tables: [Total],
+        events: [Deposited],
+        handlers: {
+          Deposited: ({ amount }) =>
+            broken && amount === 2
+              ? Effect.fail("no twos")
+              : Total.fold([amount], {
+                  key: () => "all",
+                  evolve: (row, amount) => ({ id: "all", amount: (row?.amount ?? 0) + amount })
+                })
+        }
+      })
+      yield* append("Account-a", ...[1, 2, 3].map(deposited))
+      const stop = yield* start(Projection.layer(projection, { onFailure: "park", retry: Schedule.recurs(0) }))
+      yield* Projection.whenCaughtUp(projection, waiting)
+      assert.deepEqual(yield* Total.list(), [{ id: "all", amount: 4 }])
+      yield* stop
+      broken = false
+      yield* Stream.runDrain(Projection.rebuild(projection))
+      assert.deepEqual(yield* Total.list(), [{ id: "all", amount: 6 }])
+      yield* start(Projection.layer(projection, { onFailure: "park" }))
+      assert.equal((yield* Effect.flip(Subscription.replay(projection.subscription, 2)))._tag, "NotParkedError")
+      assert.deepEqual(yield* Total.list(), [{ id: "all", amount: 6 }])
+    }).pipe(Effect.provide(Layer.fresh(ParkedEvents.layerMemory)))
   )
 })
 
@@ -464,6 +541,75 @@ describe("two versions", () => {
       yield* Projection.whenCaughtUp(one.projection, waiting)
       yield* Projection.switchTo(one.projection)
       assert.deepEqual([yield* amounts, sent1], [[6], [1, 2, 3]])
+    })
+  )
+
+  everywhere("can be dropped when the next one has other tables, and is no laggard then; nor is one that runs inline", () =>
+    Effect.gen(function* () {
+      const prefix = yield* Prefix
+      const one = balances(prefix, 1)
+      const Total = Projection.table(`${prefix}total`, { key: "id", fields: { id: Schema.String, amount: Schema.Int } })
+      const two = Projection.make("Balances", {
+        version: 2,
+        tables: [Total],
+        events: [Deposited],
+        handlers: { Deposited: ({ amount }) => Total.upsert({ id: "last", amount }) }
+      })
+      const laggards = Effect.map(Subscription.lag, (all) => all.filter(({ lag }) => lag > 0).map(({ checkpoint }) => checkpoint))
+      const read = Effect.exit(one.Balance.list())
+      yield* append("Account-a", opened("Ada"), deposited(1))
+      const stopOne = yield* start(Projection.layer(one.projection))
+      yield* Projection.whenCaughtUp(one.projection, waiting)
+      yield* Stream.runDrain(Projection.rebuild(two))
+      yield* Projection.switchTo(two)
+      yield* stopOne
+      assert.ok(Exit.isSuccess(yield* read))
+      yield* Projection.drop(one.projection)
+      assert.ok(Exit.isFailure(yield* read))
+      assert.deepEqual(yield* Total.list(), [{ id: "last", amount: 1 }])
+      assert.deepEqual(yield* laggards, [])
+      const stopTwo = yield* start(Projection.inline(two))
+      yield* UnitOfWork.transact(UnitOfWork.stage("Account-a", [deposited(2)]))
+      assert.deepEqual(yield* Total.list(), [{ id: "last", amount: 2 }])
+      assert.deepEqual(yield* laggards, [])
+      yield* stopTwo
+      // Started again, it is as far behind as it is.
+      const halted = balances(prefix, 1)
+      yield* start(
+        Projection.layer({ ...halted.projection, each: () => Effect.fail("no") }, { batch: 1, retry: Schedule.recurs(0) })
+      )
+      yield* Subscription.changes(halted.projection.subscription).pipe(
+        Stream.takeUntil(({ state }) => state === "halted"),
+        Stream.runDrain
+      )
+      assert.deepEqual(yield* laggards, ["subscription:projection:Balances@1"])
+    })
+  )
+
+  everywhere("what the one has done beyond its view, the other does not do again when it is switched to", () =>
+    Effect.gen(function* () {
+      const prefix = yield* Prefix
+      const sent1: Array<number> = []
+      const sent2: Array<number> = []
+      const one = balances(prefix, 1, { sent: sent1 })
+      const two = balances(prefix, 2, { sent: sent2 })
+      yield* append("Account-a", opened("Ada"))
+      yield* start(Projection.layer(one.projection))
+      yield* Projection.whenCaughtUp(one.projection, waiting)
+      yield* Stream.runDrain(Projection.rebuild(two.projection))
+      // The second is done with the log when it is looked at, and behind the first when the switch is made.
+      const store = yield* EventStore.EventStore
+      const head = yield* store.head
+      const { position } = yield* append("Account-a", deposited(1), deposited(1))
+      yield* Projection.awaitPosition(one.projection, position, waiting)
+      yield* Effect.provideService(Projection.switchTo(two.projection), EventStore.EventStore, {
+        ...store,
+        head: Effect.succeed(head)
+      })
+      yield* start(Projection.layer(two.projection))
+      const { position: last } = yield* append("Account-a", deposited(1))
+      yield* Projection.awaitPosition(two.projection, last, waiting)
+      assert.deepEqual([sent1, sent2], [[1, 2, 3], [4]])
     })
   )
 

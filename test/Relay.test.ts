@@ -776,7 +776,7 @@ describe("metrics", () => {
         yield* start(broker)
         yield* until(() => broker.taken.length === 3)
         yield* rest
-        assert.deepEqual(yield* metric("eventfold_relayed_messages"), { count: 3, incremental: true })
+        assert.deepEqual(yield* metric("eventfold_relay_published_messages"), { count: 3, incremental: true })
         assert.deepEqual(yield* metric("eventfold_relay_lag"), { value: 0 })
         yield* EventStore.append("Order-1", published(5, 4))
         yield* until(() => broker.calls.length === 2)
@@ -785,7 +785,7 @@ describe("metrics", () => {
         yield* TestClock.adjust(100)
         yield* until(() => broker.taken.length === 8)
         yield* rest
-        assert.deepEqual(yield* metric("eventfold_relayed_messages"), { count: 8, incremental: true })
+        assert.deepEqual(yield* metric("eventfold_relay_published_messages"), { count: 8, incremental: true })
         assert.deepEqual(yield* metric("eventfold_relay_lag"), { value: 1 })
       }).pipe(
         Effect.provideServiceEffect(

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { Cause, DateTime, Deferred, Effect, Fiber, Layer, Option, Queue, Schedule, Schema, Stream } from "effect"
+import { Cause, DateTime, Deferred, Effect, Fiber, Layer, Metric, Option, Queue, Schedule, Schema, Stream, Tracer } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { Command, DeadLetters, Event, EventStore, Inbox, MessageBus, Transport, UnitOfWork } from "eventfold"
@@ -68,6 +68,58 @@ describe("a consumer", () => {
       assert.deepEqual([other?.message.id, other?.attempt], ["2", 1])
       assert.deepEqual(yield* letters, [])
     }).pipe(Effect.provide(services))
+  )
+
+  it.effect("is seen by a span a try, and by metrics of its group", () =>
+    Effect.gen(function* () {
+      const spans: Array<Tracer.NativeSpan> = []
+      const tracer = Tracer.make({
+        span(options) {
+          const span = new Tracer.NativeSpan(options)
+          spans.push(span)
+          return span
+        }
+      })
+      const dead = yield* Deferred.make<void>()
+      yield* Layer.build(
+        Transport.layerConsumer(
+          [Placed, Shipped],
+          { Placed: () => Effect.void, Shipped: () => Effect.andThen(Deferred.succeed(dead, undefined), Effect.fail("no")) },
+          { group, maxAttempts: 1 }
+        )
+      ).pipe(Effect.withTracer(tracer))
+      yield* Transport.publish([
+        message("1", { correlationid: "c" }),
+        message("2", { type: "Shipped", data: {}, schemaversion: 1 })
+      ])
+      yield* Deferred.await(dead)
+      yield* rest
+      assert.deepEqual(
+        spans.map(({ attributes, kind, name }) => [name, kind, Object.fromEntries(attributes)]),
+        [
+          ["Placed", "1", "c"],
+          ["Shipped", "2", "2"]
+        ].map(([type, id, conversation]) => [
+          `process ${type}`,
+          "consumer",
+          {
+            "messaging.system": "eventfold",
+            "messaging.operation.name": "process",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": type,
+            "messaging.consumer.group.name": group,
+            "messaging.message.id": id,
+            "messaging.message.conversation_id": conversation,
+            "eventfold.message.stream": "Order-1",
+            "eventfold.message.attempt": 1
+          }
+        ])
+      )
+      assert.deepEqual(
+        (yield* Metric.snapshot).map(({ attributes, id, state }) => [id, attributes, "count" in state && state.count]),
+        ["handled_messages", "failures", "dead_letters"].map((name) => [`eventfold_consumer_${name}`, { group }, 1])
+      )
+    }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()), Effect.provide(services))
   )
 
   it.effect("holds up the subject of a message that is tried again, and no other subject", () =>

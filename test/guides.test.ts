@@ -36,11 +36,78 @@ describe("the table of guarantees", () => {
     const sources = [
       ...filesBelow("test", /\.test\.ts$/),
       ...filesBelow("src/testing", /Conformance\.ts$/),
-      "test/support/crash.ts"
+      "test/support/crash.ts",
+      "test/support/followers.ts"
     ]
       .map(read)
       .join("\n")
     expect([...tests.values()].filter((title) => !sources.includes(JSON.stringify(title)))).toEqual([])
+  })
+})
+
+describe("what to watch", () => {
+  const sources = filesBelow("src", /\.ts$/).map(read)
+  /** The rows of the table whose first column has this title: of each cell the texts in backticks, or all of it. */
+  const table = (title: string) => {
+    const lines = read("src/guides/production.md").split("\n")
+    const start = lines.findIndex((line) => line.startsWith(`| ${title} |`)) + 2
+    return lines
+      .slice(start, lines.indexOf("", start))
+      .map((line) => line.split("|").slice(1, -1))
+      .map((cells) =>
+        cells.map((cell) => (cell.includes("`") ? [...cell.matchAll(/`([^`]+)`/g)].map(([, text = ""]) => text) : [cell.trim()]))
+      )
+  }
+  /** The text up to the parenthesis that closes the one that is open at its beginning. */
+  const argument = (text: string) => {
+    let depth = 1
+    const end = [...text].findIndex((char) => (depth += char === "(" ? 1 : char === ")" ? -1 : 0) === 0)
+    return text.slice(0, end)
+  }
+
+  it("lists the spans of the sources, with their attributes", () => {
+    const spans = sources.flatMap((source) =>
+      [...source.matchAll(/(?:withSpan|Effect\.fn)\((?:"([^"]+)"|`([^`]+)`)/g)].map(
+        ({ 0: call, 1: text, 2: template = "", index }) => {
+          const name = text ?? template.replace(/\$\{(?:\w+\.)?(\w+)\}/, "<$1>")
+          const options = text === undefined ? argument(source.slice(index + call.length)) : ""
+          const kind = /kind: "(\w+)"/.exec(options)?.[1] ?? "internal"
+          return [
+            name,
+            kind,
+            ...[...options.matchAll(/"((?:messaging|eventfold)\.[\w.]+)":/g)].map(([, name = ""]) => name)
+          ].join(" ")
+        }
+      )
+    )
+    const listed = table("span").map(([name = [], kind = [], , attributes = []]) =>
+      [...name, ...kind, ...attributes].join(" ").trim()
+    )
+    expect(listed.length).toBeGreaterThan(4)
+    expect(listed.toSorted()).toEqual(spans.toSorted())
+  })
+
+  it("lists the metrics of the sources, with their kinds and attributes", () => {
+    const keysOf = (source: string, value: string): ReadonlyArray<string> => {
+      const named = /^\w+$/.exec(value) === null ? value : (new RegExp(`const ${value} = (.+)`).exec(source)?.[1] ?? "")
+      const keys = [...named.matchAll(/\{([^{}]*)\}/g)].flatMap(([, inside = ""]) => inside.split(","))
+      return keys.flatMap((key) => {
+        const [, spread, name = ""] = /^\s*(\.\.\.)?(\w+)/.exec(key) ?? []
+        return spread === undefined ? [name] : keysOf(source, name)
+      })
+    }
+    const metrics = sources.flatMap((source) =>
+      [...source.matchAll(/const (\w+) = Metric\.(\w+)\("(\w+)"/g)].map(([, variable = "", kind = "", name = ""]) => {
+        const attributed = [...source.matchAll(new RegExp(`withAttributes\\(${variable}, (\\w+|\\{[^}]*\\})`, "g"))]
+        const attributes = new Set(attributed.flatMap(([, value = ""]) => keysOf(source, value)))
+        return [name, kind, ...[...attributes].toSorted()].join(" ")
+      })
+    )
+    const listed = table("metric").map(([name = [], kind = [], attributes = []]) =>
+      [...name, ...kind, ...attributes.toSorted()].join(" ")
+    )
+    expect(listed.length).toBeGreaterThan(10)
+    expect(listed.toSorted()).toEqual(metrics.toSorted())
   })
 })
 

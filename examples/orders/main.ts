@@ -108,11 +108,12 @@ const tour = Effect.fnUntraced(function* ({ durable, layer: store, place }: Effe
     yield* Tour.timeTravel(run)
     yield* Tour.race(run)
     yield* Tour.deadlines(run)
+    yield* Tour.rebuilt(run)
     yield* Tour.published(run)
     return yield* Tour.standing
   }).pipe(Effect.provide(shop(store)))
 
-  yield* heading(7, "Closed, and opened again")
+  yield* heading(8, "Closed, and opened again")
   const after = yield* Effect.provide(Tour.standing, store)
   if (!durable) {
     yield* print(`   Before: ${count(before.head, "event")}. Now: ${after.head}. Memory forgets.`)

@@ -6,8 +6,10 @@ import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
+import { stripVTControlCharacters } from "node:util"
 import { describe, it, layer } from "@effect/vitest"
-import { DateTime, Effect, Layer, Result, Stream } from "effect"
+import { Console, DateTime, Effect, Layer, Result, Stream } from "effect"
+import { TerminalCapabilities } from "effect/cli"
 import {
   Aggregate,
   Event,
@@ -20,12 +22,13 @@ import {
   Subscription,
   Transport
 } from "eventfold"
-import { inject } from "vitest"
+import { inject, vi } from "vitest"
 import { AddLine, CancelOrder, PlaceOrder, ReceivePayment, ReceiveStock, ShipOrder } from "./application.ts"
 import { Cents, CustomerId, type Line, Order, OrderId, Payment, PaymentId, Quantity, Sku, Stock } from "./domain.ts"
 import { Fulfilment, patience } from "./fulfilment.ts"
 import { executeAll, type Outcome } from "./intake.ts"
 import { openingStock } from "./legacy.ts"
+import { progress } from "./terminal.ts"
 import { shop, stores } from "./wiring.ts"
 
 const order = OrderId.make("1")
@@ -356,6 +359,43 @@ describe("fulfilment", () => {
   })
 })
 
+describe("progress", () => {
+  const written = (canAnimate: boolean) =>
+    Effect.gen(function* () {
+      const lines: Array<string> = []
+      const bar = yield* progress("event")
+      const write = vi.spyOn(process.stdout, "write").mockImplementation((text) => lines.push(String(text)) > 0)
+      yield* Effect.forEach([10, 250, 500, 510, 1000], (done) => bar.step(done, 1000)).pipe(
+        Effect.andThen(bar.clear),
+        Effect.ensuring(Effect.sync(() => write.mockRestore()))
+      )
+      return lines
+    }).pipe(
+      Effect.provideService(TerminalCapabilities.TerminalCapabilities, { canColor: false, canAnimate, canPrompt: false }),
+      Effect.provideService(Console.Console, { ...console, log: (text: string) => process.stdout.write(text) })
+    )
+
+  it.effect("is a bar on a terminal, drawn anew and gone in the end", () =>
+    Effect.map(written(true), (lines) => {
+      const bars = lines.map((line) => stripVTControlCharacters(line))
+      assert.equal(bars[2], `\r   ${"█".repeat(20)}${"░".repeat(20)}  500 of 1,000 events`)
+      assert.ok(lines.every((line) => line.startsWith("\r") && line.endsWith("\u001b[K")))
+      assert.deepEqual([bars.length, bars.at(-1)], [6, "\r"])
+    })
+  )
+
+  it.effect("is a line for each quarter elsewhere", () =>
+    Effect.map(written(false), (lines) => {
+      assert.deepEqual(lines, [
+        "    25 %  250 of 1,000 events",
+        "    50 %  500 of 1,000 events",
+        "   100 %  1,000 of 1,000 events",
+        ""
+      ])
+    })
+  )
+})
+
 // -----------------------------------------------------------------------------
 // the program
 // -----------------------------------------------------------------------------
@@ -397,8 +437,10 @@ const shown = [
   "6  not paid in time",
   "19  paid, and not shipped in time",
   "└─ CancelOrder",
-  "393 messages",
-  '"specversion": "1.0"'
+  "406 messages",
+  '"specversion": "1.0"',
+  "100 %  417 of 417 commands",
+  "12 customers ordered meanwhile; the view has their 24 pieces, too."
 ]
 
 describe("npm start", { timeout: 120_000 }, () => {
@@ -406,7 +448,7 @@ describe("npm start", { timeout: 120_000 }, () => {
     const { code, stderr, stdout } = await start("--store", "memory")
     assert.equal(stderr, "")
     assert.equal(code, 0)
-    includesAll(stdout, [...shown, "Before: 2,161 events. Now: 0."])
+    includesAll(stdout, [...shown, "Before: 2,200 events. Now: 0."])
     // Not a terminal: no colours, nothing drawn anew.
     assert.ok(!stdout.includes("\r") && !stdout.includes("\u001b"))
   })
@@ -421,14 +463,18 @@ describe("npm start", { timeout: 120_000 }, () => {
       const first = await start(...options, "--data", join(folder, "data"))
       assert.equal(first.stderr, "")
       assert.equal(first.code, 0)
-      includesAll(first.stdout, [...shown, "2,161 events stand there, and all 126 orders fold to the same states"])
+      includesAll(first.stdout, [
+        ...shown,
+        "100 %  2,163 of 2,163 events",
+        "2,200 events stand there, and all 138 orders fold to the same states"
+      ])
       const second = await start("--store", store, "--data", join(folder, "data"))
       assert.equal(second.stderr, "")
       assert.equal(second.code, 0)
       includesAll(second.stdout, [
         ...shown.map((text) => text.replace("Not enough of", "Not enough of r2-")),
-        "Run 2 on this data: 2,161 events stand there already; the ids of this run begin with r2-",
-        "4,322 events stand there, and all 252 orders fold to the same states"
+        "Run 2 on this data: 2,200 events stand there already; the ids of this run begin with r2-",
+        "4,424 events stand there, and all 276 orders fold to the same states"
       ])
       assert.ok(!second.stdout.includes("of them were committed by an earlier run"))
     } finally {

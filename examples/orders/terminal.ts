@@ -49,18 +49,29 @@ export const time = (moment: DateTime.Utc): string =>
     minute: "2-digit"
   }).replace(",", "")
 
-/** A bar that is drawn anew at each step and gone in the end; nothing at all where nobody watches. */
-export const progress: Effect.Effect<{
+/** A bar that is drawn anew at each step and gone in the end; where nobody watches, a line for each quarter. */
+export const progress = (
+  what: string
+): Effect.Effect<{
   readonly step: (done: number, of: number) => Effect.Effect<void>
   readonly clear: Effect.Effect<void>
-}> = Effect.map(TerminalCapabilities.TerminalCapabilities, ({ canAnimate }) => {
-  const draw = (text: string) => (canAnimate ? Effect.sync(() => void process.stdout.write(`\r${text}\x1b[K`)) : Effect.void)
-  const width = 40
-  return {
-    step: (done, of) => {
-      const full = Math.round((width * done) / of)
-      return draw(`   ${good("█".repeat(full))}${dim("░".repeat(width - full))}  ${done} of ${of} commands`)
-    },
-    clear: draw("")
-  }
-})
+}> =>
+  Effect.map(TerminalCapabilities.TerminalCapabilities, ({ canAnimate }) => {
+    const width = 40
+    let quarters = 0
+    const draw = (text: string) => Effect.sync(() => void process.stdout.write(`\r${text}\x1b[K`))
+    return {
+      step: (done, of) => {
+        const share = done / of
+        const text = `${done.toLocaleString("en")} of ${count(of, what)}`
+        if (canAnimate) {
+          const full = Math.round(width * share)
+          return draw(`   ${good("█".repeat(full))}${dim("░".repeat(width - full))}  ${text}`)
+        }
+        if (Math.floor(4 * share) === quarters) return Effect.void
+        quarters = Math.floor(4 * share)
+        return print(`   ${`${quarters * 25} %`.padStart(5)}  ${text}`)
+      },
+      clear: canAnimate ? draw("") : print("")
+    }
+  })

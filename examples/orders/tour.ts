@@ -2,10 +2,12 @@
 import { DateTime, Deferred, Duration, Effect, Layer, Schema, Stream } from "effect"
 import {
   AuditTrail,
+  Checkpoints,
   Event,
   EventStore,
   MessageBus,
   ProcessManager,
+  Projection,
   Relay,
   Repository,
   Subscription,
@@ -17,6 +19,7 @@ import { Cents, CustomerId, Line, Order, OrderId, Payment, Quantity, Sku, Stock 
 import { Fulfilment, patience } from "./fulfilment.ts"
 import { executeAll, type Outcome } from "./intake.ts"
 import { openingStock } from "./legacy.ts"
+import { makeSales } from "./sales.ts"
 import { bad, bold, clip, columns, count, dim, good, heading, money, name, odd, print, progress, time } from "./terminal.ts"
 
 /** One run of the example. On data that is kept, each has ids of its own, so that the runs stand side by side. */
@@ -55,7 +58,7 @@ export const aWeekOfCommands = Effect.fnUntraced(function* (run: Run, commands: 
 
   const outcomes: Array<Outcome> = []
   let conflicts = 0
-  const bar = yield* progress
+  const bar = yield* progress("command")
   yield* executeAll(commands, {
     prefix: run.prefix,
     onOutcome: (outcome, of) => Effect.suspend(() => bar.step(outcomes.push(outcome), of)),
@@ -292,12 +295,50 @@ export const deadlines = Effect.fnUntraced(function* (run: Run) {
 // 6
 // -----------------------------------------------------------------------------
 
+/** The view is built from the beginning while customers order; a service has `Projection.layer(projection)` among its Layers as well. */
+export const rebuilt = Effect.fnUntraced(function* (run: Run) {
+  yield* heading(6, "A view is built anew, and the shop stays open")
+  const { pieces, projection } = makeSales()
+  const jug = Sku.make(`${run.prefix}jug`)
+  const customers = Array.from({ length: 12 }, (_, index) => `guest-${index + 1}`)
+  yield* MessageBus.execute(ReceiveStock, { sku: jug, quantity: Quantity.make(2 * customers.length), supplier: "Nordstahl" })
+  const line = { sku: jug, quantity: Quantity.make(2), price: Cents.make(3900) }
+  const shopping = Effect.forEach(customers, (customer) =>
+    MessageBus.execute(PlaceOrder, {
+      order: OrderId.make(`${run.prefix}${customer}`),
+      customer: CustomerId.make(customer),
+      lines: [line]
+    }).pipe(Effect.delay("20 millis"))
+  )
+  yield* Effect.gen(function* () {
+    const bar = yield* progress("event")
+    const build = Projection.rebuild(projection, { transactional: false, batch: 10 }).pipe(
+      Stream.runForEach(({ head, position }) => bar.step(Math.min(position, head), head)),
+      Effect.ensuring(bar.clear)
+    )
+    yield* Effect.all([build, shopping], { concurrency: 2, discard: true })
+    // What was appended meanwhile it catches up with as it runs.
+    yield* Layer.build(Projection.layer(projection, { transactional: false }))
+    yield* Projection.whenCaughtUp(projection, { timeout: "1 minute" })
+  }).pipe(Effect.scoped, Effect.provide(Layer.fresh(Checkpoints.layerMemory)))
+  yield* print(
+    `   ${count(customers.length, "customer")} ordered meanwhile; the view has their ${pieces.get(jug)} pieces, too. Ordered most:`,
+    ""
+  )
+  const most = Array.from(pieces).sort(([a, more], [b, less]) => less - more || (a < b ? -1 : 1))
+  for (const [sku, ordered] of most.slice(0, 4)) yield* print(`   ${columns([4], [String(ordered).padStart(4)])}  ${name(sku)}`)
+})
+
+// -----------------------------------------------------------------------------
+// 7
+// -----------------------------------------------------------------------------
+
 /**
  * The relay publishes what has not left yet, and moves its checkpoint. It is drained here, so that the tour can go on when all has
  * left; a service that keeps running has `Relay.layer({ name: "orders" })` among its Layers instead.
  */
 export const published = Effect.fnUntraced(function* (run: Run) {
-  yield* heading(6, "What left the process: CloudEvents")
+  yield* heading(7, "What left the process: CloudEvents")
   yield* Relay.drain({ name: "orders", source: "/shop" })
   const messages = yield* Transport.published
   yield* print(`   ${count(messages.length, "message")}, in the order of the store; private events stayed inside.`)
@@ -323,7 +364,7 @@ export const published = Effect.fnUntraced(function* (run: Run) {
 })
 
 // -----------------------------------------------------------------------------
-// 7
+// 8
 // -----------------------------------------------------------------------------
 
 /** What stands in the store: its newest position, and every order, folded anew from its events. */

@@ -19,10 +19,10 @@ it.live("spans, metrics and logs reach a collector, tied together by the convers
     for (const { attributes } of handled) assert.equal(attributes["messaging.message.conversation_id"], "order-1")
     assert.equal(named("publish shop").attributes["messaging.batch.message_count"], "1")
     for (const name of [
-      "eventfold_messages",
-      "eventfold_handler_duration",
+      "eventfold_bus_messages",
+      "eventfold_bus_handler_duration",
       "eventfold_units_of_work",
-      "eventfold_relayed_messages"
+      "eventfold_relay_published_messages"
     ]) {
       assert.ok(metrics.has(name), name)
     }

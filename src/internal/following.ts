@@ -9,6 +9,10 @@ import * as Fiber from "effect/Fiber"
 import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
 
+/** Who owns the checkpoint `projection:<name>@<version>` of a version that does not follow the log. */
+export const inlineOwner = "inline"
+export const droppedOwner = "dropped"
+
 /** From 100 milliseconds up to 10 seconds, without end. */
 export const defaultRestart = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("10 seconds")])
 

@@ -112,6 +112,8 @@ interface Dialect {
   /** The nth parameter, which is given as text. */
   readonly parameter: (nth: number, kind: Kind) => string
   readonly empty: string
+  /** Gives a row if there is a table. */
+  readonly exists: (table: string) => string
   readonly lock: string | undefined
 }
 
@@ -125,6 +127,7 @@ const postgres: Dialect = {
   read: (column, kind) => (kind === "json" ? `${column}::text` : column),
   parameter: (nth, kind) => `$${nth}::${postgres.types[kind]}`,
   empty: "truncate",
+  exists: (table) => `select 1 where to_regclass('${table}') is not null`,
   lock: `select count(pg_advisory_xact_lock(hashtextextended(key, 0)))
     from (select value as key from jsonb_array_elements_text($1::jsonb) order by value) as keys`
 }
@@ -138,6 +141,10 @@ const sqlite: Dialect = {
   read: (column) => column,
   parameter: (nth, kind) => (kind === "boolean" ? `(?${nth} = 'true')` : kind === "number" ? `cast(?${nth} as real)` : `?${nth}`),
   empty: "delete from",
+  exists: (table) => {
+    const dot = table.indexOf(".") + 1
+    return `select 1 from ${table.slice(0, dot)}sqlite_schema where name = '${table.slice(dot)}' collate nocase`
+  },
   // Transactions that write come one after the other.
   lock: undefined
 }
@@ -166,6 +173,7 @@ export const statementsOf = (sql: SqlClient.SqlClient, table: string, columns: R
     create: `create table if not exists ${table} (${definitions.join(", ")})`,
     drop: `drop table if exists ${table}`,
     empty: `${dialect.empty} ${table}`,
+    exists: dialect.exists(table),
     lock: dialect.lock,
     get: `select ${read} from ${table} where ${keys}`,
     delete: `delete from ${table} where ${keys}`,

@@ -86,6 +86,11 @@ export interface Options {
   readonly capacity?: number | undefined
   /** The most appends in one batch. Default: 512. */
   readonly maxBatch?: number | undefined
+  /**
+   * How long to wait for the answer to a statement, for example from a host that has vanished without a word. Then its connection is
+   * given up: a read fails as `StoreUnavailable`, and an append is repeated by its ids. Default: 30 seconds.
+   */
+  readonly timeout?: Duration.Input | undefined
 }
 
 /** A batch of more bytes than this is not made larger. */
@@ -116,12 +121,32 @@ const make = Effect.fnUntraced(function* (
   }
   const pollInterval = Duration.fromInputUnsafe(options.pollInterval ?? (listen ? "1 second" : "100 millis"))
 
+  const timeout = Duration.fromInputUnsafe(options.timeout ?? "30 seconds")
+
+  /** Fails when the answer does not come in time, as the error of a lost connection does. */
+  const inTime = <A>(
+    Reason: typeof StoreUnavailable | typeof OutcomeUnknown,
+    operation: string,
+    answer: Effect.Effect<A, EventStoreError>
+  ): Effect.Effect<A, EventStoreError> =>
+    Effect.raceFirst(
+      answer,
+      Effect.flatMap(realSleep(timeout), () => {
+        const detail = `PostgreSQL did not answer within ${Duration.format(timeout)}`
+        return Effect.fail(new EventStoreError({ reason: new Reason({ operation, detail }) }))
+      })
+    )
+
   const query = (
     operation: string,
     text: string,
     parameters: ReadonlyArray<unknown> = []
   ): Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, EventStoreError> =>
-    Effect.mapError(sql.unsafe(text, parameters).values, (error) => toEventStoreError(operation, error, false))
+    inTime(
+      StoreUnavailable,
+      operation,
+      Effect.mapError(sql.unsafe(text, parameters).values, (error) => toEventStoreError(operation, error, false))
+    )
 
   /**
    * A statement that reads events. The plan of a prepared statement outlives the size of the table that it was made for, and
@@ -185,11 +210,9 @@ const make = Effect.fnUntraced(function* (
     return Effect.suspend(() => appendBatch(requests, lost)).pipe(
       // Where the default of transactions is stricter than READ COMMITTED, whoever waited for the lock has to begin anew.
       Effect.retry({ while: ({ reason }) => reason._tag === "SerializationError", times: 100 }),
-      Effect.mapError((error) => {
-        const failure = toEventStoreError("append", error, true)
-        lost ||= failure.reason._tag === "OutcomeUnknown"
-        return failure
-      }),
+      Effect.mapError((error) => toEventStoreError("append", error, true)),
+      (answer) => inTime(OutcomeUnknown, "append", answer),
+      Effect.tapError(({ reason }) => Effect.sync(() => (lost ||= reason._tag === "OutcomeUnknown"))),
       Effect.retry({ ...settleLost, while: ({ reason }) => lost && isUnsettled(reason) }),
       Effect.matchCauseEffect({
         onSuccess: ({ head, verdicts }) => {

@@ -6,6 +6,9 @@
  *
  * **One connection.** PGlite is one backend: statements run one after the other, and the client holds one connection.
  *
+ * **One process a folder.** PGlite has no lock that keeps a second process out of a folder, and a second one damages it: several
+ * processes need a server, or SQLite.
+ *
  * @since 0.1.0
  */
 import * as PgClient from "@effect/sql-pg/PgClient"

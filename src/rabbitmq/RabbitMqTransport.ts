@@ -41,10 +41,19 @@
  * again. What a member has not settled when it leaves, or when its process or connection dies, goes back at once (of a host that
  * vanishes: when two heartbeats have been missed). The queue counts the attempts, so those that ended with a crash count too.
  *
- * **Order**: a group with one member of `concurrency` 1 gets its messages in the order of publishing, also across `nack()`, which
- * puts a message back in its place. `nack({ delay })` takes a message out of the order. With more in flight, what goes back comes
- * before what has not been delivered yet, in the order of going back. `concurrency` 1 has its price: a quorum queue hands out the
- * next message when the acknowledgement of the last one is on the disk, so expect some hundred messages a second.
+ * **Order**: a queue hands out its messages for the first time (`attempt` 1) in the order of publishing, whatever happens and
+ * however many members there are. What goes back comes again before what has not been delivered yet, in the order of going back. A
+ * group with one member of `concurrency` 1 therefore gets its messages in the order of publishing, also across `nack()` and when
+ * the member leaves and comes again. Three things take a message out of that order: `nack({ delay })`; being published again,
+ * which makes a copy of it at the end; and the loss of the connection by which it was given to a member (a crash of the member or
+ * of the broker, too). Such a message goes back when the queue learns of the loss, and is overtaken by what is handed out until
+ * then: after a crash of the broker by about as many messages as the `concurrency` of a member that is there at once, even if that
+ * is 1. It bears an `attempt` of 2 or more, also if no handler ever saw it.
+ *
+ * Where order has to survive this too, make the queue of the group by your own tools, with the arguments `x-queue-type: quorum`,
+ * `x-delivery-limit: 1000000000` and `x-single-active-consumer: true`: then one member at a time gets messages, and another one
+ * only when all that the former one had has gone back. `concurrency` 1 has its price: a quorum queue hands out the next message
+ * when the acknowledgement of the last one is on the disk, so expect some hundred messages a second.
  *
  * **Delays** are kept by the broker and survive its restarts: the message is moved, confirmed, to a quorum queue that
  * dead-letters it back to the group's queue when its time is over. A crash in the midst of that move duplicates it. There is such

@@ -10,6 +10,7 @@ import { type Case, collectGarbage, concurrently, type Run, type Sample } from "
 import { type Lab, type Place, type RawAppend, type RawConnection, type Services } from "./lab.ts"
 import { Account, deposited, Deposit, depositHandler, KeptAccount, MoneyDeposited, payloadOf } from "./model.ts"
 import { natsCases } from "./nats.ts"
+import { pgTransportCases } from "./pgTransport.ts"
 import { rabbitmqCases } from "./rabbitmq.ts"
 import { appendCall, appendOne, insertMany, type Part } from "./raw.ts"
 import { redisCases } from "./redis.ts"
@@ -836,6 +837,7 @@ export const makeCases = (scale: number): ReadonlyArray<Case> => {
     memoryAppends(grow(256, 400)),
     reading("memory: read a stream of 10 000 as state", "memory", some(20), eventsBeforeReading, readState, rawMemory),
     commands("memory", "layer", 1, some(10_000)),
+    ...pgTransportCases(some),
     ...natsCases(some),
     ...redisCases(some),
     ...rabbitmqCases(some)

@@ -9,6 +9,8 @@ export interface Part {
   readonly expected: number
   readonly type: string
   readonly payloads: ReadonlyArray<string>
+  /** The id of its one event, which is published then. */
+  readonly publishedAs?: string
 }
 
 const types = {
@@ -56,10 +58,10 @@ export const appendCall = (requests: ReadonlyArray<ReadonlyArray<Part>>): Readon
         values.p_event_entry.push(entry)
         values.p_event_nth.push(nth + 1)
         values.p_event_stream.push(part.stream)
-        values.p_id.push(randomUUID())
+        values.p_id.push(part.publishedAs ?? randomUUID())
         values.p_type.push(part.type)
         values.p_schema_version.push(1)
-        values.p_published.push(false)
+        values.p_published.push(part.publishedAs !== undefined)
         values.p_payload.push(part.payloads[nth] as string)
         values.p_metadata.push("{}")
         values.p_recorded_at.push(now)

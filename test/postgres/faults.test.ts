@@ -1,6 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Fiber, Schedule, Stream } from "effect"
 import { type EventStore, UnitOfWork } from "eventfold"
+import { type AddressInfo, createConnection, createServer, type Socket } from "node:net"
 import { afterAll, beforeAll } from "vitest"
 import { type PostgresServer, startPostgres } from "../support/postgres-server.ts"
 import {
@@ -65,6 +66,35 @@ const follow = Effect.fnUntraced(function* (store: Opened["store"]) {
   }
 })
 
+/** Stands before the server. The connections that exist when it is silenced stay open, and nothing passes through them any more. */
+const startProxy = (url: string) =>
+  Effect.acquireRelease(
+    Effect.promise(async () => {
+      const { hostname, port } = new URL(url)
+      const open = new Set<Socket>()
+      const proxy = createServer((client) => {
+        const database = createConnection(Number(port), hostname)
+        for (const socket of [client, database]) socket.on("error", () => {})
+        client.pipe(database).pipe(client)
+        open.add(client).add(database)
+      })
+      await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve))
+      const address = new URL(url)
+      address.host = `127.0.0.1:${(proxy.address() as AddressInfo).port}`
+      return {
+        url: address.href,
+        silence: () => {
+          for (const socket of open) socket.unpipe().pause()
+        },
+        close: () => {
+          for (const socket of open) socket.destroy()
+          proxy.close()
+        }
+      }
+    }),
+    ({ close }) => Effect.sync(close)
+  )
+
 describe("a connection that is lost", () => {
   it.live("while a batch is on its way: the batch is repeated by its ids, and written once", () =>
     Effect.gen(function* () {
@@ -109,6 +139,22 @@ describe("a connection that is lost", () => {
       expect(results.map(({ deduplicated }) => deduplicated).sort()).toEqual([false, true])
       expect(results).toMatchObject([{ position: 1 }, { position: 1 }])
       expect(yield* assertSound(here.store)).toHaveLength(1)
+    })
+  )
+
+  it.live("without a word: after the time-out the batch is repeated on another connection, and reads fail in time", () =>
+    Effect.gen(function* () {
+      const { join, schema, url } = yield* arena
+      const proxy = yield* startProxy(url)
+      const { store } = yield* open({ url: proxy.url, schema, timeout: "500 millis", listen: false, pollInterval: "1 minute" })
+      yield* store.append("A-1", [event("first")])
+      proxy.silence()
+      const appended = yield* store.append("A-1", [event("second")], { expected: 1 })
+      expect(appended).toMatchObject({ version: 2 })
+      proxy.silence()
+      expect(yield* Effect.flip(store.head)).toMatchObject({ reason: { _tag: "StoreUnavailable", operation: "head" } })
+      yield* store.append("A-1", [event("third")])
+      expect(yield* assertSound((yield* join()).store)).toHaveLength(3)
     })
   )
 

@@ -15,7 +15,7 @@ describe.runIf(isExpected("rabbitmq"))("conformance of RabbitMQ", () => {
   for (const { name, run } of TransportConformance.cases({
     storage: Effect.sync(() => layer(broker(), { url: line().url })),
     abilities: { clock: "live", deduplicates: false, history: false, durable: true, shared: true },
-    faults: { interrupt: Effect.sync(() => line().cut()), restart }
+    faults: { interrupt: Effect.sync(() => line().cut()), restart, overtakes: true }
   })) {
     it.live(name, () => run, 120_000)
   }
