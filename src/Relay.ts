@@ -65,7 +65,7 @@ export interface Options<P extends OnRefused = "halt"> {
    * How to wait before trying again when store, transport or checkpoints fail; it begins anew once something has been published.
    * When it ends, so does the relay, with the last failure. Default: from 100 milliseconds up to 10 seconds, without end.
    */
-  readonly retry?: Schedule.Schedule<unknown, unknown> | undefined
+  readonly restart?: Schedule.Schedule<unknown, unknown> | undefined
   /** Default: `"halt"`, because an order without gaps is the promise that others build on. */
   readonly onRefused?: P | undefined
 }
@@ -157,7 +157,7 @@ export const layer = <const P extends OnRefused = "halt">(options: Options<P>): 
 
 /**
  * The relay as an effect that does not end by itself: claims the checkpoint (standing by while somebody else holds it),
- * publishes, and starts over after any failure, defects included. Fails only when the `retry` schedule ends.
+ * publishes, and starts over after any failure, defects included. Fails only when the `restart` schedule ends.
  *
  * Interrupted, it finishes the batch in hand if the broker answers within a third of the lease, and gives the lease back. What
  * the broker may have taken without an answer is published again by the next one, with the same ids.
@@ -181,7 +181,7 @@ export const run = <const P extends OnRefused = "halt">(options: Options<P>): Ef
         return attempt
       },
       {
-        schedule: options.retry ?? defaultRestart,
+        schedule: options.restart ?? defaultRestart,
         onFailure: (cause) => report(options, cause),
         onEnd: Effect.logError(`eventfold: the relay "${options.name}" gives up`)
       }

@@ -26,7 +26,7 @@ import * as Pull from "effect/Pull"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { DeadLetters, type DeadLettersError } from "./DeadLetters.ts"
 import * as Event from "./Event.ts"
@@ -603,7 +603,9 @@ const run = Effect.fnUntraced(function* <R, I extends boolean>(
     leave: Latch.Latch,
     progress: () => void
   ): Effect.fn.Return<void, TransportError, Scope.Scope> {
-    const pull = yield* Stream.toPull(transport.subscribe({ group, types, concurrency }))
+    // The subscription closes last: what is given back is in nobody's hands any more.
+    const last = yield* Scope.fork(yield* Effect.scope)
+    const pull = yield* Scope.provide(Stream.toPull(transport.subscribe({ group, types, concurrency })), last)
     const broken = yield* Deferred.make<never, TransportError>()
     const inHand = yield* FiberSet.make()
     /** The newest message in hand of each subject: the next one waits behind it. */
@@ -884,8 +886,10 @@ export const layerMemory: Layer.Layer<Transport | Published> = Layer.effectConte
 
           yield* Effect.addFinalizer(() =>
             Effect.sync(() => {
-              for (const given of unsettled) giveBack(group, given)
+              if (resume !== undefined) group.idle.delete(resume)
+              const left = Array.from(unsettled)
               unsettled.clear()
+              for (const given of left) giveBack(group, given)
             })
           )
           return Stream.fromEffectRepeat(next)

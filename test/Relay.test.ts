@@ -310,7 +310,7 @@ describe("when the transport fails", () => {
         const { layer, logs } = capture()
         broker.next(fails, fails, fails, fails, fails)
         yield* EventStore.append("Order-1", published(1))
-        const running = Relay.run({ name, lease, retry: Schedule.recurs(2) })
+        const running = Relay.run({ name, lease, restart: Schedule.recurs(2) })
         assert.equal(yield* Effect.flip(Effect.provide(running, [broker.layer, layer])), unavailable)
         assert.equal(broker.calls.length, 3)
         assert.deepEqual(logs.at(-1), ["Error", `eventfold: the relay "shop" gives up`])

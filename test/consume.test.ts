@@ -150,6 +150,30 @@ describe("a consumer", () => {
     }).pipe(Effect.provide(services))
   )
 
+  it.effect("begins none of a subject's messages behind one that could not be given back, and counts what it was given", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      yield* Layer.build(
+        Transport.layerConsumer(
+          [Placed],
+          {
+            Placed: (_, { attempt, message }) =>
+              Effect.suspend(() => {
+                seen.push(`${message.id}.${attempt}`)
+                return message.id === "1" && attempt === 1 ? Effect.fail("not yet") : Effect.void
+              })
+          },
+          { group, concurrency: 10, retry: Schedule.spaced("10 seconds") }
+        )
+      )
+      yield* Transport.publish([message("1"), message("2"), message("3")])
+      yield* rest
+      yield* TestClock.adjust("1 second")
+      yield* until(() => seen.includes("3.2"))
+      assert.deepEqual(seen, ["1.1", "1.2", "2.2", "3.2"])
+    }).pipe(Effect.provide(Layer.provideMerge(Transport.layerFaulty({ settle: ["unavailable"] }), services)))
+  )
+
   it.effect("gives a message back for longer waits, and goes by the broker's count and the schedule's place", () =>
     Effect.gen(function* () {
       const seen: Array<string> = []
@@ -289,6 +313,35 @@ describe("a consumer", () => {
       const [again] = yield* Stream.runCollect(Stream.take(Transport.subscribe({ group }), 1))
       assert.deepEqual([again?.message.id, again?.attempt], ["1", 2])
       assert.deepEqual(yield* letters, [])
+    }).pipe(Effect.provide(services))
+  )
+
+  it.effect("gives nothing back that is still in a handler's hands", () =>
+    Effect.gen(function* () {
+      const begun = yield* Deferred.make<void>()
+      const cleanedUp = yield* Deferred.make<void>()
+      const consuming = yield* Effect.forkChild(
+        Transport.consume(
+          [Placed],
+          {
+            Placed: () =>
+              Effect.onInterrupt(Effect.andThen(Deferred.succeed(begun, undefined), Effect.never), () =>
+                Deferred.await(cleanedUp)
+              )
+          },
+          { group, grace: "1 second" }
+        )
+      )
+      yield* Transport.publish([message("1")])
+      yield* Deferred.await(begun)
+      const again = yield* Effect.forkChild(Stream.runHead(Transport.subscribe({ group })))
+      const ending = yield* Effect.forkChild(Fiber.interrupt(consuming))
+      yield* Effect.andThen(rest, TestClock.adjust("1 second"))
+      yield* rest
+      assert.equal(again.pollUnsafe(), undefined)
+      yield* Deferred.succeed(cleanedUp, undefined)
+      yield* Fiber.join(ending)
+      assert.equal(Option.getOrThrow(yield* Fiber.join(again)).attempt, 2)
     }).pipe(Effect.provide(services))
   )
 
