@@ -3,8 +3,8 @@
  *
  * Events leave in position order, at least once, with their id as the broker's de-duplication id. The checkpoint is moved after
  * the broker has taken the events, and now and then over what stays inside, and is fenced, so a crash between commit and
- * publishing loses nothing, and of several processes that run one relay one works and the others stand by. The store is the truth: a commit wakes the relay, and polling
- * finds what a lost wake-up would have told.
+ * publishing loses nothing, and of several processes that run one relay one works and the others stand by. The store is the truth:
+ * a commit wakes the relay, and polling finds what a lost wake-up would have told.
  *
  * Whatever fails, the relay goes on by itself: it logs the cause, gives the lease back, waits as its schedule says and starts
  * again from the checkpoint. A message that the broker refuses for good is logged as an error with its id. By default it holds up
