@@ -629,8 +629,11 @@ const transactionError = (error: SqlError, committing: boolean): EventStoreError
       return new EventStoreError({ reason: new TransactionConflict(fields) })
     case "ConnectionError":
       return new EventStoreError({ reason: committing ? new OutcomeUnknown(fields) : new StoreUnavailable(fields) })
-    case "UnknownError":
-      return new EventStoreError({ reason: committing ? new OutcomeUnknown(fields) : new StoreFailure(fields) })
+    case "UnknownError": {
+      // PostgreSQL answers COMMIT by rolling back when a statement had failed and the work went on.
+      const known = !committing || (reason.operation === "commit" && fields.detail.includes("rolled back"))
+      return new EventStoreError({ reason: known ? new StoreFailure(fields) : new OutcomeUnknown(fields) })
+    }
     default:
       return new EventStoreError({ reason: new StoreFailure(fields) })
   }

@@ -365,6 +365,19 @@ describe("a connection that is lost", () => {
   )
 })
 
+describe("a statement that fails in a unit of work", () => {
+  it.live("and is passed over: the commit fails, and says that nothing was written", () =>
+    Effect.gen(function* () {
+      const { join } = yield* arena
+      const { sql, store, units } = yield* join()
+      const broken = Effect.ignore(sql`select 1 / 0`)
+      expect(yield* reasonOf(units.transact(broken))).toBe("StoreFailure")
+      expect(yield* reasonOf(units.transact(Effect.andThen(store.append("A-1", [event("first")]), broken)))).toBe("StoreFailure")
+      expect(yield* store.head).toBe(0)
+    })
+  )
+})
+
 describe("a server that stops at once", () => {
   it.live(
     "under sixteen writers, and comes back: no acknowledged event is lost, and all goes on by itself",
