@@ -381,9 +381,9 @@ export const changes = (name: string): Stream.Stream<Status, UnknownSubscription
 
 /**
  * How many positions each checkpoint is behind the newest event. Those of subscriptions are called `subscription:` and the name,
- * with partitions followed by `:<k>/<n>`; `deadlines:` and the name of a process manager is behind the oldest deadline that is set,
- * however far off that is. What follows nothing is left out: what projections keep under `projection:`, and the checkpoints of their
- * versions that run inline or have been dropped.
+ * with partitions followed by `:<k>/<n>`. What is behind no event is left out: what projections keep under `projection:`, the
+ * checkpoints of their versions that run inline or have been dropped, and those of process managers under `deadlines:`, which stand
+ * before the oldest deadline that is set.
  *
  * @category observing
  * @since 0.1.0
@@ -398,9 +398,8 @@ export const lag: Effect.Effect<
   const owners = new Map(all.map(({ name, owner }) => [`subscription:${name}`, Option.getOrUndefined(owner)]))
   const follows = ({ name, position }: Checkpoint) => {
     const owner = owners.get(name)
-    return (
-      !isSeat(name) && !name.startsWith("projection:") && owner !== inlineOwner && !(owner === droppedOwner && position === 0)
-    )
+    if (isSeat(name) || /^(projection|deadlines):/.test(name)) return false
+    return owner !== inlineOwner && !(owner === droppedOwner && position === 0)
   }
   return all.filter(follows).map(({ name, position }) => ({ checkpoint: name, position, lag: Math.max(0, head - position) }))
 })

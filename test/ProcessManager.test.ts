@@ -496,6 +496,9 @@ describe("deadlines", () => {
         const [first, second] = (yield* recorded).filter(({ type }) => type === "$DeadlineSet")
         assert.ok(first !== undefined && second !== undefined)
         yield* until(Effect.map(position, (at) => at === first.position - 1))
+        // It waits for no event, so nothing is behind.
+        const laggards = (yield* Subscription.lag).filter(({ lag }) => lag > 0)
+        assert.deepEqual(laggards, [])
         yield* collected("1")
         yield* until(Effect.map(position, (at) => at === second.position - 1))
         yield* collected("2")
