@@ -16,6 +16,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
+import type * as SqlClient from "effect/sql/SqlClient"
 import { textFault } from "./internal/json.ts"
 import { byCodePoint } from "./internal/order.ts"
 
@@ -151,6 +152,11 @@ export class Checkpoints extends Context.Service<
     readonly get: (name: string) => Effect.Effect<Option.Option<Checkpoint>, CheckpointError>
     /** All names, in code point order. */
     readonly list: Effect.Effect<ReadonlyArray<Checkpoint>, CheckpointError>
+    /**
+     * Present where they are kept in a SQL database: inside a transaction of the client with this transaction service, what is
+     * done is part of that transaction.
+     */
+    readonly transactionService?: SqlClient.SqlClient["transactionService"]
   }
 >()("eventfold/Checkpoints") {}
 

@@ -38,6 +38,7 @@ import * as Event from "./Event.ts"
 import { EventStore, type AppendError, type Filter, type NewEvent, type RecordedEvent, streamName } from "./EventStore.ts"
 import { defaultRestart, restarting } from "./internal/following.ts"
 import { makeId } from "./internal/ids.ts"
+import type { Unlisted } from "./internal/unlisted.ts"
 import * as MessageBus from "./MessageBus.ts"
 import type { ParkedEvents } from "./ParkedEvents.ts"
 import * as Repository from "./Repository.ts"
@@ -111,21 +112,20 @@ type DeadlinesOf<A> =
  * @category actions
  * @since 0.1.0
  */
-export const send: {
-  <C extends Command.Any & { readonly errorSchema: Schema.Never }>(
-    command: C,
-    payload: Command.PayloadInput<C>
-  ): Send<C["_tag"], never>
-  <C extends Command.Any, const A extends Action>(
-    command: C,
-    payload: Command.PayloadInput<C>,
-    onRejected: (error: Command.Error<C>) => ReadonlyArray<A>
-  ): Send<C["_tag"] | CommandsOf<A>, DeadlinesOf<A>>
-} = (command: Command.Any, payload: unknown, onRejected: Send<never, never>["onRejected"] = () => []): Send<never, never> => ({
+export const send: <C extends Command.Any, const A extends Action = never>(
+  command: C,
+  payload: Command.PayloadInput<C>,
+  ...onRejected: [Command.Error<C>] extends [never] ? [] : [onRejected: (error: Command.Error<C>) => ReadonlyArray<A>]
+) => Send<C["_tag"] | CommandsOf<A>, DeadlinesOf<A>> = (
+  command: Command.Any,
+  payload: unknown,
+  onRejected: (error: never) => ReadonlyArray<Action> = () => []
+): Send<never, never> => ({
   _tag: "Send",
   command,
   payload,
-  onRejected
+  // What it may do is in the type of the call.
+  onRejected: onRejected as Send<never, never>["onRejected"]
 })
 
 /**
@@ -319,7 +319,7 @@ export const make = <
     /** One fold per type of event and deadline; only what has been reacted to is folded. */
     readonly evolve: Aggregate.Evolve<ReadonlyArray<Events[number] | Deadlines[number]>, NoInfer<State>>
     /** What is done about an event: the state is that before the event. Pure: it may be asked more than once. */
-    readonly react: H & { readonly [Type in Exclude<keyof H, (Events[number] | Deadlines[number])["type"]>]: never }
+    readonly react: H & Unlisted<H, (Events[number] | Deadlines[number])["type"]>
     /**
      * Keeps snapshots, where the `Snapshots` service is provided, of what a process is folded to: without, its whole stream is read
      * at each reaction. Default: none. Every so many events of its stream; raise `version` when `evolve` changes and the schema does not.

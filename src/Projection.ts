@@ -47,6 +47,7 @@ import {
 import { droppedOwner, inlineOwner } from "./internal/following.ts"
 import { fromValues, pointTo, statementsOf, tableOf, toValues } from "./internal/readModel.ts"
 import { inTransaction } from "./internal/transaction.ts"
+import type { Unlisted } from "./internal/unlisted.ts"
 import { ParkedEvents, type ParkedEventsError } from "./ParkedEvents.ts"
 import * as Subscription from "./Subscription.ts"
 import { type CommitError, type StagedEvent, UnitOfWork } from "./UnitOfWork.ts"
@@ -292,6 +293,14 @@ export class ActiveVersionError extends Schema.TaggedError<ActiveVersionError>("
  * @since 0.1.0
  */
 export const make: {
+  <const Events extends ReadonlyArray<Event.Any>, E, RB, const Tables extends ReadonlyArray<AnyTable> = readonly [], R = never>(
+    name: string,
+    options: Options<Events, Tables, R> & {
+      readonly batch: (events: Arr.NonEmptyReadonlyArray<Envelope<Events[number]["Type"]>>) => Effect.Effect<unknown, E, RB>
+      readonly handlers?: never
+    }
+  ): Projection<Needs<R | RB>, Database<Tables>>
+  // The last one, because it is the one that the compiler speaks of when a handler is missing.
   <
     const Events extends ReadonlyArray<Event.Any>,
     const H extends Handlers<Events>,
@@ -301,17 +310,10 @@ export const make: {
     name: string,
     options: Options<Events, Tables, R> & {
       /** One for each of `events`: one that is missing, or one for an event that is not listed, does not compile. */
-      readonly handlers: H & { readonly [Type in Exclude<keyof H, Events[number]["type"]>]: never }
+      readonly handlers: H & Unlisted<H, Events[number]["type"]>
       readonly batch?: never
     }
   ): Projection<Needs<R | Effect.Services<ReturnType<H[Events[number]["type"]]>>>, Database<Tables>>
-  <const Events extends ReadonlyArray<Event.Any>, E, RB, const Tables extends ReadonlyArray<AnyTable> = readonly [], R = never>(
-    name: string,
-    options: Options<Events, Tables, R> & {
-      readonly batch: (events: Arr.NonEmptyReadonlyArray<Envelope<Events[number]["Type"]>>) => Effect.Effect<unknown, E, RB>
-      readonly handlers?: never
-    }
-  ): Projection<Needs<R | RB>, Database<Tables>>
 } = <R>(
   name: string,
   options: Options<ReadonlyArray<Event.Any>, ReadonlyArray<AnyTable>, R> & {
@@ -527,7 +529,7 @@ const isConflict = (error: unknown): boolean =>
  * not replay that later), and fences whoever runs the version: one transaction. From then on it is a follower like any other, so a
  * {@link layer} of this version (in any process) stands by or does the work, and goes on at the end. Ended early, however rudely, it
  * goes on where it was when it is called again, or when a `layer` runs; once it has come to its end, the next call begins anew.
- * Side effects ({@link sideEffect}) are not repeated.
+ * Side effects ({@link sideEffect}) are not repeated, nor done for events that had been parked before.
  *
  * Until it is done the version's view is incomplete. To serve meanwhile, build a new version and then {@link switchTo} it. With
  * `transactional: false`, end the `layer` of this version before.
@@ -553,14 +555,16 @@ export const rebuild = <R, D, const T extends boolean = true>(
           const mark = yield* known(markOf(projection))
           const before = yield* known(`subscription:${subscription}`)
           const target = Number(Option.getOrElse(mark.owner, () => 0))
-          if (before.position > 0 && target > 0 && !(yield* standing(projection, target)).done) return
+          // Beyond the log there is nothing to go on with: it has been restored from a backup.
+          const begun = before.position > 0 && before.position <= head && target > 0
+          if (begun && !(yield* standing(projection, target)).done) return
           // Like those who fold events into it: the view first, then the checkpoint. Otherwise they could wait for each other.
           yield* forTables(projection, ({ empty }) => [empty])
           yield* reset
           const { position } = yield* startOver(projection)
           // What has never run has nothing to repeat, and begins silently all the same.
           const heard = position > 0 ? Math.max(mark.position, position) : mark.position > 0 ? mark.position : head
-          yield* seize(markOf(projection), { position: heard, owner: String(head) })
+          yield* seize(markOf(projection), { position: Math.min(heard, head), owner: String(head) })
         }),
         options.transactional
       )
@@ -612,6 +616,8 @@ export const rebuild = <R, D, const T extends boolean = true>(
 /**
  * Waits until the view of this version holds all events up to `position`, such as that of an append (read-your-writes). Wakes at once
  * where this process runs the projection; where another does, it looks for the checkpoint, at most 250 milliseconds apart.
+ *
+ * Whoever reads a table by its name reads the active version: after a switch, wait for that one.
  *
  * @category waiting
  * @since 0.1.0
@@ -715,6 +721,9 @@ export const active = (name: string): Effect.Effect<Option.Option<number>, Check
  * Makes this version the active one: atomically, and where the projection has tables, in one transaction with their views. Back to an
  * older version by the same way. Refused with `NotCaughtUpError` unless the version has reached the newest event there is when it is
  * called, within the time given.
+ *
+ * The database views of the tables are made anew. On PostgreSQL, grant anew what had been granted on them; and while other database
+ * views are based on them, it fails with a `SqlError`, and nothing is switched.
  *
  * @category versions
  * @since 0.1.0
@@ -1011,7 +1020,8 @@ const seize = (name: string, to: { readonly owner?: string | undefined; readonly
       return yield* claim
     })
     const lease = yield* Effect.catchTag(claim, "CheckpointHeldError", () => taken)
-    const moved = to.position === undefined ? lease : yield* checkpoints.advance(lease, to.position)
+    const from = (to.position ?? lease.position) < lease.position ? yield* checkpoints.advance(lease, 0) : lease
+    const moved = to.position === undefined ? lease : yield* checkpoints.advance(from, to.position)
     if (to.owner === undefined) yield* checkpoints.release(moved)
     return lease
   }).pipe(Effect.uninterruptible, Effect.retry({ times: 10, while: ({ _tag }) => _tag === "CheckpointHeldError" }))
@@ -1021,7 +1031,7 @@ const makeRun = <R, D>(
   checkpoints: Checkpoints["Service"],
   inline: boolean
 ): Run["Service"] => {
-  /** The mark never goes backwards. */
+  /** The mark goes backwards only where the log does. */
   let mark = 0
   const before = (position: number) =>
     Effect.suspend(() =>

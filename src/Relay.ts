@@ -2,9 +2,9 @@
  * The relay: moves published events from the store to the transport.
  *
  * Events leave in position order, at least once, with their id as the broker's de-duplication id. The checkpoint is moved after
- * the broker has taken the events and is fenced, so a crash between commit and publishing loses nothing, and of several
- * processes that run one relay one works and the others stand by. The store is the truth: a commit wakes the relay, and polling
- * finds what a lost wake-up would have told.
+ * the broker has taken the events, and now and then over what stays inside, and is fenced, so a crash between commit and
+ * publishing loses nothing, and of several processes that run one relay one works and the others stand by. The store is the truth:
+ * a commit wakes the relay, and polling finds what a lost wake-up would have told.
  *
  * Whatever fails, the relay goes on by itself: it logs the cause, gives the lease back, waits as its schedule says and starts
  * again from the checkpoint. A message that the broker refuses for good is logged as an error with its id. By default it holds up
@@ -22,6 +22,7 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import {
   beat,
@@ -64,7 +65,7 @@ export interface Options<P extends OnRefused = "halt"> {
    * How to wait before trying again when store, transport or checkpoints fail; it begins anew once something has been published.
    * When it ends, so does the relay, with the last failure. Default: from 100 milliseconds up to 10 seconds, without end.
    */
-  readonly retry?: Schedule.Schedule<unknown, unknown> | undefined
+  readonly restart?: Schedule.Schedule<unknown, unknown> | undefined
   /** Default: `"halt"`, because an order without gaps is the promise that others build on. */
   readonly onRefused?: P | undefined
 }
@@ -108,7 +109,7 @@ const relayed = Metric.counter("eventfold_relay_published_messages", {
   incremental: true
 })
 const lag = Metric.gauge("eventfold_relay_lag", {
-  description: "How many positions the checkpoint was behind the newest event when the relay last started or published, by relay"
+  description: "How many positions the checkpoint was behind the newest event when that was last looked up, by relay"
 })
 
 const parkedMessages = Metric.counter("eventfold_relay_parked_events", {
@@ -117,6 +118,8 @@ const parkedMessages = Metric.counter("eventfold_relay_parked_events", {
 })
 
 const checkpointName = ({ name }: Pick<AnyOptions, "name">) => `relay:${name}`
+
+const filterOf = ({ filter }: AnyOptions): Query => ({ ...filter, published: true })
 
 const sourceOf = ({ name, source }: Pick<AnyOptions, "name" | "source">) => source ?? `/${encodeURIComponent(name)}`
 
@@ -154,7 +157,7 @@ export const layer = <const P extends OnRefused = "halt">(options: Options<P>): 
 
 /**
  * The relay as an effect that does not end by itself: claims the checkpoint (standing by while somebody else holds it),
- * publishes, and starts over after any failure, defects included. Fails only when the `retry` schedule ends.
+ * publishes, and starts over after any failure, defects included. Fails only when the `restart` schedule ends.
  *
  * Interrupted, it finishes the batch in hand if the broker answers within a third of the lease, and gives the lease back. What
  * the broker may have taken without an answer is published again by the next one, with the same ids.
@@ -169,7 +172,7 @@ export const run = <const P extends OnRefused = "halt">(options: Options<P>): Ef
     return yield* restarting(
       (progress) => {
         const attempt: Effect.Effect<never, RelayError, Services> = withLease(options, owner, (lease) => {
-          const events = store.subscribe({ after: lease.position, filter: { ...options.filter, published: true } })
+          const events = store.subscribe({ after: lease.position, filter: filterOf(options) })
           return Effect.andThen(move(options, lease, events, progress), Effect.never)
         }).pipe(
           // A standby asks again when the lease may have run out.
@@ -178,7 +181,7 @@ export const run = <const P extends OnRefused = "halt">(options: Options<P>): Ef
         return attempt
       },
       {
-        schedule: options.retry ?? defaultRestart,
+        schedule: options.restart ?? defaultRestart,
         onFailure: (cause) => report(options, cause),
         onEnd: Effect.logError(`eventfold: the relay "${options.name}" gives up`)
       }
@@ -210,7 +213,7 @@ export const drain = <const P extends OnRefused = "halt">(
     const owner = yield* makeId
     const store = yield* EventStore
     return yield* withLease(options, owner, (lease) =>
-      move(options, lease, store.readAll({ after: lease.position, filter: { ...options.filter, published: true } }), () => {})
+      move(options, lease, store.readAll({ after: lease.position, filter: filterOf(options) }), () => {})
     )
   })
 
@@ -266,6 +269,14 @@ const move = Effect.fnUntraced(function* (
   const published = Metric.withAttributes(relayed, { relay: options.name })
   const behind = Metric.withAttributes(lag, { relay: options.name })
   let current = lease
+  /** Held while the checkpoint is about to move. */
+  const turn = Semaphore.makeUnsafe(1)
+  const advance = (position: number) =>
+    Effect.uninterruptible(
+      Effect.map(checkpoints.advance(current, position), (next) => {
+        current = next
+      })
+    )
 
   /** Publishes what the broker takes, and parks what it refuses. How many it has taken. */
   const publish = (messages: Arr.NonEmptyReadonlyArray<Message>): Effect.Effect<number, TransportError | ParkedEventsError> =>
@@ -302,18 +313,32 @@ const move = Effect.fnUntraced(function* (
       Effect.gen(function* () {
         // The broker may still answer while the lease lasts; from its answer to the checkpoint nothing can come between.
         const taken = yield* yield* finishing(publish(messages), { restore, grace: beat(leaseTime(options)) })
-        current = yield* checkpoints.advance(current, position)
+        yield* advance(position)
         onMoved()
         yield* Metric.update(published, taken)
       })
     )
 
-  const measure = Effect.flatMap(store.head, (head) => Metric.update(behind, head - current.position)).pipe(Effect.ignore)
+  const measure = Effect.flatMap(store.head, (head) => Metric.update(behind, Math.max(0, head - current.position))).pipe(
+    Effect.ignore
+  )
+
+  /** Passes over what stays inside: otherwise it would look like a lag, and be read again after each start. */
+  const passOver = Effect.gen(function* () {
+    const head = yield* store.head
+    const [next] = yield* Stream.runCollect(store.readAll({ after: current.position, filter: filterOf(options), limit: 1 }))
+    return current.position < head && (next === undefined || next.position > head) ? head : undefined
+  }).pipe(
+    Effect.orElseSucceed(() => undefined),
+    Effect.flatMap((head) => (head === undefined ? Effect.void : advance(head))),
+    turn.withPermit,
+    Effect.andThen(measure)
+  )
 
   yield* measure
-  yield* Stream.runForEachArray(events, (page) => {
+  const publishing = Stream.runForEachArray(events, (page) => {
     const messages = Arr.map(page, (event) => toMessage(event, source))
-    return movePage(messages, Arr.lastNonEmpty(page).position).pipe(
+    return turn.withPermit(movePage(messages, Arr.lastNonEmpty(page).position)).pipe(
       Effect.withSpan(`publish ${options.name}`, {
         kind: "producer",
         attributes: {
@@ -324,7 +349,10 @@ const move = Effect.fnUntraced(function* (
           "eventfold.relay": options.name
         }
       }),
-      Effect.andThen(measure)
+      // Nobody waits for a figure.
+      Effect.andThen(Effect.forkChild(measure))
     )
   })
+  yield* Effect.raceFirst(publishing, Effect.forever(Effect.delay(passOver, beat(leaseTime(options)))))
+  yield* passOver
 })

@@ -61,6 +61,7 @@ import { defaultRestart, droppedOwner, finishing, inlineOwner, restarting } from
 import { makeId } from "./internal/ids.ts"
 import { makeTail, partitionOf, quotaOf, type Tail } from "./internal/partitions.ts"
 import { inTransaction } from "./internal/transaction.ts"
+import type { Unlisted } from "./internal/unlisted.ts"
 import { ParkedEvents, ParkedEventsError } from "./ParkedEvents.ts"
 
 // -----------------------------------------------------------------------------
@@ -120,9 +121,14 @@ export interface Options<P extends OnFailure, T extends boolean> {
   readonly lease?: Duration.Input | undefined
   /**
    * Runs the handlers of a batch, and the move of its checkpoint, in one transaction of the `SqlClient`, which must be that of the
-   * `Checkpoints` (and of the `ParkedEvents`). When a handler fails, or the database refuses to commit what handlers did, the batch is rolled back
-   * and done again event by event, a transaction each; so what handlers do beyond the database may be done again. PostgreSQL breaks off a transaction in which
-   * nothing has been asked of it for the time of the lease, for a process that was stopped not to keep its locks. Default: `false`.
+   * `Checkpoints` (building the Layer is a defect otherwise) and of the `ParkedEvents`. When a handler fails, or the database refuses
+   * to commit what handlers did, the batch is rolled back and done again event by event, a transaction each; so what handlers do
+   * beyond the database may be done again.
+   *
+   * A handler must not wait for anything but the database for as long as the lease: PostgreSQL breaks off a transaction in which
+   * nothing has been asked of it for that time, so that a process that was stopped (`SIGSTOP`, a sleeping machine) does not keep its
+   * locks, and to the handler that is a failure. On SQLite a batch has the write lock of the file: others wait while it runs, and if
+   * its process is stopped then, nobody can write, take over or append until it goes on or is killed. Default: `false`.
    */
   readonly transactional?: T | undefined
   /**
@@ -178,7 +184,7 @@ export interface TypedOptions<
 > extends Options<P, T> {
   readonly events: Events
   /** One for each of `events`: one that is missing, or one for an event that is not listed, does not compile. */
-  readonly handlers: H & { readonly [Type in Exclude<keyof H, Events[number]["type"]>]: never }
+  readonly handlers: H & Unlisted<H, Events[number]["type"]>
   /** Which events; those of other types than `events` are failures. Default: all events of these types. */
   readonly filter?: Filter | undefined
 }
@@ -264,6 +270,29 @@ export class PartitionsChangedError extends Schema.TaggedError<PartitionsChanged
   override get message(): string {
     const before = Option.match(this.before, { onNone: () => "without partitions", onSome: (n) => `with ${n} partitions` })
     return `The subscription "${this.subscription}" has run ${before} before; to change that, give it a new name, from position ${this.position}`
+  }
+}
+
+/**
+ * The log ends before the checkpoint, as when the store was restored from a backup and the checkpoints were not. What is appended up
+ * to there would pass for handled, so the subscription halts. Nothing was handled. Restore the checkpoints, too, or go on under a new
+ * name, `from` the position up to which the handlers know the log as it is; a projection is rebuilt.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class CheckpointAheadError extends Schema.TaggedError<CheckpointAheadError>("eventfold/Subscription/CheckpointAheadError")(
+  "CheckpointAheadError",
+  {
+    subscription: Schema.String,
+    /** The checkpoint. */
+    position: Schema.Number,
+    /** The position of the newest event. */
+    head: Schema.Number
+  }
+) {
+  override get message(): string {
+    return `The subscription "${this.subscription}" has come to position ${this.position}, and the log ends at ${this.head}`
   }
 }
 
@@ -449,6 +478,10 @@ export const replay = (
  * @since 0.1.0
  */
 export const layer: {
+  <E, R, const P extends OnFailure = "halt", const T extends boolean = false>(
+    options: RawOptions<E, R, P, T>
+  ): Layer.Layer<never, never, Requirements<R, P, T>>
+  // The last one, because it is the one that the compiler speaks of when a handler is missing.
   <
     const Events extends ReadonlyArray<Event.Any>,
     const H extends Handlers<Events>,
@@ -457,9 +490,6 @@ export const layer: {
   >(
     options: TypedOptions<Events, H, P, T>
   ): Layer.Layer<never, never, Requirements<Effect.Services<ReturnType<H[Events[number]["type"]]>>, P, T>>
-  <E, R, const P extends OnFailure = "halt", const T extends boolean = false>(
-    options: RawOptions<E, R, P, T>
-  ): Layer.Layer<never, never, Requirements<R, P, T>>
 } = <R, P extends OnFailure, T extends boolean>(options: AnyOptions<R, P, T>): Layer.Layer<never, never, Requirements<R, P, T>> =>
   layerOf(options, "events" in options ? typed(options) : raw(options))
 
@@ -650,6 +680,13 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
   const parking = Option.getOrUndefined(yield* Effect.serviceOption(ParkedEvents))
   const client =
     options.transactional === true ? Option.getOrUndefined(yield* Effect.serviceOption(SqlClient.SqlClient)) : undefined
+  if (client !== undefined && checkpoints.transactionService?.key !== client.transactionService.key) {
+    return yield* Effect.die(
+      new Error(
+        `The subscription "${name}" is transactional, and the Checkpoints do not commit with the SqlClient provided here. Provide both from one database, or set transactional: false.`
+      )
+    )
+  }
 
   // ---------------------------------------------------------------------------
   // state
@@ -803,6 +840,10 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
     /** Looks how far the log is, and passes over what the filter drops. */
     const look = Effect.gen(function* () {
       const head = yield* store.head
+      if (head < current.position) {
+        const ahead = new CheckpointAheadError({ subscription: name, position: current.position, head })
+        return yield* Effect.fail(new Halted(Cause.fail(ahead)))
+      }
       if (current.position < head) {
         const from = Math.max(current.position, passed)
         const [next] = yield* Stream.runCollect(store.readAll({ after: from, filter, limit: 1 }))

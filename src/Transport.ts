@@ -26,7 +26,7 @@ import * as Pull from "effect/Pull"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { DeadLetters, type DeadLettersError } from "./DeadLetters.ts"
 import * as Event from "./Event.ts"
@@ -36,6 +36,7 @@ import { defaultRestart, finishing, restarting } from "./internal/following.ts"
 import { Message } from "./internal/message.ts"
 import { CurrentMetadata } from "./internal/metadata.ts"
 import { inject, isDelay, makeFaults } from "./internal/faults.ts"
+import type { Unlisted } from "./internal/unlisted.ts"
 
 // -----------------------------------------------------------------------------
 // models
@@ -314,11 +315,6 @@ type HandlerServices<Events extends ReadonlyArray<Event.Any>, H extends Handlers
   ReturnType<H[Events[number]["type"]]>
 >
 
-/** A handler for an event that is not listed does not compile. */
-type NoOthers<Events extends ReadonlyArray<Event.Any>, H> = {
-  readonly [Type in Exclude<keyof H, Events[number]["type"]>]: never
-}
-
 /**
  * No consumer of this process handles messages of this type for this group.
  *
@@ -446,7 +442,7 @@ export const consume = <
   const I extends boolean = false
 >(
   events: Events,
-  handlers: H & NoOthers<Events, H>,
+  handlers: H & Unlisted<H, Events[number]["type"]>,
   options: ConsumeOptions<I>
 ): Effect.Effect<never, TransportError, ConsumerRequirements<HandlerServices<Events, H>, I>> =>
   // The types have said which inbox and which services there are; from here on they are looked up.
@@ -503,7 +499,7 @@ export const layerConsumer = <
   const I extends boolean = false
 >(
   events: Events,
-  handlers: H & NoOthers<Events, H>,
+  handlers: H & Unlisted<H, Events[number]["type"]>,
   options: ConsumeOptions<I>
 ): Layer.Layer<never, never, ConsumerRequirements<HandlerServices<Events, H>, I>> =>
   Layer.effectDiscard(Effect.forkScoped(consume<Events, H, I>(events, handlers, options)))
@@ -607,7 +603,9 @@ const run = Effect.fnUntraced(function* <R, I extends boolean>(
     leave: Latch.Latch,
     progress: () => void
   ): Effect.fn.Return<void, TransportError, Scope.Scope> {
-    const pull = yield* Stream.toPull(transport.subscribe({ group, types, concurrency }))
+    // The subscription closes last: what is given back is in nobody's hands any more.
+    const last = yield* Scope.fork(yield* Effect.scope)
+    const pull = yield* Scope.provide(Stream.toPull(transport.subscribe({ group, types, concurrency })), last)
     const broken = yield* Deferred.make<never, TransportError>()
     const inHand = yield* FiberSet.make()
     /** The newest message in hand of each subject: the next one waits behind it. */
@@ -888,8 +886,10 @@ export const layerMemory: Layer.Layer<Transport | Published> = Layer.effectConte
 
           yield* Effect.addFinalizer(() =>
             Effect.sync(() => {
-              for (const given of unsettled) giveBack(group, given)
+              if (resume !== undefined) group.idle.delete(resume)
+              const left = Array.from(unsettled)
               unsettled.clear()
+              for (const given of left) giveBack(group, given)
             })
           )
           return Stream.fromEffectRepeat(next)

@@ -453,6 +453,8 @@ describe("replay", () => {
           )
           assert.deepEqual(yield* recorded, before)
 
+          // what nobody hears again is not replayed, whether it is asked for or not
+          yield* EventStore.append("Account-ben", [{ type: "Opened", payload: { owner: "Ben" } }])
           const positions = (options: Parameters<typeof MessageBus.replay>[0]) =>
             Effect.map(Stream.runCollect(MessageBus.replay(options)), (heard) => heard.map(({ position }) => position))
           assert.deepEqual(yield* positions({ after: 2 }), [4, 6])
@@ -721,6 +723,33 @@ describe("wiring", () => {
         })
       ).pipe(Layer.provide(Layer.succeed(Greeting, "Bye")), Layer.provideMerge(Hello))
       assert.equal(yield* MessageBus.execute(Relay, undefined).pipe(withBus(RelayLive)), "Bye: Hello Ben")
+    }).pipe(Effect.provide(memory))
+  )
+
+  it.effect("a handler runs in the execution of its caller, whatever its Layer was built in", () =>
+    Effect.gen(function* () {
+      const Ask = Command.make("Ask", { success: Schema.Array(Schema.String) })
+      const AskLive = MessageBus.handle(Ask, () =>
+        Effect.gen(function* () {
+          yield* UnitOfWork.stage("A-1", [{ type: "Asked", payload: {} }])
+          return Object.entries(yield* References.CurrentLogAnnotations).map(([key, value]) => `${key} ${String(value)}`)
+        })
+      )
+      // given a Layer that is built in a unit of work, with an annotation and metadata
+      const built = yield* Layer.build(Layer.provideMerge(AskLive, MessageBus.layer())).pipe(
+        UnitOfWork.transact,
+        Effect.annotateLogs("at", "building"),
+        Effect.provideService(UnitOfWork.CurrentMetadata, { correlationId: "building" })
+      )
+      // when a command is executed, it is told of its caller, and none of that
+      const options = { correlationId: "c" }
+      const told = yield* MessageBus.execute(Ask, undefined, options).pipe(
+        Effect.annotateLogs("by", "caller"),
+        Effect.provideContext(built)
+      )
+      assert.deepEqual(told.toSorted(), ["by caller", "correlationId c"])
+      const [, asked] = yield* recorded
+      assert.deepEqual([asked?.type, asked?.metadata.correlationId], ["Asked", "c"])
     }).pipe(Effect.provide(memory))
   )
 

@@ -889,6 +889,37 @@ describe("in memory, without a database", () => {
     )
   )
 
+  it.effect("is rebuilt, and begun again after a drop, where the log was restored and is shorter than it was", () =>
+    world(
+      Effect.gen(function* () {
+        const one = define(1)
+        const two = define(2)
+        yield* EventStore.appendAll(history(30, 60))
+        for (const { projection } of [one, two]) yield* Stream.runDrain(Projection.rebuild(projection, { transactional: false }))
+        yield* Projection.drop(two.projection)
+        yield* Effect.gen(function* () {
+          yield* EventStore.appendAll(history(31, 20))
+          for (const { projection, rows } of [one, two]) {
+            yield* Stream.runDrain(Projection.rebuild(projection, { transactional: false }))
+            assert.deepEqual(rows(), yield* fromScratch)
+          }
+          // An earlier rebuild that was to go further than the log is now.
+          yield* TestClock.adjust("1 second")
+          const { advance, claim, release } = yield* Checkpoints.Checkpoints
+          for (const [name, position, owner] of [
+            ["projection:Balances@1", 60, "60"],
+            ["subscription:projection:Balances@1", 30, "x"]
+          ] as const) {
+            const lease = yield* advance(yield* claim(name, { owner, ttl: "1 millis" }), position)
+            if (owner === "x") yield* release(lease)
+          }
+          yield* Stream.runDrain(Projection.rebuild(one.projection, { transactional: false }))
+          assert.deepEqual(one.rows(), yield* fromScratch)
+        }).pipe(Effect.provide(Layer.fresh(EventStore.layerMemory)))
+      })
+    )
+  )
+
   it.effect("who waits is told in time how far it is, and looks for what another process does", () =>
     world(
       Effect.gen(function* () {

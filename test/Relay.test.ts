@@ -310,7 +310,7 @@ describe("when the transport fails", () => {
         const { layer, logs } = capture()
         broker.next(fails, fails, fails, fails, fails)
         yield* EventStore.append("Order-1", published(1))
-        const running = Relay.run({ name, lease, retry: Schedule.recurs(2) })
+        const running = Relay.run({ name, lease, restart: Schedule.recurs(2) })
         assert.equal(yield* Effect.flip(Effect.provide(running, [broker.layer, layer])), unavailable)
         assert.equal(broker.calls.length, 3)
         assert.deepEqual(logs.at(-1), ["Error", `eventfold: the relay "shop" gives up`])
@@ -728,6 +728,42 @@ describe("drain", () => {
     )
   )
 })
+
+it.effect("the checkpoint moves over what stays inside, which is no lag, and never over what waits", () =>
+  relayed((broker) =>
+    Effect.gen(function* () {
+      const metric = Effect.map(
+        Metric.snapshot,
+        (all) => all.find((one) => one.id === "eventfold_relay_lag" && one.attributes?.["relay"] === name)?.state
+      )
+      const private_ = { type: "Checked", payload: {} }
+      yield* EventStore.append("Order-1", [...published(1), private_, private_])
+      const stop = yield* start(broker, { filter: { categories: ["Order"] } })
+      yield* until(() => broker.taken.length === 1)
+      yield* rest
+      assert.equal(yield* position, 1)
+      yield* EventStore.append("Invoice-1", published(1, 2))
+      yield* TestClock.adjust("5 seconds")
+      yield* rest
+      assert.deepEqual([yield* position, yield* metric], [4, { value: 0 }])
+      broker.next(hangs)
+      yield* EventStore.append("Order-1", [private_, ...published(1, 3), private_])
+      yield* until(() => broker.calls.length === 2)
+      yield* TestClock.adjust("1 minute")
+      assert.equal(yield* position, 4)
+      const stopping = yield* Effect.forkChild(stop)
+      yield* Effect.andThen(rest, TestClock.adjust("5 seconds"))
+      yield* Fiber.join(stopping)
+      yield* Relay.drain({ name, lease, filter: { categories: ["Order"] } }).pipe(Effect.provide(broker.layer))
+      assert.deepEqual([idsOf(broker.taken), yield* position, yield* metric], [["1", "3"], 7, { value: 0 }])
+    }).pipe(
+      Effect.provideServiceEffect(
+        Metric.MetricRegistry,
+        Effect.sync(() => new Map())
+      )
+    )
+  )
+)
 
 describe("metrics", () => {
   it.effect("count what was published, and tell how far behind the checkpoint is, by relay", () =>

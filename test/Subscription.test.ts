@@ -175,6 +175,33 @@ describe("from history to live", () => {
   )
 })
 
+describe("a log that ends before the checkpoint", () => {
+  it.effect("halts the subscription: what is appended up to there would never be handled", () =>
+    following(
+      Effect.gen(function* () {
+        const { advance, claim, release } = yield* Checkpoints.Checkpoints
+        const lease = yield* claim(`subscription:${name}`, { owner: "before the log was restored", ttl: "1 second" })
+        yield* release(yield* advance(lease, 10))
+        yield* EventStore.append("Count-1", events(4))
+        const { layer, seen } = noting()
+        yield* start(layer)
+        yield* until(() => seen.length > 0).pipe(Effect.raceFirst(rest))
+        const { cause, position, state } = yield* Subscription.status(name)
+        assert.deepEqual(
+          Option.map(cause, Cause.squash),
+          Option.some(new Subscription.CheckpointAheadError({ subscription: name, position: 10, head: 4 }))
+        )
+        assert.deepEqual([state, position, seen], ["halted", 10, []])
+        // Nothing is held against it once the log is as long again.
+        yield* EventStore.append("Count-1", events(7))
+        yield* Subscription.resume(name)
+        yield* until(() => seen.length === 1)
+        assert.deepEqual([seen, yield* checkpoint], [[11], 11])
+      })
+    )
+  )
+})
+
 describe("order", () => {
   it.effect("streams are handled at once, each in order, and the checkpoint waits for the slowest", () =>
     following(
@@ -716,6 +743,15 @@ describe("transactional, on SQLite", () => {
         assert.match(parked?.cause ?? "", /FOREIGN KEY/)
         assert.equal((yield* Effect.flip(Subscription.replay(name, 5)))._tag, "ReplayError")
         assert.equal((yield* list(name))[0]?.attempts, 4)
+      })
+    )
+  )
+
+  it.effect("dies over checkpoints that do not commit with the handlers: one could be moved and the other rolled back", () =>
+    inDatabase(() =>
+      Effect.gen(function* () {
+        const exit = yield* Effect.exit(start(Layer.provide(subscription({}), Layer.fresh(Checkpoints.layerMemory))))
+        assert.match(Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "", /"view" is transactional.*the Checkpoints do not/)
       })
     )
   )

@@ -374,6 +374,96 @@ describe("staging", () => {
   })
 })
 
+describe("what is staged", () => {
+  everywhere((test) => {
+    test("keeps the ids it was given, and gets one where it has none", () =>
+      Effect.gen(function* () {
+        const staged = yield* UnitOfWork.transact(
+          Effect.gen(function* () {
+            yield* UnitOfWork.stage("A-1", [event("first"), { ...event("second"), id: "mine" }, event("third")])
+            yield* stage("B-1", "other")
+            const transaction = yield* UnitOfWork.Transaction
+            const streams = transaction.staged().map(({ stream }) => stream)
+            assert.deepEqual(streams, ["A-1", "A-1", "A-1", "B-1"])
+            return transaction.staged("A-1")
+          })
+        )
+        const ids = staged.map(({ event }) => event.id)
+        assert.equal(ids[1], "mine")
+        assert.equal(new Set(ids).size, 3)
+        const stored = yield* Stream.runCollect(EventStore.read("A-1"))
+        assert.deepEqual(
+          stored.map(({ id }) => id),
+          ids
+        )
+      }))
+
+    test("in a stream that has been loaded expects the version that was seen, and what was staged after it", () =>
+      Effect.gen(function* () {
+        yield* EventStore.append("Account-ada", [{ type: "Opened", payload: { owner: "Ada" } }])
+        const twice = Effect.gen(function* () {
+          yield* Repository.load(Account, ada)
+          for (const amount of [1, 2]) yield* UnitOfWork.stage("Account-ada", [{ type: "Deposited", payload: { amount } }])
+        })
+        yield* UnitOfWork.transact(twice)
+        assert.deepEqual(yield* log, ["Account-ada@1 Opened", "Account-ada@2 Deposited", "Account-ada@3 Deposited"])
+      }))
+
+    test("is refused at the commit where the stream must exist and does not", () =>
+      Effect.gen(function* () {
+        const expected = EventStore.ExpectedVersion.Exists
+        const error = yield* Effect.flip(UnitOfWork.transact(UnitOfWork.stage("A-1", [event("lost")], { expected })))
+        assert.deepEqual(error, new EventStore.OptimisticLockError({ stream: "A-1", expected, actual: 0 }))
+        assert.deepEqual(yield* log, [])
+      }))
+
+    test("goes through what has been added before the commit, which may refuse all of it, until that is removed", () =>
+      Effect.gen(function* () {
+        const { mark, seen } = makeTrace()
+        const units = yield* UnitOfWork.UnitOfWork
+        const types = (staged: ReadonlyArray<UnitOfWork.StagedEvent>) => staged.map(({ event }) => event.type).join()
+        const removeFirst = yield* units.beforeCommit((staged) => mark(`first: ${types(staged)}`))
+        const refusal = new EventStore.AppendConditionError({ position: 7 })
+        const removeSecond = yield* units.beforeCommit((staged) =>
+          types(staged) === "unwanted" ? Effect.fail(refusal) : mark(`second: ${types(staged)}`)
+        )
+        // what goes to listeners alone is not shown
+        const shown = UnitOfWork.Transaction.use((transaction) =>
+          transaction.stage("A-1", [{ event: event("shown"), transient: true }], EventStore.ExpectedVersion.Any)
+        )
+        yield* UnitOfWork.transact(Effect.all([stage("A-1", "a"), shown, stage("B-1", "b")]))
+        yield* UnitOfWork.transact(shown)
+        yield* UnitOfWork.transact(Effect.void)
+        assert.equal(yield* Effect.flip(UnitOfWork.transact(stage("A-1", "unwanted"))), refusal)
+        assert.deepEqual(seen.splice(0), ["first: a,b", "second: a,b", "first: unwanted"])
+        yield* removeSecond
+        yield* UnitOfWork.transact(stage("A-1", "unwanted"))
+        yield* removeFirst
+        yield* UnitOfWork.transact(stage("A-1", "c"))
+        assert.deepEqual(seen, ["first: unwanted"])
+        assert.deepEqual(yield* log, ["A-1@1 a", "B-1@1 b", "A-1@2 unwanted", "A-1@3 c"])
+      }))
+  })
+
+  concurrently((test) => {
+    test("in a stream that has been loaded conflicts with what others have appended since", () =>
+      Effect.gen(function* () {
+        const other = yield* elsewhere(EventStore.append("Account-ada", [{ type: "Opened", payload: { owner: "Ada" } }]))
+        const error = yield* Effect.flip(
+          UnitOfWork.transact(
+            Effect.gen(function* () {
+              yield* Repository.load(Account, ada)
+              yield* other.go
+              yield* UnitOfWork.stage("Account-ada", [{ type: "Deposited", payload: { amount: 1 } }])
+            })
+          )
+        )
+        assert.deepEqual(error, new EventStore.OptimisticLockError({ stream: "Account-ada", expected: 0, actual: 1 }))
+        assert.deepEqual(yield* log, ["Account-ada@1 Opened"])
+      }))
+  })
+})
+
 describe("rollback", () => {
   everywhere((test) => {
     test("ends the unit of work with its value and writes nothing, neither from before nor from after", () =>

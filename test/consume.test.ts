@@ -1,8 +1,11 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
 import { Cause, DateTime, Deferred, Effect, Fiber, Layer, Metric, Option, Queue, Schedule, Schema, Stream, Tracer } from "effect"
+import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { Command, DeadLetters, Event, EventStore, Inbox, MessageBus, Transport, UnitOfWork } from "eventfold"
+import { SqliteClient } from "eventfold/sqlite"
+import { Faults } from "eventfold/testing"
 
 const Placed = Event.make(
   "Placed",
@@ -147,6 +150,30 @@ describe("a consumer", () => {
     }).pipe(Effect.provide(services))
   )
 
+  it.effect("begins none of a subject's messages behind one that could not be given back, and counts what it was given", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      yield* Layer.build(
+        Transport.layerConsumer(
+          [Placed],
+          {
+            Placed: (_, { attempt, message }) =>
+              Effect.suspend(() => {
+                seen.push(`${message.id}.${attempt}`)
+                return message.id === "1" && attempt === 1 ? Effect.fail("not yet") : Effect.void
+              })
+          },
+          { group, concurrency: 10, retry: Schedule.spaced("10 seconds") }
+        )
+      )
+      yield* Transport.publish([message("1"), message("2"), message("3")])
+      yield* rest
+      yield* TestClock.adjust("1 second")
+      yield* until(() => seen.includes("3.2"))
+      assert.deepEqual(seen, ["1.1", "1.2", "2.2", "3.2"])
+    }).pipe(Effect.provide(Layer.provideMerge(Transport.layerFaulty({ settle: ["unavailable"] }), services)))
+  )
+
   it.effect("gives a message back for longer waits, and goes by the broker's count and the schedule's place", () =>
     Effect.gen(function* () {
       const seen: Array<string> = []
@@ -289,6 +316,35 @@ describe("a consumer", () => {
     }).pipe(Effect.provide(services))
   )
 
+  it.effect("gives nothing back that is still in a handler's hands", () =>
+    Effect.gen(function* () {
+      const begun = yield* Deferred.make<void>()
+      const cleanedUp = yield* Deferred.make<void>()
+      const consuming = yield* Effect.forkChild(
+        Transport.consume(
+          [Placed],
+          {
+            Placed: () =>
+              Effect.onInterrupt(Effect.andThen(Deferred.succeed(begun, undefined), Effect.never), () =>
+                Deferred.await(cleanedUp)
+              )
+          },
+          { group, grace: "1 second" }
+        )
+      )
+      yield* Transport.publish([message("1")])
+      yield* Deferred.await(begun)
+      const again = yield* Effect.forkChild(Stream.runHead(Transport.subscribe({ group })))
+      const ending = yield* Effect.forkChild(Fiber.interrupt(consuming))
+      yield* Effect.andThen(rest, TestClock.adjust("1 second"))
+      yield* rest
+      assert.equal(again.pollUnsafe(), undefined)
+      yield* Deferred.succeed(cleanedUp, undefined)
+      yield* Fiber.join(ending)
+      assert.equal(Option.getOrThrow(yield* Fiber.join(again)).attempt, 2)
+    }).pipe(Effect.provide(services))
+  )
+
   it.effect("subscribes again when the transport fails, until its schedule ends", () =>
     Effect.gen(function* () {
       const lost = new Transport.TransportError({
@@ -306,6 +362,92 @@ describe("a consumer", () => {
       assert.ok(exit._tag === "Failure")
       assert.equal(Option.getOrThrow(Cause.findErrorOption(exit.cause))._tag, "TransportError")
     }).pipe(Effect.provide(services))
+  )
+})
+
+describe("with an inbox in SQL every message has its effect once", () => {
+  const services = Layer.provideMerge(
+    Inbox.layerSql(),
+    Layer.mergeAll(SqliteClient.layer({ filename: ":memory:" }), DeadLetters.layerMemory)
+  )
+  const makeNotes = SqlClient.SqlClient.use((sql) => sql`create table note (id text not null)`)
+  const note = (id: string) => SqlClient.SqlClient.use((sql) => sql`insert into note values (${id})`)
+  const notes = SqlClient.SqlClient.use((sql) =>
+    Effect.map(sql<{ id: string }>`select id from note`, (rows) => rows.map(({ id }) => id).toSorted())
+  )
+  const ids = Array.from({ length: 60 }, (_, n) => `${n}`)
+  const messages = ids.map((id, n) => message(id, { subject: `Order-${n % 7}` }))
+
+  it.live("however often the consumer is interrupted, and wherever", () =>
+    Effect.gen(function* () {
+      yield* makeNotes
+      yield* Effect.forEach(messages, (message) => Transport.publish([message]))
+      for (let round = 0; (yield* notes).length < ids.length; round++) {
+        const consuming = yield* Effect.forkChild(
+          Transport.consume(
+            [Placed],
+            {
+              Placed: (_, { message }) => Effect.yieldNow.pipe(Effect.andThen(note(message.id)), Effect.andThen(Effect.yieldNow))
+            },
+            { group, inbox: true, concurrency: 1 + (round % 4), grace: round % 3 === 0 ? 0 : "20 millis", maxAttempts: 1000 }
+          )
+        )
+        yield* Effect.forEach(Array.from({ length: round % 37 }), () => Effect.yieldNow, { discard: true })
+        yield* Fiber.interrupt(consuming)
+      }
+      assert.deepEqual([yield* notes, yield* letters], [ids.toSorted(), []])
+    }).pipe(Effect.provide(Layer.merge(services, Transport.layerMemory)))
+  )
+
+  it.live("or becomes a dead letter and has none, whatever fails on the way", () =>
+    Effect.gen(function* () {
+      yield* makeNotes
+      const store = yield* DeadLetters.DeadLetters
+      const away = new DeadLetters.DeadLettersError({ operation: "park", cause: new Error("away") })
+      let parked = 0
+      const consuming = yield* Transport.consume(
+        [Placed],
+        {
+          Placed: (_, { message }) => Effect.andThen(note(message.id), message.id.endsWith("3") ? Effect.fail("no") : Effect.void)
+        },
+        { group, inbox: true, concurrency: 5, maxAttempts: 1000, retry: Schedule.recurs(2), restart: Schedule.spaced("1 milli") }
+      ).pipe(
+        Effect.provideService(DeadLetters.DeadLetters, {
+          ...store,
+          park: (letter) => Effect.suspend(() => (++parked % 2 === 0 ? store.park(letter) : Effect.fail(away)))
+        }),
+        Effect.forkChild
+      )
+      yield* Effect.forEach(messages, (message) => Effect.retry(Transport.publish([message]), Schedule.forever))
+      const bad = ids.filter((id) => id.endsWith("3"))
+      while ((yield* notes).length < ids.length - bad.length || (yield* letters).length < bad.length) yield* Effect.yieldNow
+      yield* Fiber.interrupt(consuming)
+      assert.deepEqual(yield* notes, ids.filter((id) => !bad.includes(id)).toSorted())
+      assert.deepEqual(
+        (yield* letters).map(({ message }) => message.id),
+        bad.toSorted()
+      )
+    }).pipe(
+      Effect.provide(services),
+      Effect.provide(
+        Transport.layerFaulty({
+          publish: Faults.seeded("publish", [
+            [0.2, "lost"],
+            [0.2, "unavailable"]
+          ]),
+          deliver: Faults.seeded("deliver", [
+            [0.05, "lost"],
+            [0.05, "duplicate"],
+            [0.03, "unavailable"]
+          ]),
+          settle: Faults.seeded("settle", [
+            [0.1, "lost"],
+            [0.1, "unavailable"],
+            [0.1, "duplicate"]
+          ])
+        }).pipe(Layer.provide(Transport.layerMemory))
+      )
+    )
   )
 })
 

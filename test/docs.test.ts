@@ -10,10 +10,15 @@ describe("the documentation", () => {
     return runner.dispose
   }, 60_000)
 
-  it.each(blocks.map((block) => [`${block.file}:${block.line}`, block] as const))("%s", async (_, block) => {
-    expect(runner.compileErrors(block)).toEqual([])
-    if (!block.compileOnly) await runner.run(block)
-  })
+  it.each(blocks.map((block) => [`${block.file}:${block.line}`, block] as const))(
+    "%s",
+    async (_, block) => {
+      expect(runner.compileErrors(block)).toEqual([])
+      if (!block.compileOnly) await runner.run(block)
+      // One of them starts a PostgreSQL of its own.
+    },
+    60_000
+  )
 })
 
 describe("the test of the documentation", () => {

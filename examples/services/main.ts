@@ -1,6 +1,6 @@
 /** Two services that talk: `npm run example:services -- --transport nats|redis|rabbitmq|postgres`. */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
-import { Console, Effect, Option } from "effect"
+import { Console, Effect, Option, Schema } from "effect"
 import { Command, Flag } from "effect/cli"
 import { disagreement, program } from "./program.ts"
 import { names } from "./transports.ts"
@@ -12,7 +12,11 @@ const services = Command.make(
       Flag.withDescription("What connects the services. A broker is started from its binary, or named by EVENTFOLD_TEST_…_URL"),
       Flag.withDefault("postgres" as const)
     ),
-    orders: Flag.Int("orders").pipe(Flag.withDescription("How many orders are placed"), Flag.withDefault(400))
+    orders: Flag.Int("orders").pipe(
+      Flag.withSchema(Schema.Int.check(Schema.isGreaterThan(0))),
+      Flag.withDescription("How many orders are placed"),
+      Flag.withDefault(400)
+    )
   },
   Effect.fnUntraced(function* ({ orders, transport }) {
     const outcome = yield* Effect.scoped(program({ transport, orders, say: Console.log }))

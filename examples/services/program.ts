@@ -1,5 +1,5 @@
 /** Starts the services, kills one of them on the way, and looks whether both agree in the end. */
-import { Effect, Option, Stream } from "effect"
+import { Deferred, Effect, Option, Stream } from "effect"
 import { EventStore, Repository } from "eventfold"
 import { type ChildProcess, spawn } from "node:child_process"
 import { mkdtempSync, rmSync } from "node:fs"
@@ -30,11 +30,17 @@ const scratch = Effect.acquireRelease(
   (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
 )
 
-const startService = (...args: ReadonlyArray<string>) =>
+/** A service in a process of its own. `failed` is told when it ends by itself. */
+const startService = (
+  failed: Deferred.Deferred<never, Error>,
+  ...args: readonly [service: string, ...rest: ReadonlyArray<string>]
+) =>
   Effect.acquireRelease(
     Effect.sync(() =>
       spawn(process.execPath, ["--conditions=@eventfold/source", join(import.meta.dirname, "service.ts"), ...args], {
         stdio: ["ignore", "inherit", "inherit"]
+      }).once("exit", (code) => {
+        if (code !== null) Deferred.doneUnsafe(failed, Effect.fail(new Error(`The ${args[0]} service has ended, with ${code}`)))
       })
     ),
     kill
@@ -61,11 +67,12 @@ export const program = Effect.fnUntraced(function* (options: {
   const postgres = yield* serverOf(startPostgres)
   const broker = transport === "postgres" ? postgres : yield* serverOf(() => startBroker(transport))
   const filename = join(yield* scratch, "shipping.sqlite")
-  const shipping = startService("shipping", transport, broker.url, filename)
+  const failed = yield* Deferred.make<never, Error>()
+  const shipping = startService(failed, "shipping", transport, broker.url, filename)
 
   const first = yield* shipping
   yield* say("The shipping service runs, on SQLite.")
-  yield* startService("ordering", transport, broker.url, postgres.url, String(orders))
+  yield* startService(failed, "ordering", transport, broker.url, postgres.url, String(orders))
   yield* say(`The ordering service runs, on PostgreSQL, and takes ${orders} orders.`)
 
   return yield* Effect.gen(function* () {
@@ -79,7 +86,7 @@ export const program = Effect.fnUntraced(function* (options: {
     const dispatched = yield* Effect.forEach(range(orders), (order) => Repository.read(Ordering.Order, order))
     const parcels = yield* Effect.provide(parcelsSent, Shipping.store(filename))
     return { orders, before, parcels, dispatched: dispatched.filter(({ state }) => state.parcels === 1).length }
-  }).pipe(Effect.provide(Ordering.store(postgres.url)))
+  }).pipe(Effect.provide(Ordering.store(postgres.url)), Effect.raceFirst(Deferred.await(failed)))
 })
 
 const range = (count: number) => Array.from({ length: count }, (_, n) => String(n + 1))

@@ -46,6 +46,8 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
   readonly closed: () => E
 }): Effect.fn.Return<GroupCommit<Request, Answer, E>, never, Scope.Scope> {
   const places = Semaphore.makeUnsafe(options.capacity)
+  // A batch belongs to many callers: its statements are spans in the trace of none.
+  const write = (batch: ReadonlyArray<Submitted<Request, Answer, E>>) => Effect.withTracerEnabled(options.write(batch), false)
   let waiting: Array<Submitted<Request, Answer, E>> = []
   let wakeWriter: (() => void) | undefined
   let open = true
@@ -56,7 +58,7 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
   /** Nobody is writing and nobody waits: the request is written at once, and the writer sleeps on. */
   const writeAlone = (submitted: Submitted<Request, Answer, E>, wake: () => void): void => {
     wakeWriter = undefined
-    const writing = run(options.write([submitted]))
+    const writing = run(write([submitted]))
     alone = writing
     writing.addObserver((exit) => {
       alone = undefined
@@ -118,7 +120,7 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
     }
     const batch = nextBatch()
     return Effect.uninterruptible(
-      Effect.flatMap(Effect.forkChild(options.write(batch), { startImmediately: true }), (writing) => {
+      Effect.flatMap(Effect.forkChild(write(batch), { startImmediately: true }), (writing) => {
         giveAnswers()
         return Effect.map(Fiber.join(writing), (give) => {
           answers = give

@@ -11,7 +11,10 @@ import * as Schema from "effect/Schema"
  */
 export const Message = Schema.Struct({
   specversion: Schema.Literal("1.0"),
-  /** The id of the event. */
+  /**
+   * The id of the event. A message is known by it, to brokers that de-duplicate, inboxes and dead letters alike: services that
+   * share a broker must not give one id to two events. What the store makes (UUIDv7) is theirs alone.
+   */
   id: Schema.NonEmptyString,
   /** The service that the message comes from, as a URI reference. */
   source: Schema.NonEmptyString,

@@ -105,7 +105,8 @@ export const layer = (options: Options = {}): Layer.Layer<Checkpoints, EventStor
           return rows.length === 0 ? yield* fenced(name, epoch) : { ...lease, position }
         }),
         release: ({ epoch, name }) => Effect.asVoid(query("release", name, statements.release, [name, String(epoch)])),
-        list: Effect.map(query("list", "*", statements.list), (rows) => rows.map(toCheckpoint))
+        list: Effect.map(query("list", "*", statements.list), (rows) => rows.map(toCheckpoint)),
+        transactionService: sql.transactionService
       })
     })
   )

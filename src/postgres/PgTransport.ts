@@ -66,6 +66,9 @@ export interface Options {
   /**
    * How long messages are kept at least. What is older is deleted, hourly, once every group has acknowledged those that its members
    * have asked for. A group that joins later begins at the oldest message there is. Default: 7 days.
+   *
+   * A group that nobody runs any more keeps all messages that it has not acknowledged, without bound, until its rows are deleted:
+   * first that of `consumer_group`, then those of `delivery`.
    */
   readonly keep?: Duration.Input | undefined
   /** What is older is deleted even if groups still wait for it: messages are lost then. Default: never. */
@@ -169,6 +172,8 @@ const make = Effect.fnUntraced(function* (
   // waking
   // ---------------------------------------------------------------------------
 
+  /** What its notifications say of this process. */
+  const self = yield* makeId
   /** The members of this process: how to tell one that there may be something for it, and how it leaves. */
   const members = new Map<() => void, Effect.Effect<void>>()
   const wakeAll = Effect.sync(() => {
@@ -183,7 +188,11 @@ const make = Effect.fnUntraced(function* (
     yield* Effect.gen(function* () {
       const notifications = yield* sql.listen(statements.channel)
       yield* wakeAll // what was missed while nobody listened
-      yield* Effect.forever(Effect.andThen(Queue.take(notifications), wakeAll), { disableYield: true })
+      yield* Queue.take(notifications).pipe(
+        // What was published here has woken the members of this process already.
+        Effect.flatMap(({ payload }) => (payload === self ? Effect.void : wakeAll)),
+        Effect.forever({ disableYield: true })
+      )
     }).pipe(
       Effect.scoped,
       Effect.tapCause((cause) => Effect.logDebug("eventfold: listening was interrupted, polling goes on", cause)),
@@ -196,18 +205,20 @@ const make = Effect.fnUntraced(function* (
   // publishing
   // ---------------------------------------------------------------------------
 
-  const write = (rows: ReadonlyArray<Row>): Effect.Effect<void, TransportError> =>
+  /** In a transaction of its caller nobody can be woken before the commit, and `origin` is left open. */
+  const write = (rows: ReadonlyArray<Row>, origin: string): Effect.Effect<void, TransportError> =>
     query(statements.publish, [
       textArray(rows.map(({ id }) => id)),
       textArray(rows.map(({ type }) => type)),
-      textArray(rows.map(({ body }) => body))
+      textArray(rows.map(({ body }) => body)),
+      origin
     ]).pipe(
       Effect.catch((error): Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, TransportError> => {
         if (!isRefusal(error)) return Effect.fail(failAs("publish")(error))
         // Of what is refused together, the culprit is found one by one.
         return rows.length > 1
           ? Effect.as(
-              Effect.forEach(rows, (row) => write([row]), { discard: true }),
+              Effect.forEach(rows, (row) => write([row], origin), { discard: true }),
               [[1]]
             )
           : Effect.fail(refused((rows[0] as Row).id, toEventStoreError("publish", error, false).reason.detail, error))
@@ -223,11 +234,16 @@ const make = Effect.fnUntraced(function* (
     take: takeUpTo(maxBatchBytes),
     overlaps: false,
     write: (batch) =>
-      Effect.exit(write(batch.flatMap(({ request }) => request.rows))).pipe(
+      Effect.exit(
+        write(
+          batch.flatMap(({ request }) => request.rows),
+          self
+        )
+      ).pipe(
         Effect.flatMap((exit) =>
           Exit.isFailure(exit) && batch.length > 1
             ? // What one publisher has done is nothing to the others.
-              Effect.forEach(batch, ({ answer, request }) => Effect.map(Effect.exit(write(request.rows)), answer), {
+              Effect.forEach(batch, ({ answer, request }) => Effect.map(Effect.exit(write(request.rows, self)), answer), {
                 discard: true
               })
             : Effect.sync(() => {
@@ -258,7 +274,7 @@ const make = Effect.fnUntraced(function* (
         rows.push(row.success)
       }
       return joining(
-        write(rows),
+        write(rows, ""),
         Effect.raceFirst(
           publisher.submit(Effect.succeed({ bytes, rows })),
           Effect.andThen(realSleep(patience), Effect.fail(unavailable("publish", "the database does not answer")))

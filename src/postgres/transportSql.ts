@@ -175,7 +175,7 @@ export const makeTransportSql = ({ prefix, schema }: Names) => {
           from h, unnest($1::text[], $2::text[], $3::text[]) with ordinality as m(id, type, body, n)
         on conflict (id) do nothing returning 1
       )
-      select (select count(*)::int from h), (select ${notify} where exists (select from i))`,
+      select (select count(*)::int from h), (select pg_notify('${channel}', $4)::text where exists (select from i))`,
     claim: `select o_seq::float8, o_attempts, o_body from ${claim}($1, $2, $3, $4, $5, $6) order by o_seq`,
     settle: `select ${settle}($1, $2, $3, $4, $5)::text`,
     renew: `
@@ -204,6 +204,9 @@ export const makeTransportSql = ({ prefix, schema }: Names) => {
          order by m.seq limit ${windowSize}
       ), deliveries as (
         delete from ${delivery} d using old where d.seq = old.seq
+      ), orphans as (
+        -- Claimed while their messages were deleted by age.
+        delete from ${delivery} d where d.asked and d.seq < (select min(m.seq) from ${message} m)
       ), messages as (
         delete from ${message} m using old where m.seq = old.seq returning 1
       )

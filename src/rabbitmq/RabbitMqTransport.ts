@@ -33,7 +33,7 @@
  * built. The messages of one call, and of calls one after the other, keep their order. RabbitMQ does not de-duplicate: what is
  * published twice is delivered twice, with the same id.
  *
- * A message with more data than `maxMessageSize`, or with an attribute that AMQP cannot carry, is `MessageRefused`, and nothing
+ * A message with more data than `maxMessageBytes`, or with an attribute that AMQP cannot carry, is `MessageRefused`, and nothing
  * of its batch is published. When only the broker finds it too large, what came before it in the batch may be published; from
  * then on its limit is known.
  *
@@ -141,7 +141,7 @@ export interface Options {
    * The most bytes of one message's data. A smaller limit of the broker is learned when a message is refused. Default: 128 MiB,
    * as in RabbitMQ 3.
    */
-  readonly maxMessageSize?: number | undefined
+  readonly maxMessageBytes?: number | undefined
 }
 
 /** What is sent, and where to. */
@@ -317,7 +317,7 @@ const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<Tr
   const timeout = Duration.fromInputUnsafe(options.timeout ?? "10 seconds")
   const urls = typeof options.url === "string" ? Arr.of(options.url) : options.url
   const declares = options.declare ?? true
-  let maxMessageSize = options.maxMessageSize ?? 128 * 1024 * 1024
+  let maxMessageBytes = options.maxMessageBytes ?? 128 * 1024 * 1024
 
   const queueOf = (group: string) => `${exchange}.${encodeName(group, routingKeyBytes - exchange.length - 1)}`
   const keyOf = (type: string) => encodeName(type, routingKeyBytes)
@@ -409,8 +409,8 @@ const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<Tr
 
   const refusal = (parcels: ReadonlyArray<Parcel>): TransportError | undefined => {
     for (const { content, headers, id } of parcels) {
-      if (content.length > maxMessageSize) {
-        return refused(id, `${content.length} bytes of data are more than the ${maxMessageSize} that RabbitMQ takes`)
+      if (content.length > maxMessageBytes) {
+        return refused(id, `${content.length} bytes of data are more than the ${maxMessageBytes} that RabbitMQ takes`)
       }
       if (Object.values(headers).some((value) => typeof value === "string" && !value.isWellFormed())) {
         return refused(id, "an attribute has a lone surrogate, which UTF-8 cannot express")
@@ -422,7 +422,7 @@ const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<Tr
   /** What it means for messages on their way that their channel failed. */
   const failure = (operation: string, parcels: ReadonlyArray<Parcel>, detail: string, cause: unknown): TransportError => {
     const limit = /larger than configured max size (\d+)/.exec(detail)?.[1]
-    if (limit !== undefined) maxMessageSize = Math.min(maxMessageSize, Number(limit))
+    if (limit !== undefined) maxMessageBytes = Math.min(maxMessageBytes, Number(limit))
     return refusal(parcels) ?? unavailable(operation, detail, cause)
   }
 

@@ -115,7 +115,8 @@ export const layer = (options: Options = {}): Layer.Layer<Checkpoints, EventStor
           return rows.length === 0 ? yield* fenced(name, epoch) : { ...lease, position }
         }),
         release: ({ epoch, name }) => Effect.asVoid(query("release", name, statements.release, [name, epoch])),
-        list: Effect.map(query("list", "*", statements.list), (rows) => rows.map(toCheckpoint))
+        list: Effect.map(query("list", "*", statements.list), (rows) => rows.map(toCheckpoint)),
+        transactionService: client.transactionService
       })
     })
   )

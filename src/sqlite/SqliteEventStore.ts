@@ -164,21 +164,17 @@ const make = Effect.fnUntraced(function* (
       : transact
 
   const write = (batch: ReadonlyArray<Request>): Effect.Effect<void> =>
-    // A batch belongs to many callers: it is a span in the trace of none.
-    Effect.matchCauseEffect(
-      failAs("append", Effect.withTracerEnabled(transactBatch(batch.map(({ request }) => request)), false)),
-      {
-        onSuccess: (verdicts) => Effect.sync(() => batch.forEach(({ answer }, index) => answer(verdicts[index] as Verdict))),
-        onFailure: (cause) => {
-          const [failure] = cause.reasons
-          // What one append alone brings about must not fail its neighbours.
-          if (batch.length > 1 && failure?._tag === "Fail" && failure.error.reason._tag === "StoreFailure") {
-            return Effect.forEach(batch, (request) => write([request]), { discard: true })
-          }
-          return Effect.sync(() => batch.forEach(({ answer }) => answer(Exit.failCause(cause))))
+    Effect.matchCauseEffect(failAs("append", transactBatch(batch.map(({ request }) => request))), {
+      onSuccess: (verdicts) => Effect.sync(() => batch.forEach(({ answer }, index) => answer(verdicts[index] as Verdict))),
+      onFailure: (cause) => {
+        const [failure] = cause.reasons
+        // What one append alone brings about must not fail its neighbours.
+        if (batch.length > 1 && failure?._tag === "Fail" && failure.error.reason._tag === "StoreFailure") {
+          return Effect.forEach(batch, (request) => write([request]), { discard: true })
         }
+        return Effect.sync(() => batch.forEach(({ answer }) => answer(Exit.failCause(cause))))
       }
-    )
+    })
 
   const writer = yield* makeGroupCommit<
     EventStore.PreparedAppend,

@@ -272,6 +272,7 @@ const arriving =
           )
         )
     ).pipe(
+      Effect.scoped,
       Effect.provide(
         Layer.mergeAll(broker.layer, Checkpoints.layerMemory, DeadLetters.layerMemory).pipe(Layer.provideMerge(store))
       )

@@ -1,9 +1,40 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Scope } from "effect"
+import { Deferred, Effect, Exit, Fiber, Scope, Tracer } from "effect"
 import { makeGroupCommit } from "../../src/internal/groupCommit.ts"
 
 describe("group commit", () => {
+  it.effect("writes outside of every trace, for a batch belongs to many callers", () => {
+    const spans: Array<string> = []
+    const tracer = Tracer.make({
+      span(options) {
+        spans.push(options.name)
+        return new Tracer.NativeSpan(options)
+      }
+    })
+    return Effect.gen(function* () {
+      let written = 0
+      const { submit } = yield* makeGroupCommit<number, number, string>({
+        capacity: 10,
+        maxBatch: 10,
+        take: (waiting) => waiting.length,
+        overlaps: false,
+        closed: () => "closed",
+        write: (batch) =>
+          Effect.sync(() => {
+            written += batch.length
+            for (const { answer, request } of batch) answer(Exit.succeed(request))
+          }).pipe(Effect.withSpan("statement"))
+      })
+      yield* Effect.yieldNow
+      const call = (n: number) => Effect.withSpan(submit(Effect.succeed(n)), `call ${n}`)
+      yield* call(0)
+      yield* Effect.all([call(1), call(2), call(3)], { concurrency: "unbounded" })
+      assert.equal(written, 4)
+      assert.deepEqual(spans, ["call 0", "call 1", "call 2", "call 3"])
+    }).pipe(Effect.scoped, Effect.withTracer(tracer))
+  })
+
   it.effect("is not closed while a batch is being written, whoever writes it", () =>
     Effect.gen(function* () {
       for (const callers of [1, 3]) {

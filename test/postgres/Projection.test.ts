@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
 import { Context, Effect, Layer, Option, type Scope } from "effect"
-import type { SqlClient } from "effect/sql"
+import { SqlClient } from "effect/sql"
 import { type Checkpoints, EventStore, Projection } from "eventfold"
 import { PgCheckpoints, PgEventStore } from "eventfold/postgres"
 import { inject } from "vitest"
@@ -121,6 +121,25 @@ describe("two versions", () => {
       assert.ok(Option.contains(active, 1) || Option.contains(active, 2))
       assert.deepEqual(yield* Effect.provide(Counts.list(), here), [])
     }).pipe(Effect.scoped)
+  )
+
+  it.live("are not switched while a database view of somebody else's is based on theirs", () =>
+    world(({ here, projection }) =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const two = { ...projection, version: 2, subscription: "projection:Counts@2" }
+        yield* Layer.build(Projection.layer(projection))
+        yield* Layer.build(Projection.layer(two))
+        const [table] = projection.tables
+        assert.ok(table !== undefined)
+        yield* sql.unsafe(`create view ${table.name}_report as select * from ${table.name}`)
+        assert.equal((yield* Effect.flip(Projection.switchTo(two)))._tag, "SqlError")
+        assert.deepEqual(yield* Projection.active("Counts"), Option.some(1))
+        yield* sql.unsafe(`drop view ${table.name}_report`)
+        yield* Projection.switchTo(two)
+        assert.deepEqual(yield* Projection.active("Counts"), Option.some(2))
+      }).pipe(Effect.provide(here))
+    )
   )
 })
 

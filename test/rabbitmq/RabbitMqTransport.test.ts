@@ -209,7 +209,7 @@ describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
   it.live("what is too large or cannot be expressed is refused by name, and nothing of its batch is published", () =>
     Effect.gen(function* () {
       const exchange = freshExchange()
-      const transport = yield* open({ exchange, groups: [{ group: "g" }], maxMessageSize: 1000 })
+      const transport = yield* open({ exchange, groups: [{ group: "g" }], maxMessageBytes: 1000 })
       const next = yield* join(transport, { group: "g" })
       for (const [more, detail] of [
         [{ data: "é".repeat(500) }, /1002 bytes/],
@@ -232,7 +232,7 @@ describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
     "what only the broker finds too large is refused, and publishing goes on",
     () =>
       Effect.gen(function* () {
-        const transport = yield* open({ groups: [{ group: "g" }], maxMessageSize: Infinity, timeout: "30 seconds" })
+        const transport = yield* open({ groups: [{ group: "g" }], maxMessageBytes: Infinity, timeout: "30 seconds" })
         const next = yield* join(transport, { group: "g" })
         const large = message(2, { data: "x".repeat(128 * 1024 * 1024) })
         for (let n = 0; n < 2; n++) {
