@@ -69,6 +69,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import {
   type Delivery,
@@ -573,7 +574,10 @@ const make = Effect.fnUntraced(function* (options: Options) {
       if (unknown === 0) offerAside()
       pull()
       if (unknown === 0) return
-      yield* Effect.sleep(Duration.sum(patience, Duration.millis(250)))
+      yield* Effect.sleep(patience)
+      // A server that stood still meanwhile notices what is overdue when it goes on, a moment after it answers.
+      yield* Effect.retry(consumerInfo(name), Schedule.spaced("100 millis"))
+      yield* Effect.sleep("250 millis")
       unknown = 0
       checking = aside !== undefined
       if (checking) request(1, { no_wait: true })

@@ -11,6 +11,7 @@ import { once } from "node:events"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { type Broker, type BrokerServer, isExpected, startBroker } from "../support/brokers.ts"
+import { startProxy } from "./proxy.ts"
 import { message, options } from "./support.ts"
 
 let broker: Broker
@@ -363,6 +364,40 @@ describe.runIf(isExpected("nats"))("NATS JetStream", () => {
       yield* first.ack
       assert.equal((yield* next).message.position, 2)
     })
+  )
+
+  it.live(
+    "a server that stands still as the wait for a lost member ends: the next member begins with what that one had",
+    () =>
+      Effect.gen(function* () {
+        const proxy = yield* Effect.acquireRelease(
+          Effect.promise(() => startProxy(broker.url)),
+          ({ dispose }) => Effect.promise(dispose)
+        )
+        const manager = yield* Effect.flatMap(bare, (connection) => Effect.promise(() => jetstreamManager(connection)))
+        for (let n = 0; n < 6; n++) {
+          const settings = options(broker)
+          const lost = yield* open({ ...settings, connection: { servers: proxy.url, reconnect: false } })
+          yield* lost.publish([message(1)])
+          yield* yield* join(lost)
+          proxy.cut()
+          const transport = yield* open(settings)
+          yield* transport.publish([message(2)])
+          const next = yield* join(transport)
+          const group = Effect.promise(() => manager.consumers.info(settings.stream, "g"))
+          yield* Effect.repeat(group, { until: ({ num_ack_pending }) => num_ack_pending === 2 })
+          server.freeze()
+          yield* Effect.ensuring(
+            Effect.sleep("1500 millis"),
+            Effect.sync(() => server.thaw())
+          )
+          const first = yield* next
+          assert.deepEqual(facts(first), [1, 2])
+          yield* first.ack
+          assert.equal((yield* next).message.position, 2)
+        }
+      }),
+    60_000
   )
 
   it.live(
