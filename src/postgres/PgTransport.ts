@@ -7,7 +7,9 @@
  *
  * **Order.** That of publishing, by commit. A message that is given back without a delay keeps its place: within a group that has
  * one member with a concurrency of 1, nothing overtakes another, but for what waits for its delay. Members side by side get the
- * messages in order and may end them in any.
+ * messages in order and may end them in any. While an acknowledgement is on its way, a member that waits for messages claims the
+ * next, which it hands out when that has succeeded; when a settlement fails or is interrupted, the subscription fails, so that
+ * nothing overtakes what may come again.
  *
  * **De-duplication.** By id, for as long as the message is kept.
  *
