@@ -1,7 +1,7 @@
 /**
  * The transport over Redis beside the bare client, which adds the same documents with pipelined `XADD`s, knows nothing of
- * repetitions, reads as many at once and acknowledges each batch with one `XACK`. Each run has a server of its own, which flushes
- * everything before it answers.
+ * repetitions, reads as many at once and acknowledges each message with a pipelined `XACK`, as whoever handles them one by one does.
+ * Each run has a server of its own, which flushes everything before it answers.
  */
 import { NodeRedis } from "@effect/platform-node"
 import { Effect, Layer, Schema } from "effect"
@@ -40,7 +40,7 @@ const raw = Effect.fnUntraced(function* (address: string) {
           const entries = (await reader.sendCommand<Read>(command))?.[0]?.[1] ?? []
           if (entries.length === 0) continue
           for (const [, fields] of entries) arrived((JSON.parse(fields[3] as string) as { readonly id: string }).id)
-          await client.sendCommand(["XACK", "raw", group, ...entries.map(([id]) => id)])
+          await Promise.all(entries.map(([id]) => client.sendCommand(["XACK", "raw", group, id])))
           done += entries.length
         }
       })
