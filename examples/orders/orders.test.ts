@@ -443,7 +443,7 @@ const shown = [
   "12 customers ordered meanwhile; the view has their 24 pieces, too."
 ]
 
-describe("npm start", { timeout: 120_000 }, () => {
+describe("npm start", { timeout: 240_000 }, () => {
   it("shows the tour in memory, which forgets", async () => {
     const { code, stderr, stdout } = await start("--store", "memory")
     assert.equal(stderr, "")
