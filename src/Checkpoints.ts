@@ -86,6 +86,30 @@ export class CheckpointFencedError extends Schema.TaggedError<CheckpointFencedEr
 }
 
 /**
+ * The log ends before the checkpoint, as when the store was restored from a backup and the checkpoints were not. What is appended up
+ * to there would pass for handled, so a subscription or a relay halts. Nothing was handled. Restore the checkpoints, too, or go on
+ * under a new name: a subscription `from` the position up to which its handlers know the log as it is, a relay from the beginning,
+ * for a message that is published again bears the same id; a projection is rebuilt.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class CheckpointAheadError extends Schema.TaggedError<CheckpointAheadError>("eventfold/Checkpoints/CheckpointAheadError")(
+  "CheckpointAheadError",
+  {
+    name: Schema.String,
+    /** The checkpoint. */
+    position: Schema.Number,
+    /** The position of the newest event. */
+    head: Schema.Number
+  }
+) {
+  override get message(): string {
+    return `The checkpoint "${this.name}" is at position ${this.position}, and the log ends at ${this.head}`
+  }
+}
+
+/**
  * The storage of the checkpoints failed, or refused what makes no sense, such as an empty name; `cause` says which. Nothing was
  * written, unless the connection was lost on the way.
  *

@@ -7,8 +7,9 @@
  * a commit wakes the relay, and polling finds what a lost wake-up would have told.
  *
  * Whatever fails, the relay goes on by itself: it logs the cause, gives the lease back, waits as its schedule says and starts
- * again from the checkpoint. A message that the broker refuses for good is logged as an error with its id. By default it holds up
- * everything behind it until the broker takes it; with `onRefused: "park"` it is put aside in `ParkedEvents`, to be replayed.
+ * again from the checkpoint. Only where the log ends before its checkpoint it halts, and logs a `CheckpointAheadError`. A message that
+ * the broker refuses for good is logged as an error with its id. By default it holds up everything behind it until the broker takes
+ * it; with `onRefused: "park"` it is put aside in `ParkedEvents`, to be replayed.
  *
  * @since 0.1.0
  */
@@ -26,6 +27,7 @@ import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import {
   beat,
+  CheckpointAheadError,
   type CheckpointError,
   type CheckpointFencedError,
   type CheckpointHeldError,
@@ -176,7 +178,10 @@ export const run = <const P extends OnRefused = "halt">(options: Options<P>): Ef
           return Effect.andThen(move(options, lease, events, progress), Effect.never)
         }).pipe(
           // A standby asks again when the lease may have run out.
-          Effect.catchTag("CheckpointHeldError", () => Effect.delay(attempt, beat(leaseTime(options))))
+          Effect.catchTag("CheckpointHeldError", () => Effect.delay(attempt, beat(leaseTime(options)))),
+          Effect.catchTag("CheckpointAheadError", (error) =>
+            Effect.andThen(Effect.logError(`eventfold: the relay "${options.name}" halts`, error), Effect.never)
+          )
         )
         return attempt
       },
@@ -208,7 +213,7 @@ const report = ({ name }: AnyOptions, cause: Cause.Cause<RelayError>): Effect.Ef
  */
 export const drain = <const P extends OnRefused = "halt">(
   options: Options<P>
-): Effect.Effect<void, RelayError | CheckpointHeldError, Requirements<P>> =>
+): Effect.Effect<void, RelayError | CheckpointHeldError | CheckpointAheadError, Requirements<P>> =>
   Effect.gen(function* () {
     const owner = yield* makeId
     const store = yield* EventStore
@@ -249,8 +254,8 @@ const leaseTime = (options: AnyOptions) => Duration.fromInputUnsafe(options.leas
 const withLease = <A>(
   options: AnyOptions,
   owner: string,
-  work: (lease: Lease) => Effect.Effect<A, RelayError, Services>
-): Effect.Effect<A, RelayError | CheckpointHeldError, Services> =>
+  work: (lease: Lease) => Effect.Effect<A, RelayError | CheckpointAheadError, Services>
+): Effect.Effect<A, RelayError | CheckpointHeldError | CheckpointAheadError, Services> =>
   withCheckpoint(checkpointName(options), { owner, ttl: leaseTime(options) }, work)
 
 /** Publishes a stream of events, page by page; after each page the checkpoint is moved. */
@@ -259,10 +264,14 @@ const move = Effect.fnUntraced(function* (
   lease: Lease,
   events: Stream.Stream<RecordedEvent, EventStoreError>,
   onMoved: () => void
-): Effect.fn.Return<void, RelayError, Services> {
+): Effect.fn.Return<void, RelayError | CheckpointAheadError, Services> {
   const checkpoints = yield* Checkpoints
   const transport = yield* Transport
   const store = yield* EventStore
+  const head = yield* store.head
+  if (head < lease.position) {
+    return yield* new CheckpointAheadError({ name: checkpointName(options), position: lease.position, head })
+  }
   const source = sourceOf(options)
   // The types demand it where it is asked for.
   const parking = options.onRefused === "park" ? Option.getOrUndefined(yield* Effect.serviceOption(ParkedEvents)) : undefined

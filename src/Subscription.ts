@@ -49,6 +49,7 @@ import * as SubscriptionRef from "effect/SubscriptionRef"
 import {
   beat,
   type Checkpoint,
+  CheckpointAheadError,
   type CheckpointError,
   type CheckpointFencedError,
   Checkpoints,
@@ -270,29 +271,6 @@ export class PartitionsChangedError extends Schema.TaggedError<PartitionsChanged
   override get message(): string {
     const before = Option.match(this.before, { onNone: () => "without partitions", onSome: (n) => `with ${n} partitions` })
     return `The subscription "${this.subscription}" has run ${before} before; to change that, give it a new name, from position ${this.position}`
-  }
-}
-
-/**
- * The log ends before the checkpoint, as when the store was restored from a backup and the checkpoints were not. What is appended up
- * to there would pass for handled, so the subscription halts. Nothing was handled. Restore the checkpoints, too, or go on under a new
- * name, `from` the position up to which the handlers know the log as it is; a projection is rebuilt.
- *
- * @category errors
- * @since 0.1.0
- */
-export class CheckpointAheadError extends Schema.TaggedError<CheckpointAheadError>("eventfold/Subscription/CheckpointAheadError")(
-  "CheckpointAheadError",
-  {
-    subscription: Schema.String,
-    /** The checkpoint. */
-    position: Schema.Number,
-    /** The position of the newest event. */
-    head: Schema.Number
-  }
-) {
-  override get message(): string {
-    return `The subscription "${this.subscription}" has come to position ${this.position}, and the log ends at ${this.head}`
   }
 }
 
@@ -840,7 +818,7 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
     const look = Effect.gen(function* () {
       const head = yield* store.head
       if (head < current.position) {
-        const ahead = new CheckpointAheadError({ subscription: name, position: current.position, head })
+        const ahead = new CheckpointAheadError({ name: `subscription:${name}`, position: current.position, head })
         return yield* Effect.fail(new Halted(Cause.fail(ahead)))
       }
       if (current.position < head) {

@@ -319,6 +319,28 @@ describe("when the transport fails", () => {
     )
   )
 
+  it.effect("a log that ends before the checkpoint halts it: what is appended up to there would never leave", () =>
+    relayed((broker) =>
+      Effect.gen(function* () {
+        const { layer, logs } = capture()
+        const { advance, claim, release } = yield* Checkpoints.Checkpoints
+        const before = yield* claim(`relay:${name}`, { owner: "before the log was restored", ttl: lease })
+        yield* release(yield* advance(before, 3))
+        yield* EventStore.append("Order-1", published(2))
+        yield* Effect.gen(function* () {
+          yield* start(broker)
+          yield* until(() => logs.length > 0)
+          const [[level, text] = []] = logs
+          assert.equal(level, "Error")
+          assert.match(text ?? "", /the relay "shop" halts.*at position 3, and the log ends at 2/)
+          yield* EventStore.append("Order-1", published(2, 3))
+          yield* TestClock.adjust("1 minute")
+          assert.deepEqual([logs.length, broker.calls.length, yield* position, yield* owner], [1, 0, 3, undefined])
+        }).pipe(Effect.provide(layer))
+      })
+    )
+  )
+
   it.effect("a message that is refused for good is an error in the log with its id, and holds up what is behind it", () =>
     relayed((broker) =>
       Effect.gen(function* () {
@@ -367,7 +389,7 @@ describe("when the transport fails", () => {
 })
 
 describe("when store or checkpoints fail", () => {
-  /** The store, whose subscriptions break off after some events, `times` times. */
+  /** The store, whose subscriptions break off after some events, `times` times, and which does not tell its head every other time. */
   const brokenStore = (times: number, after: number) =>
     Layer.effect(
       EventStore.EventStore,
@@ -376,9 +398,10 @@ describe("when store or checkpoints fail", () => {
         const reason = new EventStore.StoreUnavailable({ operation: "subscribe", detail: "connection lost" })
         const lost = Stream.fail(new EventStore.EventStoreError({ reason }))
         let left = times
+        let asked = 0
         return EventStore.EventStore.of({
           ...store,
-          head: Effect.fail(new EventStore.EventStoreError({ reason })),
+          head: Effect.suspend(() => (asked++ % 2 === 0 ? store.head : Effect.fail(new EventStore.EventStoreError({ reason })))),
           subscribe: (options) =>
             Stream.suspend(() =>
               left-- > 0 ? Stream.concat(Stream.take(store.subscribe(options), after), lost) : store.subscribe(options)
@@ -392,7 +415,7 @@ describe("when store or checkpoints fail", () => {
       Effect.gen(function* () {
         yield* EventStore.append("Order-1", published(10))
         yield* Effect.provide(start(broker), brokenStore(3, 2))
-        yield* TestClock.adjust("1 second")
+        yield* TestClock.adjust("1 minute")
         yield* until(() => broker.taken.length === 10)
         assert.deepEqual(idsOf(broker.taken), ids(10))
         yield* rest
@@ -691,6 +714,19 @@ describe("drain", () => {
         yield* drain(broker, { filter: { types: ["Placed"] } })
         assert.deepEqual(idsOf(broker.taken), ids(503))
         assert.deepEqual([yield* position, yield* owner], [504, undefined])
+      })
+    )
+  )
+
+  it.effect("fails where the log ends before the checkpoint", () =>
+    relayed((broker) =>
+      Effect.gen(function* () {
+        const { advance, claim, release } = yield* Checkpoints.Checkpoints
+        yield* release(yield* advance(yield* claim(`relay:${name}`, { owner: "before", ttl: lease }), 3))
+        yield* EventStore.append("Order-1", published(2))
+        const error = yield* Effect.flip(drain(broker))
+        assert.deepEqual({ ...error }, { _tag: "CheckpointAheadError", name: "relay:shop", position: 3, head: 2 })
+        assert.equal(broker.calls.length, 0)
       })
     )
   )

@@ -189,7 +189,7 @@ describe("a log that ends before the checkpoint", () => {
         const { cause, position, state } = yield* Subscription.status(name)
         assert.deepEqual(
           Option.map(cause, Cause.squash),
-          Option.some(new Subscription.CheckpointAheadError({ subscription: name, position: 10, head: 4 }))
+          Option.some(new Checkpoints.CheckpointAheadError({ name: `subscription:${name}`, position: 10, head: 4 }))
         )
         assert.deepEqual([state, position, seen], ["halted", 10, []])
         // Nothing is held against it once the log is as long again.
