@@ -159,7 +159,8 @@ export const layer = <const P extends OnRefused = "halt">(options: Options<P>): 
 
 /**
  * The relay as an effect that does not end by itself: claims the checkpoint (standing by while somebody else holds it),
- * publishes, and starts over after any failure, defects included. Fails only when the `restart` schedule ends.
+ * publishes, and starts over after any failure, defects included. Fails only when the `restart` schedule ends. Where the log ends
+ * before the checkpoint it publishes nothing until it is run again.
  *
  * Interrupted, it finishes the batch in hand if the broker answers within a third of the lease, and gives the lease back. What
  * the broker may have taken without an answer is published again by the next one, with the same ids.

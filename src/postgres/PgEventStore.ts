@@ -88,7 +88,8 @@ export interface Options {
   readonly maxBatch?: number | undefined
   /**
    * How long to wait for the answer to a statement, for example from a host that has vanished without a word. Then its connection is
-   * given up: a read fails as `StoreUnavailable`, and an append is repeated by its ids. Default: 30 seconds.
+   * given up: a read fails as `StoreUnavailable`, and an append is repeated by its ids. An append that is part of a transaction waits as
+   * the other statements of that transaction do. Default: 30 seconds.
    */
   readonly timeout?: Duration.Input | undefined
 }

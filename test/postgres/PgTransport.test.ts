@@ -106,13 +106,13 @@ describe("PgTransport", () => {
 
   it.live("a member's lease is renewed while it works, so that nobody else gets what it has in hand", () =>
     Effect.gen(function* () {
-      const { publish, subscribe } = yield* opened({ lease: "300 millis", pollInterval: "20 millis" })
+      const { publish, subscribe } = yield* opened({ lease: "1 second", pollInterval: "20 millis" })
       yield* publish([message(1), message(2)])
       const attempts: Array<string> = []
       const slow = ({ ack, attempt, message }: Transport.Delivery) =>
         Effect.andThen(
           Effect.sync(() => attempts.push(`${message.id}.${attempt}`)),
-          Effect.andThen(Effect.sleep("900 millis"), ack)
+          Effect.andThen(Effect.sleep("3 seconds"), ack) // three leases of work
         )
       const member = Stream.runForEach(Stream.take(subscribe({ group: "g" }), 1), slow)
       yield* Effect.all([member, member], { concurrency: 2 })
