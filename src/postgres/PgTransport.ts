@@ -29,7 +29,6 @@ import * as Predicate from "effect/Predicate"
 import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
-import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as SqlClient from "effect/sql/SqlClient"
@@ -37,9 +36,10 @@ import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import { makeGroupCommit, takeUpTo } from "../internal/groupCommit.ts"
 import { makeId } from "../internal/ids.ts"
+import { decodeText, encodeText } from "../internal/message.ts"
 import { textFault } from "../internal/json.ts"
 import { realSleep } from "../internal/realTime.ts"
-import { type Delivery, Message, MessageRefused, Transport, TransportError, TransportUnavailable } from "../Transport.ts"
+import { type Delivery, type Message, MessageRefused, Transport, TransportError, TransportUnavailable } from "../Transport.ts"
 import { toEventStoreError } from "./errors.ts"
 import { migrateTransport } from "./migrations.ts"
 import { checkNames } from "./names.ts"
@@ -123,15 +123,6 @@ const failAs = (operation: string) => (error: SqlError) =>
 /** Whether the database refuses the data itself (SQLSTATE classes 22 and 54), so that doing the same again is in vain. */
 const isRefusal = ({ reason }: SqlError): boolean =>
   Predicate.hasProperty(reason.cause, "code") && typeof reason.cause.code === "string" && /^(22|54)/.test(reason.cause.code)
-
-const encode = Schema.encodeSync(Schema.fromJsonString(Message))
-const decodeMessage = Schema.decodeUnknownResult(Message)
-
-const decode = (body: string) =>
-  Result.flatMap(
-    Result.try(() => JSON.parse(body) as unknown),
-    (parsed): Result.Result<Message, unknown> => decodeMessage(parsed)
-  )
 
 const array = (values: ReadonlyArray<unknown>, oid: number): PgTypes.Parameter => Result.getOrThrow(PgTypes.array(values, oid))
 const textArray = (values: ReadonlyArray<string>) => array(values, PgTypes.OID.text)
@@ -259,9 +250,9 @@ const make = Effect.fnUntraced(function* (
   const toRow = (message: Message): Result.Result<Row, TransportError> => {
     const fault = textFault(message.id) ?? textFault(message.type)
     if (fault !== undefined) return Result.fail(refused(message.id, `its id or type ${fault}`))
-    return Result.try({
-      try: () => ({ id: message.id, type: message.type, body: encode(message) }),
-      catch: (cause) => refused(message.id, "it is no CloudEvents document", cause)
+    return Result.mapBoth(encodeText(message), {
+      onFailure: (cause) => refused(message.id, "it is no CloudEvents document", cause),
+      onSuccess: (body) => ({ id: message.id, type: message.type, body })
     })
   }
 
@@ -427,7 +418,7 @@ const make = Effect.fnUntraced(function* (
                 if (rows.length === count) askAt = 0
                 for (const row of rows) {
                   const [seq, attempts, body] = row as readonly [number, number, string]
-                  const message = decode(body)
+                  const message = decodeText(body)
                   if (Result.isFailure(message)) {
                     return yield* unavailable("subscribe", `the message ${seq} is no CloudEvents document`, message.failure)
                   }

@@ -55,14 +55,14 @@ import * as Option from "effect/Option"
 import * as Redis from "effect/persistence/Redis"
 import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { defaultRestart } from "../internal/following.ts"
 import { makeId } from "../internal/ids.ts"
+import { decodeText, encodeText } from "../internal/message.ts"
 import {
   type Delivery,
-  Message,
+  type Message,
   MessageRefused,
   type SubscribeOptions,
   Transport,
@@ -123,17 +123,6 @@ const trimInterval = 10_000
 
 /** Errors of the server that waiting does not mend. */
 const lasting = /^(ERR|WRONGTYPE|NOPERM|NOAUTH|WRONGPASS|NOGROUP)\b/
-
-const encodeMessage = Schema.encodeResult(Message)
-const decodeMessage = Schema.decodeUnknownResult(Message)
-
-// Without the Schema of JSON strings, which takes half as long again.
-const encode = (message: Message) => Result.map(encodeMessage(message), (document) => JSON.stringify(document))
-const decode = (document: string) =>
-  Result.flatMap(
-    Result.try((): unknown => JSON.parse(document)),
-    (parsed): Result.Result<Message, unknown> => decodeMessage(parsed)
-  )
 
 const unavailable = (operation: string, detail: string, cause?: unknown): TransportError =>
   new TransportError({ reason: new TransportUnavailable({ operation, detail, ...(cause === undefined ? {} : { cause }) }) })
@@ -234,7 +223,7 @@ export const layer = (options: Options = {}): Layer.Layer<Transport, never, Redi
         let count = mostMessages
         let bytes = 0
         for (const message of messages) {
-          const document = encode(message)
+          const document = encodeText(message)
           if (Result.isFailure(document)) return yield* refused(message.id, "it is no valid message", document.failure)
           const size = Buffer.byteLength(document.success)
           if (size > maxMessageBytes) {
@@ -336,7 +325,7 @@ export const layer = (options: Options = {}): Layer.Layer<Transport, never, Redi
             const unreadable: Array<Effect.Effect<void>> = []
             for (let index = 0; index < entries.length; index += 3) {
               const [id, attempt, document] = entries.slice(index, index + 3) as [string, number, string]
-              const message = decode(document)
+              const message = decodeText(document)
               if (Result.isSuccess(message)) taken.push({ id, attempt, message: message.success })
               else unreadable.push(setAside({ id, attempt }, message.failure))
             }
