@@ -4,6 +4,7 @@ import { DateTime, Effect, Layer, Result, Schema, Stream } from "effect"
 import { SecureRandom } from "effect/crypto"
 import { TestClock } from "effect/testing"
 import { EventStore } from "eventfold"
+import * as Kit from "eventfold/kit"
 import { conforms } from "./support/conformance.ts"
 
 conforms("the memory store", {
@@ -118,7 +119,7 @@ describe("prepare", () => {
         published: true,
         recordedAt: DateTime.makeUnsafe(-5)
       })
-      const { appends, ...rest } = yield* EventStore.prepare(
+      const { appends, ...rest } = yield* Kit.prepare(
         [
           { stream: "A-1", events: [event(), given, event()] },
           { stream: "B-1", events: [], expected: 4 }
@@ -164,7 +165,7 @@ describe("prepare", () => {
   )
 
   it.effect("takes new ids from the SecureRandom service where there is one", () => {
-    const ids = Effect.map(EventStore.prepare([{ stream: "A-1", events: [event(), event()] }]), ({ appends }) =>
+    const ids = Effect.map(Kit.prepare([{ stream: "A-1", events: [event(), event()] }]), ({ appends }) =>
       appends[0]?.events.map(({ id }) => id)
     ).pipe(
       Effect.provideServiceEffect(
@@ -184,7 +185,7 @@ describe("prepare", () => {
   it.effect("bounds nesting, tags, and the bytes of one payload and of one append", () =>
     Effect.gen(function* () {
       const prepare = (events: ReadonlyArray<EventStore.NewEvent>) =>
-        Effect.match(EventStore.prepare([{ stream: "A-1", events }]), {
+        Effect.match(Kit.prepare([{ stream: "A-1", events }]), {
           onFailure: (error) => ("field" in error ? error.field : error._tag),
           onSuccess: () => "fits"
         })
@@ -215,7 +216,7 @@ describe("decide", () => {
   const standing = (
     stored: Record<string, number>,
     ids: Record<string, readonly [stream: string, version: number]>
-  ): EventStore.Standing => ({
+  ): Kit.Standing => ({
     newest: (stream) => ({ version: stored[stream] ?? 0, position: (stored[stream] ?? 0) * 10 }),
     locate: (id) => {
       const place = ids[id]
@@ -227,7 +228,7 @@ describe("decide", () => {
 
   it.effect("says where each event goes, in the order of the append", () =>
     Effect.gen(function* () {
-      const append = yield* EventStore.prepare(
+      const append = yield* Kit.prepare(
         [
           { stream: "B-1", events: [event({ id: "b1" })], expected: 3 },
           { stream: "A-1", events: [event({ id: "a1" }), event({ id: "a2" })], expected: "no-stream" },
@@ -236,7 +237,7 @@ describe("decide", () => {
         ],
         { filter: {}, after: 90 }
       )
-      const { results, writes } = Result.getOrThrow(EventStore.decide(append, standing({ "B-1": 3 }, {})))
+      const { results, writes } = Result.getOrThrow(Kit.decide(append, standing({ "B-1": 3 }, {})))
       assert.deepEqual(
         writes.map(({ event, position, stream, version }) => [event.id, stream, version, position]),
         [
@@ -261,13 +262,10 @@ describe("decide", () => {
   it.effect("looks at ids first, then at versions, then at the condition", () =>
     Effect.gen(function* () {
       const decide = (id: string, expected: number, after: number) =>
-        Effect.map(
-          EventStore.prepare([{ stream: "A-1", events: [event({ id })], expected }], { filter: {}, after }),
-          (append) => {
-            const verdict = EventStore.decide(append, standing({ "A-1": 2 }, { mine: ["A-1", 1], theirs: ["B-1", 1] }))
-            return Result.isFailure(verdict) ? verdict.failure._tag : verdict.success.writes.length
-          }
-        )
+        Effect.map(Kit.prepare([{ stream: "A-1", events: [event({ id })], expected }], { filter: {}, after }), (append) => {
+          const verdict = Kit.decide(append, standing({ "A-1": 2 }, { mine: ["A-1", 1], theirs: ["B-1", 1] }))
+          return Result.isFailure(verdict) ? verdict.failure._tag : verdict.success.writes.length
+        })
       assert.equal(yield* decide("mine", 7, 0), 0)
       assert.equal(yield* decide("theirs", 7, 0), "DuplicateEventError")
       assert.equal(yield* decide("new", 7, 0), "OptimisticLockError")
@@ -293,7 +291,7 @@ describe("matches", () => {
     published: Schema.optionalKey(Schema.Boolean),
     correlationId: Schema.optionalKey(Schema.Literals(["a", "b", "c"]))
   })
-  const { matches } = EventStore
+  const { matches } = Kit
 
   it.prop("an event passes {} and never []", [Matchable], ([event]) => {
     assert.equal(matches({}, event), true)
@@ -357,13 +355,13 @@ describe("readsFromPages", () => {
         )
         return { items, bytes: items.length * bytes }
       })
-    const reads = EventStore.readsFromPages({
+    const reads = Kit.readsFromPages({
       stream: ({ backward, from, size, to }) => (backward ? page(head - size + 1, head, size) : page(from, to, size)),
       versionAt: () => Effect.die("no test asks for it"),
       all: ({ after, filter, size, upTo }) =>
         Effect.map(page(after + 1, upTo, size), ({ bytes, items }) => ({
           bytes,
-          items: items.filter((item) => EventStore.matches(filter, item))
+          items: items.filter((item) => Kit.matches(filter, item))
         })),
       streams: () => Effect.die("no test asks for it"),
       head: Effect.sync(() => head),

@@ -1,9 +1,11 @@
 import { execFile } from "node:child_process"
-import { appendFile, cp, mkdir, mkdtemp, readFile, realpath, rm, symlink, writeFile } from "node:fs/promises"
+import { existsSync } from "node:fs"
+import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, realpath, rm, symlink, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { dirname, join, relative } from "node:path"
 import { fileURLToPath } from "node:url"
 import { beforeAll, describe, expect, it } from "vitest"
+import { house, mayImport } from "../.house.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 
@@ -19,7 +21,7 @@ const lint = (folder: string): Promise<ReadonlyArray<Refusal>> =>
     const oxlint = join(root, "node_modules", "oxlint", "bin", "oxlint")
     execFile(
       process.execPath,
-      [oxlint, "--deny-warnings", "--format=json"],
+      [oxlint, "-c", ".oxlint.config.ts", "--deny-warnings", "--format=json"],
       { cwd: folder, maxBuffer: 1 << 24 },
       (error, stdout, stderr) => {
         if (error !== null && error.code !== 1) return reject(new Error(stderr + stdout, { cause: error }))
@@ -34,15 +36,11 @@ const lint = (folder: string): Promise<ReadonlyArray<Refusal>> =>
   })
 
 /** The files, by path, in a folder of their own that is ruled by the project's configuration. */
-const lintFiles = async (
-  files: Readonly<Record<string, ReadonlyArray<string>>>,
-  allow: ReadonlyArray<string> = []
-): Promise<ReadonlyArray<Refusal>> => {
+const lintFiles = async (files: Readonly<Record<string, ReadonlyArray<string>>>): Promise<ReadonlyArray<Refusal>> => {
   const folder = await mkdtemp(join(tmpdir(), "eventfold-architecture-"))
   try {
-    const config = JSON.parse(await readFile(join(root, ".oxlintrc.json"), "utf8")) as { rules: Record<string, unknown> }
-    for (const rule of allow) config.rules[rule] = "off"
-    await writeFile(join(folder, ".oxlintrc.json"), JSON.stringify(config))
+    for (const file of [".oxlint.config.ts", ".house.ts"]) await cp(join(root, file), join(folder, file))
+    await symlink(join(root, "node_modules"), join(folder, "node_modules"))
     for (const [path, lines] of Object.entries(files)) {
       await mkdir(dirname(join(folder, path)), { recursive: true })
       await writeFile(join(folder, path), lines.join("\n") + "\n")
@@ -53,63 +51,80 @@ const lintFiles = async (
   }
 }
 
-// The house, from the ground up. A module knows its own floor and those below.
-const floors: ReadonlyArray<ReadonlyArray<string>> = [
-  ["internal/json.ts"],
-  ["Event.ts", "Command.ts", "Aggregate.ts"],
-  ["EventStore.ts", "Transport.ts", "Snapshots.ts", "Checkpoints.ts", "ParkedEvents.ts", "DeadLetters.ts", "Inbox.ts"],
-  ["UnitOfWork.ts"],
-  ["Repository.ts"],
-  ["MessageBus.ts", "Subscription.ts", "Projection.ts", "Relay.ts", "ProcessManager.ts", "AuditTrail.ts"],
-  ["index.ts"]
-]
-const rooms = ["postgres", "sqlite", "jsonl", "nats", "redis", "rabbitmq", "testing"]
-const core = floors.flat()
-// Scenarios run commands as production does.
-const scenarios = "testing/Scenario.ts"
-const adapters = [...rooms.flatMap((room) => [`${room}/index.ts`, `${room}/deeper/part.ts`]), scenarios]
-const packages = [
-  "effect/Effect",
-  "effect/sql/SqlClient",
-  "effect",
-  "eventfold",
-  "@effect/sql-pg",
-  "@electric-sql/pglite",
-  "node:fs"
-]
+const wings = Object.entries(house)
 
-const floorOf = (path: string): number => floors.findIndex((modules) => modules.includes(path))
+/** The table as a picture: the floors from the top, with what each wing holds. */
+const drawing = (): string => {
+  const width = Math.max(...wings.map(([name]) => name.length))
+  const floors = Array.from(new Set(wings.map(([, { floor }]) => floor))).sort((a, b) => b - a)
+  return floors
+    .map((floor) =>
+      wings
+        .filter(([, wing]) => wing.floor === floor)
+        .map(([name, { holds }], index) => `${index === 0 ? floor : " "}  ${name.padEnd(width)}  ${holds}`)
+        .join("\n")
+    )
+    .join("\n")
+}
 
-const isAllowed = (from: string, to: string): boolean => {
-  const fromFloor = floorOf(from)
-  const toFloor = floorOf(to)
-  if (to === "effect" || to === "eventfold") return false
-  if (packages.includes(to)) return fromFloor === -1 || to.startsWith("effect/")
-  if (fromFloor === -1) {
-    if (to.split("/")[0] === from.split("/")[0]) return true
-    if (from === scenarios && ["Repository.ts", "MessageBus.ts"].includes(to)) return true
-    return toFloor >= 0 && toFloor <= floorOf("UnitOfWork.ts")
+const packages = ["effect/Effect", "effect/sql/SqlClient", "effect", "eventfold", "@effect/sql-pg", "node:fs"]
+/** The faces of a wing, a room of it, and a room behind a door. */
+const modulesOf = (wing: string, faces: ReadonlyArray<string>) =>
+  Array.from(new Set([...faces.filter((face) => face !== "*"), "room", "deeper/room"]), (room) => `${wing}/${room}`)
+
+describe("the table of the house", () => {
+  it("has all folders of src, and no others", async () => {
+    const folders = (await readdir(join(root, "src"), { withFileTypes: true })).filter((entry) => entry.isDirectory())
+    expect(folders.map(({ name }) => name).toSorted()).toEqual([...wings.map(([name]) => name), "guides"].toSorted())
+  })
+
+  it("has no arrow up", () => {
+    for (const [name, { floor, knows }] of wings) {
+      const higher = knows.filter((other) => (house[other]?.floor ?? Infinity) > floor)
+      expect([name, ...higher]).toEqual([name])
+    }
+  })
+
+  it("has no cycle of wings", () => {
+    const reach = (name: string, seen: ReadonlySet<string>): boolean =>
+      (house[name]?.knows ?? []).some((other) => seen.has(other) || reach(other, new Set([...seen, other])))
+    expect(wings.map(([name]) => name).filter((name) => reach(name, new Set([name])))).toEqual([])
+  })
+
+  it("names faces that exist", () => {
+    const missing = wings.flatMap(([name, { faces }]) =>
+      faces.filter((face) => face !== "*" && !existsSync(join(root, "src", name, `${face}.ts`))).map((face) => `${name}/${face}`)
+    )
+    expect(missing).toEqual([])
+  })
+
+  it("is the picture in the README", async () => {
+    const readme = await readFile(join(root, "README.md"), "utf8")
+    expect(readme).toContain(drawing())
+  })
+})
+
+describe("the linter keeps to the table", () => {
+  const modules = [...wings.flatMap(([name, { faces }]) => modulesOf(name, faces)), "index"]
+  const targetsOf = (from: string) => [...modules, ...packages].filter((to) => to !== from && to !== "index")
+  const allows = (from: string, to: string): boolean => {
+    if (to === "effect" || to === "eventfold") return false
+    if (packages.includes(to))
+      return (to.startsWith("effect/") && from !== "index") || house[from.split("/")[0] ?? ""]?.packages === true
+    return mayImport(from, to)
   }
-  if (from === "index.ts") return toFloor > floorOf("internal/json.ts")
-  return toFloor >= 0 && toFloor <= fromFloor
-}
-
-const specifier = (from: string, to: string): string => {
-  if (packages.includes(to)) return to
-  const path = relative(dirname(from), to)
-  return path.startsWith(".") ? path : `./${path}`
-}
-
-describe("an arrow points only downwards", () => {
-  const modules = [...core, ...adapters]
-  const targetsOf = (from: string) => [...modules, ...packages].filter((to) => to !== from)
+  const specifier = (from: string, to: string): string => {
+    if (packages.includes(to)) return to
+    const path = relative(dirname(from), `${to}.ts`)
+    return path.startsWith(".") ? path : `./${path}`
+  }
   let refusals: ReadonlyArray<Refusal> = []
 
   beforeAll(async () => {
     refusals = await lintFiles(
       Object.fromEntries(
         modules.map((from) => [
-          `src/${from}`,
+          `src/${from}.ts`,
           targetsOf(from).map((to) => `export * from ${JSON.stringify(specifier(from, to))}`)
         ])
       )
@@ -119,11 +134,11 @@ describe("an arrow points only downwards", () => {
   it.each(modules)("src/%s", (from) => {
     const lines = new Set(
       refusals
-        .filter(({ file, rule }) => file === `src/${from}` && rule.includes("no-restricted-imports"))
+        .filter(({ file, rule }) => file === `src/${from}.ts` && rule.includes("no-restricted-imports"))
         .map(({ line }) => line)
     )
     const refused = targetsOf(from).filter((_, index) => lines.has(index + 1))
-    expect(refused).toEqual(targetsOf(from).filter((to) => !isAllowed(from, to)))
+    expect(refused).toEqual(targetsOf(from).filter((to) => !allows(from, to)))
     expect(refused).not.toEqual([])
   })
 })
@@ -142,13 +157,13 @@ describe("the rules", () => {
 
   it("see every way to import", async () => {
     expect(
-      await rulesByLine("src/Event.ts", [
-        `import "./Relay.ts"`,
-        `export { Relay } from "./Relay.ts"`,
-        `export type { Options } from "./Relay.ts"`,
-        `export const load = () => import("./Relay.ts")`,
-        `export const detour = () => import("./internal/../Relay.ts")`,
-        `export type Options = import("./Relay.ts").Options`
+      await rulesByLine("src/definitions/Event.ts", [
+        `import "../following/Relay.ts"`,
+        `export { Relay } from "../following/Relay.ts"`,
+        `export type { Options } from "../following/Relay.ts"`,
+        `export const load = () => import("../following/Relay.ts")`,
+        `export const detour = () => import("../internal/../following/Relay.ts")`,
+        `export type Options = import("../following/Relay.ts").Options`
       ])
     ).toEqual([
       [restricted, "import(no-unassigned-import)"],
@@ -160,19 +175,9 @@ describe("the rules", () => {
     ])
   })
 
-  it("let definitions know the store port's types alone", async () => {
-    expect(
-      await rulesByLine("src/Event.ts", [
-        `export type { NewEvent } from "./EventStore.ts"`,
-        `export { append } from "./EventStore.ts"`,
-        `export * from "./EventStore.ts"`
-      ])
-    ).toEqual([[], [restricted], [restricted]])
-  })
-
-  it("ask for the floor of a new module of the core", async () => {
-    expect(await rulesByLine("src/Novelty.ts", [`export * from "./internal/json.ts"`, `export * from "./Event.ts"`])).toEqual([
-      [],
+  it("ask for a wing for each module", async () => {
+    expect(await rulesByLine("src/Novelty.ts", [`export * from "./internal/json.ts"`, `export * from "effect/Effect"`])).toEqual([
+      [restricted],
       [restricted]
     ])
   })
@@ -183,7 +188,7 @@ describe("the rules", () => {
         await rulesByLine(path, [
           `export { Event } from "eventfold"`,
           `export * from "../src/internal/json.ts"`,
-          `export * from "../src/Event.ts"`,
+          `export * from "../src/definitions/Event.ts"`,
           `export * from "../../src/postgres/index.ts"`
         ])
       ).toEqual([[], [], [restricted], [restricted]])
@@ -192,17 +197,17 @@ describe("the rules", () => {
 
   it("refuse a cycle", async () => {
     const refusals = await lintFiles({
-      "src/Relay.ts": [`import { a } from "./Subscription.ts"`, "export const b = a"],
-      "src/Subscription.ts": [`import { b } from "./Relay.ts"`, "export const a = () => b"]
+      "src/following/Relay.ts": [`import { a } from "./Subscription.ts"`, "export const b = a"],
+      "src/following/Subscription.ts": [`import { b } from "./Relay.ts"`, "export const a = () => b"]
     })
     expect(refusals.map(({ file, rule }) => [file, rule]).toSorted()).toEqual([
-      ["src/Relay.ts", "import(no-cycle)"],
-      ["src/Subscription.ts", "import(no-cycle)"]
+      ["src/following/Relay.ts", "import(no-cycle)"],
+      ["src/following/Subscription.ts", "import(no-cycle)"]
     ])
   })
 
   it("refuse any", async () => {
-    expect(await rulesByLine("src/Event.ts", ["export const parse: (text: string) => any = JSON.parse"])).toEqual([
+    expect(await rulesByLine("src/definitions/Event.ts", ["export const parse: (text: string) => any = JSON.parse"])).toEqual([
       ["typescript(no-explicit-any)"]
     ])
   })
@@ -215,7 +220,16 @@ it("the tree is clean", async () => {
 it("nothing is unused, and what is planted is found", async () => {
   const folder = await mkdtemp(join(tmpdir(), "eventfold-unused-"))
   try {
-    const files = ["package.json", "tsconfig.json", ".knip.jsonc", ".gitignore", "vitest.config.ts", ".vitest.mutation.ts"]
+    const files = [
+      "package.json",
+      "tsconfig.json",
+      ".knip.jsonc",
+      ".gitignore",
+      "vitest.config.ts",
+      ".vitest.mutation.ts",
+      ".oxlint.config.ts",
+      ".house.ts"
+    ]
     for (const path of [...files, "src", "test", "examples"]) await cp(join(root, path), join(folder, path), { recursive: true })
     await symlink(await realpath(join(root, "node_modules")), join(folder, "node_modules"))
     await appendFile(join(folder, "src/internal/order.ts"), "export const planted = 1\n")

@@ -1,10 +1,12 @@
 import { execFile } from "node:child_process"
+import { existsSync } from "node:fs"
 import { cp, mkdir, mkdtemp, readdir, readFile, realpath, rm, stat, symlink, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
 import { createContext, Script } from "node:vm"
+import * as eventfold from "eventfold"
 import { publint } from "publint"
 import { type OutputChunk, rolldown } from "rolldown"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
@@ -73,12 +75,12 @@ describe("the package", () => {
 
   afterAll(() => rm(folder, { recursive: true }))
 
-  it("exports the core and each room of src, and nothing that is not there", async () => {
-    const rooms: Array<string> = []
+  it("exports the core and each wing of src that has an index, and nothing that is not there", async () => {
+    const subpaths: Array<string> = []
     for (const entry of await readdir(join(root, "src"), { withFileTypes: true })) {
-      if (entry.isDirectory() && !["guides", "internal"].includes(entry.name)) rooms.push(`./${entry.name}`)
+      if (entry.isDirectory() && existsSync(join(root, "src", entry.name, "index.ts"))) subpaths.push(`./${entry.name}`)
     }
-    expect(Object.keys(manifest.exports).toSorted()).toEqual([".", "./package.json", ...rooms].toSorted())
+    expect(Object.keys(manifest.exports).toSorted()).toEqual([".", "./package.json", ...subpaths].toSorted())
     for (const [subpath, target] of Object.entries(manifest.exports)) {
       if (typeof target === "string") continue
       const name = subpath === "." ? "index" : `${subpath.slice(2)}/index`
@@ -258,8 +260,7 @@ describe("the package", () => {
       new Script(chunk.code).runInContext(page)
       const { modules, result } = page["bundle"] as { readonly modules: ReadonlyArray<string>; readonly result: Promise<unknown> }
       expect(JSON.stringify(await result)).toBe('[[1,"Ada"]]')
-      const sources = (await readdir(join(root, "src"))).filter((file) => /^[A-Z].*\.ts$/.test(file))
-      expect(Array.from(modules).toSorted()).toEqual(sources.map((file) => file.replace(/\.ts$/, "")).toSorted())
+      expect(Array.from(modules).toSorted()).toEqual(Object.keys(eventfold).toSorted())
     })
 
     it("takes along what is used, and no more", async () => {
@@ -271,13 +272,15 @@ describe("the package", () => {
          const Account = Aggregate.make("Account", { events: [Deposited], initial: 0, evolve: { Deposited: (sum, { amount }) => sum + amount } })
          export const balance = Aggregate.fold(Account, [Deposited.make({ amount: 5 })])`
       )
-      expect(modulesIn(definitions).toSorted()).toEqual(["Aggregate", "Event"])
+      expect(modulesIn(definitions).toSorted()).toEqual(["definitions/Aggregate", "definitions/Event"])
       const page = createContext({ TextEncoder, crypto })
       new Script(definitions.code).runInContext(page)
       expect(page["bundle"]).toHaveProperty("balance", 5)
 
       const all = await bundle("all", `export * from "eventfold"`)
-      expect(modulesIn(all)).toEqual(expect.arrayContaining(["Aggregate", "Event", "EventStore", "MessageBus", "Subscription"]))
+      expect(modulesIn(all)).toEqual(
+        expect.arrayContaining(["definitions/Event", "store/service", "deciding/MessageBus", "following/Subscription"])
+      )
       // Most of what is left of a small program is the Schema of Effect.
       expect(definitions.code.length).toBeLessThan(all.code.length / 2)
     })

@@ -8,6 +8,7 @@
 import { DateTime, Effect, Layer, Schema, Semaphore } from "effect"
 import { KeyValueStore } from "effect/persistence"
 import { EventStore } from "eventfold"
+import * as Kit from "eventfold/kit"
 
 /** An event as it is kept: its payload and metadata are JSON text. */
 const Row = Schema.Struct({
@@ -41,7 +42,7 @@ const recorded = ({ metadata, payload, recordedAt, tags, ...row }: Row): EventSt
   recordedAt: DateTime.makeUnsafe(recordedAt)
 })
 
-const page = (rows: ReadonlyArray<Row>): EventStore.EventPage => ({
+const page = (rows: ReadonlyArray<Row>): Kit.EventPage => ({
   items: rows.map(recorded),
   bytes: rows.reduce((sum, { payload }) => sum + payload.length, 0)
 })
@@ -53,7 +54,7 @@ export const layer: Layer.Layer<EventStore.EventStore, EventStore.EventStoreErro
   EventStore.EventStore,
   Effect.gen(function* () {
     const kv = yield* KeyValueStore.KeyValueStore
-    const index = EventStore.makeIndex<Row>(EventStore.matchesPrepared)
+    const index = Kit.makeIndex<Row>(Kit.matchesPrepared)
     const writing = yield* Semaphore.make(1)
     const waiting = new Set<() => void>()
     let batches = 0
@@ -74,8 +75,8 @@ export const layer: Layer.Layer<EventStore.EventStore, EventStore.EventStoreErro
     }
 
     // 2. Writing: `prepare` checks what comes in, `decide` says what it means, under the write lock.
-    const write = Effect.fnUntraced(function* (append: EventStore.PreparedAppend) {
-      const { results, writes } = yield* Effect.fromResult(EventStore.decide(append, index.standing))
+    const write = Effect.fnUntraced(function* (append: Kit.PreparedAppend) {
+      const { results, writes } = yield* Effect.fromResult(Kit.decide(append, index.standing))
       if (writes.length === 0) return results
       const rows = writes.map(({ event, ...place }): Row => {
         const { fresh: _, ...kept } = event
@@ -91,13 +92,13 @@ export const layer: Layer.Layer<EventStore.EventStore, EventStore.EventStoreErro
       return results
     })
     const appendAll: EventStore.EventStore["Service"]["appendAll"] = (appends, options) =>
-      Effect.flatMap(EventStore.prepare(appends, options?.unless), (append) =>
+      Effect.flatMap(Kit.prepare(appends, options?.unless), (append) =>
         // Who waits for the lock can be interrupted; who writes is not, so that the index never misses what was written.
         writing.withPermit(Effect.uninterruptible(write(append)))
       )
 
     // 3. Reading: pages, from which eventfold makes the streams.
-    const pages: EventStore.Pages = {
+    const pages: Kit.Pages = {
       stream: (request) => Effect.sync(() => page(index.stream(request))),
       versionAt: (stream, until) => Effect.sync(() => index.versionAt(stream, until)),
       all: (request) => Effect.sync(() => page(index.all(request))),
@@ -117,9 +118,9 @@ export const layer: Layer.Layer<EventStore.EventStore, EventStore.EventStoreErro
     }
 
     const versionOf = (operation: string, stream: string) =>
-      Effect.map(EventStore.prepareName(operation, stream), (stream) => index.standing.newest(stream).version)
+      Effect.map(Kit.prepareName(operation, stream), (stream) => index.standing.newest(stream).version)
     return EventStore.EventStore.of({
-      ...EventStore.readsFromPages(pages),
+      ...Kit.readsFromPages(pages),
       appendAll,
       append: (stream, events, options) =>
         Effect.map(

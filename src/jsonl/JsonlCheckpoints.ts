@@ -22,8 +22,9 @@ import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import { type Checkpoint, Checkpoints, makeInMemory } from "../Checkpoints.ts"
-import type { EventStoreError } from "../EventStore.ts"
+import { type Checkpoint, Checkpoints } from "../store/Checkpoints.ts"
+import type { EventStoreError } from "../store/EventStore.ts"
+import { makeInMemory } from "../store/kit/index.ts"
 import { corrupted, failAs, lock, syncDirectory } from "./file.ts"
 
 /**
@@ -67,10 +68,6 @@ export interface Options {
  */
 export const layer = (options: Options): Layer.Layer<Checkpoints, EventStoreError, FileSystem.FileSystem> =>
   Layer.effect(Checkpoints, make(options))
-
-// -----------------------------------------------------------------------------
-// internals
-// -----------------------------------------------------------------------------
 
 const position = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }))
 

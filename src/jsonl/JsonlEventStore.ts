@@ -35,10 +35,12 @@ import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
-import * as EventStore from "../EventStore.ts"
+import type { Metadata, RecordedEvent } from "../definitions/stored.ts"
 import { makeGroupCommit, type Submitted, takeUpTo } from "../internal/groupCommit.ts"
 import { realSleep } from "../internal/realTime.ts"
 import { makeSignal } from "../internal/signal.ts"
+import * as EventStore from "../store/EventStore.ts"
+import * as Kit from "../store/kit/index.ts"
 import { corrupted, failAs, lock, syncDirectory, unavailable } from "./file.ts"
 import { decodeLine, encodeLine, recordedEvent } from "./line.ts"
 
@@ -117,21 +119,17 @@ export interface Repair {
 export const layer = (options: Options): Layer.Layer<EventStore.EventStore, EventStore.EventStoreError, FileSystem.FileSystem> =>
   Layer.effect(EventStore.EventStore, make(options))
 
-// -----------------------------------------------------------------------------
-// internals
-// -----------------------------------------------------------------------------
-
-type Request = Submitted<EventStore.PreparedAppend, ReadonlyArray<EventStore.AppendResult>, EventStore.AppendError>
+type Request = Submitted<Kit.PreparedAppend, ReadonlyArray<EventStore.AppendResult>, EventStore.AppendError>
 
 /** What the index knows of an event: all that a filter looks at, and where its line stands. */
-interface Entry extends EventStore.Indexable, EventStore.Matchable {
+interface Entry extends Kit.Indexable, Kit.Matchable {
   readonly offset: number
   /** Bytes, without the newline. */
   readonly length: number
 }
 
 const noTags: ReadonlyArray<string> = []
-const noMetadata: EventStore.Metadata = {}
+const noMetadata: Metadata = {}
 
 const newline = 0x0a
 /** How much of the file is read at once when the index is built. */
@@ -150,7 +148,7 @@ const make = Effect.fnUntraced(function* (
   const file = yield* failAs("open", fs.open(path, { flag: writable ? "a+" : "r" }))
   if (writable) yield* lock(fs, path)
 
-  const index = EventStore.makeIndex<Entry>(EventStore.matches)
+  const index = Kit.makeIndex<Entry>(Kit.matches)
   const signal = makeSignal()
   /** Where the last whole append ends. What is behind does not count. */
   let end = 0
@@ -294,7 +292,7 @@ const make = Effect.fnUntraced(function* (
       const refuse = (error: EventStore.EventStoreError) =>
         Effect.succeed(() => requests.forEach(({ answer }) => answer(Exit.fail(error))))
       if (broken) return refuse(unavailable("append", `a write to ${path} failed and could not be undone: open the store again`))
-      const batch = EventStore.makeBatch(index.standing)
+      const batch = Kit.makeBatch(index.standing)
       const entries: Array<Entry> = []
       const lines: Array<string> = []
       let offset = end
@@ -306,7 +304,7 @@ const make = Effect.fnUntraced(function* (
           const length = Buffer.byteLength(line) - 1
           const { event, position, stream, version } = write
           const { id, published, recordedAt, tags, type } = event
-          const metadata = event.metadata === "{}" ? noMetadata : (JSON.parse(event.metadata) as EventStore.Metadata)
+          const metadata = event.metadata === "{}" ? noMetadata : (JSON.parse(event.metadata) as Metadata)
           entries.push(makeEntry({ stream, version, position, id, type, published, tags, metadata, recordedAt }, offset, length))
           lines.push(line)
           offset += length + 1
@@ -336,11 +334,7 @@ const make = Effect.fnUntraced(function* (
       )
     })
 
-  const writer = yield* makeGroupCommit<
-    EventStore.PreparedAppend,
-    ReadonlyArray<EventStore.AppendResult>,
-    EventStore.AppendError
-  >({
+  const writer = yield* makeGroupCommit<Kit.PreparedAppend, ReadonlyArray<EventStore.AppendResult>, EventStore.AppendError>({
     capacity: 8192,
     maxBatch: 512,
     take: takeUpTo(4 * 1024 * 1024),
@@ -350,7 +344,7 @@ const make = Effect.fnUntraced(function* (
   })
 
   const appendAll: EventStore.EventStore["Service"]["appendAll"] = (appends, options) => {
-    const prepared = EventStore.prepare(appends, options?.unless)
+    const prepared = Kit.prepare(appends, options?.unless)
     return writable
       ? writer.submit(prepared)
       : Effect.andThen(
@@ -379,8 +373,8 @@ const make = Effect.fnUntraced(function* (
   const fetch = Effect.fnUntraced(function* (
     operation: string,
     entries: ReadonlyArray<Entry>
-  ): Effect.fn.Return<EventStore.EventPage, EventStore.EventStoreError> {
-    const events = new Map<number, EventStore.RecordedEvent>()
+  ): Effect.fn.Return<Kit.EventPage, EventStore.EventStoreError> {
+    const events = new Map<number, RecordedEvent>()
     const waiting = entries.toSorted((a, b) => b.offset - a.offset)
     while (waiting.length > 0) {
       const first = waiting.at(-1) as Entry
@@ -405,7 +399,7 @@ const make = Effect.fnUntraced(function* (
       }
     }
     return {
-      items: entries.map(({ position }) => events.get(position) as EventStore.RecordedEvent),
+      items: entries.map(({ position }) => events.get(position) as RecordedEvent),
       bytes: entries.reduce((sum, { length }) => sum + length, 0)
     }
   })
@@ -414,7 +408,7 @@ const make = Effect.fnUntraced(function* (
 
   const poll = Effect.forever(Effect.andThen(refresh, realSleep(options.pollInterval ?? "50 millis")))
 
-  const pages: EventStore.Pages = {
+  const pages: Kit.Pages = {
     stream: (request) =>
       Effect.flatMap(
         ask(() => index.stream(request)),
@@ -433,12 +427,12 @@ const make = Effect.fnUntraced(function* (
 
   const version = (operation: string, stream: string) =>
     Effect.andThen(
-      EventStore.prepareName(operation, stream),
+      Kit.prepareName(operation, stream),
       ask(() => index.standing.newest(stream).version)
     )
 
   return EventStore.EventStore.of({
-    ...EventStore.readsFromPages(pages),
+    ...Kit.readsFromPages(pages),
     appendAll,
     append: (stream, events, options) =>
       Effect.map(

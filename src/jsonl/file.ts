@@ -6,7 +6,7 @@ import type * as FileSystem from "effect/FileSystem"
 import type { PlatformError } from "effect/PlatformError"
 import type * as Scope from "effect/Scope"
 import { dirname } from "node:path"
-import * as EventStore from "../EventStore.ts"
+import * as EventStore from "../store/EventStore.ts"
 import { acquireLock } from "./lock.ts"
 
 /** What the system's errors mean to the store. All others are a `StoreFailure`. */

@@ -4,7 +4,8 @@
 import * as DateTime from "effect/DateTime"
 import type * as Schema from "effect/Schema"
 import { crc32 } from "node:zlib"
-import type { Metadata, RecordedEvent, Write } from "../EventStore.ts"
+import type { Metadata, RecordedEvent } from "../definitions/stored.ts"
+import type { Write } from "../store/kit/index.ts"
 
 export interface Line {
   readonly position: number

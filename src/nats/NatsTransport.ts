@@ -44,6 +44,7 @@
  */
 import {
   AckPolicy,
+  type ConsumerInfo,
   DeliverPolicy,
   DiscardPolicy,
   JetStreamApiCodes,
@@ -51,7 +52,6 @@ import {
   jetstreamManager,
   RetentionPolicy,
   StorageType,
-  type ConsumerInfo,
   type StreamUpdateConfig
 } from "@nats-io/jetstream"
 import {
@@ -72,19 +72,15 @@ import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import {
-  type Delivery,
   type Message,
+  type Delivery,
   MessageRefused,
   type SubscribeOptions,
   Transport,
   TransportError,
   TransportUnavailable
-} from "../Transport.ts"
+} from "../transport/Transport.ts"
 import { attemptOf, fromIncoming, type Outgoing, sizeOf, token, toOutgoing } from "./encoding.ts"
-
-// -----------------------------------------------------------------------------
-// models
-// -----------------------------------------------------------------------------
 
 /**
  * @category models
@@ -121,10 +117,6 @@ export interface Options {
   readonly ackWait?: Duration.Input | undefined
 }
 
-// -----------------------------------------------------------------------------
-// names
-// -----------------------------------------------------------------------------
-
 /**
  * The name of the durable consumer of a group: encoded like the types in subjects.
  *
@@ -132,10 +124,6 @@ export interface Options {
  * @since 0.1.0
  */
 export const consumerName = (group: string): string => token(group)
-
-// -----------------------------------------------------------------------------
-// errors
-// -----------------------------------------------------------------------------
 
 const unavailable = (operation: string, detail: string, cause?: unknown): TransportError =>
   new TransportError({ reason: new TransportUnavailable({ operation, detail, ...(cause === undefined ? {} : { cause }) }) })
@@ -183,10 +171,6 @@ const attempting =
   (operation: string) =>
   <A>(attempt: () => Promise<A>): Effect.Effect<A, TransportError> =>
     Effect.tryPromise({ try: attempt, catch: (cause) => unavailable(operation, (cause as Error).message, cause) })
-
-// -----------------------------------------------------------------------------
-// layer
-// -----------------------------------------------------------------------------
 
 /** A batch of which not every message has been answered. */
 interface Waiting {

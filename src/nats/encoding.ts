@@ -5,7 +5,7 @@ import { headers as makeHeaders, type Msg, type MsgHdrs } from "@nats-io/transpo
 import * as DateTime from "effect/DateTime"
 import type * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import { Message } from "../Transport.ts"
+import { Message } from "../transport/Transport.ts"
 
 /** One token of a subject, or the name of a consumer, for any text. Servers before 2.10 cannot bear a `%` in such a name. */
 export const token = (text: string): string =>

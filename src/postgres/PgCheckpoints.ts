@@ -17,12 +17,10 @@ import {
   CheckpointError,
   CheckpointFencedError,
   CheckpointHeldError,
-  Checkpoints,
-  prepareAdvance,
-  prepareClaim,
-  prepareName
-} from "../Checkpoints.ts"
-import type { EventStoreError } from "../EventStore.ts"
+  Checkpoints
+} from "../store/Checkpoints.ts"
+import type { EventStoreError } from "../store/EventStore.ts"
+import { prepareAdvance, prepareClaim, prepareCheckpointName } from "../store/kit/index.ts"
 import { migrate } from "./migrations.ts"
 import { checkNames } from "./names.ts"
 import { makeSql } from "./sql.ts"
@@ -70,7 +68,7 @@ export const layer = (options: Options = {}): Layer.Layer<Checkpoints, EventStor
 
       const get: Checkpoints["Service"]["get"] = (name) =>
         Effect.map(
-          Effect.flatMap(prepareName("get", name), () => query("get", name, statements.get, [name])),
+          Effect.flatMap(prepareCheckpointName("get", name), () => query("get", name, statements.get, [name])),
           (rows) => Option.map(Option.fromUndefinedOr(rows[0]), toCheckpoint)
         )
 

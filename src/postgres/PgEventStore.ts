@@ -31,6 +31,10 @@ import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import type { Metadata, RecordedEvent } from "../definitions/stored.ts"
+import { makeGroupCommit, type Submitted } from "../internal/groupCommit.ts"
+import { realSleep } from "../internal/realTime.ts"
+import { makeSignal } from "../internal/signal.ts"
 import {
   AppendConditionError,
   type AppendError,
@@ -41,23 +45,14 @@ import {
   EventStoreError,
   type EventStoreErrorReason,
   ExpectedVersion,
-  type Metadata,
   OptimisticLockError,
   OutcomeUnknown,
-  type Pages,
-  prepare,
-  type PreparedAppend,
-  prepareName,
   type Query,
-  readsFromPages,
-  type RecordedEvent,
   StoreCorrupted,
   StoreFailure,
   StoreUnavailable
-} from "../EventStore.ts"
-import { makeGroupCommit, type Submitted } from "../internal/groupCommit.ts"
-import { realSleep } from "../internal/realTime.ts"
-import { makeSignal } from "../internal/signal.ts"
+} from "../store/EventStore.ts"
+import { type Pages, prepare, type PreparedAppend, prepareName, readsFromPages } from "../store/kit/index.ts"
 import { toEventStoreError } from "./errors.ts"
 import { migrate } from "./migrations.ts"
 import { checkNames } from "./names.ts"
@@ -438,10 +433,6 @@ export const layerEmbedded = (
 ): Layer.Layer<EventStore | PgClient.PgClient | SqlClient.SqlClient, EventStoreError> =>
   Layer.provideMerge(layer(options), PgLite.layer(options))
 
-// -----------------------------------------------------------------------------
-// batches
-// -----------------------------------------------------------------------------
-
 /**
  * How many of the waiting appends may go into one statement: the oldest, as long as no id comes twice, and no append condition
  * could match an event of the same batch (the database checks it against what stood before).
@@ -661,10 +652,6 @@ const decodeVerdicts = (
   }
   return { verdicts, head }
 }
-
-// -----------------------------------------------------------------------------
-// rows
-// -----------------------------------------------------------------------------
 
 const decodeEvent = (row: ReadonlyArray<unknown>): RecordedEvent => ({
   stream: row[2] as string,

@@ -21,7 +21,7 @@ import type * as Scope from "effect/Scope"
 import type * as SqlClient from "effect/sql/SqlClient"
 import * as Fs from "node:fs"
 import { Duplex } from "node:stream"
-import { EventStoreError, StoreUnavailable } from "../EventStore.ts"
+import { EventStoreError, StoreUnavailable } from "../store/EventStore.ts"
 
 /**
  * @category models

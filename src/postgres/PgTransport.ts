@@ -17,8 +17,8 @@
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import * as PgTypes from "@effect/sql-pg/PgTypes"
-import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Arr from "effect/Array"
+import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -36,10 +36,17 @@ import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import { makeGroupCommit, takeUpTo } from "../internal/groupCommit.ts"
 import { makeId } from "../internal/ids.ts"
-import { decodeText, encodeText } from "../internal/message.ts"
 import { textFault } from "../internal/json.ts"
 import { realSleep } from "../internal/realTime.ts"
-import { type Delivery, type Message, MessageRefused, Transport, TransportError, TransportUnavailable } from "../Transport.ts"
+import { decodeText, encodeText } from "../transport/kit.ts"
+import {
+  type Delivery,
+  type Message,
+  MessageRefused,
+  Transport,
+  TransportError,
+  TransportUnavailable
+} from "../transport/Transport.ts"
 import { toEventStoreError } from "./errors.ts"
 import { migrateTransport } from "./migrations.ts"
 import { checkNames } from "./names.ts"

@@ -1,5 +1,5 @@
-import type { SqlError } from "effect/sql/SqlError"
 import * as Predicate from "effect/Predicate"
+import type { SqlError } from "effect/sql/SqlError"
 import {
   EventStoreError,
   OutcomeUnknown,
@@ -7,7 +7,7 @@ import {
   StoreFailure,
   StoreUnavailable,
   TransactionConflict
-} from "../EventStore.ts"
+} from "../store/EventStore.ts"
 
 /** What a failure of the database means for whoever asked. */
 export type Kind = "unavailable" | "lost" | "conflict" | "corrupted" | "failure"

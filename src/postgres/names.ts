@@ -1,5 +1,5 @@
 import * as Effect from "effect/Effect"
-import { EventStoreError, StoreFailure } from "../EventStore.ts"
+import { EventStoreError, StoreFailure } from "../store/EventStore.ts"
 import type { Names } from "./sql.ts"
 
 /**

@@ -105,14 +105,14 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { createHash, randomUUID } from "node:crypto"
 import {
-  type Delivery,
   type Message,
+  type Delivery,
   MessageRefused,
   type SubscribeOptions,
   Transport,
   TransportError,
   TransportUnavailable
-} from "../Transport.ts"
+} from "../transport/Transport.ts"
 import { decode, encode, type Encoded } from "./cloudEvents.ts"
 
 /**
@@ -187,10 +187,6 @@ const closeGrace = "2 seconds"
 /** "Precondition failed": it is there, with other arguments; or a message is too large. */
 const preconditionFailed = 406
 
-// -----------------------------------------------------------------------------
-// names, errors
-// -----------------------------------------------------------------------------
-
 const encodeName = (name: string, room: number): string => {
   const encoded = encodeURIComponent(name.toWellFormed()).replaceAll("*", "%2A").replaceAll("~", "%7E")
   if (encoded.length <= room) return encoded
@@ -224,10 +220,6 @@ const attempt = <A>(operation: string, evaluate: () => Promise<A>): Effect.Effec
 
 const attemptSync = (operation: string, evaluate: () => void): Effect.Effect<void, TransportError> =>
   Effect.try({ try: evaluate, catch: (cause) => unavailable(operation, messageOf(cause), cause) })
-
-// -----------------------------------------------------------------------------
-// connections and channels
-// -----------------------------------------------------------------------------
 
 /** What connections and channels have in common. */
 interface Closeable {
@@ -306,10 +298,6 @@ const current = <A extends { readonly lost: () => string | undefined }>(
   Effect.flatMap(RcRef.get(ref), (value) =>
     value.lost() === undefined ? Effect.succeed(value) : Effect.andThen(RcRef.invalidate(ref), current(ref))
   )
-
-// -----------------------------------------------------------------------------
-// the transport
-// -----------------------------------------------------------------------------
 
 const make = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<Transport["Service"], TransportError, Scope.Scope> {
   const exchange = encodeName(options.exchange ?? "eventfold", exchangeBytes)

@@ -4,7 +4,7 @@
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import { Message } from "../Transport.ts"
+import { Message } from "../transport/Transport.ts"
 
 /** A message on the wire, as far as it is ours to say. */
 export interface Encoded {

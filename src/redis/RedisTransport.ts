@@ -57,9 +57,9 @@ import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { defaultRestart } from "../internal/following.ts"
 import { makeId } from "../internal/ids.ts"
-import { decodeText, encodeText } from "../internal/message.ts"
+import { defaultRestart } from "../internal/lifecycle.ts"
+import { decodeText, encodeText } from "../transport/kit.ts"
 import {
   type Delivery,
   type Message,
@@ -68,7 +68,7 @@ import {
   Transport,
   TransportError,
   TransportUnavailable
-} from "../Transport.ts"
+} from "../transport/Transport.ts"
 import * as scripts from "./scripts.ts"
 
 /**

@@ -20,12 +20,14 @@ import type { MigrationError } from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
-import * as EventStore from "../EventStore.ts"
+import type { Metadata } from "../definitions/stored.ts"
 import { makeGroupCommit, type Submitted, takeUpTo } from "../internal/groupCommit.ts"
 import { realSleep } from "../internal/realTime.ts"
 import { makeSignal } from "../internal/signal.ts"
+import * as EventStore from "../store/EventStore.ts"
+import * as Kit from "../store/kit/index.ts"
 import { toEventStoreError } from "./errors.ts"
-import { type EventRow, type Sql, type StandingRow } from "./sql.ts"
+import type { EventRow, Sql, StandingRow } from "./sql.ts"
 import * as SqliteClient from "./SqliteClient.ts"
 import { openTables, plainNumbers } from "./tables.ts"
 
@@ -39,10 +41,6 @@ export interface Options {
   /** How often a subscription that has seen everything looks for commits of other processes. Default: 50 milliseconds. */
   readonly pollInterval?: Duration.Input | undefined
 }
-
-// -----------------------------------------------------------------------------
-// layers
-// -----------------------------------------------------------------------------
 
 /**
  * The store over any SQLite `SqlClient`, whose tables are made or migrated first.
@@ -81,11 +79,7 @@ export const layerFile = (
     Layer.effect(SqlClient.SqlClient, failAs("open", SqliteClient.make(options))).pipe(Layer.provide(Reactivity.layer))
   )
 
-// -----------------------------------------------------------------------------
-// internals
-// -----------------------------------------------------------------------------
-
-type Request = Submitted<EventStore.PreparedAppend, ReadonlyArray<EventStore.AppendResult>, EventStore.AppendError>
+type Request = Submitted<Kit.PreparedAppend, ReadonlyArray<EventStore.AppendResult>, EventStore.AppendError>
 type Verdict = Exit.Exit<ReadonlyArray<EventStore.AppendResult>, EventStore.AppendError>
 
 const failAs = <A, R>(
@@ -107,7 +101,7 @@ const make = Effect.fnUntraced(function* (
   // ---------------------------------------------------------------------------
 
   /** Decides and writes, in one transaction, or in a savepoint of the one that the fiber is in. */
-  const transact = (appends: ReadonlyArray<EventStore.PreparedAppend>): Effect.Effect<ReadonlyArray<Verdict>, SqlError> =>
+  const transact = (appends: ReadonlyArray<Kit.PreparedAppend>): Effect.Effect<ReadonlyArray<Verdict>, SqlError> =>
     client
       .withTransaction(
         Effect.withFiber((fiber) => {
@@ -123,7 +117,7 @@ const make = Effect.fnUntraced(function* (
    * {@link transact} for a batch, in a transaction that nobody else has a part in: without what `withTransaction` keeps ready for
    * them, an append costs a quarter less. It is never interrupted.
    */
-  const transactAlone = (appends: ReadonlyArray<EventStore.PreparedAppend>): Effect.Effect<ReadonlyArray<Verdict>, SqlError> =>
+  const transactAlone = (appends: ReadonlyArray<Kit.PreparedAppend>): Effect.Effect<ReadonlyArray<Verdict>, SqlError> =>
     Effect.scoped(
       Effect.flatMap(client.reserve, (connection) => {
         const control = (statement: string) => connection.execute(statement, [], undefined)
@@ -143,7 +137,7 @@ const make = Effect.fnUntraced(function* (
     ).pipe(plainNumbers)
 
   /** An append of one event alone is one statement. If the stream is not at the version expected, the whole way tells why. */
-  const appendOne = (append: EventStore.PreparedAppend): Effect.Effect<ReadonlyArray<Verdict>, SqlError> => {
+  const appendOne = (append: Kit.PreparedAppend): Effect.Effect<ReadonlyArray<Verdict>, SqlError> => {
     const params = oneEvent(append)
     if (params === undefined) return transactAlone([append])
     const inserted = Effect.scoped(
@@ -159,8 +153,8 @@ const make = Effect.fnUntraced(function* (
   /** Other drivers may begin a transaction in a way of their own. */
   const transactBatch =
     client.driver === "sqlite-node"
-      ? (appends: ReadonlyArray<EventStore.PreparedAppend>) =>
-          appends.length === 1 ? appendOne(appends[0] as EventStore.PreparedAppend) : transactAlone(appends)
+      ? (appends: ReadonlyArray<Kit.PreparedAppend>) =>
+          appends.length === 1 ? appendOne(appends[0] as Kit.PreparedAppend) : transactAlone(appends)
       : transact
 
   const write = (batch: ReadonlyArray<Request>): Effect.Effect<void> =>
@@ -176,11 +170,7 @@ const make = Effect.fnUntraced(function* (
       }
     })
 
-  const writer = yield* makeGroupCommit<
-    EventStore.PreparedAppend,
-    ReadonlyArray<EventStore.AppendResult>,
-    EventStore.AppendError
-  >({
+  const writer = yield* makeGroupCommit<Kit.PreparedAppend, ReadonlyArray<EventStore.AppendResult>, EventStore.AppendError>({
     capacity: 8192,
     maxBatch: 512,
     take: takeUpTo(4 * 1024 * 1024),
@@ -193,7 +183,7 @@ const make = Effect.fnUntraced(function* (
   })
 
   const appendAll: EventStore.EventStore["Service"]["appendAll"] = (appends, options) => {
-    const prepared = EventStore.prepare(appends, options?.unless)
+    const prepared = Kit.prepare(appends, options?.unless)
     return Effect.withFiber((fiber) =>
       Context.getOrUndefined(fiber.context, client.transactionService) === undefined
         ? writer.submit(prepared)
@@ -223,7 +213,7 @@ const make = Effect.fnUntraced(function* (
   const head = Effect.map(queryOne<{ head: number }>("head", sql.head), ({ head = 0 }) => head)
 
   const version = (operation: string, stream: string) =>
-    Effect.flatMap(EventStore.prepareName(operation, stream), (stream) =>
+    Effect.flatMap(Kit.prepareName(operation, stream), (stream) =>
       Effect.map(queryOne<{ version: number | null }>(operation, sql.version, [stream]), ({ version }) => version ?? 0)
     )
 
@@ -244,7 +234,7 @@ const make = Effect.fnUntraced(function* (
       return signal.position()
     })
 
-  const pages: EventStore.Pages = {
+  const pages: Kit.Pages = {
     stream: ({ backward, from, size, stream, to }) =>
       Effect.map(query<EventRow>("read", sql.stream(backward), [stream, from, to, size]), eventPage),
     versionAt: (stream, until) =>
@@ -265,7 +255,7 @@ const make = Effect.fnUntraced(function* (
   }
 
   return EventStore.EventStore.of({
-    ...EventStore.readsFromPages(pages),
+    ...Kit.readsFromPages(pages),
     appendAll,
     append: (stream, events, options) =>
       Effect.map(
@@ -289,7 +279,7 @@ interface Place {
 const writeBatch = Effect.fnUntraced(function* (
   sql: Sql,
   connection: Connection,
-  appends: ReadonlyArray<EventStore.PreparedAppend>
+  appends: ReadonlyArray<Kit.PreparedAppend>
 ): Effect.fn.Return<{ readonly verdicts: ReadonlyArray<Verdict>; readonly head: number }, SqlError> {
   const streams = new Set<string>()
   const ids = new Set<string>()
@@ -312,7 +302,7 @@ const writeBatch = Effect.fnUntraced(function* (
   }
   let match: number | undefined
 
-  const batch = EventStore.makeBatch({
+  const batch = Kit.makeBatch({
     newest: (stream) => newest.get(stream) ?? { version: 0, position: 0 },
     locate: (id) => located.get(id),
     newestMatch: () => match,
@@ -339,7 +329,7 @@ const writeBatch = Effect.fnUntraced(function* (
 })
 
 /** The parameters of `appendOne`, if an append is nothing but one new event without tags. */
-const oneEvent = ({ appends, count, unless }: EventStore.PreparedAppend) => {
+const oneEvent = ({ appends, count, unless }: Kit.PreparedAppend) => {
   const [append] = appends
   const event = append?.events[0]
   if (append === undefined || event === undefined || appends.length > 1 || count > 1) return undefined
@@ -357,7 +347,7 @@ const oneEvent = ({ appends, count, unless }: EventStore.PreparedAppend) => {
   return [stream, id, type, schemaVersion, published ? 1 : 0, payload, metadata, recordedAt, least, most] as const
 }
 
-const insertParams = ({ event, position, stream, version }: EventStore.Write): ReadonlyArray<string | number> => [
+const insertParams = ({ event, position, stream, version }: Kit.Write): ReadonlyArray<string | number> => [
   position,
   stream,
   version,
@@ -371,7 +361,7 @@ const insertParams = ({ event, position, stream, version }: EventStore.Write): R
   event.recordedAt
 ]
 
-const eventPage = (rows: ReadonlyArray<EventRow>): EventStore.EventPage => ({
+const eventPage = (rows: ReadonlyArray<EventRow>): Kit.EventPage => ({
   items: rows.map((row) => ({
     stream: row.stream,
     version: row.version,
@@ -382,7 +372,7 @@ const eventPage = (rows: ReadonlyArray<EventRow>): EventStore.EventPage => ({
     published: row.published === 1,
     tags: JSON.parse(row.tags) as ReadonlyArray<string>,
     payload: JSON.parse(row.payload) as Schema.Json,
-    metadata: JSON.parse(row.metadata) as EventStore.Metadata,
+    metadata: JSON.parse(row.metadata) as Metadata,
     recordedAt: DateTime.makeUnsafe(row.recorded_at)
   })),
   bytes: rows.reduce((sum, row) => sum + row.payload.length, 0)

@@ -7,7 +7,7 @@ import {
   StoreFailure,
   StoreUnavailable,
   TransactionConflict
-} from "../EventStore.ts"
+} from "../store/EventStore.ts"
 
 /** What a failure of SQLite means for whoever asked. */
 type Kind = "busy" | "unavailable" | "corrupted" | "io" | "failure"

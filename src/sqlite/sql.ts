@@ -1,7 +1,7 @@
 /**
  * All SQL of the SQLite store, and the rows that it returns.
  */
-import type { Query } from "../EventStore.ts"
+import type { Query } from "../store/EventStore.ts"
 
 /** An event as `select` gives it. */
 export interface EventRow {

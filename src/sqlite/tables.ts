@@ -1,7 +1,7 @@
 import * as Effect from "effect/Effect"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
-import { EventStoreError, StoreFailure } from "../EventStore.ts"
+import { EventStoreError, StoreFailure } from "../store/EventStore.ts"
 import { toEventStoreError } from "./errors.ts"
 import { makeSql, type Sql } from "./sql.ts"
 

@@ -21,7 +21,6 @@
  *
  * @since 0.1.0
  */
-import assert from "node:assert/strict"
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
@@ -32,12 +31,9 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
-import { type Checkpoint, type CheckpointError, Checkpoints, type Lease } from "../Checkpoints.ts"
+import assert from "node:assert/strict"
 import { realSleep } from "../internal/realTime.ts"
-
-// -----------------------------------------------------------------------------
-// models
-// -----------------------------------------------------------------------------
+import { type Checkpoint, type CheckpointError, Checkpoints, type Lease } from "../store/Checkpoints.ts"
 
 /**
  * Makes new, empty storage and returns the Layer that opens it.
@@ -97,10 +93,6 @@ interface Definition {
   readonly run: (open: Open, time: Time) => Effect.Effect<void, unknown, Scope.Scope>
 }
 
-// -----------------------------------------------------------------------------
-// constructors
-// -----------------------------------------------------------------------------
-
 /**
  * The cases that a storage with these abilities must pass.
  *
@@ -146,10 +138,6 @@ const shared = (name: string, body: Body<readonly [Service, Service]>): void => 
     run: (open, time) => Effect.flatMap(Effect.all([open, open]), (both) => Effect.gen(() => body(both, time)))
   })
 }
-
-// -----------------------------------------------------------------------------
-// what the cases are told with
-// -----------------------------------------------------------------------------
 
 const long = Duration.hours(1)
 
@@ -204,10 +192,6 @@ const race = <A, E>(attempts: ReadonlyArray<Effect.Effect<A, E>>) =>
     won: results.filter(Result.isSuccess).map(({ success }) => success),
     lost: results.filter(Result.isFailure).map(({ failure }) => facts(failure))
   }))
-
-// -----------------------------------------------------------------------------
-// claiming
-// -----------------------------------------------------------------------------
 
 every("a name that nobody has claimed is not known", function* (checkpoints) {
   assert.deepEqual(yield* checkpoints.get("absent"), Option.none())
@@ -297,10 +281,6 @@ every("of many that wait for a lease to run out exactly one wins", function* (ch
   assert.equal(outcome.won[0]?.epoch, 2)
 })
 
-// -----------------------------------------------------------------------------
-// holding
-// -----------------------------------------------------------------------------
-
 every("renewing makes a lease last longer, and leaves the position alone", function* (checkpoints, time) {
   const lease = yield* checkpoints.claim("mail", { owner: "a", ttl: long })
   const before = yield* known(checkpoints, "mail")
@@ -374,10 +354,6 @@ every("a checkpoint never goes backwards, unless to the very beginning", functio
   assert.equal((yield* checkpoints.advance(anew, 1)).position, 1)
 })
 
-// -----------------------------------------------------------------------------
-// losing
-// -----------------------------------------------------------------------------
-
 every("a superseded owner can do nothing more, and its release does not touch the new lease", function* (checkpoints, time) {
   const first = yield* checkpoints.advance(yield* checkpoints.claim("mail", { owner: "a", ttl: time.short }), 5)
   const second = yield* takeOver(checkpoints, time, "mail", { owner: "b", ttl: long })
@@ -413,10 +389,6 @@ every("a lease of a name that does not exist is fenced", function* (checkpoints)
   yield* checkpoints.release(lease)
   assert.deepEqual(yield* checkpoints.get("absent"), Option.none())
 })
-
-// -----------------------------------------------------------------------------
-// names and bad input
-// -----------------------------------------------------------------------------
 
 const oddNames = [
   "a",
@@ -473,10 +445,6 @@ every("what makes no sense is refused with an error that says so, and writes not
   }
   assert.equal((yield* checkpoints.advance(lease, 1)).position, 1)
 })
-
-// -----------------------------------------------------------------------------
-// interruption, several instances, reopening
-// -----------------------------------------------------------------------------
 
 every("an interrupted claim or advance has happened or has not, and leaves the storage usable", function* (checkpoints) {
   let lease = yield* checkpoints.claim("mail", { owner: "a", ttl: long })

@@ -22,8 +22,6 @@
  *
  * @since 0.1.0
  */
-import assert from "node:assert/strict"
-import { inspect } from "node:util"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -38,11 +36,11 @@ import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import * as EventStore from "../EventStore.ts"
-
-// -----------------------------------------------------------------------------
-// models
-// -----------------------------------------------------------------------------
+import assert from "node:assert/strict"
+import { inspect } from "node:util"
+import type { NewEvent, RecordedEvent } from "../definitions/stored.ts"
+import * as EventStore from "../store/EventStore.ts"
+import * as Kit from "../store/kit/index.ts"
 
 /**
  * Makes new, empty storage and returns the Layer that opens it.
@@ -92,10 +90,6 @@ interface Definition {
   readonly needs: keyof Abilities | undefined
   readonly run: (open: Open) => Effect.Effect<void, unknown, Scope.Scope>
 }
-
-// -----------------------------------------------------------------------------
-// constructors
-// -----------------------------------------------------------------------------
 
 /**
  * The cases that a store with these abilities must pass.
@@ -149,20 +143,16 @@ const sharedStore = (promise: string, name: string, body: Body<readonly [Store, 
   definitions.push({ promise, name, needs: "shared", run })
 }
 
-// -----------------------------------------------------------------------------
-// what the cases are told with
-// -----------------------------------------------------------------------------
-
 const { Any, Exists, NoStream } = EventStore.ExpectedVersion
 
-const event = (more: Partial<EventStore.NewEvent> = {}): EventStore.NewEvent => ({ type: "Happened", payload: {}, ...more })
+const event = (more: Partial<NewEvent> = {}): NewEvent => ({ type: "Happened", payload: {}, ...more })
 
 /** Events with the payloads `{ n: from }`, `{ n: from + 1 }`, … */
-const numbered = (count: number, from = 1): ReadonlyArray<EventStore.NewEvent> =>
+const numbered = (count: number, from = 1): ReadonlyArray<NewEvent> =>
   Array.from({ length: count }, (_, index) => ({ type: "Numbered", payload: { n: from + index } }))
 
 /** Events with these ids. */
-const named = (...ids: ReadonlyArray<string>): ReadonlyArray<EventStore.NewEvent> => ids.map((id) => event({ id }))
+const named = (...ids: ReadonlyArray<string>): ReadonlyArray<NewEvent> => ids.map((id) => event({ id }))
 
 const range = (from: number, to: number): ReadonlyArray<number> =>
   Array.from({ length: Math.max(0, to - from + 1) }, (_, i) => from + i)
@@ -174,15 +164,15 @@ const concurrently = <A, B, E, R>(items: Iterable<A>, f: (item: A, index: number
   Effect.forEach(items, f, { concurrency: "unbounded" })
 
 /** An event with its instant as a number, for comparison. */
-const plain = (event: EventStore.RecordedEvent) => ({ ...event, recordedAt: DateTime.toEpochMillis(event.recordedAt) })
+const plain = (event: RecordedEvent) => ({ ...event, recordedAt: DateTime.toEpochMillis(event.recordedAt) })
 
-const collect = <E>(events: Stream.Stream<EventStore.RecordedEvent, E>) =>
+const collect = <E>(events: Stream.Stream<RecordedEvent, E>) =>
   Effect.map(Stream.runCollect(events), (events) => events.map(plain))
 
-const versions = <E>(events: Stream.Stream<EventStore.RecordedEvent, E>) =>
+const versions = <E>(events: Stream.Stream<RecordedEvent, E>) =>
   Effect.map(Stream.runCollect(events), (events) => events.map(({ version }) => version))
 
-const positions = <E>(events: Stream.Stream<EventStore.RecordedEvent, E>) =>
+const positions = <E>(events: Stream.Stream<RecordedEvent, E>) =>
   Effect.map(Stream.runCollect(events), (events) => events.map(({ position }) => position))
 
 /** Everything that stands in the store. */
@@ -260,10 +250,6 @@ const race = <A, E>(attempts: ReadonlyArray<Effect.Effect<A, E>>) =>
 
 /** Lets other fibers, and what the machine has to do, come to their turn. */
 const turns = (count: number): Effect.Effect<void> => Effect.forEach(range(1, count), () => Effect.yieldNow, { discard: true })
-
-// -----------------------------------------------------------------------------
-// 1. versions
-// -----------------------------------------------------------------------------
 
 everyStore("1", "an empty store has no event, no stream and head 0", function* (store) {
   assert.deepEqual(yield* contents(store), { head: 0, events: [], streams: [] })
@@ -367,10 +353,6 @@ everyStore("1", "expecting anything, which is the default, fits every stream", f
   ].map(({ version }) => version)
   assert.deepEqual(versions, [1, 2, 3, 4, 1])
 })
-
-// -----------------------------------------------------------------------------
-// 2. positions
-// -----------------------------------------------------------------------------
 
 everyStore("2", "50 concurrent appends to one stream all succeed, with dense versions and positions", function* (store) {
   const results = yield* concurrently(range(1, 50), (n) => store.append("Hot-1", [event({ payload: { n } })], { expected: Any }))
@@ -499,10 +481,6 @@ everyStore("2", "whoever was told that an append succeeded sees it in every way 
   )
 })
 
-// -----------------------------------------------------------------------------
-// 3. all or nothing
-// -----------------------------------------------------------------------------
-
 everyStore("3", "of 20 appends that expect the same version exactly one wins", function* (store) {
   for (let version = 0; version < 4; version++) {
     const { lost, won } = yield* race(range(1, 20).map(() => store.append("Hot-1", [event()], { expected: version })))
@@ -619,10 +597,6 @@ everyStore("3", "a concurrent reader sees all of an append or nothing of it", fu
   }
   yield* Fiber.join(writers)
 })
-
-// -----------------------------------------------------------------------------
-// 4. repetition
-// -----------------------------------------------------------------------------
 
 everyStore("4", "the same append sent twice is written once, and answered alike", function* (store) {
   const append = store.append("Account-1", named("a"), { expected: NoStream })
@@ -781,10 +755,6 @@ everyStore("4", "events without ids get new ones, so equal events are different 
   )
 })
 
-// -----------------------------------------------------------------------------
-// 5. empty appends
-// -----------------------------------------------------------------------------
-
 everyStore("5", "an append without events does nothing and reports where the stream is", function* (store) {
   assert.deepEqual(yield* store.append("Account-1", []), { stream: "Account-1", version: 0, position: 0, deduplicated: false })
   assert.equal(yield* store.exists("Account-1"), false)
@@ -817,10 +787,6 @@ everyStore("5", "parts without events may stand among parts with events", functi
   ])
   assert.equal(yield* store.exists("C-1"), false)
 })
-
-// -----------------------------------------------------------------------------
-// 7. bad input
-// -----------------------------------------------------------------------------
 
 const badNames: ReadonlyArray<readonly [what: string, name: string]> = [
   ["empty", ""],
@@ -966,7 +932,7 @@ everyStore("7", "an event is refused with the path of what is wrong in it", func
   yield* store.append("Account-1", [event()])
   const before = yield* contents(store)
   for (const [field, bad] of badEvents) {
-    const events = [event(), { ...event(), ...untyped<Partial<EventStore.NewEvent>>(bad) }, event()]
+    const events = [event(), { ...event(), ...untyped<Partial<NewEvent>>(bad) }, event()]
     const { problem, ...error } = untyped<{ problem: string }>(yield* refusal(store.append("Account-1", events)))
     assert.deepEqual(
       error,
@@ -1148,11 +1114,7 @@ everyStore("7", "each of many concurrent appends gets its own verdict, whatever 
   )
 })
 
-// -----------------------------------------------------------------------------
-// 8. append conditions
-// -----------------------------------------------------------------------------
-
-const enrolled = (course: string, more: Partial<EventStore.NewEvent> = {}) =>
+const enrolled = (course: string, more: Partial<NewEvent> = {}) =>
   event({ type: "Enrolled", tags: [`course:${course}`], ...more })
 
 everyStore("8", "two students enrol at once for the last seat of a course: one gets it", function* (store) {
@@ -1348,7 +1310,7 @@ everyStore(
       for (const [index, outcome] of outcomes.entries()) {
         const attempt = attempts[index]
         assert.ok(attempt !== undefined)
-        const facts = events.filter((event) => EventStore.matches(attempt.filter, event)).map(({ position }) => position)
+        const facts = events.filter((event) => Kit.matches(attempt.filter, event)).map(({ position }) => position)
         if (Result.isFailure(outcome)) {
           assert.ok(outcome.failure._tag === "AppendConditionError" && !attempt.free)
           assert.ok(facts.includes(outcome.failure.position), "the position is that of a fact that was not seen")
@@ -1364,10 +1326,6 @@ everyStore(
     }
   }
 )
-
-// -----------------------------------------------------------------------------
-// reads of one stream
-// -----------------------------------------------------------------------------
 
 everyStore("read", "bounds are inclusive at both ends, and a limit counts from where the read begins", function* (store) {
   yield* store.append("Other-1", numbered(3))
@@ -1450,7 +1408,7 @@ everyStore("read", "ten thousand events are the same sequence in pages of any si
   }
   const all = range(1, 10_000)
   const long = all.filter((n) => Math.floor((n - 1) / 100) % 2 === 0)
-  const numbers = <E>(events: Stream.Stream<EventStore.RecordedEvent, E>) =>
+  const numbers = <E>(events: Stream.Stream<RecordedEvent, E>) =>
     Effect.map(Stream.runCollect(events), (events) => events.map(({ payload }) => untyped<{ n: number }>(payload).n))
   for (const size of [1, 7, 1000]) {
     assert.deepEqual(yield* numbers(Stream.rechunk(store.readAll(), size)), all)
@@ -1502,10 +1460,6 @@ everyStore("read", "a reader that stops early, or fails, leaves the store as it 
     assert.equal(error, "enough")
   }
 })
-
-// -----------------------------------------------------------------------------
-// reads of the whole store
-// -----------------------------------------------------------------------------
 
 everyStore("readAll", "goes by position, forward beyond a position and backward before it", function* (store) {
   for (let n = 1; n <= 5; n++) yield* store.append(`Account-${n % 2}`, numbered(2))
@@ -1722,10 +1676,6 @@ everyStore("streams", "lists more streams than fit into one page", function* (st
   assert.deepEqual(yield* list({ limit: 700, after: sorted[99] }), sorted.slice(100, 800))
 })
 
-// -----------------------------------------------------------------------------
-// subscriptions
-// -----------------------------------------------------------------------------
-
 everyStore(
   "subscribe",
   "a subscriber at the start sees every position once, in order, while four writers append",
@@ -1870,10 +1820,6 @@ everyStore("subscribe", "a subscription never ends by itself, and ends when it i
   yield* store.append("Account-1", numbered(1))
   assert.equal(seen, 30)
 })
-
-// -----------------------------------------------------------------------------
-// what goes in comes out
-// -----------------------------------------------------------------------------
 
 const deep = (levels: number): Schema.Json =>
   levels === 0 ? "bottom" : levels % 2 === 0 ? { inner: deep(levels - 1) } : [deep(levels - 1)]
@@ -2053,10 +1999,6 @@ everyStore("round trip", "what the caller holds is not what the store holds", fu
   assert.deepEqual(yield* positions(store.readAll({ filter: { tags: ["added"] } })), [])
 })
 
-// -----------------------------------------------------------------------------
-// 9. interruption
-// -----------------------------------------------------------------------------
-
 everyStore("9", "an interrupted append is written whole or not at all, and may be repeated", function* (store) {
   for (let round = 0; round < 8; round++) {
     const appends = range(0, 23).map((n) => {
@@ -2146,10 +2088,6 @@ everyStore("9", "a writer interrupted between any two appends leaves the other w
   }
 })
 
-// -----------------------------------------------------------------------------
-// all of it together
-// -----------------------------------------------------------------------------
-
 const oneOf = <A>(items: ReadonlyArray<A>) =>
   Effect.map(Random.nextIntBetween(0, items.length, { halfOpen: true }), (index) => items[index] as A)
 
@@ -2169,7 +2107,7 @@ const randomFilter: Effect.Effect<EventStore.Filter> = Effect.gen(function* () {
 
 const randomAppends: Effect.Effect<ReadonlyArray<EventStore.StreamAppend>> = Effect.gen(function* () {
   const part = Effect.gen(function* () {
-    const events: Array<EventStore.NewEvent> = []
+    const events: Array<NewEvent> = []
     const count = yield* oneOf([0, 1, 1, 1, 2, 3])
     // Few ids, and often in a row: some appends repeat an earlier one, some repeat part of one.
     let id = yield* Random.nextIntBetween(1, 600)
@@ -2250,10 +2188,6 @@ everyStore(
   }
 )
 
-// -----------------------------------------------------------------------------
-// 6. durable stores
-// -----------------------------------------------------------------------------
-
 /** One life of a store: opened, used, closed. */
 const life = <A, E>(open: Open, use: (store: Store) => Effect.Effect<A, E, Scope.Scope>) =>
   Effect.scoped(Effect.flatMap(open, use))
@@ -2285,7 +2219,7 @@ reopenedStore("durable", "6", "everything is there after the store was closed an
         )
         assert.deepEqual(yield* collect(Stream.take(store.subscribe(), rest.head)), rest.events)
         for (const [filter] of filters) {
-          const wanted = rest.events.filter((event) => EventStore.matches(filter, event)).map(({ position }) => position)
+          const wanted = rest.events.filter((event) => Kit.matches(filter, event)).map(({ position }) => position)
           assert.deepEqual(yield* positions(store.readAll({ filter })), wanted, inspect(filter))
         }
       })
@@ -2361,10 +2295,6 @@ reopenedStore("durable", "6", "what was acknowledged before the store was closed
     assert.equal(events.filter(({ id }) => id.endsWith("/a")).length, events.filter(({ id }) => id.endsWith("/b")).length)
   }
 })
-
-// -----------------------------------------------------------------------------
-// several instances over one storage
-// -----------------------------------------------------------------------------
 
 sharedStore("shared", "what one instance has appended the other sees, and continues", function* ([left, right]) {
   for (let n = 1; n <= 10; n++) {

@@ -37,23 +37,20 @@
  *
  * @since 0.1.0
  */
-import assert from "node:assert/strict"
-import { inspect, isDeepStrictEqual } from "node:util"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
-import * as Aggregate from "../Aggregate.ts"
-import * as Event from "../Event.ts"
-import * as EventStore from "../EventStore.ts"
-import * as MessageBus from "../MessageBus.ts"
-import * as Repository from "../Repository.ts"
-import * as UnitOfWork from "../UnitOfWork.ts"
-
-// -----------------------------------------------------------------------------
-// models
-// -----------------------------------------------------------------------------
+import assert from "node:assert/strict"
+import { inspect, isDeepStrictEqual } from "node:util"
+import * as MessageBus from "../deciding/MessageBus.ts"
+import * as Repository from "../deciding/Repository.ts"
+import * as UnitOfWork from "../deciding/UnitOfWork.ts"
+import * as Aggregate from "../definitions/Aggregate.ts"
+import * as Event from "../definitions/Event.ts"
+import type { NewEvent } from "../definitions/stored.ts"
+import * as EventStore from "../store/EventStore.ts"
 
 /**
  * A scenario of one aggregate.
@@ -152,10 +149,6 @@ export interface BusOutcome<A, E, R> {
  */
 export type Environment = MessageBus.MessageBus | UnitOfWork.UnitOfWork | EventStore.EventStore
 
-// -----------------------------------------------------------------------------
-// one aggregate
-// -----------------------------------------------------------------------------
-
 /**
  * A scenario of one aggregate, which has no past yet.
  *
@@ -219,10 +212,6 @@ const asStored = <A extends Aggregate.Any>(
       )
     )
   })
-
-// -----------------------------------------------------------------------------
-// the message bus
-// -----------------------------------------------------------------------------
 
 /**
  * A scenario of the message bus with these handlers and listeners, on an empty store.
@@ -345,7 +334,7 @@ const busStream = "$bus"
 
 const append = ({ definitions, events, stream }: Events) =>
   Effect.gen(function* () {
-    const encoded: Array<EventStore.NewEvent> = []
+    const encoded: Array<NewEvent> = []
     for (const event of events) {
       const definition = definitions.get(event._tag)
       if (definition === undefined) throw new TypeError(`"${stream}" has no event "${event._tag}"`)
@@ -388,10 +377,6 @@ const sorted = (streams: ByStream): ByStream =>
       .sort()
       .map((stream) => [stream, streams[stream] ?? []])
   )
-
-// -----------------------------------------------------------------------------
-// assertions
-// -----------------------------------------------------------------------------
 
 const succeeded = <A, E>(result: Result.Result<A, E>): A => {
   if (Result.isSuccess(result)) return result.success

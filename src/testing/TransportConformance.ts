@@ -22,7 +22,6 @@
  *
  * @since 0.1.0
  */
-import assert from "node:assert/strict"
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Deferred from "effect/Deferred"
@@ -38,14 +37,12 @@ import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
-import * as DeadLetters from "../DeadLetters.ts"
-import * as Event from "../Event.ts"
+import assert from "node:assert/strict"
+import { consume } from "../consuming/Consumer.ts"
+import * as DeadLetters from "../consuming/DeadLetters.ts"
+import * as Event from "../definitions/Event.ts"
 import { realSleep } from "../internal/realTime.ts"
-import { consume, type Delivery, type Message, type SubscribeOptions, Transport, TransportError } from "../Transport.ts"
-
-// -----------------------------------------------------------------------------
-// models
-// -----------------------------------------------------------------------------
+import { type Message, type Delivery, type SubscribeOptions, Transport, TransportError } from "../transport/Transport.ts"
 
 /**
  * Makes a new, empty broker (or a part of one that nothing else uses) and returns the Layer that connects to it.
@@ -153,10 +150,6 @@ interface Definition {
   readonly run: (open: Open, fault: Effect.Effect<void, unknown>) => Effect.Effect<void, unknown, Scope.Scope>
 }
 
-// -----------------------------------------------------------------------------
-// constructors
-// -----------------------------------------------------------------------------
-
 /**
  * The cases that a transport with these abilities must pass. Those that need a fault must not run beside others on one broker.
  *
@@ -252,10 +245,6 @@ const every = (name: string, body: Body<Kit>, needs?: Definition["needs"]): void
   definitions.push({ name, needs, run: (open) => Effect.flatMap(open, (kit) => Effect.gen(() => body(kit))) })
 }
 
-// -----------------------------------------------------------------------------
-// what the cases are told with
-// -----------------------------------------------------------------------------
-
 const message = (n: number, more: Partial<Message> = {}): Message => ({
   specversion: "1.0",
   id: `message ${n}`,
@@ -290,10 +279,6 @@ const byPosition = (a: readonly [number, number], b: readonly [number, number]) 
 
 /** Lets other fibers come to their turn. */
 const turns = (count: number): Effect.Effect<void> => Effect.forEach(range(1, count), () => Effect.yieldNow, { discard: true })
-
-// -----------------------------------------------------------------------------
-// what travels
-// -----------------------------------------------------------------------------
 
 every("a message arrives with every attribute as it was published", function* ({ join, publish }) {
   const sent = [
@@ -380,10 +365,6 @@ every("a member has as many messages at once as it asked for, and no more", func
   )
   assert.equal(most, 3)
 })
-
-// -----------------------------------------------------------------------------
-// groups
-// -----------------------------------------------------------------------------
 
 every("a subscription may come before the first message", function* ({ join, publish }) {
   const member = yield* join({ group: "g" })
@@ -503,10 +484,6 @@ every("types are names, and no patterns", function* ({ join, publish }) {
     )
   }
 })
-
-// -----------------------------------------------------------------------------
-// settling
-// -----------------------------------------------------------------------------
 
 every("what is acknowledged is not delivered to the group again", function* ({ join, publish }) {
   const member = yield* join({ group: "g" })
@@ -650,10 +627,6 @@ every(
   "deduplicates"
 )
 
-// -----------------------------------------------------------------------------
-// closing and interruption
-// -----------------------------------------------------------------------------
-
 every("members that all leave at once, in the middle of everything, lose nothing", function* ({ join, publish }) {
   const seen = new Set<number>()
   const record = ({ message }: Delivery) => Effect.sync(() => seen.add(message.position))
@@ -710,10 +683,6 @@ every("subscriptions that are interrupted give everything back", function* ({ de
   const received = yield* Effect.forEach(range(1, 5), () => done(member))
   assert.deepEqual(received.map(({ message }) => message.position).sort(), range(1, 5))
 })
-
-// -----------------------------------------------------------------------------
-// consuming
-// -----------------------------------------------------------------------------
 
 const Happened = Event.make("Happened", { n: Schema.Int })
 
@@ -792,10 +761,6 @@ every("a consumer that ends finishes what it has in hand, and gives the rest bac
   const rest = yield* Effect.forEach(range(3, 5), () => done(next))
   assert.deepEqual(rest.map(({ message }) => message.position).toSorted(), [3, 4, 5])
 })
-
-// -----------------------------------------------------------------------------
-// several connections, reopening
-// -----------------------------------------------------------------------------
 
 definitions.push({
   name: "two connections to one broker share groups and messages",
@@ -903,10 +868,6 @@ definitions.push({
       while (missing.size > 0) missing.delete((yield* done(rest)).message.position)
     })
 })
-
-// -----------------------------------------------------------------------------
-// faults
-// -----------------------------------------------------------------------------
 
 /** Until the broker answers again. Nothing else than its absence may be said meanwhile. */
 const patiently = <A, E>(effect: Effect.Effect<A, TransportError | E>): Effect.Effect<A, TransportError | E> =>

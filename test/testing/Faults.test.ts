@@ -3,6 +3,7 @@ import { describe, it } from "@effect/vitest"
 import { DateTime, Duration, Effect, Fiber, Layer, Option, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { Checkpoints, Event, EventStore, MessageBus, Relay, Subscription, Transport, UnitOfWork } from "eventfold"
+import * as Kit from "eventfold/kit"
 import { EventStoreConformance, Faults, TestIds, TransportConformance } from "eventfold/testing"
 import { ada, Deposit, deposit } from "../support/bank.ts"
 
@@ -334,7 +335,7 @@ describe("seeded faults", () => {
 describe("ids of a test", () => {
   const Noted = Event.make("Noted")
   const makeIds = Effect.map(
-    EventStore.prepare([{ stream: "A-1", events: Array.from({ length: 3 }, () => ({ type: Noted.type, payload: {} })) }]),
+    Kit.prepare([{ stream: "A-1", events: Array.from({ length: 3 }, () => ({ type: Noted.type, payload: {} })) }]),
     ({ appends }) => appends[0]?.events.map(({ id }) => id) ?? []
   )
 

@@ -1,0 +1,213 @@
+/**
+ * Dead letters: messages that a consumer group could not handle and has put aside with the cause, until somebody replays or
+ * discards them.
+ *
+ * The whole message is kept, so that it can be handled once more when the broker has long forgotten it.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as SqlClient from "effect/sql/SqlClient"
+import { makeTable, number as sqlNumber, storable } from "../sql/table.ts"
+import { Message } from "../transport/Transport.ts"
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface DeadLetter {
+  /** The group that could not handle the message. */
+  readonly group: string
+  readonly message: Message
+  /** Why, as text: the last failure. */
+  readonly cause: string
+  /** How often it has been tried, replays included. */
+  readonly attempts: number
+  /** When it was last tried. */
+  readonly parkedAt: DateTime.Utc
+}
+
+/**
+ * The storage of the dead letters failed. Nothing was changed, unless the connection was lost on the way.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class DeadLettersError extends Schema.TaggedError<DeadLettersError>("eventfold/DeadLetters/DeadLettersError")(
+  "DeadLettersError",
+  { operation: Schema.String, cause: Schema.Defect() }
+) {
+  override get message(): string {
+    return `The dead letters failed to ${this.operation}: ${this.cause instanceof Error ? this.cause.message : String(this.cause)}`
+  }
+}
+
+/**
+ * The dead letters service. `Transport.consume` parks here, and `Transport.replay` handles a dead letter once more.
+ *
+ * ```ts
+ * import { DateTime, Effect } from "effect"
+ * import { DeadLetters, type Transport } from "eventfold"
+ *
+ * const message: Transport.Message = {
+ *   specversion: "1.0",
+ *   id: "1",
+ *   source: "/shop",
+ *   type: "OrderPlaced",
+ *   subject: "Order-1",
+ *   time: DateTime.makeUnsafe("2030-01-01T00:00:00Z"),
+ *   datacontenttype: "application/json",
+ *   data: { total: 5 },
+ *   schemaversion: 1,
+ *   position: 1
+ * }
+ *
+ * const program = Effect.gen(function* () {
+ *   const letters = yield* DeadLetters.DeadLetters
+ *   yield* letters.park({ group: "mail", message, cause: "no address", attempts: 5, parkedAt: message.time })
+ *   return [(yield* letters.list("mail")).map(({ cause }) => cause), yield* letters.discard("mail", "1"), yield* letters.list("mail")]
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, DeadLetters.layerMemory)) // => [["no address"], true, []]
+ * ```
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class DeadLetters extends Context.Service<
+  DeadLetters,
+  {
+    /** Parks a message; one that the group has parked already gets the new cause, attempts and time. */
+    readonly park: (letter: DeadLetter) => Effect.Effect<void, DeadLettersError>
+    /**
+     * The dead letters of a group, by the id of the message (so, for events, by age): at most `limit` (default: 1000), beyond the
+     * id `after`.
+     */
+    readonly list: (
+      group: string,
+      options?: { readonly after?: string | undefined; readonly limit?: number | undefined }
+    ) => Effect.Effect<ReadonlyArray<DeadLetter>, DeadLettersError>
+    /** The dead letter of a group with this message id. */
+    readonly get: (group: string, id: string) => Effect.Effect<Option.Option<DeadLetter>, DeadLettersError>
+    /** Forgets a dead letter. Whether there was one. */
+    readonly discard: (group: string, id: string) => Effect.Effect<boolean, DeadLettersError>
+  }
+>()("eventfold/DeadLetters") {}
+
+/**
+ * Dead letters in memory: gone with the Layer.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerMemory: Layer.Layer<DeadLetters> = Layer.sync(DeadLetters, () => {
+  const all = new Map<string, Map<string, DeadLetter>>()
+  const of = (group: string): Map<string, DeadLetter> => {
+    const letters = all.get(group) ?? new Map<string, DeadLetter>()
+    all.set(group, letters)
+    return letters
+  }
+  return DeadLetters.of({
+    park: (letter) => Effect.sync(() => void of(letter.group).set(letter.message.id, letter)),
+    list: (group, { after = "", limit = 1000 } = {}) =>
+      Effect.sync(() =>
+        Array.from(of(group).values())
+          .filter(({ message }) => message.id > after)
+          .sort((a, b) => (a.message.id < b.message.id ? -1 : 1))
+          .slice(0, limit)
+      ),
+    get: (group, id) => Effect.sync(() => Option.fromUndefinedOr(of(group).get(id))),
+    discard: (group, id) => Effect.sync(() => of(group).delete(id))
+  })
+})
+
+const MessageText = Schema.fromJsonString(Message)
+const encode = Schema.encodeEffect(MessageText)
+const decode = Schema.decodeEffect(MessageText)
+
+/**
+ * Dead letters in a table of the database of the `SqlClient`: PostgreSQL, PGlite or SQLite. The table is made when it is not there.
+ *
+ * Inside a transaction of the same client, everything is part of that transaction.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerSql = (options?: {
+  /** Letters, digits and `_`, with the schema before a `.` if need be. Default: `"eventfold_dead_letter"`. */
+  readonly table?: string | undefined
+}): Layer.Layer<DeadLetters, DeadLettersError, SqlClient.SqlClient> =>
+  Layer.effect(
+    DeadLetters,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const failAs = (operation: string) => Effect.mapError((cause: unknown) => new DeadLettersError({ operation, cause }))
+      const number = (value: number) => sqlNumber(sql, value)
+      const name = yield* makeTable(options?.table ?? "eventfold_dead_letter", (sql, name) => [
+        sql`create table if not exists ${name} (
+          consumer_group text not null,
+          id text not null,
+          message text not null,
+          cause text not null,
+          attempts double precision not null,
+          parked_at double precision not null,
+          primary key (consumer_group, id)
+        )`
+      ]).pipe(failAs("open"))
+
+      const columns = sql.literal("consumer_group as of, message as text, cause, attempts, parked_at as at")
+      const toLetter = ({ at, attempts, cause, of, text }: Row) =>
+        Effect.map(decode(text), (message): DeadLetter => ({
+          group: of,
+          message,
+          cause,
+          attempts,
+          parkedAt: DateTime.makeUnsafe(at)
+        }))
+
+      return DeadLetters.of({
+        park: ({ attempts, cause, group, message, parkedAt }) =>
+          encode(message).pipe(
+            Effect.flatMap(
+              (text) => sql`insert into ${name} (consumer_group, id, message, cause, attempts, parked_at)
+              values (${group}, ${storable(message.id)}, ${text}, ${storable(cause)}, ${number(attempts)}, ${number(parkedAt.epochMilliseconds)})
+              on conflict (consumer_group, id) do update
+              set cause = excluded.cause, attempts = excluded.attempts, parked_at = excluded.parked_at`
+            ),
+            failAs("park"),
+            Effect.asVoid
+          ),
+        list: (group, { after = "", limit = 1000 } = {}) =>
+          sql<Row>`select ${columns} from ${name} where consumer_group = ${group} and id > ${storable(after)}
+            order by id limit cast(${String(limit)} as integer)`.pipe(
+            Effect.flatMap((rows) => Effect.forEach(rows, toLetter)),
+            failAs("list")
+          ),
+        get: (group, id) =>
+          sql<Row>`select ${columns} from ${name} where consumer_group = ${group} and id = ${storable(id)}`.pipe(
+            Effect.flatMap(([row]) =>
+              row === undefined ? Effect.succeed(Option.none<DeadLetter>()) : Effect.asSome(toLetter(row))
+            ),
+            failAs("get")
+          ),
+        discard: (group, id) =>
+          sql`delete from ${name} where consumer_group = ${group} and id = ${storable(id)} returning 1`.pipe(
+            Effect.map((rows) => rows.length > 0),
+            failAs("discard")
+          )
+      })
+    })
+  )
+
+interface Row {
+  readonly of: string
+  readonly text: string
+  readonly cause: string
+  readonly attempts: number
+  readonly at: number
+}

@@ -1,0 +1,203 @@
+/**
+ * The inbox: makes the effect of a message exactly once, where delivery is at least once.
+ *
+ * It remembers, for each consumer group, the ids of the messages that have been handled. With {@link layerSql} the memory and what
+ * the handler writes through the same `SqlClient` are one transaction: both are there or neither. Whatever a handler does beyond
+ * that database may be done again.
+ *
+ * Ids are remembered for a while only (`keep`), which must be longer than it can take until a message comes for the last time.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Latch from "effect/Latch"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as SqlClient from "effect/sql/SqlClient"
+import { isSqlError } from "effect/sql/SqlError"
+import { makeTable, number, storable } from "../sql/table.ts"
+import { inTransaction } from "../sql/transaction.ts"
+
+/**
+ * The storage of the inbox failed. Nothing was changed, unless the connection was lost on the way; doing the same again is safe
+ * either way.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class InboxError extends Schema.TaggedError<InboxError>("eventfold/Inbox/InboxError")("InboxError", {
+  operation: Schema.String,
+  cause: Schema.Defect()
+}) {
+  override get message(): string {
+    return `The inbox failed to ${this.operation}: ${this.cause instanceof Error ? this.cause.message : String(this.cause)}`
+  }
+
+  /**
+   * Whether doing the same again may succeed. It does not when the database refuses to commit what the effect has done: a
+   * constraint that it checks at the end is violated, or a statement of the effect has failed, on PostgreSQL, and the effect went on.
+   */
+  get isRetryable(): boolean {
+    return !(this.operation === "commit" && isSqlError(this.cause) && !this.cause.isRetryable)
+  }
+}
+
+/**
+ * The inbox service.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class Inbox extends Context.Service<
+  Inbox,
+  {
+    /**
+     * Runs `effect` unless the group has handled the message with this id; `None` says that it has. If the effect does not
+     * succeed, nothing is remembered. Of several that come with one message at once, one runs and the others wait for it.
+     */
+    readonly once: <A, E, R>(
+      group: string,
+      id: string,
+      effect: Effect.Effect<A, E, R>
+    ) => Effect.Effect<Option.Option<A>, E | InboxError, R>
+  }
+>()("eventfold/Inbox") {}
+
+/**
+ * Runs `effect` unless the group has handled the message with this id; `None` says that it has.
+ *
+ * ```ts
+ * import { Effect, Option } from "effect"
+ * import { Inbox } from "eventfold"
+ *
+ * const pay = Inbox.once("payments", "message 1", Effect.succeed("paid"))
+ *
+ * await Effect.runPromise(Effect.provide(Effect.all([pay, pay]), Inbox.layerMemory)) // => [Option.some("paid"), Option.none()]
+ * ```
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const once = <A, E, R>(
+  group: string,
+  id: string,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<Option.Option<A>, E | InboxError, R | Inbox> => Inbox.use((inbox) => inbox.once(group, id, effect))
+
+const week = Duration.days(7)
+
+/**
+ * An inbox in memory, for tests: gone with the Layer. It remembers for a week.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerMemory: Layer.Layer<Inbox> = Layer.sync(Inbox, () => {
+  /** When each has been handled, oldest first. */
+  const handled = new Map<string, number>()
+  const running = new Map<string, Latch.Latch>()
+
+  const once: Inbox["Service"]["once"] = <A, E, R>(group: string, id: string, effect: Effect.Effect<A, E, R>) =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function* () {
+        const key = JSON.stringify([group, id])
+        const now = yield* Clock.currentTimeMillis
+        let other: Latch.Latch | undefined
+        while ((other = running.get(key)) !== undefined) yield* restore(other.await)
+        for (const [old, at] of handled) {
+          if (at >= now - Duration.toMillis(week)) break
+          handled.delete(old)
+        }
+        if (handled.has(key)) return Option.none<A>()
+        const done = Latch.makeUnsafe(false)
+        running.set(key, done)
+        const exit = yield* Effect.exit(restore(effect))
+        if (Exit.isSuccess(exit)) handled.set(key, now)
+        running.delete(key)
+        done.openUnsafe()
+        return Option.some(yield* exit)
+      })
+    )
+  return Inbox.of({ once })
+})
+
+/** Tells a failure of the effect from one of the transaction around it. */
+class Own<E> {
+  readonly _tag = "Own"
+  readonly error: E
+  constructor(error: E) {
+    this.error = error
+  }
+}
+
+/**
+ * An inbox in a table of the database of the `SqlClient`: PostgreSQL, PGlite or SQLite. The table is made when it is not there.
+ *
+ * The effect runs inside one transaction with the note that its message has been handled. On PostgreSQL, whoever comes second
+ * with a message waits for the first one's transaction; on SQLite and PGlite all transactions take turns.
+ *
+ * What is older than `keep` is deleted in passing, at most once an hour, outside of that transaction.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerSql = (options?: {
+  /** Letters, digits and `_`, with the schema before a `.` if need be. Default: `"eventfold_inbox"`. */
+  readonly table?: string | undefined
+  /** How long a message is remembered, by the clocks of the processes. Default: 7 days. */
+  readonly keep?: Duration.Input | undefined
+}): Layer.Layer<Inbox, InboxError, SqlClient.SqlClient> =>
+  Layer.effect(
+    Inbox,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const keep = Duration.toMillis(Duration.fromInputUnsafe(options?.keep ?? week))
+      const table = options?.table ?? "eventfold_inbox"
+      const failAs = (operation: string) => Effect.mapError((cause: unknown) => new InboxError({ operation, cause }))
+      const name = yield* makeTable(table, (sql, name) => [
+        sql`create table if not exists ${name} (
+          consumer_group text not null,
+          id text not null,
+          handled_at double precision not null,
+          primary key (consumer_group, id)
+        )`,
+        sql`create index if not exists ${sql.literal(`${table.slice(table.indexOf(".") + 1)}_handled_at`)} on ${name} (handled_at)`
+      ]).pipe(failAs("open"))
+
+      let prunedAt = -Infinity
+      const prune = Effect.flatMap(Clock.currentTimeMillis, (now) => {
+        if (now - prunedAt < hour) return Effect.void
+        prunedAt = now
+        return sql`delete from ${name} where handled_at < ${number(sql, now - keep)}`.pipe(
+          Effect.tapCause((cause) => Effect.logDebug("eventfold: the inbox could not be pruned", cause)),
+          Effect.ignore
+        )
+      })
+
+      const once: Inbox["Service"]["once"] = <A, E, R>(group: string, id: string, effect: Effect.Effect<A, E, R>) =>
+        Effect.suspend(() => {
+          let operation = "handle a message once"
+          const work = Effect.gen(function* () {
+            const now = yield* Clock.currentTimeMillis
+            const noted = yield* sql`insert into ${name} (consumer_group, id, handled_at)
+              values (${group}, ${storable(id)}, ${number(sql, now)})
+              on conflict (consumer_group, id) do nothing returning 1`
+            if (noted.length === 0) return Option.none<A>()
+            const done = yield* Effect.mapError(effect, (error) => new Own(error))
+            operation = "commit"
+            return Option.some(done)
+          })
+          return Effect.mapError(inTransaction(sql, work), (error) =>
+            error instanceof Own ? error.error : new InboxError({ operation, cause: error })
+          )
+        }).pipe(Effect.tap(() => prune))
+      return Inbox.of({ once })
+    })
+  )
+
+const hour = Duration.toMillis("1 hour")

@@ -1,0 +1,194 @@
+import type * as Schema from "effect/Schema"
+import * as Aggregate from "../definitions/Aggregate.ts"
+import type * as Event from "../definitions/Event.ts"
+import type { RecordedEvent } from "../definitions/stored.ts"
+import type { Unlisted } from "../internal/unlisted.ts"
+import type { Action, CommandsOf } from "./actions.ts"
+import { type Folds, type Journal, makeJournal } from "./journal.ts"
+
+const TypeId = "~eventfold/ProcessManager"
+
+/**
+ * Where the event that is reacted to comes from.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Source {
+  /** The process that reacts. */
+  readonly key: string
+  /** The event as it stands in the store. */
+  readonly recorded: RecordedEvent
+}
+
+/**
+ * Which process an event belongs to, per event type; `undefined` for none.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Correlate<Events extends ReadonlyArray<Event.Any>> = {
+  readonly [Type in Events[number]["type"]]: (
+    event: Extract<Events[number], { readonly type: Type }>["Type"]
+  ) => string | undefined
+}
+
+/**
+ * One pure reaction per type of event and deadline; none may be missing.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type React<Events extends ReadonlyArray<Event.Any>, Deadlines extends ReadonlyArray<Event.Any>, State> = {
+  readonly [Type in (Events[number] | Deadlines[number])["type"]]: (
+    state: State,
+    event: Extract<Events[number] | Deadlines[number], { readonly type: Type }>["Type"],
+    source: Source
+  ) => ReadonlyArray<Action<string, Deadlines[number]["Type"]>>
+}
+
+/**
+ * A process manager.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ProcessManager<
+  Name extends string,
+  Events extends ReadonlyArray<Event.Any>,
+  Deadlines extends ReadonlyArray<Event.Any>,
+  State,
+  H extends React<Events, Deadlines, State>
+> extends Any {
+  readonly name: Name
+  readonly events: Events
+  readonly deadlines: Deadlines
+  readonly initial: State
+  readonly correlate: Correlate<Events>
+  readonly evolve: Aggregate.Evolve<ReadonlyArray<Events[number] | Deadlines[number]>, State>
+  readonly react: H
+}
+
+/**
+ * What all process managers have in common.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Any {
+  readonly [TypeId]: typeof TypeId
+  /** The category of its streams. Part of the storage format. */
+  readonly name: string
+  readonly events: ReadonlyArray<Event.Any>
+  readonly deadlines: ReadonlyArray<Event.Any>
+  /** The state before the first event. */
+  readonly initial: unknown
+  readonly correlate: object
+  readonly evolve: object
+  readonly react: object
+  /** @internal */
+  readonly definitions: ReadonlyMap<string, Event.Any>
+  /** @internal */
+  readonly journal: Journal
+}
+
+/**
+ * The commands that a process may execute.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Commands<P extends Any> = P["react"][keyof P["react"]] extends (...args: never) => ReadonlyArray<infer A>
+  ? CommandsOf<A>
+  : never
+
+/**
+ * Defines a process manager. A correlation, a fold or a reaction that is missing, or one for an event that is not listed, does not
+ * compile; neither does a deadline that is set and not listed.
+ *
+ * The name is storage format: it is the category of the process's streams, and no other's. It must not contain `-` nor begin with
+ * `$`. An instance begins with the first event that correlates to its key. An event that has been reacted to and a deadline that has
+ * come stand in its stream, so their types stay listed.
+ *
+ * ```ts
+ * import { Schema } from "effect"
+ * import { Command, Event, ProcessManager } from "eventfold"
+ *
+ * const OrderPlaced = Event.make("OrderPlaced", { order: Schema.String })
+ * const OrderPaid = Event.make("OrderPaid", { order: Schema.String })
+ * const PaymentDue = Event.make("PaymentDue", { reminders: Schema.Int })
+ *
+ * const Remind = Command.make("Remind", { payload: { order: Schema.String } })
+ * const CancelOrder = Command.make("CancelOrder", { payload: { order: Schema.String } })
+ *
+ * const Payment = ProcessManager.make("PaymentProcess", {
+ *   events: [OrderPlaced, OrderPaid],
+ *   correlate: { OrderPlaced: ({ order }) => order, OrderPaid: ({ order }) => order },
+ *   deadlines: [PaymentDue],
+ *   initial: { paid: false },
+ *   evolve: {
+ *     OrderPlaced: (state) => state,
+ *     OrderPaid: () => ({ paid: true }),
+ *     PaymentDue: (state) => state
+ *   },
+ *   react: {
+ *     OrderPlaced: () => [ProcessManager.setDeadline(PaymentDue.make({ reminders: 0 }), "7 days")],
+ *     OrderPaid: () => [ProcessManager.cancelDeadline(PaymentDue)],
+ *     PaymentDue: (_, { reminders }, { key: order }) =>
+ *       reminders < 2
+ *         ? [
+ *             ProcessManager.send(Remind, { order }),
+ *             ProcessManager.setDeadline(PaymentDue.make({ reminders: reminders + 1 }), "3 days")
+ *           ]
+ *         : [ProcessManager.send(CancelOrder, { order })]
+ *   }
+ * })
+ *
+ * Payment.react.OrderPaid().map(({ _tag, type }) => [_tag, type]) // => [["CancelDeadline", "PaymentDue"]]
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = <
+  const Name extends string,
+  const Events extends ReadonlyArray<Event.Any>,
+  State,
+  const H extends React<Events, Deadlines, State>,
+  const Deadlines extends ReadonlyArray<Event.Any> = readonly []
+>(
+  name: Name,
+  options: {
+    /** What it reacts to, from whichever stream. */
+    readonly events: Events
+    /** Which process an event belongs to. It must always say the same of one event. */
+    readonly correlate: Correlate<Events>
+    /** The deadlines that it sets, as events of its own. Default: none. */
+    readonly deadlines?: Deadlines | undefined
+    /** The state before the first event. */
+    readonly initial: State
+    /** One fold per type of event and deadline; only what has been reacted to is folded. */
+    readonly evolve: Aggregate.Evolve<ReadonlyArray<Events[number] | Deadlines[number]>, NoInfer<State>>
+    /** What is done about an event: the state is that before the event. Pure: it may be asked more than once. */
+    readonly react: H & Unlisted<H, (Events[number] | Deadlines[number])["type"]>
+    /**
+     * Keeps snapshots, where the `Snapshots` service is provided, of what a process is folded to: without, its whole stream is read
+     * at each reaction. Default: none. Every so many events of its stream; raise `version` when `evolve` changes and the schema does not.
+     */
+    readonly snapshot?:
+      | {
+          readonly state: Schema.ConstraintCodec<NoInfer<State>, unknown, never, never>
+          readonly every: number
+          readonly version?: number | undefined
+        }
+      | undefined
+  }
+): ProcessManager<Name, Events, Deadlines, State, H> => {
+  const { correlate, events, evolve, initial, react, snapshot } = options
+  const deadlines = options.deadlines ?? ([] as ReadonlyArray<Event.Any> as Deadlines)
+  // An aggregate's rules for names hold, and each type is listed once.
+  const all: ReadonlyArray<Event.Any> = [...events, ...deadlines]
+  const { definitions } = Aggregate.make(name, { events: all, initial, evolve: evolve as Folds<State> })
+  const journal = makeJournal(name, { definitions, deadlines, evolve: evolve as Folds<unknown>, initial, snapshot })
+  return { [TypeId]: TypeId, name, events, deadlines, initial, correlate, evolve, react, definitions, journal }
+}

@@ -1,0 +1,89 @@
+import * as HashSet from "effect/HashSet"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as Aggregate from "../definitions/Aggregate.ts"
+import * as Event from "../definitions/Event.ts"
+
+/** Folds by type, when the types are known at run time alone. */
+export type Folds<State> = Aggregate.Evolve<ReadonlyArray<Event.Any>, State>
+
+/** An event that was reacted to: where it stands, and a copy of its payload. */
+export const EventHandled = Event.make("$EventHandled", {
+  type: Schema.String,
+  id: Schema.String,
+  stream: Schema.String,
+  version: Schema.Int,
+  position: Schema.Int,
+  schemaVersion: Schema.Int,
+  payload: Schema.Json
+})
+
+/** A deadline: when it is due, and the event that is recorded then, ready to append. */
+export const DeadlineSet = Event.make("$DeadlineSet", {
+  type: Schema.String,
+  due: Schema.DateTimeUtc,
+  id: Schema.String,
+  schemaVersion: Schema.Int,
+  payload: Schema.Json,
+  published: Schema.Boolean,
+  tags: Schema.Array(Schema.String)
+})
+
+export const DeadlineCancelled = Event.make("$DeadlineCancelled", { type: Schema.String })
+
+/** What is known of a process. */
+export interface Entries {
+  /** Folded from the events that were reacted to, in that order; or why one of them cannot be decoded. */
+  readonly state: Result.Result<unknown, Event.EventDecodeError | Event.UnknownEventTypeError>
+  /** The ids of these events. */
+  readonly handled: HashSet.HashSet<string>
+  /** The deadlines that are set, by type. */
+  readonly deadlines: ReadonlyMap<string, typeof DeadlineSet.Type>
+}
+
+export type Journal = Aggregate.Aggregate<string, typeof Schema.NonEmptyString, ReadonlyArray<Event.Any>, Entries>
+
+const without = ({ deadlines }: Entries, type: string) => new Map(Array.from(deadlines).filter(([other]) => other !== type))
+
+export const makeJournal = (
+  name: string,
+  process: {
+    readonly definitions: ReadonlyMap<string, Event.Any>
+    readonly deadlines: ReadonlyArray<Event.Any>
+    readonly initial: unknown
+    readonly evolve: Folds<unknown>
+    readonly snapshot:
+      | { readonly state: Schema.ConstraintCodec<unknown>; readonly every: number; readonly version?: number | undefined }
+      | undefined
+  }
+): Journal => {
+  const { deadlines, definitions, snapshot } = process
+  const keep: Aggregate.Evolve<[typeof EventHandled, typeof DeadlineSet, typeof DeadlineCancelled], Entries> = {
+    $EventHandled: (entries, event) => ({
+      state: Result.flatMap(entries.state, (state) =>
+        Result.map(Event.decodeAny(definitions, event), (decoded) => process.evolve[event.type]?.(state, decoded))
+      ),
+      handled: HashSet.add(entries.handled, event.id),
+      deadlines: entries.deadlines.get(event.type)?.id === event.id ? without(entries, event.type) : entries.deadlines
+    }),
+    $DeadlineSet: (entries, event) => ({ ...entries, deadlines: without(entries, event.type).set(event.type, event) }),
+    $DeadlineCancelled: (entries, { type }) => ({ ...entries, deadlines: without(entries, type) })
+  }
+  // That the time of a deadline has come changes nothing until its turn has come as well.
+  const come = deadlines.map(({ type }) => [type, (entries: Entries) => entries])
+  const events: ReadonlyArray<Event.Any> = [EventHandled, DeadlineSet, DeadlineCancelled, ...deadlines]
+  return Aggregate.make(name, {
+    events,
+    initial: { state: Result.succeed(process.initial), handled: HashSet.empty(), deadlines: new Map() } as Entries,
+    evolve: { ...Object.fromEntries(come), ...keep } as Folds<Entries>,
+    snapshot: snapshot && {
+      ...snapshot,
+      state: Schema.Struct({
+        // What cannot be decoded is not kept.
+        state: Schema.Result(snapshot.state, Schema.Never),
+        handled: Schema.HashSet(Schema.String),
+        deadlines: Schema.ReadonlyMap(Schema.String, DeadlineSet)
+      })
+    }
+  })
+}

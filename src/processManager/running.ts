@@ -1,0 +1,131 @@
+import type * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as MessageBus from "../deciding/MessageBus.ts"
+import * as Repository from "../deciding/Repository.ts"
+import type * as Event from "../definitions/Event.ts"
+import * as Subscription from "../following/Subscription.ts"
+import type { Checkpoints } from "../store/Checkpoints.ts"
+import type { EventStore } from "../store/EventStore.ts"
+import type { ParkedEvents } from "../store/ParkedEvents.ts"
+import type { Tagged } from "./actions.ts"
+import { watchDeadlines } from "./deadlines.ts"
+import type { Any, Commands } from "./definition.ts"
+import { handle, typesOf } from "./reacting.ts"
+
+/**
+ * A process as it stands: its state, and the deadlines that are set with their times.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const read = Effect.fnUntraced(function* <P extends Any>(
+  process: P,
+  key: string
+): Effect.fn.Return<
+  { readonly state: P["initial"]; readonly deadlines: ReadonlyMap<P["deadlines"][number]["type"], DateTime.Utc> },
+  Repository.LoadError,
+  EventStore
+> {
+  const { state: entries } = yield* Repository.read(process.journal, key)
+  const state = yield* Effect.fromResult(entries.state)
+  return { state, deadlines: new Map(Array.from(entries.deadlines, ([type, { due }]) => [type, due])) }
+})
+
+/**
+ * How a process manager follows the log: see `Subscription.Options`. With `concurrency`, the events of one process are reacted to in
+ * the order of each stream alone.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options<P extends Subscription.OnFailure> extends Omit<
+  Subscription.Options<P, false>,
+  "name" | "transactional" | "partitions"
+> {}
+
+/**
+ * What a process manager needs: the handler of each command that it may send, among others.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Requirements<P extends Any, F extends Subscription.OnFailure> =
+  | EventStore
+  | Checkpoints
+  | MessageBus.MessageBus
+  | HandlerOf<Commands<P>>
+  | ("park" extends F ? ParkedEvents : never)
+
+type HandlerOf<Tag extends string> = Tag extends string ? MessageBus.Handler<Tag> : never
+
+/**
+ * A process manager at work, as long as the Layer is open: a subscription called `process:<name>`, which `Subscription.status`,
+ * `pause`, `resume` and `replay` know, and the watch over its deadlines.
+ *
+ * Of all processes of the machine room that run it, one reacts and one watches; others take over when a lease runs out. No lease is
+ * what makes an event take effect once: that is the unit of work, together with the version of the process's stream.
+ *
+ * A reaction that fails is tried again by `retry`, then `onFailure` decides: by default, it halts there.
+ *
+ * ```ts
+ * import { Effect, Layer, Schema, Stream } from "effect"
+ * import { Checkpoints, Command, Event, EventStore, MessageBus, ProcessManager, UnitOfWork } from "eventfold"
+ *
+ * const SignedUp = Event.make("SignedUp", { user: Schema.String })
+ * const Welcomed = Event.make("Welcomed", { user: Schema.String })
+ * const Welcome = Command.make("Welcome", { payload: { user: Schema.String } })
+ *
+ * const Welcoming = ProcessManager.make("Welcoming", {
+ *   events: [SignedUp],
+ *   correlate: { SignedUp: ({ user }) => user },
+ *   initial: {},
+ *   evolve: { SignedUp: (state) => state },
+ *   react: { SignedUp: (_, { user }) => [ProcessManager.send(Welcome, { user })] }
+ * })
+ *
+ * const WelcomeLive = MessageBus.handle(Welcome, ({ user }) => MessageBus.publish(Welcomed, Welcomed.make({ user })))
+ *
+ * const program = Effect.gen(function* () {
+ *   yield* EventStore.append("User-ada", [{ type: "SignedUp", payload: { user: "ada" } }])
+ *   return yield* EventStore.subscribe({ filter: { types: ["Welcomed"] } }).pipe(
+ *     Stream.map(({ payload }) => payload),
+ *     Stream.take(1),
+ *     Stream.runCollect
+ *   )
+ * })
+ *
+ * const Live = ProcessManager.layer(Welcoming).pipe(
+ *   Layer.provideMerge(WelcomeLive),
+ *   Layer.provideMerge(MessageBus.layer()),
+ *   Layer.provideMerge(UnitOfWork.layer),
+ *   Layer.provideMerge(Layer.mergeAll(EventStore.layerMemory, Checkpoints.layerMemory))
+ * )
+ * await Effect.runPromise(Effect.provide(program, Live)) // => [{ user: "ada" }]
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = <P extends Any, const F extends Subscription.OnFailure = "halt">(
+  process: P,
+  options?: Options<F>
+): Layer.Layer<never, never, Requirements<P, F>> => {
+  const { deadlines, events, name } = process
+  const all: ReadonlyArray<Event.Any> = [...events, ...deadlines]
+  const handler = (event: Tagged, { event: recorded }: Subscription.Delivery) => handle(process, event, recorded)
+  const follower = Subscription.layer<typeof all, Record<string, typeof handler>, F>({
+    ...options,
+    name: `process:${name}`,
+    events: all,
+    handlers: Object.fromEntries(all.map(({ type }) => [type, handler])),
+    filter: [{ types: typesOf(events) }, ...(deadlines.length === 0 ? [] : [{ categories: [name], types: typesOf(deadlines) }])]
+  })
+  const watch = Layer.effectDiscard(Effect.forkScoped(watchDeadlines(process, options?.lease ?? "15 seconds")))
+  // The handlers that are looked up by the commands' tags.
+  return (deadlines.length === 0 ? follower : Layer.provideMerge(watch, follower)) as Layer.Layer<
+    never,
+    never,
+    Requirements<P, F>
+  >
+}

@@ -1,0 +1,149 @@
+import type * as Arr from "effect/Array"
+import * as Effect from "effect/Effect"
+import type * as Option from "effect/Option"
+import type * as Event from "../definitions/Event.ts"
+import type { Unlisted } from "../internal/unlisted.ts"
+import type { CheckpointError } from "../store/Checkpoints.ts"
+import type { Query } from "../store/EventStore.ts"
+import {
+  type AnyTable,
+  type Database,
+  type Envelope,
+  type Handlers,
+  type Needs,
+  type Options,
+  type Projection,
+  Run
+} from "./model.ts"
+import { subscriptionOf } from "./registry.ts"
+
+/**
+ * Defines a projection: either with `handlers`, one for each of the events, or with one `batch` for all, which gets as many events as
+ * there are at once (the batch of an async projection, what a unit of work has staged inline) and so can write a whole batch with
+ * one statement. When a batch fails, it is rolled back and its events come one by one.
+ *
+ * Handlers may read and write what they like; what shall be exact they write through the `SqlClient`.
+ *
+ * ```ts
+ * import { Effect, Layer, Schema } from "effect"
+ * import { Event, EventStore, Projection } from "eventfold"
+ * import { SqliteCheckpoints, SqliteEventStore } from "eventfold/sqlite"
+ *
+ * const Opened = Event.make("Opened", { owner: Schema.String })
+ * const Deposited = Event.make("Deposited", { amount: Schema.Int })
+ *
+ * const Balance = Projection.table("balance", {
+ *   key: "account",
+ *   fields: { account: Schema.String, owner: Schema.String, amount: Schema.Int }
+ * })
+ *
+ * const Balances = Projection.make("Balances", {
+ *   version: 1,
+ *   tables: [Balance],
+ *   events: [Opened, Deposited],
+ *   handlers: {
+ *     Opened: ({ owner }, { stream }) => Balance.upsert({ account: stream, owner, amount: 0 }),
+ *     Deposited: (event, { stream }) => Balance.patch(stream, ({ amount }) => ({ amount: amount + event.amount }))
+ *   }
+ * })
+ *
+ * const program = Effect.gen(function* () {
+ *   const { position } = yield* EventStore.append("Account-1", [
+ *     { type: "Opened", payload: { owner: "Ada" } },
+ *     { type: "Deposited", payload: { amount: 5 } }
+ *   ])
+ *   yield* Projection.awaitPosition(Balances, position, { timeout: "5 seconds" })
+ *   return yield* Balance.list()
+ * })
+ *
+ * const Live = Projection.layer(Balances).pipe(
+ *   Layer.provideMerge(SqliteCheckpoints.layer()),
+ *   Layer.provideMerge(SqliteEventStore.layerFile({ filename: ":memory:" }))
+ * )
+ * await Effect.runPromise(Effect.provide(program, Live)) // => [{ account: "Account-1", owner: "Ada", amount: 5 }]
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make: {
+  <const Events extends ReadonlyArray<Event.Any>, E, RB, const Tables extends ReadonlyArray<AnyTable> = readonly [], R = never>(
+    name: string,
+    options: Options<Events, Tables, R> & {
+      readonly batch: (events: Arr.NonEmptyReadonlyArray<Envelope<Events[number]["Type"]>>) => Effect.Effect<unknown, E, RB>
+      readonly handlers?: never
+    }
+  ): Projection<Needs<R | RB>, Database<Tables>>
+  // The last one, because it is the one that the compiler speaks of when a handler is missing.
+  <
+    const Events extends ReadonlyArray<Event.Any>,
+    const H extends Handlers<Events>,
+    const Tables extends ReadonlyArray<AnyTable> = readonly [],
+    R = never
+  >(
+    name: string,
+    options: Options<Events, Tables, R> & {
+      /** One for each of `events`: one that is missing, or one for an event that is not listed, does not compile. */
+      readonly handlers: H & Unlisted<H, Events[number]["type"]>
+      readonly batch?: never
+    }
+  ): Projection<Needs<R | Effect.Services<ReturnType<H[Events[number]["type"]]>>>, Database<Tables>>
+} = <R>(
+  name: string,
+  options: Options<ReadonlyArray<Event.Any>, ReadonlyArray<AnyTable>, R> & {
+    readonly handlers?: { readonly [type: string]: (event: never, envelope: never) => Effect.Effect<unknown, unknown, R> }
+    readonly batch?: (events: Arr.NonEmptyReadonlyArray<Envelope<never>>) => Effect.Effect<unknown, unknown, R>
+  }
+): Projection<R, never> => {
+  const { batch, events, filter, handlers = {}, reset = Effect.void, tables = [], version } = options
+  if (!/^[^@]{1,200}$/.test(name)) throw new RangeError(`Projection: the name must have 1 to 200 characters and no "@": ${name}`)
+  if (!Number.isSafeInteger(version) || version < 1) {
+    throw new RangeError(`Projection "${name}": version must be a whole number from 1, not ${version}`)
+  }
+  const definitions = new Map(events.map((definition) => [definition.type, definition]))
+  const narrow = (query: Query): Query => {
+    const { types = Array.from(definitions.keys()) } = query
+    const unknown = types.find((type) => !definitions.has(type))
+    if (unknown !== undefined) {
+      throw new RangeError(`Projection "${name}": the filter names the type "${unknown}", which is not one of its events`)
+    }
+    return { ...query, types }
+  }
+  const together = batch as Projection<R, never>["together"]
+  return {
+    name,
+    version,
+    tables,
+    reset,
+    definitions,
+    together,
+    filter: Array.isArray(filter) ? (filter as ReadonlyArray<Query>).map(narrow) : narrow((filter as Query | undefined) ?? {}),
+    subscription: subscriptionOf(name, version),
+    each: (item) => {
+      if (together !== undefined) return together([item])
+      const { event } = item as Envelope<{ readonly _tag: string }>
+      // The handler of this type: it takes what this definition decodes to.
+      const handler = handlers[event._tag] as (event: unknown, envelope: unknown) => Effect.Effect<unknown, unknown, R>
+      return handler(event, item)
+    }
+  }
+}
+
+/**
+ * Marks what a handler does beyond the view, such as sending a mail: it is done by the active version alone, and not for events that
+ * had been handled before a rebuild. Like everything beyond the database it is done again where a transaction is rolled back and
+ * done again.
+ *
+ * A switch of versions passes it on at the position of the version that was active: what that one has handled, the other does not
+ * repeat. It is not done for events that the other version had handled before the switch and the active one had not: to miss none,
+ * switch when {@link awaitPosition} says that the active one has caught up, too. A batch that the active one has in hand at that
+ * moment, and commits after it, may be done by both.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const sideEffect = <A, E, R>(
+  envelope: Envelope<unknown>,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<Option.Option<A>, E | CheckpointError, R | Run> =>
+  Run.use(({ live }) => Effect.flatMap(live(envelope.position), (live) => (live ? Effect.asSome(effect) : Effect.succeedNone)))

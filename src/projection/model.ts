@@ -1,0 +1,257 @@
+import type * as Arr from "effect/Array"
+import * as Context from "effect/Context"
+import type * as DateTime from "effect/DateTime"
+import type * as Effect from "effect/Effect"
+import type * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import type * as SqlClient from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
+import type * as Event from "../definitions/Event.ts"
+import type { Metadata } from "../definitions/stored.ts"
+import type { CheckpointError, CheckpointFencedError, CheckpointHeldError } from "../store/Checkpoints.ts"
+import type { EventStoreError, Filter } from "../store/EventStore.ts"
+import type { statementsOf } from "./sql.ts"
+
+/**
+ * An event with what is known of it. Inline it has no position and no time yet, and its version where the unit of work knows it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Envelope<out E> {
+  readonly event: E
+  readonly id: string
+  readonly stream: string
+  readonly version: number | undefined
+  readonly position: number | undefined
+  readonly recordedAt: DateTime.Utc | undefined
+  readonly metadata: Metadata
+}
+
+/**
+ * The version of the projection that runs: in the requirements of what only a handler may do. Whatever runs a projection provides it.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class Run extends Context.Service<
+  Run,
+  {
+    readonly projection: string
+    readonly version: number
+    /** Whether the version's units of work may run beside each other. */
+    readonly inline: boolean
+    /** Whether the world beyond the view is to hear of an event at this position. */
+    readonly live: (position: number | undefined) => Effect.Effect<boolean, CheckpointError>
+  }
+>()("eventfold/Projection/Run") {}
+
+/**
+ * One handler per event type.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Handlers<Events extends ReadonlyArray<Event.Any>> = {
+  readonly [Type in Events[number]["type"]]: (
+    event: Extract<Events[number], { readonly type: Type }>["Type"],
+    envelope: Envelope<Extract<Events[number], { readonly type: Type }>["Type"]>
+  ) => Effect.Effect<unknown, unknown, unknown>
+}
+
+/**
+ * What all projections have in common.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options<Events extends ReadonlyArray<Event.Any>, Tables extends ReadonlyArray<AnyTable>, R> {
+  /** A whole number from 1. Another version is another view, built from the beginning. */
+  readonly version: number
+  readonly events: Events
+  /** Narrows the events down. Default: all events of these types. */
+  readonly filter?: Filter | undefined
+  /** The tables that the handlers write. They belong to the version: to change them, raise it. */
+  readonly tables?: Tables | undefined
+  /** Empties what the handlers write beside `tables`, when a rebuild begins: in its transaction. */
+  readonly reset?: Effect.Effect<unknown, SqlError, R> | undefined
+}
+
+/**
+ * The definition of a projection. `R` is what its handlers need, and `D` the database of its tables.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Projection<out R, out D> {
+  readonly name: string
+  readonly version: number
+  readonly filter: Filter
+  readonly tables: ReadonlyArray<AnyTable>
+  /** The name of the subscription that {@link layer} runs: for `Subscription.status`, `pause` and so on. */
+  readonly subscription: string
+  /** @internal */
+  readonly definitions: ReadonlyMap<string, Event.Any>
+  /** @internal */
+  readonly each: (item: Envelope<unknown>) => Effect.Effect<unknown, unknown, R>
+  /** @internal */
+  readonly together: ((items: Arr.NonEmptyReadonlyArray<Envelope<unknown>>) => Effect.Effect<unknown, unknown, R>) | undefined
+  /** @internal */
+  readonly reset: Effect.Effect<unknown, SqlError, R>
+  /** @internal */
+  readonly database?: (_: never) => D
+}
+
+export type Needs<R> = Exclude<R, Run | Scope.Scope>
+export type Database<Tables extends ReadonlyArray<AnyTable>> = Tables extends readonly [] ? never : SqlClient.SqlClient
+
+/**
+ * How far a rebuild has come.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Progress {
+  /** The checkpoint: the view holds all events up to here. */
+  readonly position: number
+  /** Where the rebuild ends: the position of the newest event when it was called. */
+  readonly head: number
+  /** How many events this call has handled. */
+  readonly handled: number
+}
+
+/**
+ * What may fail around the handlers: the event store, the checkpoints, the database of the tables.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export type StorageError = EventStoreError | CheckpointError | CheckpointHeldError | CheckpointFencedError | SqlError
+
+/**
+ * The projection has not come as far as it should have: it stands at `position`, and `target` was asked for.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class NotCaughtUpError extends Schema.TaggedError<NotCaughtUpError>("eventfold/Projection/NotCaughtUpError")(
+  "NotCaughtUpError",
+  { projection: Schema.String, version: Schema.Number, position: Schema.Number, target: Schema.Number }
+) {
+  override get message(): string {
+    return `Version ${this.version} of the projection "${this.projection}" is at position ${this.position}, not yet at ${this.target}`
+  }
+}
+
+/**
+ * A handler has failed for good, so the rebuild stands still before this position. Called again, it goes on there.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class RebuildError extends Schema.TaggedError<RebuildError>("eventfold/Projection/RebuildError")("RebuildError", {
+  projection: Schema.String,
+  version: Schema.Number,
+  /** The checkpoint: the event that failed comes after it. */
+  position: Schema.Number,
+  cause: Schema.Defect()
+}) {
+  override get message(): string {
+    return `The rebuild of version ${this.version} of the projection "${this.projection}" failed after position ${this.position}: ${this.cause instanceof Error ? this.cause.message : String(this.cause)}`
+  }
+}
+
+/**
+ * This version runs inline, so it can neither run async nor be rebuilt: build a new version, and switch to it.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class RunsInlineError extends Schema.TaggedError<RunsInlineError>("eventfold/Projection/RunsInlineError")(
+  "RunsInlineError",
+  { projection: Schema.String, version: Schema.Number }
+) {
+  override get message(): string {
+    return `Version ${this.version} of the projection "${this.projection}" runs inline: build a new version and switch to it`
+  }
+}
+
+/**
+ * This version is the active one and cannot be dropped: switch to another first.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class ActiveVersionError extends Schema.TaggedError<ActiveVersionError>("eventfold/Projection/ActiveVersionError")(
+  "ActiveVersionError",
+  { projection: Schema.String, version: Schema.Number }
+) {
+  override get message(): string {
+    return `Version ${this.version} of the projection "${this.projection}" is active: switch to another before it is dropped`
+  }
+}
+
+/**
+ * What a table may fail with: the database, or a row that does not fit its fields.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export type TableError = SqlError | Schema.SchemaError
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface AnyTable {
+  readonly name: string
+  /** @internal */
+  readonly statements: (sql: SqlClient.SqlClient, version: number) => ReturnType<typeof statementsOf>
+}
+
+/**
+ * A table of a view, with one row per key.
+ *
+ * Each version of the projection writes a table of its own, called `<name>_v<version>`; whoever reads by `name` reads that of the
+ * active version, through a database view of that name. So writing is for handlers alone, and who reads need not know of versions.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Table<F extends Event.Fields, K extends keyof F & string> extends AnyTable {
+  readonly fields: F
+  readonly key: K
+  readonly get: (key: F[K]["Type"]) => Effect.Effect<Option.Option<Row<F>>, TableError, SqlClient.SqlClient>
+  /** Rows by key, in code point order: those with the values of `where`, beyond `after`, at most `limit` (default: 1000). */
+  readonly list: (options?: {
+    readonly where?: Partial<Row<F>> | undefined
+    readonly after?: F[K]["Type"] | undefined
+    readonly limit?: number | undefined
+  }) => Effect.Effect<ReadonlyArray<Row<F>>, TableError, SqlClient.SqlClient>
+  /** Writes rows, over those that stand under their keys: any number with one statement. */
+  readonly upsert: (...rows: ReadonlyArray<Row<F>>) => Effect.Effect<void, TableError, SqlClient.SqlClient | Run>
+  /** Changes the row of a key. Whether there is one. */
+  readonly patch: (
+    key: F[K]["Type"],
+    change: (row: Row<F>) => Partial<Row<F>>
+  ) => Effect.Effect<boolean, TableError, SqlClient.SqlClient | Run>
+  readonly delete: (...keys: ReadonlyArray<F[K]["Type"]>) => Effect.Effect<void, TableError, SqlClient.SqlClient | Run>
+  /**
+   * Folds things into the rows of their keys, in order: reads all rows concerned with one statement, and writes them with another.
+   * `undefined` is the row that does not exist.
+   */
+  readonly fold: <A>(
+    things: ReadonlyArray<A>,
+    options: {
+      readonly key: (thing: A) => F[K]["Type"]
+      readonly evolve: (row: Row<F> | undefined, thing: A) => Row<F> | undefined
+    }
+  ) => Effect.Effect<void, TableError, SqlClient.SqlClient | Run>
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type Row<F extends Event.Fields> = Schema.Struct<F>["Type"]

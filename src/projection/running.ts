@@ -1,0 +1,181 @@
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as SqlClient from "effect/sql/SqlClient"
+import { type CommitError, type StagedEvent, UnitOfWork } from "../deciding/UnitOfWork.ts"
+import * as Event from "../definitions/Event.ts"
+import type { RecordedEvent } from "../definitions/stored.ts"
+import { inlineOwner } from "../following/names.ts"
+import * as Subscription from "../following/Subscription.ts"
+import { Checkpoints } from "../store/Checkpoints.ts"
+import { EventStore, EventStoreError, StoreFailure, TransactionConflict } from "../store/EventStore.ts"
+import { matches } from "../store/kit/index.ts"
+import { type Envelope, NotCaughtUpError, type Projection, Run, type RunsInlineError, type StorageError } from "./model.ts"
+import { active, begin, isConflict, known, markOf, open, runsInline, seize, transaction } from "./registry.ts"
+import { standing } from "./waiting.ts"
+
+/**
+ * Runs a projection async, as long as the Layer is open: a subscription called `projection.subscription`, with all that
+ * subscriptions have (lease and takeover, retries, halt or park, status). View and checkpoint commit in one transaction of the
+ * `SqlClient`, which must be that of the `Checkpoints`. A projection with a `batch` has up to 1024 events at once by default.
+ *
+ * With `transactional: false` it needs no `SqlClient`, and each event takes effect at least once: for views in memory or elsewhere.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = <R, D, const P extends Subscription.OnFailure = "halt", const T extends boolean = true>(
+  projection: Projection<R, D>,
+  options: Omit<Subscription.Options<P, T>, "name" | "from" | "concurrency" | "partitions"> = {}
+): Layer.Layer<never, StorageError | RunsInlineError, Subscription.Requirements<R | D, P, T>> =>
+  Layer.unwrap(
+    Effect.gen(function* () {
+      yield* begin(projection, options.transactional)
+      return follower(projection, options, yield* Checkpoints, () => undefined)
+    })
+  )
+
+export const follower = <R, D, P extends Subscription.OnFailure, T extends boolean>(
+  projection: Projection<R, D>,
+  options: Omit<Subscription.Options<P, T>, "name" | "from" | "concurrency" | "partitions">,
+  checkpoints: Checkpoints["Service"],
+  onHandled: (position: number) => void
+): Layer.Layer<never, never, Subscription.Requirements<R | D, P, T>> => {
+  const { definitions, each, filter, subscription, together } = projection
+  const run = makeRun(projection, checkpoints, false)
+  const handle = (work: Effect.Effect<unknown, unknown, R>, events: ReadonlyArray<RecordedEvent>) =>
+    Effect.tap(Effect.provideService(work, Run, run), () =>
+      Effect.sync(() => events.forEach(({ position }) => onHandled(position)))
+    )
+  const decode = (event: RecordedEvent) =>
+    Result.map(Event.decodeAny(definitions, event), (decoded): Envelope<unknown> => {
+      const { id, metadata, position, recordedAt, stream, version } = event
+      return { event: decoded, id, stream, version, position, recordedAt, metadata }
+    })
+  return Subscription.layerOf<R | D, P, T>(
+    {
+      ...options,
+      batch: options.batch ?? (together === undefined ? undefined : 1024),
+      transactional: (options.transactional ?? true) as T,
+      name: subscription
+    },
+    {
+      filter,
+      prepare: (event) => Result.map(decode(event), (item) => () => handle(each(item), [event])),
+      together:
+        together &&
+        Effect.fnUntraced(function* (events) {
+          const items: Array<Envelope<unknown>> = []
+          for (const event of events) items.push(yield* Effect.fromResult(decode(event)))
+          yield* handle(together(items as [Envelope<unknown>]), events)
+        })
+    }
+  )
+}
+
+/**
+ * Runs a projection inline, as long as the Layer is open: at the end of each unit of work of the `UnitOfWork` service, with the events
+ * that it is about to write. View and events commit together, or not at all; the unit of work fails with an `EventStoreError`
+ * where a handler fails, a conflict of the database being one that `UnitOfWork.retryConflicts` tries again.
+ *
+ * The service must be `UnitOfWork.layerSql`; with any other the unit of work dies. Events that are appended without a unit of work
+ * are not seen, so write through `UnitOfWork` and `MessageBus` alone. A version that starts inline must have seen all history: the
+ * Layer fails with `NotCaughtUpError` unless there is none, or {@link rebuild} has caught up with it (let nobody append meanwhile).
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const inline = <R, D>(
+  projection: Projection<R, D>
+): Layer.Layer<never, StorageError | NotCaughtUpError, R | D | UnitOfWork | SqlClient.SqlClient | EventStore | Checkpoints> =>
+  Layer.effectDiscard(
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const units = yield* UnitOfWork
+      const checkpoints = yield* Checkpoints
+      const context = yield* Effect.context<R>()
+      const { definitions, each, filter, name, together, version } = projection
+      yield* transaction(
+        Effect.gen(function* () {
+          if (!(yield* runsInline(projection))) {
+            const target = yield* EventStore.use((store) => store.head)
+            const { done, position } = yield* standing(projection, target)
+            if (!done) return yield* new NotCaughtUpError({ projection: name, version, position, target })
+            yield* open(projection)
+            yield* seize(markOf(projection), { owner: inlineOwner })
+          }
+        })
+      )
+      const run = makeRun(projection, checkpoints, true)
+      // What belongs to the execution comes from the unit of work, everything else from where the Layer was built.
+      const built = Context.add(
+        Context.makeUnsafe<R>(new Map(Array.from(context.mapUnsafe).filter(([key]) => !key.startsWith("effect/")))),
+        SqlClient.SqlClient,
+        sql
+      )
+      const hook = Effect.fnUntraced(function* (staged: ReadonlyArray<StagedEvent>): Effect.fn.Return<void, CommitError> {
+        const items: Array<Envelope<unknown>> = []
+        for (const { event, stream, value, version } of staged) {
+          const { metadata, published = false, tags = [], type } = event
+          const definition = definitions.get(type)
+          if (definition === undefined || !matches(filter, { stream, type, tags, published, metadata })) continue
+          const stored = { schemaVersion: 1, ...event, stream, version: version ?? 0, position: 0 }
+          const typed = value === undefined ? yield* Effect.fromResult(Event.decode(definition, stored)) : value
+          items.push({ event: typed, id: event.id, stream, version, position: undefined, recordedAt: undefined, metadata })
+        }
+        if (items.length === 0) return
+        if (Option.isNone(yield* Effect.serviceOption(sql.transactionService))) {
+          return yield* Effect.die(
+            new Error(`Projection.inline(${name}) needs UnitOfWork.layerSql, for view and events to commit together`)
+          )
+        }
+        const work =
+          together === undefined ? Effect.forEach(items, each, { discard: true }) : together(items as [Envelope<unknown>])
+        yield* Effect.scoped(work).pipe(
+          Effect.provideService(Run, run),
+          Effect.updateContext(
+            (running: Context.Context<never>) => Context.merge(Context.merge(context, running), built) as Context.Context<R>
+          ),
+          Effect.mapError(toCommitError(`project ${name}`))
+        )
+      })
+      yield* Effect.acquireRelease(units.beforeCommit(hook), (remove) => remove)
+    })
+  )
+
+const toCommitError =
+  (operation: string) =>
+  (cause: unknown): EventStoreError => {
+    const fields = { operation, detail: cause instanceof Error ? cause.message : String(cause), cause }
+    return new EventStoreError({ reason: isConflict(cause) ? new TransactionConflict(fields) : new StoreFailure(fields) })
+  }
+
+const makeRun = <R, D>(
+  { name, subscription, version }: Projection<R, D>,
+  checkpoints: Checkpoints["Service"],
+  inline: boolean
+): Run["Service"] => {
+  /** The mark goes backwards only where the log does. */
+  let mark = 0
+  const before = (position: number) =>
+    Effect.suspend(() =>
+      position <= mark
+        ? Effect.succeed(true)
+        : Effect.map(known(markOf({ subscription })), ({ position: now }) => {
+            mark = now
+            return position <= mark
+          })
+    )
+  const live = (position: number | undefined) =>
+    Effect.flatMap(position === undefined ? Effect.succeed(false) : before(position), (before) =>
+      before ? Effect.succeed(false) : Effect.map(active(name), Option.contains(version))
+    )
+  return {
+    projection: name,
+    version,
+    inline,
+    live: (position) => Effect.provideService(live(position), Checkpoints, checkpoints)
+  }
+}

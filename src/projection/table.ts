@@ -1,0 +1,141 @@
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as Schema from "effect/Schema"
+import * as SqlClient from "effect/sql/SqlClient"
+import type * as Event from "../definitions/Event.ts"
+import { type Row, Run, type Table } from "./model.ts"
+import { physicalName } from "./registry.ts"
+import { fromValues, statementsOf, tableOf, toValues } from "./sql.ts"
+
+/**
+ * Defines a table: its name (letters, digits and `_`, with the database schema before a `.` if need be), its fields, and which of them
+ * is the key, which must be text.
+ *
+ * A field becomes a column of its name by what its JSON form is: text, a number, a boolean, or else JSON. Works on PostgreSQL, PGlite
+ * and SQLite; {@link layer}, {@link inline} and {@link rebuild} make the tables of the projections that list them.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const table = <
+  const F extends Event.Fields,
+  const K extends { [P in keyof F & string]: F[P]["Encoded"] extends string ? P : never }[keyof F & string]
+>(
+  name: string,
+  options: { readonly key: K; readonly fields: F }
+): Table<F, K> => {
+  const { fields, key } = options
+  if (!/^(\w+\.)?\w{1,50}$/.test(name)) throw new RangeError(`Projection: a table cannot be called ${name}`)
+  const odd = Object.keys(fields).find((field) => !/^\w+$/.test(field))
+  if (odd !== undefined) throw new RangeError(`Projection: a column of the table ${name} cannot be called ${odd}`)
+  const { columns, decode, encode, encodeField } = tableOf(fields)
+  const encodeKey = (value: unknown) => encodeField(key, value) as Effect.Effect<string, Schema.SchemaError>
+
+  const cache = new WeakMap<SqlClient.SqlClient, Map<string, ReturnType<typeof statementsOf>>>()
+  const statementsFor = (sql: SqlClient.SqlClient, physical: string) => {
+    const known = cache.get(sql) ?? new Map<string, ReturnType<typeof statementsOf>>()
+    cache.set(sql, known)
+    const statements = known.get(physical) ?? statementsOf(sql, physical, columns, key)
+    known.set(physical, statements)
+    return statements
+  }
+  const statements = (sql: SqlClient.SqlClient, version: number) => statementsFor(sql, physicalName(name, version))
+  /** Inside a handler the table of its version, elsewhere the view of the active one. */
+  const here = Effect.gen(function* () {
+    const sql = yield* SqlClient.SqlClient
+    const run = Option.getOrUndefined(yield* Effect.serviceOption(Run))
+    return { sql, run, statements: run === undefined ? statementsFor(sql, name) : statements(sql, run.version) }
+  })
+  const read = (sql: SqlClient.SqlClient, text: string, parameters: ReadonlyArray<string>) =>
+    Effect.flatMap(Effect.provideService(sql.unsafe(text, parameters).values, SqlClient.SafeIntegers, false), (rows) =>
+      Effect.forEach(rows, (values) => decode(fromValues(columns, values)) as Effect.Effect<Row<F>, Schema.SchemaError>)
+    )
+  const rowsOf = Effect.fnUntraced(function* (keys: ReadonlyArray<string>) {
+    const { run, sql, statements } = yield* here
+    const parameter = JSON.stringify(keys)
+    // Units of work beside this one could read the same row, too, and write over what this one writes.
+    if (run?.inline === true && statements.lock !== undefined) {
+      yield* sql.unsafe(statements.lock, [JSON.stringify(keys.map((key) => `${name}_v${run.version}:${key}`))]).values
+    }
+    return yield* read(sql, statements.get, [parameter])
+  })
+
+  const upsert = Effect.fnUntraced(function* (...rows: ReadonlyArray<Row<F>>) {
+    yield* Run
+    if (rows.length === 0) return
+    const { sql, statements } = yield* here
+    const values = new Map<string, ReadonlyArray<unknown>>()
+    for (const row of rows) {
+      const encoded = yield* encode(row)
+      values.set(encoded[key] as string, toValues(columns, encoded))
+    }
+    // In one order, so that two who write the same rows do not wait for each other.
+    const ordered = Array.from(values).sort(([a], [b]) => (a < b ? -1 : 1))
+    yield* sql.unsafe(statements.upsert, [JSON.stringify(ordered.map(([, row]) => row))]).values
+  })
+  const remove = Effect.fnUntraced(function* (...keys: ReadonlyArray<F[K]["Type"]>) {
+    yield* Run
+    if (keys.length === 0) return
+    const { sql, statements } = yield* here
+    yield* sql.unsafe(statements.delete, [JSON.stringify(yield* Effect.forEach(keys, encodeKey))]).values
+  })
+  const fold: Table<F, K>["fold"] = Effect.fnUntraced(function* (things, { evolve, key: keyOf }) {
+    yield* Run
+    const keys = yield* Effect.forEach(things, (thing) => encodeKey(keyOf(thing)))
+    if (keys.length === 0) return
+    const before = yield* rowsOf(Array.from(new Set(keys)))
+    const rows = new Map<string, Row<F> | undefined>()
+    for (const row of before) rows.set(yield* encodeKey((row as { readonly [K in string]: unknown })[key]), row)
+    const gone = new Map<string, F[K]["Type"]>()
+    for (const [index, thing] of things.entries()) {
+      const at = keys[index] as string
+      const row = evolve(rows.get(at), thing)
+      rows.set(at, row)
+      if (row === undefined) gone.set(at, keyOf(thing))
+      else gone.delete(at)
+    }
+    yield* upsert(...Array.from(rows.values()).filter((row) => row !== undefined))
+    yield* remove(...gone.values())
+  })
+
+  return {
+    name,
+    key,
+    fields,
+    statements,
+    fold,
+    upsert,
+    delete: remove,
+    get: (key) =>
+      Effect.map(
+        Effect.flatMap(encodeKey(key), (key) => rowsOf([key])),
+        ([row]) => Option.fromUndefinedOr(row)
+      ),
+    list: Effect.fnUntraced(function* ({ after, limit = 1000, where = {} } = {}) {
+      const { sql, statements } = yield* here
+      const conditions = yield* Effect.forEach(
+        columns.filter(({ name }) => name in where),
+        (column) =>
+          Effect.map(encodeField(column.name, (where as { readonly [name: string]: unknown })[column.name]), (value) => ({
+            column,
+            isNull: value === null || value === undefined,
+            value: column.kind === "json" ? JSON.stringify(value) : String(value)
+          }))
+      )
+      const beyond = after === undefined ? [] : [yield* encodeKey(after)]
+      const values = conditions.flatMap(({ isNull, value }) => (isNull ? [] : [value]))
+      return yield* read(sql, statements.list(beyond.length > 0, conditions), [String(limit), ...beyond, ...values])
+    }),
+    patch: Effect.fnUntraced(function* (key, change) {
+      let found = false
+      yield* fold([key], {
+        key: (key) => key,
+        evolve: (row) => {
+          found = row !== undefined
+          return row === undefined ? undefined : { ...row, ...change(row) }
+        }
+      })
+      return found
+    })
+  }
+}

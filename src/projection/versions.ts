@@ -1,0 +1,72 @@
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { droppedOwner } from "../following/names.ts"
+import type { Checkpoints } from "../store/Checkpoints.ts"
+import { EventStore } from "../store/EventStore.ts"
+import type { ParkedEventsError } from "../store/ParkedEvents.ts"
+import { ActiveVersionError, NotCaughtUpError, type Projection, type StorageError } from "./model.ts"
+import { activate, active, forEachTable, forTables, markOf, passOn, seize, startOver, transaction } from "./registry.ts"
+import { awaitPosition, standing } from "./waiting.ts"
+
+/**
+ * Makes this version the active one: atomically, and where the projection has tables, in one transaction with their views. Back to an
+ * older version by the same way. Refused with `NotCaughtUpError` unless the version has reached the newest event there is when it is
+ * called, within the time given.
+ *
+ * The database views of the tables are made anew. On PostgreSQL, grant anew what had been granted on them; and while other database
+ * views are based on them, it fails with a `SqlError`, and nothing is switched.
+ *
+ * @category versions
+ * @since 0.1.0
+ */
+export const switchTo = <R, D>(
+  projection: Projection<R, D>,
+  options: {
+    /** How long to wait for it to catch up. Default: not at all. */
+    readonly timeout?: Duration.Input | undefined
+  } = {}
+): Effect.Effect<void, StorageError | NotCaughtUpError, D | EventStore | Checkpoints> =>
+  Effect.gen(function* () {
+    const target = yield* EventStore.use((store) => store.head)
+    if (options.timeout !== undefined) yield* awaitPosition(projection, target, options)
+    yield* transaction(
+      Effect.gen(function* () {
+        const { name, version } = projection
+        const { done, position } = yield* standing(projection, target)
+        if (!done) return yield* new NotCaughtUpError({ projection: name, version, position, target })
+        yield* passOn(projection)
+        yield* activate(projection)
+      })
+    )
+  })
+
+/**
+ * Drops the tables of a version that is not active, and forgets how far it was and what it had parked: started again, it begins anew.
+ * A table that the active version does not have cannot be read by its name any more. End what runs the version before.
+ *
+ * @category versions
+ * @since 0.1.0
+ */
+export const drop = <R, D>(
+  projection: Projection<R, D>
+): Effect.Effect<void, StorageError | ParkedEventsError | ActiveVersionError, D | Checkpoints> =>
+  transaction(
+    Effect.gen(function* () {
+      const { name, version } = projection
+      const current = yield* active(name)
+      if (Option.contains(current, version)) return yield* new ActiveVersionError({ projection: name, version })
+      yield* forEachTable(projection, (sql, table) => {
+        const { exists } = table.statements(
+          sql,
+          Option.getOrElse(current, () => version)
+        )
+        const unlessFound = (found: ReadonlyArray<unknown>) =>
+          found.length === 0 ? sql.unsafe(`drop view if exists ${table.name}`).values : Effect.void
+        return Effect.flatMap(sql.unsafe(exists).values, unlessFound)
+      })
+      yield* forTables(projection, ({ drop }) => [drop])
+      yield* startOver(projection)
+      yield* seize(markOf(projection), { owner: droppedOwner })
+    })
+  )

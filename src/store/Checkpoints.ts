@@ -1,0 +1,31 @@
+/**
+ * Checkpoints: how far a follower of the log has come, and who may say so.
+ *
+ * A name has one owner at a time. Whoever claims it gets a lease with an epoch of its own, one higher than any before; every
+ * later step is compare-and-set on that epoch and on the position, so that a superseded owner can commit nothing, however long
+ * it slept. A lease that is neither renewed nor advanced runs out, and another may claim the name.
+ *
+ * @since 0.1.0
+ */
+import * as Layer from "effect/Layer"
+import { makeInMemory } from "./kit/checkpoints.ts"
+import { Checkpoints } from "./lease.ts"
+
+/**
+ * Checkpoints in memory: gone with the Layer.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerMemory: Layer.Layer<Checkpoints> = Layer.sync(Checkpoints, () => makeInMemory())
+export {
+  type Checkpoint,
+  type Lease,
+  CheckpointHeldError,
+  CheckpointFencedError,
+  CheckpointAheadError,
+  CheckpointError,
+  Checkpoints,
+  withLease,
+  beat
+} from "./lease.ts"

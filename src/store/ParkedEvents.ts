@@ -1,0 +1,175 @@
+/**
+ * Parked events: what a subscription or a relay could not handle and has passed over, until somebody replays or discards it.
+ *
+ * Only the event's place is kept: the event itself stands in the store.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import * as SqlClient from "effect/sql/SqlClient"
+import { makeTable, number as sqlNumber, storable } from "../sql/table.ts"
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface ParkedEvent {
+  /** The name of the subscription that could not handle the event; of a relay, `relay:` and its name. */
+  readonly subscription: string
+  readonly position: number
+  readonly stream: string
+  readonly type: string
+  /** Why, as text: the last failure. */
+  readonly cause: string
+  /** How often it has been tried, replays included. */
+  readonly attempts: number
+  /** When it was last tried. */
+  readonly parkedAt: DateTime.Utc
+}
+
+/**
+ * The storage of the parked events failed. Nothing was changed, unless the connection was lost on the way.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class ParkedEventsError extends Schema.TaggedError<ParkedEventsError>("eventfold/ParkedEvents/ParkedEventsError")(
+  "ParkedEventsError",
+  { operation: Schema.String, cause: Schema.Defect() }
+) {
+  override get message(): string {
+    return `The parked events failed to ${this.operation}: ${this.cause instanceof Error ? this.cause.message : String(this.cause)}`
+  }
+}
+
+/**
+ * The parked events service. `Subscription.replay` tries a parked event again.
+ *
+ * ```ts
+ * import { DateTime, Effect } from "effect"
+ * import { ParkedEvents } from "eventfold"
+ *
+ * const program = Effect.gen(function* () {
+ *   const parked = yield* ParkedEvents.ParkedEvents
+ *   const parkedAt = DateTime.makeUnsafe("2030-01-01T00:00:00Z")
+ *   yield* parked.park({ subscription: "emails", position: 7, stream: "Order-1", type: "Placed", cause: "no address", attempts: 3, parkedAt })
+ *   return [(yield* parked.list("emails")).map(({ cause }) => cause), yield* parked.discard("emails", 7), yield* parked.list("emails")]
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, ParkedEvents.layerMemory)) // => [["no address"], true, []]
+ * ```
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class ParkedEvents extends Context.Service<
+  ParkedEvents,
+  {
+    /** Parks an event; one that is parked already gets the new cause, attempts and time. */
+    readonly park: (event: ParkedEvent) => Effect.Effect<void, ParkedEventsError>
+    /** The parked events of a subscription beyond the position `after` (default: 0), by position: at most `limit` (default: 1000). */
+    readonly list: (
+      subscription: string,
+      options?: { readonly after?: number | undefined; readonly limit?: number | undefined }
+    ) => Effect.Effect<ReadonlyArray<ParkedEvent>, ParkedEventsError>
+    /** Forgets a parked event. Whether there was one. */
+    readonly discard: (subscription: string, position: number) => Effect.Effect<boolean, ParkedEventsError>
+  }
+>()("eventfold/ParkedEvents") {}
+
+/**
+ * Parked events in memory: gone with the Layer.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerMemory: Layer.Layer<ParkedEvents> = Layer.sync(ParkedEvents, () => {
+  const all = new Map<string, Map<number, ParkedEvent>>()
+  const of = (subscription: string): Map<number, ParkedEvent> => {
+    const parked = all.get(subscription) ?? new Map<number, ParkedEvent>()
+    all.set(subscription, parked)
+    return parked
+  }
+  return ParkedEvents.of({
+    park: (event) => Effect.sync(() => void of(event.subscription).set(event.position, event)),
+    list: (subscription, { after = 0, limit = 1000 } = {}) =>
+      Effect.sync(() =>
+        Array.from(of(subscription).values())
+          .filter(({ position }) => position > after)
+          .sort((a, b) => a.position - b.position)
+          .slice(0, limit)
+      ),
+    discard: (subscription, position) => Effect.sync(() => of(subscription).delete(position))
+  })
+})
+
+/**
+ * Parked events in a table of the database of the `SqlClient`: PostgreSQL, PGlite or SQLite. The table is made when it is not there.
+ *
+ * Inside a transaction of the same client, everything is part of that transaction.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerSql = (options?: {
+  /** Letters, digits and `_`, with the schema before a `.` if need be. Default: `"eventfold_parked_event"`. */
+  readonly table?: string | undefined
+}): Layer.Layer<ParkedEvents, ParkedEventsError, SqlClient.SqlClient> =>
+  Layer.effect(
+    ParkedEvents,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const failAs = (operation: string) => Effect.mapError((cause: unknown) => new ParkedEventsError({ operation, cause }))
+      const number = (value: number) => sqlNumber(sql, value)
+      const name = yield* makeTable(options?.table ?? "eventfold_parked_event", (sql, name) => [
+        sql`create table if not exists ${name} (
+          subscription text not null,
+          position double precision not null,
+          stream text not null,
+          type text not null,
+          cause text not null,
+          attempts double precision not null,
+          parked_at double precision not null,
+          primary key (subscription, position)
+        )`
+      ]).pipe(failAs("open"))
+
+      return ParkedEvents.of({
+        park: ({ attempts, cause, parkedAt, position, stream, subscription, type }) =>
+          sql`insert into ${name} (subscription, position, stream, type, cause, attempts, parked_at)
+            values (${subscription}, ${number(position)}, ${stream}, ${type}, ${storable(cause)}, ${number(attempts)}, ${number(parkedAt.epochMilliseconds)})
+            on conflict (subscription, position) do update
+            set cause = excluded.cause, attempts = excluded.attempts, parked_at = excluded.parked_at`.pipe(
+            failAs("park"),
+            Effect.asVoid
+          ),
+        list: (subscription, { after = 0, limit = 1000 } = {}) =>
+          sql<Row>`select position, stream, type, cause, attempts, parked_at as at from ${name}
+            where subscription = ${subscription} and position > ${number(after)}
+            order by position limit cast(${String(limit)} as integer)`.pipe(
+            Effect.map((rows) =>
+              rows.map(({ at, ...row }): ParkedEvent => ({ ...row, subscription, parkedAt: DateTime.makeUnsafe(at) }))
+            ),
+            failAs("list")
+          ),
+        discard: (subscription, position) =>
+          sql`delete from ${name} where subscription = ${subscription} and position = ${number(position)} returning 1`.pipe(
+            Effect.map((rows) => rows.length > 0),
+            failAs("discard")
+          )
+      })
+    })
+  )
+
+interface Row {
+  readonly position: number
+  readonly stream: string
+  readonly type: string
+  readonly cause: string
+  readonly attempts: number
+  readonly at: number
+}

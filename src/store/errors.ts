@@ -1,0 +1,217 @@
+import * as Schema from "effect/Schema"
+
+/**
+ * The stream is not at the version that the append expected: somebody else was first. Nothing was written.
+ *
+ * Reload the stream and decide again; `UnitOfWork.retryConflicts` does just that.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class OptimisticLockError extends Schema.TaggedError<OptimisticLockError>("eventfold/EventStore/OptimisticLockError")(
+  "OptimisticLockError",
+  {
+    stream: Schema.String,
+    expected: Schema.Union([Schema.Number, Schema.Literals(["any", "no-stream", "exists"])]),
+    /** The version the stream is really at, 0 when it does not exist. */
+    actual: Schema.Number
+  }
+) {
+  override get message(): string {
+    return `Stream "${this.stream}" is at version ${this.actual}, not at the expected ${this.expected}: reload it and decide again`
+  }
+}
+
+/**
+ * An event that the append's condition excludes stands in the store already. Nothing was written.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class AppendConditionError extends Schema.TaggedError<AppendConditionError>("eventfold/EventStore/AppendConditionError")(
+  "AppendConditionError",
+  {
+    /** The position of the newest event that matches the condition's filter. */
+    position: Schema.Number
+  }
+) {
+  override get message(): string {
+    return `An event at position ${this.position} matches the append condition: read the matching events again and decide anew`
+  }
+}
+
+/**
+ * The id of an event is in use, and the append is not a repetition of the one that used it. Nothing was written.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class DuplicateEventError extends Schema.TaggedError<DuplicateEventError>("eventfold/EventStore/DuplicateEventError")(
+  "DuplicateEventError",
+  {
+    /** The stream that the refused append was for. */
+    stream: Schema.String,
+    id: Schema.String
+  }
+) {
+  override get message(): string {
+    return `Event id "${this.id}", appended to stream "${this.stream}", is already in use: give the event an id of its own, or repeat the whole first append unchanged`
+  }
+}
+
+/**
+ * The append can never succeed as it is: a name, a version, an id or a payload is not acceptable. Nothing was written.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class InvalidAppendError extends Schema.TaggedError<InvalidAppendError>("eventfold/EventStore/InvalidAppendError")(
+  "InvalidAppendError",
+  {
+    stream: Schema.String,
+    /** What is wrong, as a path: `stream`, `expected`, `events[2].payload.items[0].name`. */
+    field: Schema.String,
+    problem: Schema.String
+  }
+) {
+  override get message(): string {
+    return `Append to stream ${JSON.stringify(clip(this.stream))} refused: ${this.field} ${this.problem}`
+  }
+}
+
+const clip = (text: string): string => (text.length > 60 ? `${text.slice(0, 60)}…` : text)
+
+const reasonFields = {
+  /** What was being done: `append`, `read`, … */
+  operation: Schema.String,
+  detail: Schema.String,
+  cause: Schema.optional(Schema.Defect())
+}
+
+/**
+ * The store could not be reached, or was too busy. Nothing was written; trying again later may succeed.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class StoreUnavailable extends Schema.TaggedError<StoreUnavailable>("eventfold/EventStore/StoreUnavailable")(
+  "StoreUnavailable",
+  reasonFields
+) {}
+
+/**
+ * The connection was lost after the append was sent and before the answer came: it may or may not have been written.
+ *
+ * Repeat it **with the same event ids**: if it had been written, the repetition succeeds with `deduplicated: true`. A unit of work
+ * that is simply run again makes new ids, unless its events were given theirs: look first whether it took effect.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class OutcomeUnknown extends Schema.TaggedError<OutcomeUnknown>("eventfold/EventStore/OutcomeUnknown")(
+  "OutcomeUnknown",
+  reasonFields
+) {}
+
+/**
+ * The database ended the transaction in favour of another (serialization failure, deadlock, lock time-out). Nothing was
+ * written; running the whole transaction again may succeed.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class TransactionConflict extends Schema.TaggedError<TransactionConflict>("eventfold/EventStore/TransactionConflict")(
+  "TransactionConflict",
+  reasonFields
+) {}
+
+/**
+ * What is stored contradicts itself, for example after restoring half a backup. The store refuses to write until it is repaired.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class StoreCorrupted extends Schema.TaggedError<StoreCorrupted>("eventfold/EventStore/StoreCorrupted")(
+  "StoreCorrupted",
+  reasonFields
+) {}
+
+/**
+ * A read was asked for something that makes no sense, such as a negative version.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class InvalidRead extends Schema.TaggedError<InvalidRead>("eventfold/EventStore/InvalidRead")(
+  "InvalidRead",
+  reasonFields
+) {}
+
+/**
+ * Anything else that the storage reported: no space left, no permission, … Nothing was written.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class StoreFailure extends Schema.TaggedError<StoreFailure>("eventfold/EventStore/StoreFailure")(
+  "StoreFailure",
+  reasonFields
+) {}
+
+/**
+ * @category errors
+ * @since 0.1.0
+ */
+export type EventStoreErrorReason =
+  | StoreUnavailable
+  | OutcomeUnknown
+  | TransactionConflict
+  | StoreCorrupted
+  | InvalidRead
+  | StoreFailure
+
+/**
+ * The storage beneath the store failed. `reason` says how, and `Effect.catchReason` catches one kind:
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { EventStore } from "eventfold"
+ *
+ * const head = EventStore.head.pipe(
+ *   Effect.catchReason("EventStoreError", "StoreUnavailable", () => Effect.succeed(-1))
+ * )
+ *
+ * await Effect.runPromise(Effect.provide(head, EventStore.layerMemory)) // => 0
+ * ```
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class EventStoreError extends Schema.TaggedError<EventStoreError>("eventfold/EventStore/EventStoreError")(
+  "EventStoreError",
+  {
+    reason: Schema.Union([StoreUnavailable, OutcomeUnknown, TransactionConflict, StoreCorrupted, InvalidRead, StoreFailure])
+  }
+) {
+  override readonly cause: EventStoreErrorReason = this.reason
+
+  override get message(): string {
+    return `${this.reason._tag} during ${this.reason.operation}: ${this.reason.detail}`
+  }
+
+  /**
+   * Whether doing the very same again may succeed, and is safe. `OutcomeUnknown` is not retryable in this sense: only a
+   * repetition with the same event ids is safe.
+   */
+  get isRetryable(): boolean {
+    return this.reason._tag === "StoreUnavailable" || this.reason._tag === "TransactionConflict"
+  }
+}
+
+/**
+ * All that an append can fail with.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export type AppendError = OptimisticLockError | AppendConditionError | DuplicateEventError | InvalidAppendError | EventStoreError

@@ -1,0 +1,164 @@
+import * as Exit from "effect/Exit"
+import * as Result from "effect/Result"
+import { AppendConditionError, type AppendError, DuplicateEventError, OptimisticLockError } from "../errors.ts"
+import type { AppendResult, ExpectedVersion, Query } from "../model.ts"
+import { matchesPrepared } from "./filter.ts"
+import type { PreparedAppend, PreparedEvent } from "./prepare.ts"
+
+/**
+ * What {@link decide} must know of what stands in the store. All of it is asked under the store's write lock.
+ *
+ * @category adapters
+ * @since 0.1.0
+ */
+export interface Standing {
+  /** Version and position of the newest event of a stream, zeros when it does not exist. */
+  readonly newest: (stream: string) => { readonly version: number; readonly position: number }
+  /** Where the event with this id stands. */
+  readonly locate: (id: string) => { readonly stream: string; readonly version: number; readonly position: number } | undefined
+  /** The position of the newest event beyond `after` that passes the filter. */
+  readonly newestMatch: (filter: ReadonlyArray<Query>, after: number) => number | undefined
+  /** The newest position of the store. */
+  readonly head: number
+}
+
+/**
+ * The verdict on one append, given what stands in the store: its results and where its events go, or why it is refused.
+ *
+ * `writes` is empty when nothing is to be written. This function is the one definition of what an append means; a store that
+ * decides elsewhere (Postgres does, in the database) is held to it by the conformance suite.
+ *
+ * @category adapters
+ * @since 0.1.0
+ */
+export const decide = (
+  append: PreparedAppend,
+  standing: Standing
+): Result.Result<
+  {
+    readonly results: ReadonlyArray<AppendResult>
+    readonly writes: ReadonlyArray<{
+      readonly stream: string
+      readonly version: number
+      readonly position: number
+      readonly event: PreparedEvent
+    }>
+  },
+  OptimisticLockError | AppendConditionError | DuplicateEventError
+> => {
+  const repeated = decideIds(append, standing)
+  if (repeated !== undefined)
+    return repeated instanceof DuplicateEventError ? Result.fail(repeated) : Result.succeed({ results: repeated, writes: [] })
+  const versions = new Map<string, number>()
+  const writes: Array<{
+    readonly stream: string
+    readonly version: number
+    readonly position: number
+    readonly event: PreparedEvent
+  }> = []
+  const results: Array<AppendResult> = []
+  let position = standing.head
+  for (const { events, expected, stream } of append.appends) {
+    const newest = standing.newest(stream)
+    const current = versions.get(stream) ?? newest.version
+    if (events.length === 0) {
+      const own = writes.findLast((write) => write.stream === stream)
+      results.push({ stream, version: current, position: own?.position ?? newest.position, deduplicated: false })
+      continue
+    }
+    if (!meets(expected, current)) return Result.fail(new OptimisticLockError({ stream, expected, actual: newest.version }))
+    let version = current
+    for (const event of events) writes.push({ stream, version: ++version, position: ++position, event })
+    versions.set(stream, version)
+    results.push({ stream, version, position, deduplicated: false })
+  }
+  if (append.unless !== undefined && writes.length > 0) {
+    const match = standing.newestMatch(append.unless.filter, append.unless.after)
+    if (match !== undefined) return Result.fail(new AppendConditionError({ position: match }))
+  }
+  return Result.succeed({ results, writes })
+}
+
+/**
+ * An accepted event and its place, as {@link decide} gives it.
+ *
+ * @category adapters
+ * @since 0.1.0
+ */
+export type Write = Result.Result.Success<ReturnType<typeof decide>>["writes"][number]
+
+/**
+ * Decides the appends of a batch one after the other: each sees what stands in the store and what the accepted ones before it
+ * are about to write.
+ *
+ * @category adapters
+ * @since 0.1.0
+ */
+export const makeBatch = (
+  base: Standing
+): {
+  /** What is to be written, in position order. */
+  readonly writes: ReadonlyArray<Write>
+  /** Decides the next append: the answer to it, and what it adds to `writes`. */
+  readonly decide: (append: PreparedAppend) => Exit.Exit<ReadonlyArray<AppendResult>, AppendError>
+} => {
+  const writes: Array<Write> = []
+  const byStream = new Map<string, Write>()
+  const byId = new Map<string, Write>()
+  const standing: Standing = {
+    newest: (stream) => byStream.get(stream) ?? base.newest(stream),
+    locate: (id) => byId.get(id) ?? base.locate(id),
+    newestMatch: (filter, after) =>
+      writes.findLast(({ event, position, stream }) => position > after && matchesPrepared(filter, { ...event, stream }))
+        ?.position ?? base.newestMatch(filter, after),
+    get head() {
+      return base.head + writes.length
+    }
+  }
+  return {
+    writes,
+    decide: (append) => {
+      const verdict = decide(append, standing)
+      if (Result.isFailure(verdict)) return Exit.fail(verdict.failure)
+      for (const write of verdict.success.writes) {
+        writes.push(write)
+        byStream.set(write.stream, write)
+        byId.set(write.event.id, write)
+      }
+      return Exit.succeed(verdict.success.results)
+    }
+  }
+}
+
+const meets = (expected: ExpectedVersion, version: number): boolean =>
+  expected === "any"
+    ? true
+    : expected === "exists"
+      ? version > 0
+      : expected === "no-stream"
+        ? version === 0
+        : version === expected
+
+/** The answer to an append that repeats ids: results if it repeats a whole append, an error if not, `undefined` if no id stands. */
+const decideIds = (append: PreparedAppend, standing: Standing): ReadonlyArray<AppendResult> | DuplicateEventError | undefined => {
+  let firstStanding: DuplicateEventError | undefined
+  for (const { events, stream } of append.appends) {
+    for (const { fresh, id } of events) {
+      if (fresh || standing.locate(id) === undefined) continue
+      firstStanding ??= new DuplicateEventError({ stream, id })
+    }
+  }
+  if (firstStanding === undefined) return undefined
+  const results: Array<AppendResult> = []
+  for (const { events, stream } of append.appends) {
+    let last = standing.newest(stream)
+    for (let index = 0; index < events.length; index++) {
+      const { fresh, id } = events[index] as PreparedEvent
+      const place = fresh ? undefined : standing.locate(id)
+      if (place?.stream !== stream || (index > 0 && place.version !== last.version + 1)) return firstStanding
+      last = place
+    }
+    results.push({ stream, version: last.version, position: last.position, deduplicated: events.length > 0 })
+  }
+  return results
+}

@@ -1,0 +1,214 @@
+import * as Context from "effect/Context"
+import type * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import type * as SqlClient from "effect/sql/SqlClient"
+
+/**
+ * What is known of a name.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Checkpoint {
+  readonly name: string
+  /** The position up to which all work is done. */
+  readonly position: number
+  /** How often the name has been claimed. */
+  readonly epoch: number
+  /** Who holds it; none when it has been released. A lease that has run out is still shown until it is claimed anew. */
+  readonly owner: Option.Option<string>
+  /** When the lease runs out. */
+  readonly expiresAt: DateTime.Utc
+  /** When the position was last advanced, or the name claimed. */
+  readonly updatedAt: DateTime.Utc
+}
+
+/**
+ * The right to advance a checkpoint.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Lease {
+  readonly name: string
+  readonly owner: string
+  readonly epoch: number
+  readonly position: number
+  /** How long it lasts after each claim, renewal and advance. */
+  readonly ttl: Duration.Duration
+}
+
+/**
+ * Somebody else holds the name. Try again when the lease has run out.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class CheckpointHeldError extends Schema.TaggedError<CheckpointHeldError>("eventfold/Checkpoints/CheckpointHeldError")(
+  "CheckpointHeldError",
+  { name: Schema.String, owner: Schema.String }
+) {
+  override get message(): string {
+    return `The checkpoint "${this.name}" is held by "${this.owner}"`
+  }
+}
+
+/**
+ * The lease has been superseded: the name has been claimed anew or released, or the checkpoint is no longer at the lease's
+ * position. Nothing was written, and nothing more may be done for it.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class CheckpointFencedError extends Schema.TaggedError<CheckpointFencedError>(
+  "eventfold/Checkpoints/CheckpointFencedError"
+)("CheckpointFencedError", { name: Schema.String, epoch: Schema.Number }) {
+  override get message(): string {
+    return `The lease ${this.epoch} of the checkpoint "${this.name}" has been superseded`
+  }
+}
+
+/**
+ * The log ends before the checkpoint, as when the store was restored from a backup and the checkpoints were not. What is appended up
+ * to there would pass for handled, so a subscription or a relay halts. Nothing was handled. Restore the checkpoints, too, or go on
+ * under a new name: a subscription `from` the position up to which its handlers know the log as it is, a relay from the beginning,
+ * for a message that is published again bears the same id; a projection is rebuilt.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class CheckpointAheadError extends Schema.TaggedError<CheckpointAheadError>("eventfold/Checkpoints/CheckpointAheadError")(
+  "CheckpointAheadError",
+  {
+    name: Schema.String,
+    /** The checkpoint. */
+    position: Schema.Number,
+    /** The position of the newest event. */
+    head: Schema.Number
+  }
+) {
+  override get message(): string {
+    return `The checkpoint "${this.name}" is at position ${this.position}, and the log ends at ${this.head}`
+  }
+}
+
+/**
+ * The storage of the checkpoints failed, or refused what makes no sense, such as an empty name; `cause` says which. Nothing was
+ * written, unless the connection was lost on the way.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class CheckpointError extends Schema.TaggedError<CheckpointError>("eventfold/Checkpoints/CheckpointError")(
+  "CheckpointError",
+  {
+    operation: Schema.String,
+    name: Schema.String,
+    cause: Schema.Defect()
+  }
+) {
+  override get message(): string {
+    return `The checkpoint "${this.name}" failed to ${this.operation}: ${this.cause instanceof Error ? this.cause.message : String(this.cause)}`
+  }
+}
+
+/**
+ * The checkpoints service.
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Checkpoints } from "eventfold"
+ *
+ * const program = Effect.gen(function* () {
+ *   const checkpoints = yield* Checkpoints.Checkpoints
+ *   const lease = yield* checkpoints.claim("emails", { owner: "a", ttl: "10 seconds" })
+ *   yield* checkpoints.advance(lease, 42)
+ *   const other = yield* Effect.flip(checkpoints.claim("emails", { owner: "b", ttl: "10 seconds" }))
+ *   return [other._tag, (yield* checkpoints.list).map(({ name, position }) => [name, position])]
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, Checkpoints.layerMemory)) // => ["CheckpointHeldError", [["emails", 42]]]
+ * ```
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class Checkpoints extends Context.Service<
+  Checkpoints,
+  {
+    /**
+     * Takes the lease of `name`, if it is free, has run out, or is the owner's own. A new name begins at `from` (default: 0).
+     *
+     * A name has 1 to 255 characters; `ttl` is finite and longer than nothing.
+     */
+    readonly claim: (
+      name: string,
+      options: { readonly owner: string; readonly ttl: Duration.Input; readonly from?: number | undefined }
+    ) => Effect.Effect<Lease, CheckpointHeldError | CheckpointError>
+    /** Makes the lease last for its whole time from now. A lease that has run out is still good until another claims the name. */
+    readonly renew: (lease: Lease) => Effect.Effect<void, CheckpointFencedError | CheckpointError>
+    /**
+     * Moves the checkpoint from the lease's position to `position`, which must not be lower, and renews the lease. What it
+     * returns takes the lease's place: advancing twice from the same one is fenced. Position 0 says that all work is to be done
+     * anew, and may always be taken.
+     */
+    readonly advance: (lease: Lease, position: number) => Effect.Effect<Lease, CheckpointFencedError | CheckpointError>
+    /** Gives the name back, so that another may claim it at once. Does nothing when the lease has been superseded or released. */
+    readonly release: (lease: Lease) => Effect.Effect<void, CheckpointError>
+    /** What is known of `name`; none when it has never been claimed. */
+    readonly get: (name: string) => Effect.Effect<Option.Option<Checkpoint>, CheckpointError>
+    /** All names, in code point order. */
+    readonly list: Effect.Effect<ReadonlyArray<Checkpoint>, CheckpointError>
+    /**
+     * Present where they are kept in a SQL database: inside a transaction of the client with this transaction service, what is
+     * done is part of that transaction.
+     */
+    readonly transactionService?: SqlClient.SqlClient["transactionService"]
+  }
+>()("eventfold/Checkpoints") {}
+
+/**
+ * Holds a name while `work` runs: claims it, renews the lease three times in the time that it lasts, and gives it back at the
+ * end. When the lease turns out to be lost, `work` is interrupted.
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Checkpoints } from "eventfold"
+ *
+ * const program = Checkpoints.withLease("emails", { owner: "a", ttl: "15 seconds" }, (lease) =>
+ *   Effect.succeed(`from ${lease.position} on, nobody but ${lease.owner}`)
+ * )
+ *
+ * await Effect.runPromise(Effect.provide(program, Checkpoints.layerMemory)) // => "from 0 on, nobody but a"
+ * ```
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const withLease = <A, E, R>(
+  name: string,
+  options: Parameters<Checkpoints["Service"]["claim"]>[1],
+  work: (lease: Lease) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E | CheckpointHeldError | CheckpointFencedError | CheckpointError, R | Checkpoints> =>
+  Checkpoints.use((checkpoints) =>
+    Effect.acquireUseRelease(
+      checkpoints.claim(name, options),
+      (lease) => {
+        const heartbeat = Effect.forever(Effect.andThen(Effect.sleep(beat(lease.ttl)), checkpoints.renew(lease)))
+        // Whoever finds first that the lease is lost ends the other.
+        return Effect.raceFirst(work(lease), heartbeat)
+      },
+      (lease) => Effect.ignore(checkpoints.release(lease))
+    )
+  )
+
+/**
+ * A third of a lease's time: how often {@link withLease} renews it, and how often others may ask for it.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const beat = (ttl: Duration.Input): Duration.Duration => Duration.times(Duration.fromInputUnsafe(ttl), 1 / 3)

@@ -1,0 +1,226 @@
+import type * as DateTime from "effect/DateTime"
+import type { NewEvent } from "../definitions/stored.ts"
+
+/**
+ * What an append expects of its stream before it writes.
+ *
+ * A number is the exact version of the last event (0 means: no stream). The default of every append is `ExpectedVersion.Any`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ExpectedVersion = number | ExpectedVersion.Any | ExpectedVersion.NoStream | ExpectedVersion.Exists
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export const ExpectedVersion = {
+  /** No check: the append never conflicts, whatever the concurrency. */
+  Any: "any",
+  /** The stream must not exist; the same as expecting version 0. */
+  NoStream: "no-stream",
+  /** The stream must have at least one event. */
+  Exists: "exists"
+} as const
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export declare namespace ExpectedVersion {
+  /** No check at all. */
+  export type Any = "any"
+  /** The stream must not exist. */
+  export type NoStream = "no-stream"
+  /** The stream must have at least one event. */
+  export type Exists = "exists"
+}
+
+/**
+ * One stream's part of an `appendAll`.
+ *
+ * A stream may come more than once: each part sees the versions that the parts before it made.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface StreamAppend {
+  readonly stream: string
+  readonly events: ReadonlyArray<NewEvent>
+  /** Default: `ExpectedVersion.Any`. */
+  readonly expected?: ExpectedVersion
+}
+
+/**
+ * What an append did to one stream.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface AppendResult {
+  readonly stream: string
+  /** The version of the last event of the append; of the stream when the append was empty. */
+  readonly version: number
+  /** The position of that event, 0 when the stream is empty. */
+  readonly position: number
+  /** Whether the very same events stood in the stream already, so that nothing was written. */
+  readonly deduplicated: boolean
+}
+
+/**
+ * Which events: all given keys must hold (AND).
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Query {
+  /** Any of these stream categories. */
+  readonly categories?: ReadonlyArray<string>
+  /** Any of these event types. */
+  readonly types?: ReadonlyArray<string>
+  /** All of these tags. */
+  readonly tags?: ReadonlyArray<string>
+  readonly published?: boolean
+  readonly correlationId?: string
+}
+
+/**
+ * One query, or several of which any must hold (OR).
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Filter = Query | ReadonlyArray<Query>
+
+/**
+ * A dynamic consistency boundary: the append fails if any event newer than `after` matches.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface AppendCondition {
+  readonly filter: Filter
+  /** The newest position that the decision has seen. Default: 0, nothing at all. */
+  readonly after?: number
+}
+
+/**
+ * A stream that exists.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface StreamInfo {
+  readonly stream: string
+  /** The part of the name before the first `-`. */
+  readonly category: string
+  /** The version of the newest event. */
+  readonly version: number
+  /** The position of the newest event. */
+  readonly position: number
+}
+
+/**
+ * What a read of one stream returns: everything, from the first event on, unless told otherwise.
+ *
+ * A read returns what stands in the store when it begins, so it ends even if its consumer appends.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ReadOptions {
+  /** The lowest version to return (inclusive). */
+  readonly from?: number | undefined
+  /** The highest version to return (inclusive). */
+  readonly to?: number | undefined
+  /**
+   * The stream as it was at that instant: its events up to the last one recorded by then. Order is by version, never by time:
+   * where a clock went backwards the result still is a prefix of the stream.
+   */
+  readonly until?: DateTime.Utc | undefined
+  /** `"backward"` returns the newest event first. Default: `"forward"`. */
+  readonly direction?: "forward" | "backward" | undefined
+  /** The most events to return. */
+  readonly limit?: number | undefined
+}
+
+/**
+ * What a read of the whole store returns: everything in position order, unless told otherwise.
+ *
+ * A read returns what stands in the store when it begins, so it ends even if its consumer appends.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ReadAllOptions {
+  /** Only events beyond this position; read backward, only events before it. */
+  readonly after?: number | undefined
+  readonly filter?: Filter | undefined
+  /** `"backward"` returns the newest event first. Default: `"forward"`. */
+  readonly direction?: "forward" | "backward" | undefined
+  /** The most events to return: what passed the filter is counted. */
+  readonly limit?: number | undefined
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface SubscribeOptions {
+  /** Start after this position, or at the present `"end"`. Default: 0, the whole history first. */
+  readonly after?: number | "end" | undefined
+  readonly filter?: Filter | undefined
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface StreamsOptions {
+  /** Only streams of this category. */
+  readonly category?: string | undefined
+  /** Only streams whose name sorts after this one (by code point). */
+  readonly after?: string | undefined
+  readonly limit?: number | undefined
+}
+
+/**
+ * The bounds that every store enforces alike.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const limits = {
+  /** Characters (UTF-16 code units) of a stream's name, an event's id, a type or a tag. */
+  nameLength: 255,
+  /** Bytes (UTF-8) of a payload as JSON text. */
+  payloadBytes: 8 * 1024 * 1024,
+  /** Bytes (UTF-8) of the metadata as JSON text. */
+  metadataBytes: 1024 * 1024,
+  /** Bytes (UTF-8) of all payloads and metadata of one append. */
+  appendBytes: 256 * 1024 * 1024,
+  /** Tags of one event. */
+  tags: 64
+} as const
+
+/**
+ * The name of the stream of one thing: `streamName("Account", "42")` is `Account-42`.
+ *
+ * The category ends at the first `-`, so it must not contain one. Names that begin with `$` belong to eventfold.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const streamName = (category: string, id: string): string => `${category}-${id}`
+
+/**
+ * The category of a stream: its name up to the first `-`, the whole name when there is none.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const categoryOf = (stream: string): string => {
+  const dash = stream.indexOf("-")
+  return dash === -1 ? stream : stream.slice(0, dash)
+}

@@ -1,0 +1,178 @@
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import type * as SqlClient from "effect/sql/SqlClient"
+import * as Stream from "effect/Stream"
+import type { NewEvent, RecordedEvent } from "../definitions/stored.ts"
+import type { AppendError, EventStoreError } from "./errors.ts"
+import type {
+  AppendCondition,
+  AppendResult,
+  ExpectedVersion,
+  ReadAllOptions,
+  ReadOptions,
+  StreamAppend,
+  StreamInfo,
+  StreamsOptions,
+  SubscribeOptions
+} from "./model.ts"
+
+/**
+ * The event store service. Every operation also exists as a function of this module that requires the service.
+ *
+ * ```ts
+ * import { Effect, Stream } from "effect"
+ * import { EventStore } from "eventfold"
+ *
+ * const program = Effect.gen(function* () {
+ *   yield* EventStore.append("Account-1", [{ type: "AccountOpened", payload: { owner: "Ada" } }], {
+ *     expected: EventStore.ExpectedVersion.NoStream
+ *   })
+ *   const events = yield* Stream.runCollect(EventStore.read("Account-1"))
+ *   return events.map((event) => [event.version, event.type])
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, EventStore.layerMemory)) // => [[1, "AccountOpened"]]
+ * ```
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class EventStore extends Context.Service<
+  EventStore,
+  {
+    /** Appends `events` to `stream`, all or nothing. Durable when it succeeds. */
+    append(
+      stream: string,
+      events: ReadonlyArray<NewEvent>,
+      options?: { readonly expected?: ExpectedVersion | undefined }
+    ): Effect.Effect<AppendResult, AppendError>
+    /** Appends to several streams, all or nothing; the results are in the order of `appends`. */
+    appendAll(
+      appends: ReadonlyArray<StreamAppend>,
+      options?: { readonly unless?: AppendCondition | undefined }
+    ): Effect.Effect<ReadonlyArray<AppendResult>, AppendError>
+    /** The events of one stream. An absent stream is empty. */
+    read(stream: string, options?: ReadOptions): Stream.Stream<RecordedEvent, EventStoreError>
+    /** The events of all streams, by position. */
+    readAll(options?: ReadAllOptions): Stream.Stream<RecordedEvent, EventStoreError>
+    /** History, then live, one seamless sequence by position. Never ends. */
+    subscribe(options?: SubscribeOptions): Stream.Stream<RecordedEvent, EventStoreError>
+    /** The version of the newest event of `stream`, 0 when it does not exist. */
+    version(stream: string): Effect.Effect<number, EventStoreError>
+    exists(stream: string): Effect.Effect<boolean, EventStoreError>
+    /** The position of the newest event, 0 when the store is empty. */
+    readonly head: Effect.Effect<number, EventStoreError>
+    /**
+     * Present where the store lives in a SQL database: appends inside a transaction of the client with this transaction service
+     * are part of that transaction.
+     */
+    readonly transactionService?: SqlClient.SqlClient["transactionService"]
+    /** The streams that exist, by name (in code point order). */
+    streams(options?: StreamsOptions): Stream.Stream<StreamInfo, EventStoreError>
+  }
+>()("eventfold/EventStore") {}
+
+/**
+ * Appends events to one stream, all or nothing.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const append = (
+  stream: string,
+  events: ReadonlyArray<NewEvent>,
+  options?: { readonly expected?: ExpectedVersion | undefined }
+): Effect.Effect<AppendResult, AppendError, EventStore> => EventStore.use((store) => store.append(stream, events, options))
+
+/**
+ * Appends events to several streams, all or nothing.
+ *
+ * With `unless` the append also fails if an event stands in the store that the decision has not seen:
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { EventStore } from "eventfold"
+ *
+ * const enrol = (student: string) =>
+ *   EventStore.appendAll(
+ *     [{ stream: `Student-${student}`, events: [{ type: "Enrolled", payload: {}, tags: ["course:1"] }] }],
+ *     { unless: { filter: { tags: ["course:1"] }, after: 0 } } // the decision saw an empty course
+ *   )
+ *
+ * const program = Effect.gen(function* () {
+ *   yield* enrol("ada")
+ *   return yield* Effect.flip(enrol("ben"))
+ * })
+ *
+ * const error = await Effect.runPromise(Effect.provide(program, EventStore.layerMemory))
+ * error._tag // => "AppendConditionError"
+ * ```
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const appendAll = (
+  appends: ReadonlyArray<StreamAppend>,
+  options?: { readonly unless?: AppendCondition | undefined }
+): Effect.Effect<ReadonlyArray<AppendResult>, AppendError, EventStore> =>
+  EventStore.use((store) => store.appendAll(appends, options))
+
+/**
+ * The events of one stream.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const read = (stream: string, options?: ReadOptions): Stream.Stream<RecordedEvent, EventStoreError, EventStore> =>
+  Stream.unwrap(EventStore.useSync((store) => store.read(stream, options)))
+
+/**
+ * The events of all streams, by position.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const readAll = (options?: ReadAllOptions): Stream.Stream<RecordedEvent, EventStoreError, EventStore> =>
+  Stream.unwrap(EventStore.useSync((store) => store.readAll(options)))
+
+/**
+ * History, then live, one seamless sequence by position. Never ends.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const subscribe = (options?: SubscribeOptions): Stream.Stream<RecordedEvent, EventStoreError, EventStore> =>
+  Stream.unwrap(EventStore.useSync((store) => store.subscribe(options)))
+
+/**
+ * The version of a stream, 0 when it does not exist.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const version = (stream: string): Effect.Effect<number, EventStoreError, EventStore> =>
+  EventStore.use((store) => store.version(stream))
+
+/**
+ * @category accessors
+ * @since 0.1.0
+ */
+export const exists = (stream: string): Effect.Effect<boolean, EventStoreError, EventStore> =>
+  EventStore.use((store) => store.exists(stream))
+
+/**
+ * The position of the newest event, 0 when the store is empty.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const head: Effect.Effect<number, EventStoreError, EventStore> = EventStore.use((store) => store.head)
+
+/**
+ * The streams that exist, by name.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const streams = (options?: StreamsOptions): Stream.Stream<StreamInfo, EventStoreError, EventStore> =>
+  Stream.unwrap(EventStore.useSync((store) => store.streams(options)))

@@ -1,0 +1,121 @@
+import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import type { Message } from "./message.ts"
+
+/**
+ * A message as it was handed to one member of a group.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Delivery {
+  readonly message: Message
+  /** 1 for the first delivery within the group, 2 for the second, … */
+  readonly attempt: number
+  /** The message is done with: it is not delivered to this group again. */
+  readonly ack: Effect.Effect<void, TransportError>
+  /** The message is not done with: it is delivered again, at once or after `delay`. */
+  readonly nack: (options?: { readonly delay?: Duration.Input | undefined }) => Effect.Effect<void, TransportError>
+}
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface SubscribeOptions {
+  /** Members of one group share its messages; each group gets every message. */
+  readonly group: string
+  /** Only messages of these types. Default: all. The same in all members of a group: what becomes of others is the broker's affair. */
+  readonly types?: ReadonlyArray<string> | undefined
+  /** The most messages that this member may have unacknowledged at once. Default: 1, which keeps their order. */
+  readonly concurrency?: number | undefined
+}
+
+/**
+ * The broker could not be reached, or did not answer in time. Trying again may succeed.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class TransportUnavailable extends Schema.TaggedError<TransportUnavailable>("eventfold/Transport/TransportUnavailable")(
+  "TransportUnavailable",
+  { operation: Schema.String, detail: Schema.String, cause: Schema.optional(Schema.Defect()) }
+) {}
+
+/**
+ * The broker will never take this message, for example because it is too large.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class MessageRefused extends Schema.TaggedError<MessageRefused>("eventfold/Transport/MessageRefused")("MessageRefused", {
+  operation: Schema.String,
+  /** The id of the message. */
+  id: Schema.String,
+  detail: Schema.String,
+  cause: Schema.optional(Schema.Defect())
+}) {}
+
+/**
+ * The transport failed; `reason` says how.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class TransportError extends Schema.TaggedError<TransportError>("eventfold/Transport/TransportError")("TransportError", {
+  reason: Schema.Union([TransportUnavailable, MessageRefused])
+}) {
+  override readonly cause: TransportUnavailable | MessageRefused = this.reason
+
+  override get message(): string {
+    return `${this.reason._tag} during ${this.reason.operation}: ${this.reason.detail}`
+  }
+
+  /** Whether doing the same again may succeed. */
+  get isRetryable(): boolean {
+    return this.reason._tag === "TransportUnavailable"
+  }
+}
+
+/**
+ * The transport service.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class Transport extends Context.Service<
+  Transport,
+  {
+    /**
+     * Succeeds once the broker has all messages durably (as durable as the broker is). When it fails or is interrupted, the broker
+     * may have some of them. It can be interrupted at any time, and fails when the broker does not answer in time.
+     */
+    readonly publish: (messages: NonEmptyReadonlyArray<Message>) => Effect.Effect<void, TransportError>
+    /**
+     * The messages for one member of a group. What the member has not acknowledged when the stream ends is delivered again.
+     */
+    readonly subscribe: (options: SubscribeOptions) => Stream.Stream<Delivery, TransportError>
+  }
+>()("eventfold/Transport") {}
+
+/**
+ * Publishes messages; succeeds once the broker has them durably.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const publish = (messages: NonEmptyReadonlyArray<Message>): Effect.Effect<void, TransportError, Transport> =>
+  Transport.use((transport) => transport.publish(messages))
+
+/**
+ * The messages for one member of a group.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const subscribe = (options: SubscribeOptions): Stream.Stream<Delivery, TransportError, Transport> =>
+  Stream.unwrap(Transport.useSync((transport) => transport.subscribe(options)))
