@@ -71,7 +71,7 @@ export const prepareAdvance = (lease: Lease, position: number): Effect.Effect<nu
     : refuse("advance", lease.name, `position must be a position from ${lease.position} on, or 0, not ${position}`)
 
 /**
- * The service over checkpoints in memory, as they are in {@link layerMemory}; for a storage of one process that keeps them
+ * The service over checkpoints in memory, as they are in `Checkpoints.layerMemory`; for a storage of one process that keeps them
  * elsewhere as well, such as a file. Leases run by the fiber's `Clock`.
  *
  * @category adapters
