@@ -67,6 +67,8 @@ describe("accessors", () => {
       assert.deepEqual(yield* Stream.runCollect(positions(EventStore.readAll({ filter: { types: ["Other"] } }))), [3])
       assert.deepEqual(yield* Stream.runCollect(positions(Stream.take(EventStore.subscribe({ after: 1 }), 3))), [2, 3, 4])
       assert.deepEqual(yield* Stream.runCollect(positions(EventStore.streams({ category: "B" }))), [4])
+      const page = yield* EventStore.readPage({ after: 1, filter: { types: ["Other"] }, size: 9 })
+      assert.deepEqual([page.events.map(({ position }) => position), page.position, page.head], [[3], 4, 4])
     }).pipe(Effect.provide(EventStore.layerMemory))
   )
 })
@@ -329,8 +331,8 @@ describe("matches", () => {
 })
 
 describe("readsFromPages", () => {
-  /** A log of `length` events, each of `bytes` bytes, that notes the pages which are fetched from it. */
-  const makeLog = (length: number, bytes: number) => {
+  /** A log of `length` events, each of `bytes` bytes, that notes what is fetched from it, and has grown each time that it was asked. */
+  const makeLog = (length: number, bytes: number, growth = 0) => {
     const fetched: Array<readonly [from: number, size: number]> = []
     const waits: Array<number> = []
     let head = length
@@ -353,6 +355,7 @@ describe("readsFromPages", () => {
         const items = Array.from({ length: Math.max(0, Math.min(to - from + 1, size, head - from + 1)) }, (_, index) =>
           recorded(from + index)
         )
+        head += growth
         return { items, bytes: items.length * bytes }
       })
     const reads = Kit.readsFromPages({
@@ -364,7 +367,11 @@ describe("readsFromPages", () => {
           items: items.filter((item) => Kit.matches(filter, item))
         })),
       streams: () => Effect.die("no test asks for it"),
-      head: Effect.sync(() => head),
+      head: Effect.sync(() => {
+        const found = head
+        head += growth
+        return found
+      }),
       awaitBeyond: (position) =>
         Effect.sync(() => {
           waits.push(position)
@@ -440,6 +447,19 @@ describe("readsFromPages", () => {
     })
   )
 
+  it.effect("a page of the log tells of nothing that is appended while it is read", () =>
+    Effect.gen(function* () {
+      const { reads } = makeLog(50, 10, 5)
+      const page = yield* reads.readPage({ after: 47 })
+      assert.deepEqual([page.events.map(({ position }) => position), page.position, page.head], [[48, 49, 50], 50, 50])
+      assert.deepEqual(yield* reads.readPage({ after: 50, filter: { types: ["Absent"] } }), {
+        events: [],
+        position: 60,
+        head: 60
+      })
+    })
+  )
+
   it.effect("a subscription passes over what its filter drops once, and then waits", () =>
     Effect.gen(function* () {
       const { fetched, reads, waits } = makeLog(50, 10)
@@ -483,6 +503,7 @@ describe("the sinkhole", () => {
       assert.equal(yield* EventStore.head, 0)
       assert.deepEqual(yield* Stream.runCollect(EventStore.read("A-1")), [])
       assert.deepEqual(yield* Stream.runCollect(EventStore.readAll()), [])
+      assert.deepEqual(yield* EventStore.readPage({ after: 3 }), { events: [], position: 3, head: 0 })
       assert.deepEqual(yield* Stream.runCollect(EventStore.streams()), [])
     }).pipe(swallowed)
   )
@@ -499,7 +520,8 @@ describe("the sinkhole", () => {
         Stream.runDrain(EventStore.subscribe({ after: -1 })),
         Stream.runDrain(EventStore.streams({ limit: -1 })),
         EventStore.version(""),
-        EventStore.exists("")
+        EventStore.exists(""),
+        EventStore.readPage({ size: 0 })
       ]
       const tags = yield* Effect.forEach(
         failures,
@@ -508,7 +530,7 @@ describe("the sinkhole", () => {
       )
       assert.deepEqual(tags, [
         ...Array.from({ length: 4 }, () => "InvalidAppendError"),
-        ...Array.from({ length: 6 }, () => "EventStoreError")
+        ...Array.from({ length: 7 }, () => "EventStoreError")
       ])
     }).pipe(swallowed)
   )

@@ -29,6 +29,8 @@ export {
   type ReadOptions,
   type ReadAllOptions,
   type SubscribeOptions,
+  type ReadPageOptions,
+  type Page,
   type StreamsOptions,
   limits,
   streamName,
@@ -50,7 +52,7 @@ export {
   EventStoreError,
   type AppendError
 } from "./errors.ts"
-export { EventStore, append, appendAll, read, readAll, subscribe, version, exists, head, streams } from "./service.ts"
+export { EventStore, append, appendAll, read, readAll, readPage, subscribe, version, exists, head, streams } from "./service.ts"
 export { type CopyProgress, type CopyResult, CopyError, copy } from "./copy.ts"
 export { layerMemory, layerSinkhole } from "./memory.ts"
 export { type Fault, layerFaulty } from "./faulty.ts"

@@ -86,6 +86,7 @@ export const layerFaulty = (faults: {
         appendAll: (appends, options) => appending(store.appendAll(appends, options)),
         read: (stream, options) => reading("read", store.read(stream, options)),
         readAll: (options) => reading("readAll", store.readAll(options)),
+        readPage: (options) => asking("readPage", store.readPage(options)),
         subscribe: (options) => reading("subscribe", store.subscribe(options)),
         streams: (options) => reading("streams", store.streams(options)),
         version: (stream) => asking("version", store.version(stream)),

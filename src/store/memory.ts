@@ -9,7 +9,15 @@ import { makeSignal } from "../internal/signal.ts"
 import { decide } from "./kit/decide.ts"
 import { matchesPrepared } from "./kit/filter.ts"
 import { makeIndex } from "./kit/log.ts"
-import { prepare, type PreparedEvent, prepareName, prepareRead, prepareReadAll, prepareStreams } from "./kit/prepare.ts"
+import {
+  prepare,
+  type PreparedEvent,
+  prepareName,
+  prepareRead,
+  prepareReadAll,
+  prepareReadPage,
+  prepareStreams
+} from "./kit/prepare.ts"
 import { type EventPage, type Pages, readsFromPages } from "./kit/reads.ts"
 import { type AppendResult, ExpectedVersion } from "./model.ts"
 import { EventStore } from "./service.ts"
@@ -106,6 +114,7 @@ export const layerSinkhole: Layer.Layer<EventStore> = Layer.succeed(
       Effect.map(prepare(appends, options?.unless), () => appends.map(({ events, stream }) => swallowed(stream, events.length))),
     read: (stream, options) => Stream.unwrap(Effect.as(prepareRead(stream, options), Stream.empty)),
     readAll: (options) => Stream.unwrap(Effect.as(prepareReadAll(options), Stream.empty)),
+    readPage: (options) => Effect.map(prepareReadPage(options), ({ after }) => ({ events: [], position: after, head: 0 })),
     subscribe: (options) =>
       Stream.unwrap(
         Effect.as(prepareReadAll({ filter: options?.filter, after: options?.after === "end" ? 0 : options?.after }), Stream.never)

@@ -1,5 +1,5 @@
 import type * as DateTime from "effect/DateTime"
-import type { NewEvent } from "../definitions/stored.ts"
+import type { NewEvent, RecordedEvent } from "../definitions/stored.ts"
 
 /**
  * What an append expects of its stream before it writes.
@@ -171,6 +171,41 @@ export interface SubscribeOptions {
   /** Start after this position, or at the present `"end"`. Default: 0, the whole history first. */
   readonly after?: number | "end" | undefined
   readonly filter?: Filter | undefined
+}
+
+/**
+ * Which part of the log {@link EventStore.readPage} reads.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface ReadPageOptions {
+  /** The position behind which the page begins (exclusive). Default: 0, the beginning of the log. */
+  readonly after?: number | undefined
+  /** The position that the page does not go beyond (inclusive). Default: the head. */
+  readonly upTo?: number | undefined
+  /** Which events the page shall hold. Default: all. */
+  readonly filter?: Filter | undefined
+  /** The most events of the page, at least 1: what passed the filter is counted. Default: 64. */
+  readonly size?: number | undefined
+}
+
+/**
+ * A page of the log, and how far it has read.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Page {
+  /** What passes the filter, by position: every such event beyond `after` and up to `position`. */
+  readonly events: ReadonlyArray<RecordedEvent>
+  /** How far the log has been read: where the next page begins. Never below `after`. */
+  readonly position: number
+  /**
+   * The position of the newest event when the page was read, 0 when the store is empty. The log is read to its end when `position` is
+   * not below it. A `head` below `after` says that the log ends before `after`: it is not the log that `after` was taken from.
+   */
+  readonly head: number
 }
 
 /**

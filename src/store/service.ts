@@ -8,8 +8,10 @@ import type {
   AppendCondition,
   AppendResult,
   ExpectedVersion,
+  Page,
   ReadAllOptions,
   ReadOptions,
+  ReadPageOptions,
   StreamAppend,
   StreamInfo,
   StreamsOptions,
@@ -55,6 +57,8 @@ export class EventStore extends Context.Service<
     read(stream: string, options?: ReadOptions): Stream.Stream<RecordedEvent, EventStoreError>
     /** The events of all streams, by position. */
     readAll(options?: ReadAllOptions): Stream.Stream<RecordedEvent, EventStoreError>
+    /** One page of the log, by position, and how far it has read: what a follower needs that passes over what it does not want. */
+    readPage(options?: ReadPageOptions): Effect.Effect<Page, EventStoreError>
     /** History, then live, one seamless sequence by position. Never ends. */
     subscribe(options?: SubscribeOptions): Stream.Stream<RecordedEvent, EventStoreError>
     /** The version of the newest event of `stream`, 0 when it does not exist. */
@@ -134,6 +138,35 @@ export const read = (stream: string, options?: ReadOptions): Stream.Stream<Recor
  */
 export const readAll = (options?: ReadAllOptions): Stream.Stream<RecordedEvent, EventStoreError, EventStore> =>
   Stream.unwrap(EventStore.useSync((store) => store.readAll(options)))
+
+/**
+ * One page of the log, and how far it has read.
+ *
+ * **When to use**: to follow the log with a checkpoint. `readAll` and `subscribe` tell of the events that pass a filter; this also tells
+ * of the part of the log in which there is none, so a checkpoint can move past it.
+ *
+ * **Details**: every event beyond `after` and up to `position` that passes the filter is in `events`, and none of them comes later. The next page begins
+ * at `position`. It does not wait: where nothing is left, `events` is empty and `position` is the head.
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { EventStore } from "eventfold"
+ *
+ * const program = Effect.gen(function* () {
+ *   yield* EventStore.append("Account-1", [{ type: "AccountOpened", payload: {} }])
+ *   yield* EventStore.append("Account-1", [{ type: "MoneyDeposited", payload: { amount: 5 } }])
+ *   const { events, head, position } = yield* EventStore.readPage({ after: 0, filter: { types: ["AccountOpened"] } })
+ *   return [events.length, position, head]
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, EventStore.layerMemory)) // => [1, 2, 2]
+ * ```
+ *
+ * @category accessors
+ * @since 0.2.0
+ */
+export const readPage = (options?: ReadPageOptions): Effect.Effect<Page, EventStoreError, EventStore> =>
+  EventStore.use((store) => store.readPage(options))
 
 /**
  * History, then live, one seamless sequence by position. Never ends.

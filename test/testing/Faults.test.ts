@@ -106,7 +106,7 @@ describe("a faulty store", () => {
       assert.equal(yield* reason(read), "StoreUnavailable")
       assert.deepEqual(seen, ["1"])
       assert.equal(yield* Effect.flip(read), conflict)
-      for (const ask of [EventStore.head, EventStore.version("A-1"), Effect.asVoid(EventStore.exists("A-1"))]) {
+      for (const ask of [EventStore.head, EventStore.version("A-1"), EventStore.exists("A-1"), EventStore.readPage()]) {
         assert.equal(yield* reason<unknown, EventStore.EventStoreError, EventStore.EventStore>(ask), "StoreUnavailable")
       }
       for (const ask of [EventStore.readAll(), EventStore.subscribe(), EventStore.streams()]) {
@@ -120,7 +120,18 @@ describe("a faulty store", () => {
     }).pipe(
       Effect.provide(
         faultyStore({
-          read: ["unavailable", "lost", conflict, "unavailable", "lost", "unavailable", "unavailable", "lost", "unavailable"]
+          read: [
+            "unavailable",
+            "lost",
+            conflict,
+            "unavailable",
+            "lost",
+            "unavailable",
+            "lost",
+            "unavailable",
+            "lost",
+            "unavailable"
+          ]
         })
       )
     )

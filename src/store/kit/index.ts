@@ -12,6 +12,8 @@ export {
   prepareRead,
   type PreparedReadAll,
   prepareReadAll,
+  type PreparedReadPage,
+  prepareReadPage,
   prepareStreams,
   prepareName
 } from "./prepare.ts"

@@ -12,6 +12,7 @@ import {
   type Query,
   type ReadAllOptions,
   type ReadOptions,
+  type ReadPageOptions,
   type StreamAppend,
   type StreamsOptions
 } from "../model.ts"
@@ -299,6 +300,33 @@ export const prepareReadAll = (options: ReadAllOptions = {}): Effect.Effect<Prep
   const queries = filter === undefined ? everything : normalizeFilter(filter)
   if (typeof queries === "string") return invalidRead("readAll", `filter ${queries}`)
   return Effect.succeed({ after, filter: queries, backward: direction === "backward", limit })
+}
+
+/**
+ * Checked options of a page of the log, with all defaults filled in.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
+export interface PreparedReadPage {
+  readonly after: number
+  readonly upTo: number
+  readonly filter: ReadonlyArray<Query>
+  readonly size: number
+}
+
+/** Refuses options that make no sense. */
+export const prepareReadPage = (options: ReadPageOptions = {}): Effect.Effect<PreparedReadPage, EventStoreError> => {
+  const { after = 0, filter, size = 64, upTo = Number.MAX_SAFE_INTEGER } = options
+  const problem =
+    countFault("after", after) ??
+    countFault("upTo", upTo) ??
+    countFault("size", size) ??
+    (size === 0 ? "size must be at least 1" : undefined)
+  if (problem !== undefined) return invalidRead("readPage", problem)
+  const queries = filter === undefined ? everything : normalizeFilter(filter)
+  if (typeof queries === "string") return invalidRead("readPage", `filter ${queries}`)
+  return Effect.succeed({ after, upTo, filter: queries, size })
 }
 
 /**

@@ -5,10 +5,10 @@ import type { EventStoreError } from "../errors.ts"
 import type { Query, StreamInfo } from "../model.ts"
 import type { EventStore } from "../service.ts"
 import { type Page, paginate } from "./pages.ts"
-import { prepareRead, prepareReadAll, prepareStreams } from "./prepare.ts"
+import { prepareRead, prepareReadAll, prepareReadPage, prepareStreams } from "./prepare.ts"
 
 /**
- * Makes `read`, `readAll`, `subscribe` and `streams` of a store out of the pages that it can fetch.
+ * Makes `read`, `readAll`, `readPage`, `subscribe` and `streams` of a store out of the pages that it can fetch.
  *
  * @category adapters
  * @since 0.1.0
@@ -57,7 +57,9 @@ export interface EventPage {
  * @category adapters
  * @since 0.1.0
  */
-export const readsFromPages = (pages: Pages): Pick<EventStore["Service"], "read" | "readAll" | "subscribe" | "streams"> => {
+export const readsFromPages = (
+  pages: Pages
+): Pick<EventStore["Service"], "read" | "readAll" | "readPage" | "subscribe" | "streams"> => {
   const read: EventStore["Service"]["read"] = (stream, options) =>
     Stream.unwrap(
       Effect.gen(function* () {
@@ -109,6 +111,17 @@ export const readsFromPages = (pages: Pages): Pick<EventStore["Service"], "read"
       })
     )
 
+  const readPage: EventStore["Service"]["readPage"] = Effect.fnUntraced(function* (options) {
+    const { after, filter, size, upTo } = yield* prepareReadPage(options)
+    // The head comes first: what is appended while the page is read lies beyond what the page tells of.
+    const head = yield* pages.head
+    const last = Math.min(upTo, head)
+    if (last <= after) return { events: [], position: after, head }
+    const { items } = yield* pages.all({ after, upTo: last, filter, backward: false, size })
+    const newest = items.at(-1)
+    return { events: items, position: newest === undefined || items.length < size ? last : newest.position, head }
+  })
+
   const subscribe: EventStore["Service"]["subscribe"] = (options = {}) =>
     Stream.unwrap(
       Effect.gen(function* () {
@@ -149,5 +162,5 @@ export const readsFromPages = (pages: Pages): Pick<EventStore["Service"], "read"
       )
     )
 
-  return { read, readAll, subscribe, streams }
+  return { read, readAll, readPage, subscribe, streams }
 }
