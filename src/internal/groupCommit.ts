@@ -158,3 +158,9 @@ export const takeUpTo =
     }
     return size
   }
+
+/** Answers each request of a batch with the exit at its place. */
+export const answerEach = <Answer, E>(
+  batch: ReadonlyArray<Submitted<unknown, Answer, E>>,
+  exits: ReadonlyArray<Exit.Exit<Answer, E>>
+): void => batch.forEach(({ answer }, index) => answer(exits[index] as Exit.Exit<Answer, E>))

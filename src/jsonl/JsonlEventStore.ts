@@ -30,21 +30,24 @@
  */
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
-import type { Metadata, RecordedEvent } from "../definitions/stored.ts"
-import { makeGroupCommit, type Submitted, takeUpTo } from "../internal/groupCommit.ts"
 import { realSleep } from "../internal/realTime.ts"
 import { makeSignal } from "../internal/signal.ts"
 import * as EventStore from "../store/EventStore.ts"
-import * as Kit from "../store/kit/index.ts"
-import { corrupted, failAs, lock, syncDirectory, unavailable } from "./file.ts"
-import { decodeLine, encodeLine, recordedEvent } from "./line.ts"
+import { type Driver, readsOfIndex } from "../store/kit/index.ts"
+import { failAs, lock, syncDirectory } from "./file.ts"
+import { fetch, load, makeLog, type Progress } from "./log.ts"
+import { makeAppend, repair, type Repair } from "./writing.ts"
+
+export type { Progress } from "./log.ts"
+export type { Repair } from "./writing.ts"
 
 /**
+ * Which file, and what this process does with it.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -65,32 +68,64 @@ export interface Options {
 }
 
 /**
- * How far the opening of a file is.
+ * Makes the store in the file at `path`.
  *
- * @category models
- * @since 0.1.0
+ * **When to use**: for a program with several stores; {@link layer} provides one.
+ *
+ * **Gotchas**: of the scope depends the lock of the file: another writer can open it when the scope is closed.
+ *
+ * @category constructors
+ * @since 0.2.0
  */
-export interface Progress {
-  readonly bytes: number
-  readonly totalBytes: number
-  readonly events: number
-}
+export const make = Effect.fnUntraced(function* (
+  options: Options
+): Effect.fn.Return<EventStore.EventStore["Service"], EventStore.EventStoreError, FileSystem.FileSystem | Scope.Scope> {
+  const fs = yield* FileSystem.FileSystem
+  const { path } = options
+  const writable = options.access !== "read"
+  const file = yield* failAs("open", fs.open(path, { flag: writable ? "a+" : "r" }))
+  if (writable) yield* lock(fs, path)
 
-/**
- * What was cut off from the end of a file: an append that a crash had interrupted, and that was never acknowledged.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Repair {
-  readonly path: string
-  /** The first line that is gone. */
-  readonly line: number
-  /** Where it began: now the length of the file. */
-  readonly offset: number
-  /** How many bytes are gone. */
-  readonly bytes: number
-}
+  const log = makeLog(path, file, writable)
+  const signal = makeSignal()
+  const size = yield* load(log, options.onProgress)
+  if (writable) {
+    if (size > log.end) yield* repair(log, size, options.onRepair)
+    // The directory must know the file before an append is acknowledged.
+    yield* syncDirectory(fs, path)
+  }
+  signal.notify(log.index.standing.head)
+
+  if (writable) {
+    return EventStore.make({
+      ...readsOfIndex(log.index, (entries, operation) => fetch(log, entries, operation)),
+      append: yield* makeAppend(log, signal),
+      awaitBeyond: signal.beyond
+    })
+  }
+
+  // A reader looks for what the writer has added; the writer itself knows.
+  const loading = Semaphore.makeUnsafe(1)
+  const refresh = loading.withPermit(Effect.map(load(log), () => signal.notify(log.index.standing.head)))
+  const poll = Effect.forever(Effect.andThen(refresh, realSleep(options.pollInterval ?? "50 millis")))
+  return EventStore.make({
+    ...readsOfIndex(log.index, (entries, operation) => fetch(log, entries, operation), refresh),
+    append: refuseAppend(path),
+    awaitBeyond: (position) => Effect.raceFirst(signal.beyond(position), poll)
+  })
+})
+
+const refuseAppend =
+  (path: string): Driver["append"] =>
+  (prepared) =>
+    Effect.andThen(
+      prepared,
+      Effect.fail(
+        new EventStore.EventStoreError({
+          reason: new EventStore.StoreFailure({ operation: "append", detail: `${path} has been opened for reading alone` })
+        })
+      )
+    )
 
 /**
  * The store in the file at `path`.
@@ -118,329 +153,3 @@ export interface Repair {
  */
 export const layer = (options: Options): Layer.Layer<EventStore.EventStore, EventStore.EventStoreError, FileSystem.FileSystem> =>
   Layer.effect(EventStore.EventStore, make(options))
-
-type Request = Submitted<Kit.PreparedAppend, ReadonlyArray<EventStore.AppendResult>, EventStore.AppendError>
-
-/** What the index knows of an event: all that a filter looks at, and where its line stands. */
-interface Entry extends Kit.Indexable, Kit.Matchable {
-  readonly offset: number
-  /** Bytes, without the newline. */
-  readonly length: number
-}
-
-const noTags: ReadonlyArray<string> = []
-const noMetadata: Metadata = {}
-
-const newline = 0x0a
-/** How much of the file is read at once when the index is built. */
-const chunkBytes = 1024 * 1024
-/** Lines that stand no farther apart are fetched with one read … */
-const gapBytes = 16 * 1024
-/** … as long as that is no longer. */
-const readBytes = 4 * 1024 * 1024
-
-const make = Effect.fnUntraced(function* (
-  options: Options
-): Effect.fn.Return<EventStore.EventStore["Service"], EventStore.EventStoreError, FileSystem.FileSystem | Scope.Scope> {
-  const fs = yield* FileSystem.FileSystem
-  const { path } = options
-  const writable = options.access !== "read"
-  const file = yield* failAs("open", fs.open(path, { flag: writable ? "a+" : "r" }))
-  if (writable) yield* lock(fs, path)
-
-  const index = Kit.makeIndex<Entry>(Kit.matches)
-  const signal = makeSignal()
-  /** Where the last whole append ends. What is behind does not count. */
-  let end = 0
-
-  const names = new Map<string, string>()
-  /** One string for all that are equal: a parsed line has copies of its own. */
-  const intern = (name: string): string => {
-    const known = names.get(name)
-    if (known === undefined) names.set(name, name)
-    return known ?? name
-  }
-
-  const makeEntry = (event: Omit<Entry, "offset" | "length">, offset: number, length: number): Entry => ({
-    stream: intern(event.stream),
-    version: event.version,
-    position: event.position,
-    id: event.id,
-    type: intern(event.type),
-    published: event.published,
-    tags: event.tags.length === 0 ? noTags : event.tags.map(intern),
-    metadata: event.metadata.correlationId === undefined ? noMetadata : { correlationId: event.metadata.correlationId },
-    recordedAt: event.recordedAt,
-    offset,
-    length
-  })
-
-  // ---------------------------------------------------------------------------
-  // reading the file
-  // ---------------------------------------------------------------------------
-
-  const readAt = Effect.fnUntraced(function* (operation: string, offset: number, length: number) {
-    const buffer = Buffer.allocUnsafe(length)
-    let filled = 0
-    while (filled < length) {
-      const read = yield* failAs(operation, file.read(buffer.subarray(filled), { position: BigInt(offset + filled) }))
-      if (read === 0) break
-      filled += read
-    }
-    return buffer.subarray(0, filled)
-  })
-
-  const damaged = (operation: string, line: number, offset: number, problem: string) =>
-    corrupted(operation, `line ${line} of ${path} (at byte ${offset}) is damaged: ${problem}`)
-
-  /** Adds to the index what the file holds beyond `end`. Returns the length of the file. */
-  const load = Effect.fnUntraced(function* (
-    onChunk: (progress: Progress) => Effect.Effect<void> = () => Effect.void
-  ): Effect.fn.Return<number, EventStore.EventStoreError> {
-    const operation = "open"
-    const size = Number((yield* failAs(operation, file.stat)).size)
-    if (size < end) return yield* corrupted(operation, `${path} has become shorter than it was: ${size} bytes instead of ${end}`)
-    const unfinished: Array<Entry> = [] // the lines of an append whose last one is still to come
-    let rest = Buffer.alloc(0) // the beginning of a line
-    let offset = end // where it stands
-
-    /** Takes in one line. Returns what is wrong with it. */
-    const take = (bytes: Buffer): string | undefined => {
-      const line = decodeLine(bytes)
-      if (typeof line === "string") return line
-      const due = index.standing.head + unfinished.length + 1
-      if (line.position !== due) return `it says that its position is ${line.position}`
-      unfinished.push(makeEntry({ ...line, recordedAt: Date.parse(line.recordedAt) }, offset, bytes.length))
-      if (line.commit > due) return undefined
-      for (const entry of unfinished) {
-        const { version } = index.standing.newest(entry.stream)
-        if (entry.version !== version + 1) return `version ${entry.version} of ${entry.stream} follows version ${version}`
-        if (index.standing.locate(entry.id) !== undefined) return `its id is in use: ${entry.id}`
-        index.add(entry)
-      }
-      unfinished.length = 0
-      end = offset + bytes.length + 1
-      return undefined
-    }
-
-    for (let at = end; at < size;) {
-      const chunk = yield* readAt(operation, at, Math.min(chunkBytes, size - at))
-      if (chunk.length === 0) break
-      at += chunk.length
-      const buffer = rest.length === 0 ? chunk : Buffer.concat([rest, chunk])
-      let begin = 0
-      for (;;) {
-        const stop = buffer.indexOf(newline, begin)
-        if (stop === -1) break
-        const line = index.standing.head + unfinished.length + 1
-        const problem = take(buffer.subarray(begin, stop))
-        if (problem !== undefined) return yield* damaged(operation, line, offset, problem)
-        offset += stop - begin + 1
-        begin = stop + 1
-      }
-      rest = buffer.subarray(begin)
-      yield* onChunk({ bytes: at, totalBytes: size, events: index.standing.head })
-    }
-    // Nothing but the newline is missing: the write was that near to its end, or an editor has dropped it.
-    if (!writable || typeof decodeLine(rest) === "string") return size
-    const line = index.standing.head + unfinished.length + 1
-    const problem = take(rest)
-    if (problem !== undefined) return yield* damaged(operation, line, offset, problem)
-    if (end < size) return size
-    yield* failAs("repair", Effect.andThen(file.writeAll(Buffer.of(newline)), file.sync))
-    return end
-  })
-
-  const repair = Effect.fnUntraced(function* (size: number) {
-    const repaired: Repair = { path, line: index.standing.head + 1, offset: end, bytes: size - end }
-    yield* failAs("repair", Effect.andThen(file.truncate(end), file.sync))
-    yield* Effect.logWarning(
-      `Cut off the ${repaired.bytes} bytes of an unfinished append from the end of ${path}, at line ${repaired.line}`
-    )
-    if (options.onRepair !== undefined) yield* options.onRepair(repaired)
-  })
-
-  const size = yield* load(options.onProgress)
-  if (writable) {
-    if (size > end) yield* repair(size)
-    // The directory must know the file before an append is acknowledged.
-    yield* syncDirectory(fs, path)
-  }
-  signal.notify(index.standing.head)
-
-  // ---------------------------------------------------------------------------
-  // writing
-  // ---------------------------------------------------------------------------
-
-  let broken = false
-
-  /** After a failed write: takes back what may stand in the file already. */
-  const takeBack = (error: EventStore.EventStoreError): Effect.Effect<EventStore.EventStoreError> =>
-    Effect.match(Effect.andThen(file.truncate(end), file.sync), {
-      onSuccess: () => error,
-      onFailure: (cause) => {
-        broken = true
-        return new EventStore.EventStoreError({
-          reason: new EventStore.OutcomeUnknown({ operation: "append", detail: error.reason.detail, cause })
-        })
-      }
-    })
-
-  /** Writes a batch. Its callers are answered while the next one is on its way. */
-  const write = (requests: ReadonlyArray<Request>): Effect.Effect<() => void> =>
-    Effect.suspend(() => {
-      const refuse = (error: EventStore.EventStoreError) =>
-        Effect.succeed(() => requests.forEach(({ answer }) => answer(Exit.fail(error))))
-      if (broken) return refuse(unavailable("append", `a write to ${path} failed and could not be undone: open the store again`))
-      const batch = Kit.makeBatch(index.standing)
-      const entries: Array<Entry> = []
-      const lines: Array<string> = []
-      let offset = end
-      const verdicts = requests.map(({ request }) => {
-        const verdict = batch.decide(request)
-        const commit = batch.writes.at(-1)?.position ?? 0
-        for (const write of batch.writes.slice(lines.length)) {
-          const line = encodeLine(write, commit)
-          const length = Buffer.byteLength(line) - 1
-          const { event, position, stream, version } = write
-          const { id, published, recordedAt, tags, type } = event
-          const metadata = event.metadata === "{}" ? noMetadata : (JSON.parse(event.metadata) as Metadata)
-          entries.push(makeEntry({ stream, version, position, id, type, published, tags, metadata, recordedAt }, offset, length))
-          lines.push(line)
-          offset += length + 1
-        }
-        return verdict
-      })
-      const answerAll = () => requests.forEach(({ answer }, n) => answer(verdicts[n] as (typeof verdicts)[number]))
-      if (lines.length === 0) return Effect.succeed(answerAll)
-      return Effect.matchEffect(
-        failAs(
-          "append",
-          Effect.andThen(
-            Effect.suspend(() => file.writeAll(Buffer.from(lines.join("")))),
-            file.sync
-          )
-        ),
-        {
-          onSuccess: () =>
-            Effect.sync(() => {
-              entries.forEach(index.add)
-              end = offset
-              signal.notify(index.standing.head)
-              return answerAll
-            }),
-          onFailure: (error) => Effect.flatMap(takeBack(error), refuse)
-        }
-      )
-    })
-
-  const writer = yield* makeGroupCommit<Kit.PreparedAppend, ReadonlyArray<EventStore.AppendResult>, EventStore.AppendError>({
-    capacity: 8192,
-    maxBatch: 512,
-    take: takeUpTo(4 * 1024 * 1024),
-    overlaps: true,
-    write,
-    closed: () => unavailable("append", "the store has been closed")
-  })
-
-  const appendAll: EventStore.EventStore["Service"]["appendAll"] = (appends, options) => {
-    const prepared = Kit.prepare(appends, options?.unless)
-    return writable
-      ? writer.submit(prepared)
-      : Effect.andThen(
-          prepared,
-          Effect.fail(
-            new EventStore.EventStoreError({
-              reason: new EventStore.StoreFailure({ operation: "append", detail: `${path} has been opened for reading alone` })
-            })
-          )
-        )
-  }
-
-  // ---------------------------------------------------------------------------
-  // reading
-  // ---------------------------------------------------------------------------
-
-  const loading = Semaphore.makeUnsafe(1)
-
-  /** A reader looks for what the writer has added; the writer itself knows. */
-  const refresh: Effect.Effect<void, EventStore.EventStoreError> = writable
-    ? Effect.void
-    : loading.withPermit(Effect.map(load(), () => signal.notify(index.standing.head)))
-
-  const ask = <A>(answer: () => A): Effect.Effect<A, EventStore.EventStoreError> => Effect.map(refresh, answer)
-
-  const fetch = Effect.fnUntraced(function* (
-    operation: string,
-    entries: ReadonlyArray<Entry>
-  ): Effect.fn.Return<Kit.EventPage, EventStore.EventStoreError> {
-    const events = new Map<number, RecordedEvent>()
-    const waiting = entries.toSorted((a, b) => b.offset - a.offset)
-    while (waiting.length > 0) {
-      const first = waiting.at(-1) as Entry
-      const run: Array<Entry> = []
-      let stop = first.offset
-      for (;;) {
-        const entry = waiting.at(-1)
-        if (entry === undefined || entry.offset - stop > gapBytes) break
-        if (run.length > 0 && entry.offset + entry.length - first.offset > readBytes) break
-        run.push(entry)
-        waiting.pop()
-        stop = entry.offset + entry.length
-      }
-      const bytes = yield* readAt(operation, first.offset, stop - first.offset)
-      for (const { length, offset, position } of run) {
-        const line = decodeLine(bytes.subarray(offset - first.offset, offset - first.offset + length))
-        if (typeof line === "string") return yield* damaged(operation, position, offset, line)
-        if (line.position !== position) {
-          return yield* damaged(operation, position, offset, `it says that its position is ${line.position}`)
-        }
-        events.set(position, recordedEvent(line))
-      }
-    }
-    return {
-      items: entries.map(({ position }) => events.get(position) as RecordedEvent),
-      bytes: entries.reduce((sum, { length }) => sum + length, 0)
-    }
-  })
-
-  const head = ask(() => index.standing.head)
-
-  const poll = Effect.forever(Effect.andThen(refresh, realSleep(options.pollInterval ?? "50 millis")))
-
-  const pages: Kit.Pages = {
-    stream: (request) =>
-      Effect.flatMap(
-        ask(() => index.stream(request)),
-        (entries) => fetch("read", entries)
-      ),
-    versionAt: (stream, until) => ask(() => index.versionAt(stream, until)),
-    all: (request) =>
-      Effect.flatMap(
-        ask(() => index.all(request)),
-        (entries) => fetch("readAll", entries)
-      ),
-    streams: (request) => ask(() => index.streams(request)),
-    head,
-    awaitBeyond: (position) => (writable ? signal.beyond(position) : Effect.raceFirst(signal.beyond(position), poll))
-  }
-
-  const version = (operation: string, stream: string) =>
-    Effect.andThen(
-      Kit.prepareName(operation, stream),
-      ask(() => index.standing.newest(stream).version)
-    )
-
-  return EventStore.EventStore.of({
-    ...Kit.readsFromPages(pages),
-    appendAll,
-    append: (stream, events, options) =>
-      Effect.map(
-        appendAll([{ stream, events, expected: options?.expected ?? EventStore.ExpectedVersion.Any }]),
-        (results) => results[0] as EventStore.AppendResult
-      ),
-    version: (stream) => version("version", stream),
-    exists: (stream) => Effect.map(version("exists", stream), (version) => version > 0),
-    head
-  })
-})

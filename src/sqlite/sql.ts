@@ -30,9 +30,24 @@ export interface StandingRow {
   readonly position: number
 }
 
+/** Where an event stands. */
+export interface PlaceRow {
+  readonly stream: string
+  readonly version: number
+  readonly position: number
+}
+
+/** A row of `streams`: a stream and the place of its newest event. */
+export type StreamRow = PlaceRow
+
+/** The tags of an {@link EventRow}. */
+export const parseTags = (text: string): ReadonlyArray<string> => JSON.parse(text) as ReadonlyArray<string>
+
+export type Param = string | number
+
 export interface Statement {
   readonly text: string
-  readonly params: ReadonlyArray<string | number>
+  readonly params: ReadonlyArray<Param>
 }
 
 const columns = "position, stream, version, id, type, schema_version, published, tags, payload, metadata, recorded_at"
@@ -51,8 +66,8 @@ export const makeSql = (prefix: string) => {
   /** The conditions of a query, save its tags. */
   const conditions = (query: Query): Statement => {
     const clauses: Array<string> = []
-    const params: Array<string | number> = []
-    const add = (clause: string, param: string | number) => {
+    const params: Array<Param> = []
+    const add = (clause: string, param: Param) => {
       clauses.push(clause)
       params.push(param)
     }
@@ -73,7 +88,7 @@ export const makeSql = (prefix: string) => {
     const [first, ...others] = query.tags ?? []
     const own = conditions(query)
     const clauses = ["position > ?", "position <= ?"]
-    const params: Array<string | number> = [after, upTo]
+    const params: Array<Param> = [after, upTo]
     if (first === undefined) {
       if (own.text !== "") clauses.push(own.text)
     } else {

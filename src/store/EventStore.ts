@@ -54,5 +54,6 @@ export {
 } from "./errors.ts"
 export { EventStore, append, appendAll, read, readAll, readPage, subscribe, version, exists, head, streams } from "./service.ts"
 export { type CopyProgress, type CopyResult, CopyError, copy } from "./copy.ts"
-export { layerMemory, layerSinkhole } from "./memory.ts"
+export { make } from "./kit/make.ts"
+export { makeMemory, layerMemory, layerSinkhole } from "./memory.ts"
 export { type Fault, layerFaulty } from "./faulty.ts"

@@ -1,6 +1,8 @@
 import type { Metadata } from "../../definitions/stored.ts"
 import { categoryOf, type Filter, type Query } from "../model.ts"
+import { queriesOf } from "./checks.ts"
 import { noMetadata } from "./prepare.ts"
+import { parseMetadata } from "./recorded.ts"
 
 /**
  * What a filter looks at.
@@ -23,9 +25,7 @@ export interface Matchable {
  * @since 0.1.0
  */
 export const matches = (filter: Filter, event: Matchable): boolean =>
-  Array.isArray(filter)
-    ? (filter as ReadonlyArray<Query>).some((query) => matchesQuery(query, event))
-    : matchesQuery(filter as Query, event)
+  queriesOf(filter).some((query) => matchesQuery(query, event))
 
 const matchesQuery = (query: Query, event: Matchable): boolean =>
   (query.types === undefined || query.types.includes(event.type)) &&
@@ -45,5 +45,5 @@ export const matchesPrepared = (
   event: Omit<Matchable, "metadata"> & { readonly metadata: string }
 ): boolean => {
   const correlated = filter.some((query) => query.correlationId !== undefined)
-  return matches(filter, { ...event, metadata: correlated ? (JSON.parse(event.metadata) as Metadata) : noMetadata })
+  return matches(filter, { ...event, metadata: correlated ? parseMetadata(event.metadata) : noMetadata })
 }

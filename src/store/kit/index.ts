@@ -4,20 +4,11 @@
  * @since 0.2.0
  */
 export { prepareName as prepareCheckpointName, prepareClaim, prepareAdvance, makeInMemory } from "./checkpoints.ts"
-export {
-  type PreparedEvent,
-  type PreparedAppend,
-  prepare,
-  type PreparedRead,
-  prepareRead,
-  type PreparedReadAll,
-  prepareReadAll,
-  type PreparedReadPage,
-  prepareReadPage,
-  prepareStreams,
-  prepareName
-} from "./prepare.ts"
+export type { Driver } from "./make.ts"
+export type { EventPage, Pages } from "./reads.ts"
+export { type PreparedAppend, type PreparedEvent, type PreparedPart, prepare } from "./prepare.ts"
+export { decide, makeBatch, type Standing, type Write } from "./decide.ts"
 export { type Matchable, matches, matchesPrepared } from "./filter.ts"
-export { type Standing, decide, type Write, makeBatch } from "./decide.ts"
-export { type Pages, type EventPage, readsFromPages } from "./reads.ts"
-export { type Indexable, type Index, makeIndex } from "./log.ts"
+export { type Index, type Indexable, makeIndex, readsOfIndex } from "./log.ts"
+export { eventPage, parseMetadata, parsePayload, recordedEvent, type StoredEvent, storedEvent } from "./recorded.ts"
+export { makeSignal, type Signal } from "../../internal/signal.ts"

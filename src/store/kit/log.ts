@@ -1,7 +1,10 @@
+import * as Effect from "effect/Effect"
 import { byCodePoint } from "../../internal/order.ts"
+import type { EventStoreError } from "../errors.ts"
 import { categoryOf, type Query, type StreamInfo } from "../model.ts"
 import type { Standing } from "./decide.ts"
-import type { Pages } from "./reads.ts"
+import type { Driver } from "./make.ts"
+import type { EventPage, Pages } from "./reads.ts"
 
 /**
  * What {@link makeIndex} must know of an event.
@@ -23,10 +26,13 @@ export interface Indexable {
  * A log in memory with all that a store looks up in it: the whole of the memory store, and the index of one that keeps its
  * events elsewhere.
  *
+ * **Gotchas**: it grows with the log, by each row that is added and some hundred bytes for it.
+ *
  * @category adapters
  * @since 0.1.0
  */
 export interface Index<Row extends Indexable> {
+  /** What {@link decide} must know. */
   readonly standing: Standing
   /** Adds the event at the next position. */
   readonly add: (row: Row) => void
@@ -34,11 +40,15 @@ export interface Index<Row extends Indexable> {
   readonly stream: (request: Parameters<Pages["stream"]>[0]) => ReadonlyArray<Row>
   /** The rows of a page of {@link Pages}`.all`. */
   readonly all: (request: Parameters<Pages["all"]>[0]) => ReadonlyArray<Row>
+  /** The version of {@link Pages}`.versionAt`. */
   readonly versionAt: (stream: string, until: number) => number
+  /** The streams of a page of {@link Pages}`.streams`. */
   readonly streams: (request: Parameters<Pages["streams"]>[0]) => ReadonlyArray<StreamInfo>
 }
 
 /**
+ * An empty index. `passes` says whether a row passes a filter: {@link matches} or {@link matchesPrepared}.
+ *
  * @category adapters
  * @since 0.1.0
  */
@@ -110,6 +120,40 @@ export const makeIndex = <Row extends Indexable>(passes: (filter: ReadonlyArray<
         found.push({ stream, category: categoryOf(stream), version, position })
       }
       return found
+    }
+  }
+}
+
+/**
+ * The reads of a {@link Driver} whose log is indexed in memory. `load` makes a page of the rows that the index finds, for `read` or
+ * `readAll`. `refresh` runs before the index is asked; by default it knows all there is.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
+export const readsOfIndex = <Row extends Indexable>(
+  index: Index<Row>,
+  load: (rows: ReadonlyArray<Row>, operation: string) => Effect.Effect<EventPage, EventStoreError>,
+  refresh?: Effect.Effect<void, EventStoreError> | undefined
+): Required<Pick<Driver, "head" | "pages" | "version">> => {
+  const ask: <A>(answer: () => A) => Effect.Effect<A, EventStoreError> =
+    refresh === undefined ? Effect.sync : (answer) => Effect.map(refresh, answer)
+  return {
+    head: ask(() => index.standing.head),
+    version: (stream) => ask(() => index.standing.newest(stream).version),
+    pages: {
+      stream: (request) =>
+        Effect.flatMap(
+          ask(() => index.stream(request)),
+          (rows) => load(rows, "read")
+        ),
+      versionAt: (stream, until) => ask(() => index.versionAt(stream, until)),
+      all: (request) =>
+        Effect.flatMap(
+          ask(() => index.all(request)),
+          (rows) => load(rows, "readAll")
+        ),
+      streams: (request) => ask(() => index.streams(request))
     }
   }
 }

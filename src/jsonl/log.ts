@@ -1,0 +1,243 @@
+/**
+ * The file as it is read: its index in memory, how the index is built, and how events are fetched by it.
+ */
+import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
+import type { Metadata, RecordedEvent } from "../definitions/stored.ts"
+import type { EventStoreError } from "../store/EventStore.ts"
+import { type EventPage, type Index, type Indexable, makeIndex, type Matchable, matches } from "../store/kit/index.ts"
+import { corrupted, failAs } from "./file.ts"
+import { decodeLine, type Line, recordedEvent } from "./line.ts"
+
+/** What the index knows of an event: all that a filter looks at, and where its line stands. */
+export interface Entry extends Indexable, Matchable {
+  readonly offset: number
+  /** Bytes, without the newline. */
+  readonly length: number
+}
+
+export interface Log {
+  readonly path: string
+  readonly file: FileSystem.File
+  readonly writable: boolean
+  readonly index: Index<Entry>
+  /** Where the last whole append ends. What is behind does not count. */
+  end: number
+  readonly makeEntry: (event: Omit<Entry, "offset" | "length">, offset: number, length: number) => Entry
+}
+
+/**
+ * How far the opening of a file is.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Progress {
+  readonly bytes: number
+  readonly totalBytes: number
+  readonly events: number
+}
+
+const noTags: ReadonlyArray<string> = []
+export const noMetadata: Metadata = {}
+
+const newline = 0x0a
+/** How much of the file is read at once when the index is built. */
+const chunkBytes = 1024 * 1024
+/** Lines that stand no farther apart are fetched with one read … */
+const gapBytes = 16 * 1024
+/** … as long as that is no longer. */
+const readBytes = 4 * 1024 * 1024
+
+/** A log of which nothing has been read. */
+export const makeLog = (path: string, file: FileSystem.File, writable: boolean): Log => {
+  const names = new Map<string, string>()
+  /** One string for all that are equal: a parsed line has copies of its own. */
+  const intern = (name: string): string => {
+    const known = names.get(name)
+    if (known === undefined) names.set(name, name)
+    return known ?? name
+  }
+  return {
+    path,
+    file,
+    writable,
+    index: makeIndex<Entry>(matches),
+    end: 0,
+    makeEntry: (event, offset, length) => ({
+      stream: intern(event.stream),
+      version: event.version,
+      position: event.position,
+      id: event.id,
+      type: intern(event.type),
+      published: event.published,
+      tags: event.tags.length === 0 ? noTags : event.tags.map(intern),
+      metadata: event.metadata.correlationId === undefined ? noMetadata : { correlationId: event.metadata.correlationId },
+      recordedAt: event.recordedAt,
+      offset,
+      length
+    })
+  }
+}
+
+const readAt = Effect.fnUntraced(function* (operation: string, file: FileSystem.File, offset: number, length: number) {
+  const buffer = Buffer.allocUnsafe(length)
+  let filled = 0
+  while (filled < length) {
+    const read = yield* failAs(operation, file.read(buffer.subarray(filled), { position: BigInt(offset + filled) }))
+    if (read === 0) break
+    filled += read
+  }
+  return buffer.subarray(0, filled)
+})
+
+const damaged = (operation: string, path: string, line: number, offset: number, problem: string) =>
+  corrupted(operation, `line ${line} of ${path} (at byte ${offset}) is damaged: ${problem}`)
+
+/** Adds to the index what the file holds beyond `end`. Returns the length of the file. */
+export const load = Effect.fnUntraced(function* (
+  log: Log,
+  onChunk: (progress: Progress) => Effect.Effect<void> = () => Effect.void
+): Effect.fn.Return<number, EventStoreError> {
+  const operation = "open"
+  const { file, index, path, writable } = log
+  const size = Number((yield* failAs(operation, file.stat)).size)
+  if (size < log.end) {
+    return yield* corrupted(operation, `${path} has become shorter than it was: ${size} bytes instead of ${log.end}`)
+  }
+  const lines = makeLineReader(log)
+  const refuse = ({ line, offset, problem }: DamagedLine) => damaged(operation, path, line, offset, problem)
+  for (let at = log.end; at < size;) {
+    const chunk = yield* readAt(operation, file, at, Math.min(chunkBytes, size - at))
+    if (chunk.length === 0) break
+    at += chunk.length
+    const damage = lines.takeChunk(chunk)
+    if (damage !== undefined) return yield* refuse(damage)
+    yield* onChunk({ bytes: at, totalBytes: size, events: index.standing.head })
+  }
+  // Nothing but the newline is missing: the write was that near to its end, or an editor has dropped it.
+  if (!writable || !lines.restIsWhole()) return size
+  const damage = lines.takeRest()
+  if (damage !== undefined) return yield* refuse(damage)
+  if (log.end < size) return size
+  yield* failAs("repair", Effect.andThen(file.writeAll(Buffer.of(newline)), file.sync))
+  return log.end
+})
+
+interface DamagedLine {
+  readonly line: number
+  readonly offset: number
+  readonly problem: string
+}
+
+/** Takes in the lines from the end of a log on, however they are cut into chunks. */
+const makeLineReader = (log: Log) => {
+  const appends = makeAppendReader(log)
+  let rest: Buffer = Buffer.alloc(0) // the beginning of a line
+  let offset = log.end // where it stands
+
+  const take = (bytes: Buffer): DamagedLine | undefined => {
+    const line = appends.due()
+    const problem = appends.take(bytes, offset)
+    return problem === undefined ? undefined : { line, offset, problem }
+  }
+
+  return {
+    takeChunk: (chunk: Buffer): DamagedLine | undefined => {
+      const buffer = rest.length === 0 ? chunk : Buffer.concat([rest, chunk])
+      let begin = 0
+      for (;;) {
+        const stop = buffer.indexOf(newline, begin)
+        if (stop === -1) break
+        const damage = take(buffer.subarray(begin, stop))
+        if (damage !== undefined) return damage
+        offset += stop - begin + 1
+        begin = stop + 1
+      }
+      rest = buffer.subarray(begin)
+      return undefined
+    },
+    /** Whether the beginning of a line that is left is a line, save its newline. */
+    restIsWhole: () => typeof decodeLine(rest) !== "string",
+    takeRest: () => take(rest)
+  }
+}
+
+/** Adds lines to the index as soon as their append is whole. */
+const makeAppendReader = (log: Log) => {
+  const { index, makeEntry } = log
+  const unfinished: Array<Entry> = [] // the lines of an append whose last one is still to come
+  /** The position of the next line, which is also its number. */
+  const due = (): number => index.standing.head + unfinished.length + 1
+  return {
+    due,
+    /** Takes in the line that begins at `offset`. Returns what is wrong with it. */
+    take: (bytes: Buffer, offset: number): string | undefined => {
+      const line = decodeLine(bytes)
+      if (typeof line === "string") return line
+      const position = due()
+      if (line.position !== position) return misplaced(line)
+      unfinished.push(makeEntry({ ...line, recordedAt: Date.parse(line.recordedAt) }, offset, bytes.length))
+      if (line.commit > position) return undefined
+      for (const entry of unfinished) {
+        const { version } = index.standing.newest(entry.stream)
+        if (entry.version !== version + 1) return `version ${entry.version} of ${entry.stream} follows version ${version}`
+        if (index.standing.locate(entry.id) !== undefined) return `its id is in use: ${entry.id}`
+        index.add(entry)
+      }
+      unfinished.length = 0
+      log.end = offset + bytes.length + 1
+      return undefined
+    }
+  }
+}
+
+const misplaced = ({ position }: Line): string => `it says that its position is ${position}`
+
+/** Reads the events of a page of entries, forward or backward, with one read for those that stand near to each other. */
+export const fetch = Effect.fnUntraced(function* (
+  { file, path }: Log,
+  entries: ReadonlyArray<Entry>,
+  operation: string
+): Effect.fn.Return<EventPage, EventStoreError> {
+  const [first, last] = [entries[0], entries.at(-1)]
+  const backward = first !== undefined && last !== undefined && last.offset < first.offset
+  const events: Array<RecordedEvent> = []
+  for (const { begin, entries: near, stop } of stretchesOf(backward ? entries.toReversed() : entries)) {
+    const bytes = yield* readAt(operation, file, begin, stop - begin)
+    for (const { length, offset, position } of near) {
+      const line = decodeLine(bytes.subarray(offset - begin, offset - begin + length))
+      if (typeof line === "string") return yield* damaged(operation, path, position, offset, line)
+      if (line.position !== position) return yield* damaged(operation, path, position, offset, misplaced(line))
+      events.push(recordedEvent(line))
+    }
+  }
+  return {
+    items: backward ? events.reverse() : events,
+    bytes: entries.reduce((sum, { length }) => sum + length, 0)
+  }
+})
+
+/** A part of the file that is fetched at once. */
+interface Stretch {
+  readonly begin: number
+  stop: number
+  readonly entries: Array<Entry>
+}
+
+/** Of entries in the order of the file. */
+const stretchesOf = (entries: ReadonlyArray<Entry>): ReadonlyArray<Stretch> => {
+  const stretches: Array<Stretch> = []
+  let last: Stretch | undefined
+  for (const entry of entries) {
+    const stop = entry.offset + entry.length
+    if (last !== undefined && entry.offset - last.stop <= gapBytes && stop - last.begin <= readBytes) {
+      last.entries.push(entry)
+      last.stop = stop
+    } else {
+      last = { begin: entry.offset, stop, entries: [entry] }
+      stretches.push(last)
+    }
+  }
+  return stretches
+}

@@ -1,0 +1,138 @@
+/**
+ * The file as it is written: its end is put in order when it is opened, then whole appends are added to it.
+ */
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Scope from "effect/Scope"
+import { answerEach, makeGroupCommit, type Submitted, takeUpTo } from "../internal/groupCommit.ts"
+import type { Signal } from "../internal/signal.ts"
+import { type AppendError, type AppendResult, EventStoreError, OutcomeUnknown } from "../store/EventStore.ts"
+import { type Driver, makeBatch, parseMetadata, type PreparedAppend, type Write } from "../store/kit/index.ts"
+import { failAs, unavailable } from "./file.ts"
+import { encodeLine } from "./line.ts"
+import { type Entry, type Log, noMetadata } from "./log.ts"
+
+/**
+ * What was cut off from the end of a file: an append that a crash had interrupted, and that was never acknowledged.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Repair {
+  readonly path: string
+  /** The first line that is gone. */
+  readonly line: number
+  /** Where it began: now the length of the file. */
+  readonly offset: number
+  /** How many bytes are gone. */
+  readonly bytes: number
+}
+
+type Results = ReadonlyArray<AppendResult>
+type Request = Submitted<PreparedAppend, Results, AppendError>
+type Verdict = Exit.Exit<Results, AppendError>
+
+/** Cuts off what stands behind the last whole append of a file with `size` bytes. */
+export const repair = Effect.fnUntraced(function* (
+  { end, file, index, path }: Log,
+  size: number,
+  onRepair: ((repair: Repair) => Effect.Effect<void>) | undefined
+) {
+  const repaired: Repair = { path, line: index.standing.head + 1, offset: end, bytes: size - end }
+  yield* failAs("repair", Effect.andThen(file.truncate(end), file.sync))
+  yield* Effect.logWarning(
+    `Cut off the ${repaired.bytes} bytes of an unfinished append from the end of ${path}, at line ${repaired.line}`
+  )
+  if (onRepair !== undefined) yield* onRepair(repaired)
+})
+
+/** Appends by group commit: one write and one fsync for all that wait while the disk is busy. */
+export const makeAppend = Effect.fnUntraced(function* (
+  log: Log,
+  signal: Signal
+): Effect.fn.Return<Driver["append"], never, Scope.Scope> {
+  /** A write failed and could not be taken back: what stands at the end of the file is not known. */
+  let broken = false
+
+  /** Writes a batch. Its callers are answered while the next one is on its way. */
+  const write = (requests: ReadonlyArray<Request>): Effect.Effect<() => void> =>
+    Effect.suspend(() => {
+      const refuse = (error: EventStoreError) => Effect.succeed(() => requests.forEach(({ answer }) => answer(Exit.fail(error))))
+      if (broken)
+        return refuse(unavailable("append", `a write to ${log.path} failed and could not be undone: open the store again`))
+      const { end, entries, lines, verdicts } = decideBatch(
+        log,
+        requests.map(({ request }) => request)
+      )
+      const answerAll = () => answerEach(requests, verdicts)
+      if (lines.length === 0) return Effect.succeed(answerAll)
+      return Effect.matchEffect(writeLines(log, lines), {
+        onSuccess: () =>
+          Effect.sync(() => {
+            entries.forEach(log.index.add)
+            log.end = end
+            signal.notify(log.index.standing.head)
+            return answerAll
+          }),
+        onFailure: (error) =>
+          Effect.flatMap(takeBack(log, error), (known) => {
+            broken = known.reason._tag === "OutcomeUnknown"
+            return refuse(known)
+          })
+      })
+    })
+
+  const writer = yield* makeGroupCommit<PreparedAppend, Results, AppendError>({
+    capacity: 8192,
+    maxBatch: 512,
+    take: takeUpTo(4 * 1024 * 1024),
+    overlaps: true,
+    write,
+    closed: () => unavailable("append", "the store has been closed")
+  })
+  return writer.submit
+})
+
+/** Decides the appends of a batch: the answers, the lines to write, and where the file will end. */
+const decideBatch = (log: Log, appends: ReadonlyArray<PreparedAppend>) => {
+  const batch = makeBatch(log.index.standing)
+  const entries: Array<Entry> = []
+  const lines: Array<string> = []
+  let end = log.end
+  const verdicts = appends.map((append): Verdict => {
+    const verdict = batch.decide(append)
+    const commit = batch.writes.at(-1)?.position ?? 0
+    for (const write of batch.writes.slice(lines.length)) {
+      const line = encodeLine(write, commit)
+      const length = Buffer.byteLength(line) - 1
+      entries.push(entryOf(log, write, end, length))
+      lines.push(line)
+      end += length + 1
+    }
+    return verdict
+  })
+  return { end, entries, lines, verdicts }
+}
+
+const entryOf = (log: Log, { event, position, stream, version }: Write, offset: number, length: number): Entry => {
+  const { id, published, recordedAt, tags, type } = event
+  const metadata = event.metadata === "{}" ? noMetadata : parseMetadata(event.metadata)
+  return log.makeEntry({ stream, version, position, id, type, published, tags, metadata, recordedAt }, offset, length)
+}
+
+const writeLines = ({ file }: Log, lines: ReadonlyArray<string>): Effect.Effect<void, EventStoreError> =>
+  failAs(
+    "append",
+    Effect.andThen(
+      Effect.suspend(() => file.writeAll(Buffer.from(lines.join("")))),
+      file.sync
+    )
+  )
+
+/** After a failed write: takes back what may stand in the file already. The error says whether that is known to be gone. */
+const takeBack = ({ end, file }: Log, error: EventStoreError): Effect.Effect<EventStoreError> =>
+  Effect.match(Effect.andThen(file.truncate(end), file.sync), {
+    onSuccess: () => error,
+    onFailure: (cause) =>
+      new EventStoreError({ reason: new OutcomeUnknown({ operation: "append", detail: error.reason.detail, cause }) })
+  })

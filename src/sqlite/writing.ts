@@ -1,0 +1,237 @@
+/**
+ * How the store writes: one batch a transaction, or one event a statement.
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Scope from "effect/Scope"
+import * as SqlClient from "effect/sql/SqlClient"
+import type { Connection } from "effect/sql/SqlConnection"
+import type { SqlError } from "effect/sql/SqlError"
+import { answerEach, makeGroupCommit, type Submitted, takeUpTo } from "../internal/groupCommit.ts"
+import { type AppendError, type AppendResult, EventStoreError, StoreUnavailable } from "../store/EventStore.ts"
+import { type Driver, makeBatch, type PreparedAppend, type Write } from "../store/kit/index.ts"
+import { type Database, failAs, rowsOn } from "./database.ts"
+import { toEventStoreError } from "./errors.ts"
+import type { Param, PlaceRow, Sql, StandingRow } from "./sql.ts"
+import { plainNumbers } from "./tables.ts"
+
+type Results = ReadonlyArray<AppendResult>
+type Request = Submitted<PreparedAppend, Results, AppendError>
+type Verdict = Exit.Exit<Results, AppendError>
+
+/** Writes outside of transactions go by group commit; what is appended in a transaction of the client is part of that transaction. */
+export const makeAppend = Effect.fnUntraced(function* (
+  database: Database
+): Effect.fn.Return<Driver["append"], never, Scope.Scope> {
+  const { client } = database
+  // Other drivers may begin a transaction in a way of their own.
+  const transactBatch = client.driver === "sqlite-node" ? transactAlone : transact
+
+  const write = (batch: ReadonlyArray<Request>): Effect.Effect<void> => {
+    const transaction = transactBatch(
+      database,
+      batch.map(({ request }) => request)
+    )
+    return Effect.matchCauseEffect(failAs("append", transaction), {
+      onSuccess: (verdicts) => Effect.sync(() => answerEach(batch, verdicts)),
+      onFailure: (cause) => {
+        const [failure] = cause.reasons
+        // What one append alone brings about must not fail its neighbours.
+        if (batch.length > 1 && failure?._tag === "Fail" && failure.error.reason._tag === "StoreFailure") {
+          return Effect.forEach(batch, (request) => write([request]), { discard: true })
+        }
+        return Effect.sync(() => batch.forEach(({ answer }) => answer(Exit.failCause(cause))))
+      }
+    })
+  }
+
+  const writer = yield* makeGroupCommit<PreparedAppend, Results, AppendError>({
+    capacity: 8192,
+    maxBatch: 512,
+    take: takeUpTo(4 * 1024 * 1024),
+    overlaps: false,
+    write,
+    closed: () =>
+      new EventStoreError({ reason: new StoreUnavailable({ operation: "append", detail: "the store has been closed" }) })
+  })
+
+  return (prepared) =>
+    Effect.withFiber((fiber) =>
+      Context.getOrUndefined(fiber.context, client.transactionService) === undefined
+        ? writer.submit(prepared)
+        : Effect.flatMap(prepared, (append) => appendInTransaction(database, append))
+    )
+})
+
+/** In a savepoint of the caller's transaction. */
+const appendInTransaction = (database: Database, append: PreparedAppend): Effect.Effect<Results, AppendError> =>
+  Effect.flatMap(
+    Effect.mapError(transact(database, [append]), (error) => toEventStoreError("append", error, true)),
+    onlyVerdict
+  )
+
+/** There is one verdict an append. */
+const onlyVerdict = (verdicts: ReadonlyArray<Verdict>): Verdict => verdicts[0] as Verdict
+
+/** Decides and writes, in one transaction, or in a savepoint of the one that the fiber is in. */
+const transact = (
+  { client, signal, sql }: Database,
+  appends: ReadonlyArray<PreparedAppend>
+): Effect.Effect<ReadonlyArray<Verdict>, SqlError> =>
+  client
+    .withTransaction(
+      Effect.withFiber((fiber) => {
+        const [connection] = Context.getUnsafe(fiber.context, client.transactionService)
+        return Effect.flatMap(writeBatch(sql, connection, appends), ({ head, verdicts }) =>
+          Effect.as(client.afterCommit(Effect.sync(() => signal.notify(head))), verdicts)
+        )
+      })
+    )
+    .pipe(Effect.provideService(SqlClient.BeginTransaction, "BEGIN IMMEDIATE"), plainNumbers)
+
+/**
+ * {@link transact} for a transaction that nobody else has a part in: without what `withTransaction` keeps ready for them, an append
+ * costs a quarter less. It is never interrupted.
+ */
+const transactAlone = (
+  database: Database,
+  appends: ReadonlyArray<PreparedAppend>
+): Effect.Effect<ReadonlyArray<Verdict>, SqlError> => {
+  const [append] = appends
+  const params = appends.length === 1 && append !== undefined ? oneEvent(append) : undefined
+  return params === undefined ? transactBatchAlone(database, appends) : appendOne(database, appends, params)
+}
+
+/** An append of one event alone is one statement. If the stream is not at the version expected, the whole way tells why. */
+const appendOne = (
+  database: Database,
+  appends: ReadonlyArray<PreparedAppend>,
+  params: OneEvent
+): Effect.Effect<ReadonlyArray<Verdict>, SqlError> => {
+  const { client, signal, sql } = database
+  const inserted = Effect.scoped(
+    Effect.flatMap(client.reserve, (connection) =>
+      rowsOn<Pick<PlaceRow, "position" | "version">>(connection, sql.appendOne, params)
+    )
+  )
+  return Effect.flatMap(plainNumbers(inserted), ([place]) => {
+    if (place === undefined) return transactBatchAlone(database, appends)
+    signal.notify(place.position)
+    return Effect.succeed([Exit.succeed([{ stream: params[0], ...place, deduplicated: false }])])
+  })
+}
+
+const transactBatchAlone = (
+  { client, signal, sql }: Database,
+  appends: ReadonlyArray<PreparedAppend>
+): Effect.Effect<ReadonlyArray<Verdict>, SqlError> =>
+  Effect.scoped(
+    Effect.flatMap(client.reserve, (connection) => {
+      const control = (statement: string) => connection.execute(statement, [], undefined)
+      return Effect.andThen(
+        control("BEGIN IMMEDIATE"),
+        Effect.flatMap(
+          writeBatch(sql, connection, appends),
+          ({ head, verdicts }) =>
+            Effect.map(control("COMMIT"), () => {
+              signal.notify(head)
+              return verdicts
+            })
+          // Fails only where SQLite has rolled back already.
+        ).pipe(Effect.onError(() => Effect.ignore(control("ROLLBACK"))))
+      )
+    })
+  ).pipe(plainNumbers)
+
+/** One batch, under the write lock: what stands is looked up, each append is decided, what is accepted is inserted. */
+const writeBatch = Effect.fnUntraced(function* (
+  sql: Sql,
+  connection: Connection,
+  appends: ReadonlyArray<PreparedAppend>
+): Effect.fn.Return<{ readonly verdicts: ReadonlyArray<Verdict>; readonly head: number }, SqlError> {
+  const { head, located, newest } = yield* lookUp(sql, connection, appends)
+  let match: number | undefined
+  const batch = makeBatch({
+    newest: (stream) => newest.get(stream) ?? { version: 0, position: 0 },
+    locate: (id) => located.get(id),
+    newestMatch: () => match,
+    head
+  })
+  const verdicts: Array<Verdict> = []
+  for (const append of appends) {
+    match = undefined
+    if (append.unless !== undefined && append.unless.filter.length > 0) {
+      const { params, text } = sql.newestMatch(append.unless.filter, append.unless.after)
+      const [found] = yield* rowsOn<{ position: number | null }>(connection, text, params)
+      match = found?.position ?? undefined
+    }
+    verdicts.push(batch.decide(append))
+  }
+
+  const { writes } = batch
+  const tags: Array<readonly [string, number]> = []
+  for (const write of writes) {
+    for (const tag of write.event.tags) tags.push([tag, write.position])
+    yield* connection.execute(sql.insertEvent, insertParams(write), undefined)
+  }
+  if (tags.length > 0) yield* connection.execute(sql.insertTags, [JSON.stringify(tags)], undefined)
+  return { verdicts, head: head + writes.length }
+})
+
+/** What stands in the store of the streams and the ids of a batch. */
+const lookUp = Effect.fnUntraced(function* (sql: Sql, connection: Connection, appends: ReadonlyArray<PreparedAppend>) {
+  const streams = new Set<string>()
+  const ids = new Set<string>()
+  for (const append of appends) {
+    for (const { events, stream } of append.appends) {
+      streams.add(stream)
+      for (const { fresh, id } of events) if (!fresh) ids.add(id)
+    }
+  }
+  const newest = new Map<string, PlaceRow>()
+  const located = new Map<string, PlaceRow>()
+  let head = 0
+  const asked = [JSON.stringify(Array.from(streams)), JSON.stringify(Array.from(ids))]
+  for (const { id, position, stream, version } of yield* rowsOn<StandingRow>(connection, sql.standing, asked)) {
+    if (stream === null) head = position
+    else if (id === null) newest.set(stream, { stream, version, position })
+    else located.set(id, { stream, version, position })
+  }
+  return { head, located, newest }
+})
+
+type OneEvent = Exclude<ReturnType<typeof oneEvent>, undefined>
+
+/** The parameters of `appendOne`, if an append is nothing but one new event without tags. */
+const oneEvent = ({ appends, count, unless }: PreparedAppend) => {
+  const [append] = appends
+  const event = append?.events[0]
+  if (append === undefined || event === undefined || appends.length > 1 || count > 1) return undefined
+  if (unless !== undefined || !event.fresh || event.tags.length > 0) return undefined
+  const { expected, stream } = append
+  const [least, most] =
+    expected === "any"
+      ? [0, Number.MAX_SAFE_INTEGER]
+      : expected === "exists"
+        ? [1, Number.MAX_SAFE_INTEGER]
+        : expected === "no-stream"
+          ? [0, 0]
+          : [expected, expected]
+  const { id, metadata, payload, published, recordedAt, schemaVersion, type } = event
+  return [stream, id, type, schemaVersion, published ? 1 : 0, payload, metadata, recordedAt, least, most] as const
+}
+
+const insertParams = ({ event, position, stream, version }: Write): ReadonlyArray<Param> => [
+  position,
+  stream,
+  version,
+  event.id,
+  event.type,
+  event.schemaVersion,
+  event.published ? 1 : 0,
+  event.tags.length === 0 ? "[]" : JSON.stringify(event.tags),
+  event.payload,
+  event.metadata,
+  event.recordedAt
+]

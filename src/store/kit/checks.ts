@@ -1,0 +1,38 @@
+/**
+ * What is wrong with names, numbers and filters, in words: `undefined` where nothing is.
+ */
+import { textFault } from "../../internal/json.ts"
+import { type Filter, limits, type Query } from "../model.ts"
+
+export const isCount = (value: number): boolean => Number.isSafeInteger(value) && value >= 0
+
+export const nameFault = (name: string): string | undefined => {
+  if (typeof name !== "string") return `must be a string, not ${typeof name}`
+  if (name.length === 0) return "must not be empty"
+  if (name.length > limits.nameLength) return `has ${name.length} characters, more than ${limits.nameLength}`
+  return textFault(name)
+}
+
+export const countFault = (field: string, value: number): string | undefined =>
+  isCount(value) ? undefined : `${field} must be a whole number from 0 to 2^53 - 1, not ${value}`
+
+/** The filter as a list of queries. */
+export const queriesOf = (filter: Filter): ReadonlyArray<Query> =>
+  Array.isArray(filter) ? (filter as ReadonlyArray<Query>) : [filter as Query]
+
+export const filterFault = (queries: ReadonlyArray<Query>): string | undefined => {
+  for (const query of queries) {
+    for (const key of ["categories", "types", "tags"] as const) {
+      for (const name of query[key] ?? []) {
+        const problem = nameFault(name)
+        if (problem !== undefined) return `has an entry in ${key} that ${problem}`
+      }
+    }
+    if (query.published !== undefined && typeof query.published !== "boolean") return "has a published that is not a boolean"
+    if (query.correlationId !== undefined) {
+      const problem = nameFault(query.correlationId)
+      if (problem !== undefined) return `has a correlationId that ${problem}`
+    }
+  }
+  return undefined
+}

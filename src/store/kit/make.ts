@@ -1,0 +1,79 @@
+import * as Effect from "effect/Effect"
+import type * as SqlClient from "effect/sql/SqlClient"
+import type { AppendError, DuplicateEventError, EventStoreError, InvalidAppendError } from "../errors.ts"
+import { type AppendResult, ExpectedVersion } from "../model.ts"
+import { EventStore } from "../service.ts"
+import { prepare, type PreparedAppend } from "./prepare.ts"
+import { prepareName } from "./prepareRead.ts"
+import { makeRead, makeReadAll, makeReadPage, makeStreams, makeSubscribe, newestVersion, type Pages } from "./reads.ts"
+
+/**
+ * What one store does in a way of its own; {@link EventStore.make} makes an `EventStore` of it. All that comes in has been checked.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
+export interface Driver {
+  /**
+   * Writes one append, all or nothing, and succeeds when it is durable. The results are in the order of its parts.
+   *
+   * `prepared` checks the append and writes out its JSON. Run it once, and not under the write lock. A store that lets callers wait in a
+   * queue runs it when their turn comes, so what waits takes no memory.
+   */
+  readonly append: (
+    prepared: Effect.Effect<PreparedAppend, InvalidAppendError | DuplicateEventError>
+  ) => Effect.Effect<ReadonlyArray<AppendResult>, AppendError>
+  /** What all reads are made of. */
+  readonly pages: Pages
+  /** The position of the newest event, 0 when the store is empty. */
+  readonly head: Effect.Effect<number, EventStoreError>
+  /** Waits until there is an event beyond `position`. Succeeds with the newest position known. */
+  readonly awaitBeyond: (position: number) => Effect.Effect<number, EventStoreError>
+  /**
+   * The version of the newest event of a stream, 0 when it does not exist. `operation` is what the caller asked for (`version` or
+   * `exists`), for errors. Default: the version of the newest event that `pages.stream` finds.
+   */
+  readonly version?: ((stream: string, operation: string) => Effect.Effect<number, EventStoreError>) | undefined
+  /**
+   * Goes around each read of a subscription. A store behind a network waits here until its storage answers again. Default: a
+   * subscription fails as its reads do.
+   */
+  readonly untilAnswered?: (<A>(read: Effect.Effect<A, EventStoreError>) => Effect.Effect<A, EventStoreError>) | undefined
+  /** See `EventStore.transactionService`. Default: the store lives in no SQL database. */
+  readonly transactionService?: SqlClient.SqlClient["transactionService"] | undefined
+}
+
+/**
+ * Makes a store out of what is particular to it.
+ *
+ * **When to use**: to write a store of your own. `src/guides/adapters.md` tells how, and `eventfold/kit` has the parts.
+ *
+ * **Details**: what all stores have in common is written here once: input is checked before the driver sees it, `append` is an
+ * `appendAll` of one part, and the reads are made out of pages.
+ *
+ * @category constructors
+ * @since 0.2.0
+ */
+export const make = (driver: Driver): EventStore["Service"] => {
+  const { append, head, pages, transactionService } = driver
+  const find = driver.version ?? ((stream: string) => newestVersion(pages, stream))
+  const version = (operation: string, stream: string) =>
+    Effect.flatMap(prepareName(operation, stream), (stream) => find(stream, operation))
+  return EventStore.of({
+    append: (stream, events, options) =>
+      Effect.map(append(prepare([{ stream, events, expected: options?.expected ?? ExpectedVersion.Any }])), onlyResult),
+    appendAll: (appends, options) => append(prepare(appends, options?.unless)),
+    read: makeRead(pages),
+    readAll: makeReadAll(driver),
+    readPage: makeReadPage(driver),
+    subscribe: makeSubscribe(driver),
+    version: (stream) => version("version", stream),
+    exists: (stream) => Effect.map(version("exists", stream), (version) => version > 0),
+    head,
+    streams: makeStreams(pages),
+    ...(transactionService === undefined ? {} : { transactionService })
+  })
+}
+
+/** There is one result a part. */
+const onlyResult = (results: ReadonlyArray<AppendResult>): AppendResult => results[0] as AppendResult

@@ -1,0 +1,82 @@
+import * as DateTime from "effect/DateTime"
+import type * as Schema from "effect/Schema"
+import type { Metadata, RecordedEvent } from "../../definitions/stored.ts"
+import type { PreparedEvent } from "./prepare.ts"
+import type { EventPage } from "./reads.ts"
+
+/**
+ * A prepared event in its place: all of it that a store keeps.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
+export interface StoredEvent extends Omit<PreparedEvent, "fresh"> {
+  readonly stream: string
+  readonly version: number
+  readonly position: number
+}
+
+/**
+ * The stored event of a write that {@link decide} has accepted.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
+export const storedEvent = ({
+  event: { fresh: _, ...event },
+  position,
+  stream,
+  version
+}: {
+  readonly event: PreparedEvent
+  readonly stream: string
+  readonly version: number
+  readonly position: number
+}): StoredEvent => ({ stream, version, position, ...event })
+
+/**
+ * Reads the JSON text that a store has kept of a payload.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
+export const parsePayload = (text: string): Schema.Json => JSON.parse(text) as Schema.Json
+
+/**
+ * Reads the JSON text that a store has kept of the metadata.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
+export const parseMetadata = (text: string): Metadata => JSON.parse(text) as Metadata
+
+/**
+ * A stored event as readers get it. Everything in it is new, so nobody can change what the store holds.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
+export const recordedEvent = (stored: StoredEvent): RecordedEvent => ({
+  stream: stored.stream,
+  version: stored.version,
+  position: stored.position,
+  id: stored.id,
+  type: stored.type,
+  schemaVersion: stored.schemaVersion,
+  published: stored.published,
+  tags: stored.tags.slice(),
+  payload: parsePayload(stored.payload),
+  metadata: parseMetadata(stored.metadata),
+  recordedAt: DateTime.makeUnsafe(stored.recordedAt)
+})
+
+/**
+ * A page of stored events.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
+export const eventPage = (stored: ReadonlyArray<StoredEvent>): EventPage => ({
+  items: stored.map(recordedEvent),
+  bytes: stored.reduce((sum, { payload }) => sum + payload.length, 0)
+})
