@@ -44,7 +44,8 @@ import {
   EventStore,
   EventStoreError,
   type EventStoreErrorReason,
-  ExpectedVersion,
+  type ExpectedVersion,
+  make as makeStore,
   OptimisticLockError,
   OutcomeUnknown,
   type Query,
@@ -52,7 +53,7 @@ import {
   StoreFailure,
   StoreUnavailable
 } from "../store/EventStore.ts"
-import { type Pages, prepare, type PreparedAppend, prepareName, readsFromPages } from "../store/kit/index.ts"
+import type { Driver, Pages, PreparedAppend } from "../store/kit/index.ts"
 import { toEventStoreError } from "./errors.ts"
 import { migrate } from "./migrations.ts"
 import { checkNames } from "./names.ts"
@@ -98,9 +99,16 @@ const settleLost = { schedule: Schedule.exponential("50 millis", 3), times: 3 }
 /** How long a subscription waits before it asks again a database that does not answer. */
 const patience = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("1 second")])
 
-/** The store over a `PgClient` of the environment. */
-const make = Effect.fnUntraced(function* (
-  options: Options
+/**
+ * Makes the store over the `PgClient` of the environment. Makes and updates its tables first.
+ *
+ * **When to use**: for a program with several stores; {@link layer} provides one.
+ *
+ * @category constructors
+ * @since 0.2.0
+ */
+export const make = Effect.fnUntraced(function* (
+  options: Options = {}
 ): Effect.fn.Return<EventStore["Service"], EventStoreError, PgClient.PgClient | Scope.Scope> {
   const sql = yield* PgClient.PgClient
   const names = yield* checkNames(options)
@@ -264,12 +272,10 @@ const make = Effect.fnUntraced(function* (
       }
     )
 
-  const appendAll: EventStore["Service"]["appendAll"] = (appends, appendOptions) => {
-    const prepared = prepare(appends, appendOptions?.unless)
-    return Effect.flatMap(Effect.serviceOption(sql.transactionService), (transaction) =>
+  const append: Driver["append"] = (prepared) =>
+    Effect.flatMap(Effect.serviceOption(sql.transactionService), (transaction) =>
       Option.isSome(transaction) ? Effect.flatMap(prepared, appendInTransaction) : writer.submit(prepared)
     )
-  }
 
   // ---------------------------------------------------------------------------
   // following
@@ -347,41 +353,23 @@ const make = Effect.fnUntraced(function* (
             version: row[1] as number,
             position: row[2] as number
           }))
-      ),
-    head: readHead, // perhaps of the caller's transaction, which nobody shall be woken for before it has committed
-    awaitBeyond: signal.beyond
+      )
   }
 
-  // A subscription outlives the connections it reads over: it goes on as soon as the database answers again.
-  const untilAnswered = <A>(effect: Effect.Effect<A, EventStoreError>) =>
-    effect.pipe(
-      Effect.tapError((error) => Effect.logDebug("eventfold: a subscription waits for the database", error)),
-      Effect.retry({ while: ({ reason }) => reason._tag === "StoreUnavailable", schedule: patience })
-    )
-  const { subscribe } = readsFromPages({
-    ...pages,
-    all: (request) => untilAnswered(pages.all(request)),
-    head: untilAnswered(pages.head)
-  })
-
-  const version = (operation: string, stream: string) =>
-    Effect.flatMap(prepareName(operation, stream), (stream) =>
-      Effect.map(query(operation, sized(statements.version), [stream]), (rows) => (rows[0]?.[0] as number | undefined) ?? 0)
-    )
-
-  return EventStore.of({
-    ...readsFromPages(pages),
-    subscribe,
-    transactionService: sql.transactionService,
-    appendAll,
-    append: (stream, events, appendOptions) =>
-      Effect.map(
-        appendAll([{ stream, events, expected: appendOptions?.expected ?? ExpectedVersion.Any }]),
-        (results) => results[0] as AppendResult
+  return makeStore({
+    append,
+    pages,
+    head: readHead, // perhaps of the caller's transaction, which nobody shall be woken for before it has committed
+    version: (stream, operation) =>
+      Effect.map(query(operation, sized(statements.version), [stream]), (rows) => (rows[0]?.[0] as number | undefined) ?? 0),
+    awaitBeyond: signal.beyond,
+    // A subscription outlives the connections it reads over: it goes on as soon as the database answers again.
+    untilAnswered: (read) =>
+      read.pipe(
+        Effect.tapError((error) => Effect.logDebug("eventfold: a subscription waits for the database", error)),
+        Effect.retry({ while: ({ reason }) => reason._tag === "StoreUnavailable", schedule: patience })
       ),
-    version: (stream) => version("version", stream),
-    exists: (stream) => Effect.map(version("exists", stream), (version) => version > 0),
-    head: pages.head
+    transactionService: sql.transactionService
   })
 })
 
@@ -408,8 +396,21 @@ const outcomeUnknown = (error: EventStoreError): EventStoreError => {
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options: Options = {}): Layer.Layer<EventStore, EventStoreError, PgClient.PgClient> =>
+export const layer = (options?: Options): Layer.Layer<EventStore, EventStoreError, PgClient.PgClient> =>
   Layer.effect(EventStore, make(options))
+
+/**
+ * Makes the same store on PostgreSQL embedded in the process: in memory, or in the folder `dataDir`.
+ *
+ * **When to use**: for a program with several stores; {@link layerEmbedded} provides one, and its client.
+ *
+ * @category constructors
+ * @since 0.2.0
+ */
+export const makeEmbedded = (
+  options: Omit<Options, "listen"> & PgLite.Options = {}
+): Effect.Effect<EventStore["Service"], EventStoreError, Scope.Scope> =>
+  Effect.flatMap(PgLite.make(options), (client) => Effect.provideService(make(options), PgClient.PgClient, client))
 
 /**
  * The same store on PostgreSQL embedded in the process: in memory, or in the folder `dataDir`. Provides the store and the client.

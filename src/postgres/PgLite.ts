@@ -15,7 +15,8 @@ import * as PgClient from "@effect/sql-pg/PgClient"
 import type { PGlite } from "@electric-sql/pglite"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
+import * as Reactivity from "effect/reactivity/Reactivity"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import type * as SqlClient from "effect/sql/SqlClient"
@@ -120,27 +121,35 @@ const connect = (pglite: PGlite): Duplex => {
 }
 
 /**
+ * Makes a `PgClient` on PostgreSQL embedded in the process. Needs the package `@electric-sql/pglite`.
+ *
+ * @category constructors
+ * @since 0.2.0
+ */
+export const make = Effect.fnUntraced(function* (
+  options: Options = {}
+): Effect.fn.Return<PgClient.PgClient, EventStoreError, Scope.Scope> {
+  const pglite = yield* open(options)
+  return yield* PgClient.make({
+    stream: () => connect(pglite),
+    username: "postgres",
+    password: Redacted.make("postgres"),
+    database: "postgres",
+    ssl: false,
+    maxConnections: 1,
+    minConnections: 1,
+    idleTimeout: Duration.infinity
+  }).pipe(
+    Effect.provideServiceEffect(Reactivity.Reactivity, Reactivity.make),
+    Effect.mapError(unavailable("PGlite refused the connection"))
+  )
+})
+
+/**
  * A `PgClient` (and `SqlClient`) on PostgreSQL embedded in the process. Needs the package `@electric-sql/pglite`.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options: Options = {}): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, EventStoreError> =>
-  Layer.unwrap(
-    Effect.map(open(options), (pglite) =>
-      PgClient.layer({
-        stream: () => connect(pglite),
-        username: "postgres",
-        password: Redacted.make("postgres"),
-        database: "postgres",
-        ssl: false,
-        maxConnections: 1,
-        minConnections: 1,
-        idleTimeout: Duration.infinity
-      }).pipe(
-        Layer.catchTag("SqlError", (error) =>
-          Layer.effectContext(Effect.fail(unavailable("PGlite refused the connection")(error)))
-        )
-      )
-    )
-  )
+export const layer = (options?: Options): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, EventStoreError> =>
+  PgClient.layerFrom(make(options))
