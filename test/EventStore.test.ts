@@ -16,7 +16,7 @@ conforms("the memory store", {
 conforms(
   "a memory store that outlives its Layers",
   {
-    storage: Effect.map(Layer.build(Layer.fresh(EventStore.layerMemory)), Layer.succeedContext),
+    storage: Effect.map(EventStore.makeMemory, Layer.succeed(EventStore.EventStore)),
     abilities: { durable: true, shared: true }
   },
   ({ promise }) => promise === "6" || promise === "shared"

@@ -2,25 +2,24 @@ import assert from "node:assert/strict"
 import { join } from "node:path"
 import { NodeFileSystem } from "@effect/platform-node"
 import { describe, it } from "@effect/vitest"
-import { DateTime, Effect, Layer, Stream } from "effect"
+import { DateTime, Effect, Stream } from "effect"
 import { EventStore } from "eventfold"
 import { JsonlEventStore } from "eventfold/jsonl"
 import { PgEventStore } from "eventfold/postgres"
 import { SqliteEventStore } from "eventfold/sqlite"
-import { open } from "./support/embedded.ts"
 import { temporaryDirectory } from "./support/files.ts"
 
 type Store = EventStore.EventStore["Service"]
 
 const stores = {
-  memory: Effect.suspend(() => open(EventStore.layerMemory)),
+  memory: EventStore.makeMemory,
   SQLite: Effect.flatMap(temporaryDirectory, (directory) =>
-    open(SqliteEventStore.layerFile({ filename: join(directory, "events.db") }))
+    SqliteEventStore.makeFile({ filename: join(directory, "events.db") })
   ),
-  JSONL: Effect.flatMap(temporaryDirectory, (directory) =>
-    open(Layer.provide(JsonlEventStore.layer({ path: join(directory, "events.jsonl") }), NodeFileSystem.layer))
+  JSONL: Effect.flatMap(temporaryDirectory, (directory) => JsonlEventStore.make({ path: join(directory, "events.jsonl") })).pipe(
+    Effect.provide(NodeFileSystem.layer)
   ),
-  PGlite: Effect.suspend(() => open(PgEventStore.layerEmbedded()))
+  PGlite: PgEventStore.makeEmbedded()
 }
 
 const names = ["memory", "SQLite", "JSONL", "PGlite"] as const

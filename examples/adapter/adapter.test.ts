@@ -9,18 +9,14 @@ import * as KeyValueEventStore from "./KeyValueEventStore.ts"
 /** New, empty storage that outlives the stores over it. */
 const storage = Effect.map(Layer.build(Layer.fresh(KeyValueStore.layerMemory)), Context.get(KeyValueStore.KeyValueStore))
 
-const over = (kv: KeyValueStore.KeyValueStore) =>
-  Layer.provide(KeyValueEventStore.layer, Layer.succeed(KeyValueStore.KeyValueStore, kv))
-
 /** A new store over the same storage, as after a restart. */
-const open = (kv: KeyValueStore.KeyValueStore) =>
-  Effect.map(Layer.build(Layer.fresh(over(kv))), Context.get(EventStore.EventStore))
+const open = (kv: KeyValueStore.KeyValueStore) => Effect.provideService(KeyValueEventStore.make, KeyValueStore.KeyValueStore, kv)
 
 const event = (id: string): EventStore.NewEvent => ({ type: "Happened", payload: {}, id })
 
 describe("conformance of the store over a KeyValueStore", () => {
   const cases = EventStoreConformance.cases({
-    storage: Effect.map(storage, over),
+    storage: Effect.map(storage, (kv) => Layer.provide(KeyValueEventStore.layer, Layer.succeed(KeyValueStore.KeyValueStore, kv))),
     abilities: { durable: true, shared: false }
   })
   for (const { name, promise, run } of cases) it.effect(`${promise}: ${name}`, () => run, 60_000)

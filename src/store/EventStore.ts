@@ -18,42 +18,23 @@
  *
  * @since 0.1.0
  */
-export {
-  ExpectedVersion,
-  type StreamAppend,
-  type AppendResult,
-  type Query,
-  type Filter,
-  type AppendCondition,
-  type StreamInfo,
-  type ReadOptions,
-  type ReadAllOptions,
-  type SubscribeOptions,
-  type ReadPageOptions,
-  type Page,
-  type StreamsOptions,
-  limits,
-  streamName,
-  categoryOf
-} from "./model.ts"
+// The service, and its operations as functions.
+export { EventStore, append, appendAll, exists, head, read, readAll, readPage, streams, subscribe, version } from "./service.ts"
+
+// What is appended, and what comes back.
 export type { Metadata, NewEvent, RecordedEvent } from "../definitions/stored.ts"
-export {
-  OptimisticLockError,
-  AppendConditionError,
-  DuplicateEventError,
-  InvalidAppendError,
-  StoreUnavailable,
-  OutcomeUnknown,
-  TransactionConflict,
-  StoreCorrupted,
-  InvalidRead,
-  StoreFailure,
-  type EventStoreErrorReason,
-  EventStoreError,
-  type AppendError
-} from "./errors.ts"
-export { EventStore, append, appendAll, read, readAll, readPage, subscribe, version, exists, head, streams } from "./service.ts"
-export { type CopyProgress, type CopyResult, CopyError, copy } from "./copy.ts"
+export { categoryOf, ExpectedVersion, limits, streamName } from "./model.ts"
+export type { AppendCondition, AppendResult, Filter, Query, StreamAppend, StreamInfo } from "./model.ts"
+export type { Page, ReadAllOptions, ReadOptions, ReadPageOptions, StreamsOptions, SubscribeOptions } from "./model.ts"
+
+// What an append is refused for, and how the storage fails.
+export { AppendConditionError, DuplicateEventError, InvalidAppendError, OptimisticLockError } from "./errors.ts"
+export { EventStoreError, InvalidRead, OutcomeUnknown, StoreCorrupted, StoreFailure } from "./errors.ts"
+export { StoreUnavailable, TransactionConflict } from "./errors.ts"
+export type { AppendError, EventStoreErrorReason } from "./errors.ts"
+
+// Stores.
+export { layerMemory, layerSinkhole, makeMemory } from "./memory.ts"
+export { layerFaulty, type Fault } from "./faulty.ts"
+export { copy, CopyError, type CopyProgress, type CopyResult } from "./copy.ts"
 export { make } from "./kit/make.ts"
-export { makeMemory, layerMemory, layerSinkhole } from "./memory.ts"
-export { type Fault, layerFaulty } from "./faulty.ts"

@@ -57,26 +57,28 @@ export class CopyError extends Schema.TaggedError<CopyError>("eventfold/EventSto
  * Copies everything that stands in one store into another: streams, versions, positions, ids, times, tags, metadata and payloads
  * stay what they are.
  *
- * The target must be empty, or hold the beginning of the source and nothing else: a copy that was cut short goes on where it
- * stopped when it is started again. Events that are appended to the source meanwhile are left for the next copy. Nobody else
- * may write to the target. At the end the target is read again and compared with the source, by number and by digest.
+ * **When to use**: to move to another store, or to make a backup in a file of JSON lines.
+ *
+ * **Details**: a copy that was cut short goes on where it stopped when it is started again. At the end the target is read again and
+ * compared with the source, by number and by digest.
+ *
+ * **Gotchas**: the target must be empty, or hold the beginning of the source and nothing else, and nobody else may write to it. Events that
+ * are appended to the source meanwhile are left for the next copy.
+ *
+ * **Example**
  *
  * ```ts
- * import { Context, Effect, Layer } from "effect"
+ * import { Effect } from "effect"
  * import { EventStore } from "eventfold"
  *
- * // Each store in a scope of its own: two Layers of one program would give the same service.
- * const open = (layer: typeof EventStore.layerMemory) =>
- *   Effect.map(Layer.build(Layer.fresh(layer)), Context.get(EventStore.EventStore))
- *
  * const program = Effect.gen(function* () {
- *   const from = yield* open(EventStore.layerMemory)
- *   const to = yield* open(EventStore.layerMemory)
+ *   const from = yield* EventStore.makeMemory
+ *   const to = yield* EventStore.makeMemory // or SqliteEventStore.makeFile, JsonlEventStore.make, PgEventStore.make, …
  *   yield* from.append("Account-1", [{ type: "AccountOpened", payload: { owner: "Ada" } }])
  *   return yield* EventStore.copy(from, to)
  * })
  *
- * const result = await Effect.runPromise(Effect.scoped(program))
+ * const result = await Effect.runPromise(program)
  * result.copied // => 1
  * ```
  *

@@ -1,6 +1,7 @@
 import * as DateTime from "effect/DateTime"
 import type * as Schema from "effect/Schema"
 import type { Metadata, RecordedEvent } from "../../definitions/stored.ts"
+import type { Write } from "./decide.ts"
 import type { PreparedEvent } from "./prepare.ts"
 import type { EventPage } from "./reads.ts"
 
@@ -22,17 +23,19 @@ export interface StoredEvent extends Omit<PreparedEvent, "fresh"> {
  * @category adapters
  * @since 0.2.0
  */
-export const storedEvent = ({
-  event: { fresh: _, ...event },
-  position,
+export const storedEvent = ({ event, position, stream, version }: Write): StoredEvent => ({
   stream,
-  version
-}: {
-  readonly event: PreparedEvent
-  readonly stream: string
-  readonly version: number
-  readonly position: number
-}): StoredEvent => ({ stream, version, position, ...event })
+  version,
+  position,
+  id: event.id,
+  type: event.type,
+  schemaVersion: event.schemaVersion,
+  published: event.published,
+  tags: event.tags,
+  payload: event.payload,
+  metadata: event.metadata,
+  recordedAt: event.recordedAt
+})
 
 /**
  * Reads the JSON text that a store has kept of a payload.
