@@ -2,7 +2,7 @@ import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
 import { Context, Effect, Exit, Layer, Stream } from "effect"
 import { KeyValueStore } from "effect/persistence"
-import { EventStore } from "eventfold"
+import type { EventStore } from "eventfold"
 import { EventStoreConformance } from "eventfold/testing"
 import * as KeyValueEventStore from "./KeyValueEventStore.ts"
 

@@ -3,6 +3,9 @@ import * as Effect from "effect/Effect"
 /**
  * Tells waiting subscribers that the log has grown. It carries the newest position that anybody has heard of, so a hint that
  * comes before its waiter is not lost, and hearing of the same position twice does nothing.
+ *
+ * @category adapters
+ * @since 0.2.0
  */
 export interface Signal {
   /** The newest position heard of. */
@@ -15,6 +18,12 @@ export interface Signal {
   readonly beyond: (position: number) => Effect.Effect<number>
 }
 
+/**
+ * A signal that has heard of `initial`.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
 export const makeSignal = (initial = 0): Signal => {
   let newest = initial
   const waiters = new Set<{ readonly position: number; readonly wake: () => void }>()

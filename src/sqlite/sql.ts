@@ -234,8 +234,8 @@ export const makeSql = (prefix: string) => {
     all: (filter: ReadonlyArray<Query>, after: number, upTo: number, backward: boolean, size: number): Statement => {
       const order = `ORDER BY position ${backward ? "DESC" : "ASC"} LIMIT ?`
       const [only] = filter
-      if (filter.length === 1 && only?.tags === undefined) {
-        const own = conditions(only as Query)
+      if (only !== undefined && filter.length === 1 && only.tags === undefined) {
+        const own = conditions(only)
         const and = own.text === "" ? "" : `AND ${own.text}`
         return {
           text: `SELECT ${columns} FROM ${event} WHERE position > ? AND position <= ? ${and} ${order}`,

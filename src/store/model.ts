@@ -12,6 +12,8 @@ import type { NewEvent, RecordedEvent } from "../definitions/stored.ts"
 export type ExpectedVersion = number | ExpectedVersion.Any | ExpectedVersion.NoStream | ExpectedVersion.Exists
 
 /**
+ * The expectations that are not a number.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -25,6 +27,8 @@ export const ExpectedVersion = {
 } as const
 
 /**
+ * The types of the expectations that are not a number.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -81,7 +85,9 @@ export interface Query {
   readonly types?: ReadonlyArray<string>
   /** All of these tags. */
   readonly tags?: ReadonlyArray<string>
+  /** Those that leave the process through a transport, or those that do not. */
   readonly published?: boolean
+  /** This correlation id in the metadata. */
   readonly correlationId?: string
 }
 
@@ -130,18 +136,18 @@ export interface StreamInfo {
  * @since 0.1.0
  */
 export interface ReadOptions {
-  /** The lowest version to return (inclusive). */
+  /** The lowest version to return (inclusive). Default: 1. */
   readonly from?: number | undefined
-  /** The highest version to return (inclusive). */
+  /** The highest version to return (inclusive). Default: the newest. */
   readonly to?: number | undefined
   /**
    * The stream as it was at that instant: its events up to the last one recorded by then. Order is by version, never by time:
-   * where a clock went backwards the result still is a prefix of the stream.
+   * where a clock went backwards the result still is a prefix of the stream. Default: as it is now.
    */
   readonly until?: DateTime.Utc | undefined
   /** `"backward"` returns the newest event first. Default: `"forward"`. */
   readonly direction?: "forward" | "backward" | undefined
-  /** The most events to return. */
+  /** The most events to return. Default: no bound. */
   readonly limit?: number | undefined
 }
 
@@ -154,22 +160,26 @@ export interface ReadOptions {
  * @since 0.1.0
  */
 export interface ReadAllOptions {
-  /** Only events beyond this position; read backward, only events before it. */
+  /** Only events beyond this position; read backward, only events before it. Default: from the end where the read begins. */
   readonly after?: number | undefined
+  /** Which events to return. Default: all. */
   readonly filter?: Filter | undefined
   /** `"backward"` returns the newest event first. Default: `"forward"`. */
   readonly direction?: "forward" | "backward" | undefined
-  /** The most events to return: what passed the filter is counted. */
+  /** The most events to return: what passed the filter is counted. Default: no bound. */
   readonly limit?: number | undefined
 }
 
 /**
+ * What a subscription delivers: the whole history and what comes after it, unless told otherwise.
+ *
  * @category models
  * @since 0.1.0
  */
 export interface SubscribeOptions {
   /** Start after this position, or at the present `"end"`. Default: 0, the whole history first. */
   readonly after?: number | "end" | undefined
+  /** Which events to deliver. Default: all. */
   readonly filter?: Filter | undefined
 }
 
@@ -209,14 +219,17 @@ export interface Page {
 }
 
 /**
+ * Which streams are listed: all, unless told otherwise.
+ *
  * @category models
  * @since 0.1.0
  */
 export interface StreamsOptions {
-  /** Only streams of this category. */
+  /** Only streams of this category. Default: of all. */
   readonly category?: string | undefined
-  /** Only streams whose name sorts after this one (by code point). */
+  /** Only streams whose name sorts after this one (by code point). Default: from the first name on. */
   readonly after?: string | undefined
+  /** The most streams to list. Default: no bound. */
   readonly limit?: number | undefined
 }
 

@@ -21,6 +21,11 @@ import type {
 /**
  * The event store service. Every operation also exists as a function of this module that requires the service.
  *
+ * **Gotchas**: each build of a Layer is one store, and two equal Layers of one program are built once. A program with several stores
+ * makes each by itself ({@link makeMemory}, `SqliteEventStore.make`, …) and uses them as values.
+ *
+ * **Example**
+ *
  * ```ts
  * import { Effect, Stream } from "effect"
  * import { EventStore } from "eventfold"
@@ -63,6 +68,7 @@ export class EventStore extends Context.Service<
     subscribe(options?: SubscribeOptions): Stream.Stream<RecordedEvent, EventStoreError>
     /** The version of the newest event of `stream`, 0 when it does not exist. */
     version(stream: string): Effect.Effect<number, EventStoreError>
+    /** Whether `stream` has an event. */
     exists(stream: string): Effect.Effect<boolean, EventStoreError>
     /** The position of the newest event, 0 when the store is empty. */
     readonly head: Effect.Effect<number, EventStoreError>
@@ -79,6 +85,9 @@ export class EventStore extends Context.Service<
 /**
  * Appends events to one stream, all or nothing.
  *
+ * **Details**: with `expected` it fails with `OptimisticLockError` where the stream is at another version. Repeated with the same
+ * ids it writes nothing and says so (`deduplicated`).
+ *
  * @category accessors
  * @since 0.1.0
  */
@@ -91,7 +100,7 @@ export const append = (
 /**
  * Appends events to several streams, all or nothing.
  *
- * With `unless` the append also fails if an event stands in the store that the decision has not seen:
+ * **Details**: with `unless` the append also fails if an event stands in the store that the decision has not seen:
  *
  * ```ts
  * import { Effect } from "effect"
@@ -122,7 +131,9 @@ export const appendAll = (
   EventStore.use((store) => store.appendAll(appends, options))
 
 /**
- * The events of one stream.
+ * The events of one stream. An absent stream is empty.
+ *
+ * **Details**: it reads page by page and holds nothing open between two pages. It ends with what stood when it began.
  *
  * @category accessors
  * @since 0.1.0
@@ -132,6 +143,8 @@ export const read = (stream: string, options?: ReadOptions): Stream.Stream<Recor
 
 /**
  * The events of all streams, by position.
+ *
+ * **Details**: as {@link read} does, it reads page by page, and ends with what stood when it began.
  *
  * @category accessors
  * @since 0.1.0
@@ -171,6 +184,10 @@ export const readPage = (options?: ReadPageOptions): Effect.Effect<Page, EventSt
 /**
  * History, then live, one seamless sequence by position. Never ends.
  *
+ * **When to use**: to follow the log in one process. `Subscription` adds a checkpoint, retries and takeover.
+ *
+ * **Gotchas**: of what the filter drops it says nothing, so it does not tell how far the log has been read; {@link readPage} does.
+ *
  * @category accessors
  * @since 0.1.0
  */
@@ -187,6 +204,8 @@ export const version = (stream: string): Effect.Effect<number, EventStoreError, 
   EventStore.use((store) => store.version(stream))
 
 /**
+ * Whether a stream has an event.
+ *
  * @category accessors
  * @since 0.1.0
  */
@@ -202,7 +221,7 @@ export const exists = (stream: string): Effect.Effect<boolean, EventStoreError, 
 export const head: Effect.Effect<number, EventStoreError, EventStore> = EventStore.use((store) => store.head)
 
 /**
- * The streams that exist, by name.
+ * The streams that exist, by name (in code point order).
  *
  * @category accessors
  * @since 0.1.0

@@ -151,14 +151,14 @@ const decideIds = (append: PreparedAppend, standing: Standing): ReadonlyArray<Ap
   if (firstStanding === undefined) return undefined
   const results: Array<AppendResult> = []
   for (const { events, stream } of append.appends) {
-    let last = standing.newest(stream)
-    for (let index = 0; index < events.length; index++) {
-      const { fresh, id } = events[index] as PreparedEvent
+    let last: ReturnType<Standing["locate"]>
+    for (const { fresh, id } of events) {
       const place = fresh ? undefined : standing.locate(id)
-      if (place?.stream !== stream || (index > 0 && place.version !== last.version + 1)) return firstStanding
+      if (place?.stream !== stream || (last !== undefined && place.version !== last.version + 1)) return firstStanding
       last = place
     }
-    results.push({ stream, version: last.version, position: last.position, deduplicated: events.length > 0 })
+    const { position, version } = last ?? standing.newest(stream)
+    results.push({ stream, version, position, deduplicated: events.length > 0 })
   }
   return results
 }

@@ -105,8 +105,8 @@ export const makeIndex = <Row extends Indexable>(passes: (filter: ReadonlyArray<
       const found: Array<Row> = []
       const last = Math.min(upTo, log.length)
       for (let step = 0; step < last - after && found.length < size; step++) {
-        const row = log[backward ? last - 1 - step : after + step] as Row
-        if (passes(filter, row)) found.push(row)
+        const row = log[backward ? last - 1 - step : after + step]
+        if (row !== undefined && passes(filter, row)) found.push(row)
       }
       return found
     },
