@@ -481,6 +481,113 @@ describe("reads out of pages", () => {
   )
 })
 
+describe("EventStore.make", () => {
+  const unavailable = new EventStore.EventStoreError({
+    reason: new EventStore.StoreUnavailable({ operation: "read", detail: "gone" })
+  })
+
+  /** The least that a driver must be: over no events. */
+  const driver: Kit.Driver = {
+    append: () => Effect.die("no test appends"),
+    pages: {
+      stream: () => Effect.succeed({ items: [], bytes: 0 }),
+      versionAt: () => Effect.succeed(0),
+      all: () => Effect.succeed({ items: [], bytes: 0 }),
+      streams: () => Effect.succeed([])
+    },
+    head: Effect.succeed(0),
+    awaitBeyond: () => Effect.never
+  }
+
+  it.effect("finds a version by the newest event where the driver has no better way", () =>
+    Effect.gen(function* () {
+      const memory = yield* EventStore.makeMemory
+      yield* memory.append("A-1", [event(), event()])
+      const store = EventStore.make({
+        ...driver,
+        pages: {
+          ...driver.pages,
+          stream: ({ backward, from, size, stream, to }) =>
+            Stream.runCollect(memory.read(stream, { from, to, limit: size, direction: backward ? "backward" : "forward" })).pipe(
+              Effect.map((items) => ({ items, bytes: 0 }))
+            )
+        }
+      })
+      assert.deepEqual([yield* store.version("A-1"), yield* store.version("B-1")], [2, 0])
+      assert.deepEqual([yield* store.exists("A-1"), yield* store.exists("B-1")], [true, false])
+    })
+  )
+
+  it.effect("tells the driver what a version is asked for", () =>
+    Effect.gen(function* () {
+      const asked: Array<readonly [string, string]> = []
+      const store = EventStore.make({
+        ...driver,
+        version: (stream, operation) => Effect.sync(() => asked.push([stream, operation]))
+      })
+      assert.equal(yield* store.version("A-1"), 1)
+      assert.equal(yield* store.exists("B-1"), true)
+      assert.deepEqual(asked, [
+        ["A-1", "version"],
+        ["B-1", "exists"]
+      ])
+    })
+  )
+
+  it.effect("leaves it to the driver when an append is prepared", () =>
+    Effect.gen(function* () {
+      const prepared: Array<string> = []
+      const busy = EventStore.make({ ...driver, append: () => Effect.fail(unavailable) })
+      assert.equal(yield* Effect.flip(busy.append("", [event()])), unavailable)
+      const free = EventStore.make({
+        ...driver,
+        append: (append) =>
+          Effect.map(append, ({ appends }) => {
+            for (const { events, stream } of appends) prepared.push(`${stream}: ${events.length}`)
+            return appends.map(({ stream }) => ({ stream, version: 1, position: 1, deduplicated: false }))
+          })
+      })
+      assert.equal((yield* free.append("A-1", [event()])).stream, "A-1")
+      yield* free.appendAll([
+        { stream: "B-1", events: [event(), event()] },
+        { stream: "C-1", events: [] }
+      ])
+      assert.equal((yield* Effect.flip(free.append("", [event()])))._tag, "InvalidAppendError")
+      assert.deepEqual(prepared, ["A-1: 1", "B-1: 2", "C-1: 0"])
+    })
+  )
+
+  it.effect("a subscription waits as its driver says, other reads fail", () =>
+    Effect.gen(function* () {
+      const memory = yield* EventStore.makeMemory
+      yield* memory.append("A-1", [event(), event()])
+      let failures = 0
+      /** Fails each second time. */
+      const flaky = <A>(read: Effect.Effect<A, EventStore.EventStoreError>) =>
+        Effect.suspend(() => (++failures % 2 === 1 ? Effect.fail(unavailable) : read))
+      const store = EventStore.make({
+        ...driver,
+        pages: {
+          ...driver.pages,
+          all: ({ after, size, upTo }) =>
+            flaky(Effect.map(memory.readPage({ after, upTo, size }), ({ events }) => ({ items: events, bytes: 0 })))
+        },
+        head: flaky(memory.head),
+        untilAnswered: (read) => Effect.retry(read, { times: 1 })
+      })
+      const events = yield* Stream.runCollect(Stream.take(store.subscribe(), 2))
+      assert.deepEqual(
+        events.map(({ position }) => position),
+        [1, 2]
+      )
+      assert.equal(failures, 4)
+      assert.equal(yield* Effect.flip(store.head), unavailable)
+      failures = 0
+      assert.equal(yield* Effect.flip(Stream.runDrain(store.readAll())), unavailable)
+    })
+  )
+})
+
 describe("the memory store", () => {
   it.effect("is gone with its Layer", () =>
     Effect.gen(function* () {

@@ -21,6 +21,8 @@ import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlit
 import { realSleep } from "../internal/realTime.ts"
 
 /**
+ * Which file, and how durable and how patient its connection is.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -35,12 +37,14 @@ export interface Options {
   readonly synchronous?: "FULL" | "NORMAL" | undefined
   /** How long to wait for the write lock of another process before a `LockTimeoutError`. Default: 5 seconds. */
   readonly busyTimeout?: Duration.Input | undefined
+  /** Makes a column's name out of a name in a query. Default: they are the same. */
   readonly transformQueryNames?: ((name: string) => string) | undefined
+  /** Makes a name in a result out of a column's name. Default: they are the same. */
   readonly transformResultNames?: ((name: string) => string) | undefined
 }
 
 /**
- * A client, as {@link layer} provides it.
+ * Makes a client, as {@link layer} provides it.
  *
  * @category constructors
  * @since 0.1.0
@@ -83,15 +87,10 @@ interface SqliteConnection extends Connection {
   readonly database: DatabaseSync
 }
 
-const connect = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<SqliteConnection, SqlError, Scope.Scope> {
-  const busyTimeout = Duration.toMillis(options.busyTimeout ?? "5 seconds")
-  const database = yield* Effect.acquireRelease(
-    Effect.try({ try: () => new DatabaseSync(options.filename), catch: sqlError("open") }),
-    (database) => Effect.sync(() => database.close())
-  )
+/** Prepares statements, and keeps the newest of them. */
+const preparing = (database: DatabaseSync) => {
   const prepared = new Map<string, StatementSync>()
-
-  const prepare = (sql: string): StatementSync => {
+  return (sql: string): StatementSync => {
     let statement = prepared.get(sql)
     if (statement === undefined) {
       statement = database.prepare(sql)
@@ -100,9 +99,15 @@ const connect = Effect.fnUntraced(function* (options: Options): Effect.fn.Return
     }
     return statement
   }
+}
 
-  /** Does something with the database; again, while another process has locked it and no transaction has begun. */
-  const attempt = <A>(operation: string, run: () => A): Effect.Effect<A, SqlError> => {
+/**
+ * Does something with the database; again, while another process has locked it and no transaction has begun, for `busyTimeout`
+ * milliseconds.
+ */
+const attempting =
+  (database: DatabaseSync, busyTimeout: number) =>
+  <A>(operation: string, run: () => A): Effect.Effect<A, SqlError> => {
     let deadline: number | undefined
     const loop: Effect.Effect<A, SqlError> = Effect.suspend(() => {
       try {
@@ -115,6 +120,15 @@ const connect = Effect.fnUntraced(function* (options: Options): Effect.fn.Return
     })
     return loop
   }
+
+const connect = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<SqliteConnection, SqlError, Scope.Scope> {
+  const busyTimeout = Duration.toMillis(options.busyTimeout ?? "5 seconds")
+  const database = yield* Effect.acquireRelease(
+    Effect.try({ try: () => new DatabaseSync(options.filename), catch: sqlError("open") }),
+    (database) => Effect.sync(() => database.close())
+  )
+  const prepare = preparing(database)
+  const attempt = attempting(database, busyTimeout)
 
   const execute = <Row>(
     statement: () => StatementSync,
