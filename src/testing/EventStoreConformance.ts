@@ -2441,6 +2441,7 @@ everyStore("readPage", "holds what passes the filter up to the position that it 
         assert.equal(head, 8)
       }
       assert.equal(pages.at(-1)?.position, 8, "past what the filter drops at the end")
+      assert.ok(pages.length <= Math.floor(wanted.length / (size ?? 64)) + 1, "a page that is not full is the last one")
     }
   }
 })
