@@ -23,6 +23,7 @@ import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
 import type * as Command from "../definitions/Command.ts"
 import * as Event from "../definitions/Event.ts"
+import { executionKeys, provideBuilt } from "../definitions/services.ts"
 import type { Metadata, NewEvent, RecordedEvent } from "../definitions/stored.ts"
 import { makeId } from "../internal/ids.ts"
 import { EventStore, ExpectedVersion, type Filter, InvalidAppendError } from "../store/EventStore.ts"
@@ -73,7 +74,7 @@ export interface Envelope {
  * @since 0.1.0
  */
 export const CurrentMessage: Context.Reference<{ readonly id: string; readonly correlationId: string } | undefined> =
-  Context.Reference<{ readonly id: string; readonly correlationId: string } | undefined>("eventfold/MessageBus/CurrentMessage", {
+  Context.Reference<{ readonly id: string; readonly correlationId: string } | undefined>(executionKeys.message, {
     defaultValue: () => undefined
   })
 
@@ -83,7 +84,7 @@ export const CurrentMessage: Context.Reference<{ readonly id: string; readonly c
  */
 const CurrentDispatch = Context.Reference<
   { readonly transaction: object; readonly spans: Map<string, Tracer.AnySpan> } | undefined
->("eventfold/MessageBus/CurrentDispatch", { defaultValue: () => undefined })
+>(executionKeys.dispatch, { defaultValue: () => undefined })
 
 interface Listener {
   readonly type: string
@@ -175,9 +176,9 @@ export const handle = <C extends Command.Any, R>(
         scope,
         Effect.sync(() => tags.delete(tag))
       )
-      const provideBuilt = makeProvideBuilt<R>(context)
+      const provide = provideBuilt<R, Transaction>(context)
       return Context.make(handlerKey(tag), {
-        run: (payload) => provideBuilt(handler(payload as Command.Payload<C>))
+        run: (payload) => provide(handler(payload as Command.Payload<C>))
       })
     })
   )
@@ -206,7 +207,7 @@ export const listen = <E extends Event.Any, A, Err extends CommitError, R>(
 ): Layer.Layer<never, never, MessageBus | Exclude<R, Transaction>> =>
   Layer.effectDiscard(
     Effect.gen(function* () {
-      const provideBuilt = makeProvideBuilt<R>(yield* Effect.context<Exclude<R, Transaction>>())
+      const provide = provideBuilt<R, Transaction>(yield* Effect.context<Exclude<R, Transaction>>())
       const bus = yield* MessageBus
       yield* Effect.acquireRelease(
         bus.subscribe({
@@ -223,31 +224,13 @@ export const listen = <E extends Event.Any, A, Err extends CommitError, R>(
                     version: envelope.version ?? 0
                   })
                 : Result.succeed(value as E["Type"])
-            return Result.isFailure(typed) ? Effect.fail(typed.failure) : provideBuilt(listener(typed.success, envelope))
+            return Result.isFailure(typed) ? Effect.fail(typed.failure) : provide(listener(typed.success, envelope))
           }
         }),
         (remove) => remove
       )
     })
   )
-
-/**
- * Runs handlers with the services that their Layer was built with, whatever the caller of the command has under the same keys. Of
- * the fiber that runs them they get what belongs to the execution and not to the wiring: the transaction, the message, and what is
- * Effect's own (clock, tracer, spans, log annotations, SQL transactions, …).
- */
-const makeProvideBuilt = <R>(built: Context.Context<Exclude<R, Transaction>>) => {
-  const services = Context.makeUnsafe(new Map(Array.from(built.mapUnsafe).filter(([key]) => !ofExecution(key))))
-  return <A, E>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, Transaction> =>
-    Effect.updateContext(
-      effect,
-      (running: Context.Context<Transaction>) =>
-        Context.merge(Context.merge(built, running), services) as Context.Context<Transaction | R>
-    )
-}
-
-const ofExecution = (key: string): boolean =>
-  key.startsWith("effect/") || [Transaction, CurrentMetadata, CurrentMessage, CurrentDispatch].some((own) => own.key === key)
 
 /**
  * Executes a command in a unit of work, and gives its handler's result once everything has been committed.

@@ -21,6 +21,7 @@ import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { EventDecodeError, EventEncodeError, UnknownEventTypeError } from "../definitions/Event.ts"
 import * as metadata from "../definitions/metadata.ts"
+import { executionKeys } from "../definitions/services.ts"
 import type { Metadata, NewEvent } from "../definitions/stored.ts"
 import { makeIds } from "../internal/ids.ts"
 import {
@@ -114,7 +115,7 @@ export class Transaction extends Context.Service<
     /** Runs a nested unit of work: part of this one, but what it staged is dropped if it fails or rolls back. */
     readonly nested: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | CommitError, Exclude<R, Transaction>>
   }
->()("eventfold/UnitOfWork/Transaction") {}
+>()(executionKeys.transaction) {}
 
 /**
  * The unit of work service.
