@@ -429,7 +429,7 @@ describe("what is staged", () => {
         )
         // what goes to listeners alone is not shown
         const shown = UnitOfWork.Transaction.use((transaction) =>
-          transaction.stage("A-1", [{ event: event("shown"), transient: true }], EventStore.ExpectedVersion.Any)
+          transaction.stage("A-1", [{ _tag: "Untyped", event: event("shown"), transient: true }], EventStore.ExpectedVersion.Any)
         )
         yield* UnitOfWork.transact(Effect.all([stage("A-1", "a"), shown, stage("B-1", "b")]))
         yield* UnitOfWork.transact(shown)

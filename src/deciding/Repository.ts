@@ -25,7 +25,7 @@ import {
   streamName
 } from "../store/EventStore.ts"
 import { Snapshots } from "../store/Snapshots.ts"
-import { Transaction } from "./UnitOfWork.ts"
+import { SeenStreams, Transaction } from "./transaction.ts"
 
 /**
  * What reading an aggregate can fail with.
@@ -119,11 +119,11 @@ export const execute = Effect.fnUntraced(function* <A extends Aggregate.Any, E, 
   const { state, stream, version } = yield* loadStream(aggregate, id)
   const events = yield* decide(state)
   if (events.length === 0) return { state, version, events }
-  const staged: Array<{ readonly event: NewEvent; readonly value: unknown }> = []
+  const staged: Array<{ readonly _tag: "Event"; readonly event: NewEvent; readonly value: unknown }> = []
   for (const event of events) {
     const encoded = encode(aggregate, event)
     if (Result.isFailure(encoded)) return yield* encoded.failure
-    staged.push({ event: encoded.success, value: event })
+    staged.push({ _tag: "Event", event: encoded.success, value: event })
   }
   const transaction = yield* Transaction
   yield* transaction.stage(stream, staged, version)
@@ -150,26 +150,28 @@ const loadStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
 ): Effect.fn.Return<Loaded<A> & { readonly stream: string }, LoadError, Transaction | EventStore> {
   const stream = yield* streamOf(aggregate, id, "load")
   const transaction = yield* Transaction
-  let seen = transaction.loaded.get(stream)
+  const streams = transaction.slot(SeenStreams)
+  let seen = streams.get(stream)
   if (seen === undefined || !seen.states.has(aggregate)) {
     // Read for another aggregate on the same stream: up to the version that was seen then.
     let base: Loaded<A> = yield* readStream(aggregate, stream, { to: seen?.version }, transaction.afterCommit)
-    seen = transaction.loaded.get(stream) ?? { version: base.version, states: new Map() }
+    seen = streams.get(stream) ?? { version: base.version, states: new Map() }
     // Another fiber of this unit of work was first.
     if (seen.version !== base.version) {
       base = yield* readStream(aggregate, stream, { to: seen.version }, transaction.afterCommit)
     }
     seen.states.set(aggregate, base.state)
-    transaction.loaded.set(stream, seen)
+    streams.set(stream, seen)
   }
   const staged = transaction.staged(stream)
   let state = seen.states.get(aggregate) as Aggregate.State<A>
   let version = seen.version
-  for (const { event, value } of staged) {
+  for (const entry of staged) {
+    const { event } = entry
     version++
     // Typed already, if it was staged for this aggregate.
-    if (value !== undefined && aggregate.definitions.has(event.type)) {
-      state = Aggregate.evolve(aggregate, state, value as Aggregate.EventOf<A>)
+    if (entry._tag === "Event" && aggregate.definitions.has(event.type)) {
+      state = Aggregate.evolve(aggregate, state, entry.value as Aggregate.EventOf<A>)
     } else {
       const decoded = Event.decodeAny(aggregate.definitions, { schemaVersion: 1, ...event, stream, version, position: 0 })
       if (Result.isFailure(decoded)) return yield* decoded.failure

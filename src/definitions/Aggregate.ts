@@ -87,12 +87,16 @@ export type Evolve<Events extends ReadonlyArray<Event.Any>, State> = {
 }
 
 /**
+ * The state that the events of the aggregate are folded into.
+ *
  * @category models
  * @since 0.1.0
  */
 export type State<A extends Any> = A["initial"]
 
 /**
+ * The id of the aggregate, as its schema decodes it.
+ *
  * @category models
  * @since 0.1.0
  */

@@ -21,6 +21,8 @@ export interface Command<
 > extends Rpc.Rpc<Tag, Payload, Success, Error> {}
 
 /**
+ * What all commands have in common.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -43,12 +45,16 @@ export type Payload<C> = Rpc.Payload<C>
 export type PayloadInput<C> = Rpc.PayloadConstructor<C>
 
 /**
+ * What the command gives when it has succeeded.
+ *
  * @category models
  * @since 0.1.0
  */
 export type Success<C> = Rpc.Success<C>
 
 /**
+ * What the command itself can fail with.
+ *
  * @category models
  * @since 0.1.0
  */

@@ -45,6 +45,8 @@ export interface Event<Tag extends string, F extends Fields> extends Schema.Tagg
 }
 
 /**
+ * What all event definitions have in common.
+ *
  * @category models
  * @since 0.1.0
  */

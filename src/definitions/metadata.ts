@@ -1,9 +1,18 @@
 import * as Context from "effect/Context"
-import type * as Schema from "effect/Schema"
+import { executionKeys } from "./services.ts"
+import type { Metadata } from "./stored.ts"
 
 /** What is merged into the metadata of each staged event; public as `UnitOfWork.CurrentMetadata`. */
-export const CurrentMetadata = Context.Reference<{
-  readonly correlationId?: string
-  readonly causationId?: string
-  readonly [key: string]: Schema.Json | undefined
-}>("eventfold/UnitOfWork/CurrentMetadata", { defaultValue: () => ({}) })
+export const CurrentMetadata = Context.Reference<Metadata>(executionKeys.metadata, { defaultValue: () => ({}) })
+
+/** What a recorded message of the bus was. */
+export type MessageKind = "command" | "event"
+
+/** The metadata that a message of the bus is recorded with: they say which kind it was. Part of the storage format. */
+export const recordedMetadata = (metadata: Metadata, kind: MessageKind): Metadata => ({ ...metadata, messageKind: kind })
+
+/** Whether an event in the store is the record of a command. It may be called as an event is. */
+export const isRecordOfCommand = (metadata: Metadata): boolean => metadata["messageKind"] === "command"
+
+/** What the messages that an event causes inherit of its metadata. */
+export const inheritedMetadata = ({ messageKind: _kind, ...inherited }: Metadata): Metadata => inherited

@@ -32,6 +32,8 @@ export interface Send<out Commands extends string, out Deadlines extends Tagged>
 }
 
 /**
+ * A deadline to set: the event that is recorded when its time has come, and when that is.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -42,6 +44,8 @@ export interface SetDeadline<out Deadline extends Tagged> {
 }
 
 /**
+ * A deadline to cancel, by the type of its event.
+ *
  * @category models
  * @since 0.1.0
  */

@@ -6,6 +6,7 @@ import * as MessageBus from "../deciding/MessageBus.ts"
 import * as Repository from "../deciding/Repository.ts"
 import { type CommitError, CurrentMetadata, retryConflicts, transact, Transaction, UnitOfWork } from "../deciding/UnitOfWork.ts"
 import * as Event from "../definitions/Event.ts"
+import { inheritedMetadata } from "../definitions/metadata.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import { makeId } from "../internal/ids.ts"
 import { type EventStore, streamName } from "../store/EventStore.ts"
@@ -39,7 +40,7 @@ const reactTo = Effect.fnUntraced(function* (process: Any, key: string, event: T
   if (passed) return
   const state = yield* Effect.fromResult(entries.state)
 
-  const { messageKind: _kind, ...inherited } = metadata
+  const inherited = inheritedMetadata(metadata)
   const correlationId = metadata.correlationId ?? id
   const note = (causationId: string, decide: (entries: Entries) => ReadonlyArray<Tagged>) =>
     Repository.execute(journal, key, (entries) => Effect.succeed(decide(entries))).pipe(

@@ -117,12 +117,18 @@ export const inline = <R, D>(
       )
       const hook = Effect.fnUntraced(function* (staged: ReadonlyArray<StagedEvent>): Effect.fn.Return<void, CommitError> {
         const items: Array<Envelope<unknown>> = []
-        for (const { event, stream, value, version } of staged) {
+        for (const entry of staged) {
+          const { event, stream, version } = entry
           const { metadata, published = false, tags = [], type } = event
           const definition = definitions.get(type)
-          if (definition === undefined || !matches(filter, { stream, type, tags, published, metadata })) continue
+          if (
+            entry._tag === "Record" ||
+            definition === undefined ||
+            !matches(filter, { stream, type, tags, published, metadata })
+          )
+            continue
           const stored = { schemaVersion: 1, ...event, stream, version: version ?? 0, position: 0 }
-          const typed = value === undefined ? yield* Effect.fromResult(Event.decode(definition, stored)) : value
+          const typed = entry._tag === "Event" ? entry.value : yield* Effect.fromResult(Event.decode(definition, stored))
           items.push({ event: typed, id: event.id, stream, version, position: undefined, recordedAt: undefined, metadata })
         }
         if (items.length === 0) return

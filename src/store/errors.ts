@@ -97,7 +97,11 @@ const reasonFields = {
 export class StoreUnavailable extends Schema.TaggedError<StoreUnavailable>("eventfold/EventStore/StoreUnavailable")(
   "StoreUnavailable",
   reasonFields
-) {}
+) {
+  override get message(): string {
+    return `The store was not available during ${this.operation}: ${this.detail}. Nothing was written: try again later`
+  }
+}
 
 /**
  * The connection was lost after the append was sent and before the answer came: it may or may not have been written.
@@ -111,7 +115,11 @@ export class StoreUnavailable extends Schema.TaggedError<StoreUnavailable>("even
 export class OutcomeUnknown extends Schema.TaggedError<OutcomeUnknown>("eventfold/EventStore/OutcomeUnknown")(
   "OutcomeUnknown",
   reasonFields
-) {}
+) {
+  override get message(): string {
+    return `The answer was lost during ${this.operation}: ${this.detail}. It may have been written, or not: repeat it with the same event ids, or look first`
+  }
+}
 
 /**
  * The database ended the transaction in favour of another (serialization failure, deadlock, lock time-out). Nothing was
@@ -123,7 +131,11 @@ export class OutcomeUnknown extends Schema.TaggedError<OutcomeUnknown>("eventfol
 export class TransactionConflict extends Schema.TaggedError<TransactionConflict>("eventfold/EventStore/TransactionConflict")(
   "TransactionConflict",
   reasonFields
-) {}
+) {
+  override get message(): string {
+    return `The database ended the transaction in favour of another during ${this.operation}: ${this.detail}. Nothing was written: run the whole transaction again`
+  }
+}
 
 /**
  * What is stored contradicts itself, for example after restoring half a backup. The store refuses to write until it is repaired.
@@ -134,7 +146,11 @@ export class TransactionConflict extends Schema.TaggedError<TransactionConflict>
 export class StoreCorrupted extends Schema.TaggedError<StoreCorrupted>("eventfold/EventStore/StoreCorrupted")(
   "StoreCorrupted",
   reasonFields
-) {}
+) {
+  override get message(): string {
+    return `What is stored contradicts itself, as was seen during ${this.operation}: ${this.detail}. The store refuses to write until that is repaired`
+  }
+}
 
 /**
  * A read was asked for something that makes no sense, such as a negative version.
@@ -145,7 +161,11 @@ export class StoreCorrupted extends Schema.TaggedError<StoreCorrupted>("eventfol
 export class InvalidRead extends Schema.TaggedError<InvalidRead>("eventfold/EventStore/InvalidRead")(
   "InvalidRead",
   reasonFields
-) {}
+) {
+  override get message(): string {
+    return `What was asked for makes no sense, during ${this.operation}: ${this.detail}. Mend the caller`
+  }
+}
 
 /**
  * Anything else that the storage reported: no space left, no permission, … Nothing was written.
@@ -156,9 +176,15 @@ export class InvalidRead extends Schema.TaggedError<InvalidRead>("eventfold/Even
 export class StoreFailure extends Schema.TaggedError<StoreFailure>("eventfold/EventStore/StoreFailure")(
   "StoreFailure",
   reasonFields
-) {}
+) {
+  override get message(): string {
+    return `The storage failed during ${this.operation}: ${this.detail}. Nothing was written: mend what the storage complains of`
+  }
+}
 
 /**
+ * How the storage failed.
+ *
  * @category errors
  * @since 0.1.0
  */

@@ -44,7 +44,11 @@ export interface SubscribeOptions {
 export class TransportUnavailable extends Schema.TaggedError<TransportUnavailable>("eventfold/Transport/TransportUnavailable")(
   "TransportUnavailable",
   { operation: Schema.String, detail: Schema.String, cause: Schema.optional(Schema.Defect()) }
-) {}
+) {
+  override get message(): string {
+    return `The broker could not be reached, or did not answer in time, during ${this.operation}: ${this.detail}. Try again with the same messages`
+  }
+}
 
 /**
  * The broker will never take this message, for example because it is too large.
@@ -58,7 +62,11 @@ export class MessageRefused extends Schema.TaggedError<MessageRefused>("eventfol
   id: Schema.String,
   detail: Schema.String,
   cause: Schema.optional(Schema.Defect())
-}) {}
+}) {
+  override get message(): string {
+    return `The broker will never take the message "${this.id}" (${this.operation}): ${this.detail}. Mend the message, or the broker's limit`
+  }
+}
 
 /**
  * The transport failed; `reason` says how.

@@ -1,7 +1,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { Metadata, NewEvent } from "../../definitions/stored.ts"
-import { makeIds } from "../../internal/ids.ts"
+import { makeIds, type NewId, release } from "../../internal/ids.ts"
 import { jsonFault } from "../../internal/json.ts"
 import { DuplicateEventError, InvalidAppendError } from "../errors.ts"
 import { type AppendCondition, ExpectedVersion, limits, type Query, type StreamAppend } from "../model.ts"
@@ -15,7 +15,7 @@ import { filterFault, isCount, nameFault, queriesOf } from "./checks.ts"
  */
 export interface PreparedEvent {
   readonly id: string
-  /** The id was made for this append, so it stands nowhere yet, and the store need not look for it. */
+  /** The id was made here and has never been sent to a store, so it stands nowhere, and the store need not look for it. */
   readonly fresh: boolean
   readonly type: string
   readonly schemaVersion: number
@@ -69,19 +69,19 @@ export const prepare = (
   Effect.withFiber((fiber) => {
     let anonymous = 0
     for (const { events } of appends) for (const event of events) if (event.id === undefined) anonymous++
-    const withIds = (ids: ReadonlyArray<string>) => {
+    const withIds = (ids: ReadonlyArray<NewId>) => {
       const result = prepareWith(appends, unless, ids, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())
       return "appends" in result ? Effect.succeed(result) : Effect.fail(result)
     }
     return anonymous === 0 ? withIds(noIds) : Effect.flatMap(makeIds(anonymous), withIds)
   })
 
-const noIds: ReadonlyArray<string> = []
+const noIds: ReadonlyArray<NewId> = []
 
 /** What is known of an append while its events are prepared one after the other. */
 interface Tally {
   /** Ids for the events that have none, and how many of them are given away. */
-  readonly ids: ReadonlyArray<string>
+  readonly ids: ReadonlyArray<NewId>
   used: number
   bytes: number
   /** Milliseconds since the epoch. */
@@ -101,7 +101,7 @@ class Fault {
 const prepareWith = (
   appends: ReadonlyArray<StreamAppend>,
   unless: AppendCondition | undefined,
-  ids: ReadonlyArray<string>,
+  ids: ReadonlyArray<NewId>,
   now: number
 ): PreparedAppend | InvalidAppendError | DuplicateEventError => {
   const tally: Tally = { ids, used: 0, bytes: 0, now }
@@ -149,7 +149,7 @@ const conditionFault = ({ after, filter }: { readonly filter: ReadonlyArray<Quer
 
 /** Checks an event and writes out its JSON, which is added to the bytes of the append. */
 const prepareEvent = (event: NewEvent, tally: Tally): PreparedEvent | Fault => {
-  const { id, published, schemaVersion = 1, type } = event
+  const { published, schemaVersion = 1, type } = event
   const tags = event.tags === undefined || event.tags.length === 0 ? noTags : Array.from(new Set(event.tags))
   const metadata = event.metadata ?? noMetadata
   const recordedAt = event.recordedAt === undefined ? tally.now : event.recordedAt.epochMilliseconds
@@ -163,9 +163,11 @@ const prepareEvent = (event: NewEvent, tally: Tally): PreparedEvent | Fault => {
   const metadataText = metadata === noMetadata ? "{}" : JSON.stringify(metadata)
   const sizeProblem = sizeFault(payload, metadataText, tally)
   if (sizeProblem !== undefined) return sizeProblem
+  const { unseen, value } =
+    event.id === undefined ? (tally.ids[tally.used++] as NewId) : { value: event.id, unseen: release(event.id) }
   return {
-    id: id ?? (tally.ids[tally.used++] as string),
-    fresh: id === undefined,
+    id: value,
+    fresh: unseen,
     type,
     schemaVersion,
     published: published === true,

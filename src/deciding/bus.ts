@@ -1,0 +1,124 @@
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type * as Tracer from "effect/Tracer"
+import { executionKeys } from "../definitions/services.ts"
+import type { Metadata, NewEvent } from "../definitions/stored.ts"
+import type { CommitError, Transaction, UnitOfWork } from "./transaction.ts"
+
+/**
+ * The handler of the command `Tag`, in the requirements of whoever executes that command.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Handler<in out Tag extends string> {
+  readonly _: unique symbol
+  readonly tag: Tag
+}
+
+export interface HandlerService {
+  readonly run: (payload: unknown) => Effect.Effect<unknown, unknown, Transaction>
+}
+
+export const handlerKey = <Tag extends string>(tag: Tag) =>
+  Context.Service<Handler<Tag>, HandlerService>(`eventfold/MessageBus/Handler/${tag}`)
+
+/**
+ * What a listener is told beside the event itself.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Envelope {
+  /** The event's id. */
+  readonly id: string
+  readonly stream: string
+  /** The version the event will have, where it is known before the commit. */
+  readonly version: number | undefined
+  readonly metadata: Metadata
+  readonly correlationId: string
+  /** The message that caused the event. */
+  readonly causationId: string | undefined
+  /** Whether the event was recorded long ago and is heard once more, by {@link replay}. */
+  readonly replay: boolean
+}
+
+/**
+ * A message of the bus as it is being handled: the events staged meanwhile are caused by it.
+ *
+ * @category references
+ * @since 0.1.0
+ */
+export const CurrentMessage: Context.Reference<{ readonly id: string; readonly correlationId: string } | undefined> =
+  Context.Reference<{ readonly id: string; readonly correlationId: string } | undefined>(executionKeys.message, {
+    defaultValue: () => undefined
+  })
+
+/** The queue that a message is being handled in: the id of its transaction, and the spans of the messages handled so far, by id. */
+export const CurrentDispatch = Context.Reference<
+  { readonly transaction: number; readonly spans: Map<string, Tracer.AnySpan> } | undefined
+>(executionKeys.dispatch, { defaultValue: () => undefined })
+
+export interface Listener {
+  readonly type: string
+  /** Whether it takes part in replays. */
+  readonly replay: boolean
+  readonly run: (heard: Heard, envelope: Envelope) => Effect.Effect<unknown, CommitError, Transaction>
+}
+
+/** An event on its way to its listeners: typed, or (where it was staged without its type) as it will be, or is, stored. */
+export type Heard = ({ readonly _tag: "Event"; readonly value: unknown } | { readonly _tag: "Untyped" }) & {
+  readonly event: NewEvent & { readonly id: string; readonly metadata: Metadata; readonly position?: number }
+  readonly stream: string
+  readonly version: number | undefined
+}
+
+/**
+ * What the bus keeps of the messages that it handles, in the stream `$bus-<correlationId>`, written by the very commit.
+ *
+ * Events of aggregates stand in their own streams and are not stored twice: they bear the correlation id, so
+ * `EventStore.readAll({ filter: { correlationId } })` is the whole conversation in order.
+ *
+ * - `"all"`: commands, and events published on the bus itself;
+ * - `"events"`: events published on the bus itself;
+ * - `"none"`: of the latter only those that leave the process, because leaving is done from the store.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Record = "all" | "events" | "none"
+
+/**
+ * The message bus service.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class MessageBus extends Context.Service<
+  MessageBus,
+  {
+    readonly record: Record
+    readonly unitOfWork: UnitOfWork["Service"]
+    /** The listeners of an event type, in the order in which their Layers were built. */
+    readonly listeners: (type: string) => ReadonlyArray<Listener>
+    /** The event types that have listeners which take part in replays. */
+    readonly replayed: () => ReadonlyArray<string>
+    /** Adds a listener; the returned effect removes it. */
+    readonly subscribe: (listener: Listener) => Effect.Effect<Effect.Effect<void>>
+  }
+>()("eventfold/MessageBus") {}
+
+/**
+ * A command has two handlers. It is thrown (as a defect) when the second one's Layer is built.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class DuplicateHandlerError extends Schema.TaggedError<DuplicateHandlerError>(
+  "eventfold/MessageBus/DuplicateHandlerError"
+)("DuplicateHandlerError", { command: Schema.String }) {
+  override get message(): string {
+    return `The command "${this.command}" has two handlers: a command has exactly one, so remove a MessageBus.handle(${this.command}, …) Layer`
+  }
+}

@@ -1,0 +1,134 @@
+import * as Effect from "effect/Effect"
+import { CurrentMetadata, inheritedMetadata, recordedMetadata } from "../definitions/metadata.ts"
+import type { Metadata, NewEvent } from "../definitions/stored.ts"
+import { NewId } from "../internal/ids.ts"
+import { ExpectedVersion } from "../store/EventStore.ts"
+import { CurrentDispatch, CurrentMessage, type Envelope, type Heard, MessageBus } from "./bus.ts"
+import { observed } from "./observing.ts"
+import { type CommitError, type StagedEvent, Transaction, UnitOfWork } from "./transaction.ts"
+import { transact } from "./UnitOfWork.ts"
+
+/** A message that comes in. */
+export type Incoming = {
+  readonly type: string
+  readonly options: { readonly correlationId?: string | undefined; readonly metadata?: Metadata | undefined } | undefined
+} & (
+  | {
+      readonly _tag: "Command"
+      /** What is stored of it, if anything is. */
+      readonly record: NewEvent | undefined
+    }
+  | {
+      readonly _tag: "Event"
+      /** The typed event, for its listeners. */
+      readonly value: unknown
+      readonly event: NewEvent
+      /** Goes to its listeners, but is not written. */
+      readonly transient: boolean
+    }
+)
+
+/** Handles a message that comes in: opens or joins a unit of work, and sees to it that all that follows is dispatched. */
+export const message = <A, E>(
+  incoming: Incoming,
+  body: Effect.Effect<A, E, Transaction>
+): Effect.Effect<A, E | CommitError, MessageBus> =>
+  Effect.gen(function* () {
+    const bus = yield* MessageBus
+    const parent = yield* CurrentMessage
+    const newId = yield* NewId.make
+    const id = newId.value
+    const { options, type } = incoming
+    const inherited = yield* CurrentMetadata
+    const correlationId = options?.correlationId ?? parent?.correlationId ?? inherited.correlationId ?? id
+    const own: Metadata = {
+      ...inherited,
+      ...options?.metadata,
+      correlationId,
+      ...(parent === undefined ? {} : { causationId: parent.id })
+    }
+    const handling = Effect.gen(function* () {
+      const transaction = yield* Transaction
+      const staging = stagingOf(incoming, own)
+      if (staging !== undefined) {
+        yield* transaction.stage(`$bus-${correlationId}`, [{ ...staging, id: newId }], ExpectedVersion.Any)
+      }
+      const current = { id, correlationId, causationId: own.causationId }
+      const run = incoming._tag === "Event" ? body : observed("command", type, current, withMessage(current, own, body))
+      return yield* dispatching(bus, transaction, run)
+    })
+    return yield* transact(handling).pipe(Effect.provideService(UnitOfWork, bus.unitOfWork))
+  })
+
+/** What is staged of a message. */
+const stagingOf = (
+  incoming: Incoming,
+  metadata: Metadata
+): Parameters<Transaction["Service"]["stage"]>[1][number] | undefined => {
+  switch (incoming._tag) {
+    case "Command": {
+      const { record } = incoming
+      return record && { _tag: "Record", event: { ...record, metadata: recordedMetadata(metadata, "command") } }
+    }
+    case "Event": {
+      const { event, transient, value } = incoming
+      return { _tag: "Event", value, transient, event: { ...event, metadata: recordedMetadata(metadata, "event") } }
+    }
+  }
+}
+
+/** Sees to it that what `run` stages is dispatched. */
+export const dispatching = <A, E, R>(
+  bus: MessageBus["Service"],
+  transaction: Transaction["Service"],
+  run: Effect.Effect<A, E, R>
+): Effect.Effect<A, E | CommitError, R | Transaction> =>
+  Effect.flatMap(CurrentDispatch, (current) =>
+    // Only the outermost message of a unit of work dispatches: what is staged within it takes its turn in the one queue.
+    current?.transaction === transaction.id
+      ? run
+      : run.pipe(
+          Effect.tap(() => dispatchStaged(bus, transaction)),
+          Effect.provideService(CurrentDispatch, { transaction: transaction.id, spans: new Map() })
+        )
+  )
+
+/** First in, first out: what a listener stages is dispatched after what stood before it. */
+const dispatchStaged = Effect.fnUntraced(function* (bus: MessageBus["Service"], transaction: Transaction["Service"]) {
+  let staged: StagedEvent | undefined
+  while ((staged = transaction.next()) !== undefined) {
+    if (staged._tag !== "Record") yield* deliver(bus, staged)
+  }
+})
+
+/** Lets the listeners of an event hear it: in a replay, those that take part in replays. */
+export const deliver = (
+  bus: MessageBus["Service"],
+  heard: Heard,
+  replay = false
+): Effect.Effect<void, CommitError, Transaction> => {
+  const { event, stream, version } = heard
+  const { id, metadata, type } = event
+  const listeners = replay ? bus.listeners(type).filter((listener) => listener.replay) : bus.listeners(type)
+  if (listeners.length === 0) return Effect.void
+  const message = { id, correlationId: metadata.correlationId ?? id, causationId: metadata.causationId }
+  const envelope: Envelope = { ...message, stream, version, metadata, replay }
+  const run = Effect.forEach(listeners, (listener) => listener.run(heard, envelope), { discard: true })
+  return observed("event", type, message, withMessage(message, metadata, run))
+}
+
+/** What is staged by `effect` is caused by the message, and bears the other metadata that came with it; logs tell the conversation. */
+const withMessage = <A, E, R>(
+  current: { readonly id: string; readonly correlationId: string },
+  metadata: Metadata,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> =>
+  effect.pipe(
+    Effect.annotateLogs("correlationId", current.correlationId),
+    Effect.provideService(CurrentMessage, { id: current.id, correlationId: current.correlationId }),
+    Effect.provideService(CurrentMetadata, {
+      ...inheritedMetadata(metadata),
+      correlationId: current.correlationId,
+      causationId: current.id
+    })
+  )

@@ -1,0 +1,94 @@
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
+import * as Scope from "effect/Scope"
+import type * as Command from "../definitions/Command.ts"
+import * as Event from "../definitions/Event.ts"
+import { provideBuilt } from "../definitions/services.ts"
+import { DuplicateHandlerError, type Envelope, type Handler, handlerKey, MessageBus } from "./bus.ts"
+import type { CommitError, Transaction } from "./transaction.ts"
+
+/** The commands that have a handler in one build of Layers. */
+const handled = new WeakMap<Layer.MemoMap, Set<string>>()
+
+/**
+ * The handler of a command, as a Layer. Building two handlers of one command together is a defect (`DuplicateHandlerError`).
+ *
+ * What the handler needs is required by the Layer, save the transaction, which each execution brings. It may fail with the
+ * command's own error, and with what a unit of work fails with.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const handle = <C extends Command.Any, R>(
+  command: C,
+  handler: (payload: Command.Payload<C>) => Effect.Effect<Command.Success<C>, Command.Error<C> | CommitError, R>
+): Layer.Layer<Handler<C["_tag"]>, never, Exclude<R, Transaction>> =>
+  Layer.fromBuildMemo((memoMap, scope) =>
+    Effect.gen(function* () {
+      const context = yield* Effect.context<Exclude<R, Transaction>>()
+      const tag: C["_tag"] = command._tag
+      const tags = handled.get(memoMap) ?? new Set()
+      handled.set(memoMap, tags)
+      if (tags.has(tag)) return yield* Effect.die(new DuplicateHandlerError({ command: tag }))
+      tags.add(tag)
+      yield* Scope.addFinalizer(
+        scope,
+        Effect.sync(() => tags.delete(tag))
+      )
+      const provide = provideBuilt<R, Transaction>(context)
+      return Context.make(handlerKey(tag), {
+        run: (payload) => provide(handler(payload as Command.Payload<C>))
+      })
+    })
+  )
+
+/**
+ * A listener of an event, as a Layer: it runs in the transaction that staged the event, before the commit.
+ *
+ * It may stage more events and execute commands; its failure rolls everything back. Listeners of one event run one after the
+ * other, in the order in which their Layers were built. For what shall happen after the commit, follow the log instead.
+ *
+ * Listeners hear of the events that are staged while the bus handles a message (a command, a published event, an event that went to
+ * its listeners). What a unit of work stages without the bus has no listeners.
+ *
+ * With `replay: true` it also hears the events of a {@link replay}; without, what it does is never repeated by one.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const listen = <E extends Event.Any, A, Err extends CommitError, R>(
+  event: E,
+  listener: (event: E["Type"], envelope: Envelope) => Effect.Effect<A, Err, R>,
+  options?: {
+    /** Whether it takes part in replays. Default: `false`. */
+    readonly replay?: boolean | undefined
+  }
+): Layer.Layer<never, never, MessageBus | Exclude<R, Transaction>> =>
+  Layer.effectDiscard(
+    Effect.gen(function* () {
+      const provide = provideBuilt<R, Transaction>(yield* Effect.context<Exclude<R, Transaction>>())
+      const bus = yield* MessageBus
+      yield* Effect.acquireRelease(
+        bus.subscribe({
+          type: event.type,
+          replay: options?.replay ?? false,
+          run: (heard, envelope) => {
+            const typed: Result.Result<E["Type"], CommitError> =
+              heard._tag === "Event"
+                ? Result.succeed(heard.value as E["Type"])
+                : Event.decode(event, {
+                    schemaVersion: 1,
+                    position: 0,
+                    ...heard.event,
+                    stream: heard.stream,
+                    version: heard.version ?? 0
+                  })
+            return Result.isFailure(typed) ? Effect.fail(typed.failure) : provide(listener(typed.success, envelope))
+          }
+        }),
+        (remove) => remove
+      )
+    })
+  )

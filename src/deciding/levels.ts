@@ -1,0 +1,282 @@
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Metric from "effect/Metric"
+import { CurrentMetadata } from "../definitions/metadata.ts"
+import type { Metadata, NewEvent } from "../definitions/stored.ts"
+import { makeIds, type NewId, release, reserve } from "../internal/ids.ts"
+import { type EventStore, ExpectedVersion, OptimisticLockError, type StreamAppend } from "../store/EventStore.ts"
+import { type CommitError, type Slot, type StagedEvent, Transaction, type UnitOfWork } from "./transaction.ts"
+
+type Entry = StagedEvent & {
+  readonly level: Level
+  readonly expected: ExpectedVersion
+  handedOut: boolean
+}
+
+/** One `transact` among nested ones. */
+interface Level {
+  readonly parent: Level | undefined
+  rolledBack: boolean
+  /** Its body has ended, so nothing can be added to it. */
+  ended: boolean
+  readonly afterRollback: Array<Effect.Effect<void>>
+}
+
+const belongsTo = (level: Level | undefined, ancestor: Level): boolean =>
+  level !== undefined && (level === ancestor || belongsTo(level.parent, ancestor))
+
+/** Whether it is too late to add anything: for fibers that outlive the unit of work they were forked in. */
+const hasEnded = (level: Level | undefined): boolean => level !== undefined && (level.ended || hasEnded(level.parent))
+
+const dieEnded = Effect.die(
+  new Error("UnitOfWork: the unit of work has ended already. A fiber that outlives it cannot stage events or add hooks to it")
+)
+
+const unlessEnded = (level: Level, add: () => void): Effect.Effect<void> =>
+  Effect.suspend(() => (hasEnded(level) ? dieEnded : Effect.sync(add)))
+
+/** What all levels of one unit of work share. */
+interface Shared {
+  readonly id: number
+  readonly slots: Map<Slot<unknown>, unknown>
+  /** Replaced, and not changed in place, when something is dropped. */
+  staged: Array<Entry>
+  readonly afterCommit: Array<{ readonly level: Level; readonly effect: Effect.Effect<void> }>
+  /** The `afterRollback` hooks of the levels that have been rolled back: they wait for the end of the outermost one. */
+  readonly afterRollback: Array<Effect.Effect<void>>
+}
+
+/** How the levels of a unit of work are carried out: in memory alone, or as SQL transactions and savepoints. */
+export interface Carrier {
+  /**
+   * Runs the body of a level, and whatever must be atomic with it. Is called uninterruptibly; `restore` is for what may be
+   * interrupted before the body has begun.
+   */
+  readonly run: <A, E, R>(
+    body: Effect.Effect<A, E, R>,
+    restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | CommitError, R>
+  /** Keeps a hook until the outermost commit, if it does so by itself. */
+  readonly afterCommit: ((effect: Effect.Effect<void>) => Effect.Effect<void>) | undefined
+  /** Removes from a context what belongs to the carrier's transaction. */
+  readonly outside: <R>(context: Context.Context<R>) => Context.Context<R>
+}
+
+const makeTransaction = (shared: Shared, level: Level, carrier: Carrier): Transaction["Service"] => ({
+  id: shared.id,
+  slot: (slot) => slotOf(shared, slot),
+  stage: (stream, events, expected) =>
+    Effect.withFiber((fiber) => {
+      const metadata = fiber.getRef(CurrentMetadata)
+      const missing = events.reduce((count, { event, id }) => (event.id === undefined && id === undefined ? count + 1 : count), 0)
+      return Effect.flatMap(makeIds(missing), (ids) =>
+        hasEnded(level) ? dieEnded : stage(shared, level, { stream, events, expected, metadata, ids })
+      )
+    }),
+  staged: (stream) => (stream === undefined ? shared.staged : shared.staged.filter((entry) => entry.stream === stream)),
+  next: makeQueue(shared, level),
+  afterCommit: (effect) =>
+    carrier.afterCommit === undefined
+      ? unlessEnded(level, () => shared.afterCommit.push({ level, effect }))
+      : carrier.afterCommit(effect),
+  afterRollback: (effect) => unlessEnded(level, () => level.afterRollback.push(effect)),
+  outside: (context) => carrier.outside(withoutTransaction(context)),
+  rollback: Effect.sync(() => {
+    level.rolledBack = true
+  }),
+  nested: (effect) => Effect.suspend(() => (hasEnded(level) ? dieEnded : runLevel(effect, shared, level, carrier, Effect.void)))
+})
+
+const slotOf = <A>({ slots }: Shared, slot: Slot<A>): A => {
+  if (!slots.has(slot)) slots.set(slot, slot.make())
+  // Under a slot stands what it made.
+  return slots.get(slot) as A
+}
+
+/** Stages events, unless the stream is known to be at another version than expected. */
+const stage = (
+  shared: Shared,
+  level: Level,
+  {
+    events,
+    expected,
+    ids,
+    metadata,
+    stream
+  }: {
+    readonly stream: string
+    readonly events: Parameters<Transaction["Service"]["stage"]>[1]
+    readonly expected: ExpectedVersion
+    readonly metadata: Metadata
+    /** For the events that have none. */
+    readonly ids: ReadonlyArray<NewId>
+  }
+): Effect.Effect<ReadonlyArray<StagedEvent>, OptimisticLockError> => {
+  const last = shared.staged.findLast((entry) => entry.stream === stream)
+  const wanted = knownVersion(expected)
+  if (last?.version !== undefined && wanted !== undefined && wanted !== last.version) {
+    return Effect.fail(new OptimisticLockError({ stream, expected, actual: last.version }))
+  }
+  let nextId = 0
+  let version = last?.version ?? wanted
+  const firstExpected = last?.version === undefined ? expected : (version ?? ExpectedVersion.Any)
+  const entries: Array<Entry> = []
+  for (const { event, id: madeId, transient = false, ...kind } of events) {
+    const newId = event.id === undefined ? (madeId ?? (ids[nextId++] as NewId)) : undefined
+    if (newId !== undefined && !transient) reserve(newId)
+    const id = newId === undefined ? (event.id as string) : newId.value
+    const before = version
+    if (version !== undefined) version++
+    entries.push({
+      ...kind,
+      level,
+      stream,
+      version,
+      transient,
+      handedOut: false,
+      event: { ...event, id, metadata: { ...metadata, ...event.metadata } },
+      expected: entries.length === 0 ? firstExpected : (before ?? ExpectedVersion.Any)
+    })
+  }
+  for (const entry of entries) shared.staged.push(entry)
+  return Effect.succeed(entries)
+}
+
+/** Gives the entries of a level and those within it, one by one, in the order in which they were staged. */
+const makeQueue = (shared: Shared, level: Level): (() => StagedEvent | undefined) => {
+  let queue = shared.staged
+  let queued = 0
+  return () => {
+    if (queue !== shared.staged) {
+      queue = shared.staged
+      queued = 0
+    }
+    while (queued < queue.length) {
+      const entry = queue[queued++] as Entry
+      if (entry.handedOut || !belongsTo(entry.level, level)) continue
+      entry.handedOut = true
+      return entry
+    }
+    return undefined
+  }
+}
+
+// A hook that asks for the transaction asks for what has ended; the types cannot say so, and the missing service is a defect.
+export const withoutTransaction = <R>(context: Context.Context<R>) =>
+  Context.omit(Transaction)(context as Context.Context<R | Transaction>) as Context.Context<R>
+
+const knownVersion = (expected: ExpectedVersion): number | undefined =>
+  typeof expected === "number" ? expected : expected === ExpectedVersion.NoStream ? 0 : undefined
+
+/** How a body ended that must not commit: the carrier sees a failure, whoever called `transact` the body's own exit. */
+class Aborted<A, E> {
+  readonly _tag = "eventfold/UnitOfWork/Aborted"
+  readonly exit: Exit.Exit<A, E>
+  constructor(exit: Exit.Exit<A, E>) {
+    this.exit = exit
+  }
+}
+
+const outcomes = Metric.counter("eventfold_units_of_work", {
+  description: "Units of work, by outcome",
+  incremental: true
+})
+const committed = Metric.withAttributes(outcomes, { outcome: "committed" })
+const rolledBack = Metric.withAttributes(outcomes, { outcome: "rolled_back" })
+
+const runLevel = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  shared: Shared,
+  parent: Level | undefined,
+  carrier: Carrier,
+  commit: Effect.Effect<void, CommitError>,
+  beforeCommit: Effect.Effect<void, CommitError> = Effect.void
+): Effect.Effect<A, E | CommitError, Exclude<R, Transaction>> => {
+  const level: Level = { parent, rolledBack: false, ended: false, afterRollback: [] }
+  return Effect.uninterruptibleMask((restore) => {
+    const whole = Effect.tap(effect, () => (level.rolledBack ? Effect.void : beforeCommit))
+    const body = restore(Effect.provideService(whole, Transaction, makeTransaction(shared, level, carrier)))
+    const finish = (exit: Exit.Exit<A, E | CommitError>): Effect.Effect<A, CommitError | Aborted<A, E | CommitError>> => {
+      const parentEnded = hasEnded(parent)
+      level.ended = true
+      if (Exit.isFailure(exit) || level.rolledBack) return Effect.fail(new Aborted(exit))
+      return parentEnded ? dieEnded : Effect.as(commit, exit.value)
+    }
+    const outcome = Effect.onExit(carrier.run(Effect.flatMap(Effect.exit(body), finish), restore), (exit) => {
+      if (Exit.isFailure(exit)) {
+        forget(shared, level)
+        shared.afterRollback.push(...level.afterRollback)
+      } else parent?.afterRollback.push(...level.afterRollback)
+      if (parent !== undefined) return Effect.void
+      const afterCommit = Exit.isSuccess(exit) ? shared.afterCommit.map((hook) => hook.effect) : []
+      return Effect.andThen(
+        Metric.update(Exit.isSuccess(exit) ? committed : rolledBack, 1),
+        Effect.forEach([...afterCommit, ...shared.afterRollback], (hook) => hook, { discard: true })
+      )
+    })
+    return Effect.catch(outcome, (error): Effect.Effect<A, E | CommitError> =>
+      error instanceof Aborted ? error.exit : Effect.fail(error)
+    )
+  })
+}
+
+/** Drops what a level (and those within it) has staged. */
+const forget = (shared: Shared, level: Level): void => {
+  const kept: Array<Entry> = []
+  for (const entry of shared.staged) {
+    if (belongsTo(entry.level, level)) release(entry.event.id)
+    else kept.push(entry)
+  }
+  shared.staged = kept
+  const keptHooks = shared.afterCommit.filter((hook) => !belongsTo(hook.level, level))
+  shared.afterCommit.length = 0
+  for (const hook of keptHooks) shared.afterCommit.push(hook)
+}
+
+/** All that is to be written, in order: runs of events of one stream become one part each, unless an expectation comes between. */
+const toAppends = (staged: ReadonlyArray<Entry>): ReadonlyArray<StreamAppend> => {
+  const appends: Array<{ stream: string; expected: ExpectedVersion; events: Array<NewEvent> }> = []
+  let version: number | undefined
+  for (const { event, expected, stream, transient, ...entry } of staged) {
+    if (transient) continue
+    const last = appends.at(-1)
+    if (last?.stream === stream && (expected === version || expected === ExpectedVersion.Any)) last.events.push(event)
+    else appends.push({ stream, expected, events: [event] })
+    version = entry.version
+  }
+  return appends
+}
+
+/** How many units of work this process has begun. */
+let units = 0
+
+export const makeUnitOfWork = (store: EventStore["Service"], carrier: Carrier): UnitOfWork["Service"] => {
+  let hooks: ReadonlyArray<Parameters<UnitOfWork["Service"]["beforeCommit"]>[0]> = []
+  return {
+    beforeCommit: (hook) =>
+      Effect.sync(() => {
+        const added: typeof hook = (staged) => hook(staged)
+        hooks = [...hooks, added]
+        return Effect.sync(() => {
+          hooks = hooks.filter((other) => other !== added)
+        })
+      }),
+    transact: (effect) =>
+      Effect.suspend(() => {
+        const shared: Shared = { id: ++units, slots: new Map(), staged: [], afterCommit: [], afterRollback: [] }
+        const commit = Effect.suspend(() => {
+          const appends = toAppends(shared.staged)
+          if (appends.length === 0) return Effect.void
+          return Effect.map(store.appendAll(appends), () => {
+            for (const { event } of shared.staged) release(event.id)
+          })
+        })
+        const beforeCommit = Effect.suspend(() => {
+          const staged = shared.staged.filter(({ transient }) => !transient)
+          return staged.length === 0 ? Effect.void : Effect.forEach(hooks, (hook) => hook(staged), { discard: true })
+        })
+        return runLevel(effect, shared, undefined, carrier, commit, beforeCommit)
+      })
+  }
+}

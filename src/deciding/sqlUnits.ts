@@ -1,0 +1,97 @@
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import * as SqlClient from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
+import {
+  EventStore,
+  EventStoreError,
+  OutcomeUnknown,
+  StoreFailure,
+  StoreUnavailable,
+  TransactionConflict
+} from "../store/EventStore.ts"
+import { type Carrier, makeUnitOfWork } from "./levels.ts"
+import { UnitOfWork } from "./transaction.ts"
+
+/**
+ * Units of work inside `sql.withTransaction`: what the effect does with the same `SqlClient` commits or rolls back with the events.
+ * Nested ones are savepoints. Inside a transaction that is open already, the unit of work is a savepoint of it, and
+ * `afterCommit` waits for the outermost commit.
+ *
+ * The event store must live in the database of that client; building the Layer over any other store is a defect, because nothing
+ * could then be atomic.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerSql: Layer.Layer<UnitOfWork, never, EventStore | SqlClient.SqlClient> = Layer.effect(
+  UnitOfWork,
+  Effect.gen(function* () {
+    const store = yield* EventStore
+    const sql = yield* SqlClient.SqlClient
+    if (store.transactionService?.key !== sql.transactionService.key) {
+      return yield* Effect.die(
+        new Error(
+          "UnitOfWork.layerSql: the EventStore does not append through the SqlClient provided here, so events and rows could not commit together. Provide both from one database, or use UnitOfWork.layer."
+        )
+      )
+    }
+    const run: Carrier["run"] = <A, E, R>(body: Effect.Effect<A, E, R>, restore: Parameters<Carrier["run"]>[1]) =>
+      Effect.flatMap(Effect.serviceOption(sql.transactionService), (outer) => {
+        let ended: Exit.Exit<A, E> | undefined
+        let committed = false
+        const markCommitted = Effect.sync(() => {
+          committed = true
+        })
+        const whole = body.pipe(
+          Effect.tap(() => (Option.isNone(outer) ? sql.afterCommit(markCommitted) : markCommitted)),
+          Effect.onExit((exit) => Effect.sync(() => void (ended = exit))),
+          Effect.uninterruptible
+        )
+        // Who waits for a connection can be interrupted.
+        return Effect.flatMap(Effect.exit(restore(sql.withTransaction(whole))), (exit): Effect.Effect<A, E | EventStoreError> => {
+          if (Exit.isSuccess(exit)) return Effect.succeed(exit.value)
+          // The body's own failure is passed on untouched, whatever became of ROLLBACK: where the connection broke it fails as well.
+          // And an interruption that came during COMMIT undoes nothing.
+          const stands = committed && Cause.hasInterruptsOnly(exit.cause)
+          if (ended !== undefined && (Exit.isFailure(ended) || stands)) return ended
+          const cause = exit.cause as Cause.Cause<SqlError>
+          return Effect.failCause(Cause.map(cause, (error) => transactionError(error, ended !== undefined)))
+        })
+      })
+    const outside: Carrier["outside"] = <R>(context: Context.Context<R>) =>
+      Context.omit(sql.transactionService)(context as Context.Context<R | SqlClient.TransactionConnection>) as Context.Context<R>
+    return makeUnitOfWork(store, { run, afterCommit: sql.afterCommit, outside })
+  })
+)
+
+/** What an error of BEGIN or (when `committing`) of COMMIT means. */
+const transactionError = (error: SqlError, committing: boolean): EventStoreError => {
+  const { reason } = error
+  const cause = reason.cause
+  const fields = {
+    operation: committing ? "commit" : "begin",
+    detail: Predicate.hasProperty(cause, "message") ? String(cause.message) : error.message,
+    cause: error
+  }
+  switch (reason._tag) {
+    case "SerializationError":
+    case "DeadlockError":
+    case "LockTimeoutError":
+      return new EventStoreError({ reason: new TransactionConflict(fields) })
+    case "ConnectionError":
+      return new EventStoreError({ reason: committing ? new OutcomeUnknown(fields) : new StoreUnavailable(fields) })
+    case "UnknownError": {
+      // PostgreSQL answers COMMIT by rolling back when a statement had failed and the work went on.
+      const known = !committing || (reason.operation === "commit" && fields.detail.includes("rolled back"))
+      return new EventStoreError({ reason: known ? new StoreFailure(fields) : new OutcomeUnknown(fields) })
+    }
+    default:
+      return new EventStoreError({ reason: new StoreFailure(fields) })
+  }
+}

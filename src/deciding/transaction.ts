@@ -1,0 +1,153 @@
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { EventDecodeError, EventEncodeError, UnknownEventTypeError } from "../definitions/Event.ts"
+import { executionKeys } from "../definitions/services.ts"
+import type { Metadata, NewEvent } from "../definitions/stored.ts"
+import type { NewId } from "../internal/ids.ts"
+import {
+  AppendConditionError,
+  type AppendError,
+  DuplicateEventError,
+  EventStoreError,
+  type ExpectedVersion,
+  InvalidAppendError,
+  OptimisticLockError
+} from "../store/EventStore.ts"
+
+/**
+ * All that a unit of work can fail with by itself: what staging, loading and committing events may meet. As a Schema, it lets a
+ * command that is called over a network declare these errors among its own.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export const CommitError = Schema.Union([
+  OptimisticLockError,
+  AppendConditionError,
+  DuplicateEventError,
+  InvalidAppendError,
+  EventStoreError,
+  EventEncodeError,
+  EventDecodeError,
+  UnknownEventTypeError
+])
+
+/**
+ * All that a unit of work can fail with by itself.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export type CommitError = AppendError | EventEncodeError | EventDecodeError | UnknownEventTypeError
+
+/**
+ * What is staged: an event with the typed value that it was made from, an event that is encoded already, or the record of a
+ * command, which is written as an event is and heard by nobody.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Staging =
+  | { readonly _tag: "Event"; readonly value: unknown }
+  | { readonly _tag: "Untyped" }
+  | { readonly _tag: "Record" }
+
+/**
+ * An event that waits for the commit.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type StagedEvent = Staging & {
+  readonly stream: string
+  readonly event: NewEvent & { readonly id: string; readonly metadata: Metadata }
+  /** The version that the event will have, when the version of its stream is known. */
+  readonly version: number | undefined
+  /** Goes to its listeners, but is not written. */
+  readonly transient: boolean
+}
+
+/**
+ * Something that one unit of work keeps until it ends, the same for all of its levels: what `make` gives when it is first asked for.
+ * Only who has the slot comes at it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Slot<A> {
+  readonly make: () => A
+}
+
+/**
+ * The transaction that an effect inside {@link transact} runs in. Its presence in the requirements of an effect says that the
+ * effect must be part of a unit of work; only `transact` provides it.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class Transaction extends Context.Service<
+  Transaction,
+  {
+    /** Tells the units of work of a process apart; the nested ones have that of the outermost. */
+    readonly id: number
+    /** What this unit of work keeps in a slot. */
+    readonly slot: <A>(slot: Slot<A>) => A
+    /**
+     * Stages events at the end of a stream. `expected` counts what this unit of work has staged there before; where that is known
+     * to differ, the decision was made on stale state and fails at once, otherwise the commit decides.
+     *
+     * An event without an id gets a new one: `id`, if that has been made already.
+     */
+    readonly stage: (
+      stream: string,
+      events: ReadonlyArray<
+        Staging & { readonly event: NewEvent; readonly id?: NewId | undefined; readonly transient?: boolean | undefined }
+      >,
+      expected: ExpectedVersion
+    ) => Effect.Effect<ReadonlyArray<StagedEvent>, OptimisticLockError>
+    /** The events staged so far, in order; of one stream, or of all. */
+    readonly staged: (stream?: string) => ReadonlyArray<StagedEvent>
+    /** The next event staged by this unit of work or one within it that has not been returned before. */
+    readonly next: () => StagedEvent | undefined
+    readonly afterCommit: (effect: Effect.Effect<void>) => Effect.Effect<void>
+    readonly afterRollback: (effect: Effect.Effect<void>) => Effect.Effect<void>
+    /** The context without what belongs to this transaction: what a hook runs in, once the transaction has ended. */
+    readonly outside: <R>(context: Context.Context<R>) => Context.Context<R>
+    /** From now on this unit of work writes nothing, however it ends. */
+    readonly rollback: Effect.Effect<void>
+    /** Runs a nested unit of work: part of this one, but what it staged is dropped if it fails or rolls back. */
+    readonly nested: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | CommitError, Exclude<R, Transaction>>
+  }
+>()(executionKeys.transaction) {}
+
+/**
+ * The unit of work service.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class UnitOfWork extends Context.Service<
+  UnitOfWork,
+  {
+    /** Runs an effect as one unit of work of its own: see {@link transact}, which joins the one that it is in. */
+    readonly transact: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | CommitError, Exclude<R, Transaction>>
+    /**
+     * Adds what is done at the end of each unit of work, within it, with all the events that it is about to write; its failure
+     * rolls everything back. The returned effect removes it.
+     */
+    readonly beforeCommit: (
+      hook: (staged: ReadonlyArray<StagedEvent>) => Effect.Effect<void, CommitError>
+    ) => Effect.Effect<Effect.Effect<void>>
+  }
+>()("eventfold/UnitOfWork") {}
+
+/** What a unit of work saw of a stream when it first loaded it: later loads see the same, and what it has staged since. */
+export interface Seen {
+  readonly version: number
+  /** By aggregate. */
+  readonly states: Map<object, unknown>
+}
+
+/** What the unit of work has seen, by stream. */
+export const SeenStreams: Slot<Map<string, Seen>> = { make: () => new Map() }
