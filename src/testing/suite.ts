@@ -115,4 +115,5 @@ export const range = (from: number, to: number): ReadonlyArray<number> =>
   Array.from({ length: Math.max(0, to - from + 1) }, (_, index) => from + index)
 
 /** Lets other fibers, and what the machine has to do, come to their turn. */
-export const turns = (count: number): Effect.Effect<void> => Effect.forEach(range(1, count), () => Effect.yieldNow, { discard: true })
+export const turns = (count: number): Effect.Effect<void> =>
+  Effect.forEach(range(1, count), () => Effect.yieldNow, { discard: true })
