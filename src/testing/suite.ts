@@ -36,10 +36,10 @@ export interface Definition<W, Need extends string> {
 }
 
 /** What happens in a case: it is given what it works on, and the world for what else it has to know. */
-export type Body<A, W> = (input: A, world: W) => Generator<Effect.Effect<unknown, unknown, Scope.Scope>, void, never>
+type Body<A, W> = (input: A, world: W) => Generator<Effect.Effect<unknown, unknown, Scope.Scope>, void, never>
 
 /** What makes a definition: the title, the body, and what it needs. */
-export type Word<A, W, Need extends string> = (
+type Word<A, W, Need extends string> = (
   name: string,
   body: Body<A, W>,
   ...needs: ReadonlyArray<Need>

@@ -85,7 +85,7 @@ export const refusal = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<
     onSuccess: (value) => Effect.die(new assert.AssertionError({ message: `It succeeded, with ${inspect(value)}` }))
   })
 
-export const facts = (error: unknown): object => {
+const facts = (error: unknown): object => {
   assert.ok(error instanceof Error, `an error, not ${inspect(error)}`)
   return { ...error }
 }
