@@ -39,11 +39,7 @@ export interface Definition<W, Need extends string> {
 type Body<A, W> = (input: A, world: W) => Generator<Effect.Effect<unknown, unknown, Scope.Scope>, void, never>
 
 /** What makes a definition: the title, the body, and what it needs. */
-type Word<A, W, Need extends string> = (
-  name: string,
-  body: Body<A, W>,
-  ...needs: ReadonlyArray<Need>
-) => Definition<W, Need>
+type Word<A, W, Need extends string> = (name: string, body: Body<A, W>, ...needs: ReadonlyArray<Need>) => Definition<W, Need>
 
 /** The words in which the definitions of a suite are written. */
 export interface Words<A, W extends World<A>, Need extends string> {
