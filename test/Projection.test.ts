@@ -1,14 +1,13 @@
 import assert from "node:assert/strict"
-import type { PgClient } from "@effect/sql-pg"
 import { describe, it } from "@effect/vitest"
 import { Cause, Context, DateTime, Deferred, Effect, Exit, Fiber, Layer, Option, Schedule, Schema, Scope, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { Checkpoints, Event, EventStore, MessageBus, ParkedEvents, Projection, Subscription, UnitOfWork } from "eventfold"
-import { PgCheckpoints, PgEventStore, PgLite } from "eventfold/postgres"
+import { PgCheckpoints, PgEventStore } from "eventfold/postgres"
 import { SqliteCheckpoints, SqliteEventStore } from "eventfold/sqlite"
-import { afterAll, beforeAll } from "vitest"
-import { client, freshSchema } from "./postgres/support.ts"
+import { freshSchema, pgLiteOfFile, serverOfFile } from "./postgres/support.ts"
+import { declared } from "./support/wirings.ts"
 
 const Opened = Event.make("Opened", { owner: Schema.String })
 const Deposited = Event.make("Deposited", { amount: Schema.Int })
@@ -19,20 +18,13 @@ type Wired = EventStore.EventStore | Checkpoints.Checkpoints | SqlClient.SqlClie
 /** What the names of a test's own tables begin with. */
 class Prefix extends Context.Service<Prefix, string>()("test/Prefix") {}
 
-const scope = Effect.runSync(Scope.make())
-const databases: Partial<Record<"server" | "pglite", Context.Context<PgClient.PgClient | SqlClient.SqlClient>>> = {}
-
-beforeAll(async () => {
-  databases.server = await Effect.runPromise(Layer.buildWithScope(client({ maxConnections: 8 }), scope))
-  databases.pglite = await Effect.runPromise(Layer.buildWithScope(PgLite.layer(), scope))
-})
-afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
+const databases = { server: serverOfFile(), pglite: pgLiteOfFile() }
 
 const onPostgres = (name: keyof typeof databases) => {
   const schema = freshSchema()
   return Layer.mergeAll(UnitOfWork.layerSql, PgCheckpoints.layer({ schema }), Layer.succeed(Prefix, `${schema}.`)).pipe(
     Layer.provideMerge(PgEventStore.layer({ schema, listen: false, pollInterval: "20 millis" })),
-    Layer.provideMerge(Layer.effectContext(Effect.sync(() => databases[name] as Context.Context<SqlClient.SqlClient>)))
+    Layer.provideMerge(databases[name])
   )
 }
 
@@ -47,7 +39,7 @@ const wirings: Record<string, () => Layer.Layer<Exclude<Wired, Scope.Scope>, unk
 
 /** Declares a test over every database. */
 const everywhere = (title: string, test: () => Effect.Effect<void, unknown, Wired>) => {
-  for (const [name, make] of Object.entries(wirings)) {
+  for (const [name, make] of declared(wirings)) {
     it.live(`${name}: ${title}`, () =>
       Effect.scoped(Effect.provide(test(), make())).pipe(Effect.provideService(Subscription.Registry, new Map()))
     )

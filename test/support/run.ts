@@ -1,0 +1,34 @@
+/** How the run of the tests is planned and told. */
+import { relative } from "node:path"
+import { BaseSequencer, type Reporter, type TestSpecification } from "vitest/node"
+
+/** About how many seconds the longest files take, on two cores. Every other file takes less than those named here. */
+const seconds: Readonly<Record<string, number>> = {}
+
+const rest = 2
+
+const secondsOf = ({ moduleId, project }: TestSpecification): number =>
+  project.name === "core" ? 0.5 : (seconds[relative(project.config.root, moduleId).replaceAll("\\", "/")] ?? rest)
+
+/** Project by project, and in each the longest files first, so that no worker is left alone with a long one at the end. */
+export class LongestFirst extends BaseSequencer {
+  override sort(files: Array<TestSpecification>): Promise<Array<TestSpecification>> {
+    const order = ({ project }: TestSpecification) => project.config.sequence.groupOrder
+    return Promise.resolve(files.toSorted((a, b) => order(a) - order(b) || secondsOf(b) - secondsOf(a)))
+  }
+}
+
+const workers = 2
+
+/** Says before the tests what will run, and about how long that takes on a quiet machine with two cores. */
+export default class Overview implements Reporter {
+  onTestRunStart(files: ReadonlyArray<TestSpecification>): void {
+    const projects = Object.entries(Object.groupBy(files, ({ project }) => project.name)).map(([name, files = []]) => ({
+      name,
+      files: files.length,
+      seconds: Math.max(...files.map(secondsOf), files.reduce((sum, file) => sum + secondsOf(file), 0) / workers)
+    }))
+    const told = projects.map(({ files, name, seconds }) => `${name}: ${files} files, about ${Math.ceil(seconds)} s`)
+    console.log(`${told.join("; ")}. ${told.length > 1 ? "`npm test -- --project core` runs what needs no server alone." : ""}`.trimEnd())
+  }
+}
