@@ -23,6 +23,7 @@ export default defineConfig({
     hookTimeout: 60_000,
     teardownTimeout: 30_000,
     reporters: ["default", new Overview()],
+    setupFiles: ["test/support/setup.ts"],
     sequence: { sequencer: LongestFirst },
     projects: [
       {

@@ -6,6 +6,7 @@ import { TestClock } from "effect/testing"
 import { DeadLetters, Event, Inbox, Transport } from "eventfold"
 import { SqliteClient } from "eventfold/sqlite"
 import { client, freshSchema, pgLiteOfFile } from "./postgres/support.ts"
+import { logs } from "./support/logs.ts"
 import { declared, servers } from "./support/wirings.ts"
 
 const pgLite = pgLiteOfFile()
@@ -155,6 +156,7 @@ describe("what the database refuses to commit is a failure of the message, and n
       `a constraint that is checked at the end, on ${name}`,
       () =>
         Effect.gen(function* () {
+          logs(/is a dead letter/)
           const sql = yield* SqlClient.SqlClient
           const { causes, tries } = yield* consumed((notes) => sql`insert into ${sql(notes)} (n, next) values (1, 2)`)
           assert.equal(tries, 2)
@@ -166,6 +168,7 @@ describe("what the database refuses to commit is a failure of the message, and n
 
   servers.it.effect("a statement that failed on PostgreSQL, whatever the handler made of it", () =>
     Effect.gen(function* () {
+      logs(/is a dead letter/)
       const sql = yield* SqlClient.SqlClient
       const { causes, tries } = yield* consumed((notes) =>
         Effect.andThen(

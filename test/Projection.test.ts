@@ -8,6 +8,7 @@ import { PgCheckpoints, PgEventStore } from "eventfold/postgres"
 import { SqliteCheckpoints, SqliteEventStore } from "eventfold/sqlite"
 import { freshSchema, pgLiteOfFile, serverOfFile } from "./postgres/support.ts"
 import { declared } from "./support/wirings.ts"
+import { logs } from "./support/logs.ts"
 
 const Opened = Event.make("Opened", { owner: Schema.String })
 const Deposited = Event.make("Deposited", { amount: Schema.Int })
@@ -199,6 +200,7 @@ describe("a projection that runs async", () => {
 
   everywhere("rolls back what a failing handler has written, and parks the event alone", () =>
     Effect.gen(function* () {
+      logs(/has parked the event/)
       const Seen = Projection.table(`${yield* Prefix}seen`, { key: "id", fields: { id: Schema.String } })
       const sizes: Array<number> = []
       const projection = Projection.make("Seen", {
@@ -287,6 +289,7 @@ describe("waiting", () => {
 describe("a rebuild", () => {
   everywhere("equals a fold from scratch while events are appended and the projection runs, and repeats no side effect", () =>
     Effect.gen(function* () {
+      logs(/starts again/)
       const sent: Array<number> = []
       const { Balance, projection } = balances(yield* Prefix, 1, { sent })
       yield* start(Projection.layer(projection, { batch: 5, lease: "300 millis" }))
@@ -396,6 +399,7 @@ describe("a rebuild", () => {
 
   everywhere("stands still where a handler fails, and goes on from there", () =>
     Effect.gen(function* () {
+      logs(/ halts/)
       const Total = Projection.table(`${yield* Prefix}total`, { key: "id", fields: { id: Schema.String, amount: Schema.Int } })
       let broken = true
       const projection = Projection.make("Total", {
@@ -461,6 +465,7 @@ describe("a rebuild", () => {
 
   everywhere("forgets what had been parked: it is handled with all others, and cannot be replayed into the view", () =>
     Effect.gen(function* () {
+      logs(/has parked the event/)
       let broken = true
       const Total = Projection.table(`${yield* Prefix}total`, { key: "id", fields: { id: Schema.String, amount: Schema.Int } })
       const projection = Projection.make("Total", {
@@ -538,6 +543,7 @@ describe("two versions", () => {
 
   everywhere("can be dropped when the next one has other tables, and is no laggard then; nor is one that runs inline", () =>
     Effect.gen(function* () {
+      logs(/ halts/)
       const prefix = yield* Prefix
       const one = balances(prefix, 1)
       const Total = Projection.table(`${prefix}total`, { key: "id", fields: { id: Schema.String, amount: Schema.Int } })

@@ -3,6 +3,7 @@ import { describe, it } from "@effect/vitest"
 import { Cause, Deferred, Effect, Exit, Layer, Option, Schedule, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { Checkpoints, EventStore, ParkedEvents, Subscription } from "eventfold"
+import { logs } from "./support/logs.ts"
 
 const name = "view"
 const lease = "15 seconds"
@@ -188,6 +189,7 @@ describe("a group", () => {
   it.effect("lets a partition halt while the others go on, and stay where it is until it is resumed", () =>
     following(
       Effect.gen(function* () {
+        logs(/ halts/)
         let broken = true
         const { handled, join } = makeGroup({ retry: Schedule.recurs(0) })
         const one = yield* join("one", ({ stream }) =>
@@ -213,6 +215,7 @@ describe("a group", () => {
   it.effect("shares out what goes on, also with a process that holds nothing but what has halted", () =>
     following(
       Effect.gen(function* () {
+        logs(/ halts/)
         const { handled, join } = makeGroup({ retry: Schedule.recurs(0) })
         const fails = ({ stream }: EventStore.RecordedEvent) => (stream === "Count-7" ? Effect.fail("no") : Effect.void)
         const one = yield* join("one", fails)
@@ -232,6 +235,7 @@ describe("a group", () => {
   it.effect("of which two processes have begun with different numbers halts altogether", () =>
     following(
       Effect.gen(function* () {
+        logs(/ halts/)
         const { handled, join } = makeGroup()
         const one = yield* join("one")
         yield* round
@@ -250,6 +254,7 @@ describe("a group", () => {
   it.effect("parks and replays under the name of the subscription", () =>
     following(
       Effect.gen(function* () {
+        logs(/has parked the event/)
         let broken = true
         const { handled, join } = makeGroup({ retry: Schedule.recurs(0), onFailure: "park" })
         const one = yield* join("one", ({ position }) =>
@@ -363,6 +368,7 @@ describe("a group", () => {
     it.effect(`that ran with ${before ?? "no"} partitions halts with ${now ?? "none"}, and handles nothing`, () =>
       following(
         Effect.gen(function* () {
+          logs(/ halts/)
           const first = makeGroup({ partitions: before })
           yield* round
           const one = yield* first.join("one")

@@ -29,6 +29,8 @@ export default class Overview implements Reporter {
       seconds: Math.max(...files.map(secondsOf), files.reduce((sum, file) => sum + secondsOf(file), 0) / workers)
     }))
     const told = projects.map(({ files, name, seconds }) => `${name}: ${files} files, about ${Math.ceil(seconds)} s`)
-    console.log(`${told.join("; ")}. ${told.length > 1 ? "`npm test -- --project core` runs what needs no server alone." : ""}`.trimEnd())
+    console.log(
+      `${told.join("; ")}. ${told.length > 1 ? "`npm test -- --project core` runs what needs no server alone." : ""}`.trimEnd()
+    )
   }
 }

@@ -1,6 +1,6 @@
 import type { PgClient } from "@effect/sql-pg"
 import { describe, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Exit, Layer, Schema, type Scope } from "effect"
+import { Context, Deferred, Effect, type Exit, Layer, Schema, type Scope } from "effect"
 import { SqlClient } from "effect/sql"
 import { EventStore, UnitOfWork } from "eventfold"
 import { PgEventStore } from "eventfold/postgres"
@@ -49,10 +49,7 @@ export const makeWirings = () => {
     return Layer.mergeAll(
       unitOfWork === "layer" ? UnitOfWork.layer : UnitOfWork.layerSql,
       Layer.succeed(TestSchema, schema)
-    ).pipe(
-      Layer.provideMerge(PgEventStore.layer({ schema, listen: false })),
-      Layer.provideMerge(databases[name])
-    )
+    ).pipe(Layer.provideMerge(PgEventStore.layer({ schema, listen: false })), Layer.provideMerge(databases[name]))
   }
   const sqlWirings = {
     "PostgreSQL, layerSql": () => onDatabase("server", "layerSql"),

@@ -4,6 +4,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
@@ -25,6 +26,10 @@ export const consumers = [
       const letters = Context.get(yield* Layer.build(DeadLetters.layerMemory), DeadLetters.DeadLetters)
       const tried: Array<readonly [number, number]> = []
       const last = yield* Deferred.make<void>()
+      const warnings: Array<string> = []
+      const logger = Logger.make(({ logLevel, message }) => {
+        if (logLevel === "Warn") warnings.push(String(message))
+      })
       const consuming = yield* consume(
         [Happened],
         {
@@ -38,6 +43,7 @@ export const consumers = [
       ).pipe(
         Effect.provideService(Transport, transport),
         Effect.provideService(DeadLetters.DeadLetters, letters),
+        Effect.provide(Logger.layer([logger])),
         Effect.forkScoped
       )
       yield* publish(
@@ -62,6 +68,8 @@ export const consumers = [
           [3, 1]
         ]
       )
+      for (const id of ["message 2", "message 3"])
+        assert.ok(warnings.some((warning) => warning.includes(`"${id}" is a dead letter`)))
       // Everything has been acknowledged.
       const next = yield* join({ group: "g", types: ["Happened"] })
       yield* publish(message(7))
