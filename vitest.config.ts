@@ -20,6 +20,8 @@ const servers = [
 const both = ["test/{Inbox,MessageBus,ProcessManager,Projection,Repository,Snapshots,UnitOfWork}.test.ts"]
 
 export default defineConfig({
+  resolve: { conditions },
+  ssr: { resolve: { conditions } },
   test: {
     pool: "forks",
     maxWorkers: 2,
@@ -32,8 +34,6 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        resolve: { conditions },
-        ssr: { resolve: { conditions } },
         test: {
           name: "core",
           include: ["test/**/*.test.ts"],
@@ -46,8 +46,6 @@ export default defineConfig({
       },
       {
         extends: true,
-        resolve: { conditions },
-        ssr: { resolve: { conditions } },
         test: {
           name: "servers",
           include: [...servers, ...both],

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { Clock, DateTime, Effect, Exit, Layer, References, Schema, Scope, Stream } from "effect"
+import { Clock, DateTime, Effect, Layer, References, Schema, Scope, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import {
@@ -30,6 +30,7 @@ import {
   ReturnLive
 } from "./support/shipping.ts"
 import { makeWirings } from "./support/wirings.ts"
+import { start, until } from "./support/words.ts"
 
 const { everywhere } = makeWirings()
 
@@ -43,9 +44,6 @@ const Collecting = ProcessManager.layer(Collection, { lease })
 const uncollected = "$EventHandled $DeadlineSet CollectionDue $EventHandled $DeadlineSet CollectionDue $EventHandled".split(" ")
 
 /** Waits for what comes about without time passing. */
-const until = <E, R>(condition: Effect.Effect<boolean, E, R>): Effect.Effect<void, E, R> =>
-  Effect.flatMap(condition, (reached) => (reached ? Effect.void : Effect.andThen(Effect.yieldNow, until(condition))))
-
 const recorded = Stream.runCollect(EventStore.readAll())
 
 /** All that stands in the store: where, and what. */
@@ -62,13 +60,6 @@ const caughtUp = (name = "Collection") =>
       return (yield* Subscription.status(`process:${name}`)).position >= head
     })
   )
-
-/** Builds a Layer until the returned effect (or the test's scope) ends it. */
-const start = Effect.fnUntraced(function* <R>(layer: Layer.Layer<never, never, R>) {
-  const scope = yield* Scope.fork(yield* Effect.scope)
-  yield* Layer.buildWithScope(Layer.fresh(layer), scope)
-  return Scope.close(scope, Exit.void)
-})
 
 /** Bus, handlers and checkpoints over whatever store. */
 const withBus = <A, E, R>(effect: Effect.Effect<A, E, R>) =>

@@ -1,6 +1,20 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { Cause, Context, DateTime, Deferred, Effect, Exit, Fiber, Layer, Option, Schedule, Schema, Scope, Stream } from "effect"
+import {
+  Cause,
+  Context,
+  DateTime,
+  Deferred,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Option,
+  Schedule,
+  Schema,
+  type Scope,
+  Stream
+} from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { Checkpoints, Event, EventStore, MessageBus, ParkedEvents, Projection, Subscription, UnitOfWork } from "eventfold"
@@ -9,6 +23,7 @@ import { SqliteCheckpoints, SqliteEventStore } from "eventfold/sqlite"
 import { freshSchema, pgLiteOfFile, serverOfFile } from "./postgres/support.ts"
 import { declared } from "./support/wirings.ts"
 import { logs } from "./support/logs.ts"
+import { numbers, start } from "./support/words.ts"
 
 const Opened = Event.make("Opened", { owner: Schema.String })
 const Deposited = Event.make("Deposited", { amount: Schema.Int })
@@ -46,15 +61,6 @@ const everywhere = (title: string, test: () => Effect.Effect<void, unknown, Wire
     )
   }
 }
-
-/** Builds a Layer until the returned effect (or the test's scope) ends it. */
-const start = Effect.fnUntraced(function* <E, R>(layer: Layer.Layer<never, E, R>) {
-  const scope = yield* Scope.fork(yield* Effect.scope)
-  yield* Layer.buildWithScope(layer, scope)
-  return Scope.close(scope, Exit.void)
-})
-
-const numbers = (count: number) => Array.from({ length: count }, (_, index) => index + 1)
 
 const opened = (owner: string): EventStore.NewEvent => ({ type: "Opened", payload: { owner } })
 const deposited = (amount: number): EventStore.NewEvent => ({ type: "Deposited", payload: { amount } })

@@ -14,7 +14,7 @@ import {
   Option,
   Schedule,
   Schema,
-  Scope,
+  type Scope,
   Stream
 } from "effect"
 import { TestClock } from "effect/testing"
@@ -33,6 +33,7 @@ import {
 } from "eventfold"
 import { type Broker, fails, hangs, losesAnswer, makeBroker, refuses, takes, takesHalf, unavailable } from "./support/broker.ts"
 import { logs } from "./support/logs.ts"
+import { rest, start as startLayer, until } from "./support/words.ts"
 
 // -----------------------------------------------------------------------------
 // what the tests are told with
@@ -54,12 +55,6 @@ const ids = (count: number, from = 1) => published(count, from).map(({ id }) => 
 const idsOf = (messages: ReadonlyArray<Transport.Message>) => messages.map(({ id }) => id)
 
 /** Gives all other fibers their turn until the condition holds. The test's time-out is the end of its patience. */
-const until = (condition: () => boolean): Effect.Effect<void> =>
-  Effect.suspend(() => (condition() ? Effect.void : Effect.andThen(Effect.yieldNow, until(condition))))
-
-/** Lets everything happen that can happen without time passing. */
-const rest = Effect.forEach(Array.from({ length: 200 }), () => Effect.yieldNow, { discard: true })
-
 const position = Effect.gen(function* () {
   const { get } = yield* Checkpoints.Checkpoints
   return Option.match(yield* get(`relay:${name}`), { onNone: () => 0, onSome: ({ position }) => position })
@@ -71,11 +66,8 @@ const owner = Effect.gen(function* () {
 })
 
 /** Runs a relay against a broker until the returned effect (or the test's scope) ends it. */
-const start = Effect.fnUntraced(function* (broker: Broker, options: Partial<Relay.Options> = {}) {
-  const scope = yield* Scope.fork(yield* Effect.scope)
-  yield* Layer.buildWithScope(Layer.provide(Relay.layer({ name, lease, ...options }), broker.layer), scope)
-  return Scope.close(scope, Exit.void)
-})
+const start = (broker: Broker, options: Partial<Relay.Options> = {}) =>
+  startLayer(Layer.provide(Relay.layer({ name, lease, ...options }), broker.layer))
 
 /** Store and checkpoints in memory. */
 const stores = Layer.mergeAll(EventStore.layerMemory, Checkpoints.layerMemory)

@@ -4,6 +4,7 @@ import { Cause, Deferred, Effect, Exit, Layer, Option, Schedule, Scope } from "e
 import { TestClock } from "effect/testing"
 import { Checkpoints, EventStore, ParkedEvents, Subscription } from "eventfold"
 import { logs } from "./support/logs.ts"
+import { rest, until } from "./support/words.ts"
 
 const name = "view"
 const lease = "15 seconds"
@@ -12,12 +13,6 @@ const stores = Layer.mergeAll(EventStore.layerMemory, Checkpoints.layerMemory, P
 const following = <E>(
   test: Effect.Effect<void, E, EventStore.EventStore | Checkpoints.Checkpoints | ParkedEvents.ParkedEvents | Scope.Scope>
 ) => Effect.provide(test, stores)
-
-const until = (condition: () => boolean): Effect.Effect<void> =>
-  Effect.suspend(() => (condition() ? Effect.void : Effect.andThen(Effect.yieldNow, until(condition))))
-
-/** Lets everything happen that can happen without time passing. */
-const rest = Effect.forEach(Array.from({ length: 500 }), () => Effect.yieldNow, { discard: true })
 
 const streams = Array.from({ length: 40 }, (_, n) => `Count-${n}`)
 

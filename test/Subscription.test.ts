@@ -13,7 +13,7 @@ import {
   Option,
   Schedule,
   Schema,
-  Scope,
+  type Scope,
   Stream
 } from "effect"
 import { TestClock } from "effect/testing"
@@ -21,6 +21,7 @@ import { SqlClient } from "effect/sql"
 import { Checkpoints, Event, EventStore, ParkedEvents, Subscription } from "eventfold"
 import { SqliteCheckpoints, SqliteEventStore } from "eventfold/sqlite"
 import { logs } from "./support/logs.ts"
+import { numbers, rest, start, until } from "./support/words.ts"
 
 const name = "view"
 const lease = "15 seconds"
@@ -31,16 +32,8 @@ const following = <E>(
   test: Effect.Effect<void, E, EventStore.EventStore | Checkpoints.Checkpoints | ParkedEvents.ParkedEvents | Scope.Scope>
 ) => test.pipe(Effect.provide(stores), Effect.provideService(Subscription.Registry, new Map()))
 
-const until = (condition: () => boolean): Effect.Effect<void> =>
-  Effect.suspend(() => (condition() ? Effect.void : Effect.andThen(Effect.yieldNow, until(condition))))
-
-/** Lets everything happen that can happen without time passing. */
-const rest = Effect.forEach(Array.from({ length: 300 }), () => Effect.yieldNow, { discard: true })
-
 const events = (count: number, from = 1): ReadonlyArray<EventStore.NewEvent> =>
   Array.from({ length: count }, (_, index) => ({ type: "Counted", payload: { n: from + index } }))
-
-const numbers = (count: number, from = 1) => Array.from({ length: count }, (_, index) => from + index)
 
 const checkpoint = Effect.gen(function* () {
   const { get } = yield* Checkpoints.Checkpoints
@@ -53,13 +46,6 @@ const owner = Effect.gen(function* () {
 })
 
 const state = Effect.map(Subscription.status(name), ({ state }) => state)
-
-/** Builds a Layer until the returned effect (or the test's scope) ends it. */
-const start = Effect.fnUntraced(function* <R>(layer: Layer.Layer<never, never, R>) {
-  const scope = yield* Scope.fork(yield* Effect.scope)
-  yield* Layer.buildWithScope(layer, scope)
-  return Scope.close(scope, Exit.void)
-})
 
 /** A subscription that notes the positions that it has handled, and does something else before. */
 const noting = <E = never, P extends Subscription.OnFailure = "halt">(

@@ -7,6 +7,7 @@ import { Command, DeadLetters, Event, EventStore, Inbox, MessageBus, Transport, 
 import { SqliteClient } from "eventfold/sqlite"
 import { Faults } from "eventfold/testing"
 import { logs } from "./support/logs.ts"
+import { rest, until } from "./support/words.ts"
 
 const Placed = Event.make(
   "Placed",
@@ -31,12 +32,6 @@ const message = (id: string, more: Partial<Transport.Message> = {}): Transport.M
 
 const services = Layer.mergeAll(Transport.layerMemory, DeadLetters.layerMemory, Inbox.layerMemory)
 const group = "g"
-
-/** Lets everything happen that can happen without time passing. */
-const rest = Effect.forEach(Array.from({ length: 100 }), () => Effect.yieldNow, { discard: true })
-
-const until = (condition: () => boolean): Effect.Effect<void> =>
-  Effect.suspend(() => (condition() ? Effect.void : Effect.andThen(Effect.yieldNow, until(condition))))
 
 const letters = DeadLetters.DeadLetters.use(({ list }) => list(group))
 

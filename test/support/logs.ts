@@ -11,6 +11,8 @@ interface Watch {
   expected: Array<RegExp>
   /** The lines of the test so far, at WARN and above. */
   lines: Array<string>
+  /** What the test clock says of a test that takes a second: it may hang, or the machine is busy. */
+  hint: string | undefined
 }
 
 const key = Symbol.for("eventfold/test/logs")
@@ -21,13 +23,14 @@ const told = ({ cause, logLevel, message }: Logger.Options<unknown>): string =>
 
 /** Tests of one process may share the modules, and so the loggers: they are watched once. */
 const install = (): Watch => {
-  const watch: Watch = { expected: [], lines: [] }
+  const watch: Watch = { expected: [], lines: [], hint: undefined }
   const loggers = Effect.runSync(Effect.service(Logger.CurrentLoggers)) as Set<Logger.Logger<unknown, unknown>>
   loggers.delete(Logger.defaultLogger)
   loggers.add(
     Logger.make((options) => {
       if (!["Warn", "Error", "Fatal"].includes(options.logLevel)) return Logger.defaultLogger.log(options)
       const line = told(options)
+      if (line.includes("not advancing the test clock")) return void (watch.hint = line)
       watch.lines.push(line)
       if (strict || watch.expected.some((pattern) => pattern.test(line))) return
       console.log(line)
@@ -47,8 +50,10 @@ export const watchLogs = (): void => {
   beforeEach(() => {
     watch.expected = []
     watch.lines = []
+    watch.hint = undefined
   })
-  afterEach(() => {
+  afterEach(({ task }) => {
+    if (watch.hint !== undefined && task.result?.state === "fail") console.log(watch.hint)
     const { expected, lines } = watch
     const unexpected = strict ? lines.filter((line) => !expected.some((pattern) => pattern.test(line))) : []
     if (unexpected.length > 0) {

@@ -3,7 +3,34 @@ import { relative } from "node:path"
 import { BaseSequencer, type Reporter, type TestSpecification } from "vitest/node"
 
 /** About how many seconds the longest files take, on two cores. Every other file takes less than those named here. */
-const seconds: Readonly<Record<string, number>> = {}
+const seconds: Readonly<Record<string, number>> = {
+  "examples/orders/orders.test.ts": 35,
+  "examples/services/services.test.ts": 35,
+  "test/rabbitmq/RabbitMqTransport.test.ts": 35,
+  "test/nats/NatsTransport.test.ts": 30,
+  "test/nats/NatsTransport.conformance.test.ts": 29,
+  "test/rabbitmq/RabbitMqTransport.conformance.test.ts": 24,
+  "test/postgres/PgTransport.test.ts": 24,
+  "test/postgres/faults.test.ts": 23,
+  "test/sqlite/crash.test.ts": 22,
+  "test/postgres/PgLite.conformance.test.ts": 22,
+  "test/redis/RedisTransport.test.ts": 21,
+  "test/jsonl/crash.test.ts": 16,
+  "test/postgres/Subscription.test.ts": 16,
+  "test/support/brokers.test.ts": 14,
+  "test/sqlite/Subscription.test.ts": 13,
+  "test/redis/RedisTransport.conformance.test.ts": 13,
+  "test/postgres/PgEventStore.conformance.test.ts": 11,
+  "test/postgres/Relay.test.ts": 11,
+  "test/postgres/concurrency.test.ts": 11,
+  "test/postgres/Projection.test.ts": 11,
+  "test/jsonl/JsonlEventStore.test.ts": 10,
+  "test/copy.test.ts": 10,
+  "test/postgres/plans.test.ts": 10,
+  "test/support/postgres-server.test.ts": 9,
+  "test/postgres/ProcessManager.test.ts": 8,
+  "test/postgres/PgCheckpoints.test.ts": 8
+}
 
 const rest = 2
 
