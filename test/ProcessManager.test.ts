@@ -29,7 +29,7 @@ import {
   Returned,
   ReturnLive
 } from "./support/shipping.ts"
-import { makeWirings } from "./support/wirings.ts"
+import { core, makeWirings } from "./support/wirings.ts"
 import { start, until } from "./support/words.ts"
 
 const { everywhere } = makeWirings()
@@ -437,7 +437,7 @@ describe("reacting", () => {
   )
 })
 
-describe("deadlines", () => {
+core.describe("deadlines", () => {
   /** A day later, if all that is to happen now has happened. */
   const nextDay = Effect.andThen(caughtUp(), TestClock.adjust("1 day"))
   const count = (stream: string, type: string) =>
@@ -660,7 +660,7 @@ describe("deadlines", () => {
   )
 })
 
-describe("whatever happens in between, an event takes effect once", () => {
+core.describe("whatever happens in between, an event takes effect once", () => {
   type Fault = "refused" | "answer lost" | "killed before" | "killed after"
   const faults: ReadonlyArray<Fault> = ["refused", "answer lost", "killed before", "killed after"]
 
@@ -771,7 +771,7 @@ describe("whatever happens in between, an event takes effect once", () => {
   )
 })
 
-describe("definitions", () => {
+core.describe("definitions", () => {
   it("a name that no category can have, and a type that is listed twice, are refused", () => {
     const define = (name: string, deadlines: ReadonlyArray<Event.Any>) =>
       ProcessManager.make(name, {

@@ -21,7 +21,7 @@ import { Checkpoints, Event, EventStore, MessageBus, ParkedEvents, Projection, S
 import { PgCheckpoints, PgEventStore } from "eventfold/postgres"
 import { SqliteCheckpoints, SqliteEventStore } from "eventfold/sqlite"
 import { freshSchema, pgLiteOfFile, serverOfFile } from "./postgres/support.ts"
-import { declared } from "./support/wirings.ts"
+import { core, declared } from "./support/wirings.ts"
 import { logs } from "./support/logs.ts"
 import { numbers, start } from "./support/words.ts"
 
@@ -840,7 +840,7 @@ describe("a table", () => {
   )
 })
 
-describe("in memory, without a database", () => {
+core.describe("in memory, without a database", () => {
   const world = <E>(test: Effect.Effect<void, E, EventStore.EventStore | Checkpoints.Checkpoints | Scope.Scope>) =>
     test.pipe(
       Effect.provide(Layer.mergeAll(EventStore.layerMemory, Checkpoints.layerMemory)),

@@ -32,13 +32,18 @@ export const declared = <A>(wirings: Readonly<Record<string, A>>): ReadonlyArray
   })
 }
 
-const nowhere = Object.assign(() => {}, { effect: () => {} })
-
-/** Declares what needs a server beside the wirings: nothing comes of it in a project that has none. */
-export const servers: {
+interface Declare {
   readonly describe: (name: string, tests: () => void) => void
   readonly it: { readonly effect: (name: string, test: () => Effect.Effect<void, unknown, Scope.Scope>) => void }
-} = declared({ PostgreSQL: true }).length > 0 ? { describe, it } : { describe: nowhere, it: nowhere }
+}
+
+const nowhere: Declare = { describe: () => {}, it: { effect: () => {} } }
+
+/** Declares what needs a server, beside the wirings: nothing comes of it in a project that has none. */
+export const servers: Declare = declared({ PostgreSQL: true }).length > 0 ? { describe, it } : nowhere
+
+/** Declares what needs no wiring, in a file that has some: in `core` alone, and not once more in `servers`. */
+export const core: Declare = declared({ memory: true }).length > 0 ? { describe, it } : nowhere
 
 /** Declares the tests of a file over all wirings of store and unit of work. One server client and one PGlite serve the whole file. */
 export const makeWirings = () => {
