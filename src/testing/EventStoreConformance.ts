@@ -36,6 +36,7 @@ import { model } from "./eventStore/model.ts"
 import { positions } from "./eventStore/positions.ts"
 import { read } from "./eventStore/read.ts"
 import { readAll } from "./eventStore/readAll.ts"
+import { readPage } from "./eventStore/readPage.ts"
 import { repetition } from "./eventStore/repetition.ts"
 import { roundTrip } from "./eventStore/roundTrip.ts"
 import { sharing } from "./eventStore/sharing.ts"
@@ -93,6 +94,7 @@ const promises = [
   ["8", conditions],
   ["read", read],
   ["readAll", readAll],
+  ["readPage", readPage],
   ["streams", streams],
   ["subscribe", subscribe],
   ["round trip", roundTrip],

@@ -8,6 +8,8 @@ import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { eventually } from "./words.ts"
 
+export { eventually as until } from "./words.ts"
+
 /** A process of a test; what it prints comes line by line. */
 export interface Child {
   readonly process: ChildProcess

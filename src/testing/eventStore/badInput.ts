@@ -7,6 +7,7 @@ import { inspect } from "node:util"
 import type { NewEvent } from "../../definitions/stored.ts"
 import * as EventStore from "../../store/EventStore.ts"
 import { range } from "../suite.ts"
+import { badCounts, badNames } from "./samples.ts"
 import {
   NoStream,
   collect,
@@ -26,18 +27,6 @@ import {
   verdict,
   versionsOf
 } from "./words.ts"
-
-const badNames: ReadonlyArray<readonly [what: string, name: string]> = [
-  ["empty", ""],
-  ["256 characters", "n".repeat(256)],
-  ["U+0000", "a\u0000b"],
-  ["a high surrogate alone", "a\ud800"],
-  ["a low surrogate alone", "\udc00a"],
-  ["undefined", untyped(undefined)],
-  ["a number", untyped(42)]
-]
-
-const badCounts = [-1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53, untyped<number>("1")]
 
 const oddNames = [
   "a'b",

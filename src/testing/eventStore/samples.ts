@@ -2,7 +2,7 @@
 import type * as Schema from "effect/Schema"
 import type * as EventStore from "../../store/EventStore.ts"
 import { range } from "../suite.ts"
-import { event } from "./words.ts"
+import { event, untyped } from "./words.ts"
 
 /** Eight events that differ in all that a query can ask for. */
 export const variety: ReadonlyArray<EventStore.StreamAppend> = [
@@ -106,3 +106,17 @@ export const payloads: ReadonlyArray<Schema.Json> = [
   deep(500),
   Object.fromEntries(range(1, 1000).map((n) => [`key${(n * 7919) % 1000}`, n]))
 ]
+
+/** What is no name of a stream, a type or a tag. */
+export const badNames: ReadonlyArray<readonly [what: string, name: string]> = [
+  ["empty", ""],
+  ["256 characters", "n".repeat(256)],
+  ["U+0000", "a\u0000b"],
+  ["a high surrogate alone", "a\ud800"],
+  ["a low surrogate alone", "\udc00a"],
+  ["undefined", untyped(undefined)],
+  ["a number", untyped(42)]
+]
+
+/** What is no version, position or number of events. */
+export const badCounts = [-1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53, untyped<number>("1")]

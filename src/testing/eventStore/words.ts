@@ -34,7 +34,7 @@ export const concurrently = <A, B, E, R>(items: Iterable<A>, f: (item: A, index:
   Effect.forEach(items, f, { concurrency: "unbounded" })
 
 /** An event with its instant as a number, for comparison. */
-const plain = (event: RecordedEvent) => ({ ...event, recordedAt: DateTime.toEpochMillis(event.recordedAt) })
+export const plain = (event: RecordedEvent) => ({ ...event, recordedAt: DateTime.toEpochMillis(event.recordedAt) })
 
 export const collect = <E>(events: Stream.Stream<RecordedEvent, E>) =>
   Effect.map(Stream.runCollect(events), (events) => events.map(plain))
