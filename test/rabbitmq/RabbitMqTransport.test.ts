@@ -12,6 +12,7 @@ import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { isExpected } from "../support/brokers.ts"
 import { freshExchange, layer, useBroker, useLine } from "./support.ts"
+import { logs } from "../support/logs.ts"
 
 const message = (n: number, more: Partial<Transport.Message> = {}): Transport.Message => ({
   specversion: "1.0",
@@ -110,6 +111,7 @@ describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
 
   it.live("what others publish is read in every mode of the binding, and what is no message is rejected", () =>
     Effect.gen(function* () {
+      logs(/rejected what is no message/)
       const exchange = freshExchange()
       const channel = yield* bare
       const { queue } = yield* Effect.promise(() => channel.assertQueue("", { exclusive: true }))
@@ -538,6 +540,7 @@ describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
     "a relay brings every event over a crash of the broker, repeated only by id, and late only what was in hand",
     () =>
       Effect.gen(function* () {
+        logs(/starts again/)
         const events = 10_000
         const streams = 20
         const exchange = freshExchange()

@@ -6,7 +6,8 @@ import { Redis } from "effect/persistence"
 import { Checkpoints, EventStore, Relay, Transport } from "eventfold"
 import { RedisTransport } from "eventfold/redis"
 import { type Broker, isExpected, startBroker } from "../support/brokers.ts"
-import { startChild, until } from "../support/child.ts"
+import { startChild } from "../support/child.ts"
+import { eventually as until } from "../support/words.ts"
 import { connected, freshName, open, type Opened, ownServer } from "./support.ts"
 
 const message = (n: number, more: Partial<Transport.Message> = {}): Transport.Message => ({
