@@ -33,7 +33,10 @@ export const fromFirstRelease = ({ checkpoints, versions }: KeptCheckpoints): Ke
     const row = found.get(key(each)) ?? { ...toVersion(each), target: Option.none() }
     found.set(key(each), { ...row, active: true, mode: row.mode === "dropped" ? "async" : row.mode })
   }
-  return { checkpoints: checkpoints.filter((checkpoint) => readOld(checkpoint) === undefined), versions: Array.from(found.values()) }
+  return {
+    checkpoints: checkpoints.filter((checkpoint) => readOld(checkpoint) === undefined),
+    versions: Array.from(found.values())
+  }
 }
 
 const toVersion = ({ checkpoint, owner, projection, version }: Old): ProjectionVersion => ({

@@ -97,7 +97,9 @@ const halted = <R, D>(
   registry: ReadonlyMap<string, Subscription.Controls>
 ): Stream.Stream<never, RebuildError> =>
   Stream.unwrap(
-    Effect.map(Effect.fromNullishOr(registry.get(subscription)).pipe(Effect.orDie), ({ status }) => SubscriptionRef.changes(status))
+    Effect.map(Effect.fromNullishOr(registry.get(subscription)).pipe(Effect.orDie), ({ status }) =>
+      SubscriptionRef.changes(status)
+    )
   ).pipe(
     Stream.filter(({ state }) => state === "halted"),
     Stream.take(1),

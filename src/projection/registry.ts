@@ -73,8 +73,7 @@ export const change = (projection: Key, to: (entry: Entry) => Written) =>
     { times: 10, while: isChanged }
   )
 
-const isChanged = (error: unknown): boolean =>
-  (error as { readonly _tag?: unknown })._tag === "ProjectionVersionChangedError"
+const isChanged = (error: unknown): boolean => (error as { readonly _tag?: unknown })._tag === "ProjectionVersionChangedError"
 
 /** Whether the database would let a transaction through that is done again. */
 export const isConflict = (error: unknown): boolean =>

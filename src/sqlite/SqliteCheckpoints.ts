@@ -32,9 +32,11 @@ export interface Options {
  * @category constructors
  * @since 0.2.0
  */
-export const make = Effect.fnUntraced(function* ({
-  tablePrefix
-}: Options = {}): Effect.fn.Return<Checkpoints["Service"], EventStoreError, SqlClient.SqlClient> {
+export const make = Effect.fnUntraced(function* ({ tablePrefix }: Options = {}): Effect.fn.Return<
+  Checkpoints["Service"],
+  EventStoreError,
+  SqlClient.SqlClient
+> {
   const client = yield* SqlClient.SqlClient
   yield* openTables(tablePrefix)
   return makeOnSql(client, {

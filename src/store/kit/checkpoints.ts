@@ -67,7 +67,8 @@ export const prepareAdvance = (lease: Lease, position: number): Effect.Effect<nu
  * @since 0.2.0
  */
 export const prepareReset = (name: string, position: number): Effect.Effect<number, CheckpointError> => {
-  const problem = nameProblem("the name", name) ?? (isPosition(position) ? undefined : `position must be a position, not ${position}`)
+  const problem =
+    nameProblem("the name", name) ?? (isPosition(position) ? undefined : `position must be a position, not ${position}`)
   return problem === undefined ? Effect.succeed(position) : refuse("reset", name, problem)
 }
 

@@ -147,9 +147,7 @@ const leasing = (apply: Apply): Pick<Checkpoints["Service"], "claim" | "renew" |
     })
   }),
   renew: (lease) =>
-    apply("renew", lease.name, (state, now) =>
-      heldRow(state, lease, (row) => ({ ...row, expiresAt: expiry(now, lease.ttl) }))
-    ),
+    apply("renew", lease.name, (state, now) => heldRow(state, lease, (row) => ({ ...row, expiresAt: expiry(now, lease.ttl) }))),
   advance: Effect.fnUntraced(function* (lease, to) {
     const position = yield* prepareAdvance(lease, to)
     yield* apply("advance", lease.name, (state, now) =>
@@ -193,8 +191,7 @@ const removing = (apply: Apply): Pick<Checkpoints["Service"], "reset" | "remove"
 const registry = (apply: Apply, state: Readonly<State>): ProjectionVersions => {
   const of = (projection: string) => kept(state).versions.filter((version) => version.projection === projection)
   const find = (projection: string, version: number) => state.versions.get(keyOf(projection, version))
-  const changed = (projection: string, version: number) =>
-    Effect.fail(new ProjectionVersionChangedError({ projection, version }))
+  const changed = (projection: string, version: number) => Effect.fail(new ProjectionVersionChangedError({ projection, version }))
   const write = (now: number, ...rows: ReadonlyArray<Omit<ProjectionVersion, "updatedAt">>) =>
     Effect.succeed<Change<void>>({
       value: undefined,
@@ -221,11 +218,10 @@ const registry = (apply: Apply, state: Readonly<State>): ProjectionVersions => {
         if (active?.version === version) return Effect.succeed<Change<void>>({ value: undefined })
         const { heard, mode, revision, target } = find(projection, version) ?? unwritten
         const next = { projection, version, active: true, target, heard, revision } as const
-        return write(
-          now,
-          ...(active === undefined ? [] : [{ ...active, active: false }]),
-          { ...next, mode: mode === "dropped" ? "async" : mode }
-        )
+        return write(now, ...(active === undefined ? [] : [{ ...active, active: false }]), {
+          ...next,
+          mode: mode === "dropped" ? "async" : mode
+        })
       })
     })
   }

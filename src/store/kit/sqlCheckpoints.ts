@@ -218,8 +218,7 @@ const registry = (
   query: Query,
   together: <A, E>(operation: string, name: string, work: Effect.Effect<A, E>) => Effect.Effect<A, E | CheckpointError>
 ): ProjectionVersions => {
-  const changed = (projection: string, version: number) =>
-    Effect.fail(new ProjectionVersionChangedError({ projection, version }))
+  const changed = (projection: string, version: number) => Effect.fail(new ProjectionVersionChangedError({ projection, version }))
   const get: ProjectionVersions["get"] = Effect.fnUntraced(function* (projection, version) {
     yield* prepareVersion("get", projection, version)
     const [row] = yield* query<VersionRow>("get", projection, "version", [projection, number(version)])
@@ -249,8 +248,8 @@ const registry = (
         const current = yield* get(projection, version)
         return Option.exists(current, ({ active }) => active) ? undefined : yield* changed(projection, version)
       }
-      const run = Effect.fnUntraced(function* (statement: "activate" | "deactivate", version: number) {
-        const rows = yield* query("activate", projection, statement, [projection, number(version), ...(yield* now)])
+      const run = Effect.fnUntraced(function* (statement: "activate" | "deactivate", which: number) {
+        const rows = yield* query("activate", projection, statement, [projection, number(which), ...(yield* now)])
         if (rows.length === 0) return yield* changed(projection, version)
       })
       const work = Effect.andThen(
