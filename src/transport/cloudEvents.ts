@@ -49,7 +49,8 @@ export const encodeBinary = (message: Message): Result.Result<Binary, string> =>
     position: String(position)
   }
   for (const value of Object.values(attributes)) {
-    if (typeof value === "string" && !value.isWellFormed()) return Result.fail("an attribute is malformed: it has a lone surrogate")
+    if (typeof value === "string" && !value.isWellFormed())
+      return Result.fail("an attribute is malformed: it has a lone surrogate")
   }
   return Result.succeed({ attributes, data: JSON.stringify(message.data) })
 }

@@ -21,10 +21,14 @@ export interface InFlight<A extends object> {
   readonly unsettled: () => ReadonlyArray<A>
   /**
    * Settles it once: while `how` runs, after it has succeeded and after {@link end} this does nothing. When `how` fails or is
-   * interrupted, the item is in flight as before.
+   * interrupted, the item is in flight as before. When it succeeds, `onSettled` is called in the same moment.
    */
-  readonly settle: (item: A, how: Effect.Effect<void, TransportError>) => Effect.Effect<void, TransportError>
-  /** The member has left: nothing is in flight from now on. Returns what was not about to be settled. */
+  readonly settle: (
+    item: A,
+    how: Effect.Effect<void, TransportError>,
+    onSettled?: () => void
+  ) => Effect.Effect<void, TransportError>
+  /** The member has left: it settles nothing from now on. Takes away what is in flight and not about to be settled. */
   readonly end: () => ReadonlyArray<A>
 }
 
@@ -37,6 +41,7 @@ export interface InFlight<A extends object> {
 export const makeInFlight = <A extends object>(): InFlight<A> => {
   /** Each item, and whether it is being settled. */
   const items = new Map<A, boolean>()
+  let ended = false
   const unsettled = () => Array.from(items).flatMap(([item, settling]) => (settling ? [] : [item]))
   return {
     get size() {
@@ -47,17 +52,22 @@ export const makeInFlight = <A extends object>(): InFlight<A> => {
     remove: (item) => items.delete(item),
     items: () => Array.from(items.keys()),
     unsettled,
-    settle: (item, how) =>
+    settle: (item, how, onSettled) =>
       Effect.suspend(() => {
-        if (items.get(item) !== false) return Effect.void
+        if (ended || items.get(item) !== false) return Effect.void
         items.set(item, true)
         return Effect.onExitPrimitive(how, (exit) => {
-          if (exit._tag === "Success") items.delete(item)
-          else if (items.has(item)) items.set(item, false)
+          if (exit._tag === "Failure") {
+            if (items.has(item)) items.set(item, false)
+          } else {
+            items.delete(item)
+            onSettled?.()
+          }
           return undefined
         })
       }),
     end: () => {
+      ended = true
       const left = unsettled()
       items.clear()
       return left

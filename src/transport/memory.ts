@@ -103,9 +103,7 @@ const join = Effect.fnUntraced(function* (
     return Duration.isZero(delay) ? back : Effect.asVoid(Effect.forkIn(Effect.delay(back, delay), scope))
   }
   const settle = (given: Waiting) => (delay: Duration.Duration | undefined) =>
-    Effect.tap(inFlight.settle(given, delay === undefined ? Effect.void : giveBack(given, delay)), () =>
-      Effect.sync(() => resume?.())
-    )
+    inFlight.settle(given, delay === undefined ? Effect.void : giveBack(given, delay), () => resume?.())
 
   const take = (): Delivery | undefined => {
     if (inFlight.size >= concurrency) return undefined
