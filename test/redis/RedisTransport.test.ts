@@ -404,7 +404,7 @@ describe.runIf(isExpected("redis"))("the transport, when Redis", () => {
                 yield* reasonOf(delivery.nack())
               ]) {
                 assert.equal(reason._tag, "TransportUnavailable")
-                assert.equal(reason.detail, "no answer within 1500 milliseconds")
+                assert.equal(reason.detail, "the server did not answer within 1s 500ms")
               }
               yield* Effect.sync(server.thaw)
               yield* Effect.retry(delivery.ack, { times: 500, while: () => Effect.as(Effect.sleep("20 millis"), true) })
