@@ -86,11 +86,11 @@ export const make = Effect.fnUntraced(function* (
     duplicateWindow: Duration.fromInputUnsafe(options.duplicateWindow ?? "10 minutes"),
     ackWait: Duration.fromInputUnsafe(options.ackWait ?? "15 seconds")
   })
-  const { config } = yield* topology.openStream
+  yield* topology.openStream
   const members = yield* makeMembers<Watcher>()
   connection.tell(members.present)
   return yield* untilClosed({
-    publish: makePublish(connection, topology, config.max_msg_size > 0 ? config.max_msg_size : Infinity),
+    publish: makePublish(connection, topology),
     subscribe: (options) =>
       options.types?.length === 0 ? Stream.never : Stream.unwrap(join(connection, topology, members, options))
   })
@@ -122,6 +122,8 @@ export const make = Effect.fnUntraced(function* (
  * - *Types.* A group gets the types that its members have ever asked for; a type that is asked for later is delivered from then on.
  * - *Outages.* The client connects again by itself, for ever, and members go on with what they have in flight. The stream of
  *   deliveries fails when its consumer is gone, when the server does not answer while connected, or when the Layer closes.
+ * - *What vanishes* is made again, if it may be (`createTopology`): a stream by whoever publishes or subscribes, a consumer by whoever
+ *   subscribes. It begins anew then, at the first message of its stream.
  *
  * **Gotchas**
  *

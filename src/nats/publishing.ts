@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import { batchesOf, refused, unavailable } from "../transport/kit.ts"
 import type { Message, Transport, TransportError } from "../transport/Transport.ts"
-import type { Connection } from "./connection.ts"
+import { type Connection, noResponders } from "./connection.ts"
 import { type Outgoing, sizeOf, toOutgoing } from "./encoding.ts"
 import type { Topology } from "./topology.ts"
 
@@ -34,18 +34,25 @@ const errorOf = (answer: Msg, id: string): TransportError | undefined => {
 
 export const makePublish = (
   { ask, nats }: Connection,
-  { prefix }: Topology,
-  /** The largest message that the stream takes, in bytes. */
-  streamLimit: number
+  { create, largestMessage, openStream, prefix }: Topology
 ): Transport["Service"]["publish"] => {
   const encode = (message: Message): Result.Result<Parcel, TransportError> => {
     const outgoing = toOutgoing(prefix, message)
     if (Result.isFailure(outgoing)) return Result.fail(refused(message.id, outgoing.failure))
     const size = sizeOf(outgoing.success)
-    const limit = Math.min(nats.info?.max_payload ?? Infinity, streamLimit)
+    const limit = Math.min(nats.info?.max_payload ?? Infinity, largestMessage())
     return size > limit
       ? Result.fail(refused(message.id, `its ${size} bytes are more than the ${limit} that the server takes`))
       : Result.succeed({ ...outgoing.success, size, id: message.id })
+  }
+  /** Where somebody has deleted the stream, it is made again if it may be. */
+  const send = (window: ReadonlyArray<Parcel>) => {
+    const sending = ask("publish", window, (answer, index) => errorOf(answer, window[index]?.id ?? ""))
+    return Effect.catchIf(
+      sending,
+      ({ reason }) => create && reason.detail === noResponders,
+      () => Effect.andThen(openStream, sending)
+    )
   }
   return (messages) =>
     Effect.suspend(() => {
@@ -55,10 +62,6 @@ export const makePublish = (
         if (Result.isFailure(parcel)) return Effect.fail(parcel.failure)
         parcels.push(parcel.success)
       }
-      return Effect.forEach(
-        batchesOf(parcels, { ...window, sizeOf: ({ size }) => size }),
-        (window) => ask("publish", window, (answer, index) => errorOf(answer, window[index]?.id ?? "")),
-        { discard: true }
-      )
+      return Effect.forEach(batchesOf(parcels, { ...window, sizeOf: ({ size }) => size }), send, { discard: true })
     })
 }

@@ -35,8 +35,10 @@ export interface Settings {
 }
 
 export interface Topology extends Settings {
-  /** The stream, made when it is absent. */
-  readonly openStream: Effect.Effect<StreamInfo, TransportError>
+  /** Makes the stream when it is absent. */
+  readonly openStream: Effect.Effect<void, TransportError>
+  /** The largest message that the stream takes, in bytes. */
+  readonly largestMessage: () => number
   readonly consumerInfo: (consumer: string) => Effect.Effect<ConsumerInfo, TransportError>
   /**
    * Makes the consumer of a group when it is absent, the stream too, and widens what it gets when the types (all, when undefined)
@@ -84,7 +86,7 @@ const typesOf =
     return types.length === 0 || types.some((type) => type === "*" || type === ">") ? undefined : new Set(types)
   }
 
-const streamOf = (manager: JetStreamManager, settings: Settings): Topology["openStream"] => {
+const streamOf = (manager: JetStreamManager, settings: Settings): Effect.Effect<StreamInfo, TransportError> => {
   const { create, duplicateWindow, prefix, stream, streamConfig } = settings
   const info = attempting("open stream", () => manager.streams.info(stream))
   const add = attempting("create stream", () =>
@@ -118,7 +120,10 @@ export const makeTopology = Effect.fnUntraced(function* (
   const { ackWait, create, prefix, stream } = settings
   const timeout = Duration.toMillis(connection.timeout)
   const manager = yield* attempting("connect", () => jetstreamManager(connection.nats, { timeout, checkAPI: false }))
-  const openStream = streamOf(manager, settings)
+  let largestMessage = Infinity
+  const openStream = Effect.map(streamOf(manager, settings), ({ config }) => {
+    largestMessage = config.max_msg_size > 0 ? config.max_msg_size : Infinity
+  })
   const presentTypes = typesOf(prefix)
 
   const consumerInfo: Topology["consumerInfo"] = (consumer) =>
@@ -142,6 +147,7 @@ export const makeTopology = Effect.fnUntraced(function* (
   return {
     ...settings,
     openStream,
+    largestMessage: () => largestMessage,
     consumerInfo,
     typesOf: presentTypes,
     openConsumer: Effect.fnUntraced(function* (consumer, types) {
@@ -150,6 +156,11 @@ export const makeTopology = Effect.fnUntraced(function* (
         Effect.catchIf(
           (error) => create && isApiError(error, ConsumerNotFound),
           () => addConsumer(consumer, wanted)
+        ),
+        // Somebody has deleted the stream, and the consumers with it.
+        Effect.catchIf(
+          (error) => create && isApiError(error, StreamNotFound),
+          () => Effect.andThen(openStream, addConsumer(consumer, wanted))
         )
       )
       const present = presentTypes(info)

@@ -22,6 +22,7 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Deferred from "effect/Deferred"
@@ -30,6 +31,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
@@ -866,6 +868,30 @@ definitions.push({
       // What was settled in the very moment of closing may come again; what comes is at least all that is missing.
       const missing = new Set([...published, 1000].filter((n) => !acknowledged.has(n)))
       while (missing.size > 0) missing.delete((yield* done(rest)).message.position)
+    })
+})
+
+definitions.push({
+  name: "a transport whose Layer closes fails with a TransportError, whoever publishes or subscribes then or later",
+  needs: undefined,
+  run: (open) =>
+    Effect.gen(function* () {
+      const layer = yield* Scope.fork(yield* Effect.scope)
+      const { transport } = yield* Scope.provide(open, layer)
+      const publish = transport.publish([message(1)])
+      const subscribe = Stream.runDrain(transport.subscribe({ group: "g" }))
+      // The fibers belong to the case, and so outlive the Layer.
+      const under = yield* Effect.forEach([Effect.forever(Effect.andThen(publish, Effect.yieldNow)), subscribe], (work) =>
+        Effect.forkScoped(Effect.exit(work))
+      )
+      yield* turns(50)
+      yield* Scope.close(layer, Exit.void)
+      const exits = [...(yield* Effect.forEach(under, Fiber.join)), yield* Effect.exit(publish), yield* Effect.exit(subscribe)]
+      for (const exit of exits) {
+        const failed = Exit.match(exit, { onSuccess: () => undefined, onFailure: Cause.findErrorOption })
+        assert.ok(failed !== undefined && Option.isSome(failed), `${String(exit)} is no failure`)
+        assert.ok(failed.value instanceof TransportError, String(failed.value))
+      }
     })
 })
 
