@@ -18,7 +18,7 @@ export interface Watcher {
 }
 
 /** Says what an answer to the nth message means, if it is a failure. */
-export type ErrorOf = (answer: Msg, index: number) => TransportError | undefined
+type ErrorOf = (answer: Msg, index: number) => TransportError | undefined
 
 export interface Connection {
   readonly nats: NatsConnection

@@ -19,7 +19,7 @@
  */
 
 /** A message, with its place in the stream. */
-export interface Positioned<M> {
+interface Positioned<M> {
   readonly message: M
   readonly position: number
 }
