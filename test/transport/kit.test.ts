@@ -1,7 +1,7 @@
 import { describe, it } from "@effect/vitest"
 import { DateTime, Deferred, Duration, Effect, Exit, Fiber, Result, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
-import { Transport } from "eventfold"
+import type { Transport } from "eventfold"
 import * as Kit from "eventfold/kit"
 import assert from "node:assert/strict"
 
