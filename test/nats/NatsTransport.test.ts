@@ -249,7 +249,7 @@ describe.runIf(isExpected("nats"))("NATS JetStream", () => {
         }
         yield* vanish
         const first = yield* join(transport, { group: "first" })
-        yield* operated.publish([message(5)])
+        yield* Effect.eventually(operated.publish([message(5)]))
         assert.deepEqual(facts(yield* first), [5, 1])
       })
     )

@@ -450,11 +450,13 @@ describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
       Effect.gen(function* () {
         const exchange = freshExchange()
         const options = { exchange, heartbeat: "1 second" } as const
+        const groups = [{ group: "a" }, { group: "b", types: ["Placed"] }, { group: "c" }]
+        yield* Effect.scoped(open({ ...options, groups }))
         const publisher = yield* open(options)
         const consumer = yield* open(options)
         const operated = yield* open({ ...options, declare: false })
         const members = [yield* join(consumer, { group: "a" }), yield* join(publisher, { group: "b", types: ["Placed"] })]
-        const noticing = yield* Effect.forkChild(reasonOf(Stream.runDrain(operated.subscribe({ group: "a" }))))
+        const noticing = yield* Effect.forkChild(reasonOf(Stream.runDrain(operated.subscribe({ group: "c" }))))
         const channel = yield* bare
         yield* publisher.publish([message(0)])
         for (const next of members) yield* (yield* next).ack
