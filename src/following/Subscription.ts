@@ -64,7 +64,7 @@ import {
 } from "../store/Checkpoints.ts"
 import { EventStore, type EventStoreError, type Filter } from "../store/EventStore.ts"
 import { ParkedEvents, ParkedEventsError } from "../store/ParkedEvents.ts"
-import { droppedOwner, inlineOwner } from "./names.ts"
+import { projectionName, subscriptionCheckpoint } from "./names.ts"
 import { makeTail, partitionOf, quotaOf, type Tail } from "./partitions.ts"
 
 /**
@@ -349,9 +349,8 @@ export const changes = (name: string): Stream.Stream<Status, UnknownSubscription
 
 /**
  * How many positions each checkpoint is behind the newest event. Those of subscriptions are called `subscription:` and the name,
- * with partitions followed by `:<k>/<n>`. What is behind no event is left out: what projections keep under `projection:`, the
- * checkpoints of their versions that run inline or have been dropped, and those of process managers under `deadlines:`, which stand
- * before the oldest deadline that is set.
+ * with partitions followed by `:<k>/<n>`. What is behind no event is left out: the checkpoints of projection versions that run inline
+ * or have been dropped, and those of process managers under `deadlines:`, which stand before the oldest deadline that is set.
  *
  * @category observing
  * @since 0.1.0
@@ -361,13 +360,19 @@ export const lag: Effect.Effect<
   CheckpointError | EventStoreError,
   Checkpoints | EventStore
 > = Effect.gen(function* () {
-  const all = yield* Checkpoints.use(({ list }) => list)
+  const checkpoints = yield* Checkpoints
+  const all = yield* checkpoints.list
+  const modes = new Map(
+    (yield* checkpoints.versions.list()).map(({ mode, projection, version }) => [
+      subscriptionCheckpoint(projectionName(projection, version)),
+      mode
+    ])
+  )
   const head = yield* EventStore.use((store) => store.head)
-  const owners = new Map(all.map(({ name, owner }) => [`subscription:${name}`, Option.getOrUndefined(owner)]))
   const follows = ({ name, position }: Checkpoint) => {
-    const owner = owners.get(name)
-    if (isSeat(name) || /^(projection|deadlines):/.test(name)) return false
-    return owner !== inlineOwner && !(owner === droppedOwner && position === 0)
+    const mode = modes.get(name)
+    if (isSeat(name) || name.startsWith("deadlines:")) return false
+    return mode !== "inline" && !(mode === "dropped" && position === 0)
   }
   return all.filter(follows).map(({ name, position }) => ({ checkpoint: name, position, lag: Math.max(0, head - position) }))
 })

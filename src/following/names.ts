@@ -1,3 +1,5 @@
-/** Who owns the checkpoint `projection:<name>@<version>` of a version that does not follow the log. */
-export const inlineOwner = "inline"
-export const droppedOwner = "dropped"
+/** The checkpoint of a subscription. */
+export const subscriptionCheckpoint = (name: string): string => `subscription:${name}`
+
+/** The name of the subscription that runs a version of a projection, as long as it runs async. */
+export const projectionName = (name: string, version: number): string => `projection:${name}@${version}`

@@ -7,7 +7,7 @@ import * as Subscription from "../following/Subscription.ts"
 import type { CheckpointError, Checkpoints } from "../store/Checkpoints.ts"
 import { EventStore, type EventStoreError } from "../store/EventStore.ts"
 import { NotCaughtUpError, type Projection } from "./model.ts"
-import { known, runsInline } from "./registry.ts"
+import { positionOf, runsInline } from "./registry.ts"
 
 /**
  * Waits until the view of this version holds all events up to `position`, such as that of an append (read-your-writes). Wakes at once
@@ -90,7 +90,7 @@ export const positions = <R, D>(
 
 /** How far the view is, and whether it holds all events up to `target`. */
 export const standing = Effect.fnUntraced(function* <R, D>(projection: Projection<R, D>, target: number) {
-  const { position } = yield* known(`subscription:${projection.subscription}`)
+  const position = yield* positionOf(projection)
   if (position >= target) return { position, done: true }
   const store = yield* EventStore
   const head = yield* store.head
