@@ -40,6 +40,8 @@ import {
 } from "../store/Checkpoints.ts"
 import { EventStore, type EventStoreError, type Query } from "../store/EventStore.ts"
 import { ParkedEvents, type ParkedEventsError } from "../store/ParkedEvents.ts"
+import { relayCheckpoint } from "./names.ts"
+import { lookAhead } from "./progress.ts"
 import { type Message, toMessage, Transport, type TransportError } from "../transport/Transport.ts"
 
 /**
@@ -120,7 +122,7 @@ const parkedMessages = Metric.counter("eventfold_relay_parked_events", {
   incremental: true
 })
 
-const checkpointName = ({ name }: Pick<AnyOptions, "name">) => `relay:${name}`
+const checkpointName = ({ name }: Pick<AnyOptions, "name">) => relayCheckpoint(name)
 
 const filterOf = ({ filter }: AnyOptions): Query => ({ ...filter, published: true })
 
@@ -335,11 +337,8 @@ const move = Effect.fnUntraced(function* (
   )
 
   /** Passes over what stays inside: otherwise it would look like a lag, and be read again after each start. */
-  const passOver = Effect.gen(function* () {
-    const head = yield* store.head
-    const [next] = yield* Stream.runCollect(store.readAll({ after: current.position, filter: filterOf(options), limit: 1 }))
-    return current.position < head && (next === undefined || next.position > head) ? head : undefined
-  }).pipe(
+  const passOver = Effect.suspend(() => lookAhead(store, { after: current.position, filter: filterOf(options) })).pipe(
+    Effect.map(({ clear }) => (clear > current.position ? clear : undefined)),
     Effect.orElseSucceed(() => undefined),
     Effect.flatMap((head) => (head === undefined ? Effect.void : advance(head))),
     turn.withPermit,

@@ -64,8 +64,9 @@ import {
 } from "../store/Checkpoints.ts"
 import { EventStore, type EventStoreError, type Filter } from "../store/EventStore.ts"
 import { ParkedEvents, ParkedEventsError } from "../store/ParkedEvents.ts"
-import { droppedOwner, inlineOwner } from "./names.ts"
+import { parseCheckpoint, partitionName, seatCheckpoint, subscriptionCheckpoint } from "./names.ts"
 import { makeTail, partitionOf, quotaOf, type Tail } from "./partitions.ts"
+import * as progress from "./progress.ts"
 
 /**
  * What a handler is told beside the event.
@@ -360,17 +361,7 @@ export const lag: Effect.Effect<
   ReadonlyArray<{ readonly checkpoint: string; readonly position: number; readonly lag: number }>,
   CheckpointError | EventStoreError,
   Checkpoints | EventStore
-> = Effect.gen(function* () {
-  const all = yield* Checkpoints.use(({ list }) => list)
-  const head = yield* EventStore.use((store) => store.head)
-  const owners = new Map(all.map(({ name, owner }) => [`subscription:${name}`, Option.getOrUndefined(owner)]))
-  const follows = ({ name, position }: Checkpoint) => {
-    const owner = owners.get(name)
-    if (isSeat(name) || /^(projection|deadlines):/.test(name)) return false
-    return owner !== inlineOwner && !(owner === droppedOwner && position === 0)
-  }
-  return all.filter(follows).map(({ name, position }) => ({ checkpoint: name, position, lag: Math.max(0, head - position) }))
-})
+> = progress.lag
 
 /**
  * Pauses a subscription of this process; it keeps its lease. Succeeds when the event in hand is done. One that stands by
@@ -599,20 +590,13 @@ interface One extends Controls {
 
 const leaseTime = (options: Options<OnFailure, boolean>) => Duration.fromInputUnsafe(options.lease ?? "15 seconds")
 
-const checkpointName = (name: string) => `subscription:${name}`
-
-/** Where a process without a partition is seen by those that have them: as long as it holds this name. */
-const seatName = (name: string, partitions: number) => `${checkpointName(name)}:join/${partitions}`
-const isSeat = (checkpoint: string) => /^subscription:.*:join\/\d+$/s.test(checkpoint)
-
 /** Fails when a subscription has checkpoints of another number of partitions. */
 const checkPartitions = (name: string, partitions: number | undefined, all: ReadonlyArray<Checkpoint>) => {
-  const prefix = checkpointName(name)
   const others = all.flatMap((checkpoint) => {
-    const plain = checkpoint.name === prefix
-    const count = checkpoint.name.startsWith(prefix) ? /^:\d+\/(\d+)$/.exec(checkpoint.name.slice(prefix.length))?.[1] : undefined
-    if (!plain && count === undefined) return []
-    const before = plain ? undefined : Number(count)
+    const plain = checkpoint.name === subscriptionCheckpoint(name)
+    const of = parseCheckpoint(checkpoint.name)
+    if (!plain && (of._tag !== "Partition" || of.name !== name)) return []
+    const before = of._tag === "Partition" && !plain ? of.count : undefined
     return before === partitions ? [] : [{ before, position: checkpoint.position }]
   })
   const [other] = others
@@ -628,7 +612,7 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
   { from, owner, partition }: { readonly from: number | undefined; readonly owner: string; readonly partition?: Partition }
 ): Effect.fn.Return<One, never, Requirements<R, P, T>> {
   const { name } = options
-  const title = partition === undefined ? name : `${name}:${partition.index}/${partition.count}`
+  const title = partition === undefined ? name : partitionName(name, partition.index, partition.count)
   const ttl = leaseTime(options)
   const batchSize = Math.max(1, options.batch ?? 256)
   const concurrency = Math.max(1, options.concurrency ?? 1)
@@ -777,7 +761,7 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
   // while the lease lasts
   // ---------------------------------------------------------------------------
 
-  const follow = Effect.fnUntraced(function* (lease: Lease, progress: () => void): Effect.fn.Return<never, Outage | Halted> {
+  const follow = Effect.fnUntraced(function* (lease: Lease, onProgress: () => void): Effect.fn.Return<never, Outage | Halted> {
     let current = lease
     /** The events beyond the checkpoint that have come to their end. */
     const done = new Set<number>()
@@ -798,17 +782,13 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
 
     /** Looks how far the log is, and passes over what the filter drops. */
     const look = Effect.gen(function* () {
-      const head = yield* store.head
+      const from = Math.max(current.position, passed)
+      const { clear, head } = yield* progress.lookAhead(store, { after: from, filter })
       if (head < current.position) {
-        const ahead = new CheckpointAheadError({ name: `subscription:${name}`, position: current.position, head })
+        const ahead = new CheckpointAheadError({ name: subscriptionCheckpoint(name), position: current.position, head })
         return yield* Effect.fail(new Halted(Cause.fail(ahead)))
       }
-      if (current.position < head) {
-        const from = Math.max(current.position, passed)
-        const [next] = yield* Stream.runCollect(store.readAll({ after: from, filter, limit: 1 }))
-        const to = next === undefined || next.position > head ? Math.max(head, from) : from
-        if (to > current.position) yield* advance(to)
-      }
+      if (clear > current.position) yield* advance(clear)
       const lag = Math.max(0, head - current.position)
       yield* Metric.update(lagHere, lag)
       yield* update({ lag })
@@ -903,7 +883,7 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
           if (last !== undefined) {
             if (last.position > current.position) yield* advance(last.position)
             for (const { position } of batch.slice(0, count)) done.delete(position)
-            progress()
+            onProgress()
           }
           yield* exit
           return count
@@ -976,7 +956,7 @@ const make = Effect.fnUntraced(function* <R, P extends OnFailure, T extends bool
   // ---------------------------------------------------------------------------
 
   const attempt = (progress: () => void): Effect.Effect<never, Outage | Halted> =>
-    withLease(checkpointName(title), { owner, ttl, from }, (lease) =>
+    withLease(subscriptionCheckpoint(title), { owner, ttl, from }, (lease) =>
       Effect.ensuring(
         follow(lease, progress),
         Effect.sync(() => {
@@ -1154,9 +1134,9 @@ const makeGroup = Effect.fnUntraced(function* <R, P extends OnFailure, T extends
       return now - since < Duration.toMillis(ttl) ? Option.getOrUndefined(checkpoint.owner) : undefined
     }
     const known = new Map(all.map((checkpoint) => [checkpoint.name, checkpoint]))
-    const rows = parts.map(({ status }) => known.get(checkpointName(SubscriptionRef.getUnsafe(status).name)))
+    const rows = parts.map(({ status }) => known.get(subscriptionCheckpoint(SubscriptionRef.getUnsafe(status).name)))
     const holders = rows.map(holder)
-    const waiting = holder(known.get(seatName(name, count)))
+    const waiting = holder(known.get(seatCheckpoint(name, count)))
     const members = new Set(holders.filter((holder) => holder !== undefined))
     for (const one of [owner, waiting]) if (one !== undefined && members.size < count) members.add(one)
     const quota = quotaOf(owner, members, count)
@@ -1186,7 +1166,7 @@ const makeGroup = Effect.fnUntraced(function* <R, P extends OnFailure, T extends
     // One that holds no lease is not seen, even when what it has taken has halted.
     if (quota > 0 && !holders.includes(owner) && wanted.length === 0) {
       seat = yield* checkpoints
-        .claim(seatName(name, count), { owner, ttl })
+        .claim(seatCheckpoint(name, count), { owner, ttl })
         .pipe(Effect.catchTag("CheckpointHeldError", () => Effect.undefined))
     } else if (seat !== undefined && holders.includes(owner)) {
       yield* checkpoints.release(seat)

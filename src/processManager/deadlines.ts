@@ -2,10 +2,11 @@ import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as Event from "../definitions/Event.ts"
 import type { NewEvent, RecordedEvent } from "../definitions/stored.ts"
+import { deadlinesCheckpoint, processName, subscriptionCheckpoint } from "../following/names.ts"
+import { positions, reached } from "../following/progress.ts"
 import * as Subscription from "../following/Subscription.ts"
 import { makeId } from "../internal/ids.ts"
 import { defaultRestart, restarting } from "../internal/lifecycle.ts"
@@ -40,23 +41,18 @@ export const watchDeadlines = Effect.fnUntraced(function* ({ deadlines, events, 
   const store = yield* EventStore
   const checkpoints = yield* Checkpoints
   const owner = yield* makeId
+  const registry = yield* Subscription.Registry
   const filter: Filter = { categories: [name], types: [DeadlineSet.type, DeadlineCancelled.type, ...typesOf(deadlines)] }
 
   /** Waits until the process has reacted to all that stands up to the position, here or elsewhere. */
-  const reactedTo = (position: number) => {
-    const reacted = Effect.gen(function* () {
-      const checkpoint = yield* checkpoints.get(`subscription:process:${name}`)
-      if (Option.isNone(checkpoint)) return false
-      const open = store.readAll({ after: checkpoint.value.position, filter: { types: typesOf(events) }, limit: 1 })
-      return (yield* Stream.runCollect(open)).every((event) => event.position > position)
-    })
-    const steps = Stream.catch(Subscription.changes(`process:${name}`), () => Stream.empty)
-    return Stream.merge(steps, Stream.tick("1 second")).pipe(
-      Stream.mapEffect(() => reacted),
-      Stream.takeUntil((done) => done),
-      Stream.runDrain
-    )
-  }
+  const reactedTo = (position: number) =>
+    Stream.runDrain(
+      positions(
+        reached(subscriptionCheckpoint(processName(name)), position, { types: typesOf(events) }),
+        position,
+        () => registry.get(processName(name))?.status
+      )
+    ).pipe(Effect.provideService(EventStore, store), Effect.provideService(Checkpoints, checkpoints))
 
   const watch = Effect.fnUntraced(function* (lease: Lease, progress: () => void): Effect.fn.Return<never, WatchError> {
     let current = lease
@@ -121,7 +117,7 @@ export const watchDeadlines = Effect.fnUntraced(function* ({ deadlines, events, 
   })
 
   const attempt = (progress: () => void): Effect.Effect<never, WatchError, Checkpoints> =>
-    withLease(`deadlines:${name}`, { owner, ttl }, (lease) => watch(lease, progress)).pipe(
+    withLease(deadlinesCheckpoint(name), { owner, ttl }, (lease) => watch(lease, progress)).pipe(
       Effect.catchTag("CheckpointHeldError", () => Effect.delay(attempt(progress), beat(ttl)))
     )
 
