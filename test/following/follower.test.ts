@@ -430,7 +430,7 @@ class World {
 
   /** One step of what is in flight, in whatever order. */
   work(events: ReadonlyArray<Event>, bad: boolean, n: number) {
-    const open = events.filter(({ position }) => !this.done.has(position) && mayBegin(this.state, position))
+    const open = events.filter(({ position }) => mayBegin(this.state, position))
     const chosen = open[n % Math.max(1, open.length)]
     if (chosen === undefined || n % 7 === 6) {
       this.asked = undefined
