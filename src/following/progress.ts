@@ -12,7 +12,7 @@ import { EventStore, type EventStoreError, type Filter } from "../store/EventSto
 import { droppedOwner, inlineOwner, parseCheckpoint, subscriptionCheckpoint } from "./names.ts"
 
 /** What {@link lookAhead} has found. */
-interface Ahead {
+export interface Ahead {
   /** The position of the newest event. */
   readonly head: number
   /** Up to where nothing is left: the head when there is nothing, otherwise the position that was asked about. */
@@ -60,31 +60,35 @@ export const positions = <S extends { readonly position: number }, E, R>(
   reached: Effect.Effect<Reached, E, R>,
   target: number,
   /** The status of the follower of this process, if there is one. */
-  here: () => SubscriptionRef.SubscriptionRef<S> | undefined
+  here: Effect.Effect<SubscriptionRef.SubscriptionRef<S> | undefined>
 ): Stream.Stream<number, E, R> => {
-  const local = () => {
-    const status = here()
-    return status && { status, position: SubscriptionRef.getUnsafe(status).position }
-  }
-  /** Until the follower of this process, if there is one, has moved. */
-  const moved = (before: ReturnType<typeof local>) =>
-    before === undefined
+  /** Until the follower of this process has moved; for ever where there is none. */
+  const moved = (status: SubscriptionRef.SubscriptionRef<S> | undefined, before: number) =>
+    status === undefined
       ? Effect.never
-      : SubscriptionRef.changes(before.status).pipe(
-          Stream.filter(({ position }) => position !== before.position),
+      : SubscriptionRef.changes(status).pipe(
+          Stream.filter(({ position }) => position !== before),
           Stream.take(1),
           Stream.runDrain
         )
-  return Stream.paginate(
-    { wait: 0, seen: -1, before: local() },
-    Effect.fnUntraced(function* ({ before, seen, wait }) {
-      if (wait > 0) yield* Effect.raceFirst(Effect.sleep(Duration.millis(wait)), moved(before))
-      const now = local()
-      const { done, position } = yield* reached
-      const at = done ? Math.max(position, target) : position
-      const next = { wait: Math.min(250, Math.max(10, wait * 2)), seen: at, before: now }
-      return [at === seen ? [] : [at], done ? Option.none() : Option.some(next)] as const
-    })
+  const local = Effect.map(here, (status) => ({
+    status,
+    position: status === undefined ? 0 : SubscriptionRef.getUnsafe(status).position
+  }))
+  return Stream.unwrap(
+    Effect.map(local, (first) =>
+      Stream.paginate(
+        { wait: 0, seen: -1, before: first },
+        Effect.fnUntraced(function* ({ before, seen, wait }) {
+          if (wait > 0) yield* Effect.raceFirst(Effect.sleep(Duration.millis(wait)), moved(before.status, before.position))
+          const now = yield* local
+          const { done, position } = yield* reached
+          const at = done ? Math.max(position, target) : position
+          const next = { wait: Math.min(250, Math.max(10, wait * 2)), seen: at, before: now }
+          return [at === seen ? [] : [at], done ? Option.none() : Option.some(next)] as const
+        })
+      )
+    )
   )
 }
 

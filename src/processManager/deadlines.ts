@@ -7,7 +7,7 @@ import * as Event from "../definitions/Event.ts"
 import type { NewEvent, RecordedEvent } from "../definitions/stored.ts"
 import { deadlinesCheckpoint, processName, subscriptionCheckpoint } from "../following/names.ts"
 import { positions, reached } from "../following/progress.ts"
-import * as Subscription from "../following/Subscription.ts"
+import { findFollower } from "../following/registry.ts"
 import { makeId } from "../internal/ids.ts"
 import { defaultRestart, restarting } from "../internal/lifecycle.ts"
 import {
@@ -41,7 +41,6 @@ export const watchDeadlines = Effect.fnUntraced(function* ({ deadlines, events, 
   const store = yield* EventStore
   const checkpoints = yield* Checkpoints
   const owner = yield* makeId
-  const registry = yield* Subscription.Registry
   const filter: Filter = { categories: [name], types: [DeadlineSet.type, DeadlineCancelled.type, ...typesOf(deadlines)] }
 
   /** Waits until the process has reacted to all that stands up to the position, here or elsewhere. */
@@ -50,7 +49,7 @@ export const watchDeadlines = Effect.fnUntraced(function* ({ deadlines, events, 
       positions(
         reached(subscriptionCheckpoint(processName(name)), position, { types: typesOf(events) }),
         position,
-        () => registry.get(processName(name))?.status
+        Effect.map(findFollower(subscriptionCheckpoint(processName(name))), (found) => found?.status)
       )
     ).pipe(Effect.provideService(EventStore, store), Effect.provideService(Checkpoints, checkpoints))
 

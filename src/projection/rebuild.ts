@@ -4,6 +4,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
+import { subscriptionCheckpoint } from "../following/names.ts"
 import * as Subscription from "../following/Subscription.ts"
 import { Checkpoints } from "../store/Checkpoints.ts"
 import { EventStore } from "../store/EventStore.ts"
@@ -76,7 +77,7 @@ export const rebuild = <R, D, const T extends boolean = true>(
         registry
       )
       const halted = Stream.unwrap(
-        Effect.map(Effect.fromNullishOr(registry.get(subscription)).pipe(Effect.orDie), ({ status }) =>
+        Effect.map(Effect.fromNullishOr(registry.get(subscriptionCheckpoint(subscription))).pipe(Effect.orDie), ({ status }) =>
           SubscriptionRef.changes(status)
         )
       ).pipe(
@@ -93,7 +94,8 @@ export const rebuild = <R, D, const T extends boolean = true>(
           )
         )
       )
-      return positions(projection, head, registry).pipe(
+      const here = Effect.sync(() => registry.get(subscriptionCheckpoint(subscription))?.status)
+      return positions(projection, head, here).pipe(
         Stream.map((position): Progress => ({ position, head, handled: handled(position) })),
         Stream.merge(halted, { haltStrategy: "left" })
       )

@@ -3,7 +3,8 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { subscriptionCheckpoint } from "../following/names.ts"
 import * as progress from "../following/progress.ts"
-import * as Subscription from "../following/Subscription.ts"
+import { findFollower } from "../following/registry.ts"
+import type * as Subscription from "../following/Subscription.ts"
 import type { CheckpointError, Checkpoints } from "../store/Checkpoints.ts"
 import { EventStore, type EventStoreError } from "../store/EventStore.ts"
 import { NotCaughtUpError, type Projection } from "./model.ts"
@@ -29,7 +30,7 @@ export const awaitPosition = <R, D>(
   Effect.gen(function* () {
     let reached = 0
     const { name, version } = projection
-    yield* positions(projection, position, yield* Subscription.Registry).pipe(
+    yield* positions(projection, position).pipe(
       Stream.runForEach((position) => Effect.sync(() => (reached = position))),
       Effect.timeoutOrElse({
         duration: options.timeout ?? "5 seconds",
@@ -60,9 +61,14 @@ export const whenCaughtUp = <R, D>(
 export const positions = <R, D>(
   projection: Projection<R, D>,
   target: number,
-  registry: ReadonlyMap<string, Subscription.Controls>
+  here: Effect.Effect<Status | undefined> = Effect.map(
+    findFollower(subscriptionCheckpoint(projection.subscription)),
+    (found) => found?.status
+  )
 ): Stream.Stream<number, CheckpointError | EventStoreError, EventStore | Checkpoints> =>
-  progress.positions(standing(projection, target), target, () => registry.get(projection.subscription)?.status)
+  progress.positions(standing(projection, target), target, here)
+
+type Status = Subscription.Controls["status"]
 
 /** How far the view is, and whether it holds all events up to `target`. */
 export const standing = Effect.fnUntraced(function* <R, D>(projection: Projection<R, D>, target: number) {
