@@ -169,7 +169,7 @@ export const retry = (
  * @since 0.1.0
  * @deprecated since 0.2.0: write `Subscription.retry`. What is parked is retried; a replay is of history.
  */
-export const replay: typeof retry = retry
+export const replay: typeof retry = (name, position) => retry(name, position)
 
 /**
  * A subscription, as long as the Layer is open. When its scope closes, the events in hand are finished if that takes no longer than a
@@ -231,7 +231,7 @@ export const layerOf = <R, P extends OnFailure, T extends boolean>(
 
 /** What it is, for whoever gives its name to something else. */
 const aboutOf = (name: string, filter: Filter | undefined) =>
-  `The subscription "${name}" to ${filter === undefined ? "all events" : JSON.stringify(filter)}`
+  `the subscription "${name}" to ${filter === undefined ? "all events" : JSON.stringify(filter)}`
 
 const run = Effect.fnUntraced(function* <R, P extends OnFailure, T extends boolean>(
   options: Options<P, T>,

@@ -20,7 +20,8 @@
  * 1. The checkpoint never passes an event that has arrived and is neither handled nor parked, nor one that is kept.
  * 2. Positions never go back: while a lease lasts, the checkpoint and what has been read only grow, and what is asked for lies beyond
  *    the checkpoint.
- * 3. One thing is in hand at a time. While something is, nothing else is asked for, except to read a page; each is answered once.
+ * 3. One thing is in hand at a time. While something is, nothing else is asked for, except to read a page or to measure; each is
+ *    answered once.
  * 4. An event begins only with the lease, and not while the follower is paused or about to end. After Closed nothing begins.
  * 5. A follower that has halted is left by Resume or Closed alone.
  * 6. Nothing waits, halts or stops with the lease: whatever ends the work, the lease is given back first.
@@ -53,8 +54,11 @@ type Ending<C> =
 export interface Settings {
   /** The most events that begin at once. */
   readonly batch: number
-  /** Whether it looks how far the log is after each page, too, and not only when it is told that time has passed. */
-  readonly looksAfterPages: boolean
+  /**
+   * What it does after each page: it looks, so that its checkpoint passes over what is not its own, or it only measures how far the
+   * log is, while it goes on, and looks when it is told that time has passed.
+   */
+  readonly afterPages: "look" | "measure"
 }
 
 /** All that a follower knows. */
@@ -113,6 +117,8 @@ export type Input<A extends Positioned, C> =
   | { readonly _tag: "Held" }
   /** Nothing is left up to `clear`. */
   | { readonly _tag: "Looked"; readonly head: number; readonly clear: number }
+  /** How far the log is, and nothing else. */
+  | { readonly _tag: "Measured"; readonly head: number }
   /** A page, read up to `to`. */
   | { readonly _tag: "Arrived"; readonly events: ReadonlyArray<A>; readonly to: number }
   | { readonly _tag: "Settled"; readonly position: number; readonly as: "handled" | "parked" }
@@ -146,6 +152,8 @@ export type Action<A extends Positioned, C> =
   | { readonly _tag: "StandBy" }
   /** Find out how far the log is, and whether anything is left beyond a position. */
   | { readonly _tag: "Look"; readonly after: number }
+  /** Find out how far the log is, while all else goes on. */
+  | { readonly _tag: "Measure" }
   /** Read the next page, the first time from this position on. */
   | { readonly _tag: "Read"; readonly after: number }
   | { readonly _tag: "Begin"; readonly events: ReadonlyArray<A> }
@@ -234,6 +242,10 @@ const proceed = <A extends Positioned, C>(settings: Settings, before: State<A, C
   if (state.ending !== undefined) return ask(state, "release", { _tag: "Release" })
   if (state.paused) return none(state)
   const { due, queue, read } = state
+  if (due === "after" && queue.length === 0 && settings.afterPages === "measure") {
+    const [next, actions] = proceed(settings, { ...state, due: undefined })
+    return [next, [{ _tag: "Measure" }, ...actions]]
+  }
   if (due === "now" || (due === "after" && queue.length === 0)) {
     return ask({ ...state, due: undefined }, "look", { _tag: "Look", after: Math.max(state.checkpoint, read) })
   }
@@ -339,6 +351,7 @@ export const step = <A extends Positioned, C>(settings: Settings, state: State<A
     case "Exhausted":
       return onLease(settings, state, input)
     case "Looked":
+    case "Measured":
     case "Arrived":
     case "Advanced":
     case "Kept":
@@ -406,7 +419,7 @@ const onLease = <A extends Positioned, C>(
 const onProgress = <A extends Positioned, C>(
   settings: Settings,
   state: State<A, C>,
-  input: Of<A, C, "Looked" | "Arrived" | "Advanced" | "Kept">
+  input: Of<A, C, "Looked" | "Measured" | "Arrived" | "Advanced" | "Kept">
 ): Stepped<A, C> => {
   if (!state.holds) return none(state)
   switch (input._tag) {
@@ -427,6 +440,8 @@ const onProgress = <A extends Positioned, C>(
         reach: Math.max(state.reach, clear)
       })
     }
+    case "Measured":
+      return proceed(settings, { ...state, head: Math.max(state.head, input.head), fresh: true })
     case "Arrived": {
       const events = input.events.filter(({ position }) => position > state.read)
       const read = Math.max(state.read, input.to, events.at(-1)?.position ?? 0)
@@ -468,7 +483,7 @@ const onBatch = <A extends Positioned, C>(
       return none({ ...state, retrying, cause: retrying === 0 ? undefined : state.cause })
     }
     case "Ended":
-      return proceed(settings, { ...putDown(state), due: state.due ?? (settings.looksAfterPages ? "after" : undefined) })
+      return proceed(settings, { ...putDown(state), due: state.due ?? "after" })
   }
 }
 

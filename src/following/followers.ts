@@ -58,7 +58,7 @@ export const makeRegistries = <F extends Registered>(key: string): Registries<F>
       if (before !== undefined && before !== follower && before.home === follower.home && !before.isStopped()) {
         return yield* Effect.die(
           new Error(
-            `${before.about} runs in this process already, and ${follower.about} cannot run beside it under the same name: only one of them would ever work. Give one of them another name.`
+            `Two followers of one name would run in this process: ${before.about}, and ${follower.about}. Only one of them would ever work. Give one of them another name, or end it first.`
           )
         )
       }
@@ -83,7 +83,7 @@ export interface Controls<S> {
 }
 
 /** The status, now and whenever it changes. Never ends. */
-export const changesOf = <S>({ status }: Controls<S>): Stream.Stream<S> => SubscriptionRef.changes(status)
+export const changesOf = <S>({ status }: Pick<Controls<S>, "status">): Stream.Stream<S> => SubscriptionRef.changes(status)
 
 /** Whether a status is that of something that has stopped. */
 export const stoppedBy =

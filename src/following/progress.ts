@@ -54,13 +54,15 @@ export const reached = (
 
 /**
  * How far somebody is, now and whenever that changes, until `target` is reached. Looks at once where the follower of this process has
- * moved, and otherwise at most 250 milliseconds after it looked before.
+ * moved, and otherwise at the latest when the longest time has passed since it looked before.
  */
 export const positions = <S extends { readonly position: number }, E, R>(
   reached: Effect.Effect<Reached, E, R>,
   target: number,
   /** The status of the follower of this process, if there is one. */
-  here: Effect.Effect<SubscriptionRef.SubscriptionRef<S> | undefined>
+  here: Effect.Effect<SubscriptionRef.SubscriptionRef<S> | undefined>,
+  /** The longest time between two looks, in milliseconds. */
+  longest = 250
 ): Stream.Stream<number, E, R> => {
   /** Until the follower of this process has moved; for ever where there is none. */
   const moved = (status: SubscriptionRef.SubscriptionRef<S> | undefined, before: number) =>
@@ -84,7 +86,7 @@ export const positions = <S extends { readonly position: number }, E, R>(
           const now = yield* local
           const { done, position } = yield* reached
           const at = done ? Math.max(position, target) : position
-          const next = { wait: Math.min(250, Math.max(10, wait * 2)), seen: at, before: now }
+          const next = { wait: Math.min(longest, Math.max(10, wait * 2)), seen: at, before: now }
           return [at === seen ? [] : [at], done ? Option.none() : Option.some(next)] as const
         })
       )

@@ -64,6 +64,8 @@ export interface Hand<A extends Positioned> {
   readonly mayBegin: (position: number) => boolean
   /** Open while none may. */
   readonly leave: Latch.Latch
+  /** Open while some may. */
+  readonly stay: Latch.Latch
   readonly tell: (input: Input<A, Failure>) => Effect.Effect<void>
   readonly lease: () => Lease
   /** The work itself has moved the checkpoint, behind events that have come to their end with it. */
@@ -96,6 +98,8 @@ export interface Following<A extends Positioned, E> {
   ) => Effect.Effect<unknown, E>
   /** How far the log is, and whether anything is left beyond a position. */
   readonly ahead: (after: number) => Effect.Effect<Ahead, E>
+  /** How far the log is, for those who only measure after a page. */
+  readonly head?: Effect.Effect<number, E> | undefined
   /** Deals with events, and tells what has become of each. */
   readonly work: (events: ReadonlyArray<A>, hand: Hand<A>) => Effect.Effect<void, E | Halted>
   /** What else goes on while the lease lasts. */
@@ -130,8 +134,6 @@ interface Body<A extends Positioned, E> {
   readonly agenda: Array<Action<A, Failure>>
   /** Open while there is something on the agenda. */
   readonly news: Latch.Latch
-  /** Open while no further event may begin. */
-  readonly leave: Latch.Latch
   /** Open while what is in hand should come to its end soon. */
   readonly urgent: Latch.Latch
   /** Open while no work is in hand. */
@@ -157,6 +159,9 @@ const metersOf = (part: Following<never, never>["part"], attributes: Readonly<Re
   }
 }
 
+/** How far a relay is behind, for one that is run by hand. */
+export const relayLag = (name: string) => metersOf("relay", { relay: name }).lag
+
 const turn = (latch: Latch.Latch, open: boolean) => void (open ? latch.openUnsafe() : latch.closeUnsafe())
 
 /**
@@ -170,9 +175,11 @@ const tell = <A extends Positioned, E>(body: Body<A, E>, input: Input<A, Failure
     const [state, actions] = step(body.following.settings, body.state, input)
     if (state === body.state && actions.length === 0) return Effect.void
     body.state = state
+    if (process.env.DBG) console.log(input._tag, actions.map((a) => a._tag).join(), state.due, state.busy)
     const wanted = actions.some(({ _tag }) => _tag === "Read")
     for (const action of actions) if (action._tag !== "Read") body.agenda.push(action)
-    turn(body.leave, isLeaving(body.state))
+    turn(body.hand.leave, isLeaving(body.state))
+    turn(body.hand.stay, !isLeaving(body.state))
     turn(body.urgent, isUrgent(body.state))
     turn(body.quiet, !isAtWork(body.state))
     if (wanted) body.wanted.openUnsafe()
@@ -271,6 +278,13 @@ const perform = <A extends Positioned, E>(
       return Effect.flatMap(inHand(body, following.ahead(action.after), false), (exit) =>
         exit._tag === "Success" ? tell(body, { _tag: "Looked", ...exit.value }) : failing(body, exit.cause)
       )
+    case "Measure":
+      // Nobody waits for a figure.
+      return Effect.flatMap(following.head ?? Effect.never, (head) => tell(body, { _tag: "Measured", head })).pipe(
+        Effect.ignore,
+        Effect.forkChild,
+        Effect.asVoid
+      )
     case "Begin":
       return Effect.flatMap(inHand(body, following.work(action.events, body.hand), true), (exit) =>
         exit._tag === "Success" ? tell(body, { _tag: "Ended" }) : failing(body, exit.cause)
@@ -307,7 +321,7 @@ const claim = Effect.fnUntraced(function* <A extends Positioned, E>(body: Body<A
   }
   body.lease = exit.value
   body.wanted.closeUnsafe()
-  body.beside = yield* Effect.forkChild(besides(body))
+  body.beside = yield* Effect.forkChild(besides(body), { startImmediately: true })
   yield* tell(body, { _tag: "Claimed", position: exit.value.position })
 })
 
@@ -396,7 +410,6 @@ export const makeFollower = Effect.fnUntraced(function* <A extends Positioned, E
 ): Effect.fn.Return<Follower<E>, never, Checkpoints> {
   const { attributes, name, part } = following
   const status = yield* SubscriptionRef.make<Status>({ name, state: shows, position: 0, lag: 0, cause: Option.none() })
-  const leave = Latch.makeUnsafe(false)
   const body: Body<A, E> = {
     following,
     checkpoints: yield* Checkpoints,
@@ -408,13 +421,13 @@ export const makeFollower = Effect.fnUntraced(function* <A extends Positioned, E
     beside: undefined,
     agenda: [],
     news: Latch.makeUnsafe(false),
-    leave,
     urgent: Latch.makeUnsafe(false),
     quiet: Latch.makeUnsafe(true),
     wanted: Latch.makeUnsafe(false),
     waits: { next: undefined },
     hand: {
-      leave,
+      leave: Latch.makeUnsafe(false),
+      stay: Latch.makeUnsafe(true),
       mayBegin: (position) => mayBegin(body.state, position),
       tell: (input) => tell(body, input),
       lease: () => {

@@ -45,7 +45,7 @@ const defaultRetry = Schedule.max([Schedule.exponential("100 millis"), Schedule.
 export type Outage = EventStoreError | CheckpointError | CheckpointFencedError | ParkedEventsError | SqlError
 
 /** The part of a group that a subscription is. */
-export interface Partition {
+interface Partition {
   readonly index: number
   readonly count: number
   readonly tail: Tail<RecordedEvent>
@@ -124,7 +124,7 @@ export const subscribe = Effect.fnUntraced(function* <R, P extends OnFailure, T 
       name: title,
       checkpoint: subscriptionCheckpoint(title),
       attributes: work.attributes,
-      settings: { batch: Math.max(1, options.batch ?? 256), looksAfterPages: true },
+      settings: { batch: Math.max(1, options.batch ?? 256), afterPages: "look" },
       owner,
       ttl: work.ttl,
       from,

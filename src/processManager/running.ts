@@ -122,7 +122,7 @@ export const layer = <P extends Any, const F extends Subscription.OnFailure = "h
     handlers: Object.fromEntries(all.map(({ type }) => [type, handler])),
     filter: [{ types: typesOf(events) }, ...(deadlines.length === 0 ? [] : [{ categories: [name], types: typesOf(deadlines) }])]
   })
-  const watch = Layer.effectDiscard(Effect.forkScoped(watchDeadlines(process, options?.lease ?? "15 seconds")))
+  const watch = Layer.effectDiscard(watchDeadlines(process, options?.lease ?? "15 seconds"))
   // The handlers that are looked up by the commands' tags.
   return (deadlines.length === 0 ? follower : Layer.provideMerge(watch, follower)) as Layer.Layer<
     never,

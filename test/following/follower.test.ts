@@ -22,7 +22,7 @@ type State = FollowerState<Event, string>
 type In = Input<Event, string>
 type Out = Action<Event, string>
 
-const settings: Settings = { batch: 4, looksAfterPages: true }
+const settings: Settings = { batch: 4, afterPages: "look" }
 
 const at = (...positions: ReadonlyArray<number>): ReadonlyArray<Event> => positions.map((position) => ({ position }))
 
@@ -257,6 +257,18 @@ const rows: ReadonlyArray<readonly [from: keyof typeof paths, inputs: ReadonlyAr
   ]
 
 describe("the rows of the machine", () => {
+  it("one that only measures after a page goes on meanwhile, and looks when time has passed", () => {
+    const measures = { ...settings, afterPages: "measure" } as const
+    const run = (inputs: ReadonlyArray<In>) =>
+      inputs.reduce<readonly [State, ReadonlyArray<Out>]>(([state], input) => step(measures, state, input), [initial(), []])
+    const worked = [started, claimed(), looked(20, 10), arrived(11, 12), handled(11), handled(12), ended] as const
+    assert.deepEqual(run([...worked, advanced(12)])[1], [{ _tag: "Measure" }, read(12)])
+    const [state, actions] = run([...worked, advanced(12), { _tag: "Measured", head: 24 }])
+    assert.deepEqual([nameOf(state), state.lag, actions], ["catching-up", 12, []])
+    const [live] = step(measures, state, tick)
+    assert.deepEqual(step(measures, live, looked(24, 24))[1], [advance(24)])
+  })
+
   for (const [from, inputs, to, asks] of rows) {
     const title = inputs.map((input) => ("position" in input ? `${input._tag} ${input.position}` : input._tag)).join(", ")
     it(`${from}: ${title}`, () => {
