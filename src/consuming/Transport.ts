@@ -15,11 +15,12 @@ export * from "../transport/Transport.ts"
 export {
   type Failure,
   type Handlers,
-  NotDeadLetterError,
+  type MessageRetryError as ReplayError,
+  type NotDeadLetterError,
   type Options as ConsumeOptions,
   type Received,
   type Requirements as ConsumerRequirements,
-  UnknownConsumerError
+  type UnknownConsumerError
 } from "./Consumer.ts"
 
 /**
@@ -48,15 +49,6 @@ export const layerConsumer: typeof Consumer.layer = Consumer.layer
  * @deprecated since 0.2.0: write `Consumer.retry`. What is set aside is retried; a replay is of history.
  */
 export const replay: typeof Consumer.retry = Consumer.retry
-
-/**
- * The handler failed again.
- *
- * @category errors
- * @since 0.1.0
- * @deprecated since 0.2.0: write `Consumer.MessageRetryError`.
- */
-export const ReplayError = Consumer.MessageRetryError
 
 /**
  * The consumers of this process.

@@ -89,7 +89,7 @@ export type Requirements<R, I extends boolean> =
  * @category errors
  * @since 0.1.0
  */
-export class UnknownConsumerError extends Schema.TaggedError<UnknownConsumerError>("eventfold/Transport/UnknownConsumerError")(
+export class UnknownConsumerError extends Schema.TaggedError<UnknownConsumerError>("eventfold/Consumer/UnknownConsumerError")(
   "UnknownConsumerError",
   { group: Schema.String, type: Schema.String }
 ) {
@@ -104,7 +104,7 @@ export class UnknownConsumerError extends Schema.TaggedError<UnknownConsumerErro
  * @category errors
  * @since 0.1.0
  */
-export class NotDeadLetterError extends Schema.TaggedError<NotDeadLetterError>("eventfold/Transport/NotDeadLetterError")(
+export class NotDeadLetterError extends Schema.TaggedError<NotDeadLetterError>("eventfold/Consumer/NotDeadLetterError")(
   "NotDeadLetterError",
   { group: Schema.String, id: Schema.String }
 ) {

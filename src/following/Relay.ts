@@ -35,17 +35,18 @@ import {
   leaseTime,
   makePublish,
   makeRelay,
+  metersOf,
   type OnRefused,
   type Options,
   type RelayError,
   sourceOf
 } from "./publishing.ts"
 import { findFollower, followers, type LogFollower } from "./registry.ts"
-import { type Follower, relayLag, type Status } from "./running.ts"
+import type { Follower, Status } from "./running.ts"
 
 export { type OnRefused, type Options, type RelayError } from "./publishing.ts"
 export { type Status } from "./running.ts"
-export { NotParkedError } from "../store/ParkedEvents.ts"
+export { type NotParkedError } from "../store/ParkedEvents.ts"
 
 /**
  * This process runs no relay of that name.
@@ -230,7 +231,7 @@ const drainFrom = Effect.fnUntraced(function* (
   )
   const { clear, head } = yield* lookAhead(store, { after: current.position, filter })
   if (clear > current.position) yield* Effect.uninterruptible(advance(clear))
-  yield* Metric.update(relayLag(options.name), Math.max(0, head - current.position))
+  yield* Metric.update(metersOf(options.name).lag, Math.max(0, head - current.position))
 })
 
 /**

@@ -58,8 +58,6 @@ import { subscribe } from "./subscribing.ts"
 export {
   type Delivery,
   EventRetryError,
-  /** @deprecated since 0.2.0: it is called `EventRetryError` now. */
-  EventRetryError as ReplayError,
   type Handlers,
   type OnFailure,
   type Options,
@@ -71,7 +69,7 @@ export {
   type TypedOptions,
   UnknownSubscriptionError
 } from "./model.ts"
-export { NotParkedError } from "../store/ParkedEvents.ts"
+export { type NotParkedError } from "../store/ParkedEvents.ts"
 
 /**
  * A follower of this process, as the {@link Registry} holds it.

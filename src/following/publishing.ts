@@ -16,6 +16,7 @@ import { type CheckpointError, type CheckpointFencedError, Checkpoints } from ".
 import { EventStore, type EventStoreError, type Query } from "../store/EventStore.ts"
 import { ParkedEvents, type ParkedEventsError } from "../store/ParkedEvents.ts"
 import { type Message, toMessage, Transport, type TransportError } from "../transport/Transport.ts"
+import type { Name } from "./follower.ts"
 import { relayCheckpoint } from "./names.ts"
 import { lookAhead } from "./progress.ts"
 import { type Follower, makeFollower } from "./running.ts"
@@ -68,6 +69,19 @@ const publishedMessages = Metric.counter("eventfold_relay_published_messages", {
 const parkedMessages = Metric.counter("eventfold_relay_parked_events", {
   description: "Events that the broker has refused for good and that have been parked, by relay",
   incremental: true
+})
+
+const lagGauge = Metric.gauge("eventfold_relay_lag", {
+  description: "How many positions the checkpoint was behind the newest event when that was last looked up, by relay"
+})
+const stateGauge = Metric.gauge("eventfold_relay_state", {
+  description: "1 for the state that the relay is in, 0 for those that it has left, by relay and state"
+})
+
+/** What is measured of a relay, whoever runs it. */
+export const metersOf = (name: string) => ({
+  lag: Metric.withAttributes(lagGauge, { relay: name }),
+  state: (state: Name) => Metric.withAttributes(stateGauge, { relay: name, state })
 })
 
 export const leaseTime = ({ lease }: AnyOptions) => Duration.fromInputUnsafe(lease ?? "15 seconds")
@@ -147,7 +161,7 @@ export const makeRelay = Effect.fnUntraced(function* (
   const publish = yield* makePublish(options)
   const filter = filterOf(options)
   return yield* makeFollower<RecordedEvent, RelayError>({
-    part: "relay",
+    meters: metersOf(name),
     title: `relay "${name}"`,
     name,
     checkpoint: relayCheckpoint(name),

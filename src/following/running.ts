@@ -72,10 +72,16 @@ export interface Hand<A extends Positioned> {
   readonly moved: (lease: Lease, positions: ReadonlyArray<number>) => Effect.Effect<void>
 }
 
+/** What is measured of a follower. */
+interface Meters {
+  readonly lag: Metric.Gauge<number>
+  /** 1 for the state that it is in, 0 for those that it has left. */
+  readonly state: (state: Name) => Metric.Gauge<number>
+}
+
 /** What a follower follows, and what it does. */
 export interface Following<A extends Positioned, E> {
-  /** What it is called in metrics. */
-  readonly part: "subscription" | "relay" | "deadlines"
+  readonly meters: Meters
   /** What it is called in the log. */
   readonly title: string
   /** Its name, as its status says it. */
@@ -123,7 +129,6 @@ interface Body<A extends Positioned, E> {
   readonly following: Following<A, E>
   readonly checkpoints: Checkpoints["Service"]
   readonly status: SubscriptionRef.SubscriptionRef<Status>
-  readonly meters: ReturnType<typeof metersOf>
   readonly hand: Hand<A>
   state: State<A, Failure>
   /** What of it has been published. */
@@ -142,25 +147,6 @@ interface Body<A extends Positioned, E> {
   readonly wanted: Latch.Latch
   readonly waits: { next: ((cause: Failure) => Pull.Pull<unknown, never, unknown>) | undefined }
 }
-
-/** The metrics that all parts have, named after the part. */
-const metersOf = (part: Following<never, never>["part"], attributes: Readonly<Record<string, string>>) => {
-  const by = part === "deadlines" ? "process manager" : part
-  const what = part === "deadlines" ? "watch" : part
-  const lag = Metric.gauge(`eventfold_${part}_lag`, {
-    description: `How many positions the checkpoint was behind the newest event when that was last looked up, by ${by}`
-  })
-  const state = Metric.gauge(`eventfold_${part}_state`, {
-    description: `1 for the state that the ${what} is in, 0 for those that it has left, by ${by} and state`
-  })
-  return {
-    lag: Metric.withAttributes(lag, attributes),
-    state: (name: Name) => Metric.withAttributes(state, { ...attributes, state: name })
-  }
-}
-
-/** How far a relay is behind, for one that is run by hand. */
-export const relayLag = (name: string) => metersOf("relay", { relay: name }).lag
 
 const turn = (latch: Latch.Latch, open: boolean) => void (open ? latch.openUnsafe() : latch.closeUnsafe())
 
@@ -192,7 +178,8 @@ const isAtWork = <A extends Positioned>({ busy, holds }: State<A, Failure>) =>
 
 /** Shows the state to those who look at it, if there is anything new in it. */
 const publish = <A extends Positioned, E>(body: Body<A, E>): Effect.Effect<void> => {
-  const { following, meters, shown, state } = body
+  const { following, shown, state } = body
+  const { meters } = following
   const name = nameOf(state)
   const { cause, checkpoint, lag, reason } = state
   const same =
@@ -408,13 +395,12 @@ export const makeFollower = Effect.fnUntraced(function* <A extends Positioned, E
   following: Following<A, E>,
   shows: "starting" | "standby" = "starting"
 ): Effect.fn.Return<Follower<E>, never, Checkpoints> {
-  const { attributes, name, part } = following
+  const { attributes, name } = following
   const status = yield* SubscriptionRef.make<Status>({ name, state: shows, position: 0, lag: 0, cause: Option.none() })
   const body: Body<A, E> = {
     following,
     checkpoints: yield* Checkpoints,
     status,
-    meters: metersOf(part, attributes),
     state: initial(shows),
     shown: { name: shows, checkpoint: 0, lag: undefined, cause: undefined, reason: undefined },
     lease: undefined,

@@ -23,7 +23,7 @@ import { EventStore, type EventStoreError } from "../store/EventStore.ts"
 import { NotParkedError, ParkedEvents, ParkedEventsError } from "../store/ParkedEvents.ts"
 import { committing } from "./committing.ts"
 import type { Handling } from "./handling.ts"
-import { EventRetryError, type OnFailure, type Options, type Requirements } from "./model.ts"
+import { EventRetryError, type OnFailure, type Options, type Requirements, type State } from "./model.ts"
 import { partitionName, subscriptionCheckpoint } from "./names.ts"
 import { partitionOf, type Tail } from "./partitions.ts"
 import { lookAhead } from "./progress.ts"
@@ -38,6 +38,24 @@ const parkedEvents = Metric.counter("eventfold_subscription_parked_events", {
   description: "Events that have been parked, by subscription",
   incremental: true
 })
+
+const lagGauge = Metric.gauge("eventfold_subscription_lag", {
+  description: "How many positions the checkpoint was behind the newest event when that was last looked up, by subscription"
+})
+const stateGauge = Metric.gauge("eventfold_subscription_state", {
+  description: "1 for the state that the subscription is in, 0 for those that it has left, by subscription and state"
+})
+
+const metersOf = (name: string, partition: Partition | undefined) => {
+  const of = partition === undefined ? { subscription: name } : { subscription: name, partition: String(partition.index) }
+  return {
+    of,
+    handled: Metric.withAttributes(handledEvents, of),
+    parked: Metric.withAttributes(parkedEvents, of),
+    lag: Metric.withAttributes(lagGauge, of),
+    state: (state: State) => Metric.withAttributes(stateGauge, { ...of, state })
+  }
+}
 
 const defaultRetry = Schedule.max([Schedule.exponential("100 millis"), Schedule.recurs(5)])
 
@@ -81,7 +99,7 @@ interface Work<R> {
   /** Of the database in whose transactions the handlers run. */
   readonly client: SqlClient.SqlClient | undefined
   readonly provide: <A, E>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, Scope.Scope>
-  readonly attributes: Readonly<Record<string, string>>
+  readonly meters: ReturnType<typeof metersOf>
 }
 
 export const leaseTime = (options: Options<OnFailure, boolean>) => Duration.fromInputUnsafe(options.lease ?? "15 seconds")
@@ -115,15 +133,15 @@ export const subscribe = Effect.fnUntraced(function* <R, P extends OnFailure, T 
     parking: Option.getOrUndefined(yield* Effect.serviceOption(ParkedEvents)),
     client: Option.getOrUndefined(client),
     provide: provideBuilt<R, Scope.Scope>(context),
-    attributes: partition === undefined ? { subscription: name } : { subscription: name, partition: String(partition.index) }
+    meters: metersOf(name, partition)
   }
   const follower = yield* makeFollower<RecordedEvent, Outage>(
     {
-      part: "subscription",
+      meters: work.meters,
       title: `subscription "${title}"`,
       name: title,
       checkpoint: subscriptionCheckpoint(title),
-      attributes: work.attributes,
+      attributes: work.meters.of,
       settings: { batch: Math.max(1, options.batch ?? 256), afterPages: "look" },
       owner,
       ttl: work.ttl,
@@ -188,7 +206,7 @@ const handle = <R>(work: Work<R>, event: RecordedEvent, attempt: number): Effect
   })
 
 const park = Effect.fnUntraced(function* <R>(
-  { attributes, name, parking }: Work<R>,
+  { meters, name, parking }: Work<R>,
   event: RecordedEvent,
   cause: Cause.Cause<unknown>,
   attempts: number
@@ -197,7 +215,7 @@ const park = Effect.fnUntraced(function* <R>(
   const { position, stream, type } = event
   const parkedAt = yield* DateTime.now
   yield* parking.park({ subscription: name, position, stream, type, cause: Cause.pretty(cause), attempts, parkedAt })
-  yield* Metric.update(Metric.withAttributes(parkedEvents, attributes), 1)
+  yield* Metric.update(meters.parked, 1)
   yield* Effect.logWarning(`eventfold: the subscription "${name}" has parked the event at position ${position}`, cause)
 })
 
@@ -239,17 +257,19 @@ const settleEvent = <R>(
 const dealWith = <R>(work: Work<R>, batch: ReadonlyArray<RecordedEvent>, hand: Hand<RecordedEvent>) => {
   const { client, name, partition } = work
   const dealing = client === undefined ? separately(work, batch, hand) : transactionally(work, client, batch, hand)
-  return Effect.withSpan(dealing, `process ${name}`, {
-    kind: "consumer",
-    attributes: {
-      "messaging.system": "eventfold",
-      "messaging.operation.name": "process",
-      "messaging.operation.type": "process",
-      "messaging.destination.subscription.name": name,
-      ...(partition === undefined ? {} : { "messaging.destination.partition.id": String(partition.index) }),
-      "messaging.batch.message_count": batch.length
-    }
-  })
+  return dealing.pipe(
+    Effect.withSpan(`process ${name}`, {
+      kind: "consumer",
+      attributes: {
+        "messaging.system": "eventfold",
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.destination.subscription.name": name,
+        ...(partition === undefined ? {} : { "messaging.destination.partition.id": String(partition.index) }),
+        "messaging.batch.message_count": batch.length
+      }
+    })
+  )
 }
 
 /** Each event by itself; what is in hand when one is refused comes to its end, too. */
@@ -258,7 +278,7 @@ const separately = <R>(
   batch: ReadonlyArray<RecordedEvent>,
   hand: Hand<RecordedEvent>
 ): Effect.Effect<void, Outage> => {
-  const handled = Metric.withAttributes(handledEvents, work.attributes)
+  const { handled } = work.meters
   const one = (event: RecordedEvent) =>
     Effect.suspend(() => {
       const { position } = event
@@ -284,7 +304,7 @@ const transactionally = Effect.fnUntraced(function* <R>(
   batch: ReadonlyArray<RecordedEvent>,
   hand: Hand<RecordedEvent>
 ): Effect.fn.Return<void, Outage> {
-  const handled = Metric.withAttributes(handledEvents, work.attributes)
+  const { handled } = work.meters
   const commit = makeCommit(work, sql, hand)
   if (batch.length > 1) {
     const count = yield* Effect.catchIf(commit(allOf(work, batch, hand)), isFailed, () => Effect.undefined)

@@ -31,6 +31,13 @@ const recordedDeadlines = Metric.counter("eventfold_deadlines_recorded_events", 
   incremental: true
 })
 
+const lagGauge = Metric.gauge("eventfold_deadlines_lag", {
+  description: "How many positions of the log the watch had not seen when that was last looked up, by process manager"
+})
+const stateGauge = Metric.gauge("eventfold_deadlines_state", {
+  description: "1 for the state that the watch is in, 0 for those that it has left, by process manager and state"
+})
+
 interface Pending {
   readonly position: number
   readonly due: number
@@ -154,9 +161,9 @@ const watchClock = (watch: Watch, hand: Hand<RecordedEvent>): Effect.Effect<neve
       const next = deadlines.next()
       if (next <= now) {
         yield* hand.stay.await
-        yield* Effect.withSpan(recordDue(watch, now), `record deadlines ${process.name}`, {
-          attributes: { "eventfold.process": process.name }
-        })
+        yield* recordDue(watch, now).pipe(
+          Effect.withSpan(`record deadlines ${process.name}`, { attributes: { "eventfold.process": process.name } })
+        )
         yield* keep(watch, hand)
       } else {
         // The clock is looked at once an hour: it may be put forward, and timers stand still while a machine sleeps.
@@ -191,7 +198,10 @@ export const watchDeadlines = Effect.fnUntraced(function* (
       ).pipe(Stream.runDrain, Effect.provideService(EventStore, store), Effect.provideService(Checkpoints, checkpoints))
   }
   const follower = yield* makeFollower<RecordedEvent, WatchError>({
-    part: "deadlines",
+    meters: {
+      lag: Metric.withAttributes(lagGauge, { process: name }),
+      state: (state) => Metric.withAttributes(stateGauge, { process: name, state })
+    },
     title: `watch over the deadlines of "${name}"`,
     name,
     checkpoint: deadlinesCheckpoint(name),
