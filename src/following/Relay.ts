@@ -42,10 +42,11 @@ import {
   sourceOf
 } from "./publishing.ts"
 import { findFollower, followers, type LogFollower } from "./registry.ts"
-import type { Follower, Status } from "./running.ts"
+import type { Status } from "./body.ts"
+import type { Follower } from "./running.ts"
 
 export { type OnRefused, type Options, type RelayError } from "./publishing.ts"
-export { type Status } from "./running.ts"
+export { type Status } from "./body.ts"
 export { type NotParkedError } from "../store/ParkedEvents.ts"
 
 /**

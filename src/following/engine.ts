@@ -5,5 +5,6 @@
 export { type Name } from "./follower.ts"
 export { changesOf, makeRegistries, type Registered, type Registry, stoppedBy } from "./followers.ts"
 export { findFollower, followers } from "./registry.ts"
-export { type Hand, makeFollower, type Status } from "./running.ts"
+export { type Hand, type Status } from "./body.ts"
+export { makeFollower } from "./running.ts"
 export { Failed, handling, isFailed, settle } from "./settling.ts"

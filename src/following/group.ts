@@ -20,7 +20,7 @@ import type { Handling } from "./handling.ts"
 import { type OnFailure, type Options, PartitionsChangedError, type Requirements, type State, type Status } from "./model.ts"
 import { parseCheckpoint, partitionCheckpoint, seatCheckpoint, subscriptionCheckpoint } from "./names.ts"
 import { makeTail, quotaOf } from "./partitions.ts"
-import { Halted } from "./running.ts"
+import { Halted } from "./body.ts"
 import { leaseTime, subscribe, type Subscribed } from "./subscribing.ts"
 
 /** Fails when a subscription has checkpoints of another number of partitions. */

@@ -12,7 +12,7 @@ import type { Checkpoints } from "../store/Checkpoints.ts"
 import type { EventStore, Filter } from "../store/EventStore.ts"
 import type { ParkedEvents } from "../store/ParkedEvents.ts"
 import type { Name } from "./follower.ts"
-import type * as running from "./running.ts"
+import type * as body from "./body.ts"
 
 /**
  * What a handler is told beside the event.
@@ -162,13 +162,13 @@ export type State = Name
  * @category models
  * @since 0.1.0
  */
-export interface Status extends running.Status {
+export interface Status extends body.Status {
   /**
    * With `partitions`, each of them, in order; those that other processes work on are on standby. The status of the whole is then
    * the state (and its cause) of the partition of this process that is in most need of attention, the lowest of their positions,
    * and the greatest of their lags.
    */
-  readonly partitions?: ReadonlyArray<running.Status> | undefined
+  readonly partitions?: ReadonlyArray<body.Status> | undefined
 }
 
 /**

@@ -6,7 +6,7 @@ import type { NotParkedError, ParkedEventsError } from "../store/ParkedEvents.ts
 import { type Controls as ControlsOf, makeRegistries, type Registered } from "./followers.ts"
 import type { EventRetryError, Status } from "./model.ts"
 import { subscriptionCheckpoint } from "./names.ts"
-import type * as running from "./running.ts"
+import type * as body from "./body.ts"
 
 /** A subscription of this process. */
 export interface SubscriptionControls extends Registered, ControlsOf<Status> {
@@ -17,7 +17,7 @@ export interface SubscriptionControls extends Registered, ControlsOf<Status> {
 }
 
 /** A relay of this process, or a watch over deadlines. */
-interface OtherControls extends Registered, ControlsOf<running.Status> {
+interface OtherControls extends Registered, ControlsOf<body.Status> {
   readonly part: "relay" | "deadlines"
 }
 

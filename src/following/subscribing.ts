@@ -27,7 +27,8 @@ import { EventRetryError, type OnFailure, type Options, type Requirements, type 
 import { partitionName, subscriptionCheckpoint } from "./names.ts"
 import { partitionOf, type Tail } from "./partitions.ts"
 import { lookAhead } from "./progress.ts"
-import { type Follower, type Halted, type Hand, makeFollower } from "./running.ts"
+import type { Halted, Hand } from "./body.ts"
+import { type Follower, makeFollower } from "./running.ts"
 import { Failed, handling as handlingOf, isFailed, settle } from "./settling.ts"
 
 const handledEvents = Metric.counter("eventfold_subscription_handled_events", {

@@ -95,8 +95,10 @@ class Deadlines {
       .sort((a, b) => a.due - b.due)
   }
 
-  forget({ event, stream }: Pending) {
-    this.pending.delete(placeOf(stream, event.type))
+  /** Forgets one that has come, unless it has been set anew meanwhile. */
+  forget(deadline: Pending) {
+    const place = placeOf(deadline.stream, deadline.event.type)
+    if (this.pending.get(place) === deadline) this.pending.delete(place)
   }
 
   /** The position of the one that was set first. */
