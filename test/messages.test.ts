@@ -4,7 +4,7 @@ import { type DocBlock, type DocRunner, makeDocRunner } from "./support/docs.ts"
 /** What stands before each mistake, on one line. */
 const given = `
 import { Effect, Schema } from "effect"
-import { Aggregate, Command, Consumer, Event, EventStore, MessageBus, ProcessManager, Projection, Repository, Subscription, UnitOfWork } from "eventfold"
+import { Aggregate, Command, Consumer, Event, EventStore, MessageBus, ProcessManager, Projection, Repository, Subscription, Transport, UnitOfWork } from "eventfold"
 const Opened = Event.make("Opened", { owner: Schema.String })
 const Closed = Event.make("Closed")
 class Denied extends Schema.TaggedError<Denied>()("Denied", { why: Schema.String }) {}

@@ -132,7 +132,7 @@ const notePage = Effect.fnUntraced(function* (watch: Watch, page: ReadonlyArray<
   watch.news.openUnsafe()
 })
 
-/** Records what is due, unless it has been cancelled by what the process has not come to yet. */
+/** Records what is due, when the process has reacted to all that stands in the log by now: it may have cancelled it. */
 const recordDue = Effect.fnUntraced(function* (
   { deadlines, filter, process, reactedTo, store }: Watch,
   now: number
@@ -141,8 +141,9 @@ const recordDue = Effect.fnUntraced(function* (
     Stream.suspend(() => store.readAll({ after: deadlines.seen, filter })),
     deadlines.note
   )
+  const head = yield* store.head
   yield* catchUp
-  yield* reactedTo(deadlines.seen)
+  yield* reactedTo(Math.max(head, deadlines.seen))
   yield* catchUp
   const recorded = Metric.withAttributes(recordedDeadlines, { process: process.name })
   for (const deadline of deadlines.due(now)) {
