@@ -905,14 +905,10 @@ describe("in memory, without a database", () => {
           }
           // An earlier rebuild that was to go further than the log is now.
           yield* TestClock.adjust("1 second")
-          const { advance, claim, release } = yield* Checkpoints.Checkpoints
-          for (const [name, position, owner] of [
-            ["projection:Balances@1", 60, "60"],
-            ["subscription:projection:Balances@1", 30, "x"]
-          ] as const) {
-            const lease = yield* advance(yield* claim(name, { owner, ttl: "1 millis" }), position)
-            if (owner === "x") yield* release(lease)
-          }
+          const { reset, versions } = yield* Checkpoints.Checkpoints
+          const version = Option.getOrThrow(yield* versions.get("Balances", 1))
+          yield* versions.put({ ...version, heard: 60, target: Option.some(60) })
+          yield* reset("subscription:projection:Balances@1", 30)
           yield* Stream.runDrain(Projection.rebuild(one.projection, { transactional: false }))
           assert.deepEqual(one.rows(), yield* fromScratch)
         }).pipe(Effect.provide(Layer.fresh(EventStore.layerMemory)))

@@ -115,9 +115,8 @@ export const changes = (name: string): Stream.Stream<Status, UnknownSubscription
 
 /**
  * How many positions each checkpoint is behind the newest event. Those of subscriptions are called `subscription:` and the name,
- * with partitions followed by `:<k>/<n>`. What is behind no event is left out: what projections keep under `projection:`, the
- * checkpoints of their versions that run inline or have been dropped, and those of process managers under `deadlines:`, which stand
- * before the oldest deadline that is set.
+ * with partitions followed by `:<k>/<n>`. What is behind no event is left out: the checkpoints of projection versions that run inline
+ * or have been dropped, and those of process managers under `deadlines:`, which stand before the oldest deadline that is set.
  *
  * @category observing
  * @since 0.1.0

@@ -7,17 +7,11 @@
  *   subscription:<name>:join/<n>           where a process without a partition is seen by those that have them
  *   relay:<name>                           a relay
  *   deadlines:<process manager>            the watch over deadlines; before the oldest that is set
- *   projection:<name>                      whose owner was the active version of a projection, in 0.1.0
- *   projection:<name>@<version>            what was known of a version, in 0.1.0
  * ```
  *
  * Subscriptions have names of their own: a process manager's is called `process:<name>`, a projection's
  * `projection:<name>@<version>`. All of these are stored, so they never change.
  */
-
-/** Who owns the checkpoint `projection:<name>@<version>` of a version that does not follow the log. */
-export const inlineOwner = "inline"
-export const droppedOwner = "dropped"
 
 /** The checkpoint of a subscription, also the name under which it is known in its process. */
 export const subscriptionCheckpoint = (name: string): string => `subscription:${name}`
@@ -41,11 +35,8 @@ export const deadlinesCheckpoint = (process: string): string => `deadlines:${pro
 /** The name of the subscription of a process manager. */
 export const processName = (process: string): string => `process:${process}`
 
-/** The name of the subscription of a projection's version; also the checkpoint that 0.1.0 kept about the version. */
-export const projectionName = (name: string, version: number): string => `${projectionPointer(name)}@${version}`
-
-/** The checkpoint whose owner was the active version of a projection. */
-export const projectionPointer = (name: string): string => `projection:${name}`
+/** The name of the subscription that runs a version of a projection, as long as it runs async. */
+export const projectionName = (name: string, version: number): string => `projection:${name}@${version}`
 
 /** What a checkpoint is for. */
 type Checkpointed =
@@ -54,8 +45,6 @@ type Checkpointed =
   | { readonly _tag: "Seat"; readonly name: string; readonly count: number }
   | { readonly _tag: "Relay"; readonly name: string }
   | { readonly _tag: "Deadlines"; readonly process: string }
-  | { readonly _tag: "ProjectionPointer"; readonly name: string }
-  | { readonly _tag: "ProjectionVersion"; readonly name: string; readonly version: number }
   /** None of eventfold's followers: a program's own. */
   | { readonly _tag: "Other"; readonly name: string }
 
@@ -76,8 +65,5 @@ export const parseCheckpoint = (checkpoint: string): Checkpointed => {
   if (relay !== undefined) return { _tag: "Relay", name: relay }
   const process = behind(checkpoint, "deadlines:")
   if (process !== undefined) return { _tag: "Deadlines", process }
-  const [, projection, version] = /^projection:(.*)@(\d+)$/s.exec(checkpoint) ?? []
-  if (projection !== undefined) return { _tag: "ProjectionVersion", name: projection, version: Number(version) }
-  const pointer = behind(checkpoint, "projection:")
-  return pointer === undefined ? { _tag: "Other", name: checkpoint } : { _tag: "ProjectionPointer", name: pointer }
+  return { _tag: "Other", name: checkpoint }
 }

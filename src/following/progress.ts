@@ -9,7 +9,7 @@ import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import { type Checkpoint, type CheckpointError, Checkpoints } from "../store/Checkpoints.ts"
 import { EventStore, type EventStoreError, type Filter } from "../store/EventStore.ts"
-import { droppedOwner, inlineOwner, parseCheckpoint, subscriptionCheckpoint } from "./names.ts"
+import { parseCheckpoint, projectionName, subscriptionCheckpoint } from "./names.ts"
 
 /** What {@link lookAhead} has found. */
 export interface Ahead {
@@ -102,19 +102,23 @@ export interface Lag {
 }
 
 /**
- * How many positions each checkpoint is behind the newest event. What is behind no event is left out: seats, what projections keep
- * under `projection:`, the checkpoints of their versions that run inline or have been dropped, and those of watches over deadlines.
+ * How many positions each checkpoint is behind the newest event. What is behind no event is left out: seats, the checkpoints of
+ * projection versions that run inline or have been dropped, and those of watches over deadlines.
  */
 export const lag: Effect.Effect<ReadonlyArray<Lag>, CheckpointError | EventStoreError, Checkpoints | EventStore> = Effect.gen(
   function* () {
-    const all = yield* Checkpoints.use(({ list }) => list)
+    const checkpoints = yield* Checkpoints
+    const all = yield* checkpoints.list
+    const versions = yield* checkpoints.versions.list()
+    const modes = new Map(
+      versions.map(({ mode, projection, version }) => [subscriptionCheckpoint(projectionName(projection, version)), mode])
+    )
     const head = yield* EventStore.use((store) => store.head)
-    const owners = new Map(all.map(({ name, owner }) => [subscriptionCheckpoint(name), Option.getOrUndefined(owner)]))
     const follows = ({ name, position }: Checkpoint) => {
       const { _tag } = parseCheckpoint(name)
-      if (_tag === "Seat" || _tag === "ProjectionPointer" || _tag === "ProjectionVersion" || _tag === "Deadlines") return false
-      const owner = owners.get(name)
-      return owner !== inlineOwner && !(owner === droppedOwner && position === 0)
+      if (_tag === "Seat" || _tag === "Deadlines") return false
+      const mode = modes.get(name)
+      return mode !== "inline" && !(mode === "dropped" && position === 0)
     }
     return all.filter(follows).map(({ name, position }) => ({ checkpoint: name, position, lag: Math.max(0, head - position) }))
   }

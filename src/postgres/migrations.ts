@@ -4,6 +4,7 @@ import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError } from "effect/sql/SqlError"
 import { EventStoreError, StoreFailure } from "../store/EventStore.ts"
 import { toEventStoreError } from "./errors.ts"
+import { makeCheckpointSql } from "./checkpointSql.ts"
 import { makeSql, type Names } from "./sql.ts"
 import { makeTransportSql } from "./transportSql.ts"
 
@@ -38,9 +39,11 @@ const migrateBy = Effect.fnUntraced(function* (
 /** The tables of the event store and of what stands beside it. */
 export const migrate = (names: Names): Effect.Effect<void, EventStoreError, SqlClient.SqlClient> => {
   const statements = makeSql(names)
+  const checkpoints = makeCheckpointSql(names)
   return migrateBy(names, statements.names.migrations, {
     "0001_events": all(statements.createTables),
-    "0002_checkpoints": all(statements.createCheckpoints)
+    "0002_checkpoints": all(checkpoints.createCheckpoints),
+    "0003_projection_versions": all(checkpoints.createVersions)
   })
 }
 

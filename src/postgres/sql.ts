@@ -48,7 +48,6 @@ export const makeSql = ({ prefix, schema }: Names) => {
   const event = table("event")
   const tag = table("tag")
   const head = table("head")
-  const checkpoint = table("checkpoint")
   const channel = `${schema}.${prefix}head`
   const columns =
     "e.version::float8, e.position::float8, e.stream, e.id, e.type, e.schema_version, e.published, e.tags, e.payload::text, e.metadata::text, date_part('epoch', e.recorded_at)"
@@ -317,37 +316,6 @@ export const makeSql = ({ prefix, schema }: Names) => {
        end
        $append$`
     ],
-
-    createCheckpoints: [
-      `create table ${checkpoint} (
-         name text collate "C" primary key,
-         position bigint not null,
-         epoch bigint not null,
-         owner text,
-         expires_at timestamptz not null,
-         updated_at timestamptz not null
-       ) with (fillfactor = 50)`
-    ],
-
-    checkpoints: {
-      claim: `
-        insert into ${checkpoint} as c (name, position, epoch, owner, expires_at, updated_at)
-        values ($1, $4::bigint, 1, $2, clock_timestamp() + make_interval(secs => $3), clock_timestamp())
-        on conflict (name) do update
-           set epoch = c.epoch + 1, owner = excluded.owner, expires_at = excluded.expires_at, updated_at = excluded.updated_at
-         where c.owner is null or c.owner = excluded.owner or c.expires_at <= clock_timestamp()
-        returning epoch::float8, position::float8`,
-      renew: `
-        update ${checkpoint} set expires_at = clock_timestamp() + make_interval(secs => $3)
-         where name = $1 and epoch = $2::bigint and owner is not null returning 1`,
-      advance: `
-        update ${checkpoint}
-           set position = $5::bigint, expires_at = clock_timestamp() + make_interval(secs => $3), updated_at = clock_timestamp()
-         where name = $1 and epoch = $2::bigint and owner is not null and position = $4::bigint and ($5::bigint >= $4::bigint or $5::bigint = 0) returning 1`,
-      release: `update ${checkpoint} set owner = null where name = $1 and epoch = $2::bigint`,
-      get: `select name, position::float8, epoch::float8, owner, date_part('epoch', expires_at), date_part('epoch', updated_at) from ${checkpoint} where name = $1`,
-      list: `select name, position::float8, epoch::float8, owner, date_part('epoch', expires_at), date_part('epoch', updated_at) from ${checkpoint} order by name`
-    },
 
     append: `select o_status, o_detail, o_version, o_position, o_head from ${table("append")}(${appendParameters.map((_, index) => `$${index + 1}`).join(", ")})`,
 

@@ -10,9 +10,8 @@
  * Versions live side by side: each has its own tables ({@link table}) and its own checkpoint. The first to start is the active one,
  * and a later one builds beside it until {@link switchTo}.
  *
- * What is kept beside the subscription's checkpoint is kept in `Checkpoints` as well: the owner of `projection:<name>` is the
- * active version, and the position of `projection:<name>@<version>` that up to which the world has heard of the events already.
- * The owner of that one is the position up to which the version is built or rebuilt, `inline` or `dropped`.
+ * What is known of the versions stands in a registry beside the checkpoints (`Checkpoints.ProjectionVersion`): how each is run, which
+ * one is active, up to where it is built, and up to where the world has heard of its events.
  *
  * @since 0.1.0
  */

@@ -2,6 +2,7 @@ import type * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type * as Event from "../definitions/Event.ts"
+import { projectionName } from "../following/names.ts"
 import type { Unlisted } from "../internal/unlisted.ts"
 import type { CheckpointError } from "../store/Checkpoints.ts"
 import type { Query } from "../store/EventStore.ts"
@@ -15,7 +16,6 @@ import {
   type Projection,
   Run
 } from "./model.ts"
-import { subscriptionOf } from "./registry.ts"
 
 /**
  * Defines a projection: either with `handlers`, one for each of the events, or with one `batch` for all, which gets as many events as
@@ -118,7 +118,7 @@ export const make: {
     definitions,
     together,
     filter: Array.isArray(filter) ? (filter as ReadonlyArray<Query>).map(narrow) : narrow((filter as Query | undefined) ?? {}),
-    subscription: subscriptionOf(name, version),
+    subscription: projectionName(name, version),
     each: (item) => {
       if (together !== undefined) return together([item])
       const { event } = item as Envelope<{ readonly _tag: string }>

@@ -9,7 +9,7 @@ import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type * as Event from "../definitions/Event.ts"
 import type { Metadata } from "../definitions/stored.ts"
-import type { CheckpointError, CheckpointFencedError, CheckpointHeldError } from "../store/Checkpoints.ts"
+import type { CheckpointError, ProjectionVersionChangedError } from "../store/Checkpoints.ts"
 import type { EventStoreError, Filter } from "../store/EventStore.ts"
 import type { statementsOf } from "./sql.ts"
 
@@ -122,12 +122,13 @@ export interface Progress {
 }
 
 /**
- * What may fail around the handlers: the event store, the checkpoints, the database of the tables.
+ * What may fail around the handlers: the event store, the checkpoints, the database of the tables, or another process that changes
+ * the version at the same time, again and again.
  *
  * @category errors
  * @since 0.1.0
  */
-export type StorageError = EventStoreError | CheckpointError | CheckpointHeldError | CheckpointFencedError | SqlError
+export type StorageError = EventStoreError | CheckpointError | ProjectionVersionChangedError | SqlError
 
 /**
  * The projection has not come as far as it should have: it stands at `position`, and `target` was asked for.

@@ -10,7 +10,7 @@ import { Checkpoints } from "../store/Checkpoints.ts"
 import { EventStore } from "../store/EventStore.ts"
 import type { ParkedEventsError } from "../store/ParkedEvents.ts"
 import { type Progress, type Projection, RebuildError, type RunsInlineError, type StorageError } from "./model.ts"
-import { begin, forTables, known, markOf, seize, startOver, transaction } from "./registry.ts"
+import { begin, change, entryOf, forTables, positionOf, startOver, transaction } from "./registry.ts"
 import { follower } from "./running.ts"
 import { positions, standing } from "./waiting.ts"
 
@@ -39,65 +39,80 @@ export const rebuild = <R, D, const T extends boolean = true>(
 > =>
   Stream.unwrap(
     Effect.gen(function* () {
-      const { name, reset, subscription, version } = projection
       yield* begin(projection, options.transactional)
       const head = yield* EventStore.use((store) => store.head)
-      yield* transaction(
-        Effect.gen(function* () {
-          const mark = yield* known(markOf(projection))
-          const before = yield* known(`subscription:${subscription}`)
-          const target = Number(Option.getOrElse(mark.owner, () => 0))
-          // Beyond the log there is nothing to go on with: it has been restored from a backup.
-          const begun = before.position > 0 && before.position <= head && target > 0
-          if (begun && !(yield* standing(projection, target)).done) return
-          // Like those who fold events into it: the view first, then the checkpoint. Otherwise they could wait for each other.
-          yield* forTables(projection, ({ empty }) => [empty])
-          yield* reset
-          const { position } = yield* startOver(projection)
-          // What has never run has nothing to repeat, and begins silently all the same.
-          const heard = position > 0 ? Math.max(mark.position, position) : mark.position > 0 ? mark.position : head
-          yield* seize(markOf(projection), { position: Math.min(heard, head), owner: String(head) })
-        }),
-        options.transactional
-      )
-      const beyond = new Set<number>()
+      yield* transaction(startAnew(projection, head), options.transactional)
       const registry = new Map<string, Subscription.Controls>()
-      const handled = (upTo: number) => {
-        for (const position of beyond) {
-          if (position > upTo) continue
-          beyond.delete(position)
-          count++
-        }
-        return count
-      }
-      let count = 0
+      const counter = makeCounter()
       yield* Effect.provideService(
-        Layer.build(follower<R, D, "halt", T>(projection, options, yield* Checkpoints, (position) => void beyond.add(position))),
+        Layer.build(follower<R, D, "halt", T>(projection, options, yield* Checkpoints, counter.handled)),
         Subscription.Registry,
         registry
       )
-      const halted = Stream.unwrap(
-        Effect.map(Effect.fromNullishOr(registry.get(subscriptionCheckpoint(subscription))).pipe(Effect.orDie), ({ status }) =>
-          SubscriptionRef.changes(status)
-        )
-      ).pipe(
-        Stream.filter(({ state }) => state === "halted"),
-        Stream.take(1),
-        Stream.mapEffect(({ cause, position }) =>
-          Effect.fail(
-            new RebuildError({
-              projection: name,
-              version,
-              position,
-              cause: Option.match(cause, { onNone: () => "halted", onSome: Cause.squash })
-            })
-          )
-        )
-      )
-      const here = Effect.sync(() => registry.get(subscriptionCheckpoint(subscription))?.status)
+      const here = Effect.sync(() => registry.get(subscriptionCheckpoint(projection.subscription))?.status)
       return positions(projection, head, here).pipe(
-        Stream.map((position): Progress => ({ position, head, handled: handled(position) })),
-        Stream.merge(halted, { haltStrategy: "left" })
+        Stream.map((position): Progress => ({ position, head, handled: counter.upTo(position) })),
+        Stream.merge(halted(projection, registry), { haltStrategy: "left" })
       )
     })
+  )
+
+/** Empties the view and sets its checkpoint back, unless a rebuild has begun before that is not done. */
+const startAnew = <R, D>(projection: Projection<R, D>, head: number) =>
+  Effect.gen(function* () {
+    const target = Option.getOrElse((yield* entryOf(projection)).target, () => 0)
+    const before = yield* positionOf(projection)
+    // Beyond the log there is nothing to go on with: it has been restored from a backup.
+    const begun = before > 0 && before <= head && target > 0
+    if (begun && !(yield* standing(projection, target)).done) return
+    // Like those who fold events into it: the view first, then the checkpoint. Otherwise they could wait for each other.
+    yield* forTables(projection, ({ empty }) => [empty])
+    yield* projection.reset
+    const position = yield* startOver(projection)
+    yield* change(projection, ({ heard }) => {
+      // What has never run has nothing to repeat, and begins silently all the same.
+      const silent = position > 0 ? Math.max(heard, position) : heard > 0 ? heard : head
+      return { heard: Math.min(silent, head), target: head > 0 ? Option.some(head) : Option.none() }
+    })
+  })
+
+/** Counts the events that have been handled, once the checkpoint has passed them. */
+const makeCounter = () => {
+  const beyond = new Set<number>()
+  let count = 0
+  return {
+    handled: (position: number) => void beyond.add(position),
+    upTo: (checkpoint: number) => {
+      for (const position of beyond) {
+        if (position > checkpoint) continue
+        beyond.delete(position)
+        count++
+      }
+      return count
+    }
+  }
+}
+
+/** Fails when the follower halts. */
+const halted = <R, D>(
+  { name, subscription, version }: Projection<R, D>,
+  registry: ReadonlyMap<string, Subscription.Controls>
+): Stream.Stream<never, RebuildError> =>
+  Stream.unwrap(
+    Effect.map(Effect.fromNullishOr(registry.get(subscriptionCheckpoint(subscription))).pipe(Effect.orDie), ({ status }) =>
+      SubscriptionRef.changes(status)
+    )
+  ).pipe(
+    Stream.filter(({ state }) => state === "halted"),
+    Stream.take(1),
+    Stream.mapEffect(({ cause, position }) =>
+      Effect.fail(
+        new RebuildError({
+          projection: name,
+          version,
+          position,
+          cause: Option.match(cause, { onNone: () => "halted", onSome: Cause.squash })
+        })
+      )
+    )
   )

@@ -1,19 +1,38 @@
-import * as Duration from "effect/Duration"
+/** What is known of a projection's versions, the tables that belong to them, and how both change together. */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
-import { inlineOwner } from "../following/names.ts"
+import { projectionName, subscriptionCheckpoint } from "../following/names.ts"
 import { inTransaction } from "../sql/transaction.ts"
-import { type CheckpointError, Checkpoints } from "../store/Checkpoints.ts"
+import { type CheckpointError, Checkpoints, type ProjectionVersion } from "../store/Checkpoints.ts"
 import { EventStore } from "../store/EventStore.ts"
 import { ParkedEvents } from "../store/ParkedEvents.ts"
 import { type AnyTable, type Projection, RunsInlineError } from "./model.ts"
 import { pointTo, type statementsOf } from "./sql.ts"
 
-/** Whether the database would let a transaction through that is done again. */
-export const isConflict = (error: unknown): boolean =>
-  isSqlError(error) && (error.reason._tag === "SerializationError" || error.reason._tag === "DeadlockError")
+// -----------------------------------------------------------------------------
+// reading
+// -----------------------------------------------------------------------------
+
+interface Key {
+  readonly name: string
+  readonly version: number
+}
+
+/** What stands in the registry of a version. */
+type Entry = Pick<ProjectionVersion, "active" | "heard" | "mode" | "revision" | "target">
+
+/** A version that nobody has written yet. */
+const unwritten: Entry = { mode: "async", active: false, target: Option.none(), heard: 0, revision: 0 }
+
+export const entryOf = ({ name, version }: Key): Effect.Effect<Entry, CheckpointError, Checkpoints> =>
+  Effect.map(
+    Checkpoints.use(({ versions }) => versions.get(name, version)),
+    Option.getOrElse(() => unwritten)
+  )
+
+export const runsInline = (projection: Key) => Effect.map(entryOf(projection), ({ mode }) => mode === "inline")
 
 /**
  * The active version of the projection of this name; none when it has never run.
@@ -22,49 +41,43 @@ export const isConflict = (error: unknown): boolean =>
  * @since 0.1.0
  */
 export const active = (name: string): Effect.Effect<Option.Option<number>, CheckpointError, Checkpoints> =>
-  Effect.map(known(pointerOf(name)), ({ owner }) => Option.map(owner, Number))
-
-export const physicalName = (name: string, version: number) => `${name}_v${version}`
-
-export const subscriptionOf = (name: string, version: number) => `projection:${name}@${version}`
-
-/** Whose owner is the active version. */
-const pointerOf = (name: string) => `projection:${name}`
-
-/** Whose position is that up to which the world has heard of the events, and whose owner says how the version is run. */
-export const markOf = ({ subscription }: { readonly subscription: string }) => subscription
-
-/** What is known of a checkpoint. */
-export const known = (name: string) =>
-  Checkpoints.use((checkpoints) =>
-    Effect.map(
-      checkpoints.get(name),
-      Option.match({
-        onNone: () => ({ position: 0, owner: Option.none<string>() }),
-        onSome: ({ owner, position }) => ({ position, owner })
-      })
-    )
+  Effect.map(
+    Checkpoints.use(({ versions }) => versions.list(name)),
+    (all) => Option.fromUndefinedOr(all.find(({ active }) => active)?.version)
   )
 
-export const runsInline = (projection: { readonly subscription: string }) =>
-  Effect.map(known(markOf(projection)), ({ owner }) => Option.contains(owner, inlineOwner))
+/** Where a version's checkpoint is kept. */
+const checkpointName = ({ name, version }: Key) => subscriptionCheckpoint(projectionName(name, version))
 
-/** Takes a checkpoint from whoever has it, moves it, and leaves it to the owner, or to nobody. Gives the lease as it was before. */
-export const seize = (name: string, to: { readonly owner?: string | undefined; readonly position?: number }) =>
-  Effect.gen(function* () {
-    const checkpoints = yield* Checkpoints
-    const claim = checkpoints.claim(name, { owner: to.owner ?? "eventfold", ttl: "1 millis" })
-    const taken = Effect.gen(function* () {
-      const held = yield* checkpoints.get(name)
-      if (Option.isSome(held)) yield* checkpoints.release({ ...held.value, owner: "", ttl: Duration.zero })
-      return yield* claim
-    })
-    const lease = yield* Effect.catchTag(claim, "CheckpointHeldError", () => taken)
-    const from = (to.position ?? lease.position) < lease.position ? yield* checkpoints.advance(lease, 0) : lease
-    const moved = to.position === undefined ? lease : yield* checkpoints.advance(from, to.position)
-    if (to.owner === undefined) yield* checkpoints.release(moved)
-    return lease
-  }).pipe(Effect.uninterruptible, Effect.retry({ times: 10, while: ({ _tag }) => _tag === "CheckpointHeldError" }))
+/** The position up to which a version has handled the log. */
+export const positionOf = (projection: Key): Effect.Effect<number, CheckpointError, Checkpoints> =>
+  Effect.map(
+    Checkpoints.use(({ get }) => get(checkpointName(projection))),
+    Option.match({ onNone: () => 0, onSome: ({ position }) => position })
+  )
+
+// -----------------------------------------------------------------------------
+// writing
+// -----------------------------------------------------------------------------
+
+type Written = Partial<Pick<ProjectionVersion, "heard" | "mode" | "target">>
+
+/** Writes a version's entry, unless another has written it since it was read. */
+export const write = ({ name: projection, version }: Key, { heard, mode, revision, target }: Entry, changes: Written) =>
+  Checkpoints.use(({ versions }) => versions.put({ projection, version, heard, mode, revision, target, ...changes }))
+
+/** Changes a version's entry; when another is faster, what that one has written. */
+export const change = (projection: Key, to: (entry: Entry) => Written) =>
+  Effect.retry(
+    Effect.flatMap(entryOf(projection), (entry) => write(projection, entry, to(entry))),
+    { times: 10, while: isChanged }
+  )
+
+const isChanged = (error: unknown): boolean => (error as { readonly _tag?: unknown })._tag === "ProjectionVersionChangedError"
+
+/** Whether the database would let a transaction through that is done again. */
+export const isConflict = (error: unknown): boolean =>
+  isSqlError(error) && (error.reason._tag === "SerializationError" || error.reason._tag === "DeadlockError")
 
 /** One transaction where there is a database; again, when others got in its way. */
 export const transaction = <A, E, R>(work: Effect.Effect<A, E, R>, transactional: boolean | undefined = true) =>
@@ -76,10 +89,29 @@ export const transaction = <A, E, R>(work: Effect.Effect<A, E, R>, transactional
       while: (error: unknown) => {
         const cause = (error as { readonly _tag?: unknown })._tag === "CheckpointError" ? (error as CheckpointError).cause : error
         // Two that make one table at once collide on the catalogue of PostgreSQL, "if not exists" notwithstanding.
-        return isConflict(cause) || (isSqlError(cause) && cause.reason._tag === "UniqueViolation")
+        return isConflict(cause) || isChanged(cause) || (isSqlError(cause) && cause.reason._tag === "UniqueViolation")
       }
     })
   )
+
+/** Sets a version back to the beginning, and forgets what it has parked. Gives the position that it was at. */
+export const startOver = Effect.fnUntraced(function* (projection: Key) {
+  const parking = yield* Effect.serviceOption(ParkedEvents)
+  const subscription = projectionName(projection.name, projection.version)
+  while (Option.isSome(parking)) {
+    const parked = yield* parking.value.list(subscription)
+    if (parked.length === 0) break
+    yield* Effect.forEach(parked, ({ position }) => parking.value.discard(subscription, position), { discard: true })
+  }
+  const before = yield* Checkpoints.use(({ reset }) => reset(checkpointName(projection), 0))
+  return Option.match(before, { onNone: () => 0, onSome: ({ position }) => position })
+})
+
+// -----------------------------------------------------------------------------
+// tables
+// -----------------------------------------------------------------------------
+
+export const physicalName = (name: string, version: number) => `${name}_v${version}`
 
 /** Does something about each table of a version. */
 export const forEachTable = <R, D>(
@@ -102,34 +134,14 @@ export const forTables = <R, D>(
     Effect.forEach(statements(table.statements(sql, projection.version), table), (text) => sql.unsafe(text).values)
   )
 
-/** Sets a version back to the beginning, and forgets what it has parked. Gives the lease as it was before. */
-export const startOver = Effect.fnUntraced(function* <R, D>({ subscription }: Projection<R, D>) {
-  const parking = yield* Effect.serviceOption(ParkedEvents)
-  while (Option.isSome(parking)) {
-    const parked = yield* parking.value.list(subscription)
-    if (parked.length === 0) break
-    yield* Effect.forEach(parked, ({ position }) => parking.value.discard(subscription, position), { discard: true })
-  }
-  return yield* seize(`subscription:${subscription}`, { position: 0 })
-})
+// -----------------------------------------------------------------------------
+// steps in the life of a version
+// -----------------------------------------------------------------------------
 
-/** What the active version has told the world, this one does not tell again. */
-export const passOn = Effect.fnUntraced(function* <R, D>(projection: Projection<R, D>) {
-  const { name, version } = projection
-  const current = yield* active(name)
-  if (Option.isNone(current) || current.value === version) return
-  const before = { subscription: subscriptionOf(name, current.value) }
-  const { position } = (yield* runsInline(before))
-    ? { position: yield* EventStore.use((store) => store.head) }
-    : yield* known(`subscription:${before.subscription}`)
-  const mark = yield* known(markOf(projection))
-  if (position > mark.position) yield* seize(markOf(projection), { position, owner: Option.getOrUndefined(mark.owner) })
-})
-
-/** Makes this version the active one. */
-export const activate = <R, D>(projection: Projection<R, D>) =>
+/** Makes this version the active one instead of another, and lets readers see its tables. */
+export const activate = <R, D>(projection: Projection<R, D>, instead: Option.Option<number>) =>
   Effect.andThen(
-    seize(pointerOf(projection.name), { owner: String(projection.version) }),
+    Checkpoints.use(({ versions }) => versions.activate(projection.name, projection.version, instead)),
     forTables(projection, ({ create }, { name }) => [create, ...pointTo(name, physicalName(name, projection.version))])
   )
 
@@ -137,20 +149,26 @@ export const activate = <R, D>(projection: Projection<R, D>) =>
 export const open = <R, D>(projection: Projection<R, D>) =>
   Effect.gen(function* () {
     yield* forTables(projection, ({ create }) => [create])
-    if (Option.isNone(yield* active(projection.name))) yield* activate(projection)
+    if (Option.isSome(yield* active(projection.name))) return
+    // Of several that are the first, one is.
+    yield* Effect.catchTag(activate(projection, Option.none()), "ProjectionVersionChangedError", () => Effect.void)
   })
 
 /** Readies a version to be run async. What is built beside the active version does not repeat what that one has done. */
 export const begin = <R, D>(projection: Projection<R, D>, transactional: boolean | undefined) =>
   transaction(
     Effect.gen(function* () {
-      const { name, subscription, version } = projection
+      const { name, version } = projection
       if (yield* runsInline(projection)) return yield* new RunsInlineError({ projection: name, version })
       yield* open(projection)
-      const { position } = yield* known(`subscription:${subscription}`)
-      if (position > 0 || Option.contains(yield* active(name), version)) return
+      const { active, mode } = yield* entryOf(projection)
+      if (active) return
+      if ((yield* positionOf(projection)) > 0) {
+        if (mode === "dropped") yield* change(projection, () => ({ mode: "async" }))
+        return
+      }
       const head = yield* EventStore.use((store) => store.head)
-      yield* seize(markOf(projection), { position: head, owner: String(head) })
+      yield* change(projection, () => ({ mode: "async", heard: head, target: head > 0 ? Option.some(head) : Option.none() }))
     }),
     transactional
   )

@@ -6,14 +6,14 @@ import * as Result from "effect/Result"
 import * as SqlClient from "effect/sql/SqlClient"
 import { type CommitError, type StagedEvent, UnitOfWork } from "../deciding/UnitOfWork.ts"
 import * as Event from "../definitions/Event.ts"
+import { provideBuilt } from "../definitions/services.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
-import { inlineOwner } from "../following/names.ts"
 import * as Subscription from "../following/Subscription.ts"
 import { Checkpoints } from "../store/Checkpoints.ts"
 import { EventStore, EventStoreError, StoreFailure, TransactionConflict } from "../store/EventStore.ts"
 import { matches } from "../store/kit/index.ts"
 import { type Envelope, NotCaughtUpError, type Projection, Run, type RunsInlineError, type StorageError } from "./model.ts"
-import { active, begin, isConflict, known, markOf, open, runsInline, seize, transaction } from "./registry.ts"
+import { begin, change, entryOf, isConflict, open, runsInline, transaction } from "./registry.ts"
 import { standing } from "./waiting.ts"
 
 /**
@@ -94,62 +94,67 @@ export const inline = <R, D>(
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const units = yield* UnitOfWork
-      const checkpoints = yield* Checkpoints
       const context = yield* Effect.context<R>()
-      const { definitions, each, filter, name, together, version } = projection
-      yield* transaction(
-        Effect.gen(function* () {
-          if (!(yield* runsInline(projection))) {
-            const target = yield* EventStore.use((store) => store.head)
-            const { done, position } = yield* standing(projection, target)
-            if (!done) return yield* new NotCaughtUpError({ projection: name, version, position, target })
-            yield* open(projection)
-            yield* seize(markOf(projection), { owner: inlineOwner })
-          }
-        })
-      )
-      const run = makeRun(projection, checkpoints, true)
-      // What belongs to the execution comes from the unit of work, everything else from where the Layer was built.
-      const built = Context.add(
-        Context.makeUnsafe<R>(new Map(Array.from(context.mapUnsafe).filter(([key]) => !key.startsWith("effect/")))),
-        SqlClient.SqlClient,
-        sql
-      )
-      const hook = Effect.fnUntraced(function* (staged: ReadonlyArray<StagedEvent>): Effect.fn.Return<void, CommitError> {
-        const items: Array<Envelope<unknown>> = []
-        for (const entry of staged) {
-          const { event, stream, version } = entry
-          const { metadata, published = false, tags = [], type } = event
-          const definition = definitions.get(type)
-          if (
-            entry._tag === "Record" ||
-            definition === undefined ||
-            !matches(filter, { stream, type, tags, published, metadata })
-          )
-            continue
-          const stored = { schemaVersion: 1, ...event, stream, version: version ?? 0, position: 0 }
-          const typed = entry._tag === "Event" ? entry.value : yield* Effect.fromResult(Event.decode(definition, stored))
-          items.push({ event: typed, id: event.id, stream, version, position: undefined, recordedAt: undefined, metadata })
-        }
-        if (items.length === 0) return
-        if (Option.isNone(yield* Effect.serviceOption(sql.transactionService))) {
-          return yield* Effect.die(
-            new Error(`Projection.inline(${name}) needs UnitOfWork.layerSql, for view and events to commit together`)
-          )
-        }
-        const work =
-          together === undefined ? Effect.forEach(items, each, { discard: true }) : together(items as [Envelope<unknown>])
-        yield* Effect.scoped(work).pipe(
-          Effect.provideService(Run, run),
-          Effect.updateContext(
-            (running: Context.Context<never>) => Context.merge(Context.merge(context, running), built) as Context.Context<R>
-          ),
-          Effect.mapError(toCommitError(`project ${name}`))
-        )
-      })
-      yield* Effect.acquireRelease(units.beforeCommit(hook), (remove) => remove)
+      yield* beginInline(projection)
+      const run = makeRun(projection, yield* Checkpoints, true)
+      yield* Effect.acquireRelease(units.beforeCommit(projectStaged(projection, run, context, sql)), (remove) => remove)
     })
   )
+
+/** Readies a version to be run inline: it has seen all history, or there is none. */
+const beginInline = <R, D>(projection: Projection<R, D>) =>
+  transaction(
+    Effect.gen(function* () {
+      if (yield* runsInline(projection)) return
+      const { name, version } = projection
+      const target = yield* EventStore.use((store) => store.head)
+      const { done, position } = yield* standing(projection, target)
+      if (!done) return yield* new NotCaughtUpError({ projection: name, version, position, target })
+      yield* open(projection)
+      yield* change(projection, () => ({ mode: "inline", target: Option.none() }))
+    })
+  )
+
+/** What a projection does with the events that a unit of work is about to write. */
+const projectStaged = <R, D>(
+  projection: Projection<R, D>,
+  run: Run["Service"],
+  context: Context.Context<R>,
+  sql: SqlClient.SqlClient
+) => {
+  const { each, name, together } = projection
+  const provide = provideBuilt<R | SqlClient.SqlClient>(Context.add(context, SqlClient.SqlClient, sql))
+  return Effect.fnUntraced(function* (staged: ReadonlyArray<StagedEvent>): Effect.fn.Return<void, CommitError> {
+    const items = yield* envelopes(projection, staged)
+    if (items.length === 0) return
+    if (Option.isNone(yield* Effect.serviceOption(sql.transactionService))) {
+      return yield* Effect.die(
+        new Error(`Projection.inline(${name}) needs UnitOfWork.layerSql, for view and events to commit together`)
+      )
+    }
+    const work = together === undefined ? Effect.forEach(items, each, { discard: true }) : together(items as [Envelope<unknown>])
+    yield* Effect.scoped(work).pipe(Effect.provideService(Run, run), provide, Effect.mapError(toCommitError(`project ${name}`)))
+  })
+}
+
+/** Those of the staged events that a projection handles. */
+const envelopes = Effect.fnUntraced(function* <R, D>(
+  { definitions, filter }: Projection<R, D>,
+  staged: ReadonlyArray<StagedEvent>
+) {
+  const items: Array<Envelope<unknown>> = []
+  for (const entry of staged) {
+    if (entry._tag === "Record") continue
+    const { event, stream, version } = entry
+    const { metadata, published = false, tags = [], type } = event
+    const definition = definitions.get(type)
+    if (definition === undefined || !matches(filter, { stream, type, tags, published, metadata })) continue
+    const stored = { schemaVersion: 1, ...event, stream, version: version ?? 0, position: 0 }
+    const typed = entry._tag === "Event" ? entry.value : yield* Effect.fromResult(Event.decode(definition, stored))
+    items.push({ event: typed, id: event.id, stream, version, position: undefined, recordedAt: undefined, metadata })
+  }
+  return items
+})
 
 const toCommitError =
   (operation: string) =>
@@ -158,30 +163,23 @@ const toCommitError =
     return new EventStoreError({ reason: isConflict(cause) ? new TransactionConflict(fields) : new StoreFailure(fields) })
   }
 
-const makeRun = <R, D>(
-  { name, subscription, version }: Projection<R, D>,
-  checkpoints: Checkpoints["Service"],
-  inline: boolean
-): Run["Service"] => {
-  /** The mark goes backwards only where the log does. */
-  let mark = 0
-  const before = (position: number) =>
-    Effect.suspend(() =>
-      position <= mark
-        ? Effect.succeed(true)
-        : Effect.map(known(markOf({ subscription })), ({ position: now }) => {
-            mark = now
-            return position <= mark
-          })
-    )
-  const live = (position: number | undefined) =>
-    Effect.flatMap(position === undefined ? Effect.succeed(false) : before(position), (before) =>
-      before ? Effect.succeed(false) : Effect.map(active(name), Option.contains(version))
-    )
+const makeRun = <R, D>(projection: Projection<R, D>, checkpoints: Checkpoints["Service"], inline: boolean): Run["Service"] => {
+  const { name, version } = projection
+  /** Up to where the world has heard of the events, as was last read. It goes backwards only where the log does. */
+  let heard = 0
+  const read = Effect.map(Effect.provideService(entryOf(projection), Checkpoints, checkpoints), (entry) => {
+    heard = entry.heard
+    return entry
+  })
   return {
     projection: name,
     version,
     inline,
-    live: (position) => Effect.provideService(live(position), Checkpoints, checkpoints)
+    live: (position) =>
+      Effect.suspend(() =>
+        position !== undefined && position <= heard
+          ? Effect.succeed(false)
+          : Effect.map(read, ({ active, heard }) => active && (position === undefined || position > heard))
+      )
   }
 }

@@ -3,7 +3,7 @@ import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
 import type * as Event from "../definitions/Event.ts"
-import { type Row, Run, type Table } from "./model.ts"
+import { type Row, Run, type Table, type TableError } from "./model.ts"
 import { physicalName } from "./registry.ts"
 import { fromValues, statementsOf, tableOf, toValues } from "./sql.ts"
 
@@ -28,38 +28,99 @@ export const table = <
   if (!/^(\w+\.)?\w{1,50}$/.test(name)) throw new RangeError(`Projection: a table cannot be called ${name}`)
   const odd = Object.keys(fields).find((field) => !/^\w+$/.test(field))
   if (odd !== undefined) throw new RangeError(`Projection: a column of the table ${name} cannot be called ${odd}`)
-  const { columns, decode, encode, encodeField } = tableOf(fields)
-  const encodeKey = (value: unknown) => encodeField(key, value) as Effect.Effect<string, Schema.SchemaError>
+  const storage = storageOf(name, key, fields)
+  const writes = writesTo(storage)
+  const { encodeKey, rowsOf, statements } = storage
+  return {
+    name,
+    key,
+    fields,
+    statements,
+    ...writes,
+    patch: patchBy(writes.fold),
+    get: (key) =>
+      Effect.map(
+        Effect.flatMap(encodeKey(key), (key) => rowsOf([key])),
+        ([row]) => Option.fromUndefinedOr(row)
+      ),
+    list: listOf(storage)
+  }
+}
 
-  const cache = new WeakMap<SqlClient.SqlClient, Map<string, ReturnType<typeof statementsOf>>>()
+/** What reads and writes of a table share: its statements, and its rows as they come and go. */
+interface Storage<F extends Event.Fields, K extends keyof F & string> extends ReturnType<typeof tableOf> {
+  readonly key: K
+  readonly encodeKey: (value: unknown) => Effect.Effect<string, Schema.SchemaError>
+  readonly keyOf: (row: Row<F>) => unknown
+  readonly statements: (sql: SqlClient.SqlClient, version: number) => Statements
+  /** Inside a handler the table of its version, elsewhere the view of the active one. */
+  readonly here: Effect.Effect<
+    { readonly sql: SqlClient.SqlClient; readonly run: Run["Service"] | undefined; readonly statements: Statements },
+    never,
+    SqlClient.SqlClient
+  >
+  /** Runs a statement that gives rows. */
+  readonly read: (
+    sql: SqlClient.SqlClient,
+    text: string,
+    parameters: ReadonlyArray<string>
+  ) => Effect.Effect<Array<Row<F>>, TableError>
+  /** The rows of keys. */
+  readonly rowsOf: (keys: ReadonlyArray<string>) => Effect.Effect<Array<Row<F>>, TableError, SqlClient.SqlClient>
+}
+
+type Statements = ReturnType<typeof statementsOf>
+
+const storageOf = <F extends Event.Fields, K extends keyof F & string>(name: string, key: K, fields: F): Storage<F, K> => {
+  const table = tableOf(fields)
+  const { columns, decode, encodeField } = table
+  const cache = new WeakMap<SqlClient.SqlClient, Map<string, Statements>>()
   const statementsFor = (sql: SqlClient.SqlClient, physical: string) => {
-    const known = cache.get(sql) ?? new Map<string, ReturnType<typeof statementsOf>>()
+    const known = cache.get(sql) ?? new Map<string, Statements>()
     cache.set(sql, known)
     const statements = known.get(physical) ?? statementsOf(sql, physical, columns, key)
     known.set(physical, statements)
     return statements
   }
   const statements = (sql: SqlClient.SqlClient, version: number) => statementsFor(sql, physicalName(name, version))
-  /** Inside a handler the table of its version, elsewhere the view of the active one. */
   const here = Effect.gen(function* () {
     const sql = yield* SqlClient.SqlClient
     const run = Option.getOrUndefined(yield* Effect.serviceOption(Run))
     return { sql, run, statements: run === undefined ? statementsFor(sql, name) : statements(sql, run.version) }
   })
-  const read = (sql: SqlClient.SqlClient, text: string, parameters: ReadonlyArray<string>) =>
+  const read: Storage<F, K>["read"] = (sql, text, parameters) =>
     Effect.flatMap(Effect.provideService(sql.unsafe(text, parameters).values, SqlClient.SafeIntegers, false), (rows) =>
       Effect.forEach(rows, (values) => decode(fromValues(columns, values)) as Effect.Effect<Row<F>, Schema.SchemaError>)
     )
-  const rowsOf = Effect.fnUntraced(function* (keys: ReadonlyArray<string>) {
-    const { run, sql, statements } = yield* here
-    const parameter = JSON.stringify(keys)
-    // Units of work beside this one could read the same row, too, and write over what this one writes.
-    if (run?.inline === true && statements.lock !== undefined) {
-      yield* sql.unsafe(statements.lock, [JSON.stringify(keys.map((key) => `${name}_v${run.version}:${key}`))]).values
-    }
-    return yield* read(sql, statements.get, [parameter])
-  })
+  return {
+    ...table,
+    key,
+    // The type of `table` lets only those fields be keys whose JSON form is text.
+    encodeKey: (value) => encodeField(key, value) as Effect.Effect<string, Schema.SchemaError>,
+    keyOf: (row) => (row as { readonly [K in string]: unknown })[key],
+    statements,
+    here,
+    read,
+    rowsOf: Effect.fnUntraced(function* (keys) {
+      const { run, sql, statements } = yield* here
+      // Units of work beside this one could read the same row, too, and write over what this one writes.
+      if (run?.inline === true && statements.lock !== undefined) {
+        yield* sql.unsafe(statements.lock, [JSON.stringify(keys.map((key) => `${name}_v${run.version}:${key}`))]).values
+      }
+      return yield* read(sql, statements.get, [JSON.stringify(keys)])
+    })
+  }
+}
 
+const writesTo = <F extends Event.Fields, K extends keyof F & string>({
+  columns,
+  encode,
+  encodeKey,
+  here,
+  key,
+  keyOf,
+  rowsOf
+}: Storage<F, K>): Pick<Table<F, K>, "upsert" | "delete" | "fold"> => {
   const upsert = Effect.fnUntraced(function* (...rows: ReadonlyArray<Row<F>>) {
     yield* Run
     if (rows.length === 0) return
@@ -79,63 +140,59 @@ export const table = <
     const { sql, statements } = yield* here
     yield* sql.unsafe(statements.delete, [JSON.stringify(yield* Effect.forEach(keys, encodeKey))]).values
   })
-  const fold: Table<F, K>["fold"] = Effect.fnUntraced(function* (things, { evolve, key: keyOf }) {
+  const fold: Table<F, K>["fold"] = Effect.fnUntraced(function* (things, { evolve, key: keyOfThing }) {
     yield* Run
-    const keys = yield* Effect.forEach(things, (thing) => encodeKey(keyOf(thing)))
+    const keys = yield* Effect.forEach(things, (thing) => encodeKey(keyOfThing(thing)))
     if (keys.length === 0) return
     const before = yield* rowsOf(Array.from(new Set(keys)))
     const rows = new Map<string, Row<F> | undefined>()
-    for (const row of before) rows.set(yield* encodeKey((row as { readonly [K in string]: unknown })[key]), row)
+    for (const row of before) rows.set(yield* encodeKey(keyOf(row)), row)
     const gone = new Map<string, F[K]["Type"]>()
     for (const [index, thing] of things.entries()) {
       const at = keys[index] as string
       const row = evolve(rows.get(at), thing)
       rows.set(at, row)
-      if (row === undefined) gone.set(at, keyOf(thing))
+      if (row === undefined) gone.set(at, keyOfThing(thing))
       else gone.delete(at)
     }
     yield* upsert(...Array.from(rows.values()).filter((row) => row !== undefined))
     yield* remove(...gone.values())
   })
-
-  return {
-    name,
-    key,
-    fields,
-    statements,
-    fold,
-    upsert,
-    delete: remove,
-    get: (key) =>
-      Effect.map(
-        Effect.flatMap(encodeKey(key), (key) => rowsOf([key])),
-        ([row]) => Option.fromUndefinedOr(row)
-      ),
-    list: Effect.fnUntraced(function* ({ after, limit = 1000, where = {} } = {}) {
-      const { sql, statements } = yield* here
-      const conditions = yield* Effect.forEach(
-        columns.filter(({ name }) => name in where),
-        (column) =>
-          Effect.map(encodeField(column.name, (where as { readonly [name: string]: unknown })[column.name]), (value) => ({
-            column,
-            isNull: value === null || value === undefined,
-            value: column.kind === "json" ? JSON.stringify(value) : String(value)
-          }))
-      )
-      const beyond = after === undefined ? [] : [yield* encodeKey(after)]
-      const values = conditions.flatMap(({ isNull, value }) => (isNull ? [] : [value]))
-      return yield* read(sql, statements.list(beyond.length > 0, conditions), [String(limit), ...beyond, ...values])
-    }),
-    patch: Effect.fnUntraced(function* (key, change) {
-      let found = false
-      yield* fold([key], {
-        key: (key) => key,
-        evolve: (row) => {
-          found = row !== undefined
-          return row === undefined ? undefined : { ...row, ...change(row) }
-        }
-      })
-      return found
-    })
-  }
+  return { upsert, fold, delete: remove }
 }
+
+const patchBy = <F extends Event.Fields, K extends keyof F & string>(fold: Table<F, K>["fold"]): Table<F, K>["patch"] =>
+  Effect.fnUntraced(function* (key, change) {
+    let found = false
+    yield* fold([key], {
+      key: (key) => key,
+      evolve: (row) => {
+        found = row !== undefined
+        return row === undefined ? undefined : { ...row, ...change(row) }
+      }
+    })
+    return found
+  })
+
+const listOf = <F extends Event.Fields, K extends keyof F & string>({
+  columns,
+  encodeField,
+  encodeKey,
+  here,
+  read
+}: Storage<F, K>): Table<F, K>["list"] =>
+  Effect.fnUntraced(function* ({ after, limit = 1000, where = {} } = {}) {
+    const { sql, statements } = yield* here
+    const conditions = yield* Effect.forEach(
+      columns.filter(({ name }) => name in where),
+      (column) =>
+        Effect.map(encodeField(column.name, (where as { readonly [name: string]: unknown })[column.name]), (value) => ({
+          column,
+          isNull: value === null || value === undefined,
+          value: column.kind === "json" ? JSON.stringify(value) : String(value)
+        }))
+    )
+    const beyond = after === undefined ? [] : [yield* encodeKey(after)]
+    const values = conditions.flatMap(({ isNull, value }) => (isNull ? [] : [value]))
+    return yield* read(sql, statements.list(beyond.length > 0, conditions), [String(limit), ...beyond, ...values])
+  })

@@ -1,12 +1,23 @@
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { droppedOwner } from "../following/names.ts"
 import type { Checkpoints } from "../store/Checkpoints.ts"
 import { EventStore } from "../store/EventStore.ts"
 import type { ParkedEventsError } from "../store/ParkedEvents.ts"
 import { ActiveVersionError, NotCaughtUpError, type Projection, type StorageError } from "./model.ts"
-import { activate, active, forEachTable, forTables, markOf, passOn, seize, startOver, transaction } from "./registry.ts"
+import {
+  activate,
+  active,
+  change,
+  entryOf,
+  forEachTable,
+  forTables,
+  positionOf,
+  runsInline,
+  startOver,
+  transaction,
+  write
+} from "./registry.ts"
 import { awaitPosition, standing } from "./waiting.ts"
 
 /**
@@ -35,11 +46,21 @@ export const switchTo = <R, D>(
         const { name, version } = projection
         const { done, position } = yield* standing(projection, target)
         if (!done) return yield* new NotCaughtUpError({ projection: name, version, position, target })
-        yield* passOn(projection)
-        yield* activate(projection)
+        const current = yield* active(name)
+        yield* passOn(projection, current)
+        yield* activate(projection, current)
       })
     )
   })
+
+/** What the active version has told the world, this one does not tell again. */
+const passOn = Effect.fnUntraced(function* <R, D>(projection: Projection<R, D>, current: Option.Option<number>) {
+  const { name, version } = projection
+  if (Option.isNone(current) || current.value === version) return
+  const before = { name, version: current.value }
+  const position = (yield* runsInline(before)) ? yield* EventStore.use((store) => store.head) : yield* positionOf(before)
+  yield* change(projection, ({ heard }) => ({ heard: Math.max(heard, position) }))
+})
 
 /**
  * Drops the tables of a version that is not active, and forgets how far it was and what it had parked: started again, it begins anew.
@@ -54,8 +75,10 @@ export const drop = <R, D>(
   transaction(
     Effect.gen(function* () {
       const { name, version } = projection
+      const entry = yield* entryOf(projection)
+      if (entry.active) return yield* new ActiveVersionError({ projection: name, version })
+      yield* write(projection, entry, { mode: "dropped", target: Option.none() })
       const current = yield* active(name)
-      if (Option.contains(current, version)) return yield* new ActiveVersionError({ projection: name, version })
       yield* forEachTable(projection, (sql, table) => {
         const { exists } = table.statements(
           sql,
@@ -67,6 +90,5 @@ export const drop = <R, D>(
       })
       yield* forTables(projection, ({ drop }) => [drop])
       yield* startOver(projection)
-      yield* seize(markOf(projection), { owner: droppedOwner })
     })
   )

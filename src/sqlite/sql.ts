@@ -2,6 +2,7 @@
  * All SQL of the SQLite store, and the rows that it returns.
  */
 import type { Query } from "../store/EventStore.ts"
+import { makeCheckpointSql } from "./checkpointSql.ts"
 
 /** An event as `select` gives it. */
 export interface EventRow {
@@ -57,7 +58,7 @@ export type Sql = ReturnType<typeof makeSql>
 export const makeSql = (prefix: string) => {
   const event = `${prefix}event`
   const tag = `${prefix}tag`
-  const checkpoint = `${prefix}checkpoint`
+  const checkpoints = makeCheckpointSql(prefix)
 
   const immutable = (table: string, change: "UPDATE" | "DELETE") => `
     CREATE TRIGGER ${table}_no_${change.toLowerCase()} BEFORE ${change} ON ${table}
@@ -151,36 +152,8 @@ export const makeSql = (prefix: string) => {
         immutable(tag, "UPDATE"),
         immutable(tag, "DELETE")
       ],
-      "2_checkpoints": [
-        `CREATE TABLE ${checkpoint} (
-          name TEXT PRIMARY KEY,
-          position INTEGER NOT NULL,
-          epoch INTEGER NOT NULL,
-          owner TEXT,
-          expires_at INTEGER NOT NULL,
-          updated_at INTEGER NOT NULL
-        ) STRICT, WITHOUT ROWID`
-      ]
-    },
-
-    /** All times are milliseconds since the epoch. */
-    checkpoints: {
-      /** Of name, from, owner, expiry and now. */
-      claim: `
-        INSERT INTO ${checkpoint} AS c (name, position, epoch, owner, expires_at, updated_at) VALUES (?1, ?2, 1, ?3, ?4, ?5)
-        ON CONFLICT (name) DO UPDATE
-           SET epoch = c.epoch + 1, owner = excluded.owner, expires_at = excluded.expires_at, updated_at = excluded.updated_at
-         WHERE c.owner IS NULL OR c.owner = excluded.owner OR c.expires_at <= excluded.updated_at
-        RETURNING epoch, position`,
-      /** Of name, epoch and expiry. */
-      renew: `UPDATE ${checkpoint} SET expires_at = ?3 WHERE name = ?1 AND epoch = ?2 AND owner IS NOT NULL RETURNING 1`,
-      /** Of name, epoch, the position before and after, expiry and now. */
-      advance: `
-        UPDATE ${checkpoint} SET position = ?4, expires_at = ?5, updated_at = ?6
-         WHERE name = ?1 AND epoch = ?2 AND owner IS NOT NULL AND position = ?3 RETURNING 1`,
-      release: `UPDATE ${checkpoint} SET owner = NULL WHERE name = ? AND epoch = ?`,
-      get: `SELECT name, position, epoch, owner, expires_at, updated_at FROM ${checkpoint} WHERE name = ?`,
-      list: `SELECT name, position, epoch, owner, expires_at, updated_at FROM ${checkpoint} ORDER BY name`
+      "2_checkpoints": checkpoints.createCheckpoints,
+      "3_projection_versions": checkpoints.createVersions
     },
 
     head: `SELECT ifnull(max(position), 0) AS head FROM ${event}`,

@@ -8,6 +8,9 @@ import { makeSql, type Sql } from "./sql.ts"
 /** All numbers of the store are below 2^53, whatever the caller wants its own to be. */
 export const plainNumbers = Effect.provideService(SqlClient.SafeIntegers, false)
 
+/** What the names of the tables begin with, unless said otherwise. */
+export const defaultPrefix = "eventfold_"
+
 /** Two processes may do this at once: the second waits for the first, and finds nothing left to do. */
 const migrate = (sql: Sql) =>
   Migrator.make({})({
@@ -26,7 +29,7 @@ const migrate = (sql: Sql) =>
 
 /** Makes or migrates the tables in the database of the `SqlClient`, and gives their SQL. */
 export const openTables = Effect.fnUntraced(function* (
-  prefix = "eventfold_"
+  prefix = defaultPrefix
 ): Effect.fn.Return<Sql, EventStoreError, SqlClient.SqlClient> {
   const client = yield* SqlClient.SqlClient
   const dialect = client.onDialectOrElse({ sqlite: () => undefined, orElse: () => "the SqlClient is not one of SQLite" })

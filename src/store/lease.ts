@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as SqlClient from "effect/sql/SqlClient"
+import type { ProjectionVersions } from "./versions.ts"
 
 /**
  * What is known of a name.
@@ -16,13 +17,13 @@ export interface Checkpoint {
   readonly name: string
   /** The position up to which all work is done. */
   readonly position: number
-  /** How often the name has been claimed. */
+  /** How often the name has been claimed or reset. */
   readonly epoch: number
-  /** Who holds it; none when it has been released. A lease that has run out is still shown until it is claimed anew. */
+  /** Who holds it; none when it has been released or reset. A lease that has run out is still shown until it is claimed anew. */
   readonly owner: Option.Option<string>
   /** When the lease runs out. */
   readonly expiresAt: DateTime.Utc
-  /** When the position was last advanced, or the name claimed. */
+  /** When the position was last advanced, or the name claimed or reset. */
   readonly updatedAt: DateTime.Utc
 }
 
@@ -57,7 +58,7 @@ export class CheckpointHeldError extends Schema.TaggedError<CheckpointHeldError>
 }
 
 /**
- * The lease has been superseded: the name has been claimed anew or released, or the checkpoint is no longer at the lease's
+ * The lease has been superseded: the name has been claimed anew, released, reset or removed, or the checkpoint is no longer at the lease's
  * position. Nothing was written, and nothing more may be done for it.
  *
  * @category errors
@@ -140,13 +141,18 @@ export class Checkpoints extends Context.Service<
   Checkpoints,
   {
     /**
-     * Takes the lease of `name`, if it is free, has run out, or is the owner's own. A new name begins at `from` (default: 0).
+     * Takes the lease of `name`, if it is free, has run out, or is the owner's own.
      *
      * A name has 1 to 255 characters; `ttl` is finite and longer than nothing.
      */
     readonly claim: (
       name: string,
-      options: { readonly owner: string; readonly ttl: Duration.Input; readonly from?: number | undefined }
+      options: {
+        readonly owner: string
+        readonly ttl: Duration.Input
+        /** Where a new name begins. Default: 0, before the first event. */
+        readonly from?: number | undefined
+      }
     ) => Effect.Effect<Lease, CheckpointHeldError | CheckpointError>
     /** Makes the lease last for its whole time from now. A lease that has run out is still good until another claims the name. */
     readonly renew: (lease: Lease) => Effect.Effect<void, CheckpointFencedError | CheckpointError>
@@ -158,10 +164,34 @@ export class Checkpoints extends Context.Service<
     readonly advance: (lease: Lease, position: number) => Effect.Effect<Lease, CheckpointFencedError | CheckpointError>
     /** Gives the name back, so that another may claim it at once. Does nothing when the lease has been superseded or released. */
     readonly release: (lease: Lease) => Effect.Effect<void, CheckpointError>
-    /** What is known of `name`; none when it has never been claimed. */
+    /**
+     * Takes `name` from whoever holds it, sets its position, and leaves it free. Gives what was known of it before: none when it was
+     * not known.
+     *
+     * This is the one way to move a checkpoint backwards. The superseded owner is fenced: it can commit nothing more, and it may
+     * claim the name anew, like anybody else.
+     */
+    readonly reset: (name: string, position: number) => Effect.Effect<Option.Option<Checkpoint>, CheckpointError>
+    /**
+     * Forgets `name` for good: it is neither listed nor found any more, and begins anew when it is claimed again. Whether it was
+     * known.
+     *
+     * A name that somebody holds is refused with {@link CheckpointHeldError}; `force` takes it all the same. A lease from before is
+     * fenced for ever, whoever claims the name later.
+     */
+    readonly remove: (
+      name: string,
+      options?: {
+        /** Whether to take the name from whoever holds it. Default: `false`. */
+        readonly force?: boolean | undefined
+      }
+    ) => Effect.Effect<boolean, CheckpointHeldError | CheckpointError>
+    /** What is known of `name`; none when it has never been claimed or reset, or was removed. */
     readonly get: (name: string) => Effect.Effect<Option.Option<Checkpoint>, CheckpointError>
     /** All names, in code point order. */
     readonly list: Effect.Effect<ReadonlyArray<Checkpoint>, CheckpointError>
+    /** The versions of projections, which are kept beside the checkpoints. */
+    readonly versions: ProjectionVersions
     /**
      * Present where they are kept in a SQL database: inside a transaction of the client with this transaction service, what is
      * done is part of that transaction.

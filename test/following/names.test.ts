@@ -13,7 +13,6 @@ describe("the names of checkpoints", () => {
         names.relayCheckpoint("shop"),
         names.deadlinesCheckpoint("Payment"),
         names.subscriptionCheckpoint(names.processName("Payment")),
-        names.projectionPointer("balances"),
         names.projectionName("balances", 3),
         names.subscriptionCheckpoint(names.projectionName("balances", 3))
       ],
@@ -24,7 +23,6 @@ describe("the names of checkpoints", () => {
         "relay:shop",
         "deadlines:Payment",
         "subscription:process:Payment",
-        "projection:balances",
         "projection:balances@3",
         "subscription:projection:balances@3"
       ]
@@ -39,8 +37,6 @@ describe("the names of checkpoints", () => {
       ["subscription:a:join/x", { _tag: "Subscription", name: "a:join/x" }],
       ["subscription:", { _tag: "Subscription", name: "" }],
       ["subscriptions:a", { _tag: "Other", name: "subscriptions:a" }],
-      ["projection:a@b", { _tag: "ProjectionPointer", name: "a@b" }],
-      ["projection:a@b@2", { _tag: "ProjectionVersion", name: "a@b", version: 2 }],
       ["nightly", { _tag: "Other", name: "nightly" }]
     ] as const) {
       assert.deepEqual(names.parseCheckpoint(name), parsed)
@@ -57,8 +53,10 @@ describe("the names of checkpoints", () => {
       [names.seatCheckpoint(name, count), { _tag: "Seat", name, count }],
       [names.relayCheckpoint(name), { _tag: "Relay", name }],
       [names.deadlinesCheckpoint(name), { _tag: "Deadlines", process: name }],
-      [names.projectionPointer(name), { _tag: "ProjectionPointer", name }],
-      [names.projectionName(name, count), { _tag: "ProjectionVersion", name, version: count }]
+      [
+        names.subscriptionCheckpoint(names.projectionName(name, count)),
+        { _tag: "Subscription", name: `projection:${name}@${count}` }
+      ]
     ] as const) {
       assert.deepEqual(names.parseCheckpoint(made), parsed)
     }

@@ -8,6 +8,7 @@ import { CheckpointsConformance } from "eventfold/testing"
 import { mkdir, readdir, readFile, symlink, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { child } from "../support/embedded.ts"
+import { assertConverted, old, rows } from "../support/first-release.ts"
 import { temporaryDirectory } from "../support/files.ts"
 
 const layer = (path: string, fs: Layer.Layer<FileSystem.FileSystem> = NodeFileSystem.layer) =>
@@ -46,6 +47,47 @@ describe("the file", () => {
     })
   )
 
+  it.effect("holds a line a version after those of the names, as documented", () =>
+    Effect.gen(function* () {
+      const path = yield* file
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const { reset, versions } = yield* open(path)
+          const row = { projection: "Balances", heard: 42, revision: 0, target: Option.some(50) }
+          yield* versions.put({ ...row, version: 10, mode: "inline" })
+          yield* versions.activate("Balances", 2, Option.none())
+          yield* reset("a", 3)
+        })
+      )
+      assert.equal(
+        yield* Effect.promise(() => readFile(path, "utf8")),
+        `{"name":"a","position":3,"epoch":1,"owner":null,"expiresAt":"1970-01-01T00:00:00.000Z","updatedAt":"1970-01-01T00:00:00.000Z"}\n` +
+          `{"projection":"Balances","version":2,"mode":"async","active":true,"target":null,"heard":0,"revision":1,"updatedAt":"1970-01-01T00:00:00.000Z"}\n` +
+          `{"projection":"Balances","version":10,"mode":"inline","active":false,"target":50,"heard":42,"revision":1,"updatedAt":"1970-01-01T00:00:00.000Z"}\n`
+      )
+    })
+  )
+
+  it.effect("of 0.1.0 is converted when it is opened, once", () =>
+    Effect.gen(function* () {
+      const path = yield* file
+      const lines = rows.map((row) =>
+        JSON.stringify({
+          ...row,
+          expiresAt: new Date(old.expiresAt).toISOString(),
+          updatedAt: new Date(old.updatedAt).toISOString()
+        })
+      )
+      yield* Effect.promise(() => writeFile(path, lines.map((line) => `${line}\n`).join("")))
+      yield* Effect.provide(assertConverted({ fences: false }), layer(path))
+      const text = yield* Effect.promise(() => readFile(path, "utf8"))
+      assert.doesNotMatch(text, /"name":"projection:Balances|dropped","expiresAt|inline","expiresAt/)
+      assert.match(text, /"projection":"Balances","version":10,"mode":"dropped"/)
+      yield* Effect.provide(assertConverted({ fences: false }), layer(path))
+      assert.equal(yield* Effect.promise(() => readFile(path, "utf8")), text)
+    })
+  )
+
   it.effect("has one writer at a time", () =>
     Effect.gen(function* () {
       const path = yield* file
@@ -65,10 +107,13 @@ describe("the file", () => {
     Effect.gen(function* () {
       const path = yield* file
       const line = `{"name":"a","position":1,"epoch":1,"owner":null,"expiresAt":"2026-01-31T12:00:00.000Z","updatedAt":"2026-01-31T12:00:00.000Z"}`
+      const version = `{"projection":"Balances","version":1,"mode":"async","active":true,"target":null,"heard":0,"revision":1,"updatedAt":"2026-01-31T12:00:00.000Z"}`
       for (const [text, problem] of [
         [`${line}\n{"name":"b","pos`, /line 2 .* is damaged/],
         [`${line.replace(":1,", ":-1,")}\n`, /line 1 .* is damaged/],
-        [`${line}\n${line}\n`, /line 2 .* a stands there twice/]
+        [`${line}\n${line}\n`, /line 2 .* a stands there twice/],
+        [`${version}\n${version}\n`, /line 2 .* Balances@1 stands there twice/],
+        [`${version.replace("async", "now and then")}\n`, /line 1 .* is damaged/]
       ] as const) {
         yield* Effect.promise(() => writeFile(path, text))
         const error = yield* Effect.flip(Effect.scoped(open(path)))

@@ -183,19 +183,116 @@ describe("advance inside a transaction of the same client", () => {
   )
 })
 
+describe("what changes inside a transaction of the same client", () => {
+  it.effect("commits or rolls back with the user's rows: resets, removals and versions of projections", () =>
+    withView((schema) =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const { advance, claim, get, remove, reset, versions } = yield* Checkpoints.Checkpoints
+        let lease = yield* claim("view", { owner: "a", ttl: "1 minute", from: 5 })
+        yield* claim("other", { owner: "a", ttl: "1 minute" })
+        yield* versions.activate("View", 1, Option.none())
+        const work = Effect.gen(function* () {
+          yield* sql`insert into ${sql(schema)}.view values (1)`
+          yield* reset("view", 2)
+          yield* remove("other", { force: true })
+          yield* versions.put({ projection: "View", version: 2, mode: "async", heard: 7, target: Option.none(), revision: 0 })
+          yield* versions.activate("View", 2, Option.some(1))
+        })
+        const facts = Effect.gen(function* () {
+          const active = (yield* versions.list()).flatMap(({ active, version }) => (active ? [version] : []))
+          return { ...(yield* rows(schema)), other: Option.isSome(yield* get("other")), active }
+        })
+        assert.equal(yield* Effect.flip(sql.withTransaction(Effect.andThen(work, Effect.fail("no")))), "no")
+        assert.deepEqual(yield* facts, { view: [], position: 5, other: true, active: [1] })
+        // The lease is as good as before.
+        lease = yield* advance(lease, 6)
+        yield* sql.withTransaction(work)
+        assert.deepEqual(yield* facts, { view: [1], position: 2, other: false, active: [2] })
+        assert.equal((yield* Effect.flip(advance(lease, 7)))._tag, "CheckpointFencedError")
+      })
+    )
+  )
+
+  it.effect("a version that another has activated first leaves the transaction as it was, and usable", () =>
+    withView((schema) =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const { versions } = yield* Checkpoints.Checkpoints
+        yield* versions.activate("View", 1, Option.none())
+        yield* sql.withTransaction(
+          Effect.gen(function* () {
+            yield* sql`insert into ${sql(schema)}.view values (1)`
+            const error = yield* Effect.flip(versions.activate("View", 2, Option.none()))
+            assert.equal(error._tag, "ProjectionVersionChangedError")
+            yield* versions.activate("View", 3, Option.some(1))
+          })
+        )
+        const known = (yield* versions.list("View")).map(({ active, version }) => [version, active])
+        assert.deepEqual(known, [
+          [1, false],
+          [3, true]
+        ])
+        assert.deepEqual(yield* sql`select n from ${sql(schema)}.view`, [{ n: 1 }])
+      })
+    )
+  )
+
+  it.effect("makes a reset wait for the owner's transaction, and then says where that has left the checkpoint", () =>
+    withView((schema) =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const checkpoints = yield* Checkpoints.Checkpoints
+        const elsewhere = yield* Layer.build(
+          Layer.provideMerge(PgCheckpoints.layer({ schema, migrate: false }), Layer.fresh(client()))
+        )
+        const other = Context.get(elsewhere, Checkpoints.Checkpoints)
+        const observer = Context.get(elsewhere, SqlClient.SqlClient)
+        const lease = yield* checkpoints.claim("view", { owner: "a", ttl: "1 minute", from: 5 })
+        const blocked = observer`select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like ${`%"${schema}"%`}`
+        const resetting = yield* sql.withTransaction(
+          Effect.gen(function* () {
+            yield* checkpoints.advance(lease, 6)
+            const resetting = yield* Effect.forkDetach(other.reset("view", 2))
+            while ((yield* blocked).length === 0) yield* Effect.yieldNow
+            return resetting
+          })
+        )
+        assert.equal(Option.getOrThrow(yield* Fiber.join(resetting)).position, 6)
+        assert.equal((yield* rows(schema)).position, 2)
+        assert.equal((yield* Effect.flip(checkpoints.advance({ ...lease, position: 6 }, 7)))._tag, "CheckpointFencedError")
+      }).pipe(Effect.scoped)
+    )
+  )
+})
+
 describe("PgCheckpoints", () => {
   it.effect("answers a lost database with a typed error", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const schema = freshSchema()
-      const { claim, list } = Context.get(yield* Layer.build(PgCheckpoints.layer({ schema })), Checkpoints.Checkpoints)
+      const { claim, list, remove, reset, versions } = Context.get(
+        yield* Layer.build(PgCheckpoints.layer({ schema })),
+        Checkpoints.Checkpoints
+      )
       yield* sql`drop schema ${sql(schema)} cascade`
-      const errors = [yield* Effect.flip(claim("mail", { owner: "a", ttl: "1 minute" })), yield* Effect.flip(list)]
+      const errors = [
+        yield* Effect.flip(claim("mail", { owner: "a", ttl: "1 minute" })),
+        yield* Effect.flip(list),
+        yield* Effect.flip(reset("mail", 1)),
+        yield* Effect.flip(remove("mail")),
+        yield* Effect.flip(versions.list()),
+        yield* Effect.flip(versions.activate("View", 1, Option.none()))
+      ]
       assert.deepEqual(
         errors.map((error) => [error._tag, error._tag === "CheckpointError" && error.operation]),
         [
           ["CheckpointError", "claim"],
-          ["CheckpointError", "list"]
+          ["CheckpointError", "list"],
+          ["CheckpointError", "reset"],
+          ["CheckpointError", "remove"],
+          ["CheckpointError", "list"],
+          ["CheckpointError", "activate"]
         ]
       )
     }).pipe(Effect.provide(client()))

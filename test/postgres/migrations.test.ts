@@ -1,9 +1,12 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Fiber, Stream } from "effect"
+import { Context, Effect, Fiber, Layer, Option, Stream } from "effect"
 import type { SqlClient } from "effect/sql"
+import { Checkpoints, Projection } from "eventfold"
+import { PgCheckpoints } from "eventfold/postgres"
 import { inject } from "vitest"
+import { assertConverted, old, rows } from "../support/first-release.ts"
 import { assertSound, child, connect, event, open, reasonOf, until } from "./harness.ts"
-import { freshSchema } from "./support.ts"
+import { client, freshSchema } from "./support.ts"
 
 const url = () => inject("postgresUrl")
 
@@ -29,12 +32,20 @@ const contents = (admin: SqlClient.SqlClient, schema: string) =>
 
 const expected = (prefix: string) =>
   [
-    ...["event", "tag", "head", "checkpoint", "migration"].map((name) => `table ${prefix}${name}`),
-    ...["event_pkey", "event_stream_version_key", "event_id_key", "tag_pkey", "head_pkey", "checkpoint_pkey"].flatMap((name) => [
-      `index ${prefix}${name}`,
-      `constraint ${prefix}${name}`
-    ]),
-    ...["append", "newest_match", "refuse_change"].map((name) => `function ${prefix}${name}`),
+    ...["event", "tag", "head", "checkpoint", "projection_version", "migration"].map((name) => `table ${prefix}${name}`),
+    ...[
+      "event_pkey",
+      "event_stream_version_key",
+      "event_id_key",
+      "tag_pkey",
+      "head_pkey",
+      "checkpoint_pkey",
+      "projection_version_pkey"
+    ].flatMap((name) => [`index ${prefix}${name}`, `constraint ${prefix}${name}`]),
+    `index ${prefix}projection_version_active_key`,
+    `constraint ${prefix}projection_version_mode_check`,
+    ...["append", "newest_match", "refuse_change", "refuse_old_program"].map((name) => `function ${prefix}${name}`),
+    `trigger refuse_old_program on ${prefix}checkpoint`,
     ...["event", "tag"].flatMap((name) => [
       `trigger refuse_change on ${prefix}${name}`,
       `trigger refuse_truncate on ${prefix}${name}`
@@ -109,11 +120,11 @@ describe("migrations", () => {
       const schema = freshSchema()
       // The last table of the migrations is there already, so they fail after having made others.
       yield* admin.unsafe(`create schema "${schema}"`)
-      yield* admin.unsafe(`create table "${schema}".checkpoint (n int)`)
+      yield* admin.unsafe(`create table "${schema}".projection_version (n int)`)
       expect(yield* reasonOf(Effect.scoped(open({ url: url(), schema })))).toBe("StoreFailure")
       const left = (yield* contents(admin, schema)).filter((item) => item.startsWith("table "))
-      expect(left).toEqual(["table checkpoint", "table migration"])
-      yield* admin.unsafe(`drop table "${schema}".checkpoint`)
+      expect(left).toEqual(["table migration", "table projection_version"])
+      yield* admin.unsafe(`drop table "${schema}".projection_version`)
       const { store } = yield* open({ url: url(), schema })
       expect(yield* store.append("A-1", [event()])).toMatchObject({ position: 1 })
     })
@@ -187,6 +198,120 @@ describe("migrations", () => {
       const seen = yield* store.subscribe().pipe(Stream.take(1), Stream.runCollect, Effect.forkScoped)
       yield* other.store.append("A-1", [event("heard")])
       expect(yield* Fiber.join(seen)).toMatchObject([{ id: "heard" }])
+    })
+  )
+})
+
+/** A schema as 0.1.0 left it, as far as checkpoints go. */
+const firstRelease = Effect.gen(function* () {
+  const admin = yield* connect(url())
+  const schema = freshSchema()
+  for (const statement of [
+    `create schema "${schema}"`,
+    `create table "${schema}".migration (migration_id integer primary key, created_at timestamptz not null default now(), name text not null)`,
+    `insert into "${schema}".migration (migration_id, name) values (1, 'events'), (2, 'checkpoints')`,
+    `create table "${schema}".checkpoint (
+       name text collate "C" primary key,
+       position bigint not null,
+       epoch bigint not null,
+       owner text,
+       expires_at timestamptz not null,
+       updated_at timestamptz not null
+     ) with (fillfactor = 50)`
+  ]) {
+    yield* admin.unsafe(statement)
+  }
+  for (const { epoch, name, owner, position } of rows) {
+    yield* admin.unsafe(
+      `insert into "${schema}".checkpoint values ($1, $2::bigint, $3::bigint, $4, $5::timestamptz, $6::timestamptz)`,
+      [name, String(position), String(epoch), owner, new Date(old.expiresAt).toISOString(), new Date(old.updatedAt).toISOString()]
+    )
+  }
+  const checkpoints = () => Layer.fresh(PgCheckpoints.layer({ schema }).pipe(Layer.provideMerge(client())))
+  return { admin, schema, checkpoints }
+})
+
+const converted = assertConverted({ fences: true })
+
+describe("what 0.1.0 kept of the versions of projections", () => {
+  it.live("is in the registry from then on, and all else is as it was", () =>
+    Effect.gen(function* () {
+      const { checkpoints } = yield* firstRelease
+      for (let time = 0; time < 2; time++) yield* Effect.provide(converted, checkpoints())
+    })
+  )
+
+  it.live("is converted once by several that open the schema at the same time, in tables like those of a new one", () =>
+    Effect.gen(function* () {
+      const { admin, checkpoints, schema } = yield* firstRelease
+      yield* Effect.forEach([1, 2, 3, 4, 5], () => Effect.provide(converted, checkpoints()), { concurrency: "unbounded" })
+      const fresh = freshSchema()
+      yield* Effect.scoped(Layer.build(PgCheckpoints.layer({ schema: fresh }).pipe(Layer.provide(Layer.fresh(client())))))
+      const ofCheckpoints = (items: ReadonlyArray<string>) => items.filter((item) => /checkpoint|projection_version/.test(item))
+      expect(ofCheckpoints(yield* contents(admin, schema))).toEqual(ofCheckpoints(yield* contents(admin, fresh)))
+    })
+  )
+
+  it.live("waits for a transaction of 0.1.0's that has a checkpoint in hand, and takes what that has committed", () =>
+    Effect.gen(function* () {
+      const { admin, checkpoints, schema } = yield* firstRelease
+      const observer = yield* connect(url())
+      const version = Effect.gen(function* () {
+        const { versions } = yield* Checkpoints.Checkpoints
+        return [yield* Projection.active("Balances"), Option.getOrThrow(yield* versions.get("Balances", 2)).heard]
+      })
+      const migrating = yield* admin.withTransaction(
+        Effect.gen(function* () {
+          yield* admin.unsafe(`update "${schema}".checkpoint set owner = '2' where name = 'projection:Balances'`)
+          yield* admin.unsafe(`update "${schema}".checkpoint set position = 77 where name = 'projection:Balances@2'`)
+          const migrating = yield* Effect.forkDetach(Effect.provide(version, checkpoints()))
+          const blocked = observer`select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like ${`alter table "${schema}"%`}`
+          yield* until(
+            "the migration waits",
+            Effect.map(blocked, (rows) => rows.length === 1)
+          )
+          return migrating
+        })
+      )
+      expect(yield* Fiber.join(migrating)).toEqual([Option.some(2), 77])
+    })
+  )
+})
+
+describe("a program of 0.1.0 that still runs", () => {
+  it.live("is fenced and refused by name where it runs projections, and goes on with all else", () =>
+    Effect.gen(function* () {
+      const { admin, checkpoints, schema } = yield* firstRelease
+      const { get, versions } = Context.get(yield* Layer.build(checkpoints()), Checkpoints.Checkpoints)
+      // Its statements.
+      const claim = (name: string) =>
+        admin.unsafe(
+          `insert into "${schema}".checkpoint as c (name, position, epoch, owner, expires_at, updated_at)
+           values ($1, $4::bigint, 1, $2, clock_timestamp() + make_interval(secs => $3), clock_timestamp())
+           on conflict (name) do update
+              set epoch = c.epoch + 1, owner = excluded.owner, expires_at = excluded.expires_at, updated_at = excluded.updated_at
+            where c.owner is null or c.owner = excluded.owner or c.expires_at <= clock_timestamp()
+           returning epoch::float8, position::float8`,
+          [name, "another process", 15, "0"]
+        )
+      const advance = (name: string, epoch: number, from: number) =>
+        admin.unsafe(
+          `update "${schema}".checkpoint
+              set position = $5::bigint, expires_at = clock_timestamp() + make_interval(secs => $3), updated_at = clock_timestamp()
+            where name = $1 and epoch = $2::bigint and owner is not null and position = $4::bigint and ($5::bigint >= $4::bigint or $5::bigint = 0) returning 1`,
+          [name, String(epoch), 15, String(from), String(from + 1)]
+        )
+      const subscription = "subscription:projection:Balances@1"
+      expect(yield* advance(subscription, 4, 58)).toHaveLength(0)
+      for (const name of [subscription, "subscription:projection:New@1", "projection:Balances", "projection:New@1"]) {
+        const error = yield* Effect.flip(claim(name))
+        expect(String(error.reason.cause)).toContain(`${name} is refused`)
+        expect(String(error.reason.cause)).toContain("end the programs of eventfold 0.1 that run projections")
+      }
+      expect(yield* advance("relay:shop", 2, 29)).toHaveLength(1)
+      for (const name of ["relay:shop", "deadlines:Payment", "subscription:new"]) expect(yield* claim(name)).toHaveLength(1)
+      expect(Option.getOrThrow(yield* get("subscription:new")).owner).toEqual(Option.some("another process"))
+      expect(yield* versions.list()).toHaveLength(8)
     })
   )
 })

@@ -1,19 +1,9 @@
-import * as Clock from "effect/Clock"
-import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as Semaphore from "effect/Semaphore"
 import { textFault } from "../../internal/json.ts"
-import { byCodePoint } from "../../internal/order.ts"
-import {
-  type Checkpoint,
-  CheckpointError,
-  CheckpointFencedError,
-  CheckpointHeldError,
-  Checkpoints,
-  type Lease
-} from "../lease.ts"
+import { CheckpointError, type Checkpoints, type Lease } from "../lease.ts"
+import type { ProjectionVersion } from "../versions.ts"
 
 const refuse = (operation: string, name: string, problem: string) =>
   Effect.fail(new CheckpointError({ operation, name, cause: new Error(problem) }))
@@ -71,93 +61,51 @@ export const prepareAdvance = (lease: Lease, position: number): Effect.Effect<nu
     : refuse("advance", lease.name, `position must be a position from ${lease.position} on, or 0, not ${position}`)
 
 /**
- * The service over checkpoints in memory, as they are in `Checkpoints.layerMemory`; for a storage of one process that keeps them
- * elsewhere as well, such as a file. Leases run by the fiber's `Clock`.
+ * Checks the input of a reset.
  *
  * @category adapters
- * @since 0.1.0
+ * @since 0.2.0
  */
-export const makeInMemory = (options?: {
-  /** What was kept before. */
-  readonly initial?: ReadonlyArray<Checkpoint> | undefined
-  /**
-   * Keeps all checkpoints, in code point order of their names, as they shall be; a change takes effect when this has succeeded.
-   * Called for one change at a time, and not for renewals. Never interrupted.
-   */
-  readonly keep?: ((all: ReadonlyArray<Checkpoint>) => Effect.Effect<void, unknown>) | undefined
-}): Checkpoints["Service"] => {
-  const rows = new Map(options?.initial?.map((checkpoint) => [checkpoint.name, checkpoint]))
-  const turn = Semaphore.makeUnsafe(1)
-  const sorted = (rows: ReadonlyMap<string, Checkpoint>) => Array.from(rows.values()).sort((a, b) => byCodePoint(a.name, b.name))
+export const prepareReset = (name: string, position: number): Effect.Effect<number, CheckpointError> => {
+  const problem =
+    nameProblem("the name", name) ?? (isPosition(position) ? undefined : `position must be a position, not ${position}`)
+  return problem === undefined ? Effect.succeed(position) : refuse("reset", name, problem)
+}
 
-  const change = <E>(
-    operation: string,
-    name: string,
-    decide: (row: Checkpoint | undefined, now: number) => Effect.Effect<Checkpoint, E>
-  ): Effect.Effect<Checkpoint, E | CheckpointError> =>
-    turn.withPermit(
-      Effect.uninterruptible(
-        Effect.gen(function* () {
-          const next = yield* decide(rows.get(name), yield* Clock.currentTimeMillis)
-          if (options?.keep !== undefined && operation !== "renew") {
-            yield* Effect.mapError(
-              options.keep(sorted(new Map(rows).set(name, next))),
-              (cause) => new CheckpointError({ operation, name, cause })
-            )
-          }
-          rows.set(name, next)
-          return next
-        })
-      )
-    )
+const isVersion = (value: number): boolean => Number.isSafeInteger(value) && value >= 1
 
-  const isOf = (row: Checkpoint | undefined, lease: Lease): row is Checkpoint =>
-    row?.epoch === lease.epoch && Option.isSome(row.owner)
-  const fenced = ({ epoch, name }: Lease) => Effect.fail(new CheckpointFencedError({ name, epoch }))
-  const expiry = (now: number, ttl: Duration.Duration) => DateTime.makeUnsafe(now + Duration.toMillis(ttl))
+const versionProblem = (projection: string, version: number): string | undefined =>
+  nameProblem("the name of the projection", projection) ??
+  (isVersion(version) ? undefined : `version must be a whole number from 1, not ${version}`)
 
-  return Checkpoints.of({
-    claim: Effect.fnUntraced(function* (name, options) {
-      const { from, owner, ttl } = yield* prepareClaim(name, options)
-      const { epoch, position } = yield* change("claim", name, (row, now): Effect.Effect<Checkpoint, CheckpointHeldError> => {
-        const holder = row === undefined ? undefined : Option.getOrUndefined(row.owner)
-        if (holder !== undefined && holder !== owner && DateTime.toEpochMillis((row as Checkpoint).expiresAt) > now) {
-          return Effect.fail(new CheckpointHeldError({ name, owner: holder }))
-        }
-        return Effect.succeed({
-          name,
-          position: row?.position ?? from,
-          epoch: (row?.epoch ?? 0) + 1,
-          owner: Option.some(owner),
-          expiresAt: expiry(now, ttl),
-          updatedAt: DateTime.makeUnsafe(now)
-        })
-      })
-      return { name, owner, epoch, position, ttl }
-    }),
-    renew: (lease) =>
-      Effect.asVoid(
-        change("renew", lease.name, (row, now) =>
-          isOf(row, lease) ? Effect.succeed({ ...row, expiresAt: expiry(now, lease.ttl) }) : fenced(lease)
-        )
-      ),
-    advance: Effect.fnUntraced(function* (lease, to) {
-      const position = yield* prepareAdvance(lease, to)
-      yield* change("advance", lease.name, (row, now) =>
-        isOf(row, lease) && row.position === lease.position
-          ? Effect.succeed({ ...row, position, expiresAt: expiry(now, lease.ttl), updatedAt: DateTime.makeUnsafe(now) })
-          : fenced(lease)
-      )
-      return { ...lease, position }
-    }),
-    release: (lease) =>
-      change("release", lease.name, (row) =>
-        isOf(row, lease) ? Effect.succeed({ ...row, owner: Option.none() }) : fenced(lease)
-      ).pipe(
-        Effect.catchTag("CheckpointFencedError", () => Effect.void),
-        Effect.asVoid
-      ),
-    get: (name) => Effect.map(prepareName("get", name), () => Option.fromUndefinedOr(rows.get(name))),
-    list: Effect.sync(() => sorted(rows))
-  })
+/**
+ * Refuses what cannot be the version of a projection.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
+export const prepareVersion = (operation: string, projection: string, version: number): Effect.Effect<void, CheckpointError> => {
+  const problem = versionProblem(projection, version)
+  return problem === undefined ? Effect.void : refuse(operation, projection, problem)
+}
+
+/**
+ * Checks what is to be written of a version.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
+export const prepareVersionPut = ({
+  heard,
+  projection,
+  revision,
+  target,
+  version
+}: Pick<ProjectionVersion, "heard" | "projection" | "revision" | "target" | "version">): Effect.Effect<void, CheckpointError> => {
+  const problem =
+    versionProblem(projection, version) ??
+    (isPosition(heard) ? undefined : `heard must be a position, not ${heard}`) ??
+    (Option.exists(target, (target) => !isPosition(target)) ? "target must be a position" : undefined) ??
+    (isPosition(revision) ? undefined : `revision must be that of a row, or 0, not ${revision}`)
+  return problem === undefined ? Effect.void : refuse("put", projection, problem)
 }

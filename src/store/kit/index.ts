@@ -3,7 +3,16 @@
  *
  * @since 0.2.0
  */
-export { prepareName as prepareCheckpointName, prepareClaim, prepareAdvance, makeInMemory } from "./checkpoints.ts"
+export {
+  prepareName as prepareCheckpointName,
+  prepareClaim,
+  prepareAdvance,
+  prepareReset,
+  prepareVersion,
+  prepareVersionPut
+} from "./checkpoints.ts"
+export { type KeptCheckpoints, makeInMemory } from "./memoryCheckpoints.ts"
+export { type CheckpointStatements, type CheckpointDialect, makeOnSql } from "./sqlCheckpoints.ts"
 export type { Driver } from "./make.ts"
 export type { EventPage, Pages } from "./reads.ts"
 export { type PreparedAppend, type PreparedEvent, type PreparedPart, prepare } from "./prepare.ts"

@@ -1,0 +1,265 @@
+import * as DateTime from "effect/DateTime"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as SqlClient from "effect/sql/SqlClient"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { inTransaction } from "../../sql/transaction.ts"
+import { type Checkpoint, CheckpointError, CheckpointFencedError, CheckpointHeldError, Checkpoints } from "../lease.ts"
+import { type ProjectionVersion, ProjectionVersionChangedError, type ProjectionVersions } from "../versions.ts"
+import { prepareAdvance, prepareClaim, prepareName, prepareReset, prepareVersion, prepareVersionPut } from "./checkpoints.ts"
+
+/**
+ * The statements of checkpoints in a SQL database. Parameters come in the order that is said here; those of time, which come last,
+ * are the database's own affair: {@link CheckpointDialect} makes them.
+ *
+ * A row of a checkpoint is its name, position, epoch, owner, and the milliseconds of its expiry and its last update. A row of a
+ * version is its projection, number, mode, 1 if it is active and 0 if not, target, heard, revision, and the milliseconds of its last
+ * update.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
+export interface CheckpointStatements {
+  /** Name, owner, the position of a new name, lease. Gives epoch and position; nothing when another holds the name. */
+  readonly claim: string
+  /** Name, epoch, lease. Gives a row if the lease is good. */
+  readonly renew: string
+  /** Name, epoch, the position before and after, lease. Gives a row if the lease is good and the position was that. */
+  readonly advance: string
+  /** Name, epoch. */
+  readonly release: string
+  /** Name. Gives the row, which nobody changes until the transaction ends. */
+  readonly lock: string
+  /** Name, position, now. Frees the name, and supersedes its lease. */
+  readonly reset: string
+  /** Name, 1 to take it from whoever holds it or 0, now. Gives a row if there was one to be forgotten. Its epoch must be kept. */
+  readonly remove: string
+  /** Name. */
+  readonly get: string
+  readonly list: string
+  /** Projection, version. */
+  readonly version: string
+  /** Projection. */
+  readonly versionsOf: string
+  readonly versions: string
+  /** Projection, version, mode, target, heard, now. Gives a row if there was none; it has revision 1, and is not active. */
+  readonly insertVersion: string
+  /** Projection, version, mode, target, heard, revision, now. Gives a row if the revision was that. */
+  readonly updateVersion: string
+  /** Projection, version, now. Gives a row if it was active. */
+  readonly deactivate: string
+  /**
+   * Projection, version, now. Gives a row if it was not active. Where another version is active it fails with a unique violation.
+   */
+  readonly activate: string
+}
+
+/**
+ * What a SQL database has of its own, beside its statements.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
+export interface CheckpointDialect {
+  readonly statements: CheckpointStatements
+  /** Runs a statement; rows are arrays of values. All their numbers must be numbers. */
+  readonly run: (
+    text: string,
+    parameters: ReadonlyArray<unknown>
+  ) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError>
+  /** How a whole number is passed: a position, an epoch, a version. */
+  readonly number: (value: number) => unknown
+  /** The parameters by which a statement knows until when a lease lasts that begins now. */
+  readonly lease: (ttl: Duration.Duration) => Effect.Effect<ReadonlyArray<unknown>>
+  /** The parameters by which a statement knows when it is. */
+  readonly now: Effect.Effect<ReadonlyArray<unknown>>
+}
+
+type Query = <Row extends ReadonlyArray<unknown>>(
+  operation: string,
+  name: string,
+  statement: keyof CheckpointStatements,
+  parameters: ReadonlyArray<unknown>
+) => Effect.Effect<ReadonlyArray<Row>, CheckpointError>
+
+type CheckpointRow = readonly [
+  name: string,
+  position: number,
+  epoch: number,
+  owner: string | null,
+  expiresAt: number,
+  updatedAt: number
+]
+
+type VersionRow = readonly [
+  projection: string,
+  version: number,
+  mode: ProjectionVersion["mode"],
+  active: 0 | 1,
+  target: number | null,
+  heard: number,
+  revision: number,
+  updatedAt: number
+]
+
+/**
+ * The service over checkpoints in a SQL database. Inside a transaction of the client, everything is part of that transaction.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
+export const makeOnSql = (sql: SqlClient.SqlClient, dialect: CheckpointDialect): Checkpoints["Service"] => {
+  const query: Query = <Row extends ReadonlyArray<unknown>>(
+    operation: string,
+    name: string,
+    statement: keyof CheckpointStatements,
+    parameters: ReadonlyArray<unknown>
+  ) =>
+    // Where rows get their types: each statement gives what its documentation says.
+    Effect.mapError(
+      dialect.run(dialect.statements[statement], parameters) as Effect.Effect<ReadonlyArray<Row>, SqlError>,
+      (cause) => new CheckpointError({ operation, name, cause })
+    )
+  /** A transaction of several statements. */
+  const together = <A, E>(operation: string, name: string, work: Effect.Effect<A, E>): Effect.Effect<A, E | CheckpointError> =>
+    Effect.mapError(inTransaction(sql, work), (error) =>
+      isSqlError(error) ? new CheckpointError({ operation, name, cause: error }) : (error as E)
+    )
+  const get: Checkpoints["Service"]["get"] = (name) =>
+    Effect.map(
+      Effect.flatMap(prepareName("get", name), () => query<CheckpointRow>("get", name, "get", [name])),
+      ([row]) => Option.map(Option.fromUndefinedOr(row), toCheckpoint)
+    )
+  return Checkpoints.of({
+    ...leasing(dialect, query, get),
+    get,
+    list: Effect.map(query<CheckpointRow>("list", "*", "list", []), (rows) => rows.map(toCheckpoint)),
+    reset: Effect.fnUntraced(function* (name, to) {
+      const position = dialect.number(yield* prepareReset(name, to))
+      const work = Effect.gen(function* () {
+        const [before] = yield* query<CheckpointRow>("reset", name, "lock", [name])
+        yield* query("reset", name, "reset", [name, position, ...(yield* dialect.now)])
+        return Option.map(Option.fromUndefinedOr(before), toCheckpoint)
+      })
+      return yield* together("reset", name, work)
+    }),
+    remove: Effect.fnUntraced(function* (name, { force = false } = {}) {
+      yield* prepareName("remove", name)
+      while (true) {
+        const rows = yield* query("remove", name, "remove", [name, dialect.number(force ? 1 : 0), ...(yield* dialect.now)])
+        if (rows.length > 0) return true
+        const known = yield* get(name)
+        if (Option.isNone(known)) return false
+        const { owner } = known.value
+        if (Option.isSome(owner)) return yield* new CheckpointHeldError({ name, owner: owner.value })
+        // It has been released meanwhile.
+      }
+    }),
+    versions: registry(dialect, query, together),
+    transactionService: sql.transactionService
+  })
+}
+
+const toCheckpoint = ([name, position, epoch, owner, expiresAt, updatedAt]: CheckpointRow): Checkpoint => ({
+  name,
+  position,
+  epoch,
+  owner: Option.fromNullOr(owner),
+  expiresAt: DateTime.makeUnsafe(Math.round(expiresAt)),
+  updatedAt: DateTime.makeUnsafe(Math.round(updatedAt))
+})
+
+const toVersion = ([projection, version, mode, active, target, heard, revision, updatedAt]: VersionRow): ProjectionVersion => ({
+  projection,
+  version,
+  mode,
+  active: active === 1,
+  target: Option.fromNullOr(target),
+  heard,
+  revision,
+  updatedAt: DateTime.makeUnsafe(Math.round(updatedAt))
+})
+
+const fenced = (name: string, epoch: number) => Effect.fail(new CheckpointFencedError({ name, epoch }))
+
+const leasing = (
+  { lease, number }: CheckpointDialect,
+  query: Query,
+  get: Checkpoints["Service"]["get"]
+): Pick<Checkpoints["Service"], "claim" | "renew" | "advance" | "release"> => ({
+  claim: Effect.fnUntraced(function* (name, options) {
+    const { from, owner, ttl } = yield* prepareClaim(name, options)
+    while (true) {
+      const parameters = [name, owner, number(from), ...(yield* lease(ttl))]
+      const [row] = yield* query<readonly [epoch: number, position: number]>("claim", name, "claim", parameters)
+      if (row !== undefined) return { name, owner, ttl, epoch: row[0], position: row[1] }
+      const holder = Option.flatMap(yield* get(name), ({ owner }) => owner)
+      if (Option.isSome(holder)) return yield* new CheckpointHeldError({ name, owner: holder.value })
+      // It has been released meanwhile.
+    }
+  }),
+  renew: Effect.fnUntraced(function* ({ epoch, name, ttl }) {
+    const rows = yield* query("renew", name, "renew", [name, number(epoch), ...(yield* lease(ttl))])
+    if (rows.length === 0) return yield* fenced(name, epoch)
+  }),
+  advance: Effect.fnUntraced(function* (before, to) {
+    const { epoch, name, position: from, ttl } = before
+    const position = yield* prepareAdvance(before, to)
+    const parameters = [name, number(epoch), number(from), number(position), ...(yield* lease(ttl))]
+    const rows = yield* query("advance", name, "advance", parameters)
+    return rows.length === 0 ? yield* fenced(name, epoch) : { ...before, position }
+  }),
+  release: ({ epoch, name }) => Effect.asVoid(query("release", name, "release", [name, number(epoch)]))
+})
+
+const registry = (
+  { now, number }: CheckpointDialect,
+  query: Query,
+  together: <A, E>(operation: string, name: string, work: Effect.Effect<A, E>) => Effect.Effect<A, E | CheckpointError>
+): ProjectionVersions => {
+  const changed = (projection: string, version: number) => Effect.fail(new ProjectionVersionChangedError({ projection, version }))
+  const get: ProjectionVersions["get"] = Effect.fnUntraced(function* (projection, version) {
+    yield* prepareVersion("get", projection, version)
+    const [row] = yield* query<VersionRow>("get", projection, "version", [projection, number(version)])
+    return Option.map(Option.fromUndefinedOr(row), toVersion)
+  })
+  return {
+    get,
+    list: (projection) =>
+      Effect.map(
+        projection === undefined
+          ? query<VersionRow>("list", "*", "versions", [])
+          : query<VersionRow>("list", projection, "versionsOf", [projection]),
+        (rows) => rows.map(toVersion)
+      ),
+    put: Effect.fnUntraced(function* ({ heard, mode, projection, revision, target, version }) {
+      yield* prepareVersionPut({ heard, projection, revision, target, version })
+      const values = [projection, number(version), mode, Option.getOrNull(Option.map(target, number)), number(heard)]
+      const rows =
+        revision === 0
+          ? yield* query("put", projection, "insertVersion", [...values, ...(yield* now)])
+          : yield* query("put", projection, "updateVersion", [...values, number(revision), ...(yield* now)])
+      if (rows.length === 0) return yield* changed(projection, version)
+    }),
+    activate: Effect.fnUntraced(function* (projection, version, instead) {
+      yield* prepareVersion("activate", projection, version)
+      if (Option.contains(instead, version)) {
+        const current = yield* get(projection, version)
+        return Option.exists(current, ({ active }) => active) ? undefined : yield* changed(projection, version)
+      }
+      const run = Effect.fnUntraced(function* (statement: "activate" | "deactivate", which: number) {
+        const rows = yield* query("activate", projection, statement, [projection, number(which), ...(yield* now)])
+        if (rows.length === 0) return yield* changed(projection, version)
+      })
+      const work = Effect.andThen(
+        Option.match(instead, { onNone: () => Effect.void, onSome: (before) => run("deactivate", before) }),
+        run("activate", version)
+      )
+      yield* Effect.catchIf(together("activate", projection, work), isUniqueViolation, () => changed(projection, version))
+    })
+  }
+}
+
+const isUniqueViolation = (error: CheckpointError | ProjectionVersionChangedError): error is CheckpointError =>
+  error._tag === "CheckpointError" && isSqlError(error.cause) && error.cause.reason._tag === "UniqueViolation"
