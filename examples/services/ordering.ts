@@ -11,7 +11,7 @@ import {
   MessageBus,
   Relay,
   Repository,
-  Transport,
+  type Transport,
   UnitOfWork
 } from "eventfold"
 import { PgCheckpoints, PgEventStore } from "eventfold/postgres"

@@ -1,4 +1,4 @@
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Event from "../definitions/Event.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"

@@ -9,7 +9,7 @@ import {
   type Inbox,
   type ParkedEvents,
   Relay,
-  Transport
+  type Transport
 } from "eventfold"
 
 const A = Event.make("A", { n: Schema.Int })
