@@ -40,7 +40,7 @@ export const house: Readonly<Record<string, Wing>> = {
     floor: 4,
     holds: "what follows the log",
     knows: ["store", "transport", ...ground],
-    faces: ["Subscription", "Relay", "names"]
+    faces: ["Subscription", "Relay", "names", "progress", "engine"]
   },
   consuming: {
     floor: 4,

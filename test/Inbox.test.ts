@@ -3,7 +3,7 @@ import { describe, it } from "@effect/vitest"
 import { DateTime, Deferred, Duration, Effect, Fiber, Layer, Option, Schedule } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
-import { DeadLetters, Event, Inbox, Transport } from "eventfold"
+import { Consumer, DeadLetters, Event, Inbox, Transport } from "eventfold"
 import { SqliteClient } from "eventfold/sqlite"
 import { client, freshSchema, pgLiteOfFile } from "./postgres/support.ts"
 import { logs } from "./support/logs.ts"
@@ -133,7 +133,7 @@ describe("what the database refuses to commit is a failure of the message, and n
     let tries = 0
     const letters = yield* DeadLetters.DeadLetters
     yield* Layer.build(
-      Transport.layerConsumer(
+      Consumer.layer(
         [Placed],
         { Placed: () => Effect.suspend(() => (tries++, work(notes))) },
         { group: "g", inbox: true, maxAttempts: 2, retry: Schedule.forever }

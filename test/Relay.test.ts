@@ -28,6 +28,7 @@ import {
   ParkedEvents,
   Relay,
   Repository,
+  Subscription,
   Transport,
   UnitOfWork
 } from "eventfold"
@@ -65,9 +66,13 @@ const owner = Effect.gen(function* () {
   return Option.getOrUndefined(Option.flatMap(yield* get(`relay:${name}`), ({ owner }) => owner))
 })
 
-/** Runs a relay against a broker until the returned effect (or the test's scope) ends it. */
+/** Runs a relay against a broker, as in a process of its own, until the returned effect (or the test's scope) ends it. */
 const start = (broker: Broker, options: Partial<Relay.Options> = {}) =>
-  startLayer(Layer.provide(Relay.layer({ name, lease, ...options }), broker.layer))
+  Effect.provideService(
+    startLayer(Layer.provide(Relay.layer({ name, lease, ...options }), broker.layer)),
+    Subscription.Registry,
+    new Map()
+  )
 
 /** Store and checkpoints in memory. */
 const stores = Layer.mergeAll(EventStore.layerMemory, Checkpoints.layerMemory)
@@ -888,18 +893,18 @@ describe("what the broker refuses", () => {
         yield* EventStore.append("Order-1", published(1, 7))
         yield* until(() => broker.taken.length === 4)
 
-        const refused = yield* Effect.flip(Effect.provide(Relay.replay(relay, 2), layer))
+        const refused = yield* Effect.flip(Effect.provide(Relay.retry(relay, 2), layer))
         assert.equal(refused._tag, "TransportError")
         assert.equal((yield* list(`relay:${name}`)).length, 3)
         bad.clear()
-        yield* Effect.provide(Relay.replay(relay, 2), layer)
+        yield* Effect.provide(Relay.retry(relay, 2), layer)
         assert.deepEqual(idsOf(broker.taken), ["1", "3", "6", "7", "2"])
         assert.deepEqual(
           (yield* list(`relay:${name}`)).map(({ position }) => position),
           [4, 5]
         )
         for (const position of [2, 1, 99]) {
-          assert.equal((yield* Effect.flip(Effect.provide(Relay.replay(relay, position), layer)))._tag, "NotParkedError")
+          assert.equal((yield* Effect.flip(Effect.provide(Relay.retry(relay, position), layer)))._tag, "NotParkedError")
         }
       }).pipe(Effect.provide(ParkedEvents.layerMemory))
     )

@@ -264,7 +264,7 @@ describe("a group", () => {
           [5]
         )
         broken = false
-        yield* one.here(Subscription.replay(name, 5))
+        yield* one.here(Subscription.retry(name, 5))
         assertSound(handled, 1)
         assert.deepEqual(yield* parked.list(name), [])
       })

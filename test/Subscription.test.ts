@@ -307,13 +307,13 @@ describe("a handler that fails", () => {
           [1, 2].map((position) => ({ attempts: 3, position, stream: "Count-1", type: "Counted" }))
         )
         assert.match(listed[0]?.cause ?? "", /no 1/)
-        const again = yield* Effect.flip(Subscription.replay(name, 1))
-        assert.equal(again._tag, "ReplayError")
+        const again = yield* Effect.flip(Subscription.retry(name, 1))
+        assert.equal(again._tag, "EventRetryError")
         assert.equal((yield* parked.list(name))[0]?.attempts, 4)
         broken = false
-        yield* Subscription.replay(name, 1)
+        yield* Subscription.retry(name, 1)
         assert.deepEqual(seen, [3, 4, 1])
-        assert.equal((yield* Effect.flip(Subscription.replay(name, 1)))._tag, "NotParkedError")
+        assert.equal((yield* Effect.flip(Subscription.retry(name, 1)))._tag, "NotParkedError")
         assert.equal(yield* parked.discard(name, 2), true)
         assert.deepEqual(yield* parked.list(name), [])
       })
@@ -476,7 +476,7 @@ describe("steering", () => {
   it.effect("what this process does not run is a typed error", () =>
     following(
       Effect.gen(function* () {
-        const errors = [Subscription.status("x"), Subscription.pause("x"), Subscription.resume("x"), Subscription.replay("x", 1)]
+        const errors = [Subscription.status("x"), Subscription.pause("x"), Subscription.resume("x"), Subscription.retry("x", 1)]
         for (const effect of errors)
           assert.equal((yield* Effect.flip<unknown, { _tag: string }, never>(effect))._tag, "UnknownSubscriptionError")
         assert.equal((yield* Effect.flip(Stream.runDrain(Subscription.changes("x"))))._tag, "UnknownSubscriptionError")
@@ -531,10 +531,11 @@ describe("who works, and how it ends", () => {
         const [first, second] = [noting(), noting()]
         const stop = yield* start(first.layer)
         yield* rest
-        yield* start(second.layer)
+        const elsewhere = Effect.provideService(Subscription.Registry, new Map())
+        yield* elsewhere(start(second.layer))
         yield* EventStore.append("Count-1", events(2))
         yield* TestClock.adjust("1 minute")
-        assert.deepEqual([first.seen, second.seen, yield* state], [[1, 2], [], "standby"])
+        assert.deepEqual([first.seen, second.seen, yield* elsewhere(state)], [[1, 2], [], "standby"])
         yield* stop
         yield* EventStore.append("Count-1", events(2))
         yield* TestClock.adjust("5 seconds")
@@ -707,10 +708,10 @@ describe("transactional, on SQLite", () => {
           (yield* list(name)).map(({ attempts, position, stream }) => [position, stream, attempts]),
           [[5, "Count-1", 3]]
         )
-        assert.equal((yield* Effect.flip(Subscription.replay(name, 5)))._tag, "ReplayError")
+        assert.equal((yield* Effect.flip(Subscription.retry(name, 5)))._tag, "EventRetryError")
         assert.equal((yield* list(name))[0]?.attempts, 4)
         broken = false
-        const exits = yield* Effect.all([Effect.exit(Subscription.replay(name, 5)), Effect.exit(Subscription.replay(name, 5))], {
+        const exits = yield* Effect.all([Effect.exit(Subscription.retry(name, 5)), Effect.exit(Subscription.retry(name, 5))], {
           concurrency: 2
         })
         assert.equal(exits.filter(Exit.isSuccess).length, 1)
@@ -738,7 +739,7 @@ describe("transactional, on SQLite", () => {
         const [parked] = yield* list(name)
         assert.deepEqual([parked?.position, parked?.attempts], [5, 3])
         assert.match(parked?.cause ?? "", /FOREIGN KEY/)
-        assert.equal((yield* Effect.flip(Subscription.replay(name, 5)))._tag, "ReplayError")
+        assert.equal((yield* Effect.flip(Subscription.retry(name, 5)))._tag, "EventRetryError")
         assert.equal((yield* list(name))[0]?.attempts, 4)
       })
     )

@@ -3,7 +3,7 @@ import { describe, it } from "@effect/vitest"
 import { Cause, DateTime, Deferred, Effect, Fiber, Layer, Metric, Option, Queue, Schedule, Schema, Stream, Tracer } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
-import { Command, DeadLetters, Event, EventStore, Inbox, MessageBus, Transport, UnitOfWork } from "eventfold"
+import { Command, Consumer, DeadLetters, Event, EventStore, Inbox, MessageBus, Transport, UnitOfWork } from "eventfold"
 import { SqliteClient } from "eventfold/sqlite"
 import { Faults } from "eventfold/testing"
 import { logs } from "./support/logs.ts"
@@ -40,7 +40,7 @@ describe("a consumer", () => {
     Effect.gen(function* () {
       const seen: Array<unknown> = []
       yield* Layer.build(
-        Transport.layerConsumer(
+        Consumer.layer(
           [Placed, Shipped],
           {
             Placed: ({ total }, { attempt, message }) => Effect.sync(() => seen.push([message.id, total, attempt])),
@@ -79,7 +79,7 @@ describe("a consumer", () => {
       })
       const dead = yield* Deferred.make<void>()
       yield* Layer.build(
-        Transport.layerConsumer(
+        Consumer.layer(
           [Placed, Shipped],
           { Placed: () => Effect.void, Shipped: () => Effect.andThen(Deferred.succeed(dead, undefined), Effect.fail("no")) },
           { group, maxAttempts: 1 }
@@ -113,8 +113,19 @@ describe("a consumer", () => {
         ])
       )
       assert.deepEqual(
-        (yield* Metric.snapshot).map(({ attributes, id, state }) => [id, attributes, "count" in state && state.count]),
+        (yield* Metric.snapshot).flatMap(({ attributes, id, state }) =>
+          "count" in state ? [[id, attributes, state.count]] : []
+        ),
         ["handled_messages", "failures", "dead_letters"].map((name) => [`eventfold_consumer_${name}`, { group }, 1])
+      )
+      assert.deepEqual(
+        (yield* Metric.snapshot).flatMap(({ attributes, id, state }) =>
+          "value" in state ? [[id, attributes, state.value]] : []
+        ),
+        [
+          ["eventfold_consumer_state", { group, state: "starting" }, 0],
+          ["eventfold_consumer_state", { group, state: "live" }, 1]
+        ]
       )
     }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()), Effect.provide(services))
   )
@@ -123,7 +134,7 @@ describe("a consumer", () => {
     Effect.gen(function* () {
       const seen: Array<string> = []
       yield* Layer.build(
-        Transport.layerConsumer(
+        Consumer.layer(
           [Placed],
           {
             Placed: (_, { attempt, message }) =>
@@ -152,7 +163,7 @@ describe("a consumer", () => {
       logs(/starts again/)
       const seen: Array<string> = []
       yield* Layer.build(
-        Transport.layerConsumer(
+        Consumer.layer(
           [Placed],
           {
             Placed: (_, { attempt, message }) =>
@@ -177,7 +188,7 @@ describe("a consumer", () => {
       logs(/is a dead letter/)
       const seen: Array<string> = []
       yield* Layer.build(
-        Transport.layerConsumer(
+        Consumer.layer(
           [Placed],
           {
             Placed: (_, { attempt, message }) =>
@@ -214,7 +225,7 @@ describe("a consumer", () => {
       for (let n = 0; n < 4; n++) yield* Stream.runDrain(Stream.take(Transport.subscribe({ group }), 1))
       const seen: Array<string> = []
       yield* Layer.build(
-        Transport.layerConsumer(
+        Consumer.layer(
           [Placed],
           {
             Placed: (_, { attempt, message }) =>
@@ -254,7 +265,7 @@ describe("a consumer", () => {
       const Flaky = Layer.succeed(Inbox.Inbox, { once })
       yield* Layer.build(
         Layer.provide(
-          Transport.layerConsumer(
+          Consumer.layer(
             [Placed],
             { Placed: (_, { attempt }) => Effect.sync(() => void (handled += attempt)) },
             { group, inbox: true, maxAttempts: 1 }
@@ -275,7 +286,7 @@ describe("a consumer", () => {
       let asked = 0
       const away = new DeadLetters.DeadLettersError({ operation: "park", cause: new Error("away") })
       const letters = yield* DeadLetters.DeadLetters
-      const consuming = yield* Transport.consume([Placed], { Placed: () => Effect.fail("no") }, { group, maxAttempts: 1 }).pipe(
+      const consuming = yield* Consumer.run([Placed], { Placed: () => Effect.fail("no") }, { group, maxAttempts: 1 }).pipe(
         Effect.provideService(DeadLetters.DeadLetters, {
           ...letters,
           park: () => Effect.suspend(() => (asked++, Effect.fail(away)))
@@ -299,7 +310,7 @@ describe("a consumer", () => {
     Effect.gen(function* () {
       const begun = yield* Deferred.make<void>()
       const consuming = yield* Effect.forkChild(
-        Transport.consume(
+        Consumer.run(
           [Placed],
           { Placed: () => Effect.andThen(Deferred.succeed(begun, undefined), Effect.never) },
           { group, grace: "3 seconds" }
@@ -323,7 +334,7 @@ describe("a consumer", () => {
       const begun = yield* Deferred.make<void>()
       const cleanedUp = yield* Deferred.make<void>()
       const consuming = yield* Effect.forkChild(
-        Transport.consume(
+        Consumer.run(
           [Placed],
           {
             Placed: () =>
@@ -354,7 +365,7 @@ describe("a consumer", () => {
         reason: new Transport.TransportUnavailable({ operation: "subscribe", detail: "nobody answers" })
       })
       let subscriptions = 0
-      const exit = yield* Transport.consume([Placed], { Placed: () => Effect.void }, { group, restart: Schedule.recurs(3) }).pipe(
+      const exit = yield* Consumer.run([Placed], { Placed: () => Effect.void }, { group, restart: Schedule.recurs(3) }).pipe(
         Effect.provideService(Transport.Transport, {
           publish: () => Effect.void,
           subscribe: () => Stream.suspend(() => (++subscriptions % 2 === 0 ? Stream.empty : Stream.fail(lost)))
@@ -387,7 +398,7 @@ describe("with an inbox in SQL every message has its effect once", () => {
       yield* Effect.forEach(messages, (message) => Transport.publish([message]))
       for (let round = 0; (yield* notes).length < ids.length; round++) {
         const consuming = yield* Effect.forkChild(
-          Transport.consume(
+          Consumer.run(
             [Placed],
             {
               Placed: (_, { message }) => Effect.yieldNow.pipe(Effect.andThen(note(message.id)), Effect.andThen(Effect.yieldNow))
@@ -409,7 +420,7 @@ describe("with an inbox in SQL every message has its effect once", () => {
       const store = yield* DeadLetters.DeadLetters
       const away = new DeadLetters.DeadLettersError({ operation: "park", cause: new Error("away") })
       let parked = 0
-      const consuming = yield* Transport.consume(
+      const consuming = yield* Consumer.run(
         [Placed],
         {
           Placed: (_, { message }) => Effect.andThen(note(message.id), message.id.endsWith("3") ? Effect.fail("no") : Effect.void)
@@ -462,7 +473,7 @@ describe("a dead letter", () => {
       let broken = true
       const attempts: Array<number> = []
       const consuming = yield* Effect.forkChild(
-        Transport.consume(
+        Consumer.run(
           [Placed],
           {
             Placed: (_, { attempt }) =>
@@ -476,20 +487,20 @@ describe("a dead letter", () => {
       )
       yield* Transport.publish([message("1")])
       while ((yield* letters).length === 0) yield* Effect.yieldNow
-      assert.equal((yield* Effect.flip(Transport.replay(group, "2")))._tag, "NotDeadLetterError")
-      const again = yield* Effect.flip(Transport.replay(group, "1"))
-      assert.equal(again._tag, "ReplayError")
+      assert.equal((yield* Effect.flip(Consumer.retry(group, "2")))._tag, "NotDeadLetterError")
+      const again = yield* Effect.flip(Consumer.retry(group, "1"))
+      assert.equal(again._tag, "MessageRetryError")
       assert.match(again.message, /broken 2/)
       assert.equal((yield* letters)[0]?.attempts, 2)
       broken = false
-      yield* Transport.replay(group, "1")
+      yield* Consumer.retry(group, "1")
       assert.deepEqual(attempts, [1, 2, 3])
       assert.deepEqual(yield* letters, [])
       yield* Fiber.interrupt(consuming)
       const { park } = yield* DeadLetters.DeadLetters
       yield* park({ group, message: message("9"), cause: "?", attempts: 1, parkedAt: yield* DateTime.now })
-      assert.equal((yield* Effect.flip(Transport.replay(group, "9")))._tag, "UnknownConsumerError")
-    }).pipe(Effect.provide(services), Effect.provideService(Transport.Consumers, new Map()))
+      assert.equal((yield* Effect.flip(Consumer.retry(group, "9")))._tag, "UnknownConsumerError")
+    }).pipe(Effect.provide(services), Effect.provideService(Consumer.Registry, new Map()))
   )
 })
 
@@ -504,7 +515,7 @@ it.effect("what a handler does on the bus belongs to the conversation of the mes
   return Effect.gen(function* () {
     const done = yield* Queue.unbounded<void>()
     yield* Layer.build(
-      Transport.layerConsumer(
+      Consumer.layer(
         [Placed, Shipped],
         {
           Placed: () => Effect.andThen(MessageBus.execute(Mail, {}), Queue.offer(done, undefined)),

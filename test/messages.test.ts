@@ -4,7 +4,7 @@ import { type DocBlock, type DocRunner, makeDocRunner } from "./support/docs.ts"
 /** What stands before each mistake, on one line. */
 const given = `
 import { Effect, Schema } from "effect"
-import { Aggregate, Command, Event, EventStore, MessageBus, ProcessManager, Projection, Repository, Subscription, Transport, UnitOfWork } from "eventfold"
+import { Aggregate, Command, Consumer, Event, EventStore, MessageBus, ProcessManager, Projection, Repository, Subscription, Transport, UnitOfWork } from "eventfold"
 const Opened = Event.make("Opened", { owner: Schema.String })
 const Closed = Event.make("Closed")
 class Denied extends Schema.TaggedError<Denied>()("Denied", { why: Schema.String }) {}
@@ -81,12 +81,12 @@ const mistakes: ReadonlyArray<readonly [title: string, code: string, message: st
   ],
   [
     "a consumer without a handler",
-    `Transport.layerConsumer([Opened, Closed], { Opened: nothing }, { group: "g" })`,
+    `Consumer.layer([Opened, Closed], { Opened: nothing }, { group: "g" })`,
     `Property 'Closed' is missing in type`
   ],
   [
     "a consumer of an event that is not listed",
-    `Transport.layerConsumer([Opened], { Opened: nothing, Closed: nothing }, { group: "g" })`,
+    `Consumer.layer([Opened], { Opened: nothing, Closed: nothing }, { group: "g" })`,
     String.raw`there is no \"Closed\" among the events that are listed`
   ],
   [

@@ -1,7 +1,19 @@
 /** The ordering service, on PostgreSQL: takes orders, and hears when their parcels leave. */
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Layer, Redacted, Schema } from "effect"
-import { Aggregate, Command, DeadLetters, Event, Inbox, MessageBus, Relay, Repository, Transport, UnitOfWork } from "eventfold"
+import {
+  Aggregate,
+  Command,
+  Consumer,
+  DeadLetters,
+  Event,
+  Inbox,
+  MessageBus,
+  Relay,
+  Repository,
+  type Transport,
+  UnitOfWork
+} from "eventfold"
 import { PgCheckpoints, PgEventStore } from "eventfold/postgres"
 import { OrderPlaced, ParcelShipped } from "./messages.ts"
 
@@ -32,7 +44,7 @@ const Handlers = Layer.mergeAll(
 )
 
 /** The inbox, the message and what it brings about are one transaction: however often it is delivered, it takes effect once. */
-const Parcels = Transport.layerConsumer(
+const Parcels = Consumer.layer(
   [ParcelShipped],
   { ParcelShipped: ({ order, tracking }) => MessageBus.execute(DispatchOrder, { order, tracking }) },
   { group: "ordering", inbox: true, concurrency: 16 }

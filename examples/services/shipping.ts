@@ -1,6 +1,17 @@
 /** The shipping service, on SQLite: hears of orders, and sends parcels. */
 import { Effect, Layer, Schema } from "effect"
-import { Aggregate, Command, DeadLetters, Inbox, MessageBus, Relay, Repository, Transport, UnitOfWork } from "eventfold"
+import {
+  Aggregate,
+  Command,
+  Consumer,
+  DeadLetters,
+  Inbox,
+  MessageBus,
+  Relay,
+  Repository,
+  type Transport,
+  UnitOfWork
+} from "eventfold"
 import { SqliteCheckpoints, SqliteEventStore } from "eventfold/sqlite"
 import { OrderPlaced, ParcelShipped } from "./messages.ts"
 
@@ -21,7 +32,7 @@ const ShipLive = MessageBus.handle(Ship, ({ order, weight }) =>
   )
 )
 
-const Orders = Transport.layerConsumer(
+const Orders = Consumer.layer(
   [OrderPlaced],
   { OrderPlaced: ({ order, weight }) => MessageBus.execute(Ship, { order, weight }) },
   { group: "shipping", inbox: true, concurrency: 16 }

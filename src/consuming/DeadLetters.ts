@@ -1,5 +1,5 @@
 /**
- * Dead letters: messages that a consumer group could not handle and has put aside with the cause, until somebody replays or
+ * Dead letters: messages that a consumer group could not handle and has put aside with the cause, until somebody retries or
  * discards them.
  *
  * The whole message is kept, so that it can be handled once more when the broker has long forgotten it.
@@ -26,7 +26,7 @@ export interface DeadLetter {
   readonly message: Message
   /** Why, as text: the last failure. */
   readonly cause: string
-  /** How often it has been tried, replays included. */
+  /** How often it has been tried, retries included. */
   readonly attempts: number
   /** When it was last tried. */
   readonly parkedAt: DateTime.Utc
@@ -48,7 +48,7 @@ export class DeadLettersError extends Schema.TaggedError<DeadLettersError>("even
 }
 
 /**
- * The dead letters service. `Transport.consume` parks here, and `Transport.replay` handles a dead letter once more.
+ * The dead letters service. A `Consumer` parks here, and `Consumer.retry` handles a dead letter once more.
  *
  * ```ts
  * import { DateTime, Effect } from "effect"

@@ -1,134 +1,230 @@
+/**
+ * The watch over deadlines: a follower that notes which are set, and records those that are due. Its checkpoint is kept before the
+ * oldest that is still set, so that a restart finds all of them; the lease spares others the same work, and no more: the event of a
+ * deadline has its id since it was set, so it is recorded once by whoever tries.
+ */
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
+import * as Latch from "effect/Latch"
+import * as Metric from "effect/Metric"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Event from "../definitions/Event.ts"
 import type { NewEvent, RecordedEvent } from "../definitions/stored.ts"
-import * as Subscription from "../following/Subscription.ts"
+import { findFollower, followers, type Hand, makeFollower, stoppedBy } from "../following/engine.ts"
+import { deadlinesCheckpoint, processName, subscriptionCheckpoint } from "../following/names.ts"
+import { lookAhead, positions, reached } from "../following/progress.ts"
 import { makeId } from "../internal/ids.ts"
-import { defaultRestart, restarting } from "../internal/lifecycle.ts"
-import {
-  beat,
-  type CheckpointError,
-  type CheckpointFencedError,
-  Checkpoints,
-  type Lease,
-  withLease
-} from "../store/Checkpoints.ts"
-import { type AppendError, EventStore, type Filter } from "../store/EventStore.ts"
+import { defaultRestart } from "../internal/lifecycle.ts"
+import { type CheckpointError, type CheckpointFencedError, Checkpoints } from "../store/Checkpoints.ts"
+import { type AppendError, EventStore, type EventStoreError, type Filter } from "../store/EventStore.ts"
 import type { Any } from "./definition.ts"
 import { DeadlineCancelled, DeadlineSet } from "./journal.ts"
 import { typesOf } from "./reacting.ts"
 
 type WatchError = AppendError | Event.EventDecodeError | CheckpointError | CheckpointFencedError
 
+const recordedDeadlines = Metric.counter("eventfold_deadlines_recorded_events", {
+  description: "Deadlines that have come and been recorded, by process manager",
+  incremental: true
+})
+
+const lagGauge = Metric.gauge("eventfold_deadlines_lag", {
+  description: "How many positions of the log the watch had not seen when that was last looked up, by process manager"
+})
+const stateGauge = Metric.gauge("eventfold_deadlines_state", {
+  description: "1 for the state that the watch is in, 0 for those that it has left, by process manager and state"
+})
+
 interface Pending {
   readonly position: number
   readonly due: number
-  readonly stream: string
   readonly event: NewEvent
+  readonly stream: string
 }
 
-/**
- * Records the deadlines that are due. The checkpoint stays before the oldest that is still set, so that a restart finds all of
- * them; the lease spares others the same work, and no more: the event of a deadline has its id since it was set, so it is
- * recorded once by whoever tries.
- */
-export const watchDeadlines = Effect.fnUntraced(function* ({ deadlines, events, name }: Any, ttl: Duration.Input) {
-  const store = yield* EventStore
-  const checkpoints = yield* Checkpoints
-  const owner = yield* makeId
-  const filter: Filter = { categories: [name], types: [DeadlineSet.type, DeadlineCancelled.type, ...typesOf(deadlines)] }
+/** The deadlines that are set, as far as the log has been seen. */
+class Deadlines {
+  /** By stream and type, in the order of positions. */
+  private readonly pending = new Map<string, Pending>()
+  /** How far the log has been seen. */
+  seen = 0
 
-  /** Waits until the process has reacted to all that stands up to the position, here or elsewhere. */
-  const reactedTo = (position: number) => {
-    const reacted = Effect.gen(function* () {
-      const checkpoint = yield* checkpoints.get(`subscription:process:${name}`)
-      if (Option.isNone(checkpoint)) return false
-      const open = store.readAll({ after: checkpoint.value.position, filter: { types: typesOf(events) }, limit: 1 })
-      return (yield* Stream.runCollect(open)).every((event) => event.position > position)
-    })
-    const steps = Stream.catch(Subscription.changes(`process:${name}`), () => Stream.empty)
-    return Stream.merge(steps, Stream.tick("1 second")).pipe(
-      Stream.mapEffect(() => reacted),
-      Stream.takeUntil((done) => done),
-      Stream.runDrain
-    )
+  /** Begins anew, at a position. */
+  restart(position: number) {
+    this.pending.clear()
+    this.seen = position
   }
 
-  const watch = Effect.fnUntraced(function* (lease: Lease, progress: () => void): Effect.fn.Return<never, WatchError> {
-    let current = lease
-    let seen = lease.position
-    /** By stream and type, in the order of positions. */
-    const pending = new Map<string, Pending>()
-    /** No deadline is due before. */
-    let next = Infinity
-
-    const look = Effect.fnUntraced(function* (recorded: RecordedEvent) {
-      const { metadata, position, stream } = recorded
-      seen = position
-      if (recorded.type === DeadlineSet.type) {
-        const { due, type, ...event } = yield* Effect.fromResult(Event.decode(DeadlineSet, recorded))
-        const { _tag, ...stored } = event
-        const place = `${stream}\u0000${type}`
-        pending.delete(place)
-        pending.set(place, {
-          position,
-          due: DateTime.toEpochMillis(due),
-          stream,
-          event: { ...stored, type, metadata: { ...metadata, causationId: recorded.id } }
-        })
-        next = Math.min(next, DateTime.toEpochMillis(due))
-      } else if (recorded.type === DeadlineCancelled.type) {
-        const { type } = yield* Effect.fromResult(Event.decode(DeadlineCancelled, recorded))
-        pending.delete(`${stream}\u0000${type}`)
-      } else {
-        const place = `${stream}\u0000${recorded.type}`
-        if (pending.get(place)?.event.id === recorded.id) pending.delete(place)
-      }
-    })
-
-    const lookAround = Effect.gen(function* () {
-      const head = yield* store.head
-      yield* Stream.runForEach(store.readAll({ after: seen, filter }), look)
-      seen = Math.max(seen, head)
-    })
-
-    while (true) {
-      yield* lookAround
-      const now = yield* Clock.currentTimeMillis
-      if (next <= now) {
-        // It may have been cancelled, by what is known already or by what the process has not come to yet.
-        yield* reactedTo(seen)
-        yield* lookAround
-        const due = Array.from(pending).filter(([, deadline]) => deadline.due <= now)
-        for (const [place, { event, stream }] of due.sort(([, a], [, b]) => a.due - b.due)) {
-          yield* store.append(stream, [event])
-          pending.delete(place)
-          progress()
-        }
-        next = Array.from(pending.values()).reduce((first, { due }) => Math.min(first, due), Infinity)
-      }
-      const oldest = pending.values().next().value
-      const settled = oldest === undefined ? seen : oldest.position - 1
-      if (settled > current.position) current = yield* checkpoints.advance(current, settled)
-      const news = Stream.runDrain(Stream.take(store.subscribe({ after: seen, filter }), 1))
-      // The clock is looked at once an hour: it may be put forward, and timers stand still while a machine sleeps.
-      yield* next === Infinity ? news : Effect.raceFirst(news, Effect.sleep(Duration.millis(Math.min(next - now, 3_600_000))))
+  /** Sees an event, once. */
+  readonly note = Effect.fnUntraced({ self: this }, function* (recorded: RecordedEvent) {
+    const { metadata, position, stream } = recorded
+    if (position <= this.seen) return
+    this.seen = position
+    if (recorded.type === DeadlineSet.type) {
+      const { due, type, ...event } = yield* Effect.fromResult(Event.decode(DeadlineSet, recorded))
+      const { _tag, ...stored } = event
+      const place = placeOf(stream, type)
+      this.pending.delete(place)
+      this.pending.set(place, {
+        position,
+        due: DateTime.toEpochMillis(due),
+        stream,
+        event: { ...stored, type, metadata: { ...metadata, causationId: recorded.id } }
+      })
+    } else if (recorded.type === DeadlineCancelled.type) {
+      const { type } = yield* Effect.fromResult(Event.decode(DeadlineCancelled, recorded))
+      this.pending.delete(placeOf(stream, type))
+    } else {
+      const place = placeOf(stream, recorded.type)
+      if (this.pending.get(place)?.event.id === recorded.id) this.pending.delete(place)
     }
   })
 
-  const attempt = (progress: () => void): Effect.Effect<never, WatchError, Checkpoints> =>
-    withLease(`deadlines:${name}`, { owner, ttl }, (lease) => watch(lease, progress)).pipe(
-      Effect.catchTag("CheckpointHeldError", () => Effect.delay(attempt(progress), beat(ttl)))
-    )
+  /** When the first of them is due; never when there is none. */
+  next(): number {
+    return Array.from(this.pending.values()).reduce((first, { due }) => Math.min(first, due), Infinity)
+  }
 
-  return yield* restarting(attempt, {
-    schedule: defaultRestart,
-    onFailure: (cause) =>
-      Effect.logWarning(`eventfold: the watch over the deadlines of "${name}" failed and starts again`, cause),
-    onEnd: Effect.void
+  /** Those that are due, in the order of their times. */
+  due(now: number): ReadonlyArray<Pending> {
+    return Array.from(this.pending.values())
+      .filter(({ due }) => due <= now)
+      .sort((a, b) => a.due - b.due)
+  }
+
+  /** Forgets one that has come, unless it has been set anew meanwhile. */
+  forget(deadline: Pending) {
+    const place = placeOf(deadline.stream, deadline.event.type)
+    if (this.pending.get(place) === deadline) this.pending.delete(place)
+  }
+
+  /** The position of the one that was set first. */
+  oldest(): number | undefined {
+    return this.pending.values().next().value?.position
+  }
+}
+
+const placeOf = (stream: string, type: string) => `${stream}\u0000${type}`
+
+/** What the watch is kept with. */
+interface Watch {
+  readonly process: Any
+  readonly filter: Filter
+  readonly store: EventStore["Service"]
+  readonly deadlines: Deadlines
+  /** Open when another deadline may be the next one. */
+  readonly news: Latch.Latch
+  /** Waits until the process has reacted to all that stands up to the position, here or elsewhere. */
+  readonly reactedTo: (position: number) => Effect.Effect<void, CheckpointError | EventStoreError>
+}
+
+/** The checkpoint stays before the oldest that is set. */
+const keep = ({ deadlines }: Watch, hand: Hand<RecordedEvent>) => hand.tell({ _tag: "Kept", position: deadlines.oldest() })
+
+/** Notes what a page says of deadlines. */
+const notePage = Effect.fnUntraced(function* (watch: Watch, page: ReadonlyArray<RecordedEvent>, hand: Hand<RecordedEvent>) {
+  for (const event of page) yield* watch.deadlines.note(event)
+  yield* keep(watch, hand)
+  for (const { position } of page) yield* hand.tell({ _tag: "Settled", position, as: "handled" })
+  watch.news.openUnsafe()
+})
+
+/** Records what is due, when the process has reacted to all that stands in the log by now: it may have cancelled it. */
+const recordDue = Effect.fnUntraced(function* (
+  { deadlines, filter, process, reactedTo, store }: Watch,
+  now: number
+): Effect.fn.Return<void, WatchError> {
+  const catchUp = Stream.runForEach(
+    Stream.suspend(() => store.readAll({ after: deadlines.seen, filter })),
+    deadlines.note
+  )
+  const head = yield* store.head
+  yield* catchUp
+  yield* reactedTo(Math.max(head, deadlines.seen))
+  yield* catchUp
+  const recorded = Metric.withAttributes(recordedDeadlines, { process: process.name })
+  for (const deadline of deadlines.due(now)) {
+    yield* store.append(deadline.stream, [deadline.event])
+    deadlines.forget(deadline)
+    yield* Metric.update(recorded, 1)
+  }
+})
+
+/** Waits for the next deadline, as long as the lease lasts, and records what is due. */
+const watchClock = (watch: Watch, hand: Hand<RecordedEvent>): Effect.Effect<never, WatchError> =>
+  Effect.gen(function* () {
+    const { deadlines, news, process } = watch
+    deadlines.restart(hand.lease().position)
+    while (true) {
+      news.closeUnsafe()
+      const now = yield* Clock.currentTimeMillis
+      const next = deadlines.next()
+      if (next <= now) {
+        yield* hand.stay.await
+        yield* recordDue(watch, now).pipe(
+          Effect.withSpan(`record deadlines ${process.name}`, { attributes: { "eventfold.process": process.name } })
+        )
+        yield* keep(watch, hand)
+      } else {
+        // The clock is looked at once an hour: it may be put forward, and timers stand still while a machine sleeps.
+        const sleep = next === Infinity ? Effect.never : Effect.sleep(Duration.millis(Math.min(next - now, 3_600_000)))
+        yield* Effect.raceFirst(news.await, sleep)
+      }
+    }
   })
+
+/** Watches over the deadlines of a process manager until the scope closes. */
+export const watchDeadlines = Effect.fnUntraced(function* (
+  process: Any,
+  ttl: Duration.Input
+): Effect.fn.Return<void, never, EventStore | Checkpoints | Scope.Scope> {
+  const { deadlines, events, name } = process
+  const store = yield* EventStore
+  const checkpoints = yield* Checkpoints
+  const reacting = subscriptionCheckpoint(processName(name))
+  const filter: Filter = { categories: [name], types: [DeadlineSet.type, DeadlineCancelled.type, ...typesOf(deadlines)] }
+  const watch: Watch = {
+    process,
+    filter,
+    store,
+    deadlines: new Deadlines(),
+    news: Latch.makeUnsafe(false),
+    reactedTo: (position) =>
+      positions(
+        reached(reacting, position, { types: typesOf(events) }),
+        position,
+        Effect.map(findFollower(reacting), (found) => found?.status),
+        1000
+      ).pipe(Stream.runDrain, Effect.provideService(EventStore, store), Effect.provideService(Checkpoints, checkpoints))
+  }
+  const follower = yield* makeFollower<RecordedEvent, WatchError>({
+    meters: {
+      lag: Metric.withAttributes(lagGauge, { process: name }),
+      state: (state) => Metric.withAttributes(stateGauge, { process: name, state })
+    },
+    title: `watch over the deadlines of "${name}"`,
+    name,
+    checkpoint: deadlinesCheckpoint(name),
+    attributes: { process: name },
+    settings: { batch: Number.POSITIVE_INFINITY, afterPages: "look" },
+    owner: yield* makeId,
+    ttl: Duration.fromInputUnsafe(ttl),
+    restart: defaultRestart,
+    read: (after, arrived) =>
+      Stream.runForEachArray(store.subscribe({ after, filter }), (page) => arrived(page, page.at(-1)?.position ?? 0)),
+    ahead: (after) => lookAhead(store, { after, filter }),
+    work: (page, hand) => notePage(watch, page, hand),
+    beside: (hand) => watchClock(watch, hand)
+  })
+  yield* followers.register(deadlinesCheckpoint(name), {
+    ...follower,
+    part: "deadlines",
+    home: checkpoints,
+    about: `the watch over the deadlines of the process manager "${name}"`,
+    isStopped: stoppedBy(follower.status)
+  })
+  yield* Effect.forkScoped(follower.main)
 })

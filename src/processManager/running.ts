@@ -4,6 +4,7 @@ import * as Layer from "effect/Layer"
 import type * as MessageBus from "../deciding/MessageBus.ts"
 import * as Repository from "../deciding/Repository.ts"
 import type * as Event from "../definitions/Event.ts"
+import { processName } from "../following/names.ts"
 import * as Subscription from "../following/Subscription.ts"
 import type { Checkpoints } from "../store/Checkpoints.ts"
 import type { EventStore } from "../store/EventStore.ts"
@@ -116,12 +117,12 @@ export const layer = <P extends Any, const F extends Subscription.OnFailure = "h
   const handler = (event: Tagged, { event: recorded }: Subscription.Delivery) => handle(process, event, recorded)
   const follower = Subscription.layer<typeof all, Record<string, typeof handler>, F>({
     ...options,
-    name: `process:${name}`,
+    name: processName(name),
     events: all,
     handlers: Object.fromEntries(all.map(({ type }) => [type, handler])),
     filter: [{ types: typesOf(events) }, ...(deadlines.length === 0 ? [] : [{ categories: [name], types: typesOf(deadlines) }])]
   })
-  const watch = Layer.effectDiscard(Effect.forkScoped(watchDeadlines(process, options?.lease ?? "15 seconds")))
+  const watch = Layer.effectDiscard(watchDeadlines(process, options?.lease ?? "15 seconds"))
   // The handlers that are looked up by the commands' tags.
   return (deadlines.length === 0 ? follower : Layer.provideMerge(watch, follower)) as Layer.Layer<
     never,

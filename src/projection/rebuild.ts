@@ -4,6 +4,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
+import { subscriptionCheckpoint } from "../following/names.ts"
 import * as Subscription from "../following/Subscription.ts"
 import { Checkpoints } from "../store/Checkpoints.ts"
 import { EventStore } from "../store/EventStore.ts"
@@ -48,7 +49,8 @@ export const rebuild = <R, D, const T extends boolean = true>(
         Subscription.Registry,
         registry
       )
-      return positions(projection, head, registry).pipe(
+      const here = Effect.sync(() => registry.get(subscriptionCheckpoint(projection.subscription))?.status)
+      return positions(projection, head, here).pipe(
         Stream.map((position): Progress => ({ position, head, handled: counter.upTo(position) })),
         Stream.merge(halted(projection, registry), { haltStrategy: "left" })
       )
@@ -97,7 +99,7 @@ const halted = <R, D>(
   registry: ReadonlyMap<string, Subscription.Controls>
 ): Stream.Stream<never, RebuildError> =>
   Stream.unwrap(
-    Effect.map(Effect.fromNullishOr(registry.get(subscription)).pipe(Effect.orDie), ({ status }) =>
+    Effect.map(Effect.fromNullishOr(registry.get(subscriptionCheckpoint(subscription))).pipe(Effect.orDie), ({ status }) =>
       SubscriptionRef.changes(status)
     )
   ).pipe(

@@ -1,5 +1,5 @@
 /**
- * Parked events: what a subscription or a relay could not handle and has passed over, until somebody replays or discards it.
+ * Parked events: what a subscription or a relay could not handle and has passed over, until somebody retries or discards it.
  *
  * Only the event's place is kept: the event itself stands in the store.
  *
@@ -25,7 +25,7 @@ export interface ParkedEvent {
   readonly type: string
   /** Why, as text: the last failure. */
   readonly cause: string
-  /** How often it has been tried, replays included. */
+  /** How often it has been tried, retries included. */
   readonly attempts: number
   /** When it was last tried. */
   readonly parkedAt: DateTime.Utc
@@ -47,7 +47,26 @@ export class ParkedEventsError extends Schema.TaggedError<ParkedEventsError>("ev
 }
 
 /**
- * The parked events service. `Subscription.replay` tries a parked event again.
+ * The event at this position is not parked, or not any more.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class NotParkedError extends Schema.TaggedError<NotParkedError>("eventfold/ParkedEvents/NotParkedError")(
+  "NotParkedError",
+  {
+    /** The name under which it would be parked: that of a subscription, or `relay:` and that of a relay. */
+    follower: Schema.String,
+    position: Schema.Number
+  }
+) {
+  override get message(): string {
+    return `"${this.follower}" has no parked event at position ${this.position}`
+  }
+}
+
+/**
+ * The parked events service. `Subscription.retry` tries a parked event again.
  *
  * ```ts
  * import { DateTime, Effect } from "effect"

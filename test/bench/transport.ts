@@ -8,7 +8,7 @@
  */
 import { PgConnection } from "@effect/sql-pg"
 import { Array, Context, DateTime, Effect, Latch, Layer, Queue, Redacted, Result, Schema, type Scope, Stream } from "effect"
-import { Checkpoints, DeadLetters, Event, EventStore, Relay, Transport } from "eventfold"
+import { Checkpoints, Consumer, DeadLetters, Event, EventStore, Relay, Transport } from "eventfold"
 import { PgCheckpoints } from "eventfold/postgres"
 import { type Case, collectGarbage, concurrently, type Sample } from "./harness.ts"
 import { type Lab } from "./lab.ts"
@@ -264,7 +264,7 @@ const arriving =
         Layer.build(
           Layer.merge(
             Relay.layer({ name: "bench" }),
-            Transport.layerConsumer(
+            Consumer.layer(
               [OrderPlaced],
               { OrderPlaced: (_, { message }) => Effect.sync(() => arrived(message.id)) },
               { group: "group", concurrency: inHand }

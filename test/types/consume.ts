@@ -1,14 +1,15 @@
 /** What must and what must not compile; checked by `tsc`, never run. */
 import { Effect, type Layer, Schema } from "effect"
 import {
+  type Checkpoints,
+  Consumer,
   type DeadLetters,
   Event,
   type EventStore,
-  type Checkpoints,
   type Inbox,
   type ParkedEvents,
   Relay,
-  Transport
+  type Transport
 } from "eventfold"
 
 const A = Event.make("A", { n: Schema.Int })
@@ -24,7 +25,7 @@ const needs =
     undefined
 
 needs<Basic>()(
-  Transport.layerConsumer(
+  Consumer.layer(
     [A, B],
     { A: ({ n }) => Effect.succeed(n + 1), B: ({ text }, { attempt }) => Effect.succeed(text.length + attempt) },
     { group: "g" }
@@ -32,20 +33,20 @@ needs<Basic>()(
 )
 
 // An inbox must be there when it is asked for, and so must be what a handler asks for.
-needs<Basic | Inbox.Inbox>()(Transport.layerConsumer([A], { A: nothing }, { group: "g", inbox: true }))
+needs<Basic | Inbox.Inbox>()(Consumer.layer([A], { A: nothing }, { group: "g", inbox: true }))
 declare const send: Effect.Effect<void, "offline", EventStore.EventStore>
-needs<Basic | EventStore.EventStore>()(Transport.layerConsumer([A, B], { A: () => send, B: nothing }, { group: "g" }))
+needs<Basic | EventStore.EventStore>()(Consumer.layer([A, B], { A: () => send, B: nothing }, { group: "g" }))
 // @ts-expect-error no inbox
-needs<Basic>()(Transport.layerConsumer([A], { A: nothing }, { group: "g", inbox: true }))
+needs<Basic>()(Consumer.layer([A], { A: nothing }, { group: "g", inbox: true }))
 
 // @ts-expect-error a handler is missing
-Transport.consume([A, B], { A: nothing }, { group: "g" })
+Consumer.run([A, B], { A: nothing }, { group: "g" })
 
 // @ts-expect-error a handler for an event that is not listed
-Transport.consume([A], { A: nothing, B: nothing }, { group: "g" })
+Consumer.run([A], { A: nothing, B: nothing }, { group: "g" })
 
 // @ts-expect-error a handler that takes another event
-Transport.consume([A], { A: (event: { readonly text: string }) => Effect.succeed(event) }, { group: "g" })
+Consumer.run([A], { A: (event: { readonly text: string }) => Effect.succeed(event) }, { group: "g" })
 
 type Relayed = EventStore.EventStore | Checkpoints.Checkpoints | Transport.Transport
 needs<Relayed>()(Relay.layer({ name: "r" }))

@@ -6,7 +6,7 @@
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Layer, Redacted, Schema, Stream } from "effect"
 import { SqlClient } from "effect/sql"
-import { DeadLetters, Event, Inbox, Transport } from "eventfold"
+import { Consumer, DeadLetters, Event, Inbox, Transport } from "eventfold"
 import { PgTransport } from "eventfold/postgres"
 
 const { lease, schema, stall, url } = JSON.parse(process.argv[2] as string) as {
@@ -19,7 +19,7 @@ const { lease, schema, stall, url } = JSON.parse(process.argv[2] as string) as {
 
 const Placed = Event.make("Placed", { n: Schema.Int })
 
-const Consumer = Transport.layerConsumer(
+const Consuming = Consumer.layer(
   [Placed],
   {
     Placed: (_, { attempt, message }) =>
@@ -47,7 +47,7 @@ const neverAcknowledging = Layer.effect(
   })
 )
 
-const Live = Consumer.pipe(
+const Live = Consuming.pipe(
   Layer.provide(neverAcknowledging),
   Layer.provide(PgTransport.layer({ schema, lease, pollInterval: "50 millis" })),
   Layer.provide([Inbox.layerSql({ table: `${schema}.inbox` }), DeadLetters.layerSql({ table: `${schema}.dead_letter` })]),

@@ -1,0 +1,365 @@
+/**
+ * A consumer at work: it subscribes, settles what it is given, and subscribes again after any failure of the transport.
+ */
+import * as Cause from "effect/Cause"
+import type * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
+import * as Latch from "effect/Latch"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import * as Pull from "effect/Pull"
+import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type * as Event from "../definitions/Event.ts"
+import { CurrentMetadata } from "../definitions/metadata.ts"
+import { provideBuilt } from "../definitions/services.ts"
+import { Failed, handling, isFailed, type Name, type Registry, settle } from "../following/engine.ts"
+import { defaultRestart, finishing, restarting } from "../internal/lifecycle.ts"
+import { decodeBy } from "../transport/kit.ts"
+import { type Delivery, type Message, Transport, TransportError, TransportUnavailable } from "../transport/Transport.ts"
+import { DeadLetters, type DeadLettersError } from "./DeadLetters.ts"
+import { Inbox, type InboxError } from "./Inbox.ts"
+import { type Group, type Handle, join, Member, publish } from "./members.ts"
+import type { Failure, Options, Received, Requirements } from "./model.ts"
+
+export type Handler<R> = (event: unknown, received: Received) => Effect.Effect<unknown, unknown, R>
+
+const handledMessages = Metric.counter("eventfold_consumer_handled_messages", {
+  description: "Messages that a handler has dealt with, by group",
+  incremental: true
+})
+const failures = Metric.counter("eventfold_consumer_failures", {
+  description: "Tries that failed, by group",
+  incremental: true
+})
+const deadLetters = Metric.counter("eventfold_consumer_dead_letters", {
+  description: "Messages that have become dead letters, by group",
+  incremental: true
+})
+
+const defaultRetry = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("1 minute")])
+
+/** For longer than this no message is held while it waits. */
+const longestHold = Duration.seconds(5)
+
+/** What a consumer works with. */
+interface Consuming {
+  readonly options: Options<boolean>
+  readonly types: ReadonlyArray<string>
+  readonly grace: Duration.Input
+  readonly transport: Transport["Service"]
+  readonly letters: DeadLetters["Service"]
+  readonly handle: Handle
+  readonly group: Group
+  readonly member: Member
+}
+
+/** What all messages that are in hand at once share. */
+interface Session {
+  /** Open when no message may begin any more. */
+  readonly leave: Latch.Latch
+  readonly broken: Deferred.Deferred<never, TransportError>
+  /** The newest message in hand of each subject: the next one waits behind it. */
+  readonly newest: Map<string, Latch.Latch>
+  /** Something has been dealt with. */
+  readonly progress: () => void
+}
+
+/** A consumer that is known to its process: what it does, and its registry where it is the first of its group. */
+export const makeConsumer = Effect.fnUntraced(function* <R, I extends boolean>(
+  events: ReadonlyArray<Event.Any>,
+  handlers: Readonly<Record<string, Handler<R>>>,
+  options: Options<I>
+): Effect.fn.Return<
+  { readonly main: Effect.Effect<never, TransportError>; readonly registry: Registry<Group> | undefined },
+  never,
+  Requirements<R, I>
+> {
+  const handle = yield* makeHandle(events, handlers, options)
+  const types = events.map(({ type }) => type)
+  const member = new Member(types, handle)
+  const transport: Transport["Service"] = yield* Transport
+  const letters: DeadLetters["Service"] = yield* DeadLetters
+  const [group, registry] = yield* join(options.group, member)
+  const consuming: Consuming = {
+    options,
+    types: Array.from(new Set(types)),
+    grace: options.grace ?? "10 seconds",
+    transport,
+    letters,
+    handle,
+    group,
+    member
+  }
+  return { main: running(consuming), registry }
+})
+
+/** Shows a state. */
+const enter = ({ group, member }: Consuming, state: Name, cause?: Cause.Cause<unknown>): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    if (member.state === state && cause === undefined) return Effect.void
+    member.state = state
+    member.cause = cause
+    return publish(group)
+  })
+
+/** Subscribes again and again, until the schedule ends. */
+const running = (consuming: Consuming): Effect.Effect<never, TransportError> => {
+  const { group, member, options } = consuming
+  const attempt = (progress: () => void): Effect.Effect<never, TransportError> =>
+    Effect.forever(
+      Effect.suspend(() => {
+        const resumed = member.running.isOpen() ? Effect.void : Effect.andThen(enter(consuming, "paused"), member.running.await)
+        return Effect.andThen(resumed, oneSession(consuming, progress))
+      })
+    )
+  const stopped = Effect.suspend(() => {
+    group.members.delete(member)
+    return publish(group)
+  })
+  return restarting(attempt, {
+    schedule: options.restart ?? defaultRestart,
+    onFailure: (cause) =>
+      Effect.andThen(
+        enter(consuming, "backing-off", cause),
+        Effect.logWarning(`eventfold: the consumer "${options.group}" failed and starts again`, cause)
+      ),
+    onEnd: Effect.logError(`eventfold: the consumer "${options.group}" gives up`)
+  }).pipe(Effect.annotateLogs({ group: options.group }), Effect.ensuring(stopped))
+}
+
+/** Subscribes, and settles what it is given, until the transport fails, or it is paused or interrupted. */
+const oneSession = (consuming: Consuming, progress: () => void): Effect.Effect<void, TransportError> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function* () {
+      const { grace, member } = consuming
+      const leave = Latch.makeUnsafe(false)
+      member.leave = leave
+      member.idle.closeUnsafe()
+      const work = Effect.scoped(session(consuming, leave, progress))
+      const exit = yield* finishing(work, { restore, grace, onInterrupt: () => leave.openUnsafe() })
+      member.leave = undefined
+      member.idle.openUnsafe()
+      yield* exit
+    })
+  )
+
+// -----------------------------------------------------------------------------
+// one message
+// -----------------------------------------------------------------------------
+
+const makeHandle = Effect.fnUntraced(function* <R, I extends boolean>(
+  events: ReadonlyArray<Event.Any>,
+  handlers: Readonly<Record<string, Handler<R>>>,
+  { group, ...options }: Options<I>
+): Effect.fn.Return<Handle, never, Requirements<R, I>> {
+  const context: Context.Context<Exclude<R, Scope.Scope>> = yield* Effect.context<Exclude<R, Scope.Scope>>()
+  const provide = provideBuilt<R, Scope.Scope>(context)
+  const inbox = options.inbox === true ? Option.getOrUndefined(yield* Effect.serviceOption(Inbox)) : undefined
+  const definitions = new Map(events.map((event) => [event.type, event]))
+
+  const tried = (message: Message, attempt: number): Effect.Effect<void, Failed | InboxError> => {
+    const decoded = decodeBy(definitions, message)
+    if (Result.isFailure(decoded)) return Effect.fail(new Failed(Cause.fail(decoded.failure), false))
+    // The handler of this type: it takes what this definition decodes to.
+    const handler = handlers[message.type] as Handler<R>
+    const work = handling(provide(Effect.suspend(() => handler(decoded.success, { group, message, attempt })))).pipe(
+      Effect.provideService(CurrentMetadata, { correlationId: message.correlationid ?? message.id, causationId: message.id })
+    )
+    if (inbox === undefined) return work
+    return Effect.mapError(Effect.asVoid(inbox.once(group, message.id, work)), (error) =>
+      // What the handler has done cannot be committed.
+      isFailed(error) || error.isRetryable ? error : new Failed(Cause.fail(error), true)
+    )
+  }
+
+  return (message, attempt) =>
+    Effect.suspend(() => tried(message, attempt)).pipe(
+      Effect.as(Option.none<Failure>()),
+      Effect.catchIf(isFailed, (failed) => Effect.succeed(Option.some<Failure>(failed))),
+      Effect.withSpan(`process ${message.type}`, {
+        kind: "consumer",
+        attributes: {
+          "messaging.system": "eventfold",
+          "messaging.operation.name": "process",
+          "messaging.operation.type": "process",
+          "messaging.destination.name": message.type,
+          "messaging.consumer.group.name": group,
+          "messaging.message.id": message.id,
+          "messaging.message.conversation_id": message.correlationid ?? message.id,
+          "eventfold.message.stream": message.subject,
+          "eventfold.message.attempt": attempt
+        }
+      })
+    )
+})
+
+/** Goes on until inbox or dead letters answer: their failures are none of the message. `None` when the consumer leaves. */
+const outlasting = Effect.fnUntraced(function* <A>(
+  consuming: Consuming,
+  leave: Latch.Latch,
+  effect: Effect.Effect<A, InboxError | DeadLettersError>
+): Effect.fn.Return<Option.Option<A>> {
+  let wait: Effect.Success<ReturnType<typeof Schedule.toStepWithSleep<unknown, unknown, never, never>>> | undefined
+  while (true) {
+    const result = yield* Effect.result(effect)
+    if (Result.isSuccess(result)) {
+      if (wait !== undefined) yield* enter(consuming, "live")
+      return Option.some(result.success)
+    }
+    wait ??= yield* Schedule.toStepWithSleep<unknown, unknown, never, never>(defaultRestart)
+    yield* enter(consuming, "backing-off", Cause.fail(result.failure))
+    yield* Effect.logWarning(
+      `eventfold: the consumer "${consuming.options.group}" cannot go on without its storage`,
+      result.failure
+    )
+    yield* Effect.raceFirst(Effect.exit(wait(undefined)), leave.await)
+    if (leave.isOpen()) return Option.none()
+  }
+})
+
+/** Makes a message a dead letter, and acknowledges it. */
+const park = Effect.fnUntraced(function* (
+  consuming: Consuming,
+  leave: Latch.Latch,
+  { ack, message }: Delivery,
+  cause: Cause.Cause<unknown>,
+  attempts: number
+) {
+  const { group } = consuming.options
+  const letter = { group, message, cause: Cause.pretty(cause), attempts, parkedAt: yield* DateTime.now }
+  if (Option.isNone(yield* outlasting(consuming, leave, consuming.letters.park(letter)))) return "left" as const
+  yield* Metric.update(Metric.withAttributes(deadLetters, { group }), 1)
+  yield* Effect.logWarning(`eventfold: the message "${message.id}" is a dead letter of the group "${group}"`, cause)
+  yield* ack
+  return "parked" as const
+})
+
+/** Brings a message to its end, or gives it back. */
+const settleMessage = Effect.fnUntraced(function* (
+  consuming: Consuming,
+  { leave }: Session,
+  delivery: Delivery
+): Effect.fn.Return<void, TransportError> {
+  const { group, maxAttempts: most = 5, retry = defaultRetry } = consuming.options
+  const maxAttempts = Math.max(1, most)
+  const { attempt: delivered, message } = delivery
+  if (delivered > 2 * maxAttempts) {
+    const cause = Cause.die(new Error(`delivered ${delivered} times without coming to an end`))
+    yield* park(consuming, leave, delivery, cause, delivered)
+    return
+  }
+  let waited = false
+  const outcome = yield* settle<"handled" | "parked" | "given back", TransportError>({
+    from: delivered,
+    maxAttempts,
+    retry,
+    leave,
+    attempt: Effect.fnUntraced(function* (attempt) {
+      waited = false
+      const tried = yield* outlasting(consuming, leave, consuming.handle(message, attempt))
+      if (Option.isNone(tried)) return "left"
+      if (Option.isNone(tried.value)) return "handled"
+      yield* Metric.update(Metric.withAttributes(failures, { group }), 1)
+      return new Failed(tried.value.value.cause, tried.value.value.again)
+    }),
+    giveUp: (cause, attempts) => park(consuming, leave, delivery, cause, attempts),
+    giveBack: { limit: longestHold, after: (delay) => Effect.as(delivery.nack({ delay }), "given back") },
+    waiting: (_, wait) =>
+      Effect.suspend(() => {
+        waited = true
+        return wait
+      })
+  })
+  if (outcome === "handled") {
+    yield* delivery.ack
+    yield* Metric.update(Metric.withAttributes(handledMessages, { group }), 1)
+  } else if (outcome === "left" && waited) {
+    // Left while it waited: others may have it at once.
+    yield* delivery.nack()
+  }
+})
+
+// -----------------------------------------------------------------------------
+// one subscription
+// -----------------------------------------------------------------------------
+
+/** Begins a message: at once, or when those of its subject that came before it have ended. */
+const begin = (consuming: Consuming, session: Session, delivery: Delivery): Effect.Effect<void> => {
+  const { broken, leave, newest, progress } = session
+  const { group, member } = consuming
+  const { subject } = delivery.message
+  const before = newest.get(subject)
+  const end = Latch.makeUnsafe(false)
+  newest.set(subject, end)
+  const settling = Effect.suspend(() => {
+    if (leave.isOpen()) return Effect.void
+    member.inFlight++
+    return publish(group).pipe(
+      Effect.andThen(Effect.tap(settleMessage(consuming, session, delivery), Effect.sync(progress))),
+      Effect.ensuring(
+        Effect.suspend(() => {
+          member.inFlight--
+          return publish(group)
+        })
+      )
+    )
+  })
+  return Effect.suspend(() => before?.await ?? Effect.void).pipe(
+    Effect.andThen(settling),
+    Effect.catchCause((cause) => Deferred.failCause(broken, cause)),
+    Effect.ensuring(
+      Effect.sync(() => {
+        end.openUnsafe()
+        if (newest.get(subject) === end) newest.delete(subject)
+      })
+    )
+  )
+}
+
+/**
+ * One subscription, until the transport fails or `leave` opens; then what is in hand has its grace to come to its end. Whatever is
+ * left is interrupted, and given back as the subscription closes.
+ */
+const session = Effect.fnUntraced(function* (
+  consuming: Consuming,
+  leave: Latch.Latch,
+  progress: () => void
+): Effect.fn.Return<void, TransportError, Scope.Scope> {
+  const { grace, options, transport, types } = consuming
+  const concurrency = Math.max(1, options.concurrency ?? 1)
+  yield* enter(consuming, "starting")
+  // The subscription closes last: what is given back is in nobody's hands any more.
+  const last = yield* Scope.fork(yield* Effect.scope)
+  const pull = yield* Scope.provide(Stream.toPull(transport.subscribe({ group: options.group, types, concurrency })), last)
+  yield* enter(consuming, "live")
+  const broken = yield* Deferred.make<never, TransportError>()
+  const inHand = yield* FiberSet.make()
+  const session: Session = { leave, broken, newest: new Map(), progress }
+  // A message is among those in hand before it begins. Receiving goes on to the end: a subscription whose pull is interrupted may close, and nothing could be acknowledged any more.
+  yield* pull.pipe(
+    Effect.flatMap((deliveries) =>
+      Effect.forEach(deliveries, (delivery) =>
+        FiberSet.run(inHand, begin(consuming, session, delivery), { startImmediately: false })
+      )
+    ),
+    Effect.forever({ disableYield: true }),
+    Pull.catchDone(() =>
+      Effect.fail(
+        new TransportError({ reason: new TransportUnavailable({ operation: "subscribe", detail: "the subscription ended" }) })
+      )
+    ),
+    Effect.catchCause((cause) => Deferred.failCause(broken, cause)),
+    Effect.forkScoped
+  )
+  const ended = yield* Effect.exit(Effect.raceFirst(Deferred.await(broken), leave.await))
+  leave.openUnsafe()
+  yield* Effect.timeoutOption(FiberSet.awaitEmpty(inHand), grace)
+  yield* ended
+})

@@ -1,0 +1,253 @@
+/**
+ * What a follower consists of while its process runs: what it follows, the state of its machine, and what others see of it.
+ */
+import * as Cause from "effect/Cause"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import type * as Pull from "effect/Pull"
+import type * as Schedule from "effect/Schedule"
+import * as SubscriptionRef from "effect/SubscriptionRef"
+import { CheckpointAheadError, Checkpoints, type Lease } from "../store/Checkpoints.ts"
+import {
+  type Action,
+  initial,
+  type Input,
+  isLeaving,
+  isUrgent,
+  mayBegin,
+  type Name,
+  nameOf,
+  type Positioned,
+  type Reason,
+  type Settings,
+  type State,
+  step
+} from "./follower.ts"
+import type { Ahead } from "./progress.ts"
+
+/** Why something failed. */
+export type Failure = Cause.Cause<unknown>
+
+/** What is known of a follower in this process. */
+export interface Status {
+  readonly name: string
+  readonly state: Name
+  /** The checkpoint, as far as this process knows it. */
+  readonly position: number
+  /** How many positions the checkpoint was behind the newest event when that was last looked up. */
+  readonly lag: number
+  /** Why it is backing off or halted. */
+  readonly cause: Option.Option<Failure>
+}
+
+/** A follower makes no sense as it is: it halts. */
+export class Halted {
+  readonly _tag = "Halted"
+  readonly cause: Failure
+  constructor(cause: Failure) {
+    this.cause = cause
+  }
+}
+
+/** What the work is done with. */
+export interface Hand<A extends Positioned> {
+  /** Whether an event may begin now. */
+  readonly mayBegin: (position: number) => boolean
+  /** Open while none may. */
+  readonly leave: Latch.Latch
+  /** Open while some may. */
+  readonly stay: Latch.Latch
+  readonly tell: (input: Input<A, Failure>) => Effect.Effect<void>
+  readonly lease: () => Lease
+  /** The work itself has moved the checkpoint, behind events that have come to their end with it. */
+  readonly moved: (lease: Lease, positions: ReadonlyArray<number>) => Effect.Effect<void>
+}
+
+/** What is measured of a follower. */
+interface Meters {
+  readonly lag: Metric.Gauge<number>
+  /** 1 for the state that it is in, 0 for those that it has left. */
+  readonly state: (state: Name) => Metric.Gauge<number>
+}
+
+/** What a follower follows, and what it does. */
+export interface Following<A extends Positioned, E> {
+  readonly meters: Meters
+  /** What it is called in the log. */
+  readonly title: string
+  /** Its name, as its status says it. */
+  readonly name: string
+  readonly checkpoint: string
+  readonly attributes: Readonly<Record<string, string>>
+  readonly settings: Settings
+  readonly owner: string
+  readonly ttl: Duration.Duration
+  /** Where a name that has never run begins. */
+  readonly from?: number | undefined
+  /** How to wait after an outage. */
+  readonly restart: Schedule.Schedule<unknown, unknown>
+  /** What must be so before the lease is claimed. */
+  readonly check?: Effect.Effect<void, E | Halted> | undefined
+  /** Reads on and on from a position, and waits after each page. */
+  readonly read: (
+    after: number,
+    arrived: (events: ReadonlyArray<A>, to: number) => Effect.Effect<void>
+  ) => Effect.Effect<unknown, E>
+  /** How far the log is, and whether anything is left beyond a position. */
+  readonly ahead: (after: number) => Effect.Effect<Ahead, E>
+  /** How far the log is, for those who only measure after a page. */
+  readonly head?: Effect.Effect<number, E> | undefined
+  /** Deals with events, and tells what has become of each. */
+  readonly work: (events: ReadonlyArray<A>, hand: Hand<A>) => Effect.Effect<void, E | Halted>
+  /** What else goes on while the lease lasts. */
+  readonly beside?: ((hand: Hand<A>) => Effect.Effect<unknown, E>) | undefined
+  /** Says that it fails and starts again. Default: as a warning. */
+  readonly report?: ((cause: Failure) => Effect.Effect<void>) | undefined
+  /** Run when the status has changed. */
+  readonly onChange?: Effect.Effect<void> | undefined
+}
+
+/** A follower while its process runs. */
+export interface Body<A extends Positioned, E> {
+  readonly following: Following<A, E>
+  readonly checkpoints: Checkpoints["Service"]
+  readonly status: SubscriptionRef.SubscriptionRef<Status>
+  readonly hand: Hand<A>
+  state: State<A, Failure>
+  /** What of it has been published. */
+  shown: Pick<State<A, Failure>, "checkpoint" | "lag" | "cause" | "reason"> & { readonly name: Name }
+  lease: Lease | undefined
+  /** What goes on beside the work, as long as the lease lasts. */
+  beside: Fiber.Fiber<void> | undefined
+  readonly agenda: Array<Action<A, Failure>>
+  /** Open while there is something on the agenda. */
+  readonly news: Latch.Latch
+  /** Open while what is in hand should come to its end soon. */
+  readonly urgent: Latch.Latch
+  /** Open while no work is in hand. */
+  readonly quiet: Latch.Latch
+  /** Open while a page is wanted. */
+  readonly wanted: Latch.Latch
+  readonly waits: { next: ((cause: Failure) => Pull.Pull<unknown, never, unknown>) | undefined }
+}
+
+const turn = (latch: Latch.Latch, open: boolean) => void (open ? latch.openUnsafe() : latch.closeUnsafe())
+
+/**
+ * Tells the machine of something. What it says is put on the agenda, and what has changed is published.
+ *
+ * A latch that opens may wake its waiter at once, and that one may tell of the next thing: so what comes after goes by the state as
+ * it is then.
+ */
+export const tell = <A extends Positioned, E>(body: Body<A, E>, input: Input<A, Failure>): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const [state, actions] = step(body.following.settings, body.state, input)
+    if (state === body.state && actions.length === 0) return Effect.void
+    body.state = state
+    if (process.env.DBG) console.log(input._tag, actions.map((a) => a._tag).join(), state.due, state.busy)
+    const wanted = actions.some(({ _tag }) => _tag === "Read")
+    for (const action of actions) if (action._tag !== "Read") body.agenda.push(action)
+    turn(body.hand.leave, isLeaving(body.state))
+    turn(body.hand.stay, !isLeaving(body.state))
+    turn(body.urgent, isUrgent(body.state))
+    turn(body.quiet, !isAtWork(body.state))
+    if (wanted) body.wanted.openUnsafe()
+    if (body.agenda.length > 0) body.news.openUnsafe()
+    return publish(body)
+  })
+
+const isAtWork = <A extends Positioned>({ busy, holds }: State<A, Failure>) =>
+  holds && (busy === "batch" || busy === "advance" || busy === "look")
+
+/** Shows the state to those who look at it, if there is anything new in it. */
+export const publish = <A extends Positioned, E>(body: Body<A, E>): Effect.Effect<void> => {
+  const { following, shown, state } = body
+  const { meters } = following
+  const name = nameOf(state)
+  const { cause, checkpoint, lag, reason } = state
+  const same =
+    shown.name === name &&
+    shown.checkpoint === checkpoint &&
+    shown.lag === lag &&
+    shown.cause === cause &&
+    shown.reason === reason
+  if (same) return Effect.void
+  body.shown = { name, checkpoint, lag, cause, reason }
+  const status = SubscriptionRef.update(body.status, (status) => statusOf(body, status))
+  return Effect.all(
+    [
+      lag === undefined || lag === shown.lag ? Effect.void : Metric.update(meters.lag, lag),
+      name === shown.name
+        ? Effect.void
+        : Effect.andThen(Metric.update(meters.state(shown.name), 0), Metric.update(meters.state(name), 1)),
+      status,
+      following.onChange ?? Effect.void
+    ],
+    { discard: true }
+  )
+}
+
+const statusOf = <A extends Positioned, E>({ following, state }: Body<A, E>, { name }: Status): Status => {
+  const { cause, checkpoint, lag, reason } = state
+  const shown = nameOf(state)
+  const why = reason === undefined ? cause : causeOf(following, reason)
+  return {
+    name,
+    state: shown,
+    position: checkpoint,
+    lag: lag ?? 0,
+    cause: Option.fromUndefinedOr(shown === "halted" || shown === "backing-off" ? why : undefined)
+  }
+}
+
+const causeOf = ({ checkpoint }: { readonly checkpoint: string }, reason: Reason<Failure>): Failure =>
+  reason._tag === "Failure" ? reason.cause : Cause.fail(aheadOf(checkpoint, reason))
+
+export const aheadOf = (checkpoint: string, { head, position }: Extract<Reason<Failure>, { readonly _tag: "Ahead" }>) =>
+  new CheckpointAheadError({ name: checkpoint, position, head })
+
+/** A follower whose machine has not started. */
+export const makeBody = Effect.fnUntraced(function* <A extends Positioned, E>(
+  following: Following<A, E>,
+  shows: "starting" | "standby"
+): Effect.fn.Return<Body<A, E>, never, Checkpoints> {
+  const { name } = following
+  const status = yield* SubscriptionRef.make<Status>({ name, state: shows, position: 0, lag: 0, cause: Option.none() })
+  const body: Body<A, E> = {
+    following,
+    checkpoints: yield* Checkpoints,
+    status,
+    state: initial(shows),
+    shown: { name: shows, checkpoint: 0, lag: undefined, cause: undefined, reason: undefined },
+    lease: undefined,
+    beside: undefined,
+    agenda: [],
+    news: Latch.makeUnsafe(false),
+    urgent: Latch.makeUnsafe(false),
+    quiet: Latch.makeUnsafe(true),
+    wanted: Latch.makeUnsafe(false),
+    waits: { next: undefined },
+    hand: {
+      leave: Latch.makeUnsafe(false),
+      stay: Latch.makeUnsafe(true),
+      mayBegin: (position) => mayBegin(body.state, position),
+      tell: (input) => tell(body, input),
+      lease: () => {
+        if (body.lease === undefined) throw new Error(`eventfold: the ${following.title} works without a lease`)
+        return body.lease
+      },
+      moved: (lease, positions) => {
+        body.lease = lease
+        const settled = Effect.forEach(positions, (position) => tell(body, { _tag: "Settled", position, as: "handled" }), {
+          discard: true
+        })
+        return Effect.andThen(settled, tell(body, { _tag: "Advanced", position: lease.position }))
+      }
+    }
+  }
+  return body
+})

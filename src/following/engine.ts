@@ -1,0 +1,10 @@
+/**
+ * The engine that follows, for other wings: what has a checkpoint runs on {@link makeFollower}; what has none settles, is steered and
+ * is found in the same way.
+ */
+export { type Name } from "./follower.ts"
+export { changesOf, makeRegistries, type Registered, type Registry, stoppedBy } from "./followers.ts"
+export { findFollower, followers } from "./registry.ts"
+export { type Hand, type Status } from "./body.ts"
+export { makeFollower } from "./running.ts"
+export { Failed, handling, isFailed, settle } from "./settling.ts"

@@ -1,0 +1,53 @@
+import type * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import * as Event from "../definitions/Event.ts"
+import type { RecordedEvent } from "../definitions/stored.ts"
+import type { Filter } from "../store/EventStore.ts"
+import type { Delivery, OnFailure, Options, RawOptions } from "./model.ts"
+
+/** Both kinds of options of a subscription, as the implementation sees them. */
+export type AnyOptions<R, P extends OnFailure, T extends boolean> =
+  | RawOptions<unknown, R, P, T>
+  | (Options<P, T> & {
+      readonly events: ReadonlyArray<Event.Any>
+      readonly handlers: { readonly [type: string]: (event: never, delivery: Delivery) => Effect.Effect<unknown, unknown, R> }
+      readonly filter?: Filter | undefined
+    })
+
+/**
+ * Which events, and what is done with one: what cannot be decoded is found before anything is done.
+ *
+ * @internal
+ */
+export interface Handling<R> {
+  readonly filter: Filter | undefined
+  readonly prepare: (
+    event: RecordedEvent
+  ) => Result.Result<
+    (delivery: Delivery) => Effect.Effect<unknown, unknown, R>,
+    Event.EventDecodeError | Event.UnknownEventTypeError
+  >
+  /** What is done, in one transaction, with several events at once. When it fails they are prepared one by one. */
+  readonly together?: ((events: ReadonlyArray<RecordedEvent>) => Effect.Effect<unknown, unknown, R>) | undefined
+}
+
+export const handlingOf = <R>(options: AnyOptions<R, OnFailure, boolean>): Handling<R> =>
+  "events" in options ? typed(options) : raw(options)
+
+const raw = <R>({ filter, handler }: RawOptions<unknown, R, OnFailure, boolean>): Handling<R> => ({
+  filter,
+  prepare: (event) => Result.succeed((delivery) => handler(event, delivery))
+})
+
+const typed = <R>(options: Extract<AnyOptions<R, OnFailure, boolean>, { readonly events: unknown }>): Handling<R> => {
+  const definitions = new Map(options.events.map((definition) => [definition.type, definition]))
+  return {
+    filter: options.filter ?? { types: Array.from(definitions.keys()) },
+    prepare: (event) =>
+      Result.map(Event.decodeAny(definitions, event), (decoded) => (delivery) => {
+        // The handler of this type: it takes what this definition decodes to.
+        const handler = options.handlers[event.type] as (event: unknown, delivery: Delivery) => Effect.Effect<unknown, unknown, R>
+        return handler(decoded, delivery)
+      })
+  }
+}

@@ -1,0 +1,196 @@
+/**
+ * What a relay does with events: it hands them to the broker page by page, and parks what the broker refuses, if it may.
+ */
+import * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import type * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
+import type { RecordedEvent } from "../definitions/stored.ts"
+import { defaultRestart } from "../internal/lifecycle.ts"
+import { type CheckpointError, type CheckpointFencedError, type Checkpoints } from "../store/Checkpoints.ts"
+import { EventStore, type EventStoreError, type Query } from "../store/EventStore.ts"
+import { ParkedEvents, type ParkedEventsError } from "../store/ParkedEvents.ts"
+import { type Message, toMessage, Transport, type TransportError } from "../transport/Transport.ts"
+import type { Name } from "./follower.ts"
+import { relayCheckpoint } from "./names.ts"
+import { lookAhead } from "./progress.ts"
+import { type Follower, makeFollower } from "./running.ts"
+
+/**
+ * What becomes of an event that the broker refuses for good: `"halt"` tries it again and again, and publishes nothing behind it;
+ * `"park"` puts it aside in `ParkedEvents`, under `relay:` and the name, and goes on, also with later events of the same stream.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type OnRefused = "halt" | "park"
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options<P extends OnRefused = "halt"> {
+  /** The name of the relay's checkpoint. Two relays need two names. */
+  readonly name: string
+  /** The `source` of the messages: the service they come from, as a URI reference. Default: `"/"` and the name, encoded. */
+  readonly source?: string | undefined
+  /** Which of the published events. Default: all. */
+  readonly filter?: Omit<Query, "published"> | undefined
+  /** How long the relay of a process that died is left alone before another takes over. Default: 15 seconds. */
+  readonly lease?: Duration.Input | undefined
+  /**
+   * How to wait before trying again when store, transport or checkpoints fail; it begins anew once something has been published.
+   * When it ends, so does the relay, with the last failure. Default: from 100 milliseconds up to 10 seconds, without end.
+   */
+  readonly restart?: Schedule.Schedule<unknown, unknown> | undefined
+  /** Default: `"halt"`, because an order without gaps is the promise that others build on. */
+  readonly onRefused?: P | undefined
+}
+
+/**
+ * All that can go wrong on the way from store to transport.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export type RelayError = EventStoreError | TransportError | CheckpointError | CheckpointFencedError | ParkedEventsError
+
+type AnyOptions = Options<OnRefused>
+
+const publishedMessages = Metric.counter("eventfold_relay_published_messages", {
+  description: "Messages handed to the transport, by relay",
+  incremental: true
+})
+const parkedMessages = Metric.counter("eventfold_relay_parked_events", {
+  description: "Events that the broker has refused for good and that have been parked, by relay",
+  incremental: true
+})
+
+const lagGauge = Metric.gauge("eventfold_relay_lag", {
+  description: "How many positions the checkpoint was behind the newest event when that was last looked up, by relay"
+})
+const stateGauge = Metric.gauge("eventfold_relay_state", {
+  description: "1 for the state that the relay is in, 0 for those that it has left, by relay and state"
+})
+
+/** What is measured of a relay, whoever runs it. */
+export const metersOf = (name: string) => ({
+  lag: Metric.withAttributes(lagGauge, { relay: name }),
+  state: (state: Name) => Metric.withAttributes(stateGauge, { relay: name, state })
+})
+
+export const leaseTime = ({ lease }: AnyOptions) => Duration.fromInputUnsafe(lease ?? "15 seconds")
+
+export const filterOf = ({ filter }: AnyOptions): Query => ({ ...filter, published: true })
+
+export const sourceOf = ({ name, source }: Pick<AnyOptions, "name" | "source">) => source ?? `/${encodeURIComponent(name)}`
+
+/** Publishes the pages of a log. */
+export type Publish = (page: ReadonlyArray<RecordedEvent>) => Effect.Effect<void, TransportError | ParkedEventsError>
+
+/** Publishes what the broker takes, and parks what it refuses. */
+export const makePublish = Effect.fnUntraced(function* (options: AnyOptions): Effect.fn.Return<Publish, never, Transport> {
+  const { name } = options
+  const transport = yield* Transport
+  const source = sourceOf(options)
+  // The types demand it where it is asked for.
+  const parking = options.onRefused === "park" ? Option.getOrUndefined(yield* Effect.serviceOption(ParkedEvents)) : undefined
+  const published = Metric.withAttributes(publishedMessages, { relay: name })
+
+  /** How many messages it has taken. */
+  const publish = (messages: Arr.NonEmptyReadonlyArray<Message>): Effect.Effect<number, TransportError | ParkedEventsError> =>
+    Effect.as(transport.publish(messages), messages.length).pipe(
+      Effect.catchTag("TransportError", (error) => {
+        const { reason } = error
+        const culprit = reason._tag === "MessageRefused" ? messages.find(({ id }) => id === reason.id) : undefined
+        if (parking === undefined || culprit === undefined) return Effect.fail(error)
+        const rest = messages.filter((message) => message !== culprit)
+        return Effect.andThen(park(parking, name, culprit, error), Arr.isArrayNonEmpty(rest) ? publish(rest) : Effect.succeed(0))
+      })
+    )
+
+  return (page) => {
+    const messages = page.map((event) => toMessage(event, source))
+    if (!Arr.isArrayNonEmpty(messages)) return Effect.void
+    return Effect.flatMap(publish(messages), (taken) => Metric.update(published, taken)).pipe(
+      Effect.withSpan(`publish ${name}`, {
+        kind: "producer",
+        attributes: {
+          "messaging.system": "eventfold",
+          "messaging.operation.name": "publish",
+          "messaging.operation.type": "send",
+          "messaging.batch.message_count": page.length,
+          "eventfold.relay": name
+        }
+      })
+    )
+  }
+})
+
+const park = Effect.fnUntraced(function* (
+  parking: ParkedEvents["Service"],
+  name: string,
+  { position, subject, type }: Message,
+  error: TransportError
+) {
+  yield* parking.park({
+    subscription: relayCheckpoint(name),
+    position,
+    stream: subject,
+    type,
+    cause: error.message,
+    attempts: 1,
+    parkedAt: yield* DateTime.now
+  })
+  yield* Metric.update(Metric.withAttributes(parkedMessages, { relay: name }), 1)
+  yield* Effect.logError(`eventfold: the broker refuses the event at position ${position}, and the relay has parked it`, error)
+})
+
+/** A relay that is not running yet. */
+export const makeRelay = Effect.fnUntraced(function* (
+  options: AnyOptions,
+  owner: string
+): Effect.fn.Return<Follower<RelayError>, never, EventStore | Transport | Checkpoints> {
+  const { name } = options
+  const store = yield* EventStore
+  const publish = yield* makePublish(options)
+  const filter = filterOf(options)
+  return yield* makeFollower<RecordedEvent, RelayError>({
+    meters: metersOf(name),
+    title: `relay "${name}"`,
+    name,
+    checkpoint: relayCheckpoint(name),
+    attributes: { relay: name },
+    settings: { batch: Number.POSITIVE_INFINITY, afterPages: "measure" },
+    owner,
+    ttl: leaseTime(options),
+    restart: options.restart ?? defaultRestart,
+    read: (after, arrived) =>
+      Stream.runForEachArray(store.subscribe({ after, filter }), (page) => arrived(page, page.at(-1)?.position ?? 0)),
+    ahead: (after) => lookAhead(store, { after, filter }),
+    head: store.head,
+    work: (page, hand) =>
+      Effect.andThen(
+        publish(page),
+        Effect.forEach(page, ({ position }) => hand.tell({ _tag: "Settled", position, as: "handled" }), { discard: true })
+      ),
+    report: (cause) => report(name, cause)
+  })
+})
+
+/** Says why the relay starts again. */
+const report = (name: string, cause: Cause.Cause<unknown>): Effect.Effect<void> => {
+  // All that fails in a relay is one of these.
+  const error = Option.getOrUndefined(Cause.findErrorOption(cause as Cause.Cause<RelayError>))
+  return error?._tag === "TransportError" && error.reason._tag === "MessageRefused"
+    ? Effect.logError(
+        `eventfold: the broker refuses the message "${error.reason.id}", and the relay "${name}" cannot pass it`,
+        cause
+      )
+    : Effect.logWarning(`eventfold: the relay "${name}" failed and starts again`, cause)
+}

@@ -1,0 +1,211 @@
+/**
+ * Carries out what the machine of `follower.ts` says: claims the lease and keeps it, reads, looks, lets the work be done, moves the
+ * checkpoint and waits; and tells the machine what came of it.
+ *
+ * One fiber, the hand, does one thing after the other. Beside it, as long as the lease lasts, another renews it and reads the log.
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Pull from "effect/Pull"
+import * as Schedule from "effect/Schedule"
+import { beat, type Checkpoints } from "../store/Checkpoints.ts"
+import { aheadOf, type Body, type Failure, type Following, Halted, makeBody, publish, type Status, tell } from "./body.ts"
+import type { Action, Positioned } from "./follower.ts"
+import type { Controls } from "./followers.ts"
+
+/** A follower of this process. */
+export interface Follower<E> extends Controls<Status> {
+  /** Claims the checkpoint, follows the log, and starts over after any failure. Interrupted, it ends in good order. */
+  readonly main: Effect.Effect<never, E>
+  /** Shows a state while it does not run. */
+  readonly show: (state: "starting" | "standby" | "stopped") => Effect.Effect<void>
+}
+
+/**
+ * Does one thing. When its end becomes urgent it is interrupted: at once, or, if it is worth waiting for, a third of the lease later.
+ */
+const inHand = Effect.fnUntraced(function* <A extends Positioned, E, B, E2>(
+  body: Body<A, E>,
+  effect: Effect.Effect<B, E2>,
+  worthWaiting: boolean
+): Effect.fn.Return<Exit.Exit<B, E2>> {
+  const fiber = yield* Effect.forkChild(effect, { startImmediately: true })
+  const exit = fiber.pollUnsafe() ?? (yield* Effect.raceFirst(Fiber.await(fiber), Effect.as(body.urgent.await, undefined)))
+  if (exit !== undefined) return exit
+  if (worthWaiting) {
+    const late = yield* Effect.timeoutOption(Fiber.await(fiber), beat(body.following.ttl))
+    if (Option.isSome(late)) return late.value
+  }
+  yield* Fiber.interrupt(fiber)
+  return yield* Fiber.await(fiber)
+})
+
+/** Tells of a failure of what was in hand. */
+const failing = <A extends Positioned, E>(body: Body<A, E>, cause: Failure): Effect.Effect<void> => {
+  const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+  return tell(body, error instanceof Halted ? { _tag: "Failed", cause: error.cause, halts: true } : { _tag: "Failed", cause })
+}
+
+/** Carries out what the machine says. */
+const perform = <A extends Positioned, E>(
+  body: Body<A, E>,
+  action: Exclude<Action<A, Failure>, { readonly _tag: "Read" | "Stop" }>
+): Effect.Effect<void> => {
+  const { checkpoints, following } = body
+  switch (action._tag) {
+    case "Claim":
+      return claim(body, action.first)
+    case "StandBy":
+      return Effect.andThen(inHand(body, Effect.sleep(beat(following.ttl)), false), tell(body, { _tag: "Woke" }))
+    case "Wait":
+      return waitAgain(body, action)
+    case "Look":
+      return Effect.flatMap(inHand(body, following.ahead(action.after), false), (exit) =>
+        exit._tag === "Success" ? tell(body, { _tag: "Looked", ...exit.value }) : failing(body, exit.cause)
+      )
+    case "Measure":
+      // Nobody waits for a figure.
+      return Effect.flatMap(following.head ?? Effect.never, (head) => tell(body, { _tag: "Measured", head })).pipe(
+        Effect.ignore,
+        Effect.forkChild,
+        Effect.asVoid
+      )
+    case "Begin":
+      return Effect.flatMap(inHand(body, following.work(action.events, body.hand), true), (exit) =>
+        exit._tag === "Success" ? tell(body, { _tag: "Ended" }) : failing(body, exit.cause)
+      )
+    case "Advance":
+      return Effect.flatMap(inHand(body, checkpoints.advance(body.hand.lease(), action.to), true), (exit) => {
+        if (exit._tag === "Failure") return failing(body, exit.cause)
+        body.lease = exit.value
+        return tell(body, { _tag: "Advanced", position: exit.value.position })
+      })
+    case "Release":
+      return release(body)
+    case "Halt": {
+      body.waits.next = undefined
+      const { reason } = action
+      return reason._tag === "Ahead"
+        ? Effect.logError(`eventfold: the ${following.title} halts`, aheadOf(following.checkpoint, reason))
+        : Effect.logError(
+            `eventfold: the ${following.title} halts${reason.position === undefined ? "" : ` at position ${reason.position}`}`,
+            reason.cause
+          )
+    }
+  }
+}
+
+const claim = Effect.fnUntraced(function* <A extends Positioned, E>(body: Body<A, E>, first: boolean) {
+  const { check = Effect.void, checkpoint, from, owner, ttl } = body.following
+  const claiming = body.checkpoints.claim(checkpoint, { owner, ttl, from })
+  const exit = yield* inHand(body, first ? Effect.andThen(check, claiming) : claiming, true)
+  if (exit._tag === "Failure") {
+    const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
+    const isHeld = typeof error === "object" && error !== null && "_tag" in error && error._tag === "CheckpointHeldError"
+    return yield* isHeld ? tell(body, { _tag: "Held" }) : failing(body, exit.cause)
+  }
+  body.lease = exit.value
+  body.wanted.closeUnsafe()
+  body.beside = yield* Effect.forkChild(besides(body), { startImmediately: true })
+  yield* tell(body, { _tag: "Claimed", position: exit.value.position })
+})
+
+/** What goes on as long as the lease lasts: it is renewed, and the log is read. */
+const besides = <A extends Positioned, E>(body: Body<A, E>): Effect.Effect<void> => {
+  const { beside, read, ttl } = body.following
+  const renewing = Effect.sleep(beat(ttl)).pipe(
+    Effect.andThen(tell(body, { _tag: "Tick" })),
+    Effect.andThen(Effect.suspend(() => body.checkpoints.renew(body.hand.lease()))),
+    Effect.forever
+  )
+  const arrived = (events: ReadonlyArray<A>, to: number) =>
+    Effect.suspend(() => {
+      body.wanted.closeUnsafe()
+      return Effect.andThen(tell(body, { _tag: "Arrived", events, to }), body.wanted.await)
+    })
+  const reading = Effect.andThen(
+    body.wanted.await,
+    Effect.suspend(() => read(body.state.read, arrived))
+  )
+  const all: Effect.Effect<unknown, unknown> = Effect.raceFirst(
+    renewing,
+    beside === undefined ? reading : Effect.raceFirst(reading, beside(body.hand))
+  )
+  return Effect.catchCause(Effect.asVoid(all), (cause) => tell(body, { _tag: "Broke", cause }))
+}
+
+const release = Effect.fnUntraced(function* <A extends Positioned, E>(body: Body<A, E>) {
+  if (body.beside !== undefined) yield* Fiber.interrupt(body.beside)
+  // Who cannot give it back is rid of it when it has run out.
+  yield* inHand(body, body.checkpoints.release(body.hand.lease()), true)
+  yield* tell(body, { _tag: "Released" })
+})
+
+const waitAgain = Effect.fnUntraced(function* <A extends Positioned, E>(
+  body: Body<A, E>,
+  { anew, cause }: Extract<Action<A, Failure>, { readonly _tag: "Wait" }>
+) {
+  const { report, restart, title } = body.following
+  if (anew || body.waits.next === undefined) {
+    body.waits.next = yield* Schedule.toStepWithSleep<unknown, unknown, never, never>(restart)
+  }
+  yield* report === undefined ? Effect.logWarning(`eventfold: the ${title} failed and starts again`, cause) : report(cause)
+  const waiting = Pull.catchDone(Effect.as(body.waits.next(cause), true), () => Effect.succeed(false))
+  const exit = yield* inHand(body, waiting, false)
+  if (exit._tag === "Success" && !exit.value) {
+    yield* Effect.logError(`eventfold: the ${title} gives up`)
+    return yield* tell(body, { _tag: "Exhausted" })
+  }
+  yield* tell(body, { _tag: "Woke" })
+})
+
+/** Does what is on the agenda, one thing after the other, until it stops. */
+const working = Effect.fnUntraced(function* <A extends Positioned, E>(body: Body<A, E>): Effect.fn.Return<void, E> {
+  while (true) {
+    const action = body.agenda.shift()
+    if (action === undefined) {
+      body.news.closeUnsafe()
+      yield* body.news.await
+    } else if (action._tag === "Stop") {
+      // What the restarts of `following` have not got over: it has failed with an `E`, or died.
+      return yield* action.cause === undefined ? Effect.void : Effect.failCause(action.cause as Cause.Cause<E>)
+    } else if (action._tag !== "Read") {
+      yield* perform(body, action)
+    }
+  }
+})
+
+const running = <A extends Positioned, E>(body: Body<A, E>): Effect.Effect<never, E> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function* () {
+      body.agenda.length = 0
+      body.waits.next = undefined
+      yield* tell(body, { _tag: "Started" })
+      const hand = yield* Effect.forkChild(working(body), { startImmediately: true })
+      yield* Effect.exit(restore(Fiber.await(hand)))
+      yield* tell(body, { _tag: "Closed" })
+      return yield* Fiber.join(hand)
+    })
+  ).pipe(Effect.andThen(Effect.never))
+
+/** A follower that is not running yet. */
+export const makeFollower = Effect.fnUntraced(function* <A extends Positioned, E>(
+  following: Following<A, E>,
+  shows: "starting" | "standby" = "starting"
+): Effect.fn.Return<Follower<E>, never, Checkpoints> {
+  const body = yield* makeBody(following, shows)
+  return {
+    status: body.status,
+    main: Effect.annotateLogs(running(body), following.attributes),
+    show: (phase) =>
+      Effect.suspend(() => {
+        body.state = { ...body.state, phase }
+        return publish(body)
+      }),
+    pause: Effect.andThen(tell(body, { _tag: "Pause" }), body.quiet.await),
+    resume: tell(body, { _tag: "Resume" })
+  }
+})

@@ -1,0 +1,93 @@
+/**
+ * Settling one thing: it is tried, tried again after the waits of a schedule, and given up in the end: the same for an event that is
+ * followed and for a message that is consumed.
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Latch from "effect/Latch"
+import * as Option from "effect/Option"
+import * as Pull from "effect/Pull"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+
+/** A handler has failed. Not to be confused with what fails around it. */
+export class Failed {
+  readonly _tag = "Failed"
+  readonly cause: Cause.Cause<unknown>
+  /** Whether another try makes sense. */
+  readonly again: boolean
+  constructor(cause: Cause.Cause<unknown>, again: boolean) {
+    this.cause = cause
+    this.again = again
+  }
+}
+
+export const isFailed = (error: unknown): error is Failed => error instanceof Failed
+
+/** Runs what a handler does, in a scope of its own; whatever goes wrong in it is its failure. */
+export const handling = <R>(work: Effect.Effect<unknown, unknown, R>): Effect.Effect<void, Failed, Exclude<R, Scope.Scope>> =>
+  Effect.scoped(work).pipe(
+    Effect.catchCause((cause) => {
+      const failure = Option.getOrUndefined(Cause.findErrorOption(cause))
+      return Effect.fail(isFailed(failure) ? failure : new Failed(cause, true))
+    }),
+    Effect.asVoid
+  )
+
+/** How a thing is settled. */
+export interface Settling<A, E> {
+  /** Tries it: a failure of the thing, `"left"` when it was not begun, or what has become of it. */
+  readonly attempt: (attempt: number) => Effect.Effect<A | "left" | Failed, E>
+  /** What becomes of it when it is not tried any more. */
+  readonly giveUp: (cause: Cause.Cause<unknown>, attempts: number) => Effect.Effect<A | "left", E>
+  readonly retry: Schedule.Schedule<unknown, unknown>
+  /** Open while nothing may be begun: it is then left as it is. */
+  readonly leave: Latch.Latch
+  /** How often it has been tried elsewhere, this time included; the schedule is as far. Default: 1. */
+  readonly from?: number | undefined
+  /** How often it is tried in all, at the most. Default: as the schedule says. */
+  readonly maxAttempts?: number | undefined
+  /** For waits beyond `limit` it is given back instead. Default: none is too long. */
+  readonly giveBack?:
+    | { readonly limit: Duration.Duration; readonly after: (wait: Duration.Duration) => Effect.Effect<A, E> }
+    | undefined
+  /** Surrounds each wait. */
+  readonly waiting?: ((cause: Cause.Cause<unknown>, wait: Effect.Effect<void>) => Effect.Effect<void>) | undefined
+}
+
+/** Brings a thing to its end, or leaves it. */
+export const settle = Effect.fnUntraced(function* <A, E>(how: Settling<A, E>): Effect.fn.Return<A | "left", E> {
+  const { giveBack, leave, maxAttempts = Number.POSITIVE_INFINITY, waiting } = how
+  const waits = makeWaits(how.retry)
+  for (let attempt = how.from ?? 1; ; attempt++) {
+    const tried = yield* how.attempt(attempt)
+    if (!isFailed(tried)) return tried
+    const { again, cause } = tried
+    const wait = again && attempt < maxAttempts ? yield* waits(attempt, cause) : undefined
+    if (wait === undefined) return yield* how.giveUp(cause, attempt)
+    if (giveBack !== undefined && Duration.isGreaterThan(wait, giveBack.limit)) return yield* giveBack.after(wait)
+    const waited = Effect.raceFirst(Effect.sleep(wait), leave.await)
+    yield* waiting === undefined ? waited : waiting(cause, waited)
+    if (leave.isOpen()) return "left"
+  }
+})
+
+/** How long to wait after the failure of an attempt; none when the schedule has ended. It steps once for each attempt. */
+const makeWaits = (retry: Schedule.Schedule<unknown, unknown>) => {
+  let step: Effect.Success<ReturnType<typeof Schedule.toStep<unknown, unknown, never, never>>> | undefined
+  let steps = 0
+  return Effect.fnUntraced(function* (attempt: number, cause: Cause.Cause<unknown>) {
+    step ??= yield* Schedule.toStep<unknown, unknown, never, never>(retry)
+    let wait: Duration.Duration | undefined
+    do {
+      const next = step(yield* Clock.currentTimeMillis, Cause.squash(cause))
+      wait = yield* Pull.catchDone(
+        Effect.map(next, ([, duration]) => duration),
+        () => Effect.undefined
+      )
+    } while (wait !== undefined && ++steps < attempt)
+    return wait
+  })
+}

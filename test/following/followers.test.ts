@@ -1,0 +1,290 @@
+import assert from "node:assert/strict"
+import { describe, it } from "@effect/vitest"
+import { Cause, DateTime, Deferred, Effect, Exit, Fiber, Layer, Option, Scope, Stream } from "effect"
+import { TestClock } from "effect/testing"
+import {
+  Checkpoints,
+  Command,
+  Consumer,
+  DeadLetters,
+  Event,
+  EventStore,
+  MessageBus,
+  ProcessManager,
+  Relay,
+  Subscription,
+  Transport,
+  UnitOfWork
+} from "eventfold"
+
+const stores = Layer.mergeAll(EventStore.layerMemory, Checkpoints.layerMemory)
+const all = Layer.mergeAll(stores, Transport.layerMemory, DeadLetters.layerMemory)
+
+const until = <E, R>(condition: Effect.Effect<boolean, E, R>): Effect.Effect<void, E, R> =>
+  Effect.flatMap(condition, (reached) => (reached ? Effect.void : Effect.andThen(Effect.yieldNow, until(condition))))
+
+/** Lets everything happen that can happen without time passing. */
+const rest = Effect.forEach(Array.from({ length: 300 }), () => Effect.yieldNow, { discard: true })
+
+/** Builds a Layer until the returned effect (or the test's scope) ends it. */
+const start = Effect.fnUntraced(function* <A, E, R>(layer: Layer.Layer<A, E, R>) {
+  const scope = yield* Scope.fork(yield* Effect.scope)
+  yield* Layer.buildWithScope(Layer.fresh(layer), scope)
+  return Scope.close(scope, Exit.void)
+})
+
+const published = (...ids: ReadonlyArray<string>): ReadonlyArray<EventStore.NewEvent> =>
+  ids.map((id) => ({ id, type: "Placed", payload: {}, published: true }))
+
+const defectOf = <A, E>(exit: Exit.Exit<A, E>) => (Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "no failure")
+
+const view = (name = "view", filter?: EventStore.Filter) => Subscription.layer({ name, filter, handler: () => Effect.void })
+
+describe("two followers of one name in one process", () => {
+  it.effect("are a defect that names both: the second would never run", () =>
+    Effect.gen(function* () {
+      const stop = yield* start(view())
+      yield* rest
+      const text = defectOf(yield* Effect.exit(start(view("view", { types: ["Placed"] }))))
+      assert.match(text, /the subscription "view" to all events, and the subscription "view" to \{"types":\["Placed"\]\}/)
+      assert.equal((yield* Subscription.status("view")).state, "live")
+      // One after the other is nothing else than a restart.
+      yield* stop
+      yield* start(view())
+      yield* until(Effect.map(Subscription.status("view"), ({ state }) => state === "live"))
+    }).pipe(Effect.provide(stores))
+  )
+
+  it.effect("also with partitions, and of relays", () =>
+    Effect.gen(function* () {
+      yield* start(Subscription.layer({ name: "shared", partitions: 2, handler: () => Effect.void }))
+      assert.match(defectOf(yield* Effect.exit(start(view("shared")))), /Two followers of one name.*"shared".*"shared"/)
+      yield* start(Relay.layer({ name: "shop" }))
+      assert.match(defectOf(yield* Effect.exit(Relay.run({ name: "shop" }))), /the relay "shop".*the relay "shop"/)
+    }).pipe(Effect.provide(all))
+  )
+
+  it.effect("are none where each has checkpoints of its own: each is found where its checkpoints are", () =>
+    Effect.gen(function* () {
+      const tenant = Effect.fnUntraced(function* (events: number) {
+        const context = yield* Layer.build(Layer.fresh(stores))
+        return yield* Effect.gen(function* () {
+          for (let n = 0; n < events; n++) yield* EventStore.append("A-1", published(`${n}`))
+          yield* start(view())
+          yield* until(Effect.map(Subscription.status("view"), ({ position }) => position === events))
+          return Subscription.status("view")
+        }).pipe(Effect.provideContext(context), Effect.map(Effect.provideContext(context)))
+      })
+      const [first, second] = [yield* tenant(1), yield* tenant(2)]
+      assert.deepEqual([(yield* first).position, (yield* second).position], [1, 2])
+      assert.equal((yield* Effect.flip(Subscription.status("view")))._tag, "UnknownSubscriptionError")
+    })
+  )
+
+  it.effect("are seen by those to whom their Layer was provided, though it hides the checkpoints", () =>
+    Effect.gen(function* () {
+      yield* until(Effect.map(Subscription.status("view"), ({ state }) => state === "live"))
+    }).pipe(Effect.provide(Layer.provide(view(), stores)))
+  )
+})
+
+describe("a relay", () => {
+  it.effect("says how it is doing, and is paused and resumed", () =>
+    Effect.gen(function* () {
+      const taken: Array<string> = []
+      const gate = yield* Deferred.make<void>()
+      const broker = Layer.succeed(Transport.Transport, {
+        publish: (messages) =>
+          Effect.andThen(
+            Deferred.await(gate),
+            Effect.sync(() => void taken.push(...messages.map(({ id }) => id)))
+          ),
+        subscribe: () => Stream.never
+      })
+      yield* EventStore.append("A-1", published("1"))
+      yield* start(Layer.provide(Relay.layer({ name: "shop" }), broker))
+      yield* rest
+      const { lag, position, state } = yield* Relay.status("shop")
+      assert.deepEqual([state, position, lag], ["catching-up", 0, 1])
+      const pausing = yield* Effect.forkChild(Relay.pause("shop"))
+      yield* rest
+      assert.equal(pausing.pollUnsafe(), undefined)
+      yield* Deferred.succeed(gate, undefined)
+      yield* Fiber.join(pausing)
+      assert.deepEqual([(yield* Relay.status("shop")).state, (yield* Relay.status("shop")).position, taken], ["paused", 1, ["1"]])
+      yield* EventStore.append("A-1", published("2"))
+      yield* TestClock.adjust("1 minute")
+      assert.deepEqual(taken, ["1"])
+      const states: Array<string> = []
+      yield* Effect.forkScoped(
+        Stream.runForEach(Relay.changes("shop"), ({ state }) => Effect.sync(() => states.at(-1) !== state && states.push(state)))
+      )
+      yield* Relay.resume("shop")
+      yield* until(Effect.sync(() => taken.length === 2))
+      yield* rest
+      assert.deepEqual([(yield* Relay.status("shop")).state, (yield* Relay.status("shop")).lag], ["live", 0])
+      assert.equal(states.at(-1), "live")
+    }).pipe(Effect.provide(stores))
+  )
+
+  it.effect("that has halted before a log that is too short goes on when it is resumed", () =>
+    Effect.gen(function* () {
+      const { advance, claim, release } = yield* Checkpoints.Checkpoints
+      yield* release(yield* advance(yield* claim("relay:shop", { owner: "before", ttl: "1 second" }), 2))
+      yield* EventStore.append("A-1", published("1"))
+      yield* start(Relay.layer({ name: "shop" }))
+      yield* until(Effect.map(Relay.status("shop"), ({ state }) => state === "halted"))
+      const { cause } = yield* Relay.status("shop")
+      assert.match(Cause.pretty(Option.getOrThrow(cause)), /at position 2, and the log ends at 1/)
+      yield* EventStore.append("A-1", published("2", "3"))
+      yield* TestClock.adjust("10 minutes")
+      assert.equal((yield* Relay.status("shop")).state, "halted")
+      yield* Relay.resume("shop")
+      const [{ message } = {}] = yield* Stream.runCollect(Stream.take(Transport.subscribe({ group: "g" }), 1))
+      assert.equal(message?.id, "3")
+    }).pipe(Effect.provide(all))
+  )
+
+  it.effect("that this process does not run is a typed error", () =>
+    Effect.gen(function* () {
+      const errors: ReadonlyArray<Effect.Effect<unknown, Relay.UnknownRelayError>> = [
+        Relay.status("x"),
+        Relay.pause("x"),
+        Relay.resume("x"),
+        Stream.runDrain(Relay.changes("x"))
+      ]
+      for (const effect of errors) assert.equal((yield* Effect.flip(effect))._tag, "UnknownRelayError")
+    }).pipe(Effect.provide(stores))
+  )
+})
+
+const Placed = Event.make("Placed")
+const message = (id: string, subject = "A-1"): Transport.Message => ({
+  specversion: "1.0",
+  id,
+  source: "/shop",
+  type: "Placed",
+  subject,
+  time: DateTime.makeUnsafe("2026-01-01T00:00:00Z"),
+  datacontenttype: "application/json",
+  data: {},
+  schemaversion: 1,
+  position: 1
+})
+
+describe("consumers", () => {
+  it.effect("say how they are doing, and are paused and resumed as a group", () =>
+    Effect.gen(function* () {
+      const gate = yield* Deferred.make<void>()
+      const seen: Array<string> = []
+      const handler = (_: unknown, { message }: Consumer.Received) =>
+        Effect.andThen(
+          Deferred.await(gate),
+          Effect.sync(() => void seen.push(message.id))
+        )
+      yield* start(Consumer.layer([Placed], { Placed: handler }, { group: "g" }))
+      yield* start(Consumer.layer([Placed], { Placed: handler }, { group: "g" }))
+      yield* until(Effect.map(Consumer.status("g"), ({ state }) => state === "live"))
+      yield* Transport.publish([message("1", "A-1"), message("2", "A-2")])
+      yield* until(Effect.map(Consumer.status("g"), ({ inFlight }) => inFlight === 2))
+      const pausing = yield* Effect.forkChild(Consumer.pause("g"))
+      yield* rest
+      assert.equal(pausing.pollUnsafe(), undefined)
+      yield* Deferred.succeed(gate, undefined)
+      yield* Fiber.join(pausing)
+      yield* rest
+      const { inFlight, state } = yield* Consumer.status("g")
+      assert.deepEqual([seen.toSorted(), state, inFlight], [["1", "2"], "paused", 0])
+      yield* Transport.publish([message("3")])
+      yield* TestClock.adjust("1 hour")
+      assert.equal(seen.length, 2)
+      // Others of the group may have it meanwhile.
+      const [other] = yield* Stream.runCollect(Stream.take(Transport.subscribe({ group: "g" }), 1))
+      assert.equal(other?.message.id, "3")
+      yield* Consumer.resume("g")
+      yield* until(Effect.sync(() => seen.length === 3))
+      assert.equal((yield* Consumer.status("g")).state, "live")
+    }).pipe(Effect.provide(all))
+  )
+
+  it.effect("back off while the transport is away, with the cause, and have stopped when their Layers have closed", () =>
+    Effect.gen(function* () {
+      const lost = new Transport.TransportError({
+        reason: new Transport.TransportUnavailable({ operation: "subscribe", detail: "nobody answers" })
+      })
+      const away = Layer.succeed(Transport.Transport, { publish: () => Effect.void, subscribe: () => Stream.fail(lost) })
+      const consumer = Consumer.layer([Placed], { Placed: () => Effect.void }, { group: "g" })
+      yield* Effect.gen(function* () {
+        const stop = yield* start(consumer)
+        yield* until(Effect.map(Consumer.status("g"), ({ state }) => state === "backing-off"))
+        const { cause } = yield* Consumer.status("g")
+        assert.match(Cause.pretty(Option.getOrThrow(cause)), /nobody answers/)
+        yield* stop
+        assert.equal((yield* Consumer.status("g")).state, "stopped")
+      }).pipe(Effect.provide(away))
+      assert.equal((yield* Effect.flip(Consumer.status("g")))._tag, "UnknownGroupError")
+    }).pipe(Effect.provide(all))
+  )
+})
+
+describe("a process manager", () => {
+  const Begun = Event.make("Begun")
+  const Due = Event.make("Due")
+  const Nothing = Command.make("Nothing", { payload: {} })
+  const Timed = ProcessManager.make("Timed", {
+    events: [Begun],
+    correlate: { Begun: () => "1" },
+    deadlines: [Due],
+    initial: 0,
+    evolve: { Begun: (state) => state, Due: (state) => state + 1 },
+    react: {
+      Begun: () => [ProcessManager.setDeadline(Due.make({}), "1 minute")],
+      Due: () => [ProcessManager.send(Nothing, {})]
+    }
+  })
+  const bus = MessageBus.handle(Nothing, () => Effect.void).pipe(
+    Layer.provideMerge(MessageBus.layer()),
+    Layer.provideMerge(UnitOfWork.layer),
+    Layer.provideMerge(stores)
+  )
+  const due = Effect.map(Stream.runCollect(EventStore.readAll({ filter: { types: ["Due"] } })), ({ length }) => length)
+
+  it.effect("and its watch say how they are doing, and are paused and resumed together", () =>
+    Effect.gen(function* () {
+      yield* start(ProcessManager.layer(Timed))
+      yield* EventStore.append("A-1", [{ type: "Begun", payload: {} }])
+      const read = Effect.map(ProcessManager.read(Timed, "1"), ({ deadlines }) => deadlines.size)
+      yield* until(Effect.map(read, (size) => size === 1))
+      yield* TestClock.adjust("10 seconds")
+      const { deadlines, reacting } = yield* ProcessManager.status(Timed)
+      const watch = Option.getOrThrow(deadlines)
+      assert.deepEqual([reacting.state, watch.state, watch.lag], ["live", "live", 0])
+      assert.ok(watch.position < reacting.position, "the checkpoint stays before the deadline")
+      yield* ProcessManager.pause(Timed)
+      yield* TestClock.adjust("1 hour")
+      const paused = yield* ProcessManager.status(Timed)
+      assert.deepEqual(
+        [paused.reacting.state, Option.map(paused.deadlines, ({ state }) => state), yield* due],
+        ["paused", Option.some("paused"), 0]
+      )
+      yield* ProcessManager.resume(Timed)
+      yield* until(Effect.map(ProcessManager.read(Timed, "1"), ({ state }) => state === 1))
+      assert.equal(yield* due, 1)
+    }).pipe(Effect.provide(bus))
+  )
+
+  it.effect("whose watch is ahead of the log halts, and says so: deadlines below its checkpoint would never come", () =>
+    Effect.gen(function* () {
+      const { advance, claim, release } = yield* Checkpoints.Checkpoints
+      yield* release(yield* advance(yield* claim("deadlines:Timed", { owner: "before", ttl: "1 second" }), 1000))
+      yield* EventStore.append("A-1", [{ type: "Begun", payload: {} }])
+      yield* start(ProcessManager.layer(Timed))
+      const watch = Effect.map(ProcessManager.status(Timed), ({ deadlines }) => Option.getOrThrow(deadlines))
+      yield* until(Effect.map(watch, ({ state }) => state === "halted"))
+      assert.match(
+        Cause.pretty(Option.getOrThrow((yield* watch).cause)),
+        /"deadlines:Timed" is at position 1000, and the log ends/
+      )
+    }).pipe(Effect.provide(bus))
+  )
+})
