@@ -67,7 +67,7 @@ const wirings: Record<string, () => Layer.Layer<Exclude<Wired, Scope.Scope>, unk
 const everywhere = (title: string, test: () => Effect.Effect<void, unknown, Wired>) => {
   for (const [name, make] of declared(wirings)) {
     it.live(`${name}: ${title}`, () =>
-      Effect.scoped(Effect.provide(test(), make())).pipe(Effect.provideService(Subscription.Registry, new Map()))
+      Effect.scoped(Effect.provide(Effect.scoped(test()), make())).pipe(Effect.provideService(Subscription.Registry, new Map()))
     )
   }
 }

@@ -16,6 +16,7 @@ import {
   Transport,
   UnitOfWork
 } from "eventfold"
+import { logs } from "../support/logs.ts"
 
 const stores = Layer.mergeAll(EventStore.layerMemory, Checkpoints.layerMemory)
 const all = Layer.mergeAll(stores, Transport.layerMemory, DeadLetters.layerMemory)
@@ -52,7 +53,7 @@ describe("two followers of one name in one process", () => {
       yield* stop
       yield* start(view())
       yield* until(Effect.map(Subscription.status("view"), ({ state }) => state === "live"))
-    }).pipe(Effect.provide(stores))
+    }).pipe(Effect.scoped, Effect.provide(stores))
   )
 
   it.effect("also with partitions, and of relays", () =>
@@ -61,7 +62,7 @@ describe("two followers of one name in one process", () => {
       assert.match(defectOf(yield* Effect.exit(start(view("shared")))), /Two followers of one name.*"shared".*"shared"/)
       yield* start(Relay.layer({ name: "shop" }))
       assert.match(defectOf(yield* Effect.exit(Relay.run({ name: "shop" }))), /the relay "shop".*the relay "shop"/)
-    }).pipe(Effect.provide(all))
+    }).pipe(Effect.scoped, Effect.provide(all))
   )
 
   it.effect("are none where each has checkpoints of its own: each is found where its checkpoints are", () =>
@@ -124,11 +125,12 @@ describe("a relay", () => {
       yield* rest
       assert.deepEqual([(yield* Relay.status("shop")).state, (yield* Relay.status("shop")).lag], ["live", 0])
       assert.equal(states.at(-1), "live")
-    }).pipe(Effect.provide(stores))
+    }).pipe(Effect.scoped, Effect.provide(stores))
   )
 
   it.effect("that has halted before a log that is too short goes on when it is resumed", () =>
     Effect.gen(function* () {
+      logs(/the relay "shop" halts/)
       const { advance, claim, release } = yield* Checkpoints.Checkpoints
       yield* release(yield* advance(yield* claim("relay:shop", { owner: "before", ttl: "1 second" }), 2))
       yield* EventStore.append("A-1", published("1"))
@@ -142,7 +144,7 @@ describe("a relay", () => {
       yield* Relay.resume("shop")
       const [{ message } = {}] = yield* Stream.runCollect(Stream.take(Transport.subscribe({ group: "g" }), 1))
       assert.equal(message?.id, "3")
-    }).pipe(Effect.provide(all))
+    }).pipe(Effect.scoped, Effect.provide(all))
   )
 
   it.effect("that this process does not run is a typed error", () =>
@@ -154,7 +156,7 @@ describe("a relay", () => {
         Stream.runDrain(Relay.changes("x"))
       ]
       for (const effect of errors) assert.equal((yield* Effect.flip(effect))._tag, "UnknownRelayError")
-    }).pipe(Effect.provide(stores))
+    }).pipe(Effect.scoped, Effect.provide(stores))
   )
 })
 
@@ -204,11 +206,12 @@ describe("consumers", () => {
       yield* Consumer.resume("g")
       yield* until(Effect.sync(() => seen.length === 3))
       assert.equal((yield* Consumer.status("g")).state, "live")
-    }).pipe(Effect.provide(all))
+    }).pipe(Effect.scoped, Effect.provide(all))
   )
 
   it.effect("back off while the transport is away, with the cause, and have stopped when their Layers have closed", () =>
     Effect.gen(function* () {
+      logs(/the consumer "g" failed and starts again/)
       const lost = new Transport.TransportError({
         reason: new Transport.TransportUnavailable({ operation: "subscribe", detail: "nobody answers" })
       })
@@ -223,7 +226,7 @@ describe("consumers", () => {
         assert.equal((yield* Consumer.status("g")).state, "stopped")
       }).pipe(Effect.provide(away))
       assert.equal((yield* Effect.flip(Consumer.status("g")))._tag, "UnknownGroupError")
-    }).pipe(Effect.provide(all))
+    }).pipe(Effect.scoped, Effect.provide(all))
   )
 })
 
@@ -270,11 +273,12 @@ describe("a process manager", () => {
       yield* ProcessManager.resume(Timed)
       yield* until(Effect.map(ProcessManager.read(Timed, "1"), ({ state }) => state === 1))
       assert.equal(yield* due, 1)
-    }).pipe(Effect.provide(bus))
+    }).pipe(Effect.scoped, Effect.provide(bus))
   )
 
   it.effect("whose watch is ahead of the log halts, and says so: deadlines below its checkpoint would never come", () =>
     Effect.gen(function* () {
+      logs(/the watch over the deadlines of "Timed" halts/)
       const { advance, claim, release } = yield* Checkpoints.Checkpoints
       yield* release(yield* advance(yield* claim("deadlines:Timed", { owner: "before", ttl: "1 second" }), 1000))
       yield* EventStore.append("A-1", [{ type: "Begun", payload: {} }])
@@ -285,6 +289,6 @@ describe("a process manager", () => {
         Cause.pretty(Option.getOrThrow((yield* watch).cause)),
         /"deadlines:Timed" is at position 1000, and the log ends/
       )
-    }).pipe(Effect.provide(bus))
+    }).pipe(Effect.scoped, Effect.provide(bus))
   )
 })

@@ -68,11 +68,20 @@ const definitions: Readonly<Record<BrokerName, Definition>> = {
     command: ({ binary, folder, port }) => ({
       command: binary,
       args: [
-        ...["--bind", "127.0.0.1", "--port", String(port), "--dir", folder],
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        String(port),
+        "--dir",
+        folder,
         // With these, what is acknowledged is on the disk.
-        ...["--appendonly", "yes", "--appendfsync", "always"],
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "always",
         // A replica is there when it comes, and need not wait for others.
-        ...["--repl-diskless-sync-delay", "0"]
+        "--repl-diskless-sync-delay",
+        "0"
       ]
     }),
     ready: "Ready to accept connections"
