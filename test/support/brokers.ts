@@ -67,13 +67,10 @@ const definitions: Readonly<Record<BrokerName, Definition>> = {
     url: (port) => `redis://127.0.0.1:${port}`,
     command: ({ binary, folder, port }) => ({
       command: binary,
-      args: [
-        ...["--bind", "127.0.0.1", "--port", String(port), "--dir", folder],
-        // With these, what is acknowledged is on the disk.
-        ...["--appendonly", "yes", "--appendfsync", "always"],
-        // A replica is there when it comes, and need not wait for others.
-        ...["--repl-diskless-sync-delay", "0"]
-      ]
+      // What is acknowledged is on the disk, and a replica that comes need not wait for others.
+      args: `--bind 127.0.0.1 --port ${port} --appendonly yes --appendfsync always --repl-diskless-sync-delay 0`
+        .split(" ")
+        .concat("--dir", folder)
     }),
     ready: "Ready to accept connections"
   },
