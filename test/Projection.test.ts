@@ -617,6 +617,23 @@ describe("two versions", () => {
     })
   )
 
+  everywhere("of several switches at once each is made or not at all: readers see the active version", () =>
+    Effect.gen(function* () {
+      const prefix = yield* Prefix
+      const versions = numbers(4).map((version) => balances(prefix, version, { factor: version }))
+      yield* append("Account-a", opened("Ada"), deposited(1))
+      for (const { projection } of versions) yield* start(Projection.layer(projection))
+      for (const { projection } of versions) yield* Projection.whenCaughtUp(projection, waiting)
+      for (let round = 0; round < 8; round++) {
+        yield* Effect.forEach(versions, ({ projection }) => Projection.switchTo(projection), { concurrency: "unbounded" })
+        const [row] = yield* makeBalance(prefix).list()
+        assert.deepEqual(Option.some(row?.amount), yield* Projection.active("Balances"))
+        const entries = yield* Checkpoints.Checkpoints.use((checkpoints) => checkpoints.versions.list("Balances"))
+        assert.equal(entries.filter(({ active }) => active).length, 1)
+      }
+    })
+  )
+
   everywhere("a reader sees one of them at any time", () =>
     Effect.gen(function* () {
       const prefix = yield* Prefix

@@ -1,10 +1,15 @@
 /** Interruption at any point leaks nothing. */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import assert from "node:assert/strict"
+import { TransportError } from "../../transport/Transport.ts"
 import { range, turns } from "../suite.ts"
-import { done, every, message, messages } from "./words.ts"
+import { done, every, opened, message, messages } from "./words.ts"
 
 export const interruption = [
   every("publishing that is interrupted has happened or has not, and what succeeded is delivered", function* ({ join, publish }) {
@@ -44,5 +49,27 @@ export const interruption = [
     const member = yield* join({ group: "g" })
     const received = yield* Effect.forEach(range(1, 5), () => done(member))
     assert.deepEqual(received.map(({ message }) => message.position).sort(), range(1, 5))
-  })
+  }),
+
+  opened(
+    "a transport whose Layer closes fails with a TransportError, whoever publishes or subscribes then or later",
+    function* (open) {
+      const layer = yield* Scope.fork(yield* Effect.scope)
+      const { transport } = yield* Scope.provide(open, layer)
+      const publish = transport.publish([message(1)])
+      const subscribe = Stream.runDrain(transport.subscribe({ group: "g" }))
+      // The fibers belong to the case, and so outlive the Layer.
+      const under = yield* Effect.forEach([Effect.forever(Effect.andThen(publish, Effect.yieldNow)), subscribe], (work) =>
+        Effect.forkScoped(Effect.exit(work))
+      )
+      yield* turns(50)
+      yield* Scope.close(layer, Exit.void)
+      const exits = [...(yield* Effect.forEach(under, Fiber.join)), yield* Effect.exit(publish), yield* Effect.exit(subscribe)]
+      for (const exit of exits) {
+        const failed = Exit.match(exit, { onSuccess: () => undefined, onFailure: Cause.findErrorOption })
+        assert.ok(failed !== undefined && Option.isSome(failed), `${String(exit)} is no failure`)
+        assert.ok(failed.value instanceof TransportError, String(failed.value))
+      }
+    }
+  )
 ]
