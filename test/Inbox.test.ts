@@ -178,7 +178,7 @@ describe("what the database refuses to commit is a failure of the message, and n
       )
       assert.equal(tries, 2)
       assert.match(causes.join(), /aborted transaction/)
-    }).pipe(Effect.provide(Layer.mergeAll(Transport.layerMemory, DeadLetters.layerMemory, client())))
+    }).pipe(Effect.scoped, Effect.provide(Layer.mergeAll(Transport.layerMemory, DeadLetters.layerMemory, client())))
   )
 })
 

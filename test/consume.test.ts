@@ -410,7 +410,7 @@ describe("with an inbox in SQL every message has its effect once", () => {
         yield* Fiber.interrupt(consuming)
       }
       assert.deepEqual([yield* notes, yield* letters], [ids.toSorted(), []])
-    }).pipe(Effect.provide(Layer.merge(services, Transport.layerMemory)))
+    }).pipe(Effect.scoped, Effect.provide(Layer.merge(services, Transport.layerMemory)))
   )
 
   it.live("or becomes a dead letter and has none, whatever fails on the way", () =>
