@@ -25,7 +25,6 @@ import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Predicate from "effect/Predicate"
 import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
@@ -38,7 +37,8 @@ import { makeGroupCommit, takeUpTo } from "../internal/groupCommit.ts"
 import { makeId } from "../internal/ids.ts"
 import { textFault } from "../internal/json.ts"
 import { realSleep } from "../internal/realTime.ts"
-import { decodeText, encodeText, untilClosed } from "../transport/kit.ts"
+import { isUnstorable } from "../sql/errors.ts"
+import { decodeText, encodeText } from "../transport/kit.ts"
 import {
   type Delivery,
   type Message,
@@ -47,7 +47,7 @@ import {
   TransportError,
   TransportUnavailable
 } from "../transport/Transport.ts"
-import { toEventStoreError } from "./errors.ts"
+import { describe } from "./errors.ts"
 import { migrateTransport } from "./migrations.ts"
 import { checkNames } from "./names.ts"
 import { makeTransportSql } from "./transportSql.ts"
@@ -124,12 +124,7 @@ const refused = (id: string, detail: string, cause?: unknown) =>
     reason: new MessageRefused({ operation: "publish", id, detail, ...(cause === undefined ? {} : { cause }) })
   })
 
-const failAs = (operation: string) => (error: SqlError) =>
-  unavailable(operation, toEventStoreError(operation, error, false).reason.detail, error)
-
-/** Whether the database refuses the data itself (SQLSTATE classes 22 and 54), so that doing the same again is in vain. */
-const isRefusal = ({ reason }: SqlError): boolean =>
-  Predicate.hasProperty(reason.cause, "code") && typeof reason.cause.code === "string" && /^(22|54)/.test(reason.cause.code)
+const failAs = (operation: string) => (error: SqlError) => unavailable(operation, describe(error), error)
 
 const array = (values: ReadonlyArray<unknown>, oid: number): PgTypes.Parameter => Result.getOrThrow(PgTypes.array(values, oid))
 const textArray = (values: ReadonlyArray<string>) => array(values, PgTypes.OID.text)
@@ -214,14 +209,14 @@ const make = Effect.fnUntraced(function* (
       origin
     ]).pipe(
       Effect.catch((error): Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, TransportError> => {
-        if (!isRefusal(error)) return Effect.fail(failAs("publish")(error))
+        if (!isUnstorable(error)) return Effect.fail(failAs("publish")(error))
         // Of what is refused together, the culprit is found one by one.
         return rows.length > 1
           ? Effect.as(
               Effect.forEach(rows, (row) => write([row], origin), { discard: true }),
               [[1]]
             )
-          : Effect.fail(refused((rows[0] as Row).id, toEventStoreError("publish", error, false).reason.detail, error))
+          : Effect.fail(refused((rows[0] as Row).id, describe(error), error))
       }),
       Effect.flatMap(([row]) =>
         row?.[0] === 1 ? wakeAll : Effect.fail(unavailable("publish", "the row of transport_head is missing"))
@@ -477,7 +472,7 @@ const make = Effect.fnUntraced(function* (
     Effect.forkScoped
   )
 
-  return yield* untilClosed({ publish, subscribe })
+  return { publish, subscribe }
 })
 
 /**
