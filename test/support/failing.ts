@@ -2,7 +2,7 @@
 import { DateTime, Effect, Layer } from "effect"
 import { Checkpoints, DeadLetters, EventStore, Inbox, ParkedEvents, Snapshots, type Transport } from "eventfold"
 
-export const parkedAt = DateTime.makeUnsafe("2030-01-01T00:00:00Z")
+const parkedAt = DateTime.makeUnsafe("2030-01-01T00:00:00Z")
 
 export const message: Transport.Message = {
   specversion: "1.0",
