@@ -108,7 +108,7 @@ describe("a message says what PostgreSQL said", () => {
         `EventStoreError: StoreFailure during migrate: permission denied for database ${name} [42501]`
       )
       expect(yield* failureOf(Effect.provide(Layer.build(PgTransport.layer({ schema: freshSchema() })), client))).toBe(
-        `TransportError: TransportUnavailable during open: StoreFailure during migrate: permission denied for database ${name} [42501]`
+        `TransportError: TransportUnavailable during open: permission denied for database ${name} [42501]`
       )
     })
   )
