@@ -65,8 +65,18 @@ export interface Options {
   readonly discardAfter?: Duration.Input | undefined
 }
 
-const make = Effect.fnUntraced(function* (
-  options: Options
+/**
+ * Makes the transport over the `PgClient` of the environment, in the scope.
+ *
+ * **When to use**
+ *
+ * For a program with several transports. {@link layer} provides one.
+ *
+ * @category constructors
+ * @since 0.2.0
+ */
+export const make = Effect.fnUntraced(function* (
+  options: Options = {}
 ): Effect.fn.Return<Transport["Service"], TransportError, PgClient.PgClient | Scope.Scope> {
   const sql = yield* PgClient.PgClient
   const opening = Effect.mapError((error: EventStoreError) => unavailable("open", error.reason.detail, error))
@@ -94,10 +104,21 @@ const make = Effect.fnUntraced(function* (
 })
 
 /**
- * The transport in the database of the `PgClient` of the environment: a server, or PGlite. Leases and delays run by the clock of the
- * database.
+ * The transport in the database of the `PgClient` of the environment: a server, or PGlite.
+ *
+ * **When to use**
+ *
+ * Where services share a database and there is no broker.
+ *
+ * **Details**
+ *
+ * Its tables are made or migrated first, unless `migrate` is false. Leases and delays run by the clock of the database.
+ *
+ * **Gotchas**
  *
  * Inside a transaction of the same client, publishing and acknowledging are part of that transaction; other publishers wait for it.
+ *
+ * **Example**
  *
  * ```ts
  * import { DateTime, Effect, Layer, Stream } from "effect"
