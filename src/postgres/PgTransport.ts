@@ -68,9 +68,7 @@ export interface Options {
 /**
  * Makes the transport over the `PgClient` of the environment, in the scope.
  *
- * **When to use**
- *
- * For a program with several transports. {@link layer} provides one.
+ * **When to use**: for a program with several transports; {@link layer} provides one.
  *
  * @category constructors
  * @since 0.2.0
@@ -106,19 +104,12 @@ export const make = Effect.fnUntraced(function* (
 /**
  * The transport in the database of the `PgClient` of the environment: a server, or PGlite.
  *
- * **When to use**
+ * **When to use**: where services share a database, and there is no broker.
  *
- * Where services share a database and there is no broker.
+ * **Details**: its tables are made or updated first. Leases and delays run by the clock of the database.
  *
- * **Details**
- *
- * Its tables are made or migrated first, unless `migrate` is false. Leases and delays run by the clock of the database.
- *
- * **Gotchas**
- *
- * Inside a transaction of the same client, publishing and acknowledging are part of that transaction; other publishers wait for it.
- *
- * **Example**
+ * **Gotchas**: inside a transaction of the same client, publishing and acknowledging are part of that transaction; other publishers wait
+ * for it.
  *
  * ```ts
  * import { DateTime, Effect, Layer, Stream } from "effect"
