@@ -22,6 +22,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { EventStoreError } from "../store/EventStore.ts"
+import { unavailable, untilClosed } from "../transport/kit.ts"
 import { Transport, type TransportError } from "../transport/Transport.ts"
 import { hearingOf, listening } from "./listening.ts"
 import { migrateTransport } from "./migrations.ts"
@@ -30,7 +31,7 @@ import { makeSubscribe } from "./transport/member.ts"
 import { pruning } from "./transport/pruning.ts"
 import { makePublish } from "./transport/publishing.ts"
 import { makeSettle } from "./transport/settling.ts"
-import { makeShared, unavailable } from "./transport/shared.ts"
+import { makeShared } from "./transport/shared.ts"
 import { makeTransportSql } from "./transportSql.ts"
 
 /**
@@ -98,7 +99,7 @@ export const make = Effect.fnUntraced(function* (
     pollInterval: hearing.pollInterval
   })
   yield* pruning(shared, options)
-  return { publish, subscribe }
+  return yield* untilClosed({ publish, subscribe })
 })
 
 /**

@@ -13,11 +13,11 @@ import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import { makeId } from "../../internal/ids.ts"
 import { realSleep } from "../../internal/realTime.ts"
-import { decodeText } from "../../transport/kit.ts"
+import { closed, decodeText, unavailable } from "../../transport/kit.ts"
 import type { Delivery, Message, SubscribeOptions, Transport, TransportError } from "../../transport/Transport.ts"
 import { textArray } from "../sql/statement.ts"
 import type { Settle } from "./settling.ts"
-import { closed, failAs, type Shared, unavailable } from "./shared.ts"
+import { failAs, type Shared } from "./shared.ts"
 
 /** A delivery in the hand of a member. */
 interface Claimed {

@@ -7,11 +7,11 @@ import { makeGroupCommit, type Submitted, takeUpTo } from "../../internal/groupC
 import { textFault } from "../../internal/json.ts"
 import { realSleep } from "../../internal/realTime.ts"
 import { isUnstorable } from "../../sql/errors.ts"
-import { encodeText } from "../../transport/kit.ts"
+import { closed, encodeText, refused, unavailable } from "../../transport/kit.ts"
 import type { Message, Transport, TransportError } from "../../transport/Transport.ts"
 import { describe } from "../errors.ts"
 import { encodePublished, type Published } from "../sql/publish.ts"
-import { closed, failAs, maxBatchBytes, refused, type Shared, unavailable } from "./shared.ts"
+import { failAs, maxBatchBytes, type Shared } from "./shared.ts"
 
 /** How long a publisher waits for the database. */
 const patience = "30 seconds"

@@ -2,9 +2,10 @@
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { makeGroupCommit, takeUpTo } from "../../internal/groupCommit.ts"
+import { closed } from "../../transport/kit.ts"
 import type { TransportError } from "../../transport/Transport.ts"
 import { encodeSettled, type Settled } from "../sql/settle.ts"
-import { closed, failAs, maxBatchBytes, type Shared } from "./shared.ts"
+import { failAs, maxBatchBytes, type Shared } from "./shared.ts"
 
 export type Settle = (settled: Settled) => Effect.Effect<void, TransportError>
 

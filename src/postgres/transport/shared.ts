@@ -5,20 +5,11 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
 import { makeId } from "../../internal/ids.ts"
-import { MessageRefused, TransportError, TransportUnavailable } from "../../transport/Transport.ts"
+import { unavailable } from "../../transport/kit.ts"
+import type { TransportError } from "../../transport/Transport.ts"
 import { describe } from "../errors.ts"
 import type { Statement } from "../sql/statement.ts"
 import type { TransportSql } from "../transportSql.ts"
-
-const withCause = (cause: unknown): { readonly cause?: unknown } => (cause === undefined ? {} : { cause })
-
-export const unavailable = (operation: string, detail: string, cause?: unknown): TransportError =>
-  new TransportError({ reason: new TransportUnavailable({ operation, detail, ...withCause(cause) }) })
-
-export const refused = (id: string, detail: string, cause?: unknown): TransportError =>
-  new TransportError({ reason: new MessageRefused({ operation: "publish", id, detail, ...withCause(cause) }) })
-
-export const closed = (operation: string): TransportError => unavailable(operation, "the transport's Layer has been closed")
 
 export const failAs =
   (operation: string) =>
