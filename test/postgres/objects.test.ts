@@ -23,19 +23,17 @@ const contents = `
   union all select 'transport head ' || seq from "Shop".es_transport_head
   order by 1`
 
-/** A database after these scripts, each sent as it is by the simple protocol, as `psql -f` does. */
-const after = async (scripts: ReadonlyArray<string>): Promise<ReadonlyArray<string>> => {
-  const database = await PGlite.create()
-  try {
-    for (const script of scripts) await database.exec(script)
-    return (await database.query<{ item: string }>(contents)).rows.map(({ item }) => item)
-  } finally {
-    await database.close()
-  }
+/** What stands after these scripts, each sent as it is by the simple protocol, as `psql -f` does. Leaves nothing behind. */
+const after = async (database: PGlite, scripts: ReadonlyArray<string>): Promise<ReadonlyArray<string>> => {
+  for (const script of scripts) await database.exec(script)
+  const { rows } = await database.query<{ item: string }>(contents)
+  await database.exec(`drop schema "Shop" cascade`)
+  return rows.map(({ item }) => item)
 }
 
 it("each SQL object is a script of its own, and in their order they make what the migrations make", async () => {
   const folder = await mkdtemp(join(tmpdir(), "eventfold-sql-"))
+  const database = await PGlite.create()
   try {
     const objects = Object.entries({ ...storeObjects, ...transportObjects })
     for (const [index, [name, statements]] of objects.entries()) {
@@ -48,13 +46,14 @@ it("each SQL object is a script of its own, and in their order they make what th
     )
     const scripts = await Promise.all(files.map((file) => readFile(join(folder, file), "utf8")))
     const [store, transport] = [makeSql(names), makeTransportSql(names)]
-    const made = await after([store.createSchema, ...scripts])
+    const made = await after(database, [store.createSchema, ...scripts])
     expect(made.length).toBeGreaterThan(60)
-    expect(made).toEqual(await after([store.createSchema, ...store.createTables, ...transport.createTables]))
+    expect(made).toEqual(await after(database, [store.createSchema, ...store.createTables, ...transport.createTables]))
   } finally {
+    await database.close()
     await rm(folder, { recursive: true })
   }
-})
+}, 30_000)
 
 it("no name is left open, and none is put in twice", () => {
   for (const text of Object.values({ ...storeObjects, ...transportObjects }).flat()) {
