@@ -82,9 +82,11 @@ const makeAsked = (nats: NatsConnection, inbox: string): Asked => {
         fail: (detail) => end(unavailable(operation, detail))
       }
       try {
-        for (const [index, { headers, payload, subject }] of all.entries()) {
-          asked.set(first + index, batch)
-          nats.publish(subject, payload, { reply: `${inbox}.${first + index}`, ...(headers && { headers }) })
+        let token = first
+        for (const { headers, payload, subject } of all) {
+          const reply = `${inbox}.${token}`
+          asked.set(token++, batch)
+          nats.publish(subject, payload, headers === undefined ? { reply } : { reply, headers })
         }
       } catch (cause) {
         return end(unavailable(operation, detailOf(cause), cause))

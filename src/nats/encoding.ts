@@ -24,13 +24,15 @@ export interface Outgoing {
 }
 
 /** The message in binary mode, on the subject of its type. Fails, with what is wrong, when it cannot be carried. */
-export const toOutgoing = (prefix: string, message: Message): Result.Result<Outgoing, string> =>
-  Result.map(encodeBinary(message), ({ attributes, data }) => {
-    const headers = makeHeaders()
-    headers.set("Nats-Msg-Id", headerValue(message.id))
-    for (const [name, value] of Object.entries(attributes)) headers.set(`ce-${name}`, headerValue(String(value)))
-    return { subject: `${prefix}.${token(message.type)}`, payload: encoder.encode(data), headers }
-  })
+export const toOutgoing = (prefix: string, message: Message): Result.Result<Outgoing, string> => {
+  const encoded = encodeBinary(message)
+  if (Result.isFailure(encoded)) return Result.fail(encoded.failure)
+  const { attributes, data } = encoded.success
+  const headers = makeHeaders()
+  headers.set("Nats-Msg-Id", headerValue(message.id))
+  for (const name in attributes) headers.set(`ce-${name}`, headerValue(String(attributes[name])))
+  return Result.succeed({ subject: `${prefix}.${token(message.type)}`, payload: encoder.encode(data), headers })
+}
 
 export const sizeOf = ({ headers, payload }: Outgoing): number =>
   payload.length + (headers === undefined ? 0 : String(headers).length)

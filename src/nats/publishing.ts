@@ -41,9 +41,11 @@ export const makePublish = (
     if (Result.isFailure(outgoing)) return Result.fail(refused(message.id, outgoing.failure))
     const size = sizeOf(outgoing.success)
     const limit = Math.min(nats.info?.max_payload ?? Infinity, largestMessage())
-    return size > limit
-      ? Result.fail(refused(message.id, `its ${size} bytes are more than the ${limit} that the server takes`))
-      : Result.succeed({ ...outgoing.success, size, id: message.id })
+    if (size > limit) {
+      return Result.fail(refused(message.id, `its ${size} bytes are more than the ${limit} that the server takes`))
+    }
+    const { headers, payload, subject } = outgoing.success
+    return Result.succeed({ headers, payload, subject, size, id: message.id })
   }
   /** Where somebody has deleted the stream, it is made again if it may be. */
   const send = (window: ReadonlyArray<Parcel>) => {

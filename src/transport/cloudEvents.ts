@@ -23,6 +23,8 @@ export interface Binary {
 }
 
 const required = ["id", "source", "type", "subject"] as const
+/** The attributes whose text is anybody's choice. */
+const free = [...required, "correlationid", "causationid"] as const
 
 /**
  * The message in binary mode. Fails, with what is wrong, when it is no message that anybody could read.
@@ -35,7 +37,7 @@ export const encodeBinary = (message: Message): Result.Result<Binary, string> =>
   for (const name of required) if (message[name] === "") return Result.fail(`its ${name} is empty`)
   if (!Number.isInteger(schemaversion)) return Result.fail("its schemaversion is no integer")
   if (!Number.isFinite(position)) return Result.fail("its position is no finite number")
-  const attributes = {
+  const attributes: Record<string, string | number> = {
     specversion,
     id,
     source,
@@ -44,13 +46,12 @@ export const encodeBinary = (message: Message): Result.Result<Binary, string> =>
     time: DateTime.formatIso(message.time),
     datacontenttype,
     schemaversion,
-    ...(correlationid === undefined ? undefined : { correlationid }),
-    ...(causationid === undefined ? undefined : { causationid }),
     position: String(position)
   }
-  for (const value of Object.values(attributes)) {
-    if (typeof value === "string" && !value.isWellFormed())
-      return Result.fail("an attribute is malformed: it has a lone surrogate")
+  if (correlationid !== undefined) attributes["correlationid"] = correlationid
+  if (causationid !== undefined) attributes["causationid"] = causationid
+  for (const name of free) {
+    if (message[name]?.isWellFormed() === false) return Result.fail("an attribute is malformed: it has a lone surrogate")
   }
   return Result.succeed({ attributes, data: JSON.stringify(message.data) })
 }
