@@ -27,7 +27,7 @@ interface Time {
   readonly pass: Effect.Effect<void>
 }
 
-interface Timed extends World<Service> {
+export interface Timed extends World<Service> {
   readonly time: Time
 }
 
