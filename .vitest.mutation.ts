@@ -2,14 +2,15 @@
 import { defineConfig } from "vitest/config"
 import base from "./vitest.config.ts"
 
+const { projects: _, ...settings } = base.test ?? {}
+
 export default defineConfig({
   ...base,
   test: {
-    ...base.test,
+    ...settings,
     include: ["test/{Event,Aggregate,Command,EventStore,UnitOfWork,MessageBus,Repository,Snapshots,errors}.test.ts"],
     // The tables of snapshots, and what becomes of them in a transaction, are tested on databases.
     testNamePattern: /^(?!snapshots in |.* transaction of PostgreSQL)/,
-    globalSetup: [],
     env: { EVENTFOLD_TEST_WIRINGS: "memory" },
     // Each mutant starts the tests anew: one process for all files is three times as fast as one a file.
     isolate: false,

@@ -1,18 +1,59 @@
+import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
+import Overview, { LongestFirst } from "./test/support/run.ts"
 
 // `import … from "eventfold"` gives the sources, as it does for tsc and for `node --conditions=@eventfold/source`.
 const conditions = ["@eventfold/source", "module", "node", "development|production"]
+
+// The processes that tests start load much code: compiled once, it is loaded in two thirds of the time.
+process.env["NODE_COMPILE_CACHE"] ??= fileURLToPath(new URL("node_modules/.cache/compiled", import.meta.url))
+
+/** What needs more than this process: servers, brokers, other processes, files. */
+const servers = [
+  "test/{postgres,nats,redis,rabbitmq,jsonl,bench,support}/**/*.test.ts",
+  "test/{architecture,copy,docs,fixtures,package}.test.ts",
+  "test/sqlite/{SqliteEventStore,Subscription,crash}.test.ts",
+  "examples/**/*.test.ts"
+]
+
+/** What runs over several wirings, some of which are in memory and some on a server: see test/support/wirings.ts. */
+const both = ["test/{Inbox,MessageBus,ProcessManager,Projection,Repository,Snapshots,UnitOfWork}.test.ts"]
 
 export default defineConfig({
   resolve: { conditions },
   ssr: { resolve: { conditions } },
   test: {
-    include: ["test/**/*.test.ts", "examples/**/*.test.ts"],
-    globalSetup: ["test/support/global-setup.ts"],
     pool: "forks",
     maxWorkers: 2,
     testTimeout: 30_000,
     hookTimeout: 60_000,
-    teardownTimeout: 30_000
+    teardownTimeout: 30_000,
+    reporters: ["default", new Overview()],
+    setupFiles: ["test/support/setup.ts"],
+    sequence: { sequencer: LongestFirst },
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "core",
+          include: ["test/**/*.test.ts"],
+          exclude: servers,
+          env: { EVENTFOLD_TEST_WIRINGS: "core" },
+          // Nothing here outlives its test, so that the files may share what they have loaded.
+          isolate: false,
+          sequence: { groupOrder: 0 }
+        }
+      },
+      {
+        extends: true,
+        test: {
+          name: "servers",
+          include: [...servers, ...both],
+          env: { EVENTFOLD_TEST_WIRINGS: "servers" },
+          globalSetup: ["test/support/global-setup.ts"],
+          sequence: { groupOrder: 1 }
+        }
+      }
+    ]
   }
 })

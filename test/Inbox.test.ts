@@ -4,14 +4,17 @@ import { DateTime, Deferred, Duration, Effect, Fiber, Layer, Option, Schedule } 
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { Consumer, DeadLetters, Event, Inbox, Transport } from "eventfold"
-import { PgLite } from "eventfold/postgres"
 import { SqliteClient } from "eventfold/sqlite"
-import { client, freshSchema } from "./postgres/support.ts"
+import { client, freshSchema, pgLiteOfFile } from "./postgres/support.ts"
+import { logs } from "./support/logs.ts"
+import { declared, servers } from "./support/wirings.ts"
 
-/** The databases: each build is a table of its own on the server, and a database of its own elsewhere. */
+const pgLite = pgLiteOfFile()
+
+/** The databases. Each test has tables of its own. */
 const databases: Readonly<Record<string, () => Layer.Layer<SqlClient.SqlClient, unknown>>> = {
   PostgreSQL: () => client(),
-  PGlite: () => PgLite.layer(),
+  PGlite: () => pgLite,
   SQLite: () => SqliteClient.layer({ filename: ":memory:" })
 }
 const table = (what: string) => `${what}_${freshSchema()}`
@@ -26,7 +29,7 @@ const inboxes = {
   )
 }
 
-for (const [name, inbox] of Object.entries(inboxes)) {
+for (const [name, inbox] of declared(inboxes)) {
   describe(`an inbox on ${name}`, () => {
     it.effect(
       "lets a message in once a group, if its effect succeeds",
@@ -91,7 +94,7 @@ for (const [name, inbox] of Object.entries(inboxes)) {
 }
 
 describe("an inbox in SQL", () => {
-  for (const [name, database] of Object.entries(databases)) {
+  for (const [name, database] of declared(databases)) {
     it.effect(
       `is one transaction with what the effect writes, on ${name}`,
       () =>
@@ -146,13 +149,14 @@ describe("what the database refuses to commit is a failure of the message, and n
     return { tries, causes: parked.map(({ cause }) => cause) }
   })
 
-  for (const [name, database] of Object.entries(databases)) {
+  for (const [name, database] of declared(databases)) {
     const services = () => Layer.mergeAll(Transport.layerMemory, DeadLetters.layerMemory, database())
 
     it.effect(
       `a constraint that is checked at the end, on ${name}`,
       () =>
         Effect.gen(function* () {
+          logs(/is a dead letter/)
           const sql = yield* SqlClient.SqlClient
           const { causes, tries } = yield* consumed((notes) => sql`insert into ${sql(notes)} (n, next) values (1, 2)`)
           assert.equal(tries, 2)
@@ -162,8 +166,9 @@ describe("what the database refuses to commit is a failure of the message, and n
     )
   }
 
-  it.effect("a statement that failed on PostgreSQL, whatever the handler made of it", () =>
+  servers.it.effect("a statement that failed on PostgreSQL, whatever the handler made of it", () =>
     Effect.gen(function* () {
+      logs(/is a dead letter/)
       const sql = yield* SqlClient.SqlClient
       const { causes, tries } = yield* consumed((notes) =>
         Effect.andThen(
@@ -201,7 +206,7 @@ const stores = {
   )
 }
 
-for (const [name, store] of Object.entries(stores)) {
+for (const [name, store] of declared(stores)) {
   it.effect(
     `dead letters on ${name} come back as they were parked, by group and id`,
     () =>

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { Clock, DateTime, Effect, Exit, Layer, References, Schema, Scope, Stream } from "effect"
+import { Clock, DateTime, Effect, Layer, References, Schema, Scope, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import {
@@ -29,7 +29,8 @@ import {
   Returned,
   ReturnLive
 } from "./support/shipping.ts"
-import { makeWirings } from "./support/wirings.ts"
+import { core, makeWirings } from "./support/wirings.ts"
+import { rest, start, until } from "./support/words.ts"
 
 const { everywhere } = makeWirings()
 
@@ -43,9 +44,6 @@ const Collecting = ProcessManager.layer(Collection, { lease })
 const uncollected = "$EventHandled $DeadlineSet CollectionDue $EventHandled $DeadlineSet CollectionDue $EventHandled".split(" ")
 
 /** Waits for what comes about without time passing. */
-const until = <E, R>(condition: Effect.Effect<boolean, E, R>): Effect.Effect<void, E, R> =>
-  Effect.flatMap(condition, (reached) => (reached ? Effect.void : Effect.andThen(Effect.yieldNow, until(condition))))
-
 const recorded = Stream.runCollect(EventStore.readAll())
 
 /** All that stands in the store: where, and what. */
@@ -62,13 +60,6 @@ const caughtUp = (name = "Collection") =>
       return (yield* Subscription.status(`process:${name}`)).position >= head
     })
   )
-
-/** Builds a Layer until the returned effect (or the test's scope) ends it. */
-const start = Effect.fnUntraced(function* <R>(layer: Layer.Layer<never, never, R>) {
-  const scope = yield* Scope.fork(yield* Effect.scope)
-  yield* Layer.buildWithScope(Layer.fresh(layer), scope)
-  return Scope.close(scope, Exit.void)
-})
 
 /** Bus, handlers and checkpoints over whatever store. */
 const withBus = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
@@ -446,7 +437,7 @@ describe("reacting", () => {
   )
 })
 
-describe("deadlines", () => {
+core.describe("deadlines", () => {
   /** A day later, if all that is to happen now has happened. */
   const nextDay = Effect.andThen(caughtUp(), TestClock.adjust("1 day"))
   const count = (stream: string, type: string) =>
@@ -564,8 +555,8 @@ describe("deadlines", () => {
         yield* caughtUp()
         yield* Subscription.pause("process:Collection")
         yield* collected("1")
-        yield* TestClock.adjust("2 days")
-        yield* Effect.forEach(Array.from({ length: 300 }), () => Effect.yieldNow, { discard: true })
+        yield* TestClock.adjust("25 hours")
+        yield* rest
         assert.equal(yield* count("Collection-2", "CollectionDue"), 0)
         yield* Subscription.resume("process:Collection")
         yield* until(Effect.map(count("Collection-2", "CollectionDue"), (times) => times === 1))
@@ -660,7 +651,7 @@ describe("deadlines", () => {
         yield* until(Effect.map(log, (log) => log.filter((line) => line.endsWith("CollectionDue")).length === 3 * day))
       }
       yield* until(Effect.map(log, (log) => log.filter((line) => line.endsWith("Returned")).length === 3))
-      yield* Effect.forEach(Array.from({ length: 300 }), () => Effect.yieldNow, { discard: true })
+      yield* rest
       for (const parcel of ["1", "2", "3"]) {
         assert.deepEqual(yield* of(`Parcel-${parcel}`), ["Arrived", "Reminded", "Reminded", "Returned"])
         assert.deepEqual(yield* of(`Collection-${parcel}`), uncollected)
@@ -669,7 +660,7 @@ describe("deadlines", () => {
   )
 })
 
-describe("whatever happens in between, an event takes effect once", () => {
+core.describe("whatever happens in between, an event takes effect once", () => {
   type Fault = "refused" | "answer lost" | "killed before" | "killed after"
   const faults: ReadonlyArray<Fault> = ["refused", "answer lost", "killed before", "killed after"]
 
@@ -780,7 +771,7 @@ describe("whatever happens in between, an event takes effect once", () => {
   )
 })
 
-describe("definitions", () => {
+core.describe("definitions", () => {
   it("a name that no category can have, and a type that is listed twice, are refused", () => {
     const define = (name: string, deadlines: ReadonlyArray<Event.Any>) =>
       ProcessManager.make(name, {

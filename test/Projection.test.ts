@@ -1,14 +1,29 @@
 import assert from "node:assert/strict"
-import type { PgClient } from "@effect/sql-pg"
 import { describe, it } from "@effect/vitest"
-import { Cause, Context, DateTime, Deferred, Effect, Exit, Fiber, Layer, Option, Schedule, Schema, Scope, Stream } from "effect"
+import {
+  Cause,
+  Context,
+  DateTime,
+  Deferred,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Option,
+  Schedule,
+  Schema,
+  type Scope,
+  Stream
+} from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { Checkpoints, Event, EventStore, MessageBus, ParkedEvents, Projection, Subscription, UnitOfWork } from "eventfold"
-import { PgCheckpoints, PgEventStore, PgLite } from "eventfold/postgres"
+import { PgCheckpoints, PgEventStore } from "eventfold/postgres"
 import { SqliteCheckpoints, SqliteEventStore } from "eventfold/sqlite"
-import { afterAll, beforeAll } from "vitest"
-import { client, freshSchema } from "./postgres/support.ts"
+import { freshSchema, pgLiteOfFile, serverOfFile } from "./postgres/support.ts"
+import { core, declared } from "./support/wirings.ts"
+import { logs } from "./support/logs.ts"
+import { numbers, start } from "./support/words.ts"
 
 const Opened = Event.make("Opened", { owner: Schema.String })
 const Deposited = Event.make("Deposited", { amount: Schema.Int })
@@ -19,20 +34,13 @@ type Wired = EventStore.EventStore | Checkpoints.Checkpoints | SqlClient.SqlClie
 /** What the names of a test's own tables begin with. */
 class Prefix extends Context.Service<Prefix, string>()("test/Prefix") {}
 
-const scope = Effect.runSync(Scope.make())
-const databases: Partial<Record<"server" | "pglite", Context.Context<PgClient.PgClient | SqlClient.SqlClient>>> = {}
-
-beforeAll(async () => {
-  databases.server = await Effect.runPromise(Layer.buildWithScope(client({ maxConnections: 8 }), scope))
-  databases.pglite = await Effect.runPromise(Layer.buildWithScope(PgLite.layer(), scope))
-})
-afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
+const databases = { server: serverOfFile(), pglite: pgLiteOfFile() }
 
 const onPostgres = (name: keyof typeof databases) => {
   const schema = freshSchema()
   return Layer.mergeAll(UnitOfWork.layerSql, PgCheckpoints.layer({ schema }), Layer.succeed(Prefix, `${schema}.`)).pipe(
     Layer.provideMerge(PgEventStore.layer({ schema, listen: false, pollInterval: "20 millis" })),
-    Layer.provideMerge(Layer.effectContext(Effect.sync(() => databases[name] as Context.Context<SqlClient.SqlClient>)))
+    Layer.provideMerge(databases[name])
   )
 }
 
@@ -47,21 +55,12 @@ const wirings: Record<string, () => Layer.Layer<Exclude<Wired, Scope.Scope>, unk
 
 /** Declares a test over every database. */
 const everywhere = (title: string, test: () => Effect.Effect<void, unknown, Wired>) => {
-  for (const [name, make] of Object.entries(wirings)) {
+  for (const [name, make] of declared(wirings)) {
     it.live(`${name}: ${title}`, () =>
       Effect.scoped(Effect.provide(test(), make())).pipe(Effect.provideService(Subscription.Registry, new Map()))
     )
   }
 }
-
-/** Builds a Layer until the returned effect (or the test's scope) ends it. */
-const start = Effect.fnUntraced(function* <E, R>(layer: Layer.Layer<never, E, R>) {
-  const scope = yield* Scope.fork(yield* Effect.scope)
-  yield* Layer.buildWithScope(layer, scope)
-  return Scope.close(scope, Exit.void)
-})
-
-const numbers = (count: number) => Array.from({ length: count }, (_, index) => index + 1)
 
 const opened = (owner: string): EventStore.NewEvent => ({ type: "Opened", payload: { owner } })
 const deposited = (amount: number): EventStore.NewEvent => ({ type: "Deposited", payload: { amount } })
@@ -207,6 +206,7 @@ describe("a projection that runs async", () => {
 
   everywhere("rolls back what a failing handler has written, and parks the event alone", () =>
     Effect.gen(function* () {
+      logs(/has parked the event/)
       const Seen = Projection.table(`${yield* Prefix}seen`, { key: "id", fields: { id: Schema.String } })
       const sizes: Array<number> = []
       const projection = Projection.make("Seen", {
@@ -295,6 +295,7 @@ describe("waiting", () => {
 describe("a rebuild", () => {
   everywhere("equals a fold from scratch while events are appended and the projection runs, and repeats no side effect", () =>
     Effect.gen(function* () {
+      logs(/starts again/)
       const sent: Array<number> = []
       const { Balance, projection } = balances(yield* Prefix, 1, { sent })
       yield* start(Projection.layer(projection, { batch: 5, lease: "300 millis" }))
@@ -404,6 +405,7 @@ describe("a rebuild", () => {
 
   everywhere("stands still where a handler fails, and goes on from there", () =>
     Effect.gen(function* () {
+      logs(/ halts/)
       const Total = Projection.table(`${yield* Prefix}total`, { key: "id", fields: { id: Schema.String, amount: Schema.Int } })
       let broken = true
       const projection = Projection.make("Total", {
@@ -469,6 +471,7 @@ describe("a rebuild", () => {
 
   everywhere("forgets what had been parked: it is handled with all others, and cannot be replayed into the view", () =>
     Effect.gen(function* () {
+      logs(/has parked the event/)
       let broken = true
       const Total = Projection.table(`${yield* Prefix}total`, { key: "id", fields: { id: Schema.String, amount: Schema.Int } })
       const projection = Projection.make("Total", {
@@ -546,6 +549,7 @@ describe("two versions", () => {
 
   everywhere("can be dropped when the next one has other tables, and is no laggard then; nor is one that runs inline", () =>
     Effect.gen(function* () {
+      logs(/ halts/)
       const prefix = yield* Prefix
       const one = balances(prefix, 1)
       const Total = Projection.table(`${prefix}total`, { key: "id", fields: { id: Schema.String, amount: Schema.Int } })
@@ -610,6 +614,23 @@ describe("two versions", () => {
       const { position: last } = yield* append("Account-a", deposited(1))
       yield* Projection.awaitPosition(two.projection, last, waiting)
       assert.deepEqual([sent1, sent2], [[1, 2, 3], [4]])
+    })
+  )
+
+  everywhere("of several switches at once each is made or not at all: readers see the active version", () =>
+    Effect.gen(function* () {
+      const prefix = yield* Prefix
+      const versions = numbers(4).map((version) => balances(prefix, version, { factor: version }))
+      yield* append("Account-a", opened("Ada"), deposited(1))
+      for (const { projection } of versions) yield* start(Projection.layer(projection))
+      for (const { projection } of versions) yield* Projection.whenCaughtUp(projection, waiting)
+      for (let round = 0; round < 8; round++) {
+        yield* Effect.forEach(versions, ({ projection }) => Projection.switchTo(projection), { concurrency: "unbounded" })
+        const [row] = yield* makeBalance(prefix).list()
+        assert.deepEqual(Option.some(row?.amount), yield* Projection.active("Balances"))
+        const entries = yield* Checkpoints.Checkpoints.use((checkpoints) => checkpoints.versions.list("Balances"))
+        assert.equal(entries.filter(({ active }) => active).length, 1)
+      }
     })
   )
 
@@ -836,7 +857,7 @@ describe("a table", () => {
   )
 })
 
-describe("in memory, without a database", () => {
+core.describe("in memory, without a database", () => {
   const world = <E>(test: Effect.Effect<void, E, EventStore.EventStore | Checkpoints.Checkpoints | Scope.Scope>) =>
     test.pipe(
       Effect.provide(Layer.mergeAll(EventStore.layerMemory, Checkpoints.layerMemory)),

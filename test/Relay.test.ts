@@ -14,7 +14,7 @@ import {
   Option,
   Schedule,
   Schema,
-  Scope,
+  type Scope,
   Stream
 } from "effect"
 import { TestClock } from "effect/testing"
@@ -33,6 +33,8 @@ import {
   UnitOfWork
 } from "eventfold"
 import { type Broker, fails, hangs, losesAnswer, makeBroker, refuses, takes, takesHalf, unavailable } from "./support/broker.ts"
+import { logs } from "./support/logs.ts"
+import { rest, start as startLayer, until } from "./support/words.ts"
 
 // -----------------------------------------------------------------------------
 // what the tests are told with
@@ -54,12 +56,6 @@ const ids = (count: number, from = 1) => published(count, from).map(({ id }) => 
 const idsOf = (messages: ReadonlyArray<Transport.Message>) => messages.map(({ id }) => id)
 
 /** Gives all other fibers their turn until the condition holds. The test's time-out is the end of its patience. */
-const until = (condition: () => boolean): Effect.Effect<void> =>
-  Effect.suspend(() => (condition() ? Effect.void : Effect.andThen(Effect.yieldNow, until(condition))))
-
-/** Lets everything happen that can happen without time passing. */
-const rest = Effect.forEach(Array.from({ length: 200 }), () => Effect.yieldNow, { discard: true })
-
 const position = Effect.gen(function* () {
   const { get } = yield* Checkpoints.Checkpoints
   return Option.match(yield* get(`relay:${name}`), { onNone: () => 0, onSome: ({ position }) => position })
@@ -71,13 +67,12 @@ const owner = Effect.gen(function* () {
 })
 
 /** Runs a relay against a broker, as in a process of its own, until the returned effect (or the test's scope) ends it. */
-const start = Effect.fnUntraced(function* (broker: Broker, options: Partial<Relay.Options> = {}) {
-  const scope = yield* Scope.fork(yield* Effect.scope)
-  yield* Layer.buildWithScope(Layer.provide(Relay.layer({ name, lease, ...options }), broker.layer), scope).pipe(
-    Effect.provideService(Subscription.Registry, new Map())
+const start = (broker: Broker, options: Partial<Relay.Options> = {}) =>
+  Effect.provideService(
+    startLayer(Layer.provide(Relay.layer({ name, lease, ...options }), broker.layer)),
+    Subscription.Registry,
+    new Map()
   )
-  return Scope.close(scope, Exit.void)
-})
 
 /** Store and checkpoints in memory. */
 const stores = Layer.mergeAll(EventStore.layerMemory, Checkpoints.layerMemory)
@@ -238,6 +233,7 @@ describe("when the transport fails", () => {
   it.effect("the relay waits as its schedule says, and nothing is lost or passed over", () =>
     relayed((broker) =>
       Effect.gen(function* () {
+        logs(/starts again/)
         broker.next(fails, fails, fails)
         yield* EventStore.append("Order-1", published(3))
         yield* start(broker)
@@ -262,6 +258,7 @@ describe("when the transport fails", () => {
   it.effect("the wait never grows beyond ten seconds", () =>
     relayed((broker) =>
       Effect.gen(function* () {
+        logs(/starts again/)
         broker.next(...Array.from({ length: 20 }, () => fails))
         yield* EventStore.append("Order-1", published(1))
         yield* start(broker)
@@ -278,6 +275,7 @@ describe("when the transport fails", () => {
   it.effect("the schedule begins anew once something has been published, and only then", () =>
     relayed((broker) =>
       Effect.gen(function* () {
+        logs(/starts again/)
         yield* start(broker)
         broker.next(fails, fails, fails, takes, fails, takes)
         yield* EventStore.append("Order-1", published(1))
@@ -295,6 +293,7 @@ describe("when the transport fails", () => {
   it.effect("after it has taken half, the whole is published again with the same ids, in order", () =>
     relayed((broker) =>
       Effect.gen(function* () {
+        logs(/starts again/)
         broker.next(takesHalf, losesAnswer)
         yield* EventStore.append("Order-1", published(4))
         yield* start(broker)
@@ -416,6 +415,7 @@ describe("when store or checkpoints fail", () => {
   it.effect("a subscription that breaks off is taken up again where it was", () =>
     relayed((broker) =>
       Effect.gen(function* () {
+        logs(/starts again/)
         yield* EventStore.append("Order-1", published(10))
         yield* Effect.provide(start(broker), brokenStore(3, 2))
         yield* TestClock.adjust("1 minute")
@@ -441,6 +441,7 @@ describe("when store or checkpoints fail", () => {
   it.effect("what was published and not checkpointed is published again, with the same ids", () =>
     relayed((broker) =>
       Effect.gen(function* () {
+        logs(/starts again/)
         let failures = 2
         const broken = checkpointsThat(({ advance }) => ({
           advance: (lease, position) => (failures-- > 0 ? Effect.fail(lost("advance")) : advance(lease, position))
@@ -459,6 +460,7 @@ describe("when store or checkpoints fail", () => {
   it.effect("claims that fail wait longer and longer, also after something has been published", () =>
     relayed((broker) =>
       Effect.gen(function* () {
+        logs(/starts again/)
         let claims = 0
         const broken = checkpointsThat(({ claim }) => ({
           claim: (name, options) => (claims++ > 0 ? Effect.fail(lost("claim")) : claim(name, options))
@@ -484,6 +486,7 @@ describe("when store or checkpoints fail", () => {
   it.effect("the checkpoint never passes what was not published", () =>
     relayed((broker) =>
       Effect.gen(function* () {
+        logs(/starts again/)
         const behaviours = [takes, fails, takesHalf, takes, losesAnswer]
         broker.next(...Array.from({ length: 100 }, (_, n) => behaviours[(n * 7) % 5] ?? takes))
         const passed: Array<number> = []
@@ -573,6 +576,7 @@ describe("two relays of one name", () => {
   it.effect("one whose lease was taken commits nothing more, and stands by", () =>
     relayed((broker) =>
       Effect.gen(function* () {
+        logs(/starts again/)
         const answer = yield* Deferred.make<void>()
         broker.next((messages, take) => Effect.andThen(Deferred.await(answer), take(messages)))
         yield* EventStore.append("Order-1", published(2))
@@ -597,6 +601,7 @@ describe("two relays of one name", () => {
   it.effect("one whose lease was taken gives up a broker that does not answer", () =>
     relayed((broker) =>
       Effect.gen(function* () {
+        logs(/starts again/)
         let interrupted = false
         broker.next(() => Effect.onInterrupt(Effect.never, () => Effect.sync(() => (interrupted = true))))
         yield* EventStore.append("Order-1", published(1))
@@ -664,6 +669,7 @@ describe("when its scope closes", () => {
   it.effect("idle, standing by or waiting to try again, it ends at once", () =>
     relayed((broker) =>
       Effect.gen(function* () {
+        logs(/starts again/)
         const stopIdle = yield* start(broker)
         yield* rest
         const stopStandby = yield* start(makeBroker())
@@ -808,6 +814,7 @@ describe("metrics", () => {
   it.effect("count what was published, and tell how far behind the checkpoint is, by relay", () =>
     relayed((broker) =>
       Effect.gen(function* () {
+        logs(/starts again/)
         const metric = (id: string) =>
           Effect.map(Metric.snapshot, (all) => all.find((one) => one.id === id && one.attributes?.["relay"] === name)?.state)
         broker.next(takes, fails, takes)
@@ -868,6 +875,7 @@ describe("what the broker refuses", () => {
   it.effect("is parked with its cause by policy, does not hold up the rest, and can be replayed", () =>
     relayed((broker) =>
       Effect.gen(function* () {
+        logs(/the broker refuses the event/)
         const bad = new Set(["2", "4", "5"])
         const relay = { name, onRefused: "park" } as const
         const { layer } = picky(broker, bad)
@@ -905,6 +913,7 @@ describe("what the broker refuses", () => {
   it.effect("holds up what is behind it otherwise", () =>
     relayed((broker) =>
       Effect.gen(function* () {
+        logs(/the broker refuses/)
         yield* EventStore.append("Order-1", published(3))
         yield* Layer.build(Layer.provide(Relay.layer({ name, lease }), picky(broker, new Set(["2"])).layer))
         for (let round = 0; round < 5; round++) yield* TestClock.adjust("1 minute")
@@ -918,6 +927,7 @@ describe("what the broker refuses", () => {
 it.effect("while the broker is away nothing grows in memory: a page or two are read, however much waits", () =>
   relayed((broker) =>
     Effect.gen(function* () {
+      logs(/starts again/)
       yield* EventStore.append("Order-1", published(20_000))
       const store = yield* EventStore.EventStore
       let events = 0

@@ -3,15 +3,18 @@ import { DateTime, Effect, Layer, Metric, Option, Result, Schema } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { Aggregate, Event, EventStore, Repository, Snapshots, UnitOfWork } from "eventfold"
-import { PgEventStore, PgLite } from "eventfold/postgres"
+import { PgEventStore } from "eventfold/postgres"
 import { SqliteClient } from "eventfold/sqlite"
 import assert from "node:assert/strict"
-import { client, freshSchema } from "./postgres/support.ts"
+import { client, freshSchema, pgLiteOfFile } from "./postgres/support.ts"
+import { declared, servers } from "./support/wirings.ts"
+
+const pgLite = pgLiteOfFile()
 
 const storages: Readonly<Record<string, () => Layer.Layer<Snapshots.Snapshots, unknown>>> = {
   memory: () => Snapshots.layerMemory,
   PostgreSQL: () => Snapshots.layerSql({ table: freshSchema() }).pipe(Layer.provide(client())),
-  PGlite: () => Snapshots.layerSql().pipe(Layer.provide(PgLite.layer())),
+  PGlite: () => Snapshots.layerSql({ table: freshSchema() }).pipe(Layer.provide(pgLite)),
   SQLite: () => Snapshots.layerSql().pipe(Layer.provide(SqliteClient.layer({ filename: ":memory:" })))
 }
 
@@ -24,7 +27,7 @@ const snapshot = (version: number, more: Partial<Snapshots.Snapshot> = {}): Snap
   ...more
 })
 
-for (const [name, layer] of Object.entries(storages)) {
+for (const [name, layer] of declared(storages)) {
   describe(`snapshots in ${name}`, () => {
     it.effect("keep the newest of a stream and fingerprint", () =>
       Effect.gen(function* () {
@@ -235,7 +238,7 @@ describe("an aggregate with snapshots", () => {
     )
   )
 
-  it.effect("is loaded in a transaction of PostgreSQL that goes on when the snapshots cannot be", () => {
+  servers.it.effect("is loaded in a transaction of PostgreSQL that goes on when the snapshots cannot be", () => {
     const schema = freshSchema()
     const wiring = Layer.mergeAll(UnitOfWork.layerSql, Snapshots.layerSql({ table: schema })).pipe(
       Layer.provideMerge(PgEventStore.layer({ schema, listen: false })),

@@ -3,6 +3,8 @@ import { describe, it } from "@effect/vitest"
 import { Cause, Deferred, Effect, Exit, Layer, Option, Schedule, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { Checkpoints, EventStore, ParkedEvents, Subscription } from "eventfold"
+import { logs } from "./support/logs.ts"
+import { rest, until } from "./support/words.ts"
 
 const name = "view"
 const lease = "15 seconds"
@@ -11,12 +13,6 @@ const stores = Layer.mergeAll(EventStore.layerMemory, Checkpoints.layerMemory, P
 const following = <E>(
   test: Effect.Effect<void, E, EventStore.EventStore | Checkpoints.Checkpoints | ParkedEvents.ParkedEvents | Scope.Scope>
 ) => Effect.provide(test, stores)
-
-const until = (condition: () => boolean): Effect.Effect<void> =>
-  Effect.suspend(() => (condition() ? Effect.void : Effect.andThen(Effect.yieldNow, until(condition))))
-
-/** Lets everything happen that can happen without time passing. */
-const rest = Effect.forEach(Array.from({ length: 500 }), () => Effect.yieldNow, { discard: true })
 
 const streams = Array.from({ length: 40 }, (_, n) => `Count-${n}`)
 
@@ -188,6 +184,7 @@ describe("a group", () => {
   it.effect("lets a partition halt while the others go on, and stay where it is until it is resumed", () =>
     following(
       Effect.gen(function* () {
+        logs(/ halts/)
         let broken = true
         const { handled, join } = makeGroup({ retry: Schedule.recurs(0) })
         const one = yield* join("one", ({ stream }) =>
@@ -213,6 +210,7 @@ describe("a group", () => {
   it.effect("shares out what goes on, also with a process that holds nothing but what has halted", () =>
     following(
       Effect.gen(function* () {
+        logs(/ halts/)
         const { handled, join } = makeGroup({ retry: Schedule.recurs(0) })
         const fails = ({ stream }: EventStore.RecordedEvent) => (stream === "Count-7" ? Effect.fail("no") : Effect.void)
         const one = yield* join("one", fails)
@@ -232,6 +230,7 @@ describe("a group", () => {
   it.effect("of which two processes have begun with different numbers halts altogether", () =>
     following(
       Effect.gen(function* () {
+        logs(/ halts/)
         const { handled, join } = makeGroup()
         const one = yield* join("one")
         yield* round
@@ -250,6 +249,7 @@ describe("a group", () => {
   it.effect("parks and replays under the name of the subscription", () =>
     following(
       Effect.gen(function* () {
+        logs(/has parked the event/)
         let broken = true
         const { handled, join } = makeGroup({ retry: Schedule.recurs(0), onFailure: "park" })
         const one = yield* join("one", ({ position }) =>
@@ -363,6 +363,7 @@ describe("a group", () => {
     it.effect(`that ran with ${before ?? "no"} partitions halts with ${now ?? "none"}, and handles nothing`, () =>
       following(
         Effect.gen(function* () {
+          logs(/ halts/)
           const first = makeGroup({ partitions: before })
           yield* round
           const one = yield* first.join("one")

@@ -13,13 +13,15 @@ import {
   Option,
   Schedule,
   Schema,
-  Scope,
+  type Scope,
   Stream
 } from "effect"
 import { TestClock } from "effect/testing"
 import { SqlClient } from "effect/sql"
 import { Checkpoints, Event, EventStore, ParkedEvents, Subscription } from "eventfold"
 import { SqliteCheckpoints, SqliteEventStore } from "eventfold/sqlite"
+import { logs } from "./support/logs.ts"
+import { numbers, rest, start, until } from "./support/words.ts"
 
 const name = "view"
 const lease = "15 seconds"
@@ -30,16 +32,8 @@ const following = <E>(
   test: Effect.Effect<void, E, EventStore.EventStore | Checkpoints.Checkpoints | ParkedEvents.ParkedEvents | Scope.Scope>
 ) => test.pipe(Effect.provide(stores), Effect.provideService(Subscription.Registry, new Map()))
 
-const until = (condition: () => boolean): Effect.Effect<void> =>
-  Effect.suspend(() => (condition() ? Effect.void : Effect.andThen(Effect.yieldNow, until(condition))))
-
-/** Lets everything happen that can happen without time passing. */
-const rest = Effect.forEach(Array.from({ length: 300 }), () => Effect.yieldNow, { discard: true })
-
 const events = (count: number, from = 1): ReadonlyArray<EventStore.NewEvent> =>
   Array.from({ length: count }, (_, index) => ({ type: "Counted", payload: { n: from + index } }))
-
-const numbers = (count: number, from = 1) => Array.from({ length: count }, (_, index) => from + index)
 
 const checkpoint = Effect.gen(function* () {
   const { get } = yield* Checkpoints.Checkpoints
@@ -52,13 +46,6 @@ const owner = Effect.gen(function* () {
 })
 
 const state = Effect.map(Subscription.status(name), ({ state }) => state)
-
-/** Builds a Layer until the returned effect (or the test's scope) ends it. */
-const start = Effect.fnUntraced(function* <R>(layer: Layer.Layer<never, never, R>) {
-  const scope = yield* Scope.fork(yield* Effect.scope)
-  yield* Layer.buildWithScope(layer, scope)
-  return Scope.close(scope, Exit.void)
-})
 
 /** A subscription that notes the positions that it has handled, and does something else before. */
 const noting = <E = never, P extends Subscription.OnFailure = "halt">(
@@ -179,6 +166,7 @@ describe("a log that ends before the checkpoint", () => {
   it.effect("halts the subscription: what is appended up to there would never be handled", () =>
     following(
       Effect.gen(function* () {
+        logs(/ halts/)
         const { advance, claim, release } = yield* Checkpoints.Checkpoints
         const lease = yield* claim(`subscription:${name}`, { owner: "before the log was restored", ttl: "1 second" })
         yield* release(yield* advance(lease, 10))
@@ -278,6 +266,7 @@ describe("a handler that fails", () => {
   it.effect("halts the subscription before the event, and a resume tries it again", () =>
     following(
       Effect.gen(function* () {
+        logs(/ halts/)
         let broken = true
         yield* EventStore.append("Count-1", events(4))
         const { layer, seen } = noting({ retry: Schedule.recurs(1) }, ({ position }) =>
@@ -301,6 +290,7 @@ describe("a handler that fails", () => {
   it.effect("has its event parked, the rest flows, also in the same stream, and a replay works", () =>
     following(
       Effect.gen(function* () {
+        logs(/has parked the event/)
         let broken = true
         yield* EventStore.append("Count-1", events(4))
         const { layer, seen } = noting({ retry: Schedule.recurs(2), onFailure: "park" }, ({ position }) =>
@@ -333,6 +323,7 @@ describe("a handler that fails", () => {
   it.effect("a checkpoint that fails is no failure of the event: nothing is parked, and the event comes again", () =>
     following(
       Effect.gen(function* () {
+        logs(/starts again/)
         let failures = 3
         const checkpoints = yield* Checkpoints.Checkpoints
         const broken = Layer.succeed(Checkpoints.Checkpoints, {
@@ -384,6 +375,7 @@ describe("by definitions", () => {
   it.effect("what cannot be decoded or is unknown is parked at once, and the rest flows", () =>
     following(
       Effect.gen(function* () {
+        logs(/has parked the event/)
         const seen: Array<number> = []
         yield* EventStore.append("Count-1", [{ type: "Counted", payload: "?" }, { type: "Other", payload: 1 }, ...events(1)])
         const layer = Subscription.layer({
@@ -447,6 +439,7 @@ describe("steering", () => {
   it.effect("a resume tries the event that halted it at once, however often it has halted before", () =>
     following(
       Effect.gen(function* () {
+        logs(/ halts/)
         let tries = 0
         yield* EventStore.append("Count-1", events(1))
         const { layer } = noting({ retry: Schedule.recurs(0) }, () => Effect.suspend(() => Effect.fail(++tries)))
@@ -561,6 +554,7 @@ describe("who works, and how it ends", () => {
   it.effect("one whose lease was taken commits nothing more, and stands by", () =>
     following(
       Effect.gen(function* () {
+        logs(/starts again/)
         const gate = yield* Deferred.make<void>()
         yield* EventStore.append("Count-1", events(2))
         let begun = 0
@@ -687,6 +681,7 @@ describe("transactional, on SQLite", () => {
   it.effect("one that halts leaves the view and the checkpoint before the event", () =>
     inDatabase((sql) =>
       Effect.gen(function* () {
+        logs(/ halts/)
         yield* start(subscription({ onFailure: "halt" }, ({ position }) => (position === 5 ? Effect.fail("no") : Effect.void)))
         yield* untilCheckpoint(4)
         while ((yield* state) !== "halted") yield* Effect.yieldNow
@@ -698,6 +693,7 @@ describe("transactional, on SQLite", () => {
   it.effect("an event is parked with the move of the checkpoint; replayed at once by two, it takes effect once", () =>
     inDatabase((sql) =>
       Effect.gen(function* () {
+        logs(/has parked the event/)
         let broken = true
         yield* start(
           subscription({ onFailure: "park" }, ({ position }) =>
@@ -727,6 +723,7 @@ describe("transactional, on SQLite", () => {
   it.effect("what the database refuses to commit is a failure of the event, and not an outage", () =>
     inDatabase((sql) =>
       Effect.gen(function* () {
+        logs(/has parked the event/)
         yield* sql`create table link (n integer primary key, next integer references link (n) deferrable initially deferred)`
         yield* start(
           subscription({ onFailure: "park" }, ({ position }) =>
@@ -760,6 +757,7 @@ describe("transactional, on SQLite", () => {
   it.effect("an owner whose lease was taken commits nothing", () =>
     inDatabase((sql) =>
       Effect.gen(function* () {
+        logs(/starts again/)
         const gate = yield* Deferred.make<void>()
         // The name is taken away before the batch, in which nothing else can write.
         const stolen = steal.pipe(Effect.provideService(Checkpoints.Checkpoints, yield* Checkpoints.Checkpoints), Effect.orDie)

@@ -4,6 +4,7 @@ import { CloudEvent, HTTP } from "cloudevents"
 import { Array as Arr, Context, DateTime, Deferred, Effect, Exit, Fiber, Layer, Result, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { Event, type EventStore, Transport } from "eventfold"
+import { closed, untilClosed } from "eventfold/kit"
 import { TransportConformance } from "eventfold/testing"
 
 // -----------------------------------------------------------------------------
@@ -12,8 +13,21 @@ import { TransportConformance } from "eventfold/testing"
 
 const all = { deduplicates: true, history: true, durable: true, shared: true }
 
-/** One broker in memory behind Layers that come and go. */
-const lastingBroker = Effect.map(Layer.build(Layer.fresh(Transport.layerMemory)), Layer.succeedContext)
+/** One broker in memory behind Layers that come and go: what is under way as its Layer closes ends with that. */
+const lastingBroker = Effect.map(Layer.build(Layer.fresh(Transport.layerMemory)), (context) =>
+  Layer.effect(
+    Transport.Transport,
+    Effect.gen(function* () {
+      const { publish, subscribe } = Context.get(context, Transport.Transport)
+      const closing = yield* Deferred.make<never, Transport.TransportError>()
+      yield* Effect.addFinalizer(() => Deferred.fail(closing, closed("use")))
+      return yield* untilClosed({
+        publish: (messages) => Effect.raceFirst(publish(messages), Deferred.await(closing)),
+        subscribe: (options) => Stream.merge(subscribe(options), Stream.fromEffect(Deferred.await(closing)))
+      })
+    })
+  )
+)
 
 /** The broker in memory, where a group begins at its first subscription. */
 const withoutHistory = Layer.effect(

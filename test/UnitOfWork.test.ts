@@ -5,7 +5,7 @@ import { SqlClient, SqlError } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { EventStore, Repository, UnitOfWork } from "eventfold"
 import { Account, ada, Deposited, withdraw } from "./support/bank.ts"
-import { elsewhere, makeWirings, notes, TestSchema } from "./support/wirings.ts"
+import { elsewhere, makeWirings, notes, servers, TestSchema } from "./support/wirings.ts"
 
 const { concurrently, everywhere, inSql, onServer } = makeWirings()
 
@@ -716,7 +716,7 @@ describe("retryConflicts", () => {
   )
 })
 
-describe("layerSql", () => {
+servers.describe("layerSql", () => {
   inSql((test) => {
     test("the user's rows commit together with the events", () =>
       Effect.gen(function* () {

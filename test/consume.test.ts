@@ -6,6 +6,8 @@ import { TestClock } from "effect/testing"
 import { Command, Consumer, DeadLetters, Event, EventStore, Inbox, MessageBus, Transport, UnitOfWork } from "eventfold"
 import { SqliteClient } from "eventfold/sqlite"
 import { Faults } from "eventfold/testing"
+import { logs } from "./support/logs.ts"
+import { rest, until } from "./support/words.ts"
 
 const Placed = Event.make(
   "Placed",
@@ -30,12 +32,6 @@ const message = (id: string, more: Partial<Transport.Message> = {}): Transport.M
 
 const services = Layer.mergeAll(Transport.layerMemory, DeadLetters.layerMemory, Inbox.layerMemory)
 const group = "g"
-
-/** Lets everything happen that can happen without time passing. */
-const rest = Effect.forEach(Array.from({ length: 100 }), () => Effect.yieldNow, { discard: true })
-
-const until = (condition: () => boolean): Effect.Effect<void> =>
-  Effect.suspend(() => (condition() ? Effect.void : Effect.andThen(Effect.yieldNow, until(condition))))
 
 const letters = DeadLetters.DeadLetters.use(({ list }) => list(group))
 
@@ -72,6 +68,7 @@ describe("a consumer", () => {
 
   it.effect("is seen by a span a try, and by metrics of its group", () =>
     Effect.gen(function* () {
+      logs(/is a dead letter/)
       const spans: Array<Tracer.NativeSpan> = []
       const tracer = Tracer.make({
         span(options) {
@@ -163,6 +160,7 @@ describe("a consumer", () => {
 
   it.effect("begins none of a subject's messages behind one that could not be given back, and counts what it was given", () =>
     Effect.gen(function* () {
+      logs(/starts again/)
       const seen: Array<string> = []
       yield* Layer.build(
         Consumer.layer(
@@ -187,6 +185,7 @@ describe("a consumer", () => {
 
   it.effect("gives a message back for longer waits, and goes by the broker's count and the schedule's place", () =>
     Effect.gen(function* () {
+      logs(/is a dead letter/)
       const seen: Array<string> = []
       yield* Layer.build(
         Consumer.layer(
@@ -220,6 +219,7 @@ describe("a consumer", () => {
 
   it.effect("parks defects and what ends its schedule, and unseen what has been delivered too often", () =>
     Effect.gen(function* () {
+      logs(/is a dead letter/)
       yield* Transport.publish([message("1")])
       // Members that die with it in hand.
       for (let n = 0; n < 4; n++) yield* Stream.runDrain(Stream.take(Transport.subscribe({ group }), 1))
@@ -255,6 +255,7 @@ describe("a consumer", () => {
 
   it.effect("does not take an outage of its storage for a failure of the message", () =>
     Effect.gen(function* () {
+      logs(/without its storage/)
       let outages = 3
       let handled = 0
       const inbox = yield* Inbox.Inbox
@@ -281,6 +282,7 @@ describe("a consumer", () => {
 
   it.effect("ends at once while it waits for its storage, and gives the message back", () =>
     Effect.gen(function* () {
+      logs(/without its storage/)
       let asked = 0
       const away = new DeadLetters.DeadLettersError({ operation: "park", cause: new Error("away") })
       const letters = yield* DeadLetters.DeadLetters
@@ -358,6 +360,7 @@ describe("a consumer", () => {
 
   it.effect("subscribes again when the transport fails, until its schedule ends", () =>
     Effect.gen(function* () {
+      logs(/starts again/, /gives up/)
       const lost = new Transport.TransportError({
         reason: new Transport.TransportUnavailable({ operation: "subscribe", detail: "nobody answers" })
       })
@@ -412,6 +415,7 @@ describe("with an inbox in SQL every message has its effect once", () => {
 
   it.live("or becomes a dead letter and has none, whatever fails on the way", () =>
     Effect.gen(function* () {
+      logs(/is a dead letter/, /starts again/, /without its storage/)
       yield* makeNotes
       const store = yield* DeadLetters.DeadLetters
       const away = new DeadLetters.DeadLettersError({ operation: "park", cause: new Error("away") })
@@ -465,6 +469,7 @@ describe("with an inbox in SQL every message has its effect once", () => {
 describe("a dead letter", () => {
   it.effect("is replayed by the handler of this process, and forgotten when that succeeds", () =>
     Effect.gen(function* () {
+      logs(/is a dead letter/)
       let broken = true
       const attempts: Array<number> = []
       const consuming = yield* Effect.forkChild(

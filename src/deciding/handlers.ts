@@ -15,8 +15,9 @@ const handled = new WeakMap<Layer.MemoMap, Set<string>>()
 /**
  * The handler of a command, as a Layer. Building two handlers of one command together is a defect (`DuplicateHandlerError`).
  *
- * What the handler needs is required by the Layer, save the transaction, which each execution brings. It may fail with the
- * command's own error, and with what a unit of work fails with.
+ * What the handler needs is required by the Layer, save the transaction, which each execution brings. The services are those that
+ * the Layer was built with, whatever the caller has; spans, clock, log annotations and other references are the caller's. It may
+ * fail with the command's own error, and with what a unit of work fails with.
  *
  * @category layers
  * @since 0.1.0

@@ -38,7 +38,7 @@ import { makeGroupCommit, takeUpTo } from "../internal/groupCommit.ts"
 import { makeId } from "../internal/ids.ts"
 import { textFault } from "../internal/json.ts"
 import { realSleep } from "../internal/realTime.ts"
-import { decodeText, encodeText } from "../transport/kit.ts"
+import { decodeText, encodeText, untilClosed } from "../transport/kit.ts"
 import {
   type Delivery,
   type Message,
@@ -477,7 +477,7 @@ const make = Effect.fnUntraced(function* (
     Effect.forkScoped
   )
 
-  return { publish, subscribe }
+  return yield* untilClosed({ publish, subscribe })
 })
 
 /**

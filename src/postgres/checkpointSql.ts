@@ -126,6 +126,7 @@ const versionStatementsOf = (version: string) => {
          set mode = $3, active = active and $3 <> 'dropped', target = $4::bigint, heard = $5::bigint, revision = revision + 1,
              updated_at = clock_timestamp()
        where projection = $1 and version = $2::bigint and revision = $6::bigint returning 1`,
+    lockActive: `select 1 from ${version} where projection = $1 and version = $2::bigint and active for update`,
     deactivate: `
       update ${version} set active = false, revision = revision + 1, updated_at = clock_timestamp()
        where projection = $1 and version = $2::bigint and active returning 1`,

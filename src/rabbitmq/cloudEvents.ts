@@ -3,8 +3,8 @@
  */
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
-import { Message } from "../transport/Transport.ts"
+import { decodeBinary, decodeText, encodeBinary, isStructured } from "../transport/kit.ts"
+import type { Message } from "../transport/Transport.ts"
 
 /** A message on the wire, as far as it is ours to say. */
 export interface Encoded {
@@ -16,20 +16,14 @@ export interface Encoded {
 /** The separator `_` is what the binding prefers; `:` is read too. */
 const prefix = "cloudEvents_"
 const prefixes = [prefix, "cloudEvents:"]
-const structured = "application/cloudevents+json"
 
-const encodeMessage = Schema.encodeSync(Message)
-const decodeMessage = Schema.decodeUnknownResult(Message)
-
-/** Binary mode: the attributes are headers, and the body is the data. */
-export const encode = (message: Message): Encoded => {
-  const { data, datacontenttype, ...attributes } = encodeMessage(message)
-  const headers: Record<string, unknown> = {}
-  for (const [name, value] of Object.entries(attributes)) headers[prefix + name] = value
-  return { content: Buffer.from(JSON.stringify(data)), contentType: datacontenttype, headers }
-}
-
-const parse = (content: Buffer): unknown => JSON.parse(content.toString())
+/** Binary mode: the attributes are headers, and the body is the data. Fails, with what is wrong, when it is no valid message. */
+export const encode = (message: Message): Result.Result<Encoded, string> =>
+  Result.map(encodeBinary(message), ({ attributes: { datacontenttype, ...attributes }, data }) => {
+    const headers: Record<string, unknown> = {}
+    for (const [name, value] of Object.entries(attributes)) headers[prefix + name] = value
+    return { content: Buffer.from(data), contentType: String(datacontenttype), headers }
+  })
 
 /** RabbitMQ's timestamps are in seconds. */
 const attribute = (value: unknown): unknown =>
@@ -37,26 +31,18 @@ const attribute = (value: unknown): unknown =>
     ? new Date(Number(value.value) * 1000).toISOString()
     : value
 
-const document = ({
-  content,
-  contentType,
-  headers
-}: {
+/** Reads either mode: binary, and structured in the JSON format. The failure says what is wrong. */
+export const decode = (encoded: {
   readonly content: Buffer
   readonly contentType: unknown
   readonly headers: Readonly<Record<string, unknown>>
-}): unknown => {
-  if (String(contentType).toLowerCase().startsWith(structured)) return parse(content)
-  const attributes: Record<string, unknown> = { datacontenttype: contentType }
-  for (const [name, value] of Object.entries(headers)) {
+}): Result.Result<Message, string> => {
+  const text = encoded.content.toString()
+  if (isStructured(String(encoded.contentType))) return Result.mapError(decodeText(text), String)
+  const attributes: Record<string, unknown> = { datacontenttype: encoded.contentType }
+  for (const [name, value] of Object.entries(encoded.headers)) {
     const found = prefixes.find((prefix) => name.startsWith(prefix))
     if (found !== undefined) attributes[name.slice(found.length)] = attribute(value)
   }
-  return { ...attributes, data: parse(content) }
+  return decodeBinary(attributes, text)
 }
-
-/** Reads either mode: binary, and structured in the JSON format. The failure says what is wrong. */
-export const decode = (encoded: Parameters<typeof document>[0]): Result.Result<Message, string> =>
-  Result.try({ try: () => document(encoded), catch: (cause) => `The body is not JSON: ${String(cause)}` }).pipe(
-    Result.flatMap((document) => Result.mapError(decodeMessage(document), String))
-  )

@@ -109,6 +109,7 @@ const versionStatementsOf = (version: string) => {
       UPDATE ${version}
          SET mode = ?3, active = active AND ?3 <> 'dropped', target = ?4, heard = ?5, revision = revision + 1, updated_at = ?7
        WHERE projection = ?1 AND version = ?2 AND revision = ?6 RETURNING 1`,
+    lockActive: `SELECT 1 FROM ${version} WHERE projection = ?1 AND version = ?2 AND active`,
     deactivate: `
       UPDATE ${version} SET active = 0, revision = revision + 1, updated_at = ?3
        WHERE projection = ?1 AND version = ?2 AND active RETURNING 1`,

@@ -1,10 +1,13 @@
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { makeDelivery, makeInFlight } from "./inFlight.ts"
+import { closed, makeMembers, type Members, untilClosed } from "./lifetime.ts"
 import type { Message } from "./message.ts"
-import { type Delivery, Transport } from "./service.ts"
+import { type Delivery, type SubscribeOptions, Transport, type TransportError } from "./service.ts"
 
 /**
  * What has been published through {@link layerMemory}, for tests.
@@ -39,9 +42,119 @@ interface Group {
   readonly idle: Set<() => void>
 }
 
+/** Everything published, and what each group has yet to be given. */
+interface Broker {
+  readonly messages: Array<Message>
+  readonly publish: (batch: ReadonlyArray<Message>) => void
+  readonly group: (name: string) => Group
+  /** Puts a message back in its place. */
+  readonly giveBack: (group: Group, waiting: Waiting) => void
+}
+
+const wake = (group: Group) => {
+  for (const resume of group.idle) resume()
+}
+
+const makeBroker = (): Broker => {
+  const messages: Array<Message> = []
+  const ids = new Set<string>()
+  const groups = new Map<string, Group>()
+  return {
+    messages,
+    publish: (batch) => {
+      for (const message of batch) {
+        if (ids.has(message.id)) continue
+        ids.add(message.id)
+        const index = messages.push(message) - 1
+        for (const group of groups.values()) group.waiting.push({ index, attempts: 0 })
+      }
+      for (const group of groups.values()) wake(group)
+    },
+    group: (name) => {
+      let group = groups.get(name)
+      if (group === undefined) {
+        group = { waiting: messages.map((_, index) => ({ index, attempts: 0 })), idle: new Set() }
+        groups.set(name, group)
+      }
+      return group
+    },
+    giveBack: (group, { attempts, index }) => {
+      const place = group.waiting.findIndex((other) => other.index > index)
+      group.waiting.splice(place === -1 ? group.waiting.length : place, 0, { index, attempts })
+      wake(group)
+    }
+  }
+}
+
+/** A member of a group: each `next` waits for a delivery. Delays run in `scope`. */
+const join = Effect.fnUntraced(function* (
+  broker: Broker,
+  members: Members<object>,
+  scope: Scope.Scope,
+  { concurrency = 1, group: name, types }: SubscribeOptions
+): Effect.fn.Return<Effect.Effect<Delivery, TransportError>, never, Scope.Scope> {
+  const group = broker.group(name)
+  const inFlight = makeInFlight<Waiting>()
+  let resume: (() => void) | undefined
+  let left = false
+
+  const giveBack = (given: Waiting, delay: Duration.Duration): Effect.Effect<void> => {
+    const back = Effect.sync(() => broker.giveBack(group, given))
+    return Duration.isZero(delay) ? back : Effect.asVoid(Effect.forkIn(Effect.delay(back, delay), scope))
+  }
+  const settle = (given: Waiting) => (delay: Duration.Duration | undefined) =>
+    inFlight.settle(given, delay === undefined ? Effect.void : giveBack(given, delay), () => resume?.())
+
+  const take = (): Delivery | undefined => {
+    if (inFlight.size >= concurrency) return undefined
+    for (const [place, { attempts, index }] of group.waiting.entries()) {
+      const message = broker.messages[index]
+      if (message === undefined || types?.includes(message.type) === false) continue
+      group.waiting.splice(place, 1)
+      const given = { index, attempts: attempts + 1 }
+      inFlight.add(given)
+      return makeDelivery(message, given.attempts, settle(given))
+    }
+    return undefined
+  }
+
+  const leave = Effect.sync(() => {
+    left = true
+    resume?.()
+    for (const given of inFlight.end()) broker.giveBack(group, given)
+  })
+  yield* members.join({}, leave)
+
+  return Effect.callback((done) => {
+    const onChange = () => {
+      const delivery = left ? undefined : take()
+      if (!left && delivery === undefined) return
+      stop()
+      done(delivery === undefined ? Effect.fail(closed("subscribe")) : Effect.succeed(delivery))
+    }
+    const stop = () => {
+      group.idle.delete(onChange)
+      if (resume === onChange) resume = undefined
+    }
+    resume = onChange
+    group.idle.add(onChange)
+    onChange()
+    return Effect.sync(stop)
+  })
+})
+
 /**
- * A broker in memory, for tests and for programs of one process: consumer groups, acknowledgement, redelivery, de-duplication by
- * id. Everything published is kept until the Layer closes, and {@link published} reads it. A group begins at the first message.
+ * A broker in memory: consumer groups, acknowledgement, redelivery, de-duplication by id.
+ *
+ * **When to use**
+ *
+ * For tests, and for programs of one process that may lose what has not been consumed when they end.
+ *
+ * **Details**
+ *
+ * Everything published is kept until the Layer closes, and {@link published} reads it. A group begins at the first message.
+ *
+ * **Example**
  *
  * ```ts
  * import { DateTime, Effect, Stream } from "effect"
@@ -76,116 +189,14 @@ interface Group {
 export const layerMemory: Layer.Layer<Transport | Published> = Layer.effectContext(
   Effect.gen(function* () {
     const scope = yield* Effect.scope
-    const messages: Array<Message> = []
-    const ids = new Set<string>()
-    const groups = new Map<string, Group>()
-
-    const groupOf = (name: string): Group => {
-      let group = groups.get(name)
-      if (group === undefined) {
-        group = { waiting: messages.map((_, index) => ({ index, attempts: 0 })), idle: new Set() }
-        groups.set(name, group)
-      }
-      return group
-    }
-
-    const wake = (group: Group) => {
-      for (const resume of group.idle) resume()
-    }
-
-    /** Puts a message back in its place. */
-    const giveBack = (group: Group, { attempts, index }: Waiting) => {
-      const place = group.waiting.findIndex((other) => other.index > index)
-      group.waiting.splice(place === -1 ? group.waiting.length : place, 0, { index, attempts })
-      wake(group)
-    }
-
-    const publish: Transport["Service"]["publish"] = (batch) =>
-      Effect.sync(() => {
-        for (const message of batch) {
-          if (ids.has(message.id)) continue
-          ids.add(message.id)
-          const index = messages.push(message) - 1
-          for (const group of groups.values()) group.waiting.push({ index, attempts: 0 })
-        }
-        for (const group of groups.values()) wake(group)
-      })
-
-    const subscribe: Transport["Service"]["subscribe"] = ({ concurrency = 1, group: name, types }) =>
-      Stream.unwrap(
-        Effect.gen(function* () {
-          const group = groupOf(name)
-          /** What this member has been given and has not settled. */
-          const unsettled = new Set<Waiting>()
-          let resume: (() => void) | undefined
-
-          const take = (): Delivery | undefined => {
-            if (unsettled.size >= concurrency) return undefined
-            const place = group.waiting.findIndex(
-              ({ index }) => types === undefined || types.includes((messages[index] as Message).type)
-            )
-            if (place === -1) return undefined
-            const [waiting] = group.waiting.splice(place, 1) as [Waiting]
-            const given = { index: waiting.index, attempts: waiting.attempts + 1 }
-            unsettled.add(given)
-            /** Settles it once; a second time, or after the stream has ended, does nothing. */
-            const settle = (then: () => void) =>
-              Effect.sync(() => {
-                if (!unsettled.delete(given)) return
-                then()
-                resume?.()
-              })
-            return {
-              message: messages[given.index] as Message,
-              attempt: given.attempts,
-              ack: settle(() => {}),
-              nack: (options) =>
-                options?.delay === undefined
-                  ? settle(() => giveBack(group, given))
-                  : Effect.suspend(() => {
-                      if (!unsettled.delete(given)) return Effect.void
-                      resume?.()
-                      const later = Effect.andThen(
-                        Effect.sleep(options.delay as Duration.Input),
-                        Effect.sync(() => giveBack(group, given))
-                      )
-                      return Effect.asVoid(Effect.forkIn(later, scope))
-                    })
-            }
-          }
-
-          const next: Effect.Effect<Delivery> = Effect.callback((done) => {
-            resume = () => {
-              const delivery = take()
-              if (delivery === undefined) return
-              stop()
-              done(Effect.succeed(delivery))
-            }
-            const stop = () => {
-              group.idle.delete(resume as () => void)
-              resume = undefined
-            }
-            group.idle.add(resume)
-            resume()
-            return Effect.sync(() => {
-              if (resume !== undefined) stop()
-            })
-          })
-
-          yield* Effect.addFinalizer(() =>
-            Effect.sync(() => {
-              if (resume !== undefined) group.idle.delete(resume)
-              const left = Array.from(unsettled)
-              unsettled.clear()
-              for (const given of left) giveBack(group, given)
-            })
-          )
-          return Stream.fromEffectRepeat(next)
-        })
-      )
-
-    return Context.make(Transport, { publish, subscribe }).pipe(
-      Context.add(Published, { messages: Effect.sync(() => messages.slice()) })
+    const broker = makeBroker()
+    const members = yield* makeMembers<object>()
+    const transport = yield* untilClosed({
+      publish: (batch) => Effect.sync(() => broker.publish(batch)),
+      subscribe: (options) => Stream.unwrap(Effect.map(join(broker, members, scope, options), Stream.fromEffectRepeat))
+    })
+    return Context.make(Transport, transport).pipe(
+      Context.add(Published, { messages: Effect.sync(() => broker.messages.slice()) })
     )
   })
 )

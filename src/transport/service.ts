@@ -100,11 +100,13 @@ export class Transport extends Context.Service<
   {
     /**
      * Succeeds once the broker has all messages durably (as durable as the broker is). When it fails or is interrupted, the broker
-     * may have some of them. It can be interrupted at any time, and fails when the broker does not answer in time.
+     * may have some of them. It can be interrupted at any time, and fails when the broker does not answer in time, and when the
+     * Layer has closed.
      */
     readonly publish: (messages: NonEmptyReadonlyArray<Message>) => Effect.Effect<void, TransportError>
     /**
-     * The messages for one member of a group. What the member has not acknowledged when the stream ends is delivered again.
+     * The messages for one member of a group. What the member has not acknowledged when the stream ends is delivered again. The
+     * stream fails when the Layer closes.
      */
     readonly subscribe: (options: SubscribeOptions) => Stream.Stream<Delivery, TransportError>
   }

@@ -220,6 +220,40 @@ describe.runIf(isExpected("nats"))("NATS JetStream", () => {
       })
     )
 
+    it.live("a stream that is deleted is made again by whoever publishes or subscribes, if they may", () =>
+      Effect.gen(function* () {
+        const settings = options(broker)
+        const transport = yield* open(settings)
+        const next = yield* join(transport)
+        yield* transport.publish([message(1)])
+        yield* (yield* next).ack
+        const operated = yield* open({ ...settings, createTopology: false })
+        const connection = yield* bare
+        const manager = yield* Effect.promise(() => jetstreamManager(connection))
+        const vanish = Effect.promise(() => manager.streams.delete(settings.stream))
+        const waiting = yield* Effect.forkChild(reasonOf(next))
+        yield* vanish
+        assert.equal((yield* Fiber.join(waiting))._tag, "TransportUnavailable")
+        // Who must not make it does not take its absence for a success.
+        assert.deepEqual(yield* Effect.map(reasonOf(operated.publish([message(2)])), ({ _tag, detail }) => [_tag, detail]), [
+          "TransportUnavailable",
+          "nothing listens: no stream has the subject, or JetStream is off"
+        ])
+        yield* transport.publish([message(2), message(3)])
+        yield* operated.publish([message(4)])
+        const again = yield* join(transport)
+        for (const n of [2, 3, 4]) {
+          const delivery = yield* again
+          assert.deepEqual(facts(delivery), [n, 1])
+          yield* delivery.ack
+        }
+        yield* vanish
+        const first = yield* join(transport, { group: "first" })
+        yield* Effect.eventually(operated.publish([message(5)]))
+        assert.deepEqual(facts(yield* first), [5, 1])
+      })
+    )
+
     it.live("a consumer that is deleted ends the streams of its members with an error", () =>
       Effect.gen(function* () {
         const settings = options(broker)

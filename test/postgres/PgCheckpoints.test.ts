@@ -238,6 +238,31 @@ describe("what changes inside a transaction of the same client", () => {
     )
   )
 
+  it.effect("makes whoever means to keep a version active wait for one who switches, and be told", () =>
+    withView((schema) =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const { versions } = yield* Checkpoints.Checkpoints
+        const elsewhere = yield* Layer.build(
+          Layer.provideMerge(PgCheckpoints.layer({ schema, migrate: false }), Layer.fresh(client()))
+        )
+        const other = Context.get(elsewhere, Checkpoints.Checkpoints)
+        const observer = Context.get(elsewhere, SqlClient.SqlClient)
+        yield* versions.activate("View", 1, Option.none())
+        const blocked = observer`select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like ${`%"${schema}"%`}`
+        const keeping = yield* sql.withTransaction(
+          Effect.gen(function* () {
+            yield* versions.activate("View", 2, Option.some(1))
+            const keeping = yield* Effect.forkDetach(Effect.flip(other.versions.activate("View", 1, Option.some(1))))
+            while ((yield* blocked).length === 0) yield* Effect.yieldNow
+            return keeping
+          })
+        )
+        assert.equal((yield* Fiber.join(keeping))._tag, "ProjectionVersionChangedError")
+      }).pipe(Effect.scoped)
+    )
+  )
+
   it.effect("makes a reset wait for the owner's transaction, and then says where that has left the checkpoint", () =>
     withView((schema) =>
       Effect.gen(function* () {

@@ -3,25 +3,29 @@ import { PgClient } from "@effect/sql-pg"
 import { describe, it } from "@effect/vitest"
 import { Context, DateTime, Effect, Fiber, Layer, Redacted, Stream } from "effect"
 import { Transport } from "eventfold"
-import { PgLite, PgTransport } from "eventfold/postgres"
+import { PgTransport } from "eventfold/postgres"
 import { TransportConformance } from "eventfold/testing"
 import { afterAll, beforeAll, inject } from "vitest"
 import { type PostgresServer, startPostgres } from "../support/postgres-server.ts"
 import { begin, child, connect, terminate, until, untilWaiting, waiting } from "./harness.ts"
-import { client as sharedClient, freshSchema } from "./support.ts"
+import { client as sharedClient, freshSchema, pgLiteOfFile } from "./support.ts"
 
 const abilities = { clock: "live", deduplicates: true, history: true, durable: true, shared: true } as const
 
 describe("conformance of PgTransport on a server", () => {
   let server: PostgresServer
   beforeAll(async () => {
-    server = await startPostgres()
+    // The server ends and the machine does not, so what has been handed to the system is as good as on the disk.
+    server = await startPostgres({ fsync: "off" })
   }, 60_000)
   afterAll(() => server.dispose())
 
   const client = (options: { readonly maxConnections: number }) => PgClient.layer({ url: Redacted.make(server.url), ...options })
   const storage = Effect.sync(() =>
-    PgTransport.layer({ schema: freshSchema() }).pipe(Layer.provide(Layer.suspend(() => client({ maxConnections: 4 }))))
+    // What a member had in hand when the server ended is free when its lease is over: soon.
+    PgTransport.layer({ schema: freshSchema(), lease: "2 seconds" }).pipe(
+      Layer.provide(Layer.suspend(() => client({ maxConnections: 4 })))
+    )
   )
   const interrupt = Effect.gen(function* () {
     const sql = yield* PgClient.PgClient
@@ -35,9 +39,8 @@ describe("conformance of PgTransport on a server", () => {
 })
 
 describe("conformance of PgTransport on PGlite", () => {
-  const storage = Effect.map(Layer.build(Layer.fresh(PgLite.layer())), (context) =>
-    PgTransport.layer({ schema: freshSchema() }).pipe(Layer.provide(Layer.succeedContext(context)))
-  )
+  const pgLite = pgLiteOfFile()
+  const storage = Effect.sync(() => PgTransport.layer({ schema: freshSchema() }).pipe(Layer.provide(pgLite)))
   for (const { name, run } of TransportConformance.cases({ storage, abilities })) {
     it.live(name, () => run, 300_000)
   }

@@ -5,7 +5,9 @@ import { SqlClient } from "effect/sql"
 import { Checkpoints, EventStore, ParkedEvents, Subscription } from "eventfold"
 import { PgCheckpoints, PgEventStore } from "eventfold/postgres"
 import { inject } from "vitest"
-import { applied, followsInProcesses, numbers, type World } from "../support/followers.ts"
+import { applied, followsInProcesses, type World } from "../support/followers.ts"
+import { logs } from "../support/logs.ts"
+import { numbers } from "../support/words.ts"
 import { child, connect, event, open, until } from "./harness.ts"
 import { client, freshSchema } from "./support.ts"
 
@@ -113,6 +115,7 @@ describe("parked events on PostgreSQL", () => {
 })
 
 it.live("a statement that failed in a transactional handler is a failure of the event, whatever the handler made of it", () => {
+  logs(/has parked the event/)
   const schema = freshSchema()
   const table = `${schema}_parked`
   const Live = Subscription.layer({

@@ -5,9 +5,11 @@ import { SqlClient } from "effect/sql"
 import { EventStore, UnitOfWork } from "eventfold"
 import { PgEventStore } from "eventfold/postgres"
 import { expect } from "vitest"
-import { startChild, until } from "../support/child.ts"
+import { startChild } from "../support/child.ts"
+import { eventually as until } from "../support/words.ts"
 
-export { type Child, until } from "../support/child.ts"
+export { type Child } from "../support/child.ts"
+export { until }
 
 /** A store as one process has it: a pool of its own, with the units of work over it. */
 export interface Opened {

@@ -1,8 +1,9 @@
 import { PgClient } from "@effect/sql-pg"
-import { type Duration, Effect, Layer, Redacted } from "effect"
+import { type Context, type Duration, Effect, Exit, Layer, Redacted, Scope } from "effect"
+import type { SqlClient } from "effect/sql"
 import { type EventStore } from "eventfold"
-import { PgEventStore } from "eventfold/postgres"
-import { inject } from "vitest"
+import { PgEventStore, PgLite } from "eventfold/postgres"
+import { afterAll, inject } from "vitest"
 
 let schemas = 0
 
@@ -17,3 +18,20 @@ export const client = (options: { readonly maxConnections?: number; readonly idl
 export const serverStorage: Effect.Effect<Layer.Layer<EventStore.EventStore, unknown>> = Effect.sync(() =>
   PgEventStore.layer({ schema: freshSchema() }).pipe(Layer.provide(Layer.fresh(client())))
 )
+
+/**
+ * One database for all tests of a file, each of which keeps to a schema or to tables of its own: PGlite takes a second to start, and
+ * a pool is worth sharing, too. The first test that needs it starts it; it ends with the file.
+ */
+const ofFile = <E>(layer: Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, E>) => {
+  const scope = Effect.runSync(Scope.make())
+  let started: Promise<Context.Context<PgClient.PgClient | SqlClient.SqlClient>> | undefined
+  afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
+  return Layer.effectContext(Effect.promise(() => (started ??= Effect.runPromise(Layer.buildWithScope(layer, scope)))))
+}
+
+/** A pool of the run's server for all tests of a file. */
+export const serverOfFile = () => ofFile(Layer.suspend(() => client({ maxConnections: 8 })))
+
+/** A PGlite for all tests of a file. */
+export const pgLiteOfFile = () => ofFile(PgLite.layer())

@@ -2,15 +2,17 @@ import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
 import { connect, type ConfirmChannel } from "amqplib"
 import { CloudEvent } from "cloudevents"
-import { Context, DateTime, Duration, Effect, Fiber, Layer, Queue, type Scope, Stream } from "effect"
+import { Array as Arr, Context, DateTime, Duration, Effect, Fiber, Layer, Queue, type Scope, Stream } from "effect"
 import { Checkpoints, EventStore, Relay, Transport } from "eventfold"
 import type { RabbitMqTransport } from "eventfold/rabbitmq"
 import { spawn } from "node:child_process"
 import { once } from "node:events"
+import { type AddressInfo, createServer } from "node:net"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { isExpected } from "../support/brokers.ts"
 import { freshExchange, layer, useBroker, useLine } from "./support.ts"
+import { logs } from "../support/logs.ts"
 
 const message = (n: number, more: Partial<Transport.Message> = {}): Transport.Message => ({
   specversion: "1.0",
@@ -35,6 +37,7 @@ const reasonOf = <A, R>(effect: Effect.Effect<A, Transport.TransportError, R>) =
 describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
   const broker = useBroker({ own: true })
   const line = useLine(broker)
+  const slowLine = useLine(broker, 2_000_000)
   const server = () => {
     const { server } = broker()
     if (server === undefined) throw new Error("not a server of one's own")
@@ -108,6 +111,7 @@ describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
 
   it.live("what others publish is read in every mode of the binding, and what is no message is rejected", () =>
     Effect.gen(function* () {
+      logs(/rejected what is no message/)
       const exchange = freshExchange()
       const channel = yield* bare
       const { queue } = yield* Effect.promise(() => channel.assertQueue("", { exclusive: true }))
@@ -388,6 +392,118 @@ describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
     })
   )
 
+  it.live("of several addresses the first that answers is taken, also after one that keeps silent", () =>
+    Effect.gen(function* () {
+      const silent = yield* Effect.acquireRelease(
+        Effect.promise(async () => {
+          const server = createServer(() => {}).listen(0, "127.0.0.1")
+          await once(server, "listening")
+          return server
+        }),
+        (server) => Effect.sync(() => server.close())
+      )
+      const { port } = silent.address() as AddressInfo
+      const url = [`amqp://127.0.0.1:${port}`, broker().url] as const
+      const transport = yield* open({ url, timeout: "2 seconds", groups: [{ group: "g" }] })
+      yield* transport.publish([message(1)])
+      assert.deepEqual(facts(yield* yield* join(transport, { group: "g" })), [1, 1])
+      const alone = yield* reasonOf(open({ url: url[0], timeout: "500 millis" }))
+      assert.equal(alone.detail, "the server did not answer within 500ms")
+    })
+  )
+
+  it.live(
+    "a page that takes longer than the time-out comes to its end, and what was confirmed of one that failed is not sent again",
+    () =>
+      Effect.gen(function* () {
+        const transport = yield* open({ url: slowLine().url, timeout: "1 second", groups: [{ group: "g" }] })
+        const copies = new Map<number, number>()
+        const total = () => [...copies.values()].reduce((sum, count) => sum + count, 0)
+        const page = (from: number) => Arr.map(Arr.range(from, from + 44), (n) => message(n, { data: "x".repeat(100_000) }))
+        yield* Stream.runForEach(transport.subscribe({ group: "g", concurrency: 100 }), ({ ack, message: { position } }) => {
+          copies.set(position, (copies.get(position) ?? 0) + 1)
+          return ack
+        }).pipe(
+          Effect.tapError(() => Effect.sleep("50 millis")),
+          Effect.retry({ while: ({ isRetryable }) => isRetryable }),
+          Effect.forkScoped
+        )
+        const all = (count: number) => Effect.repeat(Effect.sleep("10 millis"), { until: () => copies.size >= count })
+        yield* transport.publish(page(1))
+        yield* all(45)
+        assert.equal(total(), 45)
+        const publishing = yield* Effect.forkScoped(
+          Effect.retry(transport.publish(page(101)), { while: ({ isRetryable }) => isRetryable })
+        )
+        yield* all(45 + 30)
+        assert.equal(publishing.pollUnsafe(), undefined)
+        slowLine().cut()
+        yield* Fiber.join(publishing)
+        yield* all(90)
+        // Copies there are of what was in flight, and of what was not known to be settled.
+        assert.ok(total() < 90 + 25, `${total()} deliveries`)
+      }),
+    60_000
+  )
+
+  it.live(
+    "an exchange that is deleted is made again, and nothing is confirmed before the groups of all processes are bound again",
+    () =>
+      Effect.gen(function* () {
+        const exchange = freshExchange()
+        const options = { exchange, heartbeat: "1 second" } as const
+        const groups = [{ group: "a" }, { group: "b", types: ["Placed"] }, { group: "c" }]
+        yield* Effect.scoped(open({ ...options, groups }))
+        const publisher = yield* open(options)
+        const consumer = yield* open(options)
+        const operated = yield* open({ ...options, declare: false })
+        const members = [yield* join(consumer, { group: "a" }), yield* join(publisher, { group: "b", types: ["Placed"] })]
+        const noticing = yield* Effect.forkChild(reasonOf(Stream.runDrain(operated.subscribe({ group: "c" }))))
+        const channel = yield* bare
+        yield* publisher.publish([message(0)])
+        for (const next of members) yield* (yield* next).ack
+        yield* Effect.promise(() => channel.deleteExchange(exchange))
+        // Who must not make it again says so.
+        const noticed = yield* Fiber.join(noticing)
+        assert.match(noticed.detail, /vanished.*no exchange/)
+        const failures: Array<string> = []
+        for (const n of [1, 2, 3]) {
+          yield* Effect.retry(
+            Effect.tapError(publisher.publish([message(n)]), (error) => {
+              failures.push(error.message)
+              return Effect.sleep("50 millis")
+            }),
+            { while: ({ isRetryable }) => isRetryable }
+          )
+          for (const next of members) {
+            const delivery = yield* next
+            assert.deepEqual(facts(delivery), [n, 1])
+            yield* delivery.ack
+          }
+        }
+        assert.match(failures.join(), /no exchange.*had vanished/)
+      }),
+    60_000
+  )
+
+  it.live(
+    "a queue or a binding that is deleted under a publisher who knows its group is made again before anything is confirmed",
+    () =>
+      Effect.gen(function* () {
+        const exchange = freshExchange()
+        const transport = yield* open({ exchange, groups: [{ group: "g", types: ["Placed"] }] })
+        const channel = yield* bare
+        const count = async () => (await channel.checkQueue(`${exchange}.g`)).messageCount
+        yield* transport.publish([message(1)])
+        yield* Effect.promise(() => channel.unbindQueue(`${exchange}.g`, exchange, "Placed"))
+        yield* transport.publish([message(2), message(3, { type: "nobody wants it" })])
+        while ((yield* Effect.promise(count)) !== 2) yield* Effect.sleep("10 millis")
+        yield* Effect.promise(() => channel.deleteQueue(`${exchange}.g`))
+        yield* transport.publish([message(4)])
+        while ((yield* Effect.promise(count)) !== 1) yield* Effect.sleep("10 millis")
+      })
+  )
+
   it.live(
     "a broker that is frozen or away is a typed failure in time, and publishing goes on when it is back",
     () =>
@@ -424,6 +540,7 @@ describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
     "a relay brings every event over a crash of the broker, repeated only by id, and late only what was in hand",
     () =>
       Effect.gen(function* () {
+        logs(/starts again/)
         const events = 10_000
         const streams = 20
         const exchange = freshExchange()

@@ -31,7 +31,21 @@ export interface Line {
   readonly cut: () => void
 }
 
-export const useLine = (broker: () => Broker): (() => Line) => {
+/** Sends on what comes, no faster than so many bytes a second. */
+const throttle = (from: Socket, to: Socket, rate: number) => {
+  from.on("data", (chunk) => {
+    to.write(chunk)
+    from.pause()
+    setTimeout(() => from.resume(), (1000 * chunk.length) / rate)
+  })
+  from.on("end", () => to.end())
+}
+
+export const useLine = (
+  broker: () => Broker,
+  /** How many bytes a second go to the broker. */
+  rate = Infinity
+): (() => Line) => {
   const sockets = new Set<Socket>()
   const server = createServer((near) => {
     const { hostname, port } = new URL(broker().url)
@@ -41,7 +55,8 @@ export const useLine = (broker: () => Broker): (() => Line) => {
       [far, near]
     ] as const) {
       sockets.add(socket)
-      socket.pipe(other)
+      if (socket === near && rate < Infinity) throttle(socket, other, rate)
+      else socket.pipe(other)
       socket.on("error", () => {})
       socket.on("close", () => {
         sockets.delete(socket)

@@ -19,11 +19,6 @@ conforms("the SQLite store in a file", {
   abilities: { durable: true, shared: true }
 })
 
-conforms("the SQLite store in memory", {
-  storage: Effect.succeed(SqliteEventStore.layerFile({ filename: ":memory:" })),
-  abilities: { durable: false, shared: false }
-})
-
 const memory = SqliteEventStore.layerFile({ filename: ":memory:" })
 
 /** Opens a store, each time anew, until the scope closes. */

@@ -1,18 +1,14 @@
-/** Processes that tests start, and how to wait for them. */
+/** Processes that tests start. */
 import assert from "node:assert/strict"
-import { Effect, Schedule, type Scope } from "effect"
+import { Effect, type Scope } from "effect"
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
 import { basename } from "node:path"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
+import { eventually } from "./words.ts"
 
-/** Waits until what it looks at is in the state that is asked for. */
-export const until = <E, R>(what: string, check: Effect.Effect<boolean, E, R>): Effect.Effect<void, E, R> =>
-  check.pipe(
-    Effect.repeat({ until: (reached) => reached, schedule: Schedule.spaced("5 millis") }),
-    Effect.timeoutOrElse({ duration: "20 seconds", orElse: () => Effect.die(new Error(`waited in vain until ${what}`)) })
-  )
+export { eventually as until } from "./words.ts"
 
 /** A process of a test; what it prints comes line by line. */
 export interface Child {
@@ -44,7 +40,7 @@ export const startChild = (module: URL, input: object): Effect.Effect<Child, nev
         process: process_,
         lines,
         says: (line) =>
-          until(
+          eventually(
             `${file} says ${line}`,
             Effect.suspend(() =>
               process_.exitCode === null || lines.includes(line)

@@ -3,6 +3,7 @@ import { describe, it } from "@effect/vitest"
 import { Effect, Option, type Scope, Stream } from "effect"
 import { type Checkpoints, type EventStore } from "eventfold"
 import { type Child, event, until } from "../postgres/harness.ts"
+import { numbers } from "./words.ts"
 
 /** A store with a view that would show what is applied twice, and processes that follow it. */
 export interface World {
@@ -13,8 +14,6 @@ export interface World {
   /** The rows of the view: the positions in the order in which they were written, as often as they were. */
   readonly view: Effect.Effect<ReadonlyArray<number>, unknown>
 }
-
-export const numbers = (count: number) => Array.from({ length: count }, (_, index) => index + 1)
 
 export const applied = ({ view }: World, count: number) =>
   until(

@@ -1,11 +1,10 @@
-import { PgClient } from "@effect/sql-pg"
+import type { PgClient } from "@effect/sql-pg"
 import { describe, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Exit, Layer, Schema, Scope } from "effect"
+import { Context, Deferred, Effect, type Exit, Layer, Schema, type Scope } from "effect"
 import { SqlClient } from "effect/sql"
 import { EventStore, UnitOfWork } from "eventfold"
-import { PgEventStore, PgLite } from "eventfold/postgres"
-import { afterAll, beforeAll } from "vitest"
-import { client, freshSchema } from "../postgres/support.ts"
+import { PgEventStore } from "eventfold/postgres"
+import { freshSchema, pgLiteOfFile, serverOfFile } from "../postgres/support.ts"
 
 /** The database schema of a test: tables of its own may be made there. */
 export class TestSchema extends Context.Service<TestSchema, string>()("test/TestSchema") {}
@@ -20,46 +19,49 @@ export interface Suite<R> {
   (name: string, test: () => Effect.Effect<void, unknown, R | Scope.Scope>): void
 }
 
-type Databases = Record<"server" | "pglite", Context.Context<PgClient.PgClient | SqlClient.SqlClient>>
+/**
+ * The wirings that this project of the run declares, by their names. `core` has those that need nothing beside the process,
+ * `servers` has the others, and mutation tests have memory alone: a mutant of the core shows there, and a database a mutant would
+ * take too long. Without a project it is all of them.
+ */
+export const declared = <A>(wirings: Readonly<Record<string, A>>): ReadonlyArray<readonly [name: string, wiring: A]> => {
+  const project = process.env["EVENTFOLD_TEST_WIRINGS"]
+  return Object.entries(wirings).filter(([name]) => {
+    const needs = /^(PostgreSQL|PGlite)/.test(name) ? "servers" : "core"
+    return project === undefined || project === needs || (project === "memory" && name.startsWith("memory"))
+  })
+}
 
-/** Mutation tests run over memory alone: a mutant of the core shows there, and a database a mutant would take too long. */
-const memoryAlone = process.env["EVENTFOLD_TEST_WIRINGS"] === "memory"
+interface Declare {
+  readonly describe: (name: string, tests: () => void) => void
+  readonly it: { readonly effect: (name: string, test: () => Effect.Effect<void, unknown, Scope.Scope>) => void }
+}
+
+const nowhere: Declare = { describe: () => {}, it: { effect: () => {} } }
+
+/** Declares what needs a server, beside the wirings: nothing comes of it in a project that has none. */
+export const servers: Declare = declared({ PostgreSQL: true }).length > 0 ? { describe, it } : nowhere
+
+/** Declares what needs no wiring, in a file that has some: in `core` alone, and not once more in `servers`. */
+export const core: Declare = declared({ memory: true }).length > 0 ? { describe, it } : nowhere
 
 /** Declares the tests of a file over all wirings of store and unit of work. One server client and one PGlite serve the whole file. */
 export const makeWirings = () => {
-  const scope = Effect.runSync(Scope.make())
-  const databases: Partial<Databases> = {}
+  const databases = { server: serverOfFile(), pglite: pgLiteOfFile() }
 
-  beforeAll(async () => {
-    if (memoryAlone) return
-    const build = <E>(layer: Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, E>) =>
-      Effect.runPromise(Layer.buildWithScope(layer, scope))
-    databases.server = await build(client({ maxConnections: 8 }))
-    databases.pglite = await build(PgLite.layer())
-  })
-  afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
-
-  const onDatabase = (name: keyof Databases, unitOfWork: "layer" | "layerSql") => {
+  const onDatabase = (name: keyof typeof databases, unitOfWork: "layer" | "layerSql") => {
     const schema = freshSchema()
     return Layer.mergeAll(
       unitOfWork === "layer" ? UnitOfWork.layer : UnitOfWork.layerSql,
       Layer.succeed(TestSchema, schema)
-    ).pipe(
-      Layer.provideMerge(PgEventStore.layer({ schema, listen: false })),
-      Layer.provideMerge(Layer.sync(SqlClient.SqlClient, () => database(name, SqlClient.SqlClient))),
-      Layer.provideMerge(Layer.sync(PgClient.PgClient, () => database(name, PgClient.PgClient)))
-    )
+    ).pipe(Layer.provideMerge(PgEventStore.layer({ schema, listen: false })), Layer.provideMerge(databases[name]))
   }
-  const database = <S>(name: keyof Databases, key: Context.Key<PgClient.PgClient | SqlClient.SqlClient, S>): S =>
-    Context.get(databases[name] as Databases["server"], key)
-
-  const memory = () => UnitOfWork.layer.pipe(Layer.provideMerge(EventStore.layerMemory))
   const sqlWirings = {
     "PostgreSQL, layerSql": () => onDatabase("server", "layerSql"),
     "PGlite, layerSql": () => onDatabase("pglite", "layerSql")
   }
   const concurrentWirings = {
-    "memory, layer": memory,
+    "memory, layer": () => UnitOfWork.layer.pipe(Layer.provideMerge(EventStore.layerMemory)),
     "PostgreSQL, layer": () => onDatabase("server", "layer"),
     "PostgreSQL, layerSql": sqlWirings["PostgreSQL, layerSql"]
   }
@@ -67,8 +69,8 @@ export const makeWirings = () => {
   const over =
     <R>(wirings: Record<string, () => Layer.Layer<R, unknown>>) =>
     (suite: (test: Suite<R>) => void): void => {
-      for (const [name, make] of Object.entries(wirings)) {
-        describe.skipIf(memoryAlone && make !== memory)(`${name}:`, () => {
+      for (const [name, make] of declared(wirings)) {
+        describe(`${name}:`, () => {
           suite((title, test) => it.effect(title, () => Effect.provide(test(), make())))
         })
       }

@@ -6,6 +6,7 @@ import { Checkpoints, Event, EventStore, MessageBus, Relay, Subscription, Transp
 import * as Kit from "eventfold/kit"
 import { EventStoreConformance, Faults, TestIds, TransportConformance } from "eventfold/testing"
 import { ada, Deposit, deposit } from "../support/bank.ts"
+import { logs } from "../support/logs.ts"
 
 const event = (id: string): EventStore.NewEvent => ({ type: "Happened", payload: {}, id, published: true })
 
@@ -139,6 +140,7 @@ describe("a faulty store", () => {
 
   it.effect("a subscription whose reads break delivers every event, in order", () =>
     Effect.gen(function* () {
+      logs(/starts again/)
       yield* Effect.forEach(["1", "2", "3", "4"], (id) => EventStore.append("A-1", [event(id)]))
       const seen: Array<number> = []
       const following = Subscription.layer({
@@ -271,6 +273,7 @@ describe("a faulty transport", () => {
 
   it.effect("a relay publishes every event, in order, whatever becomes of its calls", () =>
     Effect.gen(function* () {
+      logs(/starts again/)
       const all = Array.from({ length: 20 }, (_, n) => `${n}`)
       yield* Effect.forkScoped(Layer.launch(Relay.layer({ name: "r" })))
       yield* Effect.forEach(all, (id) => Effect.andThen(EventStore.append("A-1", [event(id)]), TestClock.adjust("10 minutes")))

@@ -4,11 +4,11 @@ import type { AppendError, DuplicateEventError, EventStoreError, InvalidAppendEr
 import { type AppendResult, ExpectedVersion } from "../model.ts"
 import { EventStore } from "../service.ts"
 import { prepare, type PreparedAppend } from "./prepare.ts"
-import { prepareName } from "./prepareRead.ts"
+import { refuseName } from "./prepareRead.ts"
 import { makeRead, makeReadAll, makeReadPage, makeStreams, makeSubscribe, newestVersion, type Pages } from "./reads.ts"
 
 /**
- * What one store does in a way of its own; {@link EventStore.make} makes an `EventStore` of it. All that comes in has been checked.
+ * What one store does in a way of its own; `EventStore.make` makes an `EventStore` of it. All that comes in has been checked.
  *
  * @category adapters
  * @since 0.2.0
@@ -58,7 +58,7 @@ export const make = (driver: Driver): EventStore["Service"] => {
   const { append, head, pages, transactionService } = driver
   const find = driver.version ?? ((stream: string) => newestVersion(pages, stream))
   const version = (operation: string, stream: string) =>
-    Effect.flatMap(prepareName(operation, stream), (stream) => find(stream, operation))
+    Effect.suspend(() => refuseName(operation, stream) ?? find(stream, operation))
   return EventStore.of({
     append: (stream, events, options) =>
       Effect.map(append(prepare([{ stream, events, expected: options?.expected ?? ExpectedVersion.Any }])), onlyResult),

@@ -105,7 +105,7 @@ const prepareWith = (
   now: number
 ): PreparedAppend | InvalidAppendError | DuplicateEventError => {
   const tally: Tally = { ids, used: 0, bytes: 0, now }
-  const given = new Set<string>()
+  let given: Set<string> | undefined
   let count = 0
   const parts: Array<PreparedPart> = []
   for (const { events, expected = ExpectedVersion.Any, stream } of appends) {
@@ -119,8 +119,8 @@ const prepareWith = (
       if (id !== undefined) {
         const idProblem = nameFault(id)
         if (idProblem !== undefined) return refuse(stream, `events[${prepared.length}].id`, idProblem)
-        if (given.has(id)) return new DuplicateEventError({ stream, id })
-        given.add(id)
+        if (given?.has(id) === true) return new DuplicateEventError({ stream, id })
+        given = (given ?? new Set()).add(id)
       }
       const written = prepareEvent(event, tally)
       if (written instanceof Fault) return refuse(stream, `events[${prepared.length}].${written.field}`, written.problem)

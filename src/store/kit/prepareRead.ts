@@ -89,10 +89,10 @@ export const prepareStreams = (options: StreamsOptions = {}): Effect.Effect<Prep
   return problem === undefined ? Effect.succeed({ category, after, limit }) : invalidRead("streams", problem)
 }
 
-/** The name of a stream that `operation` is about. */
-export const prepareName = (operation: string, stream: string): Effect.Effect<string, EventStoreError> => {
+/** The failure of an `operation` about a stream that has no possible name. */
+export const refuseName = (operation: string, stream: string): Effect.Effect<never, EventStoreError> | undefined => {
   const problem = nameFault(stream)
-  return problem === undefined ? Effect.succeed(stream) : invalidRead(operation, `stream ${problem}`)
+  return problem === undefined ? undefined : invalidRead(operation, `stream ${problem}`)
 }
 
 const everything: ReadonlyArray<Query> = [{}]

@@ -47,6 +47,8 @@ export interface CheckpointStatements {
   readonly insertVersion: string
   /** Projection, version, mode, target, heard, revision, now. Gives a row if the revision was that. */
   readonly updateVersion: string
+  /** Projection, version. Gives a row if it is active, which nobody changes until the transaction ends. */
+  readonly lockActive: string
   /** Projection, version, now. Gives a row if it was active. */
   readonly deactivate: string
   /**
@@ -219,13 +221,12 @@ const registry = (
   together: <A, E>(operation: string, name: string, work: Effect.Effect<A, E>) => Effect.Effect<A, E | CheckpointError>
 ): ProjectionVersions => {
   const changed = (projection: string, version: number) => Effect.fail(new ProjectionVersionChangedError({ projection, version }))
-  const get: ProjectionVersions["get"] = Effect.fnUntraced(function* (projection, version) {
-    yield* prepareVersion("get", projection, version)
-    const [row] = yield* query<VersionRow>("get", projection, "version", [projection, number(version)])
-    return Option.map(Option.fromUndefinedOr(row), toVersion)
-  })
   return {
-    get,
+    get: Effect.fnUntraced(function* (projection, version) {
+      yield* prepareVersion("get", projection, version)
+      const [row] = yield* query<VersionRow>("get", projection, "version", [projection, number(version)])
+      return Option.map(Option.fromUndefinedOr(row), toVersion)
+    }),
     list: (projection) =>
       Effect.map(
         projection === undefined
@@ -245,8 +246,8 @@ const registry = (
     activate: Effect.fnUntraced(function* (projection, version, instead) {
       yield* prepareVersion("activate", projection, version)
       if (Option.contains(instead, version)) {
-        const current = yield* get(projection, version)
-        return Option.exists(current, ({ active }) => active) ? undefined : yield* changed(projection, version)
+        const rows = yield* query("activate", projection, "lockActive", [projection, number(version)])
+        return rows.length === 0 ? yield* changed(projection, version) : undefined
       }
       const run = Effect.fnUntraced(function* (statement: "activate" | "deactivate", which: number) {
         const rows = yield* query("activate", projection, statement, [projection, number(which), ...(yield* now)])

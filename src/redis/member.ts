@@ -1,0 +1,266 @@
+/**
+ * A member of a group: one fiber talks to the server, round by round. Each round says what was answered, and takes what there is
+ * room for.
+ */
+import * as Cause from "effect/Cause"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { makeId } from "../internal/ids.ts"
+import { defaultRestart } from "../internal/lifecycle.ts"
+import { closed, decodeText, type InFlight, makeDelivery, makeInFlight, type Members, unavailable } from "../transport/kit.ts"
+import type { Delivery, Message, SubscribeOptions, TransportError } from "../transport/Transport.ts"
+import * as scripts from "./scripts/index.ts"
+import { isPassing, milliseconds, type Server } from "./server.ts"
+
+export interface Settings {
+  /** After how long without a sign of life a member's messages go to others, in milliseconds. */
+  readonly lease: number
+  /** How often a member asks when no wake-up comes, in milliseconds. */
+  readonly poll: number
+  /** Whether groups (and the stream) are created. */
+  readonly create: boolean
+  /** Where what goes on after a member has left is done. */
+  readonly scope: Scope.Scope
+}
+
+/** How a member is told that there may be something for its group. */
+export interface Listener {
+  readonly group: string
+  readonly wake: () => void
+}
+
+/** Of each group the members that have yet to give back what they had: whoever joins goes after them. */
+export type Departures = Map<string, Set<Effect.Effect<void, TransportError>>>
+
+/** Of one answer of the server. */
+const mostTaken = 100
+
+/** An entry of the stream that a member has. */
+interface Held {
+  readonly id: string
+  readonly attempt: number
+}
+
+/** What is said of a message. */
+interface Answer {
+  readonly held: Held
+  readonly answer: string | number
+  readonly resume: (confirmed: Effect.Effect<void, TransportError>) => void
+}
+
+/** What a member has, and what it has yet to say. */
+interface State {
+  readonly me: string
+  readonly options: SubscribeOptions
+  /** Taken, and not handed out yet. */
+  readonly taken: Array<Held & { readonly message: Message }>
+  readonly inFlight: InFlight<Held>
+  /** Given, and not confirmed by the server. */
+  readonly answers: Set<Answer>
+  /** Opens when there is something to do on the server. */
+  readonly work: Latch.Latch
+  /** Opens when there is something to hand out. */
+  readonly arrived: Latch.Latch
+  /** Why answers fail at once: since the server was last asked in vain. */
+  outage: TransportError | undefined
+  /** Why the subscription has ended. */
+  end: TransportError | undefined
+}
+
+const makeState = (me: string, options: SubscribeOptions): State => ({
+  me,
+  options,
+  taken: [],
+  inFlight: makeInFlight(),
+  answers: new Set(),
+  work: Latch.makeUnsafe(),
+  arrived: Latch.makeUnsafe(),
+  outage: undefined,
+  end: undefined
+})
+
+const failAnswers = ({ answers }: State, error: TransportError) => {
+  for (const { resume } of answers) resume(Effect.fail(error))
+  answers.clear()
+}
+
+const finish = (state: State, error: TransportError) => {
+  state.end ??= error
+  failAnswers(state, error)
+  Latch.openUnsafe(state.arrived)
+}
+
+const warn = (state: State) => (error: TransportError) => {
+  state.outage = error
+  failAnswers(state, error)
+  return Effect.logWarning(`eventfold: the group "${state.options.group}" cannot get messages from Redis`, error)
+}
+
+/** Joins, or comes back after an outage. It goes on until the server answers, or says what waiting does not mend. */
+const joining = (server: Server, { create }: Settings, departures: Departures, state: State) => {
+  const { inFlight, me, options, taken } = state
+  const join = Effect.suspend(() => {
+    const known = [...taken, ...inFlight.items()].flatMap(({ attempt, id }) => [id, attempt])
+    const input = { stream: server.keys.stream, group: options.group, member: me, create: create ? "yes" : "no" }
+    return Effect.andThen(
+      Effect.forEach(departures.get(options.group) ?? [], (departure) => departure, { discard: true }),
+      server.call("subscribe", server.redis.eval(scripts.join)(input, known))
+    )
+  })
+  return join.pipe(
+    Effect.tapError(warn(state)),
+    Effect.retry({ schedule: defaultRestart, while: isPassing }),
+    Effect.andThen(Effect.sync(() => (state.outage = undefined)))
+  )
+}
+
+/** It is no message: the server is told, and an operator. */
+const setAside = ({ answers, work }: State, { keys }: Server, held: Held, cause: unknown) =>
+  Effect.suspend(() => {
+    answers.add({ held, answer: "unreadable", resume: () => {} })
+    Latch.openUnsafe(work)
+    const what = `the entry "${held.id}" of the stream "${keys.stream}" is no message, and set aside`
+    return Effect.logError(`eventfold: ${what}`, cause)
+  })
+
+/** Takes what the server has given: id, attempt and document of each. */
+const takeAll = (state: State, server: Server, entries: ReadonlyArray<string | number>) => {
+  const unreadable: Array<Effect.Effect<void>> = []
+  for (let index = 0; index < entries.length; index += 3) {
+    const held = { id: String(entries[index]), attempt: Number(entries[index + 1]) }
+    const message = decodeText(String(entries[index + 2]))
+    if (Result.isSuccess(message)) state.taken.push({ ...held, message: message.success })
+    else unreadable.push(setAside(state, server, held, message.failure))
+  }
+  if (state.taken.length > 0) Latch.openUnsafe(state.arrived)
+  return Effect.all(unreadable, { discard: true })
+}
+
+/** One round. Returns after how many milliseconds to ask again. */
+const makeRound = (server: Server, { lease, poll }: Settings, state: State): Effect.Effect<number, TransportError> => {
+  const { call, keys, redis } = server
+  const { answers, inFlight, me, taken } = state
+  const { concurrency = 1, group, types } = state.options
+  const filter = types === undefined ? ["all"] : ["some", ...types]
+  return Effect.suspend(() => {
+    const given = Array.from(answers)
+    const settled = new Set(given.map(({ held }) => held).filter((held) => inFlight.has(held)))
+    const room = concurrency - taken.length - (inFlight.size - settled.size)
+    const input = {
+      stream: keys.stream,
+      members: keys.members(group),
+      delayed: keys.delayed(group),
+      channel: keys.channel,
+      group,
+      member: me,
+      lease,
+      wanted: Math.max(0, Math.min(room, mostTaken)),
+      answers: given.length
+    }
+    const list = [...given.flatMap(({ answer, held }) => [held.id, held.attempt, answer]), ...filter]
+    const asked = Effect.tapError(call("subscribe", redis.eval(scripts.step)(input, list)), warn(state))
+    return Effect.flatMap(asked, ([next, ...entries]) => {
+      for (const answer of given) {
+        answers.delete(answer)
+        inFlight.remove(answer.held)
+        answer.resume(Effect.void)
+      }
+      const pause = entries.length === 3 * mostTaken ? 0 : next < 0 ? poll : Math.min(next, poll)
+      return Effect.as(takeAll(state, server, entries), pause)
+    })
+  })
+}
+
+/** Talks to the server until it says what waiting does not mend. */
+const makeRun = (server: Server, settings: Settings, departures: Departures, state: State): Effect.Effect<void> => {
+  const { work } = state
+  const join = joining(server, settings, departures, state)
+  const round = makeRound(server, settings, state)
+  return Effect.gen(function* () {
+    yield* join
+    while (true) {
+      // What comes from here on opens it again.
+      Latch.closeUnsafe(work)
+      // Whoever leaves hears first what became of the answers that are on their way.
+      const pause = yield* Effect.catch(Effect.uninterruptible(round), () => Effect.as(Effect.delay(join, "100 millis"), 0))
+      if (pause > 0) yield* Effect.timeoutOption(Latch.await(work), pause)
+    }
+  }).pipe(
+    Effect.catchCause((cause) =>
+      Effect.sync(() =>
+        finish(
+          state,
+          Option.getOrElse(Cause.findErrorOption(cause), () => unavailable("subscribe", Cause.pretty(cause), Cause.squash(cause)))
+        )
+      )
+    )
+  )
+}
+
+/** Gives back what the member has: at once if the server answers, and otherwise as soon as it does while the Layer is open. */
+const makeLeave = ({ call, keys, redis }: Server, { scope }: Settings, departures: Departures, state: State) =>
+  Effect.suspend(() => {
+    const { group } = state.options
+    const handed = state.inFlight.items().map(({ id }) => id)
+    state.inFlight.end()
+    state.taken.length = 0
+    finish(state, closed("subscribe"))
+    const waiting = departures.get(group) ?? new Set()
+    const { channel, members, stream } = keys
+    const leave = redis.eval(scripts.leave)({ stream, members: members(group), channel, group, member: state.me }, handed)
+    const departure: Effect.Effect<void, TransportError> = Effect.andThen(
+      // What waiting does not mend is left to the lease.
+      Effect.catch(call("leave", leave), (error) => (isPassing(error) ? Effect.fail(error) : Effect.void)),
+      Effect.sync(() => waiting.delete(departure))
+    )
+    departures.set(group, waiting.add(departure))
+    const later = Effect.asVoid(Effect.forkIn(Effect.retry(departure, defaultRestart), scope))
+    return state.outage === undefined ? Effect.catch(departure, () => later) : later
+  })
+
+const settle = (state: State, held: Held, delay: Duration.Duration | undefined): Effect.Effect<void, TransportError> =>
+  state.inFlight.settle(
+    held,
+    Effect.callback((resume) => {
+      if (state.outage !== undefined) return resume(Effect.fail(state.outage))
+      const answer = { held, answer: delay === undefined ? "ack" : milliseconds(delay), resume }
+      state.answers.add(answer)
+      Latch.openUnsafe(state.work)
+      return Effect.sync(() => state.answers.delete(answer))
+    })
+  )
+
+/** The next message that has been taken. */
+const handOut = (state: State): Effect.Effect<Delivery, TransportError> =>
+  Effect.suspend(() => {
+    const held = state.taken.shift()
+    if (held !== undefined) {
+      state.inFlight.add(held)
+      return Effect.succeed(makeDelivery(held.message, held.attempt, (delay) => settle(state, held, delay)))
+    }
+    if (state.end !== undefined) return Effect.fail(state.end)
+    Latch.closeUnsafe(state.arrived)
+    return Effect.andThen(Latch.await(state.arrived), handOut(state))
+  })
+
+/** Joins a group. The stream outlives outages; it fails where waiting would not help, and when the Layer closes. */
+export const join = Effect.fnUntraced(function* (
+  server: Server,
+  settings: Settings,
+  members: Members<Listener>,
+  departures: Departures,
+  options: SubscribeOptions
+): Effect.fn.Return<Stream.Stream<Delivery, TransportError>, never, Scope.Scope> {
+  const state = makeState(yield* makeId, options)
+  const membership = yield* members.join(
+    { group: options.group, wake: () => void Latch.openUnsafe(state.work) },
+    makeLeave(server, settings, departures, state)
+  )
+  yield* Effect.forkIn(makeRun(server, settings, departures, state), membership)
+  return Stream.fromEffectRepeat(handOut(state))
+})

@@ -1,0 +1,5 @@
+export { join } from "./join.ts"
+export { leave } from "./leave.ts"
+export { publish } from "./publish.ts"
+export { step } from "./step.ts"
+export { trim } from "./trim.ts"

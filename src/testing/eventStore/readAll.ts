@@ -1,0 +1,93 @@
+/** Reading the log, with filters. */
+import * as Stream from "effect/Stream"
+import assert from "node:assert/strict"
+import { inspect } from "node:util"
+import type * as EventStore from "../../store/EventStore.ts"
+import { range } from "../suite.ts"
+import { variety, filters } from "./samples.ts"
+import { event, every, numbered, positionsOf } from "./words.ts"
+
+export const readAll = [
+  every("goes by position, forward beyond a position and backward before it", function* (store) {
+    for (let n = 1; n <= 5; n++) yield* store.append(`Account-${n % 2}`, numbered(2))
+    const reads: ReadonlyArray<readonly [options: EventStore.ReadAllOptions, positions: ReadonlyArray<number>]> = [
+      [{}, range(1, 10)],
+      [{ after: 0 }, range(1, 10)],
+      [{ after: 4 }, range(5, 10)],
+      [{ after: 9 }, [10]],
+      [{ after: 10 }, []],
+      [{ after: 99 }, []],
+      [{ limit: 0 }, []],
+      [{ limit: 3 }, [1, 2, 3]],
+      [{ after: 4, limit: 2 }, [5, 6]],
+      [{ direction: "backward" }, range(1, 10).toReversed()],
+      [{ direction: "backward", limit: 3 }, [10, 9, 8]],
+      [{ direction: "backward", after: 4 }, [3, 2, 1]],
+      [{ direction: "backward", after: 4, limit: 2 }, [3, 2]],
+      [{ direction: "backward", after: 1 }, []],
+      [{ direction: "backward", after: 0 }, []],
+      [{ direction: "backward", after: 99 }, range(1, 10).toReversed()],
+      [{ after: undefined, filter: undefined, direction: undefined, limit: undefined }, range(1, 10)]
+    ]
+    for (const [options, wanted] of reads) assert.deepEqual(yield* positionsOf(store.readAll(options)), wanted, inspect(options))
+  }),
+
+  every("a query means all of its keys, a filter any of its queries", function* (store) {
+    yield* store.appendAll(variety)
+    for (const [filter, wanted] of filters) {
+      const what = inspect(filter)
+      assert.deepEqual(yield* positionsOf(store.readAll({ filter })), wanted, what)
+      assert.deepEqual(yield* positionsOf(store.readAll({ filter, direction: "backward" })), wanted.toReversed(), what)
+      assert.deepEqual(
+        yield* positionsOf(store.readAll({ filter, after: 3 })),
+        wanted.filter((n) => n > 3),
+        what
+      )
+      assert.deepEqual(
+        yield* positionsOf(store.readAll({ filter, after: 5, direction: "backward" })),
+        wanted.filter((n) => n < 5).toReversed(),
+        what
+      )
+      assert.deepEqual(
+        yield* positionsOf(store.readAll({ filter, after: 1, limit: 2 })),
+        wanted.filter((n) => n > 1).slice(0, 2),
+        what
+      )
+    }
+  }),
+
+  every("a limit counts what passed the filter", function* (store) {
+    yield* store.append(
+      "Mixed-1",
+      range(1, 3000).map((n) => event({ type: n % 100 === 0 ? "Rare" : "Common", tags: n % 500 === 0 ? ["rarer"] : [] }))
+    )
+    const rare = range(1, 30).map((n) => n * 100)
+    const read = (options: EventStore.ReadAllOptions) => positionsOf(store.readAll({ filter: { types: ["Rare"] }, ...options }))
+    assert.deepEqual(yield* read({ limit: 25 }), rare.slice(0, 25))
+    assert.deepEqual(yield* read({}), rare)
+    assert.deepEqual(yield* read({ limit: 30 }), rare)
+    assert.deepEqual(yield* read({ limit: 4, after: 1000 }), [1100, 1200, 1300, 1400])
+    assert.deepEqual(yield* read({ limit: 4, direction: "backward" }), [3000, 2900, 2800, 2700])
+    assert.deepEqual(yield* read({ filter: { tags: ["rarer"] }, limit: 2, after: 500 }), [1000, 1500])
+    assert.deepEqual(yield* read({ filter: [{ tags: ["rarer"] }, { types: ["Rare"] }], limit: 100 }), rare)
+    assert.deepEqual(
+      yield* read({ filter: { types: ["Common"] }, after: 98, limit: 200 }),
+      range(99, 400)
+        .filter((n) => n % 100 !== 0)
+        .slice(0, 200)
+    )
+  }),
+
+  every("what is rare is found behind thousands of others, from either end and by a subscriber", function* (store) {
+    const rare = event({ type: "Rare" })
+    yield* store.append("Rare-1", [rare, ...numbered(2999)])
+    yield* store.append("Common-1", numbered(3000))
+    yield* store.append("Rare-1", [rare])
+    const filter = { types: ["Rare"] }
+    assert.deepEqual(yield* positionsOf(store.readAll({ filter })), [1, 6001])
+    assert.deepEqual(yield* positionsOf(store.readAll({ filter, direction: "backward" })), [6001, 1])
+    assert.deepEqual(yield* positionsOf(store.readAll({ filter, after: 1, limit: 1 })), [6001])
+    assert.deepEqual(yield* positionsOf(Stream.take(store.subscribe({ filter }), 2)), [1, 6001])
+    assert.deepEqual(yield* positionsOf(Stream.take(store.subscribe({ after: 1 }), 6000)), range(2, 6001))
+  })
+]

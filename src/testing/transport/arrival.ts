@@ -1,0 +1,44 @@
+/** What arrives is what was published. */
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import assert from "node:assert/strict"
+import { done, every, message, plain } from "./words.ts"
+
+export const arrival = [
+  every("a message arrives with every attribute as it was published", function* ({ join, publish }) {
+    const sent = [
+      message(1, { correlationid: "c-1", causationid: "m-0", schemaversion: 7 }),
+      message(2, { subject: 'Thing-it\'s "odd" / 😀 é', id: 'it\'s "odd" / 😀 é', type: "thing.happened/v2:é" }),
+      message(2 ** 31 + 1, { source: "https://example.com/a?b=c#d" }),
+      message(Number.MAX_SAFE_INTEGER, { time: DateTime.makeUnsafe("1970-01-01T00:00:00.000Z") }),
+      message(5, { time: DateTime.makeUnsafe("9999-12-31T23:59:59.999Z") }),
+      ...[null, true, 0, -1.5e300, "", "text", [], {}, { a: [{ b: null }], "😀": "\n\t\\" }].map((data, n) =>
+        message(6 + n, { data })
+      )
+    ]
+    const member = yield* join({ group: "g" })
+    yield* publish(...sent)
+    const received = yield* Effect.forEach(sent, () => done(member))
+    assert.deepEqual(
+      received.map(({ message }) => plain(message)),
+      sent.map(plain)
+    )
+    assert.ok(received.every(({ attempt }) => attempt === 1))
+  }),
+
+  every("a message of 1 MiB arrives whole, or is refused with an error that names it", function* ({ join, publish }) {
+    const member = yield* join({ group: "g" })
+    const large = message(1, { data: "é".repeat(512 * 1024) })
+    const published = yield* Effect.result(publish(large))
+    if (Result.isSuccess(published)) {
+      assert.equal((yield* done(member)).message.data, large.data)
+    } else {
+      const { reason } = published.failure
+      assert.ok(reason._tag === "MessageRefused")
+      assert.equal(reason.id, large.id)
+    }
+    yield* publish(message(2))
+    assert.equal((yield* done(member)).message.position, 2)
+  })
+]

@@ -1,0 +1,111 @@
+/** What consumes by definitions of events. */
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as Queue from "effect/Queue"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import assert from "node:assert/strict"
+import { run as consume } from "../../consuming/Consumer.ts"
+import * as DeadLetters from "../../consuming/DeadLetters.ts"
+import * as Event from "../../definitions/Event.ts"
+import { Transport } from "../../transport/Transport.ts"
+import { range, turns } from "../suite.ts"
+import { done, every, facts, message } from "./words.ts"
+
+const Happened = Event.make("Happened", { n: Schema.Int })
+
+export const consumers = [
+  every(
+    "what a consumer cannot handle or read becomes a dead letter, and the rest goes on",
+    function* ({ join, publish, transport }) {
+      yield* (yield* join({ group: "g" })).leave
+      const letters = Context.get(yield* Layer.build(DeadLetters.layerMemory), DeadLetters.DeadLetters)
+      const tried: Array<readonly [number, number]> = []
+      const last = yield* Deferred.make<void>()
+      const warnings: Array<string> = []
+      const logger = Logger.make(({ logLevel, message }) => {
+        if (logLevel === "Warn") warnings.push(String(message))
+      })
+      const consuming = yield* consume(
+        [Happened],
+        {
+          Happened: ({ n }, { attempt }) => {
+            tried.push([n, attempt])
+            if (n === 5) return Deferred.succeed(last, undefined)
+            return n === 2 || (n === 4 && attempt === 1) ? Effect.fail("no") : Effect.void
+          }
+        },
+        { group: "g", retry: Schedule.forever, maxAttempts: 3 }
+      ).pipe(
+        Effect.provideService(Transport, transport),
+        Effect.provideService(DeadLetters.DeadLetters, letters),
+        Effect.provide(Logger.layer([logger])),
+        Effect.forkScoped
+      )
+      yield* publish(
+        ...range(1, 5).map((n) => message(n, n === 3 ? { data: { n: "three" } } : {})),
+        message(6, { type: "Other" })
+      )
+      yield* Effect.raceFirst(Fiber.join(consuming), Deferred.await(last))
+      yield* Fiber.interrupt(consuming)
+      assert.deepEqual(tried, [
+        [1, 1],
+        [2, 1],
+        [2, 2],
+        [2, 3],
+        [4, 1],
+        [4, 2],
+        [5, 1]
+      ])
+      assert.deepEqual(
+        (yield* letters.list("g")).map(({ attempts, message }) => [message.position, attempts]),
+        [
+          [2, 3],
+          [3, 1]
+        ]
+      )
+      for (const id of ["message 2", "message 3"])
+        assert.ok(warnings.some((warning) => warning.includes(`"${id}" is a dead letter`)))
+      // Everything has been acknowledged.
+      const next = yield* join({ group: "g", types: ["Happened"] })
+      yield* publish(message(7))
+      assert.deepEqual(facts(yield* done(next)), [7, 1])
+    }
+  ),
+
+  every("a consumer that ends finishes what it has in hand, and gives the rest back", function* ({ join, publish, transport }) {
+    yield* (yield* join({ group: "g" })).leave
+    const letters = Context.get(yield* Layer.build(DeadLetters.layerMemory), DeadLetters.DeadLetters)
+    const begun = yield* Queue.unbounded<number>()
+    const go = yield* Deferred.make<void>()
+    const finished: Array<number> = []
+    const consuming = yield* consume(
+      [Happened],
+      {
+        Happened: ({ n }) =>
+          Queue.offer(begun, n).pipe(Effect.andThen(Deferred.await(go)), Effect.andThen(Effect.sync(() => finished.push(n))))
+      },
+      { group: "g", concurrency: 4 }
+    ).pipe(
+      Effect.provideService(Transport, transport),
+      Effect.provideService(DeadLetters.DeadLetters, letters),
+      Effect.forkScoped
+    )
+    // Two are begun; two of the same subject wait behind the first, and the last is beyond the limit.
+    yield* publish(...range(1, 5).map((n) => message(n, { subject: n === 2 ? "Thing-2" : "Thing-1" })))
+    yield* Queue.takeN(begun, 2)
+    const ending = yield* Effect.forkChild(Fiber.interrupt(consuming))
+    yield* turns(20)
+    assert.equal(ending.pollUnsafe(), undefined)
+    yield* Deferred.succeed(go, undefined)
+    yield* Fiber.join(ending)
+    assert.deepEqual(finished, [1, 2])
+    const next = yield* join({ group: "g" })
+    const rest = yield* Effect.forEach(range(3, 5), () => done(next))
+    assert.deepEqual(rest.map(({ message }) => message.position).toSorted(), [3, 4, 5])
+  })
+]

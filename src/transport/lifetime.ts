@@ -1,0 +1,94 @@
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { unavailable } from "./failing.ts"
+import type { Transport, TransportError } from "./service.ts"
+
+/** What is said of a transport whose Layer has closed. */
+const closedDetail = "the transport's Layer has been closed"
+
+/**
+ * The failure of whatever is asked of a transport whose Layer has closed.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export const closed = (operation: string): TransportError => unavailable(operation, closedDetail)
+
+/**
+ * A service that ends with the scope. Whoever publishes or subscribes later, or does so at that moment, gets a `TransportError`:
+ * what ends inside of the transport is no interruption of its caller.
+ *
+ * **Gotchas**
+ *
+ * Make it last: then its end comes before that of connections and members.
+ *
+ * @category constructors
+ * @since 0.2.0
+ */
+export const untilClosed = Effect.fnUntraced(function* (
+  service: Transport["Service"]
+): Effect.fn.Return<Transport["Service"], never, Scope.Scope> {
+  let isClosed = false
+  yield* Effect.addFinalizer(() => Effect.sync(() => (isClosed = true)))
+  const ended = (cause: Cause.Cause<TransportError>) => isClosed && Cause.hasInterruptsOnly(cause)
+  return {
+    publish: (messages) =>
+      Effect.suspend(() =>
+        isClosed
+          ? Effect.fail(closed("publish"))
+          : Effect.catchCauseIf(service.publish(messages), ended, () => Effect.fail(closed("publish")))
+      ),
+    subscribe: (options) =>
+      Stream.suspend(() =>
+        isClosed
+          ? Stream.fail(closed("subscribe"))
+          : Stream.catchCauseIf(service.subscribe(options), ended, () => Stream.fail(closed("subscribe")))
+      )
+  }
+})
+
+/**
+ * The members that a transport has in this process.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Members<M> {
+  /** Those who have joined and not left. */
+  readonly present: ReadonlySet<M>
+  /**
+   * A member joins. `leave` is run once: when the scope of its subscription closes, or before that with the Layer. Returns the
+   * scope of its membership, for its fibers: they end before it leaves.
+   */
+  readonly join: (member: M, leave: Effect.Effect<void>) => Effect.Effect<Scope.Scope, never, Scope.Scope>
+}
+
+/**
+ * No members yet. Those who are there when the scope closes leave all at once.
+ *
+ * @category constructors
+ * @since 0.2.0
+ */
+export const makeMembers = Effect.fnUntraced(function* <M>(): Effect.fn.Return<Members<M>, never, Scope.Scope> {
+  const memberships = yield* Scope.fork(yield* Effect.scope, "parallel")
+  const present = new Set<M>()
+  return {
+    present,
+    join: (member, leave) =>
+      Effect.acquireRelease(Scope.fork(memberships), (scope, exit) => Scope.close(scope, exit)).pipe(
+        Effect.tap((scope) => {
+          present.add(member)
+          return Scope.addFinalizer(
+            scope,
+            Effect.suspend(() => {
+              present.delete(member)
+              return leave
+            })
+          )
+        }),
+        Effect.uninterruptible
+      )
+  }
+})
