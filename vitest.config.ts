@@ -24,7 +24,6 @@ export default defineConfig({
   ssr: { resolve: { conditions } },
   test: {
     pool: "forks",
-    maxWorkers: 2,
     testTimeout: 30_000,
     hookTimeout: 60_000,
     teardownTimeout: 30_000,
@@ -41,6 +40,7 @@ export default defineConfig({
           env: { EVENTFOLD_TEST_WIRINGS: "core" },
           // Nothing here outlives its test, so that the files may share what they have loaded.
           isolate: false,
+          maxWorkers: 2,
           sequence: { groupOrder: 0 }
         }
       },
@@ -50,6 +50,8 @@ export default defineConfig({
           name: "servers",
           include: [...servers, ...both],
           env: { EVENTFOLD_TEST_WIRINGS: "servers" },
+          // For two cores: half of their time these tests wait for servers and other processes.
+          maxWorkers: 3,
           globalSetup: ["test/support/global-setup.ts"],
           sequence: { groupOrder: 1 }
         }

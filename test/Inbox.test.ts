@@ -161,7 +161,7 @@ describe("what the database refuses to commit is a failure of the message, and n
           const { causes, tries } = yield* consumed((notes) => sql`insert into ${sql(notes)} (n, next) values (1, 2)`)
           assert.equal(tries, 2)
           assert.match(causes.join(), /foreign key/i)
-        }).pipe(Effect.provide(services())),
+        }).pipe(Effect.scoped, Effect.provide(services())),
       60_000
     )
   }
@@ -178,7 +178,7 @@ describe("what the database refuses to commit is a failure of the message, and n
       )
       assert.equal(tries, 2)
       assert.match(causes.join(), /aborted transaction/)
-    }).pipe(Effect.provide(Layer.mergeAll(Transport.layerMemory, DeadLetters.layerMemory, client())))
+    }).pipe(Effect.scoped, Effect.provide(Layer.mergeAll(Transport.layerMemory, DeadLetters.layerMemory, client())))
   )
 })
 

@@ -17,7 +17,17 @@ import {
 } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
-import { Checkpoints, Event, EventStore, MessageBus, ParkedEvents, Projection, Subscription, UnitOfWork } from "eventfold"
+import {
+  Checkpoints,
+  Command,
+  Event,
+  EventStore,
+  MessageBus,
+  ParkedEvents,
+  Projection,
+  Subscription,
+  UnitOfWork
+} from "eventfold"
 import { PgCheckpoints, PgEventStore } from "eventfold/postgres"
 import { SqliteCheckpoints, SqliteEventStore } from "eventfold/sqlite"
 import { freshSchema, pgLiteOfFile, serverOfFile } from "./postgres/support.ts"
@@ -57,7 +67,7 @@ const wirings: Record<string, () => Layer.Layer<Exclude<Wired, Scope.Scope>, unk
 const everywhere = (title: string, test: () => Effect.Effect<void, unknown, Wired>) => {
   for (const [name, make] of declared(wirings)) {
     it.live(`${name}: ${title}`, () =>
-      Effect.scoped(Effect.provide(test(), make())).pipe(Effect.provideService(Subscription.Registry, new Map()))
+      Effect.scoped(Effect.provide(Effect.scoped(test()), make())).pipe(Effect.provideService(Subscription.Registry, new Map()))
     )
   }
 }
@@ -688,6 +698,25 @@ describe("a projection that runs inline", () => {
       })
     )
   }
+
+  everywhere("takes no command for an event of the same name", () =>
+    Effect.gen(function* () {
+      const seen: Array<unknown> = []
+      const projection = Projection.make("Seen", {
+        version: 1,
+        events: [Deposited],
+        handlers: { Deposited: (event) => Effect.sync(() => void seen.push(event)) }
+      })
+      const Deposit = Command.make("Deposited", { payload: { amount: Schema.Int } })
+      const DepositLive = MessageBus.handle(Deposit, ({ amount }) =>
+        Effect.asVoid(UnitOfWork.stage("Account-a", [deposited(2 * amount)]))
+      )
+      yield* start(Projection.inline(projection))
+      yield* MessageBus.execute(Deposit, { amount: 1 }).pipe(Effect.provide(Layer.provideMerge(DepositLive, MessageBus.layer())))
+      assert.equal(yield* EventStore.head, 2)
+      assert.deepEqual(seen, [Deposited.make({ amount: 2 })])
+    })
+  )
 
   everywhere("a handler that fails rolls everything back, and the error says so", () =>
     Effect.gen(function* () {

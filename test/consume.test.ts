@@ -63,7 +63,7 @@ describe("a consumer", () => {
       const [other] = yield* Stream.runCollect(Stream.take(Transport.subscribe({ group }), 1))
       assert.deepEqual([other?.message.id, other?.attempt], ["2", 1])
       assert.deepEqual(yield* letters, [])
-    }).pipe(Effect.provide(services))
+    }).pipe(Effect.scoped, Effect.provide(services))
   )
 
   it.effect("is seen by a span a try, and by metrics of its group", () =>
@@ -127,7 +127,7 @@ describe("a consumer", () => {
           ["eventfold_consumer_state", { group, state: "live" }, 1]
         ]
       )
-    }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()), Effect.provide(services))
+    }).pipe(Effect.scoped, Effect.provideService(Metric.MetricRegistry, new Map()), Effect.provide(services))
   )
 
   it.effect("holds up the subject of a message that is tried again, and no other subject", () =>
@@ -155,7 +155,7 @@ describe("a consumer", () => {
       yield* TestClock.adjust("5 seconds")
       yield* until(() => seen.length === 5)
       assert.deepEqual(seen, ["1.1", "3.1", "1.2", "1.3", "2.1"])
-    }).pipe(Effect.provide(services))
+    }).pipe(Effect.scoped, Effect.provide(services))
   )
 
   it.effect("begins none of a subject's messages behind one that could not be given back, and counts what it was given", () =>
@@ -180,7 +180,7 @@ describe("a consumer", () => {
       yield* TestClock.adjust("1 second")
       yield* until(() => seen.includes("3.2"))
       assert.deepEqual(seen, ["1.1", "1.2", "2.2", "3.2"])
-    }).pipe(Effect.provide(Layer.provideMerge(Transport.layerFaulty({ settle: ["unavailable"] }), services)))
+    }).pipe(Effect.scoped, Effect.provide(Layer.provideMerge(Transport.layerFaulty({ settle: ["unavailable"] }), services)))
   )
 
   it.effect("gives a message back for longer waits, and goes by the broker's count and the schedule's place", () =>
@@ -214,7 +214,7 @@ describe("a consumer", () => {
       const [letter] = yield* letters
       assert.deepEqual([letter?.message.id, letter?.attempts], ["1", 3])
       assert.match(letter?.cause ?? "", /never/)
-    }).pipe(Effect.provide(services))
+    }).pipe(Effect.scoped, Effect.provide(services))
   )
 
   it.effect("parks defects and what ends its schedule, and unseen what has been delivered too often", () =>
@@ -250,7 +250,7 @@ describe("a consumer", () => {
         ]
       )
       assert.match((yield* letters)[1]?.cause ?? "", /broken/)
-    }).pipe(Effect.provide(services))
+    }).pipe(Effect.scoped, Effect.provide(services))
   )
 
   it.effect("does not take an outage of its storage for a failure of the message", () =>
@@ -277,7 +277,7 @@ describe("a consumer", () => {
       for (let n = 0; n < 10; n++) yield* Effect.andThen(rest, TestClock.adjust("1 second"))
       assert.equal(handled, 1)
       assert.deepEqual(yield* letters, [])
-    }).pipe(Effect.provide(services))
+    }).pipe(Effect.scoped, Effect.provide(services))
   )
 
   it.effect("ends at once while it waits for its storage, and gives the message back", () =>
@@ -303,7 +303,7 @@ describe("a consumer", () => {
       assert.equal(asked, before)
       const [again] = yield* Stream.runCollect(Stream.take(Transport.subscribe({ group }), 1))
       assert.deepEqual([again?.message.id, again?.attempt], ["1", 2])
-    }).pipe(Effect.provide(services))
+    }).pipe(Effect.scoped, Effect.provide(services))
   )
 
   it.effect("interrupts what is in hand when the grace is over, and gives it back", () =>
@@ -326,7 +326,7 @@ describe("a consumer", () => {
       const [again] = yield* Stream.runCollect(Stream.take(Transport.subscribe({ group }), 1))
       assert.deepEqual([again?.message.id, again?.attempt], ["1", 2])
       assert.deepEqual(yield* letters, [])
-    }).pipe(Effect.provide(services))
+    }).pipe(Effect.scoped, Effect.provide(services))
   )
 
   it.effect("gives nothing back that is still in a handler's hands", () =>
@@ -355,7 +355,7 @@ describe("a consumer", () => {
       yield* Deferred.succeed(cleanedUp, undefined)
       yield* Fiber.join(ending)
       assert.equal(Option.getOrThrow(yield* Fiber.join(again)).attempt, 2)
-    }).pipe(Effect.provide(services))
+    }).pipe(Effect.scoped, Effect.provide(services))
   )
 
   it.effect("subscribes again when the transport fails, until its schedule ends", () =>
@@ -375,7 +375,7 @@ describe("a consumer", () => {
       assert.equal(subscriptions, 4)
       assert.ok(exit._tag === "Failure")
       assert.equal(Option.getOrThrow(Cause.findErrorOption(exit.cause))._tag, "TransportError")
-    }).pipe(Effect.provide(services))
+    }).pipe(Effect.scoped, Effect.provide(services))
   )
 })
 
@@ -410,7 +410,7 @@ describe("with an inbox in SQL every message has its effect once", () => {
         yield* Fiber.interrupt(consuming)
       }
       assert.deepEqual([yield* notes, yield* letters], [ids.toSorted(), []])
-    }).pipe(Effect.provide(Layer.merge(services, Transport.layerMemory)))
+    }).pipe(Effect.scoped, Effect.provide(Layer.merge(services, Transport.layerMemory)))
   )
 
   it.live("or becomes a dead letter and has none, whatever fails on the way", () =>
@@ -443,6 +443,7 @@ describe("with an inbox in SQL every message has its effect once", () => {
         bad.toSorted()
       )
     }).pipe(
+      Effect.scoped,
       Effect.provide(services),
       Effect.provide(
         Transport.layerFaulty({
@@ -541,5 +542,5 @@ it.effect("what a handler does on the bus belongs to the conversation of the mes
     )
     assert.equal(of("Mailed")?.metadata.causationId, of("Mail")?.id)
     assert.deepEqual([of("Noted")?.metadata.correlationId, of("Noted")?.metadata.causationId], ["m2", "m2"])
-  }).pipe(Effect.provide(Live))
+  }).pipe(Effect.scoped, Effect.provide(Live))
 })

@@ -13,6 +13,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
+import { describe } from "../sql/errors.ts"
 import { makeTable, number as sqlNumber, storable } from "../sql/table.ts"
 import { Message } from "../transport/Transport.ts"
 
@@ -43,7 +44,7 @@ export class DeadLettersError extends Schema.TaggedError<DeadLettersError>("even
   { operation: Schema.String, cause: Schema.Defect() }
 ) {
   override get message(): string {
-    return `The dead letters failed to ${this.operation}: ${this.cause instanceof Error ? this.cause.message : String(this.cause)}`
+    return `The dead letters failed to ${this.operation}: ${describe(this.cause)}`
   }
 }
 

@@ -19,7 +19,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
-import { isSqlError } from "effect/sql/SqlError"
+import { describe, isRefusal } from "../sql/errors.ts"
 import { makeTable, number, storable } from "../sql/table.ts"
 import { inTransaction } from "../sql/transaction.ts"
 
@@ -35,7 +35,7 @@ export class InboxError extends Schema.TaggedError<InboxError>("eventfold/Inbox/
   cause: Schema.Defect()
 }) {
   override get message(): string {
-    return `The inbox failed to ${this.operation}: ${this.cause instanceof Error ? this.cause.message : String(this.cause)}`
+    return `The inbox failed to ${this.operation}: ${describe(this.cause)}`
   }
 
   /**
@@ -43,7 +43,7 @@ export class InboxError extends Schema.TaggedError<InboxError>("eventfold/Inbox/
    * constraint that it checks at the end is violated, or a statement of the effect has failed, on PostgreSQL, and the effect went on.
    */
   get isRetryable(): boolean {
-    return !(this.operation === "commit" && isSqlError(this.cause) && !this.cause.isRetryable)
+    return !(this.operation === "commit" && isRefusal(this.cause))
   }
 }
 

@@ -7,6 +7,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as Event from "../definitions/Event.ts"
 import type { Name } from "../following/engine.ts"
+import { describe } from "../sql/errors.ts"
 import type { Message, Transport } from "../transport/Transport.ts"
 import type { DeadLetters } from "./DeadLetters.ts"
 import type { Inbox } from "./Inbox.ts"
@@ -143,7 +144,7 @@ export class MessageRetryError extends Schema.TaggedError<MessageRetryError>("ev
   }
 ) {
   override get message(): string {
-    return `The group "${this.group}" failed again with "${this.id}": ${this.cause instanceof Error ? this.cause.message : String(this.cause)}`
+    return `The group "${this.group}" failed again with "${this.id}": ${describe(this.cause)}`
   }
 }
 

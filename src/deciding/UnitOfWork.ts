@@ -14,6 +14,7 @@ import type * as Schedule from "effect/Schedule"
 import { isSqlError } from "effect/sql/SqlError"
 import * as metadata from "../definitions/metadata.ts"
 import type { Metadata, NewEvent } from "../definitions/stored.ts"
+import { isConflict as isSqlConflict } from "../sql/errors.ts"
 import { AppendConditionError, EventStore, EventStoreError, ExpectedVersion, OptimisticLockError } from "../store/EventStore.ts"
 import { makeUnitOfWork, withoutTransaction } from "./levels.ts"
 import { type CommitError, SeenStreams, type StagedEvent, Transaction, UnitOfWork } from "./transaction.ts"
@@ -191,7 +192,7 @@ const isConflict = (error: unknown): boolean =>
   error instanceof OptimisticLockError ||
   error instanceof AppendConditionError ||
   (error instanceof EventStoreError && error.reason._tag === "TransactionConflict") ||
-  (isSqlError(error) && (error.reason._tag === "SerializationError" || error.reason._tag === "DeadlockError"))
+  (isSqlError(error) && isSqlConflict(error))
 
 /**
  * Units of work over any event store: staged in memory, written by one `appendAll` at the commit.

@@ -4,9 +4,9 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Predicate from "effect/Predicate"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import { describe, isConflict, isOutage, wasRolledBack } from "../sql/errors.ts"
 import {
   EventStore,
   EventStoreError,
@@ -72,26 +72,13 @@ export const layerSql: Layer.Layer<UnitOfWork, never, EventStore | SqlClient.Sql
 
 /** What an error of BEGIN or (when `committing`) of COMMIT means. */
 const transactionError = (error: SqlError, committing: boolean): EventStoreError => {
-  const { reason } = error
-  const cause = reason.cause
-  const fields = {
-    operation: committing ? "commit" : "begin",
-    detail: Predicate.hasProperty(cause, "message") ? String(cause.message) : error.message,
-    cause: error
-  }
-  switch (reason._tag) {
-    case "SerializationError":
-    case "DeadlockError":
-    case "LockTimeoutError":
-      return new EventStoreError({ reason: new TransactionConflict(fields) })
-    case "ConnectionError":
-      return new EventStoreError({ reason: committing ? new OutcomeUnknown(fields) : new StoreUnavailable(fields) })
-    case "UnknownError": {
-      // PostgreSQL answers COMMIT by rolling back when a statement had failed and the work went on.
-      const known = !committing || (reason.operation === "commit" && fields.detail.includes("rolled back"))
-      return new EventStoreError({ reason: known ? new StoreFailure(fields) : new OutcomeUnknown(fields) })
-    }
-    default:
-      return new EventStoreError({ reason: new StoreFailure(fields) })
-  }
+  const fields = { operation: committing ? "commit" : "begin", detail: describe(error), cause: error }
+  const Reason = isConflict(error)
+    ? TransactionConflict
+    : committing && !wasRolledBack(error)
+      ? OutcomeUnknown
+      : isOutage(error)
+        ? StoreUnavailable
+        : StoreFailure
+  return new EventStoreError({ reason: new Reason(fields) })
 }

@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import type * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { isAborted, isRefusal } from "../sql/errors.ts"
 import { inTransaction } from "../sql/transaction.ts"
 import { Failed } from "./settling.ts"
 
@@ -24,16 +25,10 @@ export const committing = <A, B, E, E2>(
       return after(done)
     })
     return Effect.mapError(inTransaction(sql, whole, patience), (error) =>
-      ended && isRefusal(error) ? new Failed(Cause.fail(error), true) : error
+      ended && isRefused(error) ? new Failed(Cause.fail(error), true) : error
     )
   })
 
-const isRefusal = (error: unknown): boolean =>
-  isSqlError(error)
-    ? !error.isRetryable
-    : Predicate.isTagged(error, "CheckpointError") &&
-      Predicate.hasProperty(error, "cause") &&
-      isSqlError(error.cause) &&
-      Predicate.hasProperty(error.cause.reason.cause, "code") &&
-      // "current transaction is aborted": by what came before.
-      error.cause.reason.cause.code === "25P02"
+/** Whether the database refused the work, perhaps not before the checkpoint was to be moved. */
+const isRefused = (error: unknown): boolean =>
+  isSqlError(error) ? isRefusal(error) : Predicate.isTagged(error, "CheckpointError") && isAborted(error)

@@ -8,6 +8,7 @@ import type * as SqlClient from "effect/sql/SqlClient"
 import type * as Event from "../definitions/Event.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import type { Unlisted } from "../internal/unlisted.ts"
+import { describe } from "../sql/errors.ts"
 import type { Checkpoints } from "../store/Checkpoints.ts"
 import type { EventStore, Filter } from "../store/EventStore.ts"
 import type { ParkedEvents } from "../store/ParkedEvents.ts"
@@ -222,6 +223,6 @@ export class EventRetryError extends Schema.TaggedError<EventRetryError>("eventf
   }
 ) {
   override get message(): string {
-    return `The subscription "${this.subscription}" failed again at position ${this.position}: ${this.cause instanceof Error ? this.cause.message : String(this.cause)}`
+    return `The subscription "${this.subscription}" failed again at position ${this.position}: ${describe(this.cause)}`
   }
 }

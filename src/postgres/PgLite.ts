@@ -22,6 +22,7 @@ import type * as Scope from "effect/Scope"
 import type * as SqlClient from "effect/sql/SqlClient"
 import * as Fs from "node:fs"
 import { Duplex } from "node:stream"
+import { describe } from "../sql/errors.ts"
 import { EventStoreError, StoreUnavailable } from "../store/EventStore.ts"
 
 /**
@@ -37,7 +38,7 @@ const unavailable = (detail: string) => (cause: unknown) =>
   new EventStoreError({
     reason: new StoreUnavailable({
       operation: "open",
-      detail: `${detail}: ${cause instanceof Error ? cause.message : String(cause)}`,
+      detail: `${detail}: ${describe(cause)}`,
       cause
     })
   })

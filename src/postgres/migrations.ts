@@ -2,6 +2,7 @@ import * as Effect from "effect/Effect"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError } from "effect/sql/SqlError"
+import { isUniqueViolation } from "../sql/errors.ts"
 import { EventStoreError, StoreFailure } from "../store/EventStore.ts"
 import { toEventStoreError } from "./errors.ts"
 import { makeCheckpointSql } from "./checkpointSql.ts"
@@ -23,7 +24,7 @@ const migrateBy = Effect.fnUntraced(function* (
 ): Effect.fn.Return<void, EventStoreError, SqlClient.SqlClient> {
   // Two processes that make one schema at once collide on the system catalogue, "if not exists" notwithstanding.
   yield* run(makeSql(names).createSchema).pipe(
-    Effect.retry({ times: 3, while: (error) => error.reason._tag === "UniqueViolation" }),
+    Effect.retry({ times: 3, while: isUniqueViolation }),
     Effect.mapError((error) => toEventStoreError("migrate", error, false))
   )
   yield* Migrator.make({})({ table, loader: Migrator.fromRecord(migrations) }).pipe(

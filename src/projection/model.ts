@@ -9,6 +9,7 @@ import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type * as Event from "../definitions/Event.ts"
 import type { Metadata } from "../definitions/stored.ts"
+import { describe } from "../sql/errors.ts"
 import type { CheckpointError, ProjectionVersionChangedError } from "../store/Checkpoints.ts"
 import type { EventStoreError, Filter } from "../store/EventStore.ts"
 import type { statementsOf } from "./sql.ts"
@@ -159,7 +160,7 @@ export class RebuildError extends Schema.TaggedError<RebuildError>("eventfold/Pr
   cause: Schema.Defect()
 }) {
   override get message(): string {
-    return `The rebuild of version ${this.version} of the projection "${this.projection}" failed after position ${this.position}: ${this.cause instanceof Error ? this.cause.message : String(this.cause)}`
+    return `The rebuild of version ${this.version} of the projection "${this.projection}" failed after position ${this.position}: ${describe(this.cause)}`
   }
 }
 

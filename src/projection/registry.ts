@@ -2,8 +2,9 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as SqlClient from "effect/sql/SqlClient"
-import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import type { SqlError } from "effect/sql/SqlError"
 import { projectionName, subscriptionCheckpoint } from "../following/names.ts"
+import { isConflict, isUniqueViolation } from "../sql/errors.ts"
 import { inTransaction } from "../sql/transaction.ts"
 import { type CheckpointError, Checkpoints, type ProjectionVersion } from "../store/Checkpoints.ts"
 import { EventStore } from "../store/EventStore.ts"
@@ -75,10 +76,6 @@ export const change = (projection: Key, to: (entry: Entry) => Written) =>
 
 const isChanged = (error: unknown): boolean => (error as { readonly _tag?: unknown })._tag === "ProjectionVersionChangedError"
 
-/** Whether the database would let a transaction through that is done again. */
-export const isConflict = (error: unknown): boolean =>
-  isSqlError(error) && (error.reason._tag === "SerializationError" || error.reason._tag === "DeadlockError")
-
 /** One transaction where there is a database; again, when others got in its way. */
 export const transaction = <A, E, R>(work: Effect.Effect<A, E, R>, transactional: boolean | undefined = true) =>
   Effect.flatMap(Effect.serviceOption(SqlClient.SqlClient), (sql): Effect.Effect<A, E | SqlError, R> =>
@@ -86,11 +83,8 @@ export const transaction = <A, E, R>(work: Effect.Effect<A, E, R>, transactional
   ).pipe(
     Effect.retry({
       times: 5,
-      while: (error: unknown) => {
-        const cause = (error as { readonly _tag?: unknown })._tag === "CheckpointError" ? (error as CheckpointError).cause : error
-        // Two that make one table at once collide on the catalogue of PostgreSQL, "if not exists" notwithstanding.
-        return isConflict(cause) || isChanged(cause) || (isSqlError(cause) && cause.reason._tag === "UniqueViolation")
-      }
+      // Two that make one table at once collide on the catalogue of PostgreSQL, "if not exists" notwithstanding.
+      while: (error: unknown) => isConflict(error) || isChanged(error) || isUniqueViolation(error)
     })
   )
 

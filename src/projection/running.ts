@@ -9,11 +9,12 @@ import * as Event from "../definitions/Event.ts"
 import { provideBuilt } from "../definitions/services.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import * as Subscription from "../following/Subscription.ts"
+import { describe, isConflict } from "../sql/errors.ts"
 import { Checkpoints } from "../store/Checkpoints.ts"
 import { EventStore, EventStoreError, StoreFailure, TransactionConflict } from "../store/EventStore.ts"
 import { matches } from "../store/kit/index.ts"
 import { type Envelope, NotCaughtUpError, type Projection, Run, type RunsInlineError, type StorageError } from "./model.ts"
-import { begin, change, entryOf, isConflict, open, runsInline, transaction } from "./registry.ts"
+import { begin, change, entryOf, open, runsInline, transaction } from "./registry.ts"
 import { standing } from "./waiting.ts"
 
 /**
@@ -159,7 +160,7 @@ const envelopes = Effect.fnUntraced(function* <R, D>(
 const toCommitError =
   (operation: string) =>
   (cause: unknown): EventStoreError => {
-    const fields = { operation, detail: cause instanceof Error ? cause.message : String(cause), cause }
+    const fields = { operation, detail: describe(cause), cause }
     return new EventStoreError({ reason: isConflict(cause) ? new TransactionConflict(fields) : new StoreFailure(fields) })
   }
 

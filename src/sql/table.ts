@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Fragment } from "effect/sql/Statement"
+import { isUniqueViolation } from "./errors.ts"
 
 /** Makes a table when it is not there. Its name becomes part of SQL text: letters, digits and `_`, with a schema if need be. */
 export const makeTable = Effect.fnUntraced(function* (
@@ -17,7 +18,7 @@ export const makeTable = Effect.fnUntraced(function* (
   yield* Effect.forEach(
     statements(sql, name),
     // Two processes that make one table at once collide on the catalogue of PostgreSQL, "if not exists" notwithstanding.
-    Effect.retry({ times: 3, while: (error) => error.reason._tag === "UniqueViolation" }),
+    Effect.retry({ times: 3, while: isUniqueViolation }),
     { discard: true }
   )
   return name

@@ -1,5 +1,6 @@
 import type { MigrationError } from "effect/sql/Migrator"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { codeOf, describe, type Kind, kindOf } from "../sql/errors.ts"
 import {
   EventStoreError,
   OutcomeUnknown,
@@ -9,27 +10,11 @@ import {
   TransactionConflict
 } from "../store/EventStore.ts"
 
-/** What a failure of SQLite means for whoever asked. */
-type Kind = "busy" | "unavailable" | "corrupted" | "io" | "failure"
-
-/** SQLite's primary result codes, and what they mean. All others are a `failure`. */
-const resultCodes: Readonly<Record<string, readonly [code: number, kind: Kind]>> = {
-  BUSY: [5, "busy"],
-  LOCKED: [6, "busy"],
-  IOERR: [10, "io"],
-  CORRUPT: [11, "corrupted"],
-  CANTOPEN: [14, "unavailable"],
-  NOTADB: [26, "corrupted"]
-}
-
-const kinds = new Map(Object.values(resultCodes))
-
-/** Clients tell the code as a number (`errno`) or by its name (`code`). */
-const kindOf = (cause: unknown): Kind => {
-  if (typeof cause !== "object" || cause === null) return "failure"
-  if ("errno" in cause && typeof cause.errno === "number") return kinds.get(cause.errno & 0xff) ?? "failure"
-  if ("code" in cause && typeof cause.code === "string") return resultCodes[cause.code.split("_")[1] ?? ""]?.[1] ?? "failure"
-  return "failure"
+/** What these result codes mean for the store, where that is not what they mean for every user of a database. */
+const resultCodes: Readonly<Record<string, Kind>> = {
+  // No space left, or a file that may not be written: in a batch, each request is tried by itself.
+  SQLITE_FULL: "refusal",
+  SQLITE_READONLY: "refusal"
 }
 
 /**
@@ -41,20 +26,19 @@ export const toEventStoreError = (
   error: SqlError | MigrationError,
   inTransaction = false
 ): EventStoreError => {
-  const root = error._tag === "MigrationError" ? error.cause : error
-  const cause = isSqlError(root) ? root.reason.cause : root
-  const fields = { operation, detail: cause instanceof Error ? cause.message : error.message, cause: error }
-  switch (kindOf(cause)) {
-    case "busy":
+  const failure = isSqlError(error) ? error : error.cause
+  const fields = { operation, detail: describe(error), cause: error }
+  switch (isSqlError(failure) ? (resultCodes[codeOf(failure) ?? ""] ?? kindOf(failure)) : "refusal") {
+    case "conflict":
       return new EventStoreError({ reason: inTransaction ? new TransactionConflict(fields) : new StoreUnavailable(fields) })
-    case "unavailable":
+    case "outage":
       return new EventStoreError({ reason: new StoreUnavailable(fields) })
     case "corrupted":
       return new EventStoreError({ reason: new StoreCorrupted(fields) })
-    case "io":
+    case "lost":
       // A commit that the disk has not confirmed may have reached it all the same.
       return new EventStoreError({ reason: operation === "append" ? new OutcomeUnknown(fields) : new StoreFailure(fields) })
-    case "failure":
+    case "refusal":
       return new EventStoreError({ reason: new StoreFailure(fields) })
   }
 }

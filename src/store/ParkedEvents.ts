@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
+import { describe } from "../sql/errors.ts"
 import { makeTable, number as sqlNumber, storable } from "../sql/table.ts"
 
 /**
@@ -42,7 +43,7 @@ export class ParkedEventsError extends Schema.TaggedError<ParkedEventsError>("ev
   { operation: Schema.String, cause: Schema.Defect() }
 ) {
   override get message(): string {
-    return `The parked events failed to ${this.operation}: ${this.cause instanceof Error ? this.cause.message : String(this.cause)}`
+    return `The parked events failed to ${this.operation}: ${describe(this.cause)}`
   }
 }
 

@@ -16,6 +16,7 @@ import * as Schema from "effect/Schema"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { describe } from "../sql/errors.ts"
 
 /**
  * @category models
@@ -44,7 +45,7 @@ export class SnapshotError extends Schema.TaggedError<SnapshotError>("eventfold/
   cause: Schema.Defect()
 }) {
   override get message(): string {
-    return `Snapshots failed to ${this.operation}: ${this.cause instanceof Error ? this.cause.message : String(this.cause)}`
+    return `Snapshots failed to ${this.operation}: ${describe(this.cause)}`
   }
 }
 

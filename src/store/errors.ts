@@ -89,7 +89,8 @@ const reasonFields = {
 }
 
 /**
- * The store could not be reached, or was too busy. Nothing was written; trying again later may succeed.
+ * The store could not be reached, was too busy, or takes no writes for now, as during a failover. Nothing was written; trying again
+ * later may succeed.
  *
  * @category errors
  * @since 0.1.0

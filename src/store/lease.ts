@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as SqlClient from "effect/sql/SqlClient"
+import { describe } from "../sql/errors.ts"
 import type { ProjectionVersions } from "./versions.ts"
 
 /**
@@ -112,7 +113,7 @@ export class CheckpointError extends Schema.TaggedError<CheckpointError>("eventf
   }
 ) {
   override get message(): string {
-    return `The checkpoint "${this.name}" failed to ${this.operation}: ${this.cause instanceof Error ? this.cause.message : String(this.cause)}`
+    return `The checkpoint "${this.name}" failed to ${this.operation}: ${describe(this.cause)}`
   }
 }
 

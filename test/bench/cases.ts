@@ -4,7 +4,8 @@ import { Event, EventStore, MessageBus, Projection, Repository, Snapshots, Subsc
 import { PgCheckpoints } from "eventfold/postgres"
 import { type ChildProcess, fork } from "node:child_process"
 import { fileURLToPath } from "node:url"
-import { status } from "../../src/postgres/sql.ts"
+import { status } from "../../src/postgres/sql/append.ts"
+import { eventColumns } from "../../src/postgres/sql/eventPage.ts"
 import { jsonlBatch, rawJsonlAll, rawSqliteAll, rawSqliteStream } from "./embedded.ts"
 import { type Case, collectGarbage, concurrently, type Run, type Sample } from "./harness.ts"
 import { type Lab, type Place, type RawAppend, type RawConnection, type Services } from "./lab.ts"
@@ -198,7 +199,7 @@ const contended = (callers: number, times: number): Case => ({
         const append = (expected: number): Effect.Effect<number, unknown> =>
           Effect.flatMap(
             query(
-              sql.append,
+              sql.append.text,
               appendCall([[{ stream: "Account-hot", expected, type: "MoneyDeposited", payloads: [payloadOf(expected)] }]])
             ),
             (rows) => {
@@ -304,15 +305,15 @@ const rawPages = (query: (after: number) => Effect.Effect<ReadonlyArray<Readonly
 
 const rawStream = ({ connect, sql }: Lab) =>
   Effect.map(connect, ({ query }) =>
-    rawPages((after) => query(sql.readForward, ["Account-0", String(after + 1), String(Number.MAX_SAFE_INTEGER), "1000"]), 0)
+    rawPages((after) => query(sql.readForward.text, ["Account-0", String(after + 1), String(Number.MAX_SAFE_INTEGER), "1000"]), 0)
   )
 
-const rawAll = ({ connect, sql: { columns, names } }: Lab) =>
+const rawAll = ({ connect, sql: { names } }: Lab) =>
   Effect.map(connect, ({ query }) =>
     rawPages(
       (after) =>
         query(
-          `select ${columns} from ${names.event} e where e.position > $1::bigint and e.position <= $2::bigint order by e.position limit $3::bigint`,
+          `select ${eventColumns} from ${names.event} e where e.position > $1::bigint and e.position <= $2::bigint order by e.position limit $3::bigint`,
           [String(after), String(Number.MAX_SAFE_INTEGER), "1000"]
         ),
       1
@@ -497,7 +498,7 @@ const subscriberLatency = (where: "the same" | "another", times: number): Case =
       yield* Queue.take(notifications).pipe(
         Effect.andThen(() =>
           reader.query(
-            `select ${sql.columns} from ${sql.names.event} e where e.position > $1::bigint order by e.position limit 64`,
+            `select ${eventColumns} from ${sql.names.event} e where e.position > $1::bigint order by e.position limit 64`,
             [String(seen)]
           )
         ),
@@ -512,7 +513,7 @@ const subscriberLatency = (where: "the same" | "another", times: number): Case =
         times,
         (nth) =>
           writer.query(
-            sql.append,
+            sql.append.text,
             appendCall([[{ stream: "Account-1", expected: -1, type: "MoneyDeposited", payloads: [payloadOf(nth)] }]])
           ),
         arrivals
@@ -598,7 +599,7 @@ const projecting = (by: "batch" | "handlers", events: number): Case => {
         const writer = yield* lab.connect
         const page = (after: number) =>
           reader.query(
-            `select ${lab.sql.columns} from ${lab.sql.names.event} e where e.position > $1::bigint order by e.position limit $2::bigint`,
+            `select ${eventColumns} from ${lab.sql.names.event} e where e.position > $1::bigint order by e.position limit $2::bigint`,
             [String(after), String(projectedBatch)]
           )
         const build = (version: number) =>
@@ -687,7 +688,7 @@ const commands = (place: Place, layer: "layer" | "layerSql", callers: number, ti
         : Effect.gen(function* () {
             const connections = yield* Effect.replicateEffect(lab.connect, place === "pglite" ? 1 : Math.min(callers, 4))
             const load = ({ query }: RawConnection, stream: string) =>
-              Effect.map(query(lab.sql.readForward, [stream, "1", String(Number.MAX_SAFE_INTEGER), "64"]), (rows) =>
+              Effect.map(query(lab.sql.readForward.text, [stream, "1", String(Number.MAX_SAFE_INTEGER), "64"]), (rows) =>
                 rows.reduce((sum, row) => sum + (JSON.parse(row[8] as string) as { amount: number }).amount, 0)
               )
             const request = (phase: string, caller: number, nth: number): ReadonlyArray<Part> => {
@@ -713,14 +714,14 @@ const commands = (place: Place, layer: "layer" | "layerSql", callers: number, ti
                 ? Effect.andThen(
                     inTurn((connection, caller) => load(connection, `Account-${accountOf(phase, caller, nth)}`)),
                     Effect.suspend(() =>
-                      writer.query(lab.sql.append, appendCall(all.map((caller) => request(phase, caller, nth))))
+                      writer.query(lab.sql.append.text, appendCall(all.map((caller) => request(phase, caller, nth))))
                     )
                   )
                 : inTurn((connection, caller) =>
                     Effect.gen(function* () {
                       yield* connection.query("begin")
                       yield* load(connection, `Account-${accountOf(phase, caller, nth)}`)
-                      yield* connection.query(lab.sql.append, appendCall([request(phase, caller, nth)]))
+                      yield* connection.query(lab.sql.append.text, appendCall([request(phase, caller, nth)]))
                       yield* connection.query("commit")
                     })
                   )

@@ -32,7 +32,7 @@ export type RawAppend = (requests: ReadonlyArray<ReadonlyArray<Part>>) => Effect
 export const rawAppend =
   ({ query }: RawConnection, { append }: Sql): RawAppend =>
   (requests) =>
-    query(append, appendCall(requests))
+    query(append.text, appendCall(requests))
 
 export type Services = EventStore.EventStore | PgClient.PgClient | SqlClient.SqlClient
 

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto"
-import { appendParameters, type Sql } from "../../src/postgres/sql.ts"
+import type { Sql } from "../../src/postgres/sql.ts"
+import { appendParameters } from "../../src/postgres/sql/append.ts"
 import { type Parameter } from "./lab.ts"
 
 /** Part of a request: events for one stream, as JSON text. */
@@ -13,34 +14,13 @@ export interface Part {
   readonly publishedAs?: string
 }
 
-const types = {
-  p_streams: "text",
-  p_entry_stream: "int4",
-  p_entry_expected: "float8",
-  p_entry_count: "int4",
-  p_request_entries: "int4",
-  p_request_after: "float8",
-  p_request_filter: "text",
-  p_event_entry: "int4",
-  p_event_nth: "int4",
-  p_event_stream: "text",
-  p_id: "text",
-  p_type: "text",
-  p_schema_version: "int4",
-  p_published: "bool",
-  p_tags: "text",
-  p_payload: "text",
-  p_metadata: "text",
-  p_recorded_at: "float8",
-  p_asked: "int4",
-  p_asked_id: "text"
-} as const satisfies Record<(typeof appendParameters)[number], "text" | "int4" | "float8" | "bool">
+const names = Object.keys(appendParameters) as ReadonlyArray<keyof typeof appendParameters>
 
 /** The parameters of the store's `append` function for a batch of requests, each of one or several parts. */
 export const appendCall = (requests: ReadonlyArray<ReadonlyArray<Part>>): ReadonlyArray<Parameter | null> => {
   const streams = new Map<string, number>()
-  const values = Object.fromEntries(appendParameters.map((name) => [name, []])) as unknown as Record<
-    (typeof appendParameters)[number],
+  const values = Object.fromEntries(names.map((name) => [name, []])) as unknown as Record<
+    keyof typeof appendParameters,
     Array<string | number | boolean>
   >
   const now = Date.now()
@@ -70,8 +50,8 @@ export const appendCall = (requests: ReadonlyArray<ReadonlyArray<Part>>): Readon
   }
   values.p_streams.push(...streams.keys())
   // No tags, and ids that stand nowhere yet.
-  const absent: ReadonlyArray<(typeof appendParameters)[number]> = ["p_tags", "p_asked", "p_asked_id"]
-  return appendParameters.map((name) => (absent.includes(name) ? null : { type: types[name], values: values[name] }))
+  const absent: typeof names = ["p_tags", "p_asked", "p_asked_id"]
+  return names.map((name) => (absent.includes(name) ? null : { type: appendParameters[name], values: values[name] }))
 }
 
 /**

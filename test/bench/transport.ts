@@ -10,6 +10,7 @@ import { PgConnection } from "@effect/sql-pg"
 import { Array, Context, DateTime, Effect, Latch, Layer, Queue, Redacted, Result, Schema, type Scope, Stream } from "effect"
 import { Checkpoints, Consumer, DeadLetters, Event, EventStore, Relay, Transport } from "eventfold"
 import { PgCheckpoints } from "eventfold/postgres"
+import { eventColumns } from "../../src/postgres/sql/eventPage.ts"
 import { type Case, collectGarbage, concurrently, type Sample } from "./harness.ts"
 import { type Lab } from "./lab.ts"
 import { appendCall } from "./raw.ts"
@@ -187,7 +188,7 @@ const rawMover = ({ connect, sql }: Lab, { publish }: RawTransport) =>
     let after = 0
     const page = Effect.suspend(() =>
       query(
-        `select ${sql.columns} from ${sql.names.event} e where e.position > $1::bigint and e.published order by e.position limit $2::bigint`,
+        `select ${eventColumns} from ${sql.names.event} e where e.position > $1::bigint and e.published order by e.position limit $2::bigint`,
         [String(after), String(pageSize)]
       )
     )
@@ -291,7 +292,7 @@ const rawArriving =
       const move = yield* rawMover(lab, raw)
       return yield* steadily(
         times,
-        (n, id) => query(lab.sql.append, appendCall([[rawPart(n, id)]])),
+        (n, id) => query(lab.sql.append.text, appendCall([[rawPart(n, id)]])),
         (count, arrived) =>
           Effect.andThen(
             Effect.forkScoped(Effect.forever(Effect.andThen(Queue.takeAll(notifications), move), { disableYield: true })),

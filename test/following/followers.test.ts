@@ -41,7 +41,7 @@ describe("two followers of one name in one process", () => {
       yield* stop
       yield* start(view())
       yield* until(Effect.map(Subscription.status("view"), ({ state }) => state === "live"))
-    }).pipe(Effect.provide(stores))
+    }).pipe(Effect.scoped, Effect.provide(stores))
   )
 
   it.effect("also with partitions, and of relays", () =>
@@ -50,7 +50,7 @@ describe("two followers of one name in one process", () => {
       assert.match(defectOf(yield* Effect.exit(start(view("shared")))), /Two followers of one name.*"shared".*"shared"/)
       yield* start(Relay.layer({ name: "shop" }))
       assert.match(defectOf(yield* Effect.exit(Relay.run({ name: "shop" }))), /the relay "shop".*the relay "shop"/)
-    }).pipe(Effect.provide(all))
+    }).pipe(Effect.scoped, Effect.provide(all))
   )
 
   it.effect("are none where each has checkpoints of its own: each is found where its checkpoints are", () =>
@@ -113,7 +113,7 @@ describe("a relay", () => {
       yield* rest
       assert.deepEqual([(yield* Relay.status("shop")).state, (yield* Relay.status("shop")).lag], ["live", 0])
       assert.equal(states.at(-1), "live")
-    }).pipe(Effect.provide(stores))
+    }).pipe(Effect.scoped, Effect.provide(stores))
   )
 
   it.effect("that has halted before a log that is too short goes on when it is resumed", () =>
@@ -132,7 +132,7 @@ describe("a relay", () => {
       yield* Relay.resume("shop")
       const [{ message } = {}] = yield* Stream.runCollect(Stream.take(Transport.subscribe({ group: "g" }), 1))
       assert.equal(message?.id, "3")
-    }).pipe(Effect.provide(all))
+    }).pipe(Effect.scoped, Effect.provide(all))
   )
 
   it.effect("that this process does not run is a typed error", () =>
@@ -144,7 +144,7 @@ describe("a relay", () => {
         Stream.runDrain(Relay.changes("x"))
       ]
       for (const effect of errors) assert.equal((yield* Effect.flip(effect))._tag, "UnknownRelayError")
-    }).pipe(Effect.provide(stores))
+    }).pipe(Effect.scoped, Effect.provide(stores))
   )
 })
 
@@ -194,7 +194,7 @@ describe("consumers", () => {
       yield* Consumer.resume("g")
       yield* until(Effect.sync(() => seen.length === 3))
       assert.equal((yield* Consumer.status("g")).state, "live")
-    }).pipe(Effect.provide(all))
+    }).pipe(Effect.scoped, Effect.provide(all))
   )
 
   it.effect("back off while the transport is away, with the cause, and have stopped when their Layers have closed", () =>
@@ -214,7 +214,7 @@ describe("consumers", () => {
         assert.equal((yield* Consumer.status("g")).state, "stopped")
       }).pipe(Effect.provide(away))
       assert.equal((yield* Effect.flip(Consumer.status("g")))._tag, "UnknownGroupError")
-    }).pipe(Effect.provide(all))
+    }).pipe(Effect.scoped, Effect.provide(all))
   )
 })
 
@@ -261,7 +261,7 @@ describe("a process manager", () => {
       yield* ProcessManager.resume(Timed)
       yield* until(Effect.map(ProcessManager.read(Timed, "1"), ({ state }) => state === 1))
       assert.equal(yield* due, 1)
-    }).pipe(Effect.provide(bus))
+    }).pipe(Effect.scoped, Effect.provide(bus))
   )
 
   it.effect("whose watch is ahead of the log halts, and says so: deadlines below its checkpoint would never come", () =>
@@ -277,6 +277,6 @@ describe("a process manager", () => {
         Cause.pretty(Option.getOrThrow((yield* watch).cause)),
         /"deadlines:Timed" is at position 1000, and the log ends/
       )
-    }).pipe(Effect.provide(bus))
+    }).pipe(Effect.scoped, Effect.provide(bus))
   )
 })

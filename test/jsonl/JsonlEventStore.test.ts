@@ -11,6 +11,7 @@ import { JsonlEventStore } from "eventfold/jsonl"
 import { conforms } from "../support/conformance.ts"
 import { child, open } from "../support/embedded.ts"
 import { temporaryDirectory } from "../support/files.ts"
+import { logs } from "../support/logs.ts"
 
 const layer = (options: JsonlEventStore.Options) => Layer.provide(JsonlEventStore.layer(options), NodeFileSystem.layer)
 
@@ -175,6 +176,7 @@ describe("the file", () => {
 describe("after a crash", () => {
   it.effect("an append that was cut off at any byte is cut off whole, reported, and its place taken by the next", () =>
     Effect.gen(function* () {
+      logs(/Cut off the .* unfinished append/)
       const path = yield* temporaryFile
       const lines = (yield* written(path)).slice(0, 4) // the last append has three lines
       const bytes = Buffer.from(lines.join("\n") + "\n")
@@ -205,6 +207,7 @@ describe("after a crash", () => {
 
   it.effect("what a file system has left behind the last line is cut off", () =>
     Effect.gen(function* () {
+      logs(/Cut off the .* unfinished append/)
       const path = yield* temporaryFile
       const lines = yield* written(path)
       for (const rest of [Buffer.alloc(5000), Buffer.from("{"), Buffer.from(lines[4] as string).fill(0, 20)]) {

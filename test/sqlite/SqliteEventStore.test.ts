@@ -210,7 +210,7 @@ describe("a transaction of the same client", () => {
         Effect.gen(function* () {
           yield* EventStore.append("A-1", [event()])
           const reason = yield* reasonOf(EventStore.append("A-1", many))
-          assert.deepEqual([reason._tag, reason.detail], ["StoreFailure", "not wanted"])
+          assert.deepEqual([reason._tag, reason.detail], ["StoreFailure", "not wanted [SQLITE_CONSTRAINT]"])
           yield* EventStore.append("A-1", [event()], { expected: 1 })
         })
       )
@@ -374,7 +374,7 @@ describe("the database", () => {
       const migrations = yield* sql<{ name: string }>`SELECT name FROM eventfold_migrations`
       assert.deepEqual(
         migrations.map(({ name }) => name),
-        ["events", "checkpoints"]
+        ["events", "checkpoints", "projection_versions"]
       )
     })
   )
@@ -449,7 +449,7 @@ describe("what goes wrong is typed", () => {
       const large = EventStore.append("Large-1", [event({ payload: "x".repeat(1_000_000) })])
       const small = (n: number) => EventStore.append(`Small-${n}`, [event()])
       const [, reason] = yield* Effect.all([small(1), reasonOf(large), small(2)], { concurrency: "unbounded" })
-      assert.deepEqual([reason._tag, reason.detail], ["StoreFailure", "database or disk is full"])
+      assert.deepEqual([reason._tag, reason.detail], ["StoreFailure", "database or disk is full [SQLITE_FULL]"])
       assert.deepEqual(yield* positions, [1, 2])
       yield* sql.unsafe("PRAGMA max_page_count = 100000")
       assert.equal((yield* large).position, 3)

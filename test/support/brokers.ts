@@ -67,8 +67,22 @@ const definitions: Readonly<Record<BrokerName, Definition>> = {
     url: (port) => `redis://127.0.0.1:${port}`,
     command: ({ binary, folder, port }) => ({
       command: binary,
-      // With these, what is acknowledged is on the disk.
-      args: ["--bind", "127.0.0.1", "--port", String(port), "--dir", folder, "--appendonly", "yes", "--appendfsync", "always"]
+      args: [
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        String(port),
+        "--dir",
+        folder,
+        // With these, what is acknowledged is on the disk.
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "always",
+        // A replica is there when it comes, and need not wait for others.
+        "--repl-diskless-sync-delay",
+        "0"
+      ]
     }),
     ready: "Ready to accept connections"
   },

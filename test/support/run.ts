@@ -56,15 +56,16 @@ export class LongestFirst extends BaseSequencer {
   }
 }
 
-const workers = 2
-
 /** Says before the tests what will run, and about how long that takes on a quiet machine with two cores. */
 export default class Overview implements Reporter {
   onTestRunStart(files: ReadonlyArray<TestSpecification>): void {
     const projects = Object.entries(Object.groupBy(files, ({ project }) => project.name)).map(([name, files = []]) => ({
       name,
       files: files.length,
-      seconds: Math.max(...files.map(secondsOf), files.reduce((sum, file) => sum + secondsOf(file), 0) / workers)
+      seconds: Math.max(
+        ...files.map(secondsOf),
+        files.reduce((sum, file) => sum + secondsOf(file), 0) / Number(files[0]?.project.config.maxWorkers ?? 1)
+      )
     }))
     const told = projects.map(({ files, name, seconds }) => `${name}: ${files} files, about ${Math.ceil(seconds)} s`)
     console.log(

@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { isUniqueViolation } from "../../sql/errors.ts"
 import { inTransaction } from "../../sql/transaction.ts"
 import { type Checkpoint, CheckpointError, CheckpointFencedError, CheckpointHeldError, Checkpoints } from "../lease.ts"
 import { type ProjectionVersion, ProjectionVersionChangedError, type ProjectionVersions } from "../versions.ts"
@@ -257,10 +258,11 @@ const registry = (
         Option.match(instead, { onNone: () => Effect.void, onSome: (before) => run("deactivate", before) }),
         run("activate", version)
       )
-      yield* Effect.catchIf(together("activate", projection, work), isUniqueViolation, () => changed(projection, version))
+      yield* Effect.catchIf(together("activate", projection, work), wasFirst, () => changed(projection, version))
     })
   }
 }
 
-const isUniqueViolation = (error: CheckpointError | ProjectionVersionChangedError): error is CheckpointError =>
-  error._tag === "CheckpointError" && isSqlError(error.cause) && error.cause.reason._tag === "UniqueViolation"
+/** Whether somebody else was first. */
+const wasFirst = (error: CheckpointError | ProjectionVersionChangedError): error is CheckpointError =>
+  error._tag === "CheckpointError" && isUniqueViolation(error)

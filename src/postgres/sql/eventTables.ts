@@ -1,0 +1,29 @@
+/** The events, their tags, and the head: how many events there are, in one row whose lock orders the appends. */
+export const eventTables: ReadonlyArray<string> = [
+  `create table {event} (
+    position bigint not null,
+    version bigint not null,
+    recorded_at timestamptz not null,
+    schema_version int not null,
+    published boolean not null,
+    stream text collate "C" not null,
+    id text collate "C" not null,
+    type text collate "C" not null,
+    tags text[] collate "C" not null,
+    payload json not null,
+    metadata json not null,
+    constraint "{prefix}event_pkey" primary key (position),
+    constraint "{prefix}event_stream_version_key" unique (stream, version),
+    constraint "{prefix}event_id_key" unique (id)
+  ) with (autovacuum_vacuum_insert_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02)`,
+  `create table {tag} (
+    tag text collate "C" not null,
+    position bigint not null,
+    primary key (tag, position)
+  )`,
+  `create table {head} (
+    only_row boolean primary key default true check (only_row),
+    position bigint not null
+  ) with (fillfactor = 10)`,
+  `insert into {head} (position) values (0)`
+]

@@ -1,0 +1,79 @@
+/**
+ * What is read of the events, but for `readAll`.
+ *
+ * How plans are kept good. A plan made while the tables are nearly empty lives on in prepared statements and functions while they
+ * grow. The functions therefore plan once, without sequential scans, and events are joined by lateral subqueries with a limit,
+ * which can only be index lookups; what reads outside of them is planned again as the log grows (see `store/plans.ts`).
+ */
+import { categoryOf, type StreamInfo } from "../../store/EventStore.ts"
+import { eventColumns, type EventRow, toEventPage } from "./eventPage.ts"
+import { statement } from "./statement.ts"
+
+/** Whether appends are flushed before they are acknowledged, whoever commits. */
+export const durable = statement(
+  `select current_setting('synchronous_commit') <> 'off'`,
+  ([row]: ReadonlyArray<readonly [durable: boolean]>) => row?.[0] === true
+)
+
+/** The head, if there is one, and the newest event. One statement, so one snapshot: others append meanwhile. */
+export const open = statement(
+  `select (select position from {head})::float8, (select coalesce(max(position), 0) from {event})::float8`,
+  ([row]: ReadonlyArray<readonly [head: number | null, newest: number]>) => ({ head: row?.[0] ?? null, newest: row?.[1] ?? 0 })
+)
+
+export const head = statement(
+  `select position::float8 from {head}`,
+  ([row]: ReadonlyArray<readonly [position: number]>) => row?.[0]
+)
+
+export const version = statement(
+  `select version::float8 from {event} where stream = $1 order by version desc limit 1`,
+  ([row]: ReadonlyArray<readonly [version: number]>) => row?.[0] ?? 0
+)
+
+export const versionAt = statement(
+  `select coalesce(max(version), 0)::float8 from {event} where stream = $1 and recorded_at <= to_timestamp($2::float8 / 1000.0)`,
+  ([row]: ReadonlyArray<readonly [version: number]>) => row?.[0] ?? 0
+)
+
+const ofStream = (order: string) =>
+  statement(
+    `select ${eventColumns} from {event} e where e.stream = $1 and e.version >= $2::bigint and e.version <= $3::bigint order by e.version${order} limit $4::bigint`,
+    (rows: ReadonlyArray<EventRow>) => toEventPage(rows)
+  )
+
+export const readForward = ofStream("")
+export const readBackward = ofStream(" desc")
+
+const toStreams = (
+  rows: ReadonlyArray<readonly [stream: string, version: number, position: number]>
+): ReadonlyArray<StreamInfo> =>
+  rows.map(([stream, version, position]) => ({ stream, category: categoryOf(stream), version, position }))
+
+/** The newest event of each stream found. */
+const newestOfFound = `
+  select f.stream, n.version::float8, n.position::float8
+    from found f, lateral (select e.version, e.position from {event} e where e.stream = f.stream order by e.version desc limit 1) n
+   where f.stream is not null limit $2::bigint`
+
+/** Leaps from name to name through the index, whatever the number of events between. */
+export const streams = statement(
+  `with recursive found as (
+    (select e.stream from {event} e where e.stream > $1 order by e.stream limit 1)
+    union all
+    select (select e.stream from {event} e where e.stream > f.stream order by e.stream limit 1) from found f where f.stream is not null
+  )${newestOfFound}`,
+  toStreams
+)
+
+/** The names of a category: its own, and what begins with it and "-", which comes right before ".". */
+export const streamsOfCategory = statement(
+  `with recursive found as (
+    (select e.stream from {event} e where e.stream > $1 and (e.stream = $3 or (e.stream >= $3 || '-' and e.stream < $3 || '.')) order by e.stream limit 1)
+    union all
+    select (
+      select e.stream from {event} e where e.stream > f.stream and e.stream >= $3 || '-' and e.stream < $3 || '.' order by e.stream limit 1
+    ) from found f where f.stream is not null
+  )${newestOfFound}`,
+  toStreams
+)

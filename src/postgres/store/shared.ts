@@ -1,0 +1,113 @@
+/** What the rooms of one store share: how the database is asked, and what is known of its head. */
+import type * as PgClient from "@effect/sql-pg/PgClient"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { realSleep } from "../../internal/realTime.ts"
+import { makeSignal, type Signal } from "../../internal/signal.ts"
+import { EventStoreError, type OutcomeUnknown, StoreCorrupted, StoreUnavailable } from "../../store/EventStore.ts"
+import { toEventStoreError } from "../errors.ts"
+import type { Sql } from "../sql.ts"
+import type { Statement } from "../sql/statement.ts"
+
+interface Queries {
+  /** Fails when the answer does not come in time, as the error of a lost connection does. */
+  readonly inTime: <A>(
+    Reason: typeof StoreUnavailable | typeof OutcomeUnknown,
+    operation: string,
+    answer: Effect.Effect<A, EventStoreError>
+  ) => Effect.Effect<A, EventStoreError>
+  /** A statement that writes nothing. */
+  readonly ask: <A>(
+    operation: string,
+    statement: Statement<A>,
+    parameters?: ReadonlyArray<unknown>
+  ) => Effect.Effect<A, EventStoreError>
+}
+
+const makeQueries = (sql: PgClient.PgClient, timeout: Duration.Duration): Queries => {
+  const inTime: Queries["inTime"] = (Reason, operation, answer) =>
+    Effect.raceFirst(
+      answer,
+      Effect.flatMap(realSleep(timeout), () => {
+        const detail = `PostgreSQL did not answer within ${Duration.format(timeout)}`
+        return Effect.fail(new EventStoreError({ reason: new Reason({ operation, detail }) }))
+      })
+    )
+  return {
+    inTime,
+    ask: (operation, { read, text }, parameters = []) =>
+      Effect.map(
+        inTime(
+          StoreUnavailable,
+          operation,
+          Effect.mapError(sql.unsafe(text, parameters).values, (error) => toEventStoreError(operation, error, false))
+        ),
+        read
+      )
+  }
+}
+
+/** The head, compared with the newest event. */
+const checkedHead = ({ ask }: Queries, { names, open }: Sql): Effect.Effect<number, EventStoreError> =>
+  Effect.flatMap(ask("open", open), ({ head, newest }) => {
+    if (head !== null && newest <= head) return Effect.succeed(head)
+    const [found, repair] =
+      head === null
+        ? ["is missing", `insert into ${names.head} (position) values`]
+        : [`says ${head}`, `update ${names.head} set position =`]
+    const detail = `the head counter ${found}, and the newest event has position ${newest}: ${repair} (${newest})`
+    return Effect.fail(new EventStoreError({ reason: new StoreCorrupted({ operation: "open", detail }) }))
+  })
+
+/** How statements that read events are kept from plans that are out of date. */
+interface Plans {
+  /**
+   * The statement to send for one that reads events. The plan of a prepared statement outlives the size of the table that it was made
+   * for, and that of a few rows is a scan of all, so the statement is another one each time the log has grown eightfold.
+   */
+  readonly sized: <A>(statement: Statement<A>) => Statement<A>
+  /** Whether anything has been read since it was last asked for. */
+  readonly used: () => boolean
+}
+
+const makePlans = (signal: Signal): Plans => {
+  let reading = false
+  return {
+    sized: ({ read, text }) => {
+      reading = true
+      return { text: `${text} /* ${Math.floor(Math.log2(signal.position() + 1) / 3)} */`, read }
+    },
+    used: () => {
+      const used = reading
+      reading = false
+      return used
+    }
+  }
+}
+
+export interface Shared {
+  readonly sql: PgClient.PgClient
+  readonly statements: Sql
+  readonly queries: Queries
+  readonly plans: Plans
+  readonly signal: Signal
+}
+
+/** The head as it stands, perhaps of the caller's transaction, which nobody shall be woken for before it has committed. */
+export const readHead = ({
+  queries,
+  statements
+}: Pick<Shared, "queries" | "statements">): Effect.Effect<number, EventStoreError> =>
+  Effect.flatMap(queries.ask("head", statements.head), (head) =>
+    head === undefined ? checkedHead(queries, statements) : Effect.succeed(head)
+  )
+
+export const makeShared = Effect.fnUntraced(function* (
+  sql: PgClient.PgClient,
+  statements: Sql,
+  timeout: Duration.Duration
+): Effect.fn.Return<Shared, EventStoreError> {
+  const queries = makeQueries(sql, timeout)
+  const signal = makeSignal(yield* checkedHead(queries, statements))
+  return { sql, statements, queries, signal, plans: makePlans(signal) }
+})

@@ -1,0 +1,156 @@
+/** How the store appends: in batches, or as part of a transaction of the caller's. */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import type { SqlError } from "effect/sql/SqlError"
+import { makeGroupCommit, type Submitted } from "../../internal/groupCommit.ts"
+import {
+  type AppendError,
+  type AppendResult,
+  EventStoreError,
+  type EventStoreErrorReason,
+  OutcomeUnknown,
+  StoreUnavailable
+} from "../../store/EventStore.ts"
+import type { Driver, PreparedAppend } from "../../store/kit/index.ts"
+import { toEventStoreError } from "../errors.ts"
+import { encodeAppendValues } from "../sql/append.ts"
+import { encodeAppendOne, isDoubt } from "../sql/appendOne.ts"
+import { encodeAppend } from "./encoding.ts"
+import type { Shared } from "./shared.ts"
+import { takeBatch } from "./batch.ts"
+import { toVerdicts, type Verdict, type Verdicts } from "./verdicts.ts"
+
+type Request = Submitted<PreparedAppend, ReadonlyArray<AppendResult>, AppendError>
+
+/** Sends appends, with a verdict for each. `again` says that they have been sent before: then every id may stand already. */
+type Send = (requests: ReadonlyArray<PreparedAppend>, again: boolean) => Effect.Effect<Verdicts, SqlError>
+
+const sendAny =
+  ({ sql, statements: { append } }: Shared): Send =>
+  (requests, again) =>
+    Effect.map(sql.unsafe(append.text, encodeAppendValues(encodeAppend(requests, again))).values, (rows) =>
+      toVerdicts(requests, append.read(rows))
+    )
+
+/** A single append of the usual kind takes the shorter way, where commits are flushed without being told. */
+const sendBatch = (shared: Shared, durable: boolean, any: Send): Send => {
+  const { plans, sql, statements } = shared
+  return (requests, again) => {
+    const only = requests.length === 1 && durable ? encodeAppendOne(requests[0] as PreparedAppend) : undefined
+    if (only === undefined) return any(requests, again)
+    const { stream } = only
+    const { read, text } = plans.sized(statements.appendOne)
+    return sql.unsafe(text, only.parameters).values.pipe(
+      Effect.flatMap((rows) => {
+        const place = read(rows)
+        // Without a head there is no row, and `append` says why.
+        if (place === undefined) return any(requests, again)
+        const verdict = Result.succeed([{ stream, ...place, deduplicated: false }])
+        return Effect.succeed<Verdicts>({ verdicts: [verdict], head: place.position })
+      }),
+      Effect.catchIf(isDoubt, () => any(requests, true))
+    )
+  }
+}
+
+/** What is done before an append whose answer was lost is given up: repeat it by its ids, three times within about a second. */
+const settleLost = { schedule: Schedule.exponential("50 millis", 3), times: 3 }
+
+const isUnsettled = ({ _tag }: EventStoreErrorReason): boolean => _tag === "OutcomeUnknown" || _tag === "StoreUnavailable"
+
+const outcomeUnknown = (error: EventStoreError): EventStoreError => {
+  const { detail, operation } = error.reason
+  return new EventStoreError({ reason: new OutcomeUnknown({ operation, detail, cause: error }) })
+}
+
+const answerAll = (batch: ReadonlyArray<Request>, verdicts: ReadonlyArray<Verdict>): void => {
+  for (let index = 0; index < batch.length; index++) {
+    const verdict = verdicts[index] as Verdict
+    ;(batch[index] as Request).answer(Result.isSuccess(verdict) ? Exit.succeed(verdict.success) : Exit.fail(verdict.failure))
+  }
+}
+
+/** Writes a batch, and gives what answers its callers. */
+const writeBatch = ({ queries, signal }: Shared, send: Send) => {
+  /**
+   * `lost` says that a connection broke under an earlier try of the same requests: what went wrong since does not tell whether
+   * that one had been carried out.
+   */
+  const write = (batch: ReadonlyArray<Request>, lost: boolean): Effect.Effect<() => void> => {
+    const requests = batch.map(({ request }) => request)
+    return Effect.suspend(() => send(requests, lost)).pipe(
+      // Where the default of transactions is stricter than READ COMMITTED, whoever waited for the lock has to begin anew.
+      Effect.retry({ while: ({ reason }) => reason._tag === "SerializationError", times: 100 }),
+      Effect.mapError((error) => toEventStoreError("append", error, true)),
+      (answer) => queries.inTime(OutcomeUnknown, "append", answer),
+      Effect.tapError(({ reason }) => Effect.sync(() => (lost ||= reason._tag === "OutcomeUnknown"))),
+      Effect.retry({ ...settleLost, while: ({ reason }) => lost && isUnsettled(reason) }),
+      Effect.matchCauseEffect({
+        onSuccess: ({ head, verdicts }) => {
+          signal.notify(head)
+          return Effect.succeed(() => answerAll(batch, verdicts))
+        },
+        onFailure: (cause) => {
+          const error = Cause.findErrorOption(cause)
+          // Of what the database refuses in a batch only the culprit shall suffer, so each is tried alone.
+          if (batch.length > 1 && Option.isSome(error) && error.value.reason._tag === "StoreFailure") {
+            return Effect.map(
+              Effect.forEach(batch, (one) => write([one], lost)),
+              (all) => () => {
+                for (const answer of all) answer()
+              }
+            )
+          }
+          const exit = Exit.failCause(lost ? Cause.map(cause, outcomeUnknown) : cause)
+          return Effect.succeed(() => {
+            for (const { answer } of batch) answer(exit)
+          })
+        }
+      })
+    )
+  }
+  return (batch: ReadonlyArray<Request>) => write(batch, false)
+}
+
+/** Part of the caller's transaction: it commits, or not, with it. */
+const appendInTransaction =
+  ({ signal, sql }: Shared, send: Send) =>
+  (append: PreparedAppend): Effect.Effect<ReadonlyArray<AppendResult>, AppendError> =>
+    Effect.flatMap(
+      Effect.mapError(send([append], false), (error) => toEventStoreError("append", error, false)),
+      ({ head, verdicts }) => {
+        const verdict = verdicts[0] as Verdict
+        return Result.isFailure(verdict)
+          ? Effect.fail(verdict.failure)
+          : Effect.as(sql.afterCommit(Effect.sync(() => signal.notify(head))), verdict.success)
+      }
+    )
+
+export const makeAppend = Effect.fnUntraced(function* (
+  shared: Shared,
+  { capacity = 4096, maxBatch = 512 }: { readonly capacity?: number | undefined; readonly maxBatch?: number | undefined }
+): Effect.fn.Return<Driver["append"], EventStoreError, Scope.Scope> {
+  const { queries, sql, statements } = shared
+  const any = sendAny(shared)
+  // Where commits are not flushed by default, only `append` sees to it that they are.
+  const durable = yield* queries.ask("open", statements.durable)
+  const writer = yield* makeGroupCommit<PreparedAppend, ReadonlyArray<AppendResult>, AppendError>({
+    capacity,
+    maxBatch,
+    take: takeBatch,
+    overlaps: true,
+    write: writeBatch(shared, sendBatch(shared, durable, any)),
+    closed: () =>
+      new EventStoreError({ reason: new StoreUnavailable({ operation: "append", detail: "the store's Layer has been closed" }) })
+  })
+  const within = appendInTransaction(shared, any)
+  return (prepared) =>
+    Effect.flatMap(Effect.serviceOption(sql.transactionService), (transaction) =>
+      Option.isSome(transaction) ? Effect.flatMap(prepared, within) : writer.submit(prepared)
+    )
+})

@@ -1,0 +1,23 @@
+/** How old messages are deleted. */
+import * as PgTypes from "@effect/sql-pg/PgTypes"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import { realSleep } from "../../internal/realTime.ts"
+import type { Shared } from "./shared.ts"
+
+const seconds = (input: Duration.Input) => PgTypes.float8(Duration.toSeconds(Duration.fromInputUnsafe(input)))
+
+/** Deletes once an hour, for as long as the scope is open: a page a statement, until nothing is left. */
+export const pruning = (
+  { ask, statements }: Shared,
+  options: { readonly keep?: Duration.Input | undefined; readonly discardAfter?: Duration.Input | undefined }
+): Effect.Effect<unknown, never, Scope.Scope> =>
+  ask(statements.prune, [seconds(options.keep ?? "7 days"), seconds(options.discardAfter ?? "36500 days")]).pipe(
+    Effect.repeat({ while: (pruned) => pruned !== 0 }),
+    Effect.tapCause((cause) => Effect.logDebug("eventfold: old messages could not be deleted", cause)),
+    Effect.ignore,
+    Effect.andThen(realSleep("1 hour")),
+    Effect.forever({ disableYield: true }),
+    Effect.forkScoped
+  )

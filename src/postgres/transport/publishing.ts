@@ -1,0 +1,106 @@
+/** How messages are published: those that come at once go as one statement. */
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import { makeGroupCommit, type Submitted, takeUpTo } from "../../internal/groupCommit.ts"
+import { textFault } from "../../internal/json.ts"
+import { realSleep } from "../../internal/realTime.ts"
+import { isUnstorable } from "../../sql/errors.ts"
+import { closed, encodeText, refused, unavailable } from "../../transport/kit.ts"
+import type { Message, Transport, TransportError } from "../../transport/Transport.ts"
+import { describe } from "../errors.ts"
+import { encodePublished, type Published } from "../sql/publish.ts"
+import { failAs, maxBatchBytes, type Shared } from "./shared.ts"
+
+/** How long a publisher waits for the database. */
+const patience = "30 seconds"
+
+interface Request {
+  readonly bytes: number
+  readonly messages: ReadonlyArray<Published>
+}
+
+const toPublished = (message: Message): Result.Result<Published, TransportError> => {
+  const fault = textFault(message.id) ?? textFault(message.type)
+  if (fault !== undefined) return Result.fail(refused(message.id, `its id or type ${fault}`))
+  return Result.mapBoth(encodeText(message), {
+    onFailure: (cause) => refused(message.id, "it is no CloudEvents document", cause),
+    onSuccess: (body) => ({ id: message.id, type: message.type, body })
+  })
+}
+
+const toRequest = (all: ReadonlyArray<Message>): Result.Result<Request, TransportError> => {
+  const messages: Array<Published> = []
+  let bytes = 0
+  for (const message of all) {
+    const published = toPublished(message)
+    if (Result.isFailure(published)) return Result.fail(published.failure)
+    bytes += published.success.body.length
+    messages.push(published.success)
+  }
+  return Result.succeed({ bytes, messages })
+}
+
+/** In a transaction of its caller nobody can be woken before the commit, and `origin` is left open. */
+type Write = (messages: ReadonlyArray<Published>, origin: string) => Effect.Effect<void, TransportError>
+
+const makeWrite = ({ ask, members: { wakeAll }, statements }: Shared): Write => {
+  const write: Write = (messages, origin) =>
+    Effect.matchEffect(ask(statements.publish, encodePublished(messages, origin)), {
+      onSuccess: (found) => (found ? wakeAll : Effect.fail(unavailable("publish", "the row of transport_head is missing"))),
+      onFailure: (error) => {
+        if (!isUnstorable(error)) return Effect.fail(failAs("publish")(error))
+        // Of what is refused together, the culprit is found one by one.
+        return messages.length > 1
+          ? Effect.andThen(
+              Effect.forEach(messages, (message) => write([message], origin), { discard: true }),
+              wakeAll
+            )
+          : Effect.fail(refused((messages[0] as Published).id, describe(error), error))
+      }
+    })
+  return write
+}
+
+const writeBatch = (write: Write, self: string) => (batch: ReadonlyArray<Submitted<Request, void, TransportError>>) =>
+  Effect.flatMap(
+    Effect.exit(
+      write(
+        batch.flatMap(({ request }) => request.messages),
+        self
+      )
+    ),
+    (exit) =>
+      Exit.isFailure(exit) && batch.length > 1
+        ? // What one publisher has done is nothing to the others.
+          Effect.forEach(batch, ({ answer, request }) => Effect.map(Effect.exit(write(request.messages, self)), answer), {
+            discard: true
+          })
+        : Effect.sync(() => {
+            for (const { answer } of batch) answer(exit)
+          })
+  )
+
+export const makePublish = Effect.fnUntraced(function* (
+  shared: Shared
+): Effect.fn.Return<Transport["Service"]["publish"], never, Scope.Scope> {
+  const write = makeWrite(shared)
+  const publisher = yield* makeGroupCommit<Request, void, TransportError>({
+    capacity: 1024,
+    maxBatch: 512,
+    take: takeUpTo(maxBatchBytes),
+    overlaps: false,
+    write: writeBatch(write, shared.self),
+    closed: () => closed("publish")
+  })
+  const inTime = Effect.raceFirst(
+    Effect.andThen(realSleep(patience), Effect.fail(unavailable("publish", "the database does not answer")))
+  )
+  return (messages) =>
+    Effect.suspend(() => {
+      const request = toRequest(messages)
+      if (Result.isFailure(request)) return Effect.fail(request.failure)
+      return shared.joining(write(request.success.messages, ""), inTime(publisher.submit(Effect.succeed(request.success))))
+    })
+})
