@@ -125,10 +125,11 @@ const running = (consuming: Consuming): Effect.Effect<never, TransportError> => 
   })
   return restarting(attempt, {
     schedule: options.restart ?? defaultRestart,
+    // Where everything closes, the transport may be gone a moment before this is told to end: that is nobody's concern.
     onFailure: (cause) =>
-      Effect.andThen(
-        enter(consuming, "backing-off", cause),
-        Effect.logWarning(`eventfold: the consumer "${options.group}" failed and starts again`, cause)
+      Effect.yieldNow.pipe(
+        Effect.andThen(enter(consuming, "backing-off", cause)),
+        Effect.andThen(Effect.logWarning(`eventfold: the consumer "${options.group}" failed and starts again`, cause))
       ),
     onEnd: Effect.logError(`eventfold: the consumer "${options.group}" gives up`)
   }).pipe(Effect.annotateLogs({ group: options.group }), Effect.ensuring(stopped))

@@ -123,6 +123,10 @@ export interface Body<A extends Positioned, E> {
   lease: Lease | undefined
   /** What goes on beside the work, as long as the lease lasts. */
   beside: Fiber.Fiber<void> | undefined
+  /** What is being done, and whether it has time to come to its end when that is urgent. */
+  inHand: { readonly fiber: Fiber.Fiber<unknown, unknown>; readonly worthWaiting: boolean } | undefined
+  /** Open while something is being done. */
+  readonly occupied: Latch.Latch
   readonly agenda: Array<Action<A, Failure>>
   /** Open while there is something on the agenda. */
   readonly news: Latch.Latch
@@ -225,6 +229,8 @@ export const makeBody = Effect.fnUntraced(function* <A extends Positioned, E>(
     shown: { name: shows, checkpoint: 0, lag: undefined, cause: undefined, reason: undefined },
     lease: undefined,
     beside: undefined,
+    inHand: undefined,
+    occupied: Latch.makeUnsafe(false),
     agenda: [],
     news: Latch.makeUnsafe(false),
     urgent: Latch.makeUnsafe(false),

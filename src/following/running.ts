@@ -24,29 +24,48 @@ export interface Follower<E> extends Controls<Status> {
   readonly show: (state: "starting" | "standby" | "stopped") => Effect.Effect<void>
 }
 
-/**
- * Does one thing. When its end becomes urgent it is interrupted: at once, or, if it is worth waiting for, a third of the lease later.
- */
+/** Does one thing. When its end becomes urgent it is interrupted: at once, or, if it is worth waiting for, some time later. */
 const inHand = Effect.fnUntraced(function* <A extends Positioned, E, B, E2>(
   body: Body<A, E>,
   effect: Effect.Effect<B, E2>,
   worthWaiting: boolean
 ): Effect.fn.Return<Exit.Exit<B, E2>> {
   const fiber = yield* Effect.forkChild(effect, { startImmediately: true })
-  const exit = fiber.pollUnsafe() ?? (yield* Effect.raceFirst(Fiber.await(fiber), Effect.as(body.urgent.await, undefined)))
-  if (exit !== undefined) return exit
-  if (worthWaiting) {
-    const late = yield* Effect.timeoutOption(Fiber.await(fiber), beat(body.following.ttl))
-    if (Option.isSome(late)) return late.value
-  }
-  yield* Fiber.interrupt(fiber)
-  return yield* Fiber.await(fiber)
+  const done = fiber.pollUnsafe()
+  if (done !== undefined) return done
+  body.inHand = { fiber, worthWaiting }
+  body.occupied.openUnsafe()
+  const exit = yield* Fiber.await(fiber)
+  body.inHand = undefined
+  body.occupied.closeUnsafe()
+  return exit
 })
+
+/** Ends what is in hand when that has become urgent; what is worth waiting for has a third of the lease. */
+const hurrying = <A extends Positioned, E>(body: Body<A, E>): Effect.Effect<never> =>
+  Effect.forever(
+    Effect.gen(function* () {
+      yield* body.urgent.await
+      yield* body.occupied.await
+      // It was waited for: the end may not be urgent any more.
+      if (body.inHand === undefined || !body.urgent.isOpen()) return
+      const { fiber, worthWaiting } = body.inHand
+      if (worthWaiting) yield* Effect.timeoutOption(Fiber.await(fiber), beat(body.following.ttl))
+      yield* Fiber.interrupt(fiber)
+    })
+  )
+
+/** Where everything closes, a store may be gone a moment before this is told to end: that is nobody's concern, if it is told now. */
+const unlessItCloses = <A, E>(telling: Effect.Effect<A, E>): Effect.Effect<A, E> => Effect.andThen(Effect.yieldNow, telling)
 
 /** Tells of a failure of what was in hand. */
 const failing = <A extends Positioned, E>(body: Body<A, E>, cause: Failure): Effect.Effect<void> => {
   const error = Option.getOrUndefined(Cause.findErrorOption(cause))
-  return tell(body, error instanceof Halted ? { _tag: "Failed", cause: error.cause, halts: true } : { _tag: "Failed", cause })
+  const failed: Effect.Effect<void> = tell(
+    body,
+    error instanceof Halted ? { _tag: "Failed", cause: error.cause, halts: true } : { _tag: "Failed", cause }
+  )
+  return body.state.holds ? unlessItCloses(failed) : failed
 }
 
 /** Carries out what the machine says. */
@@ -130,11 +149,12 @@ const besides = <A extends Positioned, E>(body: Body<A, E>): Effect.Effect<void>
     body.wanted.await,
     Effect.suspend(() => read(body.state.read, arrived))
   )
-  const all: Effect.Effect<unknown, unknown> = Effect.raceFirst(
-    renewing,
-    beside === undefined ? reading : Effect.raceFirst(reading, beside(body.hand))
+  const working = beside === undefined ? reading : Effect.raceFirst(reading, beside(body.hand))
+  const broke = (cause: Failure) => tell(body, { _tag: "Broke", cause })
+  return Effect.raceFirst(
+    Effect.catchCause(renewing, broke),
+    Effect.catchCause(Effect.asVoid(working), (cause) => unlessItCloses(broke(cause)))
   )
-  return Effect.catchCause(Effect.asVoid(all), (cause) => tell(body, { _tag: "Broke", cause }))
 }
 
 const release = Effect.fnUntraced(function* <A extends Positioned, E>(body: Body<A, E>) {
@@ -184,6 +204,7 @@ const running = <A extends Positioned, E>(body: Body<A, E>): Effect.Effect<never
       body.agenda.length = 0
       body.waits.next = undefined
       yield* tell(body, { _tag: "Started" })
+      yield* Effect.forkChild(hurrying(body))
       const hand = yield* Effect.forkChild(working(body), { startImmediately: true })
       yield* Effect.exit(restore(Fiber.await(hand)))
       yield* tell(body, { _tag: "Closed" })
