@@ -112,7 +112,7 @@ const badEvents: ReadonlyArray<readonly [field: string, bad: unknown]> = [
   ["payload", { payload: new Map([[1, 2]]) }],
   ["payload", { payload: new Uint8Array(2) }],
   ["payload", { payload: new Point() }],
-  ["payload", { payload: { toJSON: "text" } }],
+  ["payload", { payload: { toJSON: () => "text" } }],
   ["payload", { payload: { "a\u0000": 1 } }],
   ["payload", { payload: { "\ud800": 1 } }],
   ["payload", { payload: "a\u0000" }],
