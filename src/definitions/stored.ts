@@ -26,7 +26,7 @@ export interface NewEvent {
   readonly type: string
   /** At most {@link limits}`.payloadBytes` as JSON text. */
   readonly payload: Schema.Json
-  /** Unique in the whole store; a retry with the same ids writes nothing twice. Default: a new UUIDv7. */
+  /** Unique in the whole store; a retry with the same ids, types and payloads writes nothing twice. Default: a new UUIDv7. */
   readonly id?: string
   /** The version of the payload's schema, from 1. Default: 1. */
   readonly schemaVersion?: number

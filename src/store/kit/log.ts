@@ -32,8 +32,8 @@ export interface Indexable {
  * @since 0.1.0
  */
 export interface Index<Row extends Indexable> {
-  /** What {@link decide} must know. */
-  readonly standing: Standing
+  /** What {@link decide} must know; of an event that has an id, as much as a row says. */
+  readonly standing: Omit<Standing, "locate"> & { readonly locate: (id: string) => Row | undefined }
   /** Adds the event at the next position. */
   readonly add: (row: Row) => void
   /** The rows of a page of {@link Pages}`.stream`. */
