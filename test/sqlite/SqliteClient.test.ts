@@ -78,7 +78,9 @@ describe("SqliteClient", () => {
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       yield* sql`CREATE TABLE thing (a, b)`
-      class Point {}
+      class Point {
+        readonly x = 1
+      }
       for (const [value, said] of [
         [[1, 2], "an object (Array)"],
         [new Map([[1, 2]]), "an object (Map)"],
