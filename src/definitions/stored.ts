@@ -53,3 +53,14 @@ export interface RecordedEvent extends Required<NewEvent> {
   /** Place in the whole store: 1, 2, 3, … without gaps, in commit order. */
   readonly position: number
 }
+
+/**
+ * The category of a stream: its name up to the first `-`, the whole name when there is none.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const categoryOf = (stream: string): string => {
+  const dash = stream.indexOf("-")
+  return dash === -1 ? stream : stream.slice(0, dash)
+}

@@ -24,7 +24,8 @@ export { EventStore, append, appendAll, exists, head, read, readAll, readPage, s
 
 // What is appended, and what comes back.
 export type { Metadata, NewEvent, RecordedEvent } from "../definitions/stored.ts"
-export { categoryOf, ExpectedVersion, limits, streamName } from "./model.ts"
+export { categoryOf } from "../definitions/stored.ts"
+export { ExpectedVersion, limits, streamName } from "./model.ts"
 export type { AppendCondition, AppendResult, Filter, Query, StreamAppend, StreamInfo } from "./model.ts"
 export type { Page, ReadAllOptions, ReadOptions, ReadPageOptions, StreamsOptions, SubscribeOptions } from "./model.ts"
 
