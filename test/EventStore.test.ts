@@ -217,6 +217,7 @@ describe("prepare", () => {
 })
 
 describe("decide", () => {
+  const { payload, type } = event()
   const standing = (
     stored: Record<string, number>,
     ids: Record<string, readonly [stream: string, version: number]>
@@ -224,7 +225,9 @@ describe("decide", () => {
     newest: (stream) => ({ version: stored[stream] ?? 0, position: (stored[stream] ?? 0) * 10 }),
     locate: (id) => {
       const place = ids[id]
-      return place === undefined ? undefined : { stream: place[0], version: place[1], position: place[1] * 10 }
+      return place === undefined
+        ? undefined
+        : { stream: place[0], version: place[1], position: place[1] * 10, type, payload: JSON.stringify(payload) }
     },
     newestMatch: ({ length }, after) => (length === 0 || after >= 90 ? undefined : 90),
     head: 100

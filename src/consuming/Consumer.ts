@@ -16,6 +16,7 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import type * as Event from "../definitions/Event.ts"
+import { definitionsByType } from "../definitions/listing.ts"
 import { changesOf, type Registry as RegistryOf } from "../following/engine.ts"
 import type { Unlisted } from "../internal/unlisted.ts"
 import type { TransportError } from "../transport/Transport.ts"
@@ -103,7 +104,10 @@ const make = <Events extends ReadonlyArray<Event.Any>, H extends Handlers<Events
   events: Events,
   handlers: H,
   options: Options<I>
-) => makeConsumer(events, handlers as Readonly<Record<string, Handler<HandlerServices<Events, H>>>>, options)
+) => {
+  const definitions = definitionsByType(`Consumer "${options.group}"`, events)
+  return makeConsumer(definitions, handlers as Readonly<Record<string, Handler<HandlerServices<Events, H>>>>, options)
+}
 
 /**
  * {@link run} as a Layer: as long as the Layer is open.
@@ -158,15 +162,17 @@ export const layer = <
   events: Events,
   handlers: H & Unlisted<H, Events[number]["type"]>,
   options: Options<I>
-): Layer.Layer<never, never, Requirements<HandlerServices<Events, H>, I>> =>
-  Layer.effectContext(
+): Layer.Layer<never, never, Requirements<HandlerServices<Events, H>, I>> => {
+  const consumer = make<Events, H, I>(events, handlers, options)
+  return Layer.effectContext(
     Effect.gen(function* () {
-      const { main, registry } = yield* make<Events, H, I>(events, handlers, options)
+      const { main, registry } = yield* consumer
       yield* Effect.forkScoped(main)
       const seen: Context.Context<never> = registry === undefined ? Context.empty() : consumers.seenFrom(registry)
       return seen
     })
   )
+}
 
 /**
  * Tries a dead letter once more with the handler of a consumer of this process, and forgets it if that succeeds. Other groups

@@ -18,6 +18,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type * as Event from "../definitions/Event.ts"
 import { CurrentMetadata } from "../definitions/metadata.ts"
+import { mayBeOf } from "../definitions/listing.ts"
 import { provideBuilt } from "../definitions/services.ts"
 import { Failed, handling, isFailed, type Name, type Registry, settle } from "../following/engine.ts"
 import { defaultRestart, finishing, restarting } from "../internal/lifecycle.ts"
@@ -71,9 +72,12 @@ interface Session {
   readonly progress: () => void
 }
 
+/** By type. */
+type Definitions = ReadonlyMap<string, Event.Any>
+
 /** A consumer that is known to its process: what it does, and its registry where it is the first of its group. */
 export const makeConsumer = Effect.fnUntraced(function* <R, I extends boolean>(
-  events: ReadonlyArray<Event.Any>,
+  definitions: Definitions,
   handlers: Readonly<Record<string, Handler<R>>>,
   options: Options<I>
 ): Effect.fn.Return<
@@ -81,15 +85,15 @@ export const makeConsumer = Effect.fnUntraced(function* <R, I extends boolean>(
   never,
   Requirements<R, I>
 > {
-  const handle = yield* makeHandle(events, handlers, options)
-  const types = events.map(({ type }) => type)
+  const handle = yield* makeHandle(definitions, handlers, options)
+  const types = Array.from(definitions.keys())
   const member = new Member(types, handle)
   const transport: Transport["Service"] = yield* Transport
   const letters: DeadLetters["Service"] = yield* DeadLetters
   const [group, registry] = yield* join(options.group, member)
   const consuming: Consuming = {
     options,
-    types: Array.from(new Set(types)),
+    types,
     grace: options.grace ?? "10 seconds",
     transport,
     letters,
@@ -156,16 +160,18 @@ const oneSession = (consuming: Consuming, progress: () => void): Effect.Effect<v
 // -----------------------------------------------------------------------------
 
 const makeHandle = Effect.fnUntraced(function* <R, I extends boolean>(
-  events: ReadonlyArray<Event.Any>,
+  definitions: Definitions,
   handlers: Readonly<Record<string, Handler<R>>>,
   { group, ...options }: Options<I>
 ): Effect.fn.Return<Handle, never, Requirements<R, I>> {
   const context: Context.Context<Exclude<R, Scope.Scope>> = yield* Effect.context<Exclude<R, Scope.Scope>>()
   const provide = provideBuilt<R, Scope.Scope>(context)
   const inbox = options.inbox === true ? Option.getOrUndefined(yield* Effect.serviceOption(Inbox)) : undefined
-  const definitions = new Map(events.map((event) => [event.type, event]))
 
   const tried = (message: Message, attempt: number): Effect.Effect<void, Failed | InboxError> => {
+    const definition = definitions.get(message.type)
+    // The message is one of another definition that has the same type.
+    if (definition !== undefined && !mayBeOf(definition, message.subject)) return Effect.void
     const decoded = decodeBy(definitions, message)
     if (Result.isFailure(decoded)) return Effect.fail(new Failed(Cause.fail(decoded.failure), false))
     // The handler of this type: it takes what this definition decodes to.

@@ -101,7 +101,7 @@ export const publish = <E extends Event.Any>(
     const recorded = (yield* MessageBus).record !== "none" || definition.published
     const encoded = yield* Effect.fromResult(Event.encode(definition, event))
     return yield* message(
-      { _tag: "Event", type: definition.type, options, value: event, event: encoded, transient: !recorded },
+      { _tag: "Event", type: definition.type, definition, options, value: event, event: encoded, transient: !recorded },
       Effect.void
     )
   })

@@ -119,11 +119,16 @@ export const execute = Effect.fnUntraced(function* <A extends Aggregate.Any, E, 
   const { state, stream, version } = yield* loadStream(aggregate, id)
   const events = yield* decide(state)
   if (events.length === 0) return { state, version, events }
-  const staged: Array<{ readonly _tag: "Event"; readonly event: NewEvent; readonly value: unknown }> = []
+  const staged: Array<{
+    readonly _tag: "Event"
+    readonly definition: Event.Any
+    readonly event: NewEvent
+    readonly value: unknown
+  }> = []
   for (const event of events) {
     const encoded = encode(aggregate, event)
     if (Result.isFailure(encoded)) return yield* encoded.failure
-    staged.push({ _tag: "Event", event: encoded.success, value: event })
+    staged.push({ _tag: "Event", ...encoded.success, value: event })
   }
   const transaction = yield* Transaction
   yield* transaction.stage(stream, staged, version)
@@ -169,8 +174,8 @@ const loadStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
   for (const entry of staged) {
     const { event } = entry
     version++
-    // Typed already, if it was staged for this aggregate.
-    if (entry._tag === "Event" && aggregate.definitions.has(event.type)) {
+    // Typed already, if it was staged by a definition of this aggregate.
+    if (entry._tag === "Event" && aggregate.definitions.get(event.type) === entry.definition) {
       state = Aggregate.evolve(aggregate, state, entry.value as Aggregate.EventOf<A>)
     } else {
       const decoded = Event.decodeAny(aggregate.definitions, { schemaVersion: 1, ...event, stream, version, position: 0 })
@@ -352,7 +357,8 @@ export const append = <A extends Aggregate.Any>(
     for (const event of events) {
       const one = encode(aggregate, event)
       if (Result.isFailure(one)) return Effect.fail(one.failure)
-      encoded.push(options?.metadata === undefined ? one.success : { ...one.success, metadata: options.metadata })
+      const { event: written } = one.success
+      encoded.push(options?.metadata === undefined ? written : { ...written, metadata: options.metadata })
     }
     return Effect.flatMap(streamOf(aggregate, id, "append"), (stream) => store.append(stream, encoded, options))
   })
@@ -384,7 +390,7 @@ export const events = <A extends Aggregate.Any>(
 const encode = <A extends Aggregate.Any>(
   aggregate: A,
   event: Aggregate.EventOf<A>
-): Result.Result<NewEvent, Event.EventEncodeError> => {
+): Result.Result<{ readonly definition: Event.Any; readonly event: NewEvent }, Event.EventEncodeError> => {
   const definition = aggregate.definitions.get(event._tag)
   return definition === undefined
     ? Result.fail(
@@ -393,7 +399,7 @@ const encode = <A extends Aggregate.Any>(
           cause: new Error(`the aggregate "${aggregate.name}" has no event of this type`)
         })
       )
-    : Event.encode(definition, event)
+    : Result.map(Event.encode(definition, event), (event) => ({ definition, event }))
 }
 
 /** The name of the stream of an aggregate, if the id is one. */

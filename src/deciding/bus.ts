@@ -2,6 +2,7 @@ import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Tracer from "effect/Tracer"
+import type * as Event from "../definitions/Event.ts"
 import { executionKeys } from "../definitions/services.ts"
 import type { Metadata, NewEvent } from "../definitions/stored.ts"
 import type { CommitError, Transaction, UnitOfWork } from "./transaction.ts"
@@ -62,13 +63,18 @@ export const CurrentDispatch = Context.Reference<
 
 export interface Listener {
   readonly type: string
+  /** Whether an event of its type is one of its definition. */
+  readonly hears: (heard: Heard) => boolean
   /** Whether it takes part in replays. */
   readonly replay: boolean
   readonly run: (heard: Heard, envelope: Envelope) => Effect.Effect<unknown, CommitError, Transaction>
 }
 
 /** An event on its way to its listeners: typed, or (where it was staged without its type) as it will be, or is, stored. */
-export type Heard = ({ readonly _tag: "Event"; readonly value: unknown } | { readonly _tag: "Untyped" }) & {
+export type Heard = (
+  | { readonly _tag: "Event"; readonly definition: Event.Any; readonly value: unknown }
+  | { readonly _tag: "Untyped" }
+) & {
   readonly event: NewEvent & { readonly id: string; readonly metadata: Metadata; readonly position?: number }
   readonly stream: string
   readonly version: number | undefined

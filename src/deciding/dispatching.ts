@@ -1,4 +1,5 @@
 import * as Effect from "effect/Effect"
+import type * as Event from "../definitions/Event.ts"
 import { CurrentMetadata, inheritedMetadata, recordedMetadata } from "../definitions/metadata.ts"
 import type { Metadata, NewEvent } from "../definitions/stored.ts"
 import { NewId } from "../internal/ids.ts"
@@ -20,6 +21,7 @@ export type Incoming = {
     }
   | {
       readonly _tag: "Event"
+      readonly definition: Event.Any
       /** The typed event, for its listeners. */
       readonly value: unknown
       readonly event: NewEvent
@@ -71,8 +73,8 @@ const stagingOf = (
       return record && { _tag: "Record", event: { ...record, metadata: recordedMetadata(metadata, "command") } }
     }
     case "Event": {
-      const { event, transient, value } = incoming
-      return { _tag: "Event", value, transient, event: { ...event, metadata: recordedMetadata(metadata, "event") } }
+      const { definition, event, transient, value } = incoming
+      return { _tag: "Event", definition, value, transient, event: { ...event, metadata: recordedMetadata(metadata, "event") } }
     }
   }
 }
@@ -109,7 +111,7 @@ export const deliver = (
 ): Effect.Effect<void, CommitError, Transaction> => {
   const { event, stream, version } = heard
   const { id, metadata, type } = event
-  const listeners = replay ? bus.listeners(type).filter((listener) => listener.replay) : bus.listeners(type)
+  const listeners = bus.listeners(type).filter((listener) => (listener.replay || !replay) && listener.hears(heard))
   if (listeners.length === 0) return Effect.void
   const message = { id, correlationId: metadata.correlationId ?? id, causationId: metadata.causationId }
   const envelope: Envelope = { ...message, stream, version, metadata, replay }

@@ -5,6 +5,7 @@ import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type * as Command from "../definitions/Command.ts"
 import * as Event from "../definitions/Event.ts"
+import { mayBeOf } from "../definitions/listing.ts"
 import { provideBuilt } from "../definitions/services.ts"
 import { DuplicateHandlerError, type Envelope, type Handler, handlerKey, MessageBus } from "./bus.ts"
 import type { CommitError, Transaction } from "./transaction.ts"
@@ -54,6 +55,9 @@ export const handle = <C extends Command.Any, R>(
  * Listeners hear of the events that are staged while the bus handles a message (a command, a published event, an event that went to
  * its listeners). What a unit of work stages without the bus has no listeners.
  *
+ * It hears what was staged with the very definition that it listens to, and nothing of another definition that has the same type.
+ * Events that were staged untyped, and those of a replay, are told apart as `Event.make` says.
+ *
  * With `replay: true` it also hears the events of a {@link replay}; without, what it does is never repeated by one.
  *
  * @category layers
@@ -75,6 +79,7 @@ export const listen = <E extends Event.Any, A, Err extends CommitError, R>(
         bus.subscribe({
           type: event.type,
           replay: options?.replay ?? false,
+          hears: (heard) => (heard._tag === "Event" ? heard.definition === event : mayBeOf(event, heard.stream)),
           run: (heard, envelope) => {
             const typed: Result.Result<E["Type"], CommitError> =
               heard._tag === "Event"

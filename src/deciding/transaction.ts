@@ -1,6 +1,7 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import type * as Event from "../definitions/Event.ts"
 import { EventDecodeError, EventEncodeError, UnknownEventTypeError } from "../definitions/Event.ts"
 import { executionKeys } from "../definitions/services.ts"
 import type { Metadata, NewEvent } from "../definitions/stored.ts"
@@ -42,14 +43,14 @@ export const CommitError = Schema.Union([
 export type CommitError = AppendError | EventEncodeError | EventDecodeError | UnknownEventTypeError
 
 /**
- * What is staged: an event with the typed value that it was made from, an event that is encoded already, or the record of a
+ * What is staged: an event with its definition and the typed value that it was made from, an event that is encoded already, or the record of a
  * command, which is written as an event is and heard by nobody.
  *
  * @category models
  * @since 0.1.0
  */
 export type Staging =
-  | { readonly _tag: "Event"; readonly value: unknown }
+  | { readonly _tag: "Event"; readonly definition: Event.Any; readonly value: unknown }
   | { readonly _tag: "Untyped" }
   | { readonly _tag: "Record" }
 

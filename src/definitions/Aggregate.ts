@@ -6,6 +6,7 @@
 import type * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Event from "./Event.ts"
+import { definitionsOfAggregate, list } from "./listing.ts"
 
 const TypeId = "~eventfold/Aggregate"
 
@@ -169,14 +170,8 @@ export const make = <
       | undefined
   }
 ): Aggregate<Name, Id, Events, State> => {
-  if (name.length === 0 || name.includes("-") || name.startsWith("$")) {
-    throw new RangeError(`Aggregate "${name}": a name must not be empty, contain "-" or begin with "$"`)
-  }
-  const definitions = new Map<string, Events[number]>()
-  for (const event of options.events) {
-    if (definitions.has(event.type)) throw new RangeError(`Aggregate "${name}": the event type "${event.type}" is listed twice`)
-    definitions.set(event.type, event)
-  }
+  const definitions = definitionsOfAggregate(name, options.events)
+  list(name, options.events)
   const id = (options.id ?? Schema.NonEmptyString) as Id
   return {
     [TypeId]: TypeId,

@@ -142,6 +142,12 @@ export class EventEncodeError extends Schema.TaggedError<EventEncodeError>("even
  * a store keep their old type. To change a payload, raise `version` and add an upcast from the version before; upcasts are
  * chained, so code at version 3 reads events written at version 1. Stored bytes are never touched.
  *
+ * **Types are best unique in a program.** Where two definitions have one type, a handler only ever gets events of its own. A listener
+ * of the bus hears what was staged with its very definition. Whoever reads what is stored goes by the aggregates (`Aggregate.make`): an
+ * event in a stream of an aggregate that lists another definition of this type is passed over by the handlers of a definition that
+ * belongs to another aggregate. What cannot be told apart is refused: two definitions of one type in one list of events (of an
+ * aggregate, subscription, projection, process manager, consumer) throw a `RangeError` that names the type.
+ *
  * ```ts
  * import { Schema } from "effect"
  * import { Event } from "eventfold"

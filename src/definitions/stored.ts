@@ -26,7 +26,7 @@ export interface NewEvent {
   readonly type: string
   /** At most {@link limits}`.payloadBytes` as JSON text. */
   readonly payload: Schema.Json
-  /** Unique in the whole store; a retry with the same ids writes nothing twice. Default: a new UUIDv7. */
+  /** Unique in the whole store; a retry with the same ids, types and payloads writes nothing twice. Default: a new UUIDv7. */
   readonly id?: string
   /** The version of the payload's schema, from 1. Default: 1. */
   readonly schemaVersion?: number
@@ -52,4 +52,15 @@ export interface RecordedEvent extends Required<NewEvent> {
   readonly version: number
   /** Place in the whole store: 1, 2, 3, … without gaps, in commit order. */
   readonly position: number
+}
+
+/**
+ * The category of a stream: its name up to the first `-`, the whole name when there is none.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const categoryOf = (stream: string): string => {
+  const dash = stream.indexOf("-")
+  return dash === -1 ? stream : stream.slice(0, dash)
 }

@@ -1,6 +1,7 @@
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Event from "../definitions/Event.ts"
+import { definitionsByType, mayBeOf } from "../definitions/listing.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import type { Filter } from "../store/EventStore.ts"
 import type { Delivery, OnFailure, Options, RawOptions } from "./model.ts"
@@ -40,14 +41,20 @@ const raw = <R>({ filter, handler }: RawOptions<unknown, R, OnFailure, boolean>)
 })
 
 const typed = <R>(options: Extract<AnyOptions<R, OnFailure, boolean>, { readonly events: unknown }>): Handling<R> => {
-  const definitions = new Map(options.events.map((definition) => [definition.type, definition]))
+  const definitions = definitionsByType(`Subscription "${options.name}"`, options.events)
   return {
     filter: options.filter ?? { types: Array.from(definitions.keys()) },
-    prepare: (event) =>
-      Result.map(Event.decodeAny(definitions, event), (decoded) => (delivery) => {
+    prepare: (event) => {
+      const definition = definitions.get(event.type)
+      if (definition !== undefined && !mayBeOf(definition, event.stream)) return notOfThese
+      return Result.map(Event.decodeAny(definitions, event), (decoded) => (delivery) => {
         // The handler of this type: it takes what this definition decodes to.
         const handler = options.handlers[event.type] as (event: unknown, delivery: Delivery) => Effect.Effect<unknown, unknown, R>
         return handler(decoded, delivery)
       })
+    }
   }
 }
+
+/** The event is one of another definition that has the same type: nothing is done with it. */
+const notOfThese = Result.succeed(() => Effect.void)

@@ -24,9 +24,10 @@ export const textFault = (text: string): string | undefined =>
 /** The first fault of `value`, `undefined` when `JSON.parse(JSON.stringify(value))` gives it back. */
 export const jsonFault = (value: unknown): JsonFault | undefined => visit(value, 0)
 
+/** Whether an object has no class: its prototype, if any, is the root of some realm (each frame and each `vm` context has one of its own). */
 const isPlain = (value: object): boolean => {
-  const prototype: unknown = Object.getPrototypeOf(value)
-  return prototype === Object.prototype || prototype === null
+  const prototype = Object.getPrototypeOf(value) as object | null
+  return prototype === null || Object.getPrototypeOf(prototype) === null
 }
 
 const visit = (value: unknown, depth: number): JsonFault | undefined => {
@@ -52,7 +53,9 @@ const visit = (value: unknown, depth: number): JsonFault | undefined => {
       if (!isPlain(value)) {
         return { path: "", problem: `is a ${value.constructor?.name ?? "class instance"}, not plain JSON: encode it first` }
       }
-      if ("toJSON" in value) return { path: "", problem: "has a toJSON method: encode it first" }
+      if ("toJSON" in value && typeof value.toJSON === "function") {
+        return { path: "", problem: "has a toJSON method: encode it first" }
+      }
       for (const key of Object.keys(value)) {
         const problem = textFault(key)
         if (problem !== undefined) return { path: "", problem: `has a key that ${problem}` }

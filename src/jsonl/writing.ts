@@ -7,10 +7,10 @@ import type * as Scope from "effect/Scope"
 import { answerEach, makeGroupCommit, type Submitted, takeUpTo } from "../internal/groupCommit.ts"
 import type { Signal } from "../internal/signal.ts"
 import { type AppendError, type AppendResult, EventStoreError, OutcomeUnknown } from "../store/EventStore.ts"
-import { type Driver, makeBatch, parseMetadata, type PreparedAppend, type Write } from "../store/kit/index.ts"
+import { type Driver, type Located, makeBatch, parseMetadata, type PreparedAppend, type Write } from "../store/kit/index.ts"
 import { failAs, unavailable } from "./file.ts"
 import { encodeLine } from "./line.ts"
-import { type Entry, type Log, noMetadata } from "./log.ts"
+import { type Entry, fetch, type Log, noMetadata } from "./log.ts"
 
 /**
  * What was cut off from the end of a file: an append that a crash had interrupted, and that was never acknowledged.
@@ -57,30 +57,37 @@ export const makeAppend = Effect.fnUntraced(function* (
   /** Writes a batch. Its callers are answered while the next one is on its way. */
   const write = (requests: ReadonlyArray<Request>): Effect.Effect<() => void> =>
     Effect.suspend(() => {
-      const refuse = (error: EventStoreError) => Effect.succeed(() => requests.forEach(({ answer }) => answer(Exit.fail(error))))
+      const refuse = (error: EventStoreError) => Effect.succeed(refusal(requests, error))
       if (broken)
         return refuse(unavailable("append", `a write to ${log.path} failed and could not be undone: open the store again`))
-      const { end, entries, lines, verdicts } = decideBatch(
-        log,
-        requests.map(({ request }) => request)
+      const appends = requests.map(({ request }) => request)
+      return Effect.matchEffect(
+        Effect.map(located(log, appends), (known) => decideBatch(log, appends, known)),
+        { onSuccess: (decided) => writeBatch(requests, decided), onFailure: refuse }
       )
-      const answerAll = () => answerEach(requests, verdicts)
-      if (lines.length === 0) return Effect.succeed(answerAll)
-      return Effect.matchEffect(writeLines(log, lines), {
-        onSuccess: () =>
-          Effect.sync(() => {
-            entries.forEach(log.index.add)
-            log.end = end
-            signal.notify(log.index.standing.head)
-            return answerAll
-          }),
-        onFailure: (error) =>
-          Effect.flatMap(takeBack(log, error), (known) => {
-            broken = known.reason._tag === "OutcomeUnknown"
-            return refuse(known)
-          })
-      })
     })
+
+  const writeBatch = (
+    requests: ReadonlyArray<Request>,
+    { end, entries, lines, verdicts }: ReturnType<typeof decideBatch>
+  ): Effect.Effect<() => void> => {
+    const answerAll = () => answerEach(requests, verdicts)
+    if (lines.length === 0) return Effect.succeed(answerAll)
+    return Effect.matchEffect(writeLines(log, lines), {
+      onSuccess: () =>
+        Effect.sync(() => {
+          entries.forEach(log.index.add)
+          log.end = end
+          signal.notify(log.index.standing.head)
+          return answerAll
+        }),
+      onFailure: (error) =>
+        Effect.map(takeBack(log, error), (known) => {
+          broken = known.reason._tag === "OutcomeUnknown"
+          return refusal(requests, known)
+        })
+    })
+  }
 
   const writer = yield* makeGroupCommit<PreparedAppend, Results, AppendError>({
     capacity: 8192,
@@ -93,9 +100,37 @@ export const makeAppend = Effect.fnUntraced(function* (
   return writer.submit
 })
 
+const refusal = (requests: ReadonlyArray<Request>, error: EventStoreError) => () =>
+  requests.forEach(({ answer }) => answer(Exit.fail(error)))
+
+/** The events whose ids are in use, read from the file: the index does not keep their payloads, and repetitions are rare. */
+const located = (
+  log: Log,
+  appends: ReadonlyArray<PreparedAppend>
+): Effect.Effect<ReadonlyMap<string, Located>, EventStoreError> => {
+  const entries = new Map<string, Entry>()
+  for (const append of appends) {
+    for (const { events } of append.appends) {
+      for (const { fresh, id } of events) {
+        const entry = fresh ? undefined : log.index.standing.locate(id)
+        if (entry !== undefined) entries.set(id, entry)
+      }
+    }
+  }
+  if (entries.size === 0) return noneLocated
+  const inOrder = Array.from(entries.values()).sort((a, b) => a.position - b.position)
+  return Effect.map(
+    fetch(log, inOrder, "append"),
+    ({ items }) => new Map(items.map((event) => [event.id, { ...event, payload: JSON.stringify(event.payload) }]))
+  )
+}
+
+const noneLocated: Effect.Effect<ReadonlyMap<string, Located>> = Effect.succeed(new Map())
+
 /** Decides the appends of a batch: the answers, the lines to write, and where the file will end. */
-const decideBatch = (log: Log, appends: ReadonlyArray<PreparedAppend>) => {
-  const batch = makeBatch(log.index.standing)
+const decideBatch = (log: Log, appends: ReadonlyArray<PreparedAppend>, known: ReadonlyMap<string, Located>) => {
+  const { head, newest, newestMatch } = log.index.standing
+  const batch = makeBatch({ head, newest, newestMatch, locate: (id) => known.get(id) })
   const entries: Array<Entry> = []
   const lines: Array<string> = []
   let end = log.end

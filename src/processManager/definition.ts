@@ -1,6 +1,7 @@
 import type * as Schema from "effect/Schema"
-import * as Aggregate from "../definitions/Aggregate.ts"
+import type * as Aggregate from "../definitions/Aggregate.ts"
 import type * as Event from "../definitions/Event.ts"
+import { definitionsOfAggregate } from "../definitions/listing.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import type { Unlisted } from "../internal/unlisted.ts"
 import type { Action, CommandsOf } from "./actions.ts"
@@ -188,7 +189,7 @@ export const make = <
   const deadlines = options.deadlines ?? ([] as ReadonlyArray<Event.Any> as Deadlines)
   // An aggregate's rules for names hold, and each type is listed once.
   const all: ReadonlyArray<Event.Any> = [...events, ...deadlines]
-  const { definitions } = Aggregate.make(name, { events: all, initial, evolve: evolve as Folds<State> })
+  const definitions = definitionsOfAggregate(name, all)
   const journal = makeJournal(name, { definitions, deadlines, evolve: evolve as Folds<unknown>, initial, snapshot })
   return { [TypeId]: TypeId, name, events, deadlines, initial, correlate, evolve, react, definitions, journal }
 }

@@ -2,6 +2,7 @@ import type * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type * as Event from "../definitions/Event.ts"
+import { definitionsByType } from "../definitions/listing.ts"
 import { projectionName } from "../following/names.ts"
 import type { Unlisted } from "../internal/unlisted.ts"
 import type { CheckpointError } from "../store/Checkpoints.ts"
@@ -100,7 +101,7 @@ export const make: {
   if (!Number.isSafeInteger(version) || version < 1) {
     throw new RangeError(`Projection "${name}": version must be a whole number from 1, not ${version}`)
   }
-  const definitions = new Map(events.map((definition) => [definition.type, definition]))
+  const definitions = definitionsByType(`Projection "${name}"`, events)
   const narrow = (query: Query): Query => {
     const { types = Array.from(definitions.keys()) } = query
     const unknown = types.find((type) => !definitions.has(type))

@@ -6,6 +6,7 @@ import * as Result from "effect/Result"
 import * as SqlClient from "effect/sql/SqlClient"
 import { type CommitError, type StagedEvent, UnitOfWork } from "../deciding/UnitOfWork.ts"
 import * as Event from "../definitions/Event.ts"
+import { mayBeOf } from "../definitions/listing.ts"
 import { provideBuilt } from "../definitions/services.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import * as Subscription from "../following/Subscription.ts"
@@ -50,6 +51,7 @@ export const follower = <R, D, P extends Subscription.OnFailure, T extends boole
     Effect.tap(Effect.provideService(work, Run, run), () =>
       Effect.sync(() => events.forEach(({ position }) => onHandled(position)))
     )
+  const isOwn = ({ stream, type }: RecordedEvent) => handles(definitions, stream, type)
   const decode = (event: RecordedEvent) =>
     Result.map(Event.decodeAny(definitions, event), (decoded): Envelope<unknown> => {
       const { id, metadata, position, recordedAt, stream, version } = event
@@ -64,13 +66,16 @@ export const follower = <R, D, P extends Subscription.OnFailure, T extends boole
     },
     {
       filter,
-      prepare: (event) => Result.map(decode(event), (item) => () => handle(each(item), [event])),
+      prepare: (event) =>
+        isOwn(event)
+          ? Result.map(decode(event), (item) => () => handle(each(item), [event]))
+          : Result.succeed(() => handle(Effect.void, [event])),
       together:
         together &&
         Effect.fnUntraced(function* (events) {
           const items: Array<Envelope<unknown>> = []
-          for (const event of events) items.push(yield* Effect.fromResult(decode(event)))
-          yield* handle(together(items as [Envelope<unknown>]), events)
+          for (const event of events) if (isOwn(event)) items.push(yield* Effect.fromResult(decode(event)))
+          yield* handle(items.length === 0 ? Effect.void : together(items as [Envelope<unknown>]), events)
         })
     }
   )
@@ -138,6 +143,12 @@ const projectStaged = <R, D>(
   })
 }
 
+/** Whether an event of a stream is one of a projection's, and not of another definition that has the same type. */
+const handles = (definitions: Projection<never, never>["definitions"], stream: string, type: string): boolean => {
+  const definition = definitions.get(type)
+  return definition !== undefined && mayBeOf(definition, stream)
+}
+
 /** Those of the staged events that a projection handles. */
 const envelopes = Effect.fnUntraced(function* <R, D>(
   { definitions, filter }: Projection<R, D>,
@@ -149,9 +160,17 @@ const envelopes = Effect.fnUntraced(function* <R, D>(
     const { event, stream, version } = entry
     const { metadata, published = false, tags = [], type } = event
     const definition = definitions.get(type)
-    if (definition === undefined || !matches(filter, { stream, type, tags, published, metadata })) continue
+    if (
+      definition === undefined ||
+      !handles(definitions, stream, type) ||
+      !matches(filter, { stream, type, tags, published, metadata })
+    )
+      continue
     const stored = { schemaVersion: 1, ...event, stream, version: version ?? 0, position: 0 }
-    const typed = entry._tag === "Event" ? entry.value : yield* Effect.fromResult(Event.decode(definition, stored))
+    const typed =
+      entry._tag === "Event" && entry.definition === definition
+        ? entry.value
+        : yield* Effect.fromResult(Event.decode(definition, stored))
     items.push({ event: typed, id: event.id, stream, version, position: undefined, recordedAt: undefined, metadata })
   }
   return items

@@ -138,7 +138,7 @@ const connect = Effect.fnUntraced(function* (options: Options): Effect.fn.Return
       attempt("execute", () => {
         const ready = statement()
         ready.setReadBigInts(fiber.getRef(SqlClient.SafeIntegers))
-        return ready.all(...(params as Array<SQLInputValue>)) as Array<Row>
+        return ready.all(...toInput(params)) as Array<Row>
       })
     )
 
@@ -159,14 +159,14 @@ const connect = Effect.fnUntraced(function* (options: Options): Effect.fn.Return
     database,
     execute: executeRows,
     executeUnprepared: executeRows,
-    executeRaw: (sql, params) => attempt("execute", () => prepare(sql).run(...(params as Array<SQLInputValue>))),
+    executeRaw: (sql, params) => attempt("execute", () => prepare(sql).run(...toInput(params))),
     executeValues: values,
     executeValuesUnprepared: values,
     executeStream: (sql, params, transformRows) =>
       Stream.unwrap(
         Effect.map(
           Effect.acquireRelease(
-            attempt("execute", () => database.prepare(sql).iterate(...(params as Array<SQLInputValue>))),
+            attempt("execute", () => database.prepare(sql).iterate(...toInput(params))),
             (rows) => Effect.sync(() => rows.return?.())
           ),
           (rows) =>
@@ -200,6 +200,36 @@ const connect = Effect.fnUntraced(function* (options: Options): Effect.fn.Return
   }
   return result
 })
+
+/**
+ * The parameters of a statement as SQLite has them. Node takes a first one that is an object for a set of named parameters, and
+ * binds each number as a float, which a text column keeps as `"99.0"`.
+ */
+const toInput = (params: ReadonlyArray<unknown>): Array<SQLInputValue> => params.map(toInputValue)
+
+const toInputValue = (value: unknown, index: number): SQLInputValue => {
+  switch (typeof value) {
+    case "string":
+    case "bigint":
+      return value
+    case "number":
+      return Number.isInteger(value) && Math.abs(value) < 2 ** 63 && !Object.is(value, -0) ? BigInt(value) : value
+    case "boolean":
+      return value ? 1n : 0n
+    case "object":
+      if (value === null || ArrayBuffer.isView(value)) return value as SQLInputValue
+      // What SQLite's own functions for dates read, and what sorts by time.
+      if (value instanceof Date && !Number.isNaN(value.getTime())) return value.toISOString()
+  }
+  throw new TypeError(
+    `Parameter ${index + 1} is ${describe(value)}, which SQLite cannot store: give a string, a number, a bigint, a boolean, a Date, bytes or null`
+  )
+}
+
+const describe = (value: unknown): string => {
+  if (typeof value !== "object" || value === null) return value === undefined ? "undefined" : `a ${typeof value}`
+  return value instanceof Date ? "an invalid Date" : `an object (${value.constructor?.name ?? "without a class"})`
+}
 
 const preparedStatements = 256
 const streamedRows = 128

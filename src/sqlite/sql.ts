@@ -29,6 +29,10 @@ export interface StandingRow {
   readonly stream: string | null
   readonly version: number
   readonly position: number
+  /** Of an id alone. */
+  readonly type: string | null
+  /** JSON text; of an id alone. */
+  readonly payload: string | null
 }
 
 /** Where an event stands. */
@@ -166,12 +170,12 @@ export const makeSql = (prefix: string) => {
      * is in use, and at last the head. See `Standing`.
      */
     standing: `
-      SELECT NULL AS id, e.stream, e.version, e.position FROM json_each(?) AS asked CROSS JOIN ${event} AS e
+      SELECT NULL AS id, e.stream, e.version, e.position, NULL AS type, NULL AS payload FROM json_each(?) AS asked CROSS JOIN ${event} AS e
         ON e.stream = asked.value AND e.version = (SELECT max(version) FROM ${event} WHERE stream = asked.value)
       UNION ALL
-      SELECT e.id, e.stream, e.version, e.position FROM json_each(?) AS asked CROSS JOIN ${event} AS e ON e.id = asked.value
+      SELECT e.id, e.stream, e.version, e.position, e.type, e.payload FROM json_each(?) AS asked CROSS JOIN ${event} AS e ON e.id = asked.value
       UNION ALL
-      SELECT NULL, NULL, 0, ifnull(max(position), 0) FROM ${event}`,
+      SELECT NULL, NULL, 0, ifnull(max(position), 0), NULL, NULL FROM ${event}`,
 
     /** The newest event beyond a position that passes a filter. */
     newestMatch: (filter: ReadonlyArray<Query>, after: number): Statement => {

@@ -10,7 +10,7 @@ import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import { answerEach, makeGroupCommit, type Submitted, takeUpTo } from "../internal/groupCommit.ts"
 import { type AppendError, type AppendResult, EventStoreError, StoreUnavailable } from "../store/EventStore.ts"
-import { type Driver, makeBatch, type PreparedAppend, type Write } from "../store/kit/index.ts"
+import { type Driver, type Located, makeBatch, type PreparedAppend, type Write } from "../store/kit/index.ts"
 import { type Database, failAs, rowsOn } from "./database.ts"
 import { toEventStoreError } from "./errors.ts"
 import type { Param, PlaceRow, Sql, StandingRow } from "./sql.ts"
@@ -190,13 +190,13 @@ const lookUp = Effect.fnUntraced(function* (sql: Sql, connection: Connection, ap
     }
   }
   const newest = new Map<string, PlaceRow>()
-  const located = new Map<string, PlaceRow>()
+  const located = new Map<string, Located>()
   let head = 0
   const asked = [JSON.stringify(Array.from(streams)), JSON.stringify(Array.from(ids))]
-  for (const { id, position, stream, version } of yield* rowsOn<StandingRow>(connection, sql.standing, asked)) {
+  for (const { id, payload, position, stream, type, version } of yield* rowsOn<StandingRow>(connection, sql.standing, asked)) {
     if (stream === null) head = position
-    else if (id === null) newest.set(stream, { stream, version, position })
-    else located.set(id, { stream, version, position })
+    else if (id === null || type === null || payload === null) newest.set(stream, { stream, version, position })
+    else located.set(id, { stream, version, position, type, payload })
   }
   return { head, located, newest }
 })

@@ -8,8 +8,9 @@
  *    position n has seen all below n.
  * 3. An append is all or nothing, across streams too. Of two appends that expect the same version exactly one wins.
  *    `ExpectedVersion.Any` never conflicts.
- * 4. An append whose every id already stands, in this order, in this stream succeeds and writes nothing, so a retry after a
- *    lost answer is safe. Any other reuse of an id is a `DuplicateEventError`.
+ * 4. The same append again (the same ids, with the same types and payloads, in this order, in this stream) succeeds and writes
+ *    nothing, so a retry after a lost answer is safe. Any other reuse of an id is a `DuplicateEventError`. Tags, metadata, schema
+ *    version and time do not count, nor does the order of a payload's keys: what was written first stays.
  * 5. An append of no events is a no-op that reports the current version. A failed append writes nothing.
  * 6. Acknowledged means durable, for the stores that are durable.
  * 7. Bad input gets a typed error that says what is wrong and where.
@@ -23,7 +24,8 @@ export { EventStore, append, appendAll, exists, head, read, readAll, readPage, s
 
 // What is appended, and what comes back.
 export type { Metadata, NewEvent, RecordedEvent } from "../definitions/stored.ts"
-export { categoryOf, ExpectedVersion, limits, streamName } from "./model.ts"
+export { categoryOf } from "../definitions/stored.ts"
+export { ExpectedVersion, limits, streamName } from "./model.ts"
 export type { AppendCondition, AppendResult, Filter, Query, StreamAppend, StreamInfo } from "./model.ts"
 export type { Page, ReadAllOptions, ReadOptions, ReadPageOptions, StreamsOptions, SubscribeOptions } from "./model.ts"
 

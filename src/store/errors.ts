@@ -41,7 +41,8 @@ export class AppendConditionError extends Schema.TaggedError<AppendConditionErro
 }
 
 /**
- * The id of an event is in use, and the append is not a repetition of the one that used it. Nothing was written.
+ * The id of an event is in use, and the append is not a repetition of the one that used it: another stream, another order, another type
+ * or another payload. Nothing was written.
  *
  * @category errors
  * @since 0.1.0

@@ -261,14 +261,3 @@ export const limits = {
  * @since 0.1.0
  */
 export const streamName = (category: string, id: string): string => `${category}-${id}`
-
-/**
- * The category of a stream: its name up to the first `-`, the whole name when there is none.
- *
- * @category accessors
- * @since 0.1.0
- */
-export const categoryOf = (stream: string): string => {
-  const dash = stream.indexOf("-")
-  return dash === -1 ? stream : stream.slice(0, dash)
-}

@@ -49,6 +49,7 @@ import * as Repository from "../deciding/Repository.ts"
 import * as UnitOfWork from "../deciding/UnitOfWork.ts"
 import * as Aggregate from "../definitions/Aggregate.ts"
 import * as Event from "../definitions/Event.ts"
+import { definitionsByType } from "../definitions/listing.ts"
 import type { NewEvent } from "../definitions/stored.ts"
 import * as EventStore from "../store/EventStore.ts"
 
@@ -326,7 +327,7 @@ export const messages = <const Definitions extends ReadonlyArray<Event.Any>>(
   events: ReadonlyArray<Definitions[number]["Type"]>
 ): Events => ({
   stream: busStream,
-  definitions: new Map(definitions.map((definition) => [definition.type, definition])),
+  definitions: definitionsByType("Scenario.messages", definitions),
   events
 })
 

@@ -1,6 +1,7 @@
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Event from "../definitions/Event.ts"
+import { definitionsByType } from "../definitions/listing.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
 
 /**
@@ -36,7 +37,7 @@ export const decode = <const Events extends ReadonlyArray<Event.Any>>(
   events: Events,
   message: Message
 ): Result.Result<Events[number]["Type"], Event.EventDecodeError | Event.UnknownEventTypeError> =>
-  decodeBy(new Map(events.map((event) => [event.type, event])), message)
+  decodeBy(definitionsByType("Transport.decode", events), message)
 
 export const decodeBy = <E extends Event.Any>(
   definitions: ReadonlyMap<string, E>,

@@ -3,6 +3,7 @@ import { join } from "node:path"
 import { describe, it } from "@effect/vitest"
 import { Context, Effect, Exit, Layer, Stream } from "effect"
 import { SqlClient } from "effect/sql"
+import type { SqlError } from "effect/sql/SqlError"
 import { SqliteClient } from "eventfold/sqlite"
 import { temporaryDirectory } from "../support/files.ts"
 
@@ -41,6 +42,73 @@ describe("SqliteClient", () => {
         streamed.map(({ n }) => n),
         Array.from({ length: 300 }, (_, n) => n + 1)
       )
+    }).pipe(Effect.provide(memory))
+  )
+
+  it.effect("binds each parameter in its place, whatever it is", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      yield* sql`CREATE TABLE thing (at TEXT, n TEXT)`
+      const stored = sql<{ at: unknown; n: unknown }>`SELECT at, n FROM thing`
+      for (const [value, expected] of [
+        [new Date(0), "1970-01-01T00:00:00.000Z"],
+        [99, "99"],
+        [-0.5, "-0.5"],
+        [2 ** 53, "9007199254740992"],
+        [2n ** 60n, "1152921504606846976"],
+        [true, "1"],
+        [false, "0"],
+        [null, null],
+        ["text", "text"]
+      ] as const) {
+        yield* sql`INSERT INTO thing (at, n) VALUES (${value}, ${1})`
+        assert.deepEqual(
+          (yield* stored).map(({ at, n }) => [at, n]),
+          [[expected, "1"]]
+        )
+        assert.deepEqual(yield* stored.values, [[expected, "1"]])
+        yield* sql`DELETE FROM thing`
+      }
+      yield* sql`INSERT INTO thing (at, n) VALUES (${new Uint8Array([1, 2])}, ${1})`
+      assert.deepEqual(yield* stored.values, [[new Uint8Array([1, 2]), "1"]])
+    }).pipe(Effect.provide(memory))
+  )
+
+  it.effect("refuses a parameter that cannot be stored, and says which", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      yield* sql`CREATE TABLE thing (a, b)`
+      class Point {
+        readonly x = 1
+      }
+      for (const [value, said] of [
+        [[1, 2], "an object (Array)"],
+        [new Map([[1, 2]]), "an object (Map)"],
+        [{ a: 1 }, "an object (Object)"],
+        [new Point(), "an object (Point)"],
+        [new Date(Number.NaN), "an invalid Date"],
+        [undefined, "undefined"],
+        [Symbol("s"), "a symbol"]
+      ] as const) {
+        for (const [params, place] of [
+          [[value, 1], 1],
+          [[1, value], 2]
+        ] as const) {
+          const statement = sql.unsafe("INSERT INTO thing (a, b) VALUES (?, ?)", params)
+          for (const run of [
+            statement,
+            statement.raw,
+            statement.values,
+            statement.unprepared,
+            Stream.runDrain(statement.stream)
+          ]) {
+            const error = yield* Effect.flip(run as Effect.Effect<unknown, SqlError>)
+            assert.equal(error._tag, "SqlError")
+            assert.ok(error.message.includes(`Parameter ${place} is ${said}`), error.message)
+          }
+        }
+      }
+      assert.deepEqual(yield* sql`SELECT * FROM thing`.values, [])
     }).pipe(Effect.provide(memory))
   )
 
@@ -102,7 +170,10 @@ describe("SqliteClient", () => {
       ])
       assert.deepEqual((yield* reason("INSERT INTO thing VALUES (1, 1)"))[1], "UNIQUE constraint failed: thing.id")
       assert.deepEqual(yield* reason("SELECT absent"), ["UnknownError", "no such column: absent"])
-      assert.match((yield* reason("SELECT ?", { no: "value" }))[1] as string, /cannot be bound|Unknown named parameter/)
+      assert.match(
+        (yield* reason("SELECT ?", { no: "value" }))[1] as string,
+        /Parameter 1 is an object \(Object\), which SQLite cannot store/
+      )
       const directory = yield* temporaryDirectory
       const opening = Layer.build(SqliteClient.layer({ filename: join(directory, "absent", "things.db") }))
       assert.equal((yield* Effect.flip(Effect.scoped(opening))).reason._tag, "ConnectionError")

@@ -1,9 +1,26 @@
+import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import { AppendConditionError, type AppendError, DuplicateEventError, OptimisticLockError } from "../errors.ts"
 import type { AppendResult, ExpectedVersion, Query } from "../model.ts"
 import { matchesPrepared } from "./filter.ts"
 import type { PreparedAppend, PreparedEvent } from "./prepare.ts"
+import { parsePayload } from "./recorded.ts"
+
+/**
+ * An event that has an id, as {@link decide} asks for it: where it stands, and what a repetition of it must be.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
+export interface Located {
+  readonly stream: string
+  readonly version: number
+  readonly position: number
+  readonly type: string
+  /** JSON text. */
+  readonly payload: string
+}
 
 /**
  * What {@link decide} must know of what stands in the store. All of it is asked under the store's write lock.
@@ -14,8 +31,8 @@ import type { PreparedAppend, PreparedEvent } from "./prepare.ts"
 export interface Standing {
   /** Version and position of the newest event of a stream, zeros when it does not exist. */
   readonly newest: (stream: string) => { readonly version: number; readonly position: number }
-  /** Where the event with this id stands. */
-  readonly locate: (id: string) => { readonly stream: string; readonly version: number; readonly position: number } | undefined
+  /** The event with this id. */
+  readonly locate: (id: string) => Located | undefined
   /** The position of the newest event beyond `after` that passes the filter. */
   readonly newestMatch: (filter: ReadonlyArray<Query>, after: number) => number | undefined
   /** The newest position of the store. */
@@ -104,7 +121,7 @@ export const makeBatch = (
 } => {
   const writes: Array<Write> = []
   const byStream = new Map<string, Write>()
-  const byId = new Map<string, Write>()
+  const byId = new Map<string, Located>()
   const standing: Standing = {
     newest: (stream) => byStream.get(stream) ?? base.newest(stream),
     locate: (id) => byId.get(id) ?? base.locate(id),
@@ -123,7 +140,8 @@ export const makeBatch = (
       for (const write of verdict.success.writes) {
         writes.push(write)
         byStream.set(write.stream, write)
-        byId.set(write.event.id, write)
+        const { event, position, stream, version } = write
+        byId.set(event.id, { stream, version, position, type: event.type, payload: event.payload })
       }
       return Exit.succeed(verdict.success.results)
     }
@@ -152,13 +170,18 @@ const decideIds = (append: PreparedAppend, standing: Standing): ReadonlyArray<Ap
   const results: Array<AppendResult> = []
   for (const { events, stream } of append.appends) {
     let last: ReturnType<Standing["locate"]>
-    for (const { fresh, id } of events) {
-      const place = fresh ? undefined : standing.locate(id)
-      if (place?.stream !== stream || (last !== undefined && place.version !== last.version + 1)) return firstStanding
-      last = place
+    for (const event of events) {
+      const located = event.fresh ? undefined : standing.locate(event.id)
+      if (located?.stream !== stream || (last !== undefined && located.version !== last.version + 1)) return firstStanding
+      if (!isRepetition(event, located)) return firstStanding
+      last = located
     }
     const { position, version } = last ?? standing.newest(stream)
     results.push({ stream, version, position, deduplicated: events.length > 0 })
   }
   return results
 }
+
+/** Whether two events are the same to who sends one again: type and payload, whatever the order of the keys. */
+const isRepetition = (event: PreparedEvent, { payload, type }: Located): boolean =>
+  event.type === type && (event.payload === payload || Equal.equals(parsePayload(event.payload), parsePayload(payload)))

@@ -1,5 +1,5 @@
-import type { Metadata } from "../../definitions/stored.ts"
-import { categoryOf, type Filter, type Query } from "../model.ts"
+import { categoryOf, type Metadata } from "../../definitions/stored.ts"
+import type { Filter, Query } from "../model.ts"
 import { queriesOf } from "./checks.ts"
 import { noMetadata } from "./prepare.ts"
 import { parseMetadata } from "./recorded.ts"

@@ -16,7 +16,7 @@ export { type CheckpointStatements, type CheckpointDialect, makeOnSql } from "./
 export type { Driver } from "./make.ts"
 export type { EventPage, Pages } from "./reads.ts"
 export { type PreparedAppend, type PreparedEvent, type PreparedPart, prepare } from "./prepare.ts"
-export { decide, makeBatch, type Standing, type Write } from "./decide.ts"
+export { decide, type Located, makeBatch, type Standing, type Write } from "./decide.ts"
 export { type Matchable, matches, matchesPrepared } from "./filter.ts"
 export { type Index, type Indexable, makeIndex, readsOfIndex } from "./log.ts"
 export { eventPage, parseMetadata, parsePayload, recordedEvent, type StoredEvent, storedEvent } from "./recorded.ts"

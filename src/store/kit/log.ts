@@ -1,7 +1,8 @@
 import * as Effect from "effect/Effect"
+import { categoryOf } from "../../definitions/stored.ts"
 import { byCodePoint } from "../../internal/order.ts"
 import type { EventStoreError } from "../errors.ts"
-import { categoryOf, type Query, type StreamInfo } from "../model.ts"
+import type { Query, StreamInfo } from "../model.ts"
 import type { Standing } from "./decide.ts"
 import type { Driver } from "./make.ts"
 import type { EventPage, Pages } from "./reads.ts"
@@ -32,8 +33,8 @@ export interface Indexable {
  * @since 0.1.0
  */
 export interface Index<Row extends Indexable> {
-  /** What {@link decide} must know. */
-  readonly standing: Standing
+  /** What {@link decide} must know; of an event that has an id, as much as a row says. */
+  readonly standing: Omit<Standing, "locate"> & { readonly locate: (id: string) => Row | undefined }
   /** Adds the event at the next position. */
   readonly add: (row: Row) => void
   /** The rows of a page of {@link Pages}`.stream`. */

@@ -112,7 +112,7 @@ const badEvents: ReadonlyArray<readonly [field: string, bad: unknown]> = [
   ["payload", { payload: new Map([[1, 2]]) }],
   ["payload", { payload: new Uint8Array(2) }],
   ["payload", { payload: new Point() }],
-  ["payload", { payload: { toJSON: "text" } }],
+  ["payload", { payload: { toJSON: () => "text" } }],
   ["payload", { payload: { "a\u0000": 1 } }],
   ["payload", { payload: { "\ud800": 1 } }],
   ["payload", { payload: "a\u0000" }],
@@ -246,21 +246,14 @@ export const badInput = [
   }),
 
   every("odd names are names like any other, each its own", function* (store) {
-    const first = yield* store.appendAll(
-      oddNames.map((name) => ({
-        stream: name,
-        expected: NoStream,
-        events: [
-          {
-            type: name,
-            id: name,
-            payload: { [`key ${name}`]: name },
-            tags: [name],
-            metadata: { correlationId: name, causationId: name }
-          }
-        ]
-      }))
-    )
+    const eventOf = (name: string): NewEvent => ({
+      type: name,
+      id: name,
+      payload: { [`key ${name}`]: name },
+      tags: [name],
+      metadata: { correlationId: name, causationId: name }
+    })
+    const first = yield* store.appendAll(oddNames.map((name) => ({ stream: name, expected: NoStream, events: [eventOf(name)] })))
     assert.deepEqual(
       first.map(({ position, stream, version }) => [stream, version, position]),
       oddNames.map((name, index) => [name, 1, index + 1])
@@ -282,7 +275,7 @@ export const badInput = [
       }
       assert.equal(yield* store.version(name), 1)
     }
-    const again = yield* concurrently(oddNames, (name) => store.append(name, [event({ id: name })]))
+    const again = yield* concurrently(oddNames, (name) => store.append(name, [eventOf(name)]))
     assert.ok(again.every(({ deduplicated }) => deduplicated))
   }),
 

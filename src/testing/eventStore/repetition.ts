@@ -1,5 +1,7 @@
 /** Promise 4: the same append again succeeds and writes nothing; any other use of a known id is refused. */
+import * as DateTime from "effect/DateTime"
 import assert from "node:assert/strict"
+import type { NewEvent } from "../../definitions/stored.ts"
 import { range } from "../suite.ts"
 import { NoStream, collect, concurrently, contents, duplicate, event, every, named, numbered, race, refused } from "./words.ts"
 
@@ -46,14 +48,66 @@ export const repetition = [
     assert.deepEqual(yield* contents(store), before)
   }),
 
-  every("it is the ids that make a repetition: what was written first stays", function* (store) {
-    yield* store.append("Account-1", [event({ id: "a", payload: { first: true }, tags: ["first"] })])
+  every("a repetition has the same types and payloads; of all else what was written first stays", function* (store) {
+    const payload = { b: [1, { x: null, y: "é" }], a: 2, "10": -0, "9": 1.5e300 }
+    yield* store.append("Account-1", [event({ id: "a", payload, tags: ["first"], metadata: { user: 1 } })])
     const before = yield* contents(store)
-    const again = yield* store.append("Account-1", [event({ id: "a", type: "Other", payload: { first: false } })], {
-      expected: 99
-    })
+    const again = yield* store.append(
+      "Account-1",
+      [
+        event({
+          id: "a",
+          payload: { a: 2, "9": 1.5e300, b: [1, { y: "é", x: null }], "10": 0 },
+          tags: ["second"],
+          metadata: { user: 2 },
+          published: true,
+          schemaVersion: 2,
+          recordedAt: DateTime.makeUnsafe(0)
+        })
+      ],
+      { expected: 99 }
+    )
     assert.deepEqual(again, { stream: "Account-1", version: 1, position: 1, deduplicated: true })
     assert.deepEqual(yield* contents(store), before)
+  }),
+
+  every("another event under an id in use is refused: it would be acknowledged and never stored", function* (store) {
+    const first = { id: "a", type: "First", payload: { n: 1, list: [1, 2], none: null } }
+    yield* store.append("Account-1", [first, event({ id: "b" })])
+    const others: ReadonlyArray<NewEvent> = [
+      { ...first, type: "Second" },
+      { ...first, type: "first" },
+      { ...first, payload: { n: 2, list: [1, 2], none: null } },
+      { ...first, payload: { n: "1", list: [1, 2], none: null } },
+      { ...first, payload: { n: 1, list: [2, 1], none: null } },
+      { ...first, payload: { n: 1, list: [1, 2] } },
+      { ...first, payload: { n: 1, list: [1, 2], none: null, more: null } },
+      { ...first, payload: [] },
+      { ...first, payload: null }
+    ]
+    for (const other of others) {
+      assert.deepEqual(yield* refused(store, store.append("Account-1", [other])), duplicate("Account-1", "a"))
+      assert.deepEqual(yield* refused(store, store.append("Account-1", [other, event({ id: "b" })])), duplicate("Account-1", "a"))
+    }
+    assert.deepEqual(
+      yield* refused(store, store.append("Account-1", [first, event({ id: "b", type: "Other" })])),
+      duplicate("Account-1", "a")
+    )
+    assert.equal((yield* store.append("Account-1", [first, event({ id: "b" })])).deduplicated, true)
+  }),
+
+  every("of different events with one id, sent at once, one is written and the others are refused", function* (store) {
+    const { lost, won } = yield* race(
+      range(1, 10).map((n) => store.append("Account-1", [event({ id: "contested", payload: { n } })]))
+    )
+    assert.deepEqual(
+      won.map(({ deduplicated }) => deduplicated),
+      [false]
+    )
+    assert.deepEqual(
+      lost,
+      range(1, 9).map(() => duplicate("Account-1", "contested"))
+    )
   }),
 
   every("what stands in a row in the stream may be repeated in a row", function* (store) {
