@@ -517,7 +517,7 @@ describe("npm start", { timeout: 240_000 }, () => {
     [["--store", "memory", "--url", "postgres://localhost/x"], "--url goes with --store postgres, not with memory."],
     [
       ["--url", "postgres://ada:secret@127.0.0.1:1/shop"],
-      "PostgreSQL at 127.0.0.1:1/shop cannot be used: connect ECONNREFUSED 127.0.0.1:1 [ECONNREFUSED]."
+      "PostgreSQL at 127.0.0.1:1/shop cannot be used: connect ECONNREFUSED 127.0.0.1:1."
     ]
   ])("refuses %j in one sentence", async (args, sentence) => {
     const { code, stderr } = await start(...args)
