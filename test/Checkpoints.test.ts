@@ -44,10 +44,10 @@ describe("errors", () => {
     const cause = new Error("the disk is full")
     assert.deepEqual(
       [
-        new Checkpoints.CheckpointHeldError({ name: "mail", owner: "a" }),
-        new Checkpoints.CheckpointFencedError({ name: "mail", epoch: 3 }),
-        new Checkpoints.CheckpointError({ operation: "advance", name: "mail", cause }),
-        new Checkpoints.CheckpointError({ operation: "get", name: "mail", cause: "gone" })
+        new Checkpoints.CheckpointHeldError({ checkpoint: "mail", owner: "a" }),
+        new Checkpoints.CheckpointFencedError({ checkpoint: "mail", epoch: 3 }),
+        new Checkpoints.CheckpointError({ operation: "advance", checkpoint: "mail", cause }),
+        new Checkpoints.CheckpointError({ operation: "get", checkpoint: "mail", cause: "gone" })
       ].map(({ message }) => message),
       [
         `The checkpoint "mail" is held by "a"`,

@@ -686,7 +686,7 @@ core.describe("whatever happens in between, an event takes effect once", () => {
         reason: fault === "answer lost" ? new EventStore.OutcomeUnknown(reason) : new EventStore.StoreUnavailable(reason)
       })
     )
-    const ofCheckpoints = guard(new Checkpoints.CheckpointError({ operation: "test", name: "test", cause: fault }))
+    const ofCheckpoints = guard(new Checkpoints.CheckpointError({ operation: "test", checkpoint: "test", cause: fault }))
     const layer = Layer.merge(
       Layer.effect(
         EventStore.EventStore,

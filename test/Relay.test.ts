@@ -436,7 +436,7 @@ describe("when store or checkpoints fail", () => {
       Effect.map(Checkpoints.Checkpoints, (checkpoints) => ({ ...checkpoints, ...change(checkpoints) }))
     )
 
-  const lost = (operation: string) => new Checkpoints.CheckpointError({ operation, name: `relay:${name}`, cause: "lost" })
+  const lost = (operation: string) => new Checkpoints.CheckpointError({ operation, checkpoint: `relay:${name}`, cause: "lost" })
 
   it.effect("what was published and not checkpointed is published again, with the same ids", () =>
     relayed((broker) =>
@@ -734,7 +734,7 @@ describe("drain", () => {
         yield* release(yield* advance(yield* claim(`relay:${name}`, { owner: "before", ttl: lease }), 3))
         yield* EventStore.append("Order-1", published(2))
         const error = yield* Effect.flip(drain(broker))
-        assert.deepEqual({ ...error }, { _tag: "CheckpointAheadError", name: "relay:shop", position: 3, head: 2 })
+        assert.deepEqual({ ...error }, { _tag: "CheckpointAheadError", checkpoint: "relay:shop", position: 3, head: 2 })
         assert.equal(broker.calls.length, 0)
       })
     )
@@ -751,7 +751,7 @@ describe("drain", () => {
         yield* claim(`relay:${name}`, { owner: "somebody", ttl: lease })
         assert.deepEqual(
           { ...(yield* Effect.flip(drain(broker))) },
-          { _tag: "CheckpointHeldError", name: "relay:shop", owner: "somebody" }
+          { _tag: "CheckpointHeldError", checkpoint: "relay:shop", owner: "somebody" }
         )
         assert.equal(broker.calls.length, 1)
       })

@@ -177,7 +177,7 @@ describe("a log that ends before the checkpoint", () => {
         const { cause, position, state } = yield* Subscription.status(name)
         assert.deepEqual(
           Option.map(cause, Cause.squash),
-          Option.some(new Checkpoints.CheckpointAheadError({ name: `subscription:${name}`, position: 10, head: 4 }))
+          Option.some(new Checkpoints.CheckpointAheadError({ checkpoint: `subscription:${name}`, position: 10, head: 4 }))
         )
         assert.deepEqual([state, position, seen], ["halted", 10, []])
         // Nothing is held against it once the log is as long again.
@@ -330,7 +330,7 @@ describe("a handler that fails", () => {
           ...checkpoints,
           advance: (lease, position) =>
             failures-- > 0
-              ? Effect.fail(new Checkpoints.CheckpointError({ operation: "advance", name, cause: "lost" }))
+              ? Effect.fail(new Checkpoints.CheckpointError({ operation: "advance", checkpoint: name, cause: "lost" }))
               : checkpoints.advance(lease, position)
         })
         yield* EventStore.append("Count-1", events(2))

@@ -219,7 +219,7 @@ const drainFrom = Effect.fnUntraced(function* (
     })
   const first = yield* lookAhead(store, { after: lease.position, filter })
   if (first.head < lease.position) {
-    return yield* new CheckpointAheadError({ name: lease.name, position: lease.position, head: first.head })
+    return yield* new CheckpointAheadError({ checkpoint: lease.name, position: lease.position, head: first.head })
   }
   yield* Stream.runForEachArray(store.readAll({ after: lease.position, filter }), (page) =>
     Effect.uninterruptibleMask((restore) =>

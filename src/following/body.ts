@@ -212,7 +212,7 @@ const causeOf = ({ checkpoint }: { readonly checkpoint: string }, reason: Reason
   reason._tag === "Failure" ? reason.cause : Cause.fail(aheadOf(checkpoint, reason))
 
 export const aheadOf = (checkpoint: string, { head, position }: Extract<Reason<Failure>, { readonly _tag: "Ahead" }>) =>
-  new CheckpointAheadError({ name: checkpoint, position, head })
+  new CheckpointAheadError({ checkpoint: checkpoint, position, head })
 
 /** A follower whose machine has not started. */
 export const makeBody = Effect.fnUntraced(function* <A extends Positioned, E>(

@@ -51,10 +51,10 @@ export interface Lease {
  */
 export class CheckpointHeldError extends Schema.TaggedError<CheckpointHeldError>("eventfold/Checkpoints/CheckpointHeldError")(
   "CheckpointHeldError",
-  { name: Schema.String, owner: Schema.String }
+  { checkpoint: Schema.String, owner: Schema.String }
 ) {
   override get message(): string {
-    return `The checkpoint "${this.name}" is held by "${this.owner}"`
+    return `The checkpoint "${this.checkpoint}" is held by "${this.owner}"`
   }
 }
 
@@ -67,9 +67,9 @@ export class CheckpointHeldError extends Schema.TaggedError<CheckpointHeldError>
  */
 export class CheckpointFencedError extends Schema.TaggedError<CheckpointFencedError>(
   "eventfold/Checkpoints/CheckpointFencedError"
-)("CheckpointFencedError", { name: Schema.String, epoch: Schema.Number }) {
+)("CheckpointFencedError", { checkpoint: Schema.String, epoch: Schema.Number }) {
   override get message(): string {
-    return `The lease ${this.epoch} of the checkpoint "${this.name}" has been superseded`
+    return `The lease ${this.epoch} of the checkpoint "${this.checkpoint}" has been superseded`
   }
 }
 
@@ -85,7 +85,8 @@ export class CheckpointFencedError extends Schema.TaggedError<CheckpointFencedEr
 export class CheckpointAheadError extends Schema.TaggedError<CheckpointAheadError>("eventfold/Checkpoints/CheckpointAheadError")(
   "CheckpointAheadError",
   {
-    name: Schema.String,
+    /** The name of the checkpoint. */
+    checkpoint: Schema.String,
     /** The checkpoint. */
     position: Schema.Number,
     /** The position of the newest event. */
@@ -93,7 +94,7 @@ export class CheckpointAheadError extends Schema.TaggedError<CheckpointAheadErro
   }
 ) {
   override get message(): string {
-    return `The checkpoint "${this.name}" is at position ${this.position}, and the log ends at ${this.head}`
+    return `The checkpoint "${this.checkpoint}" is at position ${this.position}, and the log ends at ${this.head}`
   }
 }
 
@@ -108,12 +109,13 @@ export class CheckpointError extends Schema.TaggedError<CheckpointError>("eventf
   "CheckpointError",
   {
     operation: Schema.String,
-    name: Schema.String,
+    /** The name of the checkpoint. */
+    checkpoint: Schema.String,
     cause: Schema.Defect()
   }
 ) {
   override get message(): string {
-    return `The checkpoint "${this.name}" failed to ${this.operation}: ${describe(this.cause)}`
+    return `The checkpoint "${this.checkpoint}" failed to ${this.operation}: ${describe(this.cause)}`
   }
 }
 

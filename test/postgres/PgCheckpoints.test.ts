@@ -163,7 +163,7 @@ describe("advance inside a transaction of the same client", () => {
         const { claimed } = yield* claimDuringTransaction(schema, Effect.void)
         assert.deepEqual(
           { ...(Result.getOrThrow(Result.flip(claimed)) as Checkpoints.CheckpointHeldError) },
-          { _tag: "CheckpointHeldError", name: "view", owner: "a" }
+          { _tag: "CheckpointHeldError", checkpoint: "view", owner: "a" }
         )
         assert.equal((yield* rows(schema)).position, 1)
       })

@@ -164,7 +164,7 @@ describe("without a code", () => {
 it("an error that wraps a failure of the database is of its class; what did not come from a database is of none", () => {
   const wrapped = (cause: unknown) => [
     cause,
-    new Checkpoints.CheckpointError({ operation: "advance", name: "x", cause }),
+    new Checkpoints.CheckpointError({ operation: "advance", checkpoint: "x", cause }),
     new EventStore.EventStoreError({ reason: new EventStore.StoreFailure({ operation: "append", detail: "", cause }) })
   ]
   expect(wrapped(postgres("40001")).map(said)).toEqual([conflict, conflict, conflict])
@@ -206,7 +206,7 @@ describe("why it failed", () => {
     ["", undefined]
   ])("%s", (text, error) => {
     expect(Errors.describe(error)).toBe(text)
-    expect(new Checkpoints.CheckpointError({ operation: "claim", name: "a", cause: error ?? "" }).message).toBe(
+    expect(new Checkpoints.CheckpointError({ operation: "claim", checkpoint: "a", cause: error ?? "" }).message).toBe(
       `The checkpoint "a" failed to claim: ${text}`
     )
   })

@@ -6,7 +6,7 @@ import { CheckpointError, type Checkpoints, type Lease } from "../lease.ts"
 import type { ProjectionVersion } from "../versions.ts"
 
 const refuse = (operation: string, name: string, problem: string) =>
-  Effect.fail(new CheckpointError({ operation, name, cause: new Error(problem) }))
+  Effect.fail(new CheckpointError({ operation, checkpoint: name, cause: new Error(problem) }))
 
 const isPosition = (value: number): boolean => Number.isSafeInteger(value) && value >= 0
 

@@ -83,7 +83,10 @@ export const makeInMemory = (options?: {
           if (options?.keep !== undefined && writes && operation !== "renew") {
             const next = { rows: new Map(state.rows), removed: new Map(state.removed), versions: new Map(state.versions) }
             carryOut(next, change)
-            yield* Effect.mapError(options.keep(kept(next)), (cause) => new CheckpointError({ operation, name, cause }))
+            yield* Effect.mapError(
+              options.keep(kept(next)),
+              (cause) => new CheckpointError({ operation, checkpoint: name, cause })
+            )
           }
           carryOut(state, change)
           return change.value
@@ -130,7 +133,7 @@ const heldRow = ({ rows }: Readonly<State>, { epoch, name }: Lease, change: (row
   const before = rows.get(name)
   const row = before?.epoch === epoch && Option.isSome(before.owner) ? change(before) : undefined
   return row === undefined
-    ? Effect.fail(new CheckpointFencedError({ name, epoch }))
+    ? Effect.fail(new CheckpointFencedError({ checkpoint: name, epoch }))
     : Effect.succeed<Change<void>>({ value: undefined, row })
 }
 
@@ -140,7 +143,8 @@ const leasing = (apply: Apply): Pick<Checkpoints["Service"], "claim" | "renew" |
     return yield* apply("claim", name, (state, now): Effect.Effect<Change<Lease>, CheckpointHeldError> => {
       const before = state.rows.get(name)
       const holder = holderOf(before, now)
-      if (holder !== undefined && holder !== owner) return Effect.fail(new CheckpointHeldError({ name, owner: holder }))
+      if (holder !== undefined && holder !== owner)
+        return Effect.fail(new CheckpointHeldError({ checkpoint: name, owner: holder }))
       const at = { name, position: before?.position ?? from, epoch: nextEpoch(state, name) }
       const row = { ...at, owner: Option.some(owner), expiresAt: expiry(now, ttl), updatedAt: DateTime.makeUnsafe(now) }
       return Effect.succeed({ value: { ...at, owner, ttl }, row })
@@ -182,7 +186,7 @@ const removing = (apply: Apply): Pick<Checkpoints["Service"], "reset" | "remove"
       const row = rows.get(name)
       if (row === undefined) return Effect.succeed({ value: false })
       const owner = holderOf(row, now)
-      if (owner !== undefined && !force) return Effect.fail(new CheckpointHeldError({ name, owner }))
+      if (owner !== undefined && !force) return Effect.fail(new CheckpointHeldError({ checkpoint: name, owner }))
       return Effect.succeed({ value: true, removed: row })
     })
   })

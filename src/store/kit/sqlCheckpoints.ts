@@ -122,12 +122,12 @@ export const makeOnSql = (sql: SqlClient.SqlClient, dialect: CheckpointDialect):
     // Where rows get their types: each statement gives what its documentation says.
     Effect.mapError(
       dialect.run(dialect.statements[statement], parameters) as Effect.Effect<ReadonlyArray<Row>, SqlError>,
-      (cause) => new CheckpointError({ operation, name, cause })
+      (cause) => new CheckpointError({ operation, checkpoint: name, cause })
     )
   /** A transaction of several statements. */
   const together = <A, E>(operation: string, name: string, work: Effect.Effect<A, E>): Effect.Effect<A, E | CheckpointError> =>
     Effect.mapError(inTransaction(sql, work), (error) =>
-      isSqlError(error) ? new CheckpointError({ operation, name, cause: error }) : (error as E)
+      isSqlError(error) ? new CheckpointError({ operation, checkpoint: name, cause: error }) : (error as E)
     )
   const get: Checkpoints["Service"]["get"] = (name) =>
     Effect.map(
@@ -155,7 +155,7 @@ export const makeOnSql = (sql: SqlClient.SqlClient, dialect: CheckpointDialect):
         const known = yield* get(name)
         if (Option.isNone(known)) return false
         const { owner } = known.value
-        if (Option.isSome(owner)) return yield* new CheckpointHeldError({ name, owner: owner.value })
+        if (Option.isSome(owner)) return yield* new CheckpointHeldError({ checkpoint: name, owner: owner.value })
         // It has been released meanwhile.
       }
     }),
@@ -184,7 +184,7 @@ const toVersion = ([projection, version, mode, active, target, heard, revision, 
   updatedAt: DateTime.makeUnsafe(Math.round(updatedAt))
 })
 
-const fenced = (name: string, epoch: number) => Effect.fail(new CheckpointFencedError({ name, epoch }))
+const fenced = (name: string, epoch: number) => Effect.fail(new CheckpointFencedError({ checkpoint: name, epoch }))
 
 const leasing = (
   { lease, number }: CheckpointDialect,
@@ -198,7 +198,7 @@ const leasing = (
       const [row] = yield* query<readonly [epoch: number, position: number]>("claim", name, "claim", parameters)
       if (row !== undefined) return { name, owner, ttl, epoch: row[0], position: row[1] }
       const holder = Option.flatMap(yield* get(name), ({ owner }) => owner)
-      if (Option.isSome(holder)) return yield* new CheckpointHeldError({ name, owner: holder.value })
+      if (Option.isSome(holder)) return yield* new CheckpointHeldError({ checkpoint: name, owner: holder.value })
       // It has been released meanwhile.
     }
   }),

@@ -43,9 +43,12 @@ export const badInput = [
   every("what makes no sense is refused with an error that says so, and writes nothing", function* (checkpoints) {
     const bad = { ...error("claim", "mail"), cause: undefined }
     for (const name of ["", "x".repeat(256), "a\u0000b", "\ud800"]) {
-      assert.deepEqual(withoutCause(yield* refusal(checkpoints.claim(name, { owner: "a", ttl: long }))), { ...bad, name })
+      assert.deepEqual(withoutCause(yield* refusal(checkpoints.claim(name, { owner: "a", ttl: long }))), {
+        ...bad,
+        checkpoint: name
+      })
       assert.deepEqual(withoutCause(yield* refusal(checkpoints.claim("mail", { owner: name, ttl: long }))), bad)
-      assert.deepEqual(withoutCause(yield* refusal(checkpoints.get(name))), { ...bad, operation: "get", name })
+      assert.deepEqual(withoutCause(yield* refusal(checkpoints.get(name))), { ...bad, operation: "get", checkpoint: name })
     }
     for (const ttl of [Duration.zero, Duration.millis(-1), Duration.infinity]) {
       assert.deepEqual(withoutCause(yield* refusal(checkpoints.claim("mail", { owner: "a", ttl }))), bad)

@@ -57,12 +57,12 @@ export const refusal = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<object
     onSuccess: (value) => Effect.die(new assert.AssertionError({ message: `It succeeded, with ${JSON.stringify(value)}` }))
   })
 
-export const held = (name: string, owner: string) => ({ _tag: "CheckpointHeldError", name, owner })
-export const fenced = ({ epoch, name }: Lease) => ({ _tag: "CheckpointFencedError", name, epoch })
+export const held = (name: string, owner: string) => ({ _tag: "CheckpointHeldError", checkpoint: name, owner })
+export const fenced = ({ epoch, name }: Lease) => ({ _tag: "CheckpointFencedError", checkpoint: name, epoch })
 export const changed = (projection: string, version: number) => ({ _tag: "ProjectionVersionChangedError", projection, version })
 
 /** What `refusal` gives of a `CheckpointError`, without its cause. */
-export const error = (operation: string, name: string) => ({ _tag: "CheckpointError", operation, name })
+export const error = (operation: string, name: string) => ({ _tag: "CheckpointError", operation, checkpoint: name })
 export const withoutCause = (refused: object) => ({ ...refused, cause: undefined })
 
 /** What is known of a name, with times as numbers. */
