@@ -101,6 +101,7 @@ export interface Options<P extends OnFailure, T extends boolean> {
 export interface RawOptions<E, R, P extends OnFailure, T extends boolean> extends Options<P, T> {
   /** Which events. Default: all. */
   readonly filter?: Filter | undefined
+  /** What is done with an event. It is done with when the effect succeeds. */
   readonly handler: (event: RecordedEvent, delivery: Delivery) => Effect.Effect<unknown, E, R>
 }
 
@@ -129,6 +130,7 @@ export interface TypedOptions<
   P extends OnFailure,
   T extends boolean
 > extends Options<P, T> {
+  /** The definitions of the events that are handled. */
   readonly events: Events
   /** One for each of `events`: one that is missing, or one for an event that is not listed, does not compile. */
   readonly handlers: H & Unlisted<H, Events[number]["type"]>

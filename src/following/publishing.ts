@@ -31,6 +31,8 @@ import { type Follower, makeFollower } from "./running.ts"
 export type OnRefused = "halt" | "park"
 
 /**
+ * Which events a relay publishes, under which name, and what happens when it cannot.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -48,7 +50,7 @@ export interface Options<P extends OnRefused = "halt"> {
    * When it ends, so does the relay, with the last failure. Default: from 100 milliseconds up to 10 seconds, without end.
    */
   readonly restart?: Schedule.Schedule<unknown, unknown> | undefined
-  /** Default: `"halt"`, because an order without gaps is the promise that others build on. */
+  /** What becomes of an event that the broker refuses for good. Default: `"halt"`, because an order without gaps is the promise that others build on. */
   readonly onRefused?: P | undefined
 }
 

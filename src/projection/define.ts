@@ -71,6 +71,7 @@ export const make: {
   <const Events extends ReadonlyArray<Event.Any>, E, RB, const Tables extends ReadonlyArray<AnyTable> = readonly [], R = never>(
     name: string,
     options: Options<Events, Tables, R> & {
+      /** What is done with a page of events, in order, in place of a handler for each type. */
       readonly batch: (events: Arr.NonEmptyReadonlyArray<Envelope<Events[number]["Type"]>>) => Effect.Effect<unknown, E, RB>
       readonly handlers?: never
     }

@@ -91,7 +91,7 @@ export const copy = <E = never, R = never>(
   options?: {
     /** The most events of one append to the target; it is all or nothing. Default: 1000. */
     readonly batchSize?: number | undefined
-    /** Called after each batch. */
+    /** Called after each batch. Default: nobody is told. */
     readonly onProgress?: ((progress: CopyProgress) => Effect.Effect<void, E, R>) | undefined
   }
 ): Effect.Effect<CopyResult, CopyError | EventStoreError | E, R> =>
