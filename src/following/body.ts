@@ -41,7 +41,7 @@ export interface Status {
   /** How many positions the checkpoint was behind the newest event when that was last looked up. */
   readonly lag: number
   /** Why it is backing off or halted. */
-  readonly cause: Option.Option<Failure>
+  readonly cause: Option.Option<Cause.Cause<unknown>>
 }
 
 /** A follower makes no sense as it is: it halts. */

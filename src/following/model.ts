@@ -12,7 +12,6 @@ import { describe } from "../sql/errors.ts"
 import type { Checkpoints } from "../store/Checkpoints.ts"
 import type { EventStore, Filter } from "../store/EventStore.ts"
 import type { ParkedEvents } from "../store/ParkedEvents.ts"
-import type { Name } from "./follower.ts"
 import type * as body from "./body.ts"
 
 /**
@@ -157,7 +156,7 @@ export type Requirements<R, P extends OnFailure, T extends boolean> =
  * @category models
  * @since 0.1.0
  */
-export type State = Name
+export type { Name as State } from "./follower.ts"
 
 /**
  * What is known of a subscription in this process.
