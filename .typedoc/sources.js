@@ -1,10 +1,10 @@
 // Puts the sources into the reference, a page for each module with a place for each line, so that its links need no host.
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
-import { dirname, join } from "node:path"
+import { dirname, join, sep } from "node:path"
 import { fileURLToPath } from "node:url"
-import { RendererEvent } from "typedoc"
+import { Converter, RendererEvent } from "typedoc"
 
-const root = fileURLToPath(new URL("..", import.meta.url))
+const sources = fileURLToPath(new URL("../src", import.meta.url))
 
 const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;")
 
@@ -15,12 +15,19 @@ const page = (title, text) => {
 }
 
 export const load = (app) => {
+  // What is inherited from other packages has its source there, where no page is.
+  app.converter.on(Converter.EVENT_RESOLVE_END, ({ project }) => {
+    for (const reflection of Object.values(project.reflections)) {
+      if (reflection.sources === undefined) continue
+      reflection.sources = reflection.sources.filter(({ fullFileName }) => fullFileName.startsWith(join(sources, sep)))
+    }
+  })
   app.renderer.on(RendererEvent.END, ({ outputDirectory }) => {
-    for (const file of readdirSync(join(root, "src"), { recursive: true })) {
+    for (const file of readdirSync(sources, { recursive: true })) {
       if (!file.endsWith(".ts")) continue
-      const target = join(outputDirectory, "sources", "src", `${file}.html`)
+      const target = join(outputDirectory, "sources", `${file}.html`)
       mkdirSync(dirname(target), { recursive: true })
-      writeFileSync(target, page(`src/${file}`, readFileSync(join(root, "src", file), "utf8")))
+      writeFileSync(target, page(`src/${file}`, readFileSync(join(sources, file), "utf8")))
     }
   })
 }
