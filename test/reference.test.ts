@@ -9,15 +9,16 @@ const silent = (all: ReadonlyArray<Exported>): ReadonlyArray<string> => {
     .map(({ kind, name, place }) => `${place} ${kind} ${name}`)
 }
 
+const saysDefault = (text: string) => /\bdefaults?\b/i.test(text)
+
 /** The fields of options that do not say what they mean, or what holds where they are left out. */
 const untold = (all: ReadonlyArray<Exported>): ReadonlyArray<string> =>
   all.flatMap(({ fields, name, place }) =>
     fields
-      .filter(({ around, name, optional, text }) =>
-        around?.includes(`\`${name}\``) === true
-          ? optional && !/\bdefaults?\b/i.test(`${around} ${text}`)
-          : text === "" || (optional && !/\bdefaults?\b/i.test(text))
-      )
+      .filter(({ around = "", name, optional, text }) => {
+        const told = around.includes(`\`${name}\``) ? `${around} ${text}` : text
+        return told === "" || told.startsWith("Default:") || (optional && !saysDefault(told))
+      })
       .map((field) => `${place} ${name}: ${field.name}`)
   )
 
@@ -59,7 +60,7 @@ describe("the test of the reference", () => {
     "src/thing/Thing.ts": [
       `/** The things. */`,
       `import { inside } from "./inside.ts"`,
-      `/**\n * @category models\n */\nexport interface Options {\n  /** How many. */\n  readonly count?: number\n  /** How long. Default: 1 second. */\n  readonly time?: number\n  readonly must: string\n}`,
+      `/**\n * @category models\n */\nexport interface Options {\n  /** How many. */\n  readonly count?: number\n  /** How long. Default: 1 second. */\n  readonly time?: number\n  /** Default: 1. */\n  readonly mute?: number\n  readonly must: string\n}`,
       `/** Makes a thing. */\nexport const make = (options: Options) => options`,
       `/** Takes \`last\` (default: 1). */\nexport const take = (options?: { readonly first?: number; readonly last?: number }) => options`,
       `/** The inside. */\nexport { inside }`,
@@ -74,12 +75,12 @@ describe("the test of the reference", () => {
   it("finds what is exported, by the name that a user writes", () => {
     expect(all.map(({ kind, name, place }) => [name, kind, place])).toEqual([
       ["Thing.Options", "type", "src/thing/Thing.ts:6"],
-      ["Thing.make", "value", "src/thing/Thing.ts:14"],
-      ["Thing.take", "value", "src/thing/Thing.ts:16"],
+      ["Thing.make", "value", "src/thing/Thing.ts:16"],
+      ["Thing.take", "value", "src/thing/Thing.ts:18"],
       ["Thing.inside", "value", "src/thing/inside.ts:1"],
-      ["Thing.All", "type", "src/thing/Thing.ts:20"],
-      ["Thing.All", "value", "src/thing/Thing.ts:22"],
-      ["Thing.hidden", "value", "src/thing/Thing.ts:24"],
+      ["Thing.All", "type", "src/thing/Thing.ts:22"],
+      ["Thing.All", "value", "src/thing/Thing.ts:24"],
+      ["Thing.hidden", "value", "src/thing/Thing.ts:26"],
       ["other", "value", "src/own.ts:1"]
     ])
   })
@@ -88,8 +89,9 @@ describe("the test of the reference", () => {
     expect(silent(all)).toEqual(["src/thing/Thing.ts:6 type Thing.Options", "src/own.ts:1 value other"])
     expect(untold(all)).toEqual([
       "src/thing/Thing.ts:6 Thing.Options: count",
+      "src/thing/Thing.ts:6 Thing.Options: mute",
       "src/thing/Thing.ts:6 Thing.Options: must",
-      "src/thing/Thing.ts:16 Thing.take: first"
+      "src/thing/Thing.ts:18 Thing.take: first"
     ])
   })
 })

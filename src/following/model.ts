@@ -61,7 +61,7 @@ export interface Options<P extends OnFailure, T extends boolean> {
    * decoded is not tried again. Default: five times, from 100 milliseconds on.
    */
   readonly retry?: Schedule.Schedule<unknown, unknown> | undefined
-  /** Default: `"halt"`. */
+  /** What becomes of an event that cannot be handled. Default: `"halt"`. */
   readonly onFailure?: P | undefined
   /** How long the lease of a process that died lasts; another takes over within a third of it more. Default: 15 seconds. */
   readonly lease?: Duration.Input | undefined

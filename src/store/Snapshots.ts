@@ -114,7 +114,7 @@ export const layerMemory: Layer.Layer<Snapshots> = Layer.sync(Snapshots, () => {
  * @since 0.1.0
  */
 export const layerSql = (options?: {
-  /** Default: `"eventfold_snapshot"`. */
+  /** The name of the table. Default: `"eventfold_snapshot"`. */
   readonly table?: string | undefined
 }): Layer.Layer<Snapshots, SnapshotError, SqlClient.SqlClient> =>
   Layer.effect(
