@@ -176,10 +176,10 @@ export const makeRelay = Effect.fnUntraced(function* (
       Stream.runForEachArray(store.subscribe({ after, filter }), (page) => arrived(page, page.at(-1)?.position ?? 0)),
     ahead: (after) => lookAhead(store, { after, filter }),
     head: store.head,
-    work: (page, hand) =>
+    work: (page, context) =>
       Effect.andThen(
         publish(page),
-        Effect.forEach(page, ({ position }) => hand.tell({ _tag: "Settled", position, as: "handled" }), { discard: true })
+        Effect.forEach(page, ({ position }) => context.tell({ _tag: "Settled", position, as: "handled" }), { discard: true })
       ),
     report: (cause) => report(name, cause)
   })

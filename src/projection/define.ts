@@ -111,18 +111,18 @@ export const make: {
     }
     return { ...query, types }
   }
-  const together = batch as Projection<R, never>["together"]
+  const handleBatch = batch as Projection<R, never>["handleBatch"]
   return {
     name,
     version,
     tables,
     reset,
     definitions,
-    together,
+    handleBatch,
     filter: Array.isArray(filter) ? (filter as ReadonlyArray<Query>).map(narrow) : narrow((filter as Query | undefined) ?? {}),
     subscription: projectionName(name, version),
-    each: (item) => {
-      if (together !== undefined) return together([item])
+    handleEvent: (item) => {
+      if (handleBatch !== undefined) return handleBatch([item])
       const { event } = item as Envelope<{ readonly _tag: string }>
       // The handler of this type: it takes what this definition decodes to.
       const handler = handlers[event._tag] as (event: unknown, envelope: unknown) => Effect.Effect<unknown, unknown, R>

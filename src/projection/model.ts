@@ -96,9 +96,9 @@ export interface Projection<out R, out D> {
   /** @internal */
   readonly definitions: ReadonlyMap<string, Event.Any>
   /** @internal */
-  readonly each: (item: Envelope<unknown>) => Effect.Effect<unknown, unknown, R>
+  readonly handleEvent: (item: Envelope<unknown>) => Effect.Effect<unknown, unknown, R>
   /** @internal */
-  readonly together: ((items: Arr.NonEmptyReadonlyArray<Envelope<unknown>>) => Effect.Effect<unknown, unknown, R>) | undefined
+  readonly handleBatch: ((items: Arr.NonEmptyReadonlyArray<Envelope<unknown>>) => Effect.Effect<unknown, unknown, R>) | undefined
   /** @internal */
   readonly reset: Effect.Effect<unknown, SqlError, R>
   /** @internal */
