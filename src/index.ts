@@ -1,3 +1,9 @@
+/**
+ * Event sourcing for Effect: definitions, event stores, units of work, the message bus, and all that follows the log.
+ *
+ * @module eventfold
+ * @since 0.1.0
+ */
 export * as Aggregate from "./definitions/Aggregate.ts"
 export * as AuditTrail from "./store/AuditTrail.ts"
 export * as Checkpoints from "./store/Checkpoints.ts"

@@ -383,8 +383,8 @@ describe("a rebuild", () => {
       yield* append("Account-a", ...numbers(90).map(deposited))
       const hanging: typeof projection = {
         ...projection,
-        each: (item) =>
-          item.position === 55 ? Effect.andThen(Deferred.succeed(reached, undefined), Effect.never) : projection.each(item)
+        handleEvent: (item) =>
+          item.position === 55 ? Effect.andThen(Deferred.succeed(reached, undefined), Effect.never) : projection.handleEvent(item)
       }
       const first = yield* Effect.forkChild(Stream.runDrain(Projection.rebuild(hanging, { batch: 10, lease: "300 millis" })))
       yield* Deferred.await(reached)
@@ -590,7 +590,7 @@ describe("two versions", () => {
       // Started again, it is as far behind as it is.
       const halted = balances(prefix, 1)
       yield* start(
-        Projection.layer({ ...halted.projection, each: () => Effect.fail("no") }, { batch: 1, retry: Schedule.recurs(0) })
+        Projection.layer({ ...halted.projection, handleEvent: () => Effect.fail("no") }, { batch: 1, retry: Schedule.recurs(0) })
       )
       yield* Subscription.changes(halted.projection.subscription).pipe(
         Stream.takeUntil(({ state }) => state === "halted"),

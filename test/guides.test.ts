@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { describe, expect, it } from "vitest"
+import { packageExports } from "./support/exports.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 
@@ -111,7 +112,37 @@ describe("what to watch", () => {
   })
 })
 
+describe("the page of Layers", () => {
+  const page = read("src/guides/layers.md")
+  const ways = Object.values(packageExports())
+    .flat()
+    .filter(
+      ({ internal, kind, name }) =>
+        kind === "value" && !internal && /\.(layer|make[A-Z])|[a-z](Store|Checkpoints|Transport|Client|Lite)\.make$/.test(name)
+    )
+    .map(({ name }) => name)
+    // An alias, which has given way to `Consumer.layer`.
+    .filter((name) => name !== "Transport.layerConsumer" && name !== "EventStore.make")
+
+  it("has every Layer, and what makes the same without one", () => {
+    expect(ways.filter((name) => !new RegExp(`\`${name}[\`(]`).test(page))).toEqual([])
+    expect(ways.length).toBeGreaterThan(40)
+  })
+
+  it("has no other", () => {
+    const named = [...page.matchAll(/`(\w+\.(?:layer|make)\w*)[`(]/g)].map(([, name = ""]) => name)
+    expect(named.filter((name) => !ways.includes(name))).toEqual([])
+  })
+})
+
 describe("the pages", () => {
+  it("are all named in the README", () => {
+    const readme = read("README.md")
+    const pages = filesBelow("src/guides", /\.md$/)
+    expect(pages.filter((page) => !readme.includes(`](${page})`))).toEqual([])
+    expect(pages.length).toBeGreaterThan(10)
+  })
+
   it("link to files that exist", () => {
     const exists = (page: string, target: string) => existsSync(join(root, page, "..", target))
     const dead = ["README.md", ...filesBelow("src", /\.md$/)].flatMap((page) =>

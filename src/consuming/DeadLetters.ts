@@ -18,12 +18,15 @@ import { makeTable, number as sqlNumber, storable } from "../sql/table.ts"
 import { Message } from "../transport/Transport.ts"
 
 /**
+ * A message that its group could not handle, with the reason.
+ *
  * @category models
  * @since 0.1.0
  */
 export interface DeadLetter {
   /** The group that could not handle the message. */
   readonly group: string
+  /** The message, as it was delivered. */
   readonly message: Message
   /** Why, as text: the last failure. */
   readonly cause: string
@@ -87,7 +90,7 @@ export class DeadLetters extends Context.Service<
     readonly park: (letter: DeadLetter) => Effect.Effect<void, DeadLettersError>
     /**
      * The dead letters of a group, by the id of the message (so, for events, by age): at most `limit` (default: 1000), beyond the
-     * id `after`.
+     * id `after` (default: from the first).
      */
     readonly list: (
       group: string,

@@ -347,13 +347,13 @@ const session = Effect.fnUntraced(function* (
   const pull = yield* Scope.provide(Stream.toPull(transport.subscribe({ group: options.group, types, concurrency })), last)
   yield* enter(consuming, "live")
   const broken = yield* Deferred.make<never, TransportError>()
-  const inHand = yield* FiberSet.make()
+  const inFlight = yield* FiberSet.make()
   const session: Session = { leave, broken, newest: new Map(), progress }
   // A message is among those in hand before it begins. Receiving goes on to the end: a subscription whose pull is interrupted may close, and nothing could be acknowledged any more.
   yield* pull.pipe(
     Effect.flatMap((deliveries) =>
       Effect.forEach(deliveries, (delivery) =>
-        FiberSet.run(inHand, begin(consuming, session, delivery), { startImmediately: false })
+        FiberSet.run(inFlight, begin(consuming, session, delivery), { startImmediately: false })
       )
     ),
     Effect.forever({ disableYield: true }),
@@ -367,6 +367,6 @@ const session = Effect.fnUntraced(function* (
   )
   const ended = yield* Effect.exit(Effect.raceFirst(Deferred.await(broken), leave.await))
   leave.openUnsafe()
-  yield* Effect.timeoutOption(FiberSet.awaitEmpty(inHand), grace)
+  yield* Effect.timeoutOption(FiberSet.awaitEmpty(inFlight), grace)
   yield* ended
 })

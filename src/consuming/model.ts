@@ -50,15 +50,15 @@ export interface Options<I extends boolean> {
   /**
    * How to wait before a message is tried again; its input is the failure. When it ends, the message becomes a dead letter.
    *
-   * During waits of up to 5 seconds the message stays in hand, and later ones of its subject wait behind it. For a longer wait it
+   * During waits of up to 5 seconds the message stays in flight, and later ones of its subject wait behind it. For a longer wait it
    * goes back to the broker, and is overtaken. Default: from 100 milliseconds on, doubling up to a minute.
    */
   readonly retry?: Schedule.Schedule<unknown, unknown> | undefined
   /** How often a message is tried before it becomes a dead letter. Default: 5. */
   readonly maxAttempts?: number | undefined
-  /** The most messages in hand at once. Those of one subject are handled one after the other all the same. Default: 1. */
+  /** The most messages in flight at once. Those of one subject are handled one after the other all the same. Default: 1. */
   readonly concurrency?: number | undefined
-  /** How long the messages in hand have to be finished when the scope closes or the transport fails. Default: 10 seconds. */
+  /** How long the messages in flight have to be finished when the scope closes or the transport fails. Default: 10 seconds. */
   readonly grace?: Duration.Input | undefined
   /**
    * How to wait before subscribing again when the transport has failed; it begins anew once a message has been dealt with. When
@@ -173,7 +173,7 @@ export interface Failure {
 export interface Status {
   readonly group: string
   readonly state: Name
-  /** How many messages are in hand. */
+  /** How many messages are in flight. */
   readonly inFlight: number
   /** Why it is backing off. */
   readonly cause: Option.Option<Cause.Cause<unknown>>

@@ -66,9 +66,9 @@ export const execute = <C extends Command.Any>(
   command: C,
   payload: Command.PayloadInput<C>,
   options?: {
-    /** Names the conversation. Default: that of the message being handled, else a new id. */
+    /** Names the conversation. Default: that of the message being handled or of `UnitOfWork.CurrentMetadata`, else a new id. */
     readonly correlationId?: string | undefined
-    /** Stored with the command and with every event that follows from it. */
+    /** Stored with the command and with every event that follows from it, beside `UnitOfWork.CurrentMetadata`. Default: none. */
     readonly metadata?: Metadata | undefined
   }
 ): Effect.Effect<Command.Success<C>, Command.Error<C> | CommitError, MessageBus | Handler<C["_tag"]>> =>
@@ -95,7 +95,12 @@ export const execute = <C extends Command.Any>(
 export const publish = <E extends Event.Any>(
   definition: E,
   event: E["Type"],
-  options?: { readonly correlationId?: string | undefined; readonly metadata?: Metadata | undefined }
+  options?: {
+    /** Names the conversation. Default: that of the message being handled or of `UnitOfWork.CurrentMetadata`, else a new id. */
+    readonly correlationId?: string | undefined
+    /** Stored with the event and with every event that follows from it, beside `UnitOfWork.CurrentMetadata`. Default: none. */
+    readonly metadata?: Metadata | undefined
+  }
 ): Effect.Effect<void, CommitError, MessageBus> =>
   Effect.gen(function* () {
     const recorded = (yield* MessageBus).record !== "none" || definition.published
@@ -146,8 +151,9 @@ export const publish = <E extends Event.Any>(
 export const replay = (options?: {
   /** Only events beyond this position. Default: 0. */
   readonly after?: number | undefined
-  /** Only events up to this position (inclusive). */
+  /** Only events up to this position (inclusive). Default: all. */
   readonly until?: number | undefined
+  /** Which of the events. Default: all that have a listener which takes part in replays. */
   readonly filter?: Filter | undefined
 }): Stream.Stream<RecordedEvent, CommitError, MessageBus | EventStore> =>
   Stream.unwrap(

@@ -216,9 +216,9 @@ export const read = <A extends Aggregate.Any>(
   aggregate: A,
   id: Aggregate.Id<A>,
   options?: {
-    /** The highest version to fold. */
+    /** The highest version to fold. Default: the newest. */
     readonly version?: number | undefined
-    /** The instant: see `EventStore.ReadOptions.until`. */
+    /** The instant: see `EventStore.ReadOptions.until`. Default: now. */
     readonly at?: DateTime.Utc | undefined
   }
 ): Effect.Effect<Loaded<A>, LoadError, EventStore> =>
@@ -350,7 +350,12 @@ export const append = <A extends Aggregate.Any>(
   aggregate: A,
   id: Aggregate.Id<A>,
   events: ReadonlyArray<Aggregate.EventOf<A>>,
-  options?: { readonly expected?: ExpectedVersion | undefined; readonly metadata?: Metadata | undefined }
+  options?: {
+    /** The version that the stream must have. Default: any. */
+    readonly expected?: ExpectedVersion | undefined
+    /** Stored with each of the events. Default: none. */
+    readonly metadata?: Metadata | undefined
+  }
 ): Effect.Effect<AppendResult, AppendError | Event.EventEncodeError, EventStore> =>
   EventStore.use((store): Effect.Effect<AppendResult, AppendError | Event.EventEncodeError> => {
     const encoded: Array<NewEvent> = []

@@ -147,8 +147,9 @@ export const make = <
 >(
   name: Name,
   options: {
-    /** Default: `Schema.NonEmptyString`. */
+    /** The Schema of the ids. Default: `Schema.NonEmptyString`. */
     readonly id?: Id | undefined
+    /** The definitions of the events in its streams. */
     readonly events: Events
     /** The state of an aggregate that has no events. */
     readonly initial: State
@@ -163,8 +164,11 @@ export const make = <
      */
     readonly snapshot?:
       | {
+          /** How the state is stored, as JSON. */
           readonly state: Schema.ConstraintCodec<NoInfer<State>, unknown, never, never>
+          /** A snapshot is kept when the version of the stream passes a multiple of this. */
           readonly every: number
+          /** A whole number. A snapshot that was made with another one is not used. Default: 1. */
           readonly version?: number | undefined
         }
       | undefined

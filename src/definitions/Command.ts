@@ -89,8 +89,11 @@ export const make = <
 >(
   tag: Tag,
   options?: {
+    /** What the command says: a Schema, or the fields of a struct. Default: nothing. */
     readonly payload?: Payload
+    /** What its handler answers. Default: nothing. */
     readonly success?: Success
+    /** What its handler may fail with. Default: nothing. */
     readonly error?: Error
   }
 ): Command<Tag, Payload extends Schema.Struct.Fields ? Schema.Struct<Payload> : Payload, Success, Error> => Rpc.make(tag, options)

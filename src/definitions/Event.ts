@@ -175,7 +175,7 @@ export const make = <const Tag extends string, const F extends Fields = {}>(
     readonly published?: boolean | undefined
     /** Tags to store with an event. Default: none. */
     readonly tags?: ((event: Schema.TaggedStruct<Tag, F>["Type"]) => ReadonlyArray<string>) | undefined
-    /** From each older version to the next. */
+    /** How the payload of each older version becomes one of the next. Default: none, which is right for version 1. */
     readonly upcast?: Upcasts | undefined
   }
 ): Event<Tag, F> => {

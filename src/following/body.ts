@@ -41,7 +41,7 @@ export interface Status {
   /** How many positions the checkpoint was behind the newest event when that was last looked up. */
   readonly lag: number
   /** Why it is backing off or halted. */
-  readonly cause: Option.Option<Failure>
+  readonly cause: Option.Option<Cause.Cause<unknown>>
 }
 
 /** A follower makes no sense as it is: it halts. */
@@ -54,7 +54,7 @@ export class Halted {
 }
 
 /** What the work is done with. */
-export interface Hand<A extends Positioned> {
+export interface WorkContext<A extends Positioned> {
   /** Whether an event may begin now. */
   readonly mayBegin: (position: number) => boolean
   /** Open while none may. */
@@ -102,9 +102,9 @@ export interface Following<A extends Positioned, E> {
   /** How far the log is, for those who only measure after a page. */
   readonly head?: Effect.Effect<number, E> | undefined
   /** Deals with events, and tells what has become of each. */
-  readonly work: (events: ReadonlyArray<A>, hand: Hand<A>) => Effect.Effect<void, E | Halted>
+  readonly work: (events: ReadonlyArray<A>, context: WorkContext<A>) => Effect.Effect<void, E | Halted>
   /** What else goes on while the lease lasts. */
-  readonly beside?: ((hand: Hand<A>) => Effect.Effect<unknown, E>) | undefined
+  readonly beside?: ((context: WorkContext<A>) => Effect.Effect<unknown, E>) | undefined
   /** Says that it fails and starts again. Default: as a warning. */
   readonly report?: ((cause: Failure) => Effect.Effect<void>) | undefined
   /** Run when the status has changed. */
@@ -116,7 +116,7 @@ export interface Body<A extends Positioned, E> {
   readonly following: Following<A, E>
   readonly checkpoints: Checkpoints["Service"]
   readonly status: SubscriptionRef.SubscriptionRef<Status>
-  readonly hand: Hand<A>
+  readonly context: WorkContext<A>
   state: State<A, Failure>
   /** What of it has been published. */
   shown: Pick<State<A, Failure>, "checkpoint" | "lag" | "cause" | "reason"> & { readonly name: Name }
@@ -124,7 +124,7 @@ export interface Body<A extends Positioned, E> {
   /** What goes on beside the work, as long as the lease lasts. */
   beside: Fiber.Fiber<void> | undefined
   /** What is being done, and whether it has time to come to its end when that is urgent. */
-  inHand: { readonly fiber: Fiber.Fiber<unknown, unknown>; readonly worthWaiting: boolean } | undefined
+  inFlight: { readonly fiber: Fiber.Fiber<unknown, unknown>; readonly worthWaiting: boolean } | undefined
   /** Open while something is being done. */
   readonly occupied: Latch.Latch
   readonly agenda: Array<Action<A, Failure>>
@@ -155,8 +155,8 @@ export const tell = <A extends Positioned, E>(body: Body<A, E>, input: Input<A, 
     if (process.env.DBG) console.log(input._tag, actions.map((a) => a._tag).join(), state.due, state.busy)
     const wanted = actions.some(({ _tag }) => _tag === "Read")
     for (const action of actions) if (action._tag !== "Read") body.agenda.push(action)
-    turn(body.hand.leave, isLeaving(body.state))
-    turn(body.hand.stay, !isLeaving(body.state))
+    turn(body.context.leave, isLeaving(body.state))
+    turn(body.context.stay, !isLeaving(body.state))
     turn(body.urgent, isUrgent(body.state))
     turn(body.quiet, !isAtWork(body.state))
     if (wanted) body.wanted.openUnsafe()
@@ -229,7 +229,7 @@ export const makeBody = Effect.fnUntraced(function* <A extends Positioned, E>(
     shown: { name: shows, checkpoint: 0, lag: undefined, cause: undefined, reason: undefined },
     lease: undefined,
     beside: undefined,
-    inHand: undefined,
+    inFlight: undefined,
     occupied: Latch.makeUnsafe(false),
     agenda: [],
     news: Latch.makeUnsafe(false),
@@ -237,7 +237,7 @@ export const makeBody = Effect.fnUntraced(function* <A extends Positioned, E>(
     quiet: Latch.makeUnsafe(true),
     wanted: Latch.makeUnsafe(false),
     waits: { next: undefined },
-    hand: {
+    context: {
       leave: Latch.makeUnsafe(false),
       stay: Latch.makeUnsafe(true),
       mayBegin: (position) => mayBegin(body.state, position),

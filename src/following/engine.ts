@@ -5,6 +5,6 @@
 export { type Name } from "./follower.ts"
 export { changesOf, makeRegistries, type Registered, type Registry, stoppedBy } from "./followers.ts"
 export { findFollower, followers } from "./registry.ts"
-export { type Hand, type Status } from "./body.ts"
+export { type WorkContext, type Status } from "./body.ts"
 export { makeFollower } from "./running.ts"
 export { Failed, handling, isFailed, settle } from "./settling.ts"

@@ -30,7 +30,12 @@
  */
 import * as HashSet from "effect/HashSet"
 
-/** Where a follower is in its life. */
+/**
+ * Where a follower of the log, or a consumer, is in its life. The page of `Subscription` shows the ways between the states.
+ *
+ * @category models
+ * @since 0.1.0
+ */
 export type Name = "starting" | "standby" | "catching-up" | "live" | "backing-off" | "paused" | "halted" | "stopped"
 
 /** What has a place in the log. */

@@ -29,7 +29,7 @@ export interface Handling<R> {
     Event.EventDecodeError | Event.UnknownEventTypeError
   >
   /** What is done, in one transaction, with several events at once. When it fails they are prepared one by one. */
-  readonly together?: ((events: ReadonlyArray<RecordedEvent>) => Effect.Effect<unknown, unknown, R>) | undefined
+  readonly handleBatch?: ((events: ReadonlyArray<RecordedEvent>) => Effect.Effect<unknown, unknown, R>) | undefined
 }
 
 export const handlingOf = <R>(options: AnyOptions<R, OnFailure, boolean>): Handling<R> =>

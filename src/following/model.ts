@@ -12,7 +12,6 @@ import { describe } from "../sql/errors.ts"
 import type { Checkpoints } from "../store/Checkpoints.ts"
 import type { EventStore, Filter } from "../store/EventStore.ts"
 import type { ParkedEvents } from "../store/ParkedEvents.ts"
-import type { Name } from "./follower.ts"
 import type * as body from "./body.ts"
 
 /**
@@ -62,7 +61,7 @@ export interface Options<P extends OnFailure, T extends boolean> {
    * decoded is not tried again. Default: five times, from 100 milliseconds on.
    */
   readonly retry?: Schedule.Schedule<unknown, unknown> | undefined
-  /** Default: `"halt"`. */
+  /** What becomes of an event that cannot be handled. Default: `"halt"`. */
   readonly onFailure?: P | undefined
   /** How long the lease of a process that died lasts; another takes over within a third of it more. Default: 15 seconds. */
   readonly lease?: Duration.Input | undefined
@@ -101,6 +100,7 @@ export interface Options<P extends OnFailure, T extends boolean> {
 export interface RawOptions<E, R, P extends OnFailure, T extends boolean> extends Options<P, T> {
   /** Which events. Default: all. */
   readonly filter?: Filter | undefined
+  /** What is done with an event. It is done with when the effect succeeds. */
   readonly handler: (event: RecordedEvent, delivery: Delivery) => Effect.Effect<unknown, E, R>
 }
 
@@ -129,6 +129,7 @@ export interface TypedOptions<
   P extends OnFailure,
   T extends boolean
 > extends Options<P, T> {
+  /** The definitions of the events that are handled. */
   readonly events: Events
   /** One for each of `events`: one that is missing, or one for an event that is not listed, does not compile. */
   readonly handlers: H & Unlisted<H, Events[number]["type"]>
@@ -155,7 +156,7 @@ export type Requirements<R, P extends OnFailure, T extends boolean> =
  * @category models
  * @since 0.1.0
  */
-export type State = Name
+export type { Name as State } from "./follower.ts"
 
 /**
  * What is known of a subscription in this process.

@@ -31,6 +31,8 @@ import { type Follower, makeFollower } from "./running.ts"
 export type OnRefused = "halt" | "park"
 
 /**
+ * Which events a relay publishes, under which name, and what happens when it cannot.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -48,7 +50,7 @@ export interface Options<P extends OnRefused = "halt"> {
    * When it ends, so does the relay, with the last failure. Default: from 100 milliseconds up to 10 seconds, without end.
    */
   readonly restart?: Schedule.Schedule<unknown, unknown> | undefined
-  /** Default: `"halt"`, because an order without gaps is the promise that others build on. */
+  /** What becomes of an event that the broker refuses for good. Default: `"halt"`, because an order without gaps is the promise that others build on. */
   readonly onRefused?: P | undefined
 }
 
@@ -174,10 +176,10 @@ export const makeRelay = Effect.fnUntraced(function* (
       Stream.runForEachArray(store.subscribe({ after, filter }), (page) => arrived(page, page.at(-1)?.position ?? 0)),
     ahead: (after) => lookAhead(store, { after, filter }),
     head: store.head,
-    work: (page, hand) =>
+    work: (page, context) =>
       Effect.andThen(
         publish(page),
-        Effect.forEach(page, ({ position }) => hand.tell({ _tag: "Settled", position, as: "handled" }), { discard: true })
+        Effect.forEach(page, ({ position }) => context.tell({ _tag: "Settled", position, as: "handled" }), { discard: true })
       ),
     report: (cause) => report(name, cause)
   })

@@ -25,7 +25,7 @@ export interface Follower<E> extends Controls<Status> {
 }
 
 /** Does one thing. When its end becomes urgent it is interrupted: at once, or, if it is worth waiting for, some time later. */
-const inHand = Effect.fnUntraced(function* <A extends Positioned, E, B, E2>(
+const carryOut = Effect.fnUntraced(function* <A extends Positioned, E, B, E2>(
   body: Body<A, E>,
   effect: Effect.Effect<B, E2>,
   worthWaiting: boolean
@@ -33,10 +33,10 @@ const inHand = Effect.fnUntraced(function* <A extends Positioned, E, B, E2>(
   const fiber = yield* Effect.forkChild(effect, { startImmediately: true })
   const done = fiber.pollUnsafe()
   if (done !== undefined) return done
-  body.inHand = { fiber, worthWaiting }
+  body.inFlight = { fiber, worthWaiting }
   body.occupied.openUnsafe()
   const exit = yield* Fiber.await(fiber)
-  body.inHand = undefined
+  body.inFlight = undefined
   body.occupied.closeUnsafe()
   return exit
 })
@@ -48,8 +48,8 @@ const hurrying = <A extends Positioned, E>(body: Body<A, E>): Effect.Effect<neve
       yield* body.urgent.await
       yield* body.occupied.await
       // It was waited for: the end may not be urgent any more.
-      if (body.inHand === undefined || !body.urgent.isOpen()) return
-      const { fiber, worthWaiting } = body.inHand
+      if (body.inFlight === undefined || !body.urgent.isOpen()) return
+      const { fiber, worthWaiting } = body.inFlight
       if (worthWaiting) yield* Effect.timeoutOption(Fiber.await(fiber), beat(body.following.ttl))
       yield* Fiber.interrupt(fiber)
     })
@@ -78,11 +78,11 @@ const perform = <A extends Positioned, E>(
     case "Claim":
       return claim(body, action.first)
     case "StandBy":
-      return Effect.andThen(inHand(body, Effect.sleep(beat(following.ttl)), false), tell(body, { _tag: "Woke" }))
+      return Effect.andThen(carryOut(body, Effect.sleep(beat(following.ttl)), false), tell(body, { _tag: "Woke" }))
     case "Wait":
       return waitAgain(body, action)
     case "Look":
-      return Effect.flatMap(inHand(body, following.ahead(action.after), false), (exit) =>
+      return Effect.flatMap(carryOut(body, following.ahead(action.after), false), (exit) =>
         exit._tag === "Success" ? tell(body, { _tag: "Looked", ...exit.value }) : failing(body, exit.cause)
       )
     case "Measure":
@@ -93,11 +93,11 @@ const perform = <A extends Positioned, E>(
         Effect.asVoid
       )
     case "Begin":
-      return Effect.flatMap(inHand(body, following.work(action.events, body.hand), true), (exit) =>
+      return Effect.flatMap(carryOut(body, following.work(action.events, body.context), true), (exit) =>
         exit._tag === "Success" ? tell(body, { _tag: "Ended" }) : failing(body, exit.cause)
       )
     case "Advance":
-      return Effect.flatMap(inHand(body, checkpoints.advance(body.hand.lease(), action.to), true), (exit) => {
+      return Effect.flatMap(carryOut(body, checkpoints.advance(body.context.lease(), action.to), true), (exit) => {
         if (exit._tag === "Failure") return failing(body, exit.cause)
         body.lease = exit.value
         return tell(body, { _tag: "Advanced", position: exit.value.position })
@@ -120,7 +120,7 @@ const perform = <A extends Positioned, E>(
 const claim = Effect.fnUntraced(function* <A extends Positioned, E>(body: Body<A, E>, first: boolean) {
   const { check = Effect.void, checkpoint, from, owner, ttl } = body.following
   const claiming = body.checkpoints.claim(checkpoint, { owner, ttl, from })
-  const exit = yield* inHand(body, first ? Effect.andThen(check, claiming) : claiming, true)
+  const exit = yield* carryOut(body, first ? Effect.andThen(check, claiming) : claiming, true)
   if (exit._tag === "Failure") {
     const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
     const isHeld = typeof error === "object" && error !== null && "_tag" in error && error._tag === "CheckpointHeldError"
@@ -137,7 +137,7 @@ const besides = <A extends Positioned, E>(body: Body<A, E>): Effect.Effect<void>
   const { beside, read, ttl } = body.following
   const renewing = Effect.sleep(beat(ttl)).pipe(
     Effect.andThen(tell(body, { _tag: "Tick" })),
-    Effect.andThen(Effect.suspend(() => body.checkpoints.renew(body.hand.lease()))),
+    Effect.andThen(Effect.suspend(() => body.checkpoints.renew(body.context.lease()))),
     Effect.forever
   )
   const arrived = (events: ReadonlyArray<A>, to: number) =>
@@ -149,7 +149,7 @@ const besides = <A extends Positioned, E>(body: Body<A, E>): Effect.Effect<void>
     body.wanted.await,
     Effect.suspend(() => read(body.state.read, arrived))
   )
-  const working = beside === undefined ? reading : Effect.raceFirst(reading, beside(body.hand))
+  const working = beside === undefined ? reading : Effect.raceFirst(reading, beside(body.context))
   const broke = (cause: Failure) => tell(body, { _tag: "Broke", cause })
   return Effect.raceFirst(
     Effect.catchCause(renewing, broke),
@@ -160,7 +160,7 @@ const besides = <A extends Positioned, E>(body: Body<A, E>): Effect.Effect<void>
 const release = Effect.fnUntraced(function* <A extends Positioned, E>(body: Body<A, E>) {
   if (body.beside !== undefined) yield* Fiber.interrupt(body.beside)
   // Who cannot give it back is rid of it when it has run out.
-  yield* inHand(body, body.checkpoints.release(body.hand.lease()), true)
+  yield* carryOut(body, body.checkpoints.release(body.context.lease()), true)
   yield* tell(body, { _tag: "Released" })
 })
 
@@ -174,7 +174,7 @@ const waitAgain = Effect.fnUntraced(function* <A extends Positioned, E>(
   }
   yield* report === undefined ? Effect.logWarning(`eventfold: the ${title} failed and starts again`, cause) : report(cause)
   const waiting = Pull.catchDone(Effect.as(body.waits.next(cause), true), () => Effect.succeed(false))
-  const exit = yield* inHand(body, waiting, false)
+  const exit = yield* carryOut(body, waiting, false)
   if (exit._tag === "Success" && !exit.value) {
     yield* Effect.logError(`eventfold: the ${title} gives up`)
     return yield* tell(body, { _tag: "Exhausted" })
@@ -205,10 +205,10 @@ const running = <A extends Positioned, E>(body: Body<A, E>): Effect.Effect<never
       body.waits.next = undefined
       yield* tell(body, { _tag: "Started" })
       yield* Effect.forkChild(hurrying(body))
-      const hand = yield* Effect.forkChild(working(body), { startImmediately: true })
-      yield* Effect.exit(restore(Fiber.await(hand)))
+      const worker = yield* Effect.forkChild(working(body), { startImmediately: true })
+      yield* Effect.exit(restore(Fiber.await(worker)))
       yield* tell(body, { _tag: "Closed" })
-      return yield* Fiber.join(hand)
+      return yield* Fiber.join(worker)
     })
   ).pipe(Effect.andThen(Effect.never))
 

@@ -27,7 +27,7 @@ import { EventRetryError, type OnFailure, type Options, type Requirements, type 
 import { partitionName, subscriptionCheckpoint } from "./names.ts"
 import { partitionOf, type Tail } from "./partitions.ts"
 import { lookAhead } from "./progress.ts"
-import type { Halted, Hand } from "./body.ts"
+import type { Halted, WorkContext } from "./body.ts"
 import { type Follower, makeFollower } from "./running.ts"
 import { Failed, handling as handlingOf, isFailed, settle } from "./settling.ts"
 
@@ -151,7 +151,7 @@ export const subscribe = Effect.fnUntraced(function* <R, P extends OnFailure, T 
       check,
       read: (after, arrived) => reading(work, after, arrived),
       ahead: (after) => lookAhead(work.store, { after, filter: handling.filter }),
-      work: (batch, hand) => dealWith(work, batch, hand),
+      work: (batch, context) => dealWith(work, batch, context),
       onChange: partition?.onChange
     },
     partition === undefined ? "starting" : "standby"
@@ -230,7 +230,7 @@ type Outcome = "handled" | "parked" | "refused"
 const settleEvent = <R>(
   work: Work<R>,
   event: RecordedEvent,
-  hand: Hand<RecordedEvent>,
+  context: WorkContext<RecordedEvent>,
   commit: Commit
 ): Effect.Effect<Outcome | "left", Outage> =>
   settle<Outcome, Outage>({
@@ -238,7 +238,7 @@ const settleEvent = <R>(
       commit(handle(work, event, attempt)).pipe(Effect.as("handled" as const), Effect.catchIf(isFailed, Effect.succeed)),
     giveUp: (cause, attempts) => {
       if (work.options.onFailure !== "park") {
-        return Effect.as(hand.tell({ _tag: "Refused", position: event.position, cause }), "refused")
+        return Effect.as(context.tell({ _tag: "Refused", position: event.position, cause }), "refused")
       }
       return commit(park(work, event, cause, attempts)).pipe(
         Effect.catchIf(isFailed, ({ cause }) => Effect.die(Cause.squash(cause))),
@@ -246,18 +246,18 @@ const settleEvent = <R>(
       )
     },
     retry: work.options.retry ?? defaultRetry,
-    leave: hand.leave,
+    leave: context.leave,
     waiting: (cause, wait) =>
-      hand.tell({ _tag: "Retrying", cause }).pipe(Effect.andThen(wait), Effect.andThen(hand.tell({ _tag: "Retried" })))
+      context.tell({ _tag: "Retrying", cause }).pipe(Effect.andThen(wait), Effect.andThen(context.tell({ _tag: "Retried" })))
   })
 
 // -----------------------------------------------------------------------------
 // a batch
 // -----------------------------------------------------------------------------
 
-const dealWith = <R>(work: Work<R>, batch: ReadonlyArray<RecordedEvent>, hand: Hand<RecordedEvent>) => {
+const dealWith = <R>(work: Work<R>, batch: ReadonlyArray<RecordedEvent>, context: WorkContext<RecordedEvent>) => {
   const { client, name, partition } = work
-  const dealing = client === undefined ? separately(work, batch, hand) : transactionally(work, client, batch, hand)
+  const dealing = client === undefined ? separately(work, batch, context) : transactionally(work, client, batch, context)
   return dealing.pipe(
     Effect.withSpan(`process ${name}`, {
       kind: "consumer",
@@ -277,18 +277,18 @@ const dealWith = <R>(work: Work<R>, batch: ReadonlyArray<RecordedEvent>, hand: H
 const separately = <R>(
   work: Work<R>,
   batch: ReadonlyArray<RecordedEvent>,
-  hand: Hand<RecordedEvent>
+  context: WorkContext<RecordedEvent>
 ): Effect.Effect<void, Outage> => {
   const { handled } = work.meters
   const one = (event: RecordedEvent) =>
     Effect.suspend(() => {
       const { position } = event
-      if (!hand.mayBegin(position)) return Effect.void
+      if (!context.mayBegin(position)) return Effect.void
       return Effect.flatMap(
-        settleEvent(work, event, hand, (work) => work),
+        settleEvent(work, event, context, (work) => work),
         (outcome) => {
           if (outcome === "left" || outcome === "refused") return Effect.void
-          const settled = hand.tell({ _tag: "Settled", position, as: outcome })
+          const settled = context.tell({ _tag: "Settled", position, as: outcome })
           return outcome === "handled" ? Effect.andThen(settled, Metric.update(handled, 1)) : settled
         }
       )
@@ -303,17 +303,17 @@ const transactionally = Effect.fnUntraced(function* <R>(
   work: Work<R>,
   sql: SqlClient.SqlClient,
   batch: ReadonlyArray<RecordedEvent>,
-  hand: Hand<RecordedEvent>
+  context: WorkContext<RecordedEvent>
 ): Effect.fn.Return<void, Outage> {
   const { handled } = work.meters
-  const commit = makeCommit(work, sql, hand)
+  const commit = makeCommit(work, sql, context)
   if (batch.length > 1) {
-    const count = yield* Effect.catchIf(commit(allOf(work, batch, hand)), isFailed, () => Effect.undefined)
+    const count = yield* Effect.catchIf(commit(allOf(work, batch, context)), isFailed, () => Effect.undefined)
     if (count !== undefined) return yield* Metric.update(handled, count)
   }
   for (const event of batch) {
-    if (!hand.mayBegin(event.position)) return
-    const outcome = yield* settleEvent(work, event, hand, (work) => Effect.asVoid(commit(Effect.as(work, [event]))))
+    if (!context.mayBegin(event.position)) return
+    const outcome = yield* settleEvent(work, event, context, (work) => Effect.asVoid(commit(Effect.as(work, [event]))))
     if (outcome === "handled") yield* Metric.update(handled, 1)
     else if (outcome !== "parked") return
   }
@@ -323,16 +323,16 @@ const transactionally = Effect.fnUntraced(function* <R>(
 const allOf = Effect.fnUntraced(function* <R>(
   work: Work<R>,
   batch: ReadonlyArray<RecordedEvent>,
-  hand: Hand<RecordedEvent>
+  context: WorkContext<RecordedEvent>
 ): Effect.fn.Return<ReadonlyArray<RecordedEvent>, Failed> {
-  const { together } = work.handling
-  if (together !== undefined && !hand.leave.isOpen()) {
-    yield* run(work, together(batch))
+  const { handleBatch } = work.handling
+  if (handleBatch !== undefined && !context.leave.isOpen()) {
+    yield* run(work, handleBatch(batch))
     return batch
   }
   const handled: Array<RecordedEvent> = []
   for (const event of batch) {
-    if (!hand.mayBegin(event.position)) break
+    if (!context.mayBegin(event.position)) break
     yield* handle(work, event, 1)
     handled.push(event)
   }
@@ -341,7 +341,7 @@ const allOf = Effect.fnUntraced(function* <R>(
 
 /** Commits work that ends with the given events, together with the checkpoint behind them. How many they were. */
 const makeCommit =
-  <R>({ checkpoints, ttl }: Work<R>, sql: SqlClient.SqlClient, hand: Hand<RecordedEvent>) =>
+  <R>({ checkpoints, ttl }: Work<R>, sql: SqlClient.SqlClient, context: WorkContext<RecordedEvent>) =>
   <E>(work: Effect.Effect<ReadonlyArray<RecordedEvent>, E>): Effect.Effect<number, E | Outage | Failed> =>
     Effect.uninterruptibleMask((restore) =>
       Effect.gen(function* () {
@@ -350,11 +350,11 @@ const makeCommit =
         ): Effect.Effect<readonly [ReadonlyArray<RecordedEvent>, Lease], CheckpointFencedError | CheckpointError> => {
           const last = events.at(-1)
           return last === undefined
-            ? Effect.succeed([events, hand.lease()])
-            : Effect.map(checkpoints.advance(hand.lease(), last.position), (next) => [events, next])
+            ? Effect.succeed([events, context.lease()])
+            : Effect.map(checkpoints.advance(context.lease(), last.position), (next) => [events, next])
         }
         const [events, next] = yield* restore(committing(sql, work, moving, ttl))
-        yield* hand.moved(
+        yield* context.moved(
           next,
           events.map(({ position }) => position)
         )

@@ -36,6 +36,8 @@ import { corrupted, failAs, lock, syncDirectory } from "./file.ts"
 import { fromFirstRelease } from "./firstRelease.ts"
 
 /**
+ * Which file the checkpoints are kept in.
+ *
  * @category models
  * @since 0.1.0
  */

@@ -61,9 +61,9 @@ export interface Options {
   readonly access?: "write" | "read" | undefined
   /** With `access: "read"`, how often a subscription that has seen everything looks for more. Default: 50 milliseconds. */
   readonly pollInterval?: Duration.Input | undefined
-  /** Called again and again while the index is built on opening. */
+  /** Called again and again while the index is built on opening. Default: nobody is told. */
   readonly onProgress?: ((progress: Progress) => Effect.Effect<void>) | undefined
-  /** Called when the unfinished append at the end of the file has been cut off. */
+  /** Called when the unfinished append at the end of the file has been cut off. Default: nobody is told. */
   readonly onRepair?: ((repair: Repair) => Effect.Effect<void>) | undefined
 }
 

@@ -18,6 +18,8 @@ import { migrate } from "./migrations.ts"
 import { checkNames } from "./names.ts"
 
 /**
+ * Where the tables are, and who makes them.
+ *
  * @category models
  * @since 0.1.0
  */

@@ -33,6 +33,8 @@ import { makeShared, readHead } from "./store/shared.ts"
 import { makeAppend } from "./store/writer.ts"
 
 /**
+ * Where the tables are, and how the store uses its connections.
+ *
  * @category models
  * @since 0.1.0
  */

@@ -26,6 +26,8 @@ import { describe } from "../sql/errors.ts"
 import { EventStoreError, StoreUnavailable } from "../store/EventStore.ts"
 
 /**
+ * Where the embedded database is kept.
+ *
  * @category models
  * @since 0.1.0
  */

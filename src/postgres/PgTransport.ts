@@ -35,6 +35,8 @@ import { makeShared } from "./transport/shared.ts"
 import { makeTransportSql } from "./transportSql.ts"
 
 /**
+ * Where the tables are, how long messages are kept, and how members wait for them.
+ *
  * @category models
  * @since 0.1.0
  */

@@ -13,7 +13,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Event from "../definitions/Event.ts"
 import type { NewEvent, RecordedEvent } from "../definitions/stored.ts"
-import { findFollower, followers, type Hand, makeFollower, stoppedBy } from "../following/engine.ts"
+import { findFollower, followers, type WorkContext, makeFollower, stoppedBy } from "../following/engine.ts"
 import { deadlinesCheckpoint, processName, subscriptionCheckpoint } from "../following/names.ts"
 import { lookAhead, positions, reached } from "../following/progress.ts"
 import { makeId } from "../internal/ids.ts"
@@ -122,13 +122,18 @@ interface Watch {
 }
 
 /** The checkpoint stays before the oldest that is set. */
-const keep = ({ deadlines }: Watch, hand: Hand<RecordedEvent>) => hand.tell({ _tag: "Kept", position: deadlines.oldest() })
+const keep = ({ deadlines }: Watch, context: WorkContext<RecordedEvent>) =>
+  context.tell({ _tag: "Kept", position: deadlines.oldest() })
 
 /** Notes what a page says of deadlines. */
-const notePage = Effect.fnUntraced(function* (watch: Watch, page: ReadonlyArray<RecordedEvent>, hand: Hand<RecordedEvent>) {
+const notePage = Effect.fnUntraced(function* (
+  watch: Watch,
+  page: ReadonlyArray<RecordedEvent>,
+  context: WorkContext<RecordedEvent>
+) {
   for (const event of page) yield* watch.deadlines.note(event)
-  yield* keep(watch, hand)
-  for (const { position } of page) yield* hand.tell({ _tag: "Settled", position, as: "handled" })
+  yield* keep(watch, context)
+  for (const { position } of page) yield* context.tell({ _tag: "Settled", position, as: "handled" })
   watch.news.openUnsafe()
 })
 
@@ -154,20 +159,20 @@ const recordDue = Effect.fnUntraced(function* (
 })
 
 /** Waits for the next deadline, as long as the lease lasts, and records what is due. */
-const watchClock = (watch: Watch, hand: Hand<RecordedEvent>): Effect.Effect<never, WatchError> =>
+const watchClock = (watch: Watch, context: WorkContext<RecordedEvent>): Effect.Effect<never, WatchError> =>
   Effect.gen(function* () {
     const { deadlines, news, process } = watch
-    deadlines.restart(hand.lease().position)
+    deadlines.restart(context.lease().position)
     while (true) {
       news.closeUnsafe()
       const now = yield* Clock.currentTimeMillis
       const next = deadlines.next()
       if (next <= now) {
-        yield* hand.stay.await
+        yield* context.stay.await
         yield* recordDue(watch, now).pipe(
           Effect.withSpan(`record deadlines ${process.name}`, { attributes: { "eventfold.process": process.name } })
         )
-        yield* keep(watch, hand)
+        yield* keep(watch, context)
       } else {
         // The clock is looked at once an hour: it may be put forward, and timers stand still while a machine sleeps.
         const sleep = next === Infinity ? Effect.never : Effect.sleep(Duration.millis(Math.min(next - now, 3_600_000)))
@@ -216,8 +221,8 @@ export const watchDeadlines = Effect.fnUntraced(function* (
     read: (after, arrived) =>
       Stream.runForEachArray(store.subscribe({ after, filter }), (page) => arrived(page, page.at(-1)?.position ?? 0)),
     ahead: (after) => lookAhead(store, { after, filter }),
-    work: (page, hand) => notePage(watch, page, hand),
-    beside: (hand) => watchClock(watch, hand)
+    work: (page, context) => notePage(watch, page, context),
+    beside: (context) => watchClock(watch, context)
   })
   yield* followers.register(deadlinesCheckpoint(name), {
     ...follower,

@@ -71,6 +71,7 @@ export const make: {
   <const Events extends ReadonlyArray<Event.Any>, E, RB, const Tables extends ReadonlyArray<AnyTable> = readonly [], R = never>(
     name: string,
     options: Options<Events, Tables, R> & {
+      /** What is done with a page of events, in order, in place of a handler for each type. */
       readonly batch: (events: Arr.NonEmptyReadonlyArray<Envelope<Events[number]["Type"]>>) => Effect.Effect<unknown, E, RB>
       readonly handlers?: never
     }
@@ -110,18 +111,18 @@ export const make: {
     }
     return { ...query, types }
   }
-  const together = batch as Projection<R, never>["together"]
+  const handleBatch = batch as Projection<R, never>["handleBatch"]
   return {
     name,
     version,
     tables,
     reset,
     definitions,
-    together,
+    handleBatch,
     filter: Array.isArray(filter) ? (filter as ReadonlyArray<Query>).map(narrow) : narrow((filter as Query | undefined) ?? {}),
     subscription: projectionName(name, version),
-    each: (item) => {
-      if (together !== undefined) return together([item])
+    handleEvent: (item) => {
+      if (handleBatch !== undefined) return handleBatch([item])
       const { event } = item as Envelope<{ readonly _tag: string }>
       // The handler of this type: it takes what this definition decodes to.
       const handler = handlers[event._tag] as (event: unknown, envelope: unknown) => Effect.Effect<unknown, unknown, R>

@@ -70,12 +70,13 @@ export type Handlers<Events extends ReadonlyArray<Event.Any>> = {
 export interface Options<Events extends ReadonlyArray<Event.Any>, Tables extends ReadonlyArray<AnyTable>, R> {
   /** A whole number from 1. Another version is another view, built from the beginning. */
   readonly version: number
+  /** The definitions of the events that the view is made from. */
   readonly events: Events
   /** Narrows the events down. Default: all events of these types. */
   readonly filter?: Filter | undefined
-  /** The tables that the handlers write. They belong to the version: to change them, raise it. */
+  /** The tables that the handlers write. They belong to the version: to change them, raise it. Default: none. */
   readonly tables?: Tables | undefined
-  /** Empties what the handlers write beside `tables`, when a rebuild begins: in its transaction. */
+  /** Empties what the handlers write beside `tables`, when a rebuild begins: in its transaction. Default: nothing. */
   readonly reset?: Effect.Effect<unknown, SqlError, R> | undefined
 }
 
@@ -95,9 +96,9 @@ export interface Projection<out R, out D> {
   /** @internal */
   readonly definitions: ReadonlyMap<string, Event.Any>
   /** @internal */
-  readonly each: (item: Envelope<unknown>) => Effect.Effect<unknown, unknown, R>
+  readonly handleEvent: (item: Envelope<unknown>) => Effect.Effect<unknown, unknown, R>
   /** @internal */
-  readonly together: ((items: Arr.NonEmptyReadonlyArray<Envelope<unknown>>) => Effect.Effect<unknown, unknown, R>) | undefined
+  readonly handleBatch: ((items: Arr.NonEmptyReadonlyArray<Envelope<unknown>>) => Effect.Effect<unknown, unknown, R>) | undefined
   /** @internal */
   readonly reset: Effect.Effect<unknown, SqlError, R>
   /** @internal */
@@ -203,6 +204,8 @@ export class ActiveVersionError extends Schema.TaggedError<ActiveVersionError>("
 export type TableError = SqlError | Schema.SchemaError
 
 /**
+ * A {@link Table} of any shape.
+ *
  * @category models
  * @since 0.1.0
  */
@@ -222,10 +225,16 @@ export interface AnyTable {
  * @since 0.1.0
  */
 export interface Table<F extends Event.Fields, K extends keyof F & string> extends AnyTable {
+  /** The Schemas of the columns, by name. */
   readonly fields: F
+  /** The name of the field that is the key. */
   readonly key: K
+  /** The row of a key, if there is one. */
   readonly get: (key: F[K]["Type"]) => Effect.Effect<Option.Option<Row<F>>, TableError, SqlClient.SqlClient>
-  /** Rows by key, in code point order: those with the values of `where`, beyond `after`, at most `limit` (default: 1000). */
+  /**
+   * Rows by key, in code point order: those with the values of `where` (default: all), beyond the key `after` (default: from the first),
+   * at most `limit` (default: 1000).
+   */
   readonly list: (options?: {
     readonly where?: Partial<Row<F>> | undefined
     readonly after?: F[K]["Type"] | undefined
@@ -238,6 +247,7 @@ export interface Table<F extends Event.Fields, K extends keyof F & string> exten
     key: F[K]["Type"],
     change: (row: Row<F>) => Partial<Row<F>>
   ) => Effect.Effect<boolean, TableError, SqlClient.SqlClient | Run>
+  /** Deletes the rows of these keys, with one statement. A key that has no row is left alone. */
   readonly delete: (...keys: ReadonlyArray<F[K]["Type"]>) => Effect.Effect<void, TableError, SqlClient.SqlClient | Run>
   /**
    * Folds things into the rows of their keys, in order: reads all rows concerned with one statement, and writes them with another.
@@ -246,13 +256,17 @@ export interface Table<F extends Event.Fields, K extends keyof F & string> exten
   readonly fold: <A>(
     things: ReadonlyArray<A>,
     options: {
+      /** The key of the row that the thing belongs to. */
       readonly key: (thing: A) => F[K]["Type"]
+      /** The next row; `undefined` deletes it. */
       readonly evolve: (row: Row<F> | undefined, thing: A) => Row<F> | undefined
     }
   ) => Effect.Effect<void, TableError, SqlClient.SqlClient | Run>
 }
 
 /**
+ * A row of a {@link Table}: the decoded values of its fields.
+ *
  * @category models
  * @since 0.1.0
  */

@@ -12,7 +12,7 @@ import type { ParkedEventsError } from "../store/ParkedEvents.ts"
 import { type Progress, type Projection, RebuildError, type RunsInlineError, type StorageError } from "./model.ts"
 import { begin, change, entryOf, forTables, positionOf, startOver, transaction } from "./registry.ts"
 import { follower } from "./running.ts"
-import { positions, standing } from "./waiting.ts"
+import { positions, progressTo } from "./waiting.ts"
 
 /**
  * Builds the view of this version from the beginning, up to the newest event there is when it is called, and says how far it is.
@@ -64,7 +64,7 @@ const startAnew = <R, D>(projection: Projection<R, D>, head: number) =>
     const before = yield* positionOf(projection)
     // Beyond the log there is nothing to go on with: it has been restored from a backup.
     const begun = before > 0 && before <= head && target > 0
-    if (begun && !(yield* standing(projection, target)).done) return
+    if (begun && !(yield* progressTo(projection, target)).done) return
     // Like those who fold events into it: the view first, then the checkpoint. Otherwise they could wait for each other.
     yield* forTables(projection, ({ empty }) => [empty])
     yield* projection.reset

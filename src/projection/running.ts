@@ -16,7 +16,7 @@ import { EventStore, EventStoreError, StoreFailure, TransactionConflict } from "
 import { matches } from "../store/kit/index.ts"
 import { type Envelope, NotCaughtUpError, type Projection, Run, type RunsInlineError, type StorageError } from "./model.ts"
 import { begin, change, entryOf, open, runsInline, transaction } from "./registry.ts"
-import { standing } from "./waiting.ts"
+import { progressTo } from "./waiting.ts"
 
 /**
  * Runs a projection async, as long as the Layer is open: a subscription called `projection.subscription`, with all that
@@ -45,7 +45,7 @@ export const follower = <R, D, P extends Subscription.OnFailure, T extends boole
   checkpoints: Checkpoints["Service"],
   onHandled: (position: number) => void
 ): Layer.Layer<never, never, Subscription.Requirements<R | D, P, T>> => {
-  const { definitions, each, filter, subscription, together } = projection
+  const { definitions, handleEvent, filter, subscription, handleBatch } = projection
   const run = makeRun(projection, checkpoints, false)
   const handle = (work: Effect.Effect<unknown, unknown, R>, events: ReadonlyArray<RecordedEvent>) =>
     Effect.tap(Effect.provideService(work, Run, run), () =>
@@ -60,7 +60,7 @@ export const follower = <R, D, P extends Subscription.OnFailure, T extends boole
   return Subscription.layerOf<R | D, P, T>(
     {
       ...options,
-      batch: options.batch ?? (together === undefined ? undefined : 1024),
+      batch: options.batch ?? (handleBatch === undefined ? undefined : 1024),
       transactional: (options.transactional ?? true) as T,
       name: subscription
     },
@@ -68,14 +68,14 @@ export const follower = <R, D, P extends Subscription.OnFailure, T extends boole
       filter,
       prepare: (event) =>
         isOwn(event)
-          ? Result.map(decode(event), (item) => () => handle(each(item), [event]))
+          ? Result.map(decode(event), (item) => () => handle(handleEvent(item), [event]))
           : Result.succeed(() => handle(Effect.void, [event])),
-      together:
-        together &&
+      handleBatch:
+        handleBatch &&
         Effect.fnUntraced(function* (events) {
           const items: Array<Envelope<unknown>> = []
           for (const event of events) if (isOwn(event)) items.push(yield* Effect.fromResult(decode(event)))
-          yield* handle(items.length === 0 ? Effect.void : together(items as [Envelope<unknown>]), events)
+          yield* handle(items.length === 0 ? Effect.void : handleBatch(items as [Envelope<unknown>]), events)
         })
     }
   )
@@ -114,7 +114,7 @@ const beginInline = <R, D>(projection: Projection<R, D>) =>
       if (yield* runsInline(projection)) return
       const { name, version } = projection
       const target = yield* EventStore.use((store) => store.head)
-      const { done, position } = yield* standing(projection, target)
+      const { done, position } = yield* progressTo(projection, target)
       if (!done) return yield* new NotCaughtUpError({ projection: name, version, position, target })
       yield* open(projection)
       yield* change(projection, () => ({ mode: "inline", target: Option.none() }))
@@ -128,7 +128,7 @@ const projectStaged = <R, D>(
   context: Context.Context<R>,
   sql: SqlClient.SqlClient
 ) => {
-  const { each, name, together } = projection
+  const { handleEvent, name, handleBatch } = projection
   const provide = provideBuilt<R | SqlClient.SqlClient>(Context.add(context, SqlClient.SqlClient, sql))
   return Effect.fnUntraced(function* (staged: ReadonlyArray<StagedEvent>): Effect.fn.Return<void, CommitError> {
     const items = yield* envelopes(projection, staged)
@@ -138,7 +138,10 @@ const projectStaged = <R, D>(
         new Error(`Projection.inline(${name}) needs UnitOfWork.layerSql, for view and events to commit together`)
       )
     }
-    const work = together === undefined ? Effect.forEach(items, each, { discard: true }) : together(items as [Envelope<unknown>])
+    const work =
+      handleBatch === undefined
+        ? Effect.forEach(items, handleEvent, { discard: true })
+        : handleBatch(items as [Envelope<unknown>])
     yield* Effect.scoped(work).pipe(Effect.provideService(Run, run), provide, Effect.mapError(toCommitError(`project ${name}`)))
   })
 }

@@ -22,7 +22,12 @@ export const table = <
   const K extends { [P in keyof F & string]: F[P]["Encoded"] extends string ? P : never }[keyof F & string]
 >(
   name: string,
-  options: { readonly key: K; readonly fields: F }
+  options: {
+    /** The name of the field that is the key: one whose JSON form is text. */
+    readonly key: K
+    /** The Schemas of the columns, by name. */
+    readonly fields: F
+  }
 ): Table<F, K> => {
   const { fields, key } = options
   if (!/^(\w+\.)?\w{1,50}$/.test(name)) throw new RangeError(`Projection: a table cannot be called ${name}`)

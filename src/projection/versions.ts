@@ -18,7 +18,7 @@ import {
   transaction,
   write
 } from "./registry.ts"
-import { awaitPosition, standing } from "./waiting.ts"
+import { awaitPosition, progressTo } from "./waiting.ts"
 
 /**
  * Makes this version the active one: atomically, and where the projection has tables, in one transaction with their views. Back to an
@@ -44,7 +44,7 @@ export const switchTo = <R, D>(
     yield* transaction(
       Effect.gen(function* () {
         const { name, version } = projection
-        const { done, position } = yield* standing(projection, target)
+        const { done, position } = yield* progressTo(projection, target)
         if (!done) return yield* new NotCaughtUpError({ projection: name, version, position, target })
         const current = yield* active(name)
         yield* passOn(projection, current)

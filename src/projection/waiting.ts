@@ -66,12 +66,12 @@ export const positions = <R, D>(
     (found) => found?.status
   )
 ): Stream.Stream<number, CheckpointError | EventStoreError, EventStore | Checkpoints> =>
-  progress.positions(standing(projection, target), target, here)
+  progress.positions(progressTo(projection, target), target, here)
 
 type Status = Subscription.Controls["status"]
 
 /** How far the view is, and whether it holds all events up to `target`. */
-export const standing = Effect.fnUntraced(function* <R, D>(projection: Projection<R, D>, target: number) {
+export const progressTo = Effect.fnUntraced(function* <R, D>(projection: Projection<R, D>, target: number) {
   const reached = yield* progress.reached(subscriptionCheckpoint(projection.subscription), target, projection.filter)
   if (reached.done || !(yield* runsInline(projection))) return reached
   const head = yield* EventStore.use((store) => store.head)

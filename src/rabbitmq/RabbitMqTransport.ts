@@ -35,7 +35,7 @@ export interface Options {
    * answers is taken; each has an even share of {@link Options.timeout} to do so.
    */
   readonly url: string | Arr.NonEmptyReadonlyArray<string>
-  /** What the socket needs: `ca`, `cert`, `key`, … */
+  /** What the socket needs: `ca`, `cert`, `key`, … Default: nothing. */
   readonly socket?: SocketOptions | undefined
   /** The name of the exchange, up to 64 bytes; names of queues begin with it. Default: `"eventfold"`. */
   readonly exchange?: string | undefined

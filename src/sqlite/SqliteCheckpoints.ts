@@ -17,6 +17,8 @@ import { makeCheckpointSql } from "./checkpointSql.ts"
 import { defaultPrefix, openTables, plainNumbers } from "./tables.ts"
 
 /**
+ * What the tables are called.
+ *
  * @category models
  * @since 0.1.0
  */

@@ -15,14 +15,19 @@ import { describe } from "../sql/errors.ts"
 import { makeTable, number as sqlNumber, storable } from "../sql/table.ts"
 
 /**
+ * An event that its subscription or relay could not handle, and has passed over.
+ *
  * @category models
  * @since 0.1.0
  */
 export interface ParkedEvent {
   /** The name of the subscription that could not handle the event; of a relay, `relay:` and its name. */
   readonly subscription: string
+  /** The position of the event in the log. */
   readonly position: number
+  /** The name of its stream. */
   readonly stream: string
+  /** The type of the event. */
   readonly type: string
   /** Why, as text: the last failure. */
   readonly cause: string

@@ -19,10 +19,13 @@ import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { describe } from "../sql/errors.ts"
 
 /**
+ * The folded state of one stream, as of one version.
+ *
  * @category models
  * @since 0.1.0
  */
 export interface Snapshot {
+  /** The name of the stream. */
   readonly stream: string
   /** Tells states of different shapes apart. */
   readonly fingerprint: string
@@ -60,7 +63,7 @@ export class Snapshots extends Context.Service<
   {
     /** The newest snapshot of a stream with this fingerprint. */
     readonly load: (stream: string, fingerprint: string) => Effect.Effect<Option.Option<Snapshot>, SnapshotError>
-    /** Keeps a snapshot in place of an older one; a newer one stays, unless `replace` says that it is of another stream. */
+    /** Keeps a snapshot in place of an older one; a newer one stays, unless `replace` (default: `false`) says that it is of another stream. */
     readonly save: (
       snapshot: Snapshot,
       options?: { readonly replace?: boolean | undefined }
@@ -111,7 +114,7 @@ export const layerMemory: Layer.Layer<Snapshots> = Layer.sync(Snapshots, () => {
  * @since 0.1.0
  */
 export const layerSql = (options?: {
-  /** Default: `"eventfold_snapshot"`. */
+  /** The name of the table. Default: `"eventfold_snapshot"`. */
   readonly table?: string | undefined
 }): Layer.Layer<Snapshots, SnapshotError, SqlClient.SqlClient> =>
   Layer.effect(

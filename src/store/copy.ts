@@ -91,7 +91,7 @@ export const copy = <E = never, R = never>(
   options?: {
     /** The most events of one append to the target; it is all or nothing. Default: 1000. */
     readonly batchSize?: number | undefined
-    /** Called after each batch. */
+    /** Called after each batch. Default: nobody is told. */
     readonly onProgress?: ((progress: CopyProgress) => Effect.Effect<void, E, R>) | undefined
   }
 ): Effect.Effect<CopyResult, CopyError | EventStoreError | E, R> =>
@@ -99,11 +99,11 @@ export const copy = <E = never, R = never>(
     const batchSize = Math.max(1, options?.batchSize ?? 1000)
     const onProgress = options?.onProgress ?? (() => Effect.void)
     const head = yield* from.head
-    const standing = yield* to.head
-    if (standing > head) {
+    const present = yield* to.head
+    if (present > head) {
       return yield* new CopyError({
         position: 0,
-        problem: `the target holds ${standing} events, more than the ${head} of the source`
+        problem: `the target holds ${present} events, more than the ${head} of the source`
       })
     }
     const source = yield* makeRowDigest
@@ -141,18 +141,18 @@ export const copy = <E = never, R = never>(
       if ((yield* source.value) !== (yield* target.value)) return yield* new CopyError({ position, problem })
     })
 
-    yield* walk(from, "comparing", 0, standing, source, () => Effect.void)
-    yield* walk(to, "comparing", 0, standing, target, () => Effect.void)
-    yield* same(0, `the ${standing} events of the target are not the first ${standing} of the source`)
+    yield* walk(from, "comparing", 0, present, source, () => Effect.void)
+    yield* walk(to, "comparing", 0, present, target, () => Effect.void)
+    yield* same(0, `the ${present} events of the target are not the first ${present} of the source`)
 
-    yield* walk(from, "copying", standing, head, source, (events) => appendCopies(to, events))
-    yield* walk(to, "verifying", standing, head, target, () => Effect.void)
-    yield* same(standing, "what was written to the target reads differently from the source")
+    yield* walk(from, "copying", present, head, source, (events) => appendCopies(to, events))
+    yield* walk(to, "verifying", present, head, target, () => Effect.void)
+    yield* same(present, "what was written to the target reads differently from the source")
     const reached = yield* to.head
     if (reached !== head) {
       return yield* new CopyError({ position: head, problem: `the target is at position ${reached}: somebody else writes to it` })
     }
-    return { events: head, copied: head - standing, digest: yield* source.value }
+    return { events: head, copied: head - present, digest: yield* source.value }
   }).pipe(Effect.provide(Digest.layerWebCrypto))
 
 /** About how many characters of JSON one append of a copy may have. */

@@ -151,7 +151,9 @@ export class Checkpoints extends Context.Service<
     readonly claim: (
       name: string,
       options: {
+        /** Who claims: the same owner may claim again. */
         readonly owner: string
+        /** How long the lease lasts, unless it is renewed. */
         readonly ttl: Duration.Input
         /** Where a new name begins. Default: 0, before the first event. */
         readonly from?: number | undefined

@@ -47,13 +47,16 @@ import type {
 export class EventStore extends Context.Service<
   EventStore,
   {
-    /** Appends `events` to `stream`, all or nothing. Durable when it succeeds. */
+    /** Appends `events` to `stream`, which must be at the version `expected` (default: any), all or nothing. Durable when it succeeds. */
     append(
       stream: string,
       events: ReadonlyArray<NewEvent>,
       options?: { readonly expected?: ExpectedVersion | undefined }
     ): Effect.Effect<AppendResult, AppendError>
-    /** Appends to several streams, all or nothing; the results are in the order of `appends`. */
+    /**
+     * Appends to several streams, all or nothing; the results are in the order of `appends`. Fails where an event stands in the store
+     * that `unless` excludes (default: none).
+     */
     appendAll(
       appends: ReadonlyArray<StreamAppend>,
       options?: { readonly unless?: AppendCondition | undefined }
@@ -85,7 +88,8 @@ export class EventStore extends Context.Service<
 /**
  * Appends events to one stream, all or nothing.
  *
- * **Details**: with `expected` it fails with `OptimisticLockError` where the stream is at another version. Repeated with the same
+ * **Details**: with `expected` (default: any version) it fails with `OptimisticLockError` where the stream is at another version.
+ * Repeated with the same
  * ids it writes nothing and says so (`deduplicated`).
  *
  * @category accessors
@@ -100,7 +104,7 @@ export const append = (
 /**
  * Appends events to several streams, all or nothing.
  *
- * **Details**: with `unless` the append also fails if an event stands in the store that the decision has not seen:
+ * **Details**: with `unless` (default: no condition) the append also fails if an event stands in the store that the decision has not seen:
  *
  * ```ts
  * import { Effect } from "effect"

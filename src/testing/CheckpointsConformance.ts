@@ -87,7 +87,12 @@ const definitions = [
  * @category constructors
  * @since 0.1.0
  */
-export const cases = (options: { readonly storage: Storage; readonly abilities: Abilities }): ReadonlyArray<Suite.Case> =>
+export const cases = (options: {
+  /** Makes new, empty storage for each case. */
+  readonly storage: Storage
+  /** What this storage can do. */
+  readonly abilities: Abilities
+}): ReadonlyArray<Suite.Case> =>
   Suite.cases(definitions, {
     storage: options.storage,
     can: (need) => options.abilities[need],

@@ -110,7 +110,12 @@ const promises = [
  * @category constructors
  * @since 0.1.0
  */
-export const cases = (options: { readonly storage: Storage; readonly abilities: Abilities }): ReadonlyArray<Case> =>
+export const cases = (options: {
+  /** Makes new, empty storage for each case. */
+  readonly storage: Storage
+  /** What this store can do. */
+  readonly abilities: Abilities
+}): ReadonlyArray<Case> =>
   promises.flatMap(([promise, definitions]) =>
     Suite.cases(definitions, {
       storage: options.storage,

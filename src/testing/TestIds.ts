@@ -37,7 +37,7 @@ import * as Random from "effect/Random"
  * @since 0.1.0
  */
 export const layer = (options?: {
-  /** Default: `"eventfold"`. */
+  /** What the ids follow from: the same seed gives the same ids. Default: `"eventfold"`. */
   readonly seed?: string | number | undefined
 }): Layer.Layer<SecureRandom.SecureRandom> =>
   Layer.effect(

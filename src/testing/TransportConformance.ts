@@ -113,8 +113,11 @@ const definitions = [
  * @since 0.1.0
  */
 export const cases = (options: {
+  /** Makes a new, empty broker for each case. */
   readonly storage: Storage
+  /** What this transport can do. */
   readonly abilities: Abilities
+  /** What can be done to the broker. A case that needs a fault which is absent is not among the cases. Default: none. */
   readonly faults?: Faults | undefined
 }): ReadonlyArray<Suite.Case> => {
   const { abilities, faults: { interrupt, overtakes = false, restart } = {}, storage } = options

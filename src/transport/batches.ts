@@ -10,7 +10,9 @@ export const batchesOf = <A>(
   options: {
     /** The size of an item in bytes. */
     readonly sizeOf: (item: A) => number
+    /** The most items of a piece. */
     readonly maxItems: number
+    /** The most bytes of a piece. */
     readonly maxBytes: number
   }
 ): ReadonlyArray<ReadonlyArray<A>> => {

@@ -39,6 +39,12 @@ export const decode = <const Events extends ReadonlyArray<Event.Any>>(
 ): Result.Result<Events[number]["Type"], Event.EventDecodeError | Event.UnknownEventTypeError> =>
   decodeBy(definitionsByType("Transport.decode", events), message)
 
+/**
+ * {@link decode} with the definitions by their types, for whoever decodes many messages.
+ *
+ * @category encoding
+ * @since 0.2.0
+ */
 export const decodeBy = <E extends Event.Any>(
   definitions: ReadonlyMap<string, E>,
   message: Message
@@ -85,6 +91,8 @@ export const Message = Schema.Struct({
 })
 
 /**
+ * A message, decoded.
+ *
  * @category models
  * @since 0.1.0
  */

@@ -13,16 +13,19 @@ import type { Message } from "./message.ts"
  * @since 0.1.0
  */
 export interface Delivery {
+  /** The message itself. */
   readonly message: Message
   /** 1 for the first delivery within the group, 2 for the second, … */
   readonly attempt: number
   /** The message is done with: it is not delivered to this group again. */
   readonly ack: Effect.Effect<void, TransportError>
-  /** The message is not done with: it is delivered again, at once or after `delay`. */
+  /** The message is not done with: it is delivered again, after `delay` (default: at once). */
   readonly nack: (options?: { readonly delay?: Duration.Input | undefined }) => Effect.Effect<void, TransportError>
 }
 
 /**
+ * As which member of which group one subscribes, and to what.
+ *
  * @category models
  * @since 0.1.0
  */

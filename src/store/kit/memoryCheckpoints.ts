@@ -64,7 +64,7 @@ export const makeInMemory = (options?: {
   readonly initial?: KeptCheckpoints | undefined
   /**
    * Keeps everything as it shall be; a change takes effect when this has succeeded. Called for one change at a time, and not for
-   * renewals. Never interrupted.
+   * renewals. Never interrupted. Default: in memory alone.
    */
   readonly keep?: ((all: KeptCheckpoints) => Effect.Effect<void, unknown>) | undefined
 }): Checkpoints["Service"] => {

@@ -125,7 +125,11 @@ export const makeOnSql = (sql: SqlClient.SqlClient, dialect: CheckpointDialect):
       (cause) => new CheckpointError({ operation, checkpoint: name, cause })
     )
   /** A transaction of several statements. */
-  const together = <A, E>(operation: string, name: string, work: Effect.Effect<A, E>): Effect.Effect<A, E | CheckpointError> =>
+  const transactionally = <A, E>(
+    operation: string,
+    name: string,
+    work: Effect.Effect<A, E>
+  ): Effect.Effect<A, E | CheckpointError> =>
     Effect.mapError(inTransaction(sql, work), (error) =>
       isSqlError(error) ? new CheckpointError({ operation, checkpoint: name, cause: error }) : (error as E)
     )
@@ -145,7 +149,7 @@ export const makeOnSql = (sql: SqlClient.SqlClient, dialect: CheckpointDialect):
         yield* query("reset", name, "reset", [name, position, ...(yield* dialect.now)])
         return Option.map(Option.fromUndefinedOr(before), toCheckpoint)
       })
-      return yield* together("reset", name, work)
+      return yield* transactionally("reset", name, work)
     }),
     remove: Effect.fnUntraced(function* (name, { force = false } = {}) {
       yield* prepareName("remove", name)
@@ -159,7 +163,7 @@ export const makeOnSql = (sql: SqlClient.SqlClient, dialect: CheckpointDialect):
         // It has been released meanwhile.
       }
     }),
-    versions: registry(dialect, query, together),
+    versions: registry(dialect, query, transactionally),
     transactionService: sql.transactionService
   })
 }
@@ -219,7 +223,7 @@ const leasing = (
 const registry = (
   { now, number }: CheckpointDialect,
   query: Query,
-  together: <A, E>(operation: string, name: string, work: Effect.Effect<A, E>) => Effect.Effect<A, E | CheckpointError>
+  transactionally: <A, E>(operation: string, name: string, work: Effect.Effect<A, E>) => Effect.Effect<A, E | CheckpointError>
 ): ProjectionVersions => {
   const changed = (projection: string, version: number) => Effect.fail(new ProjectionVersionChangedError({ projection, version }))
   return {
@@ -258,7 +262,7 @@ const registry = (
         Option.match(instead, { onNone: () => Effect.void, onSome: (before) => run("deactivate", before) }),
         run("activate", version)
       )
-      yield* Effect.catchIf(together("activate", projection, work), wasFirst, () => changed(projection, version))
+      yield* Effect.catchIf(transactionally("activate", projection, work), wasFirst, () => changed(projection, version))
     })
   }
 }
