@@ -2,7 +2,7 @@ import { describe, it } from "@effect/vitest"
 import { DateTime, Effect, Layer, Metric, Option, Result, Schema } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
-import { Aggregate, Event, EventStore, Repository, Snapshots, UnitOfWork } from "eventfold"
+import { Aggregate, Event, EventStore, ProcessManager, Repository, Snapshots, UnitOfWork } from "eventfold"
 import { PgEventStore } from "eventfold/postgres"
 import { SqliteClient } from "eventfold/sqlite"
 import assert from "node:assert/strict"
@@ -161,6 +161,74 @@ describe("an aggregate with snapshots", () => {
       })
     )
   )
+
+  it.effect("two aggregates on one stream, with states of one shape, each have snapshots of their own", () =>
+    run(
+      Effect.gen(function* () {
+        const snapshot = { state: Schema.Int, every: 2 }
+        const made = (evolve: (state: number, event: typeof Deposited.Type) => number, first = 0, version?: number) =>
+          Aggregate.make("Account", {
+            events: [Deposited],
+            initial: first,
+            evolve: { Deposited: evolve },
+            snapshot: { ...snapshot, version }
+          })
+        const Balance = made((sum, { amount }) => sum + amount)
+        const Count = made((count) => count + 1)
+        const Later = made((sum, { amount }) => sum + amount, 100)
+        const Wide = Event.make(
+          "Deposited",
+          { amount: Schema.Int },
+          { version: 2, upcast: { 1: ({ amount }) => ({ amount: amount * 2 }) } }
+        )
+        const Doubled = Aggregate.make("Account", {
+          events: [Wide],
+          initial: 0,
+          evolve: { Deposited: (sum, { amount }) => sum + amount },
+          snapshot
+        })
+        yield* Repository.append(
+          Balance,
+          "1",
+          [10, 20, 30].map((amount) => Deposited.make({ amount }))
+        )
+        for (let time = 0; time < 2; time++) {
+          const states = yield* Effect.forEach([Balance, Count, Later, Doubled], (one) =>
+            Repository.read(one as typeof Balance, "1")
+          )
+          assert.deepEqual(
+            states.map(({ state }) => state),
+            [60, 3, 160, 120]
+          )
+        }
+        assert.deepEqual(yield* outcomes, { miss: 4, saved: 4, hit: 4 })
+        // What a fold refers to is not seen in it.
+        const by = (factor: number, version: number) => made((sum, { amount }) => sum + amount * factor, 0, version)
+        assert.equal((yield* Repository.read(by(1, 1), "1")).state, 60)
+        assert.equal((yield* Repository.read(by(3, 2), "1")).state, 180)
+      })
+    )
+  )
+
+  it("two process managers of one name that fold differently have snapshots of their own", () => {
+    const made = (evolve: (state: number) => number) =>
+      ProcessManager.make("Counting", {
+        events: [Deposited],
+        correlate: { Deposited: () => "all" },
+        initial: 0,
+        evolve: { Deposited: evolve },
+        react: { Deposited: () => [] },
+        snapshot: { state: Schema.Int, every: 2 }
+      }).journal.snapshot?.fingerprint
+    assert.equal(
+      made((n) => n + 1),
+      made((n) => n + 1)
+    )
+    assert.notEqual(
+      made((n) => n + 1),
+      made((n) => n + 2)
+    )
+  })
 
   it.effect("replays when the schema of its state, or the version of its policy, has changed", () =>
     run(

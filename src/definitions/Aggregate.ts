@@ -6,6 +6,7 @@
 import type * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Event from "./Event.ts"
+import { fingerprintOf, type Maker } from "./fingerprint.ts"
 import { definitionsOfAggregate, list } from "./listing.ts"
 
 const TypeId = "~eventfold/Aggregate"
@@ -58,7 +59,10 @@ export interface Any {
 export interface SnapshotPolicy {
   /** A snapshot is taken when the version passes a multiple of this. */
   readonly every: number
-  /** Tells states of different shapes apart: made from the state's schema and the policy's version. */
+  /**
+   * Tells states apart that are not made alike: made from the name of the aggregate, its events (type, version, shape, upcasts), the
+   * source of its folds, its initial state, the state's schema and the policy's version.
+   */
   readonly fingerprint: string
   /** @internal */
   readonly encode: (state: unknown) => Result.Result<Schema.Json, Schema.SchemaError>
@@ -160,7 +164,9 @@ export const make = <
     readonly evolve: Evolve<Events, NoInfer<State>>
     /**
      * Keeps snapshots of the state, where the `Snapshots` service is provided, so that a long stream is not folded from its
-     * beginning. Default: none. Raise `version` when `evolve` changes and the schema does not.
+     * beginning. Default: none. A snapshot is that of the very folds that made it: when their source changes, the stream is replayed.
+     * Raise `version` when something changes that a fold calls or refers to, and give two aggregates of one name whose folds differ in
+     * that alone different ones.
      */
     readonly snapshot?:
       | {
@@ -185,13 +191,14 @@ export const make = <
     initial: options.initial,
     evolve: options.evolve,
     definitions,
-    snapshot: options.snapshot === undefined ? undefined : makeSnapshotPolicy(name, options.snapshot),
+    snapshot: options.snapshot === undefined ? undefined : makeSnapshotPolicy(name, options, options.snapshot),
     encodeId: Schema.encodeUnknownResult(id)
   }
 }
 
 const makeSnapshotPolicy = (
   name: string,
+  maker: Pick<Maker, "events" | "evolve" | "initial">,
   options: {
     readonly state: Schema.ConstraintCodec<unknown, unknown, never, never>
     readonly every: number
@@ -205,17 +212,10 @@ const makeSnapshotPolicy = (
   const codec = Schema.toCodecJson(state)
   return {
     every,
-    fingerprint: fingerprintOf(JSON.stringify([version, Schema.toJsonSchemaDocument(state)])),
+    fingerprint: fingerprintOf({ ...maker, name, version, schema: state }),
     encode: Schema.encodeUnknownResult(codec) as SnapshotPolicy["encode"],
     decode: Schema.decodeUnknownResult(codec)
   }
-}
-
-/** FNV-1a with 64 bits: short, and different for different texts. */
-const fingerprintOf = (text: string): string => {
-  let hash = 0xcbf29ce484222325n
-  for (const byte of new TextEncoder().encode(text)) hash = ((hash ^ BigInt(byte)) * 0x100000001b3n) & 0xffffffffffffffffn
-  return hash.toString(16).padStart(16, "0")
 }
 
 /**

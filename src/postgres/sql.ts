@@ -28,6 +28,8 @@ export const makeSql = (names: Names) => ({
   channel: render("{channel}head", names),
   createSchema: render("create schema if not exists {schema}", names),
   createTables: Object.values(storeObjects).flatMap((statements) => statements.map((text) => render(text, names))),
+  /** The function `append` as it is now, in place of that of 0.1.0, to which any event with an id in use was a repetition. */
+  replaceAppend: [render(createAppend, names)],
   ...renderAll({ append, appendOne, ...reads }, names)
 })
 

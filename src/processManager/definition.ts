@@ -174,7 +174,8 @@ export const make = <
     readonly react: H & Unlisted<H, (Events[number] | Deadlines[number])["type"]>
     /**
      * Keeps snapshots, where the `Snapshots` service is provided, of what a process is folded to: without, its whole stream is read
-     * at each reaction. Default: none. Every so many events of its stream; raise `version` when `evolve` changes and the schema does not.
+     * at each reaction. Default: none. Every so many events of its stream; raise `version` as for
+     * an aggregate.
      */
     readonly snapshot?:
       | {

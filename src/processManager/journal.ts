@@ -3,6 +3,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Aggregate from "../definitions/Aggregate.ts"
 import * as Event from "../definitions/Event.ts"
+import { fingerprintOf } from "../definitions/fingerprint.ts"
 
 /** Folds by type, when the types are known at run time alone. */
 export type Folds<State> = Aggregate.Evolve<ReadonlyArray<Event.Any>, State>
@@ -72,7 +73,7 @@ export const makeJournal = (
   // That the time of a deadline has come changes nothing until its turn has come as well.
   const come = deadlines.map(({ type }) => [type, (entries: Entries) => entries])
   const events: ReadonlyArray<Event.Any> = [EventHandled, DeadlineSet, DeadlineCancelled, ...deadlines]
-  return Aggregate.make(name, {
+  const journal = Aggregate.make(name, {
     events,
     initial: { state: Result.succeed(process.initial), handled: HashSet.empty(), deadlines: new Map() } as Entries,
     evolve: { ...Object.fromEntries(come), ...keep } as Folds<Entries>,
@@ -86,4 +87,10 @@ export const makeJournal = (
       })
     }
   })
+  if (snapshot === undefined || journal.snapshot === undefined) return journal
+  // What makes the state of a process is its own folds, and not those of its journal.
+  const { evolve, initial } = process
+  const { state: schema, version = 1 } = snapshot
+  const own = fingerprintOf({ name, version, schema, initial, events: definitions.values(), evolve })
+  return { ...journal, snapshot: { ...journal.snapshot, fingerprint: `${journal.snapshot.fingerprint}${own}` } }
 }

@@ -1,8 +1,8 @@
 /**
  * Snapshots: folded states, kept so that a long stream need not be folded from its beginning. A cache, never a truth.
  *
- * A snapshot belongs to a stream and to the fingerprint of the state's schema: when the state changes its shape, its old snapshots
- * are not found any more, and the stream is replayed. Whatever goes wrong with a snapshot means replay too, and is counted.
+ * A snapshot belongs to a stream and to the fingerprint of what made it: the aggregate's name, its events and folds, and the state's
+ * schema. When one of these changes, its old snapshots are not found any more, and the stream is replayed. Whatever goes wrong with a snapshot means replay too, and is counted.
  *
  * @since 0.1.0
  */
@@ -27,7 +27,7 @@ import { describe } from "../sql/errors.ts"
 export interface Snapshot {
   /** The name of the stream. */
   readonly stream: string
-  /** Tells states of different shapes apart. */
+  /** Tells states apart that are not made alike: see `Aggregate.SnapshotPolicy`. */
   readonly fingerprint: string
   /** The version of the last event that is folded into the state. */
   readonly version: number

@@ -57,7 +57,10 @@ describe("what 0.1.0 made", () => {
         { position: 3, stream: "Order-2", version: 1, id: "c", recordedAt: { epochMilliseconds: 1767225600002 } }
       ])
       expect(yield* store.append("Order-1", [event("d")], { expected: 2 })).toMatchObject({ version: 3, position: 4 })
-      expect(yield* store.append("Order-2", [event("c")])).toMatchObject({ version: 1, position: 3, deduplicated: true })
+      const again = { id: "c", type: "Placed", payload: { total: 7 } }
+      expect(yield* store.append("Order-2", [again])).toMatchObject({ version: 1, position: 3, deduplicated: true })
+      const other = store.append("Order-2", [{ ...again, payload: { total: 8 } }])
+      expect(yield* Effect.flip(other)).toMatchObject({ _tag: "DuplicateEventError", id: "c" })
       const taken = store.appendAll([{ stream: "Order-3", events: [event("e")] }], {
         unless: { filter: { tags: ["customer:bob"] } }
       })
@@ -89,7 +92,7 @@ describe("what 0.1.0 made", () => {
     })
   )
 
-  it.live("has the functions that are made today", () =>
+  it.live("has the functions that are made today, once it has been opened", () =>
     Effect.gen(function* () {
       const { schema } = yield* left
       const fresh = freshSchema()
@@ -102,7 +105,14 @@ describe("what 0.1.0 made", () => {
       const made = yield* functions(fresh)
       const names = ["append", "claim", "newest_match", "refuse_change", "settle"].map((name) => `${tablePrefix}${name}`)
       expect(Object.keys(made)).toEqual(expect.arrayContaining(names))
-      expect(yield* functions(schema)).toEqual(Object.fromEntries(names.map((name) => [name, made[name]])))
+      const today = Object.fromEntries(names.map((name) => [name, made[name]]))
+      // To 0.1.0 any event with an id in use was a repetition.
+      const append = `${tablePrefix}append`
+      const before = yield* functions(schema)
+      expect(before[append]).not.toEqual(today[append])
+      expect({ ...before, [append]: today[append] }).toEqual(today)
+      yield* open({ url: url(), schema, tablePrefix })
+      expect(yield* functions(schema)).toMatchObject(today)
     })
   )
 })

@@ -97,8 +97,8 @@ export const append = statement(
   ([row]: ReadonlyArray<AppendedRow>): Appended => toAppended(row as AppendedRow)
 )
 
-/** Makes the function. It needs the tables of the events and `newest_match`. */
-export const createAppend = `create function {append}(
+/** Makes the function, in place of an older one that takes the same. It needs the tables of the events and `newest_match`. */
+export const createAppend = `create or replace function {append}(
   ${parameters.map(([name, type]) => `${name} ${type}[]`).join(", ")},
   out o_status int[], out o_detail float8[], out o_version float8[], out o_position float8[], out o_head float8
   ) language plpgsql set enable_seqscan = off set plan_cache_mode = force_generic_plan as $append$
@@ -113,6 +113,7 @@ export const createAppend = `create function {append}(
     v_known_stream text[];
     v_known_version bigint[];
     v_known_position bigint[];
+    v_known_same boolean[];    -- whether it has the same type and payload, whatever the order of the keys
     v_requests int := coalesce(cardinality(p_request_entries), 0);
     v_entries int := coalesce(cardinality(p_entry_stream), 0);
     v_first int := 1;          -- the first part of the request
@@ -146,10 +147,17 @@ export const createAppend = `create function {append}(
       ) l on true;
 
     if p_asked is not null then
-      select array_agg(i.n order by i.n), array_agg(e.stream order by i.n), array_agg(e.version order by i.n), array_agg(e.position order by i.n)
-        into v_known, v_known_stream, v_known_version, v_known_position
+      select array_agg(i.n order by i.n), array_agg(e.stream order by i.n), array_agg(e.version order by i.n), array_agg(e.position order by i.n),
+             array_agg(
+               e.type = p_type[i.n]
+                 and case when e.payload::text = p_payload[i.n] then true else e.payload::jsonb = p_payload[i.n]::jsonb end
+               order by i.n
+             )
+        into v_known, v_known_stream, v_known_version, v_known_position, v_known_same
         from unnest(p_asked, p_asked_id) i(n, id)
-        cross join lateral (select e.stream, e.version, e.position from {event} e where e.id = i.id limit 1) e;
+        cross join lateral (
+          select e.stream, e.version, e.position, e.type, e.payload from {event} e where e.id = i.id limit 1
+        ) e;
     end if;
 
     o_status := array_fill(${status.accepted}, array[v_requests]);
@@ -171,8 +179,8 @@ export const createAppend = `create function {append}(
         select count(*) into v_count from unnest(v_known) k(n) where k.n > v_event and k.n <= v_event + v_events;
         if v_count > 0 then
           select v_count = v_events and coalesce(bool_and(p.same), false) into v_same from (
-            select bool_and(k.stream = i.stream) and count(distinct k.version - i.nth) = 1 as same
-              from unnest(v_known, v_known_stream, v_known_version) k(n, stream, version)
+            select bool_and(k.stream = i.stream and k.same) and count(distinct k.version - i.nth) = 1 as same
+              from unnest(v_known, v_known_stream, v_known_version, v_known_same) k(n, stream, version, same)
               join unnest(p_event_stream, p_event_entry, p_event_nth) with ordinality i(stream, entry, nth, n) on i.n = k.n
              where k.n > v_event and k.n <= v_event + v_events
              group by i.entry
