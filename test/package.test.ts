@@ -272,7 +272,12 @@ describe("the package", () => {
          const Account = Aggregate.make("Account", { events: [Deposited], initial: 0, evolve: { Deposited: (sum, { amount }) => sum + amount } })
          export const balance = Aggregate.fold(Account, [Deposited.make({ amount: 5 })])`
       )
-      expect(modulesIn(definitions).toSorted()).toEqual(["definitions/Aggregate", "definitions/Event", "definitions/listing"])
+      expect(modulesIn(definitions).toSorted()).toEqual([
+        "definitions/Aggregate",
+        "definitions/Event",
+        "definitions/fingerprint",
+        "definitions/listing"
+      ])
       const page = createContext({ TextEncoder, crypto })
       new Script(definitions.code).runInContext(page)
       expect(page["bundle"]).toHaveProperty("balance", 5)

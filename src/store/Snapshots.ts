@@ -107,6 +107,48 @@ export const layerMemory: Layer.Layer<Snapshots> = Layer.sync(Snapshots, () => {
   })
 })
 
+const failed = (operation: string) => Effect.mapError((cause: unknown) => new SnapshotError({ operation, cause }))
+
+interface Row {
+  readonly version: unknown
+  readonly event_id: string
+  readonly state: string
+}
+
+const fromRow = (stream: string, fingerprint: string, row: Row): Effect.Effect<Option.Option<Snapshot>, unknown> =>
+  Effect.try({
+    try: () =>
+      Option.some({
+        stream,
+        fingerprint,
+        version: Number(row.version),
+        eventId: row.event_id,
+        state: JSON.parse(row.state) as Schema.Json
+      }),
+    catch: (cause) => cause
+  })
+
+const makeTable = (sql: SqlClient.SqlClient, name: string): Effect.Effect<unknown, SnapshotError> =>
+  Migrator.make({})({
+    table: `${name}_migration`,
+    loader: Migrator.fromRecord({
+      "0001_snapshots": sql`
+        create table ${sql(name)} (
+          stream text not null,
+          fingerprint text not null,
+          version bigint not null,
+          event_id text not null,
+          saved_at bigint not null,
+          state text not null,
+          primary key (stream, fingerprint)
+        )`
+    })
+  }).pipe(
+    Effect.mapError((error) => (isSqlError(error) ? error : (error.cause ?? error))),
+    failed("open"),
+    Effect.provideService(SqlClient.SqlClient, sql)
+  )
+
 /**
  * Snapshots in a table of the `SqlClient` of the environment: PostgreSQL, PGlite or SQLite. The table is made when it is absent.
  *
@@ -123,7 +165,6 @@ export const layerSql = (options?: {
       const sql = (yield* SqlClient.SqlClient).withoutTransforms()
       const name = options?.table ?? "eventfold_snapshot"
       const table = sql(name)
-      const failed = (operation: string) => Effect.mapError((cause: unknown) => new SnapshotError({ operation, cause }))
 
       /** A statement that fails would end the transaction on PostgreSQL that it is in: there it gets a savepoint of its own. */
       const apart = <A, E, R>(statement: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
@@ -135,46 +176,14 @@ export const layerSql = (options?: {
           orElse: () => statement
         })
 
-      yield* Migrator.make({})({
-        table: `${name}_migration`,
-        loader: Migrator.fromRecord({
-          "0001_snapshots": sql`
-            create table ${table} (
-              stream text not null,
-              fingerprint text not null,
-              version bigint not null,
-              event_id text not null,
-              saved_at bigint not null,
-              state text not null,
-              primary key (stream, fingerprint)
-            )`
-        })
-      }).pipe(
-        Effect.mapError((error) => (isSqlError(error) ? error : (error.cause ?? error))),
-        failed("open"),
-        Effect.provideService(SqlClient.SqlClient, sql)
-      )
+      yield* makeTable(sql, name)
 
       return Snapshots.of({
         load: (stream, fingerprint) =>
-          sql<{ version: unknown; event_id: string; state: string }>`
+          sql<Row>`
             select version, event_id, state from ${table} where stream = ${stream} and fingerprint = ${fingerprint}`.pipe(
             apart,
-            Effect.flatMap(([row]) =>
-              row === undefined
-                ? Effect.succeedNone
-                : Effect.try({
-                    try: () =>
-                      Option.some({
-                        stream,
-                        fingerprint,
-                        version: Number(row.version),
-                        eventId: row.event_id,
-                        state: JSON.parse(row.state) as Schema.Json
-                      }),
-                    catch: (cause) => cause
-                  })
-            ),
+            Effect.flatMap(([row]) => (row === undefined ? Effect.succeedNone : fromRow(stream, fingerprint, row))),
             failed("load")
           ),
         save: ({ eventId, fingerprint, state, stream, version }, options) =>
