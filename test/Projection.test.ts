@@ -884,6 +884,105 @@ describe("a table", () => {
       assert.deepEqual(yield* ids({}), ["", "A", rows[3]?.thingId])
     })
   )
+
+  class Kept extends Schema.Class<Kept>("test/Kept")({ a: Schema.optional(Schema.String) }) {}
+  class Mixed extends Schema.Class<Mixed>("test/Mixed")({ a: Schema.NullishOr(Schema.String) }) {}
+  const kinds = {
+    String: Schema.String,
+    Finite: Schema.Finite,
+    Number: Schema.Number,
+    Boolean: Schema.Boolean,
+    Literals: Schema.Literals(["x", "null"]),
+    Json: Schema.Json,
+    Null: Schema.Null,
+    Undefined: Schema.Undefined,
+    Struct: Schema.Struct({ a: Schema.optional(Schema.String), b: Schema.optionalKey(Schema.NullOr(Schema.Int)) }),
+    Array: Schema.Array(Schema.NullOr(Schema.Int)),
+    Class: Kept,
+    MixedClass: Mixed,
+    Option: Schema.OptionFromNullishOr(Schema.Int),
+    Mixed: Schema.Struct({ a: Schema.Array(Schema.NullishOr(Schema.Int)) })
+  }
+  const wraps = {
+    "": (field: Schema.Top) => field,
+    NullOr: Schema.NullOr,
+    UndefinedOr: Schema.UndefinedOr,
+    NullishOr: Schema.NullishOr,
+    optionalKey: Schema.optionalKey,
+    optional: Schema.optional,
+    "optionalKey NullOr": (field: Schema.Top) => Schema.optionalKey(Schema.NullOr(field)),
+    "optional NullOr": (field: Schema.Top) => Schema.optional(Schema.NullOr(field))
+  }
+  const scalars = ["String", "Finite", "Boolean", "Literals"]
+
+  everywhere(
+    "gives back absent, undefined and null as what they were, whatever the kind of field, or refuses it when defined",
+    () =>
+      Effect.gen(function* () {
+        const prefix = yield* Prefix
+        const inner: ReadonlyArray<unknown> = [undefined, null, "x", "", "null", 0, 1.5, true, false, {}, { a: "x", b: 1 }]
+        const objects = [{ a: undefined }, { b: null }, { a: undefined, b: null }, [], [null, 1], [[null]]]
+        const decoded: ReadonlyArray<unknown> = [Option.none(), Option.some(1), new Kept({}), new Kept({ a: undefined })]
+        const refused: Array<string> = []
+        const define = (field: Schema.Codec<unknown>, nth: number) =>
+          Projection.table(`${prefix}t${nth}`, { key: "id", fields: { id: Schema.String, field } })
+        const kept: Array<{
+          name: string
+          table: ReturnType<typeof define>
+          rows: ReadonlyArray<{ id: string; field?: unknown }>
+        }> = []
+        for (const [kind, base] of Object.entries(kinds)) {
+          for (const [wrap, make] of Object.entries(wraps)) {
+            const field = make(base) as Schema.Codec<unknown>
+            const name = `${kind} ${wrap}`.trim()
+            try {
+              const fits = Schema.is(Schema.Struct({ field }))
+              const values = [...inner, ...objects, ...(["Class", "Option"].includes(kind) ? decoded : [])]
+              const candidates = [{}, ...values.map((field) => ({ field }))]
+              const rows = candidates.filter(fits).map((row, n) => ({ id: String(n).padStart(3, "0"), ...row }))
+              kept.push({ name, table: define(field, kept.length), rows })
+            } catch (error) {
+              assert.ok(error instanceof RangeError && error.message.includes("the field field of the table"))
+              refused.push(name)
+            }
+          }
+        }
+        const projection = Projection.make("Kinds", {
+          version: 1,
+          tables: kept.map(({ table }) => table),
+          events: [Opened],
+          handlers: { Opened: () => Effect.forEach(kept, ({ rows, table }) => table.upsert(...(rows as ReadonlyArray<never>))) }
+        })
+        yield* append("Account-a", opened("Ada"))
+        yield* Stream.runDrain(Projection.rebuild(projection))
+        for (const { name, rows, table } of kept) {
+          assert.ok(rows.length > 0, name)
+          assert.deepEqual(yield* table.list(), rows, name)
+          for (const row of rows.filter((row) => "field" in row)) {
+            const found = yield* table.list({ where: { field: row.field } as never })
+            assert.ok(
+              found.some(({ id }) => id === row.id),
+              `${name} ${JSON.stringify(row)}`
+            )
+            const others = found.filter((other) => !("field" in other) || (other.field === null) !== (row.field === null))
+            assert.deepEqual(others, [], `${name} ${JSON.stringify(row)}`)
+          }
+        }
+        const isRefused = (kind: string, wrap: string) =>
+          ["Mixed", "MixedClass"].includes(kind) ||
+          /^(NullishOr|optional NullOr)$/.test(wrap) ||
+          (["Null", "Json"].includes(kind) && /^(UndefinedOr|optional)$/.test(wrap)) ||
+          (kind === "Undefined" && /NullOr/.test(wrap)) ||
+          (kind === "Option" && wrap !== "") ||
+          (scalars.includes(kind) && /^optional($|Key N)/.test(wrap))
+        assert.deepEqual(
+          refused,
+          Object.keys(kinds).flatMap((kind) =>
+            Object.keys(wraps).flatMap((wrap) => (isRefused(kind, wrap) ? [`${kind} ${wrap}`.trim()] : []))
+          )
+        )
+      })
+  )
 })
 
 core.describe("in memory, without a database", () => {

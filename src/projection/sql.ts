@@ -10,8 +10,8 @@ type Kind = "text" | "number" | "boolean" | "json"
 export interface Column {
   readonly name: string
   readonly kind: Kind
-  /** Whether `null` is a value of the field; otherwise a NULL means that the field is absent. */
-  readonly nullable: boolean
+  /** Whether the field may be absent: then that is what a NULL means, and otherwise it is `null`. */
+  readonly optional: boolean
 }
 
 const kindOf = (ast: SchemaAST.AST): Kind => {
@@ -36,14 +36,78 @@ const kindOf = (ast: SchemaAST.AST): Kind => {
 
 type Field = Schema.ConstraintCodec<unknown, unknown>
 
-const columnOf = (name: string, schema: Field): Column => {
-  const ast = SchemaAST.toEncoded(Schema.toCodecJson(schema).ast)
-  const nullable = ast._tag === "Null" || (ast._tag === "Union" && ast.types.some((type) => type._tag === "Null"))
-  return { name, kind: kindOf(ast), nullable }
+/** Whether `null` is among the values that have this shape. */
+const hasNull = (ast: SchemaAST.AST, within: ReadonlySet<SchemaAST.AST> = new Set()): boolean => {
+  if (within.has(ast)) return false
+  const inside = new Set(within).add(ast)
+  switch (ast._tag) {
+    case "Null":
+    // In JSON form that is `Schema.Json`, which no other shape tells of.
+    case "Declaration":
+    case "Any":
+    case "Unknown":
+      return true
+    case "Union":
+      return ast.types.some((type) => hasNull(type, inside))
+    case "Suspend":
+      return hasNull(ast.thunk(), inside)
+    default:
+      return false
+  }
+}
+
+const membersOf = (ast: SchemaAST.AST): ReadonlyArray<SchemaAST.AST> =>
+  ast._tag === "Union" && ast.encoding === undefined ? ast.types.flatMap(membersOf) : [ast]
+
+const isUndefined = ({ _tag }: SchemaAST.AST): boolean => _tag === "Undefined" || _tag === "Void"
+
+/** Whether two things of a field (`null`, `undefined`, an empty Option…) have one JSON form, `null`: only one of them could come back. */
+const mixesNulls = (ast: SchemaAST.AST, within: ReadonlySet<SchemaAST.AST> = new Set()): boolean => {
+  if (within.has(ast)) return false
+  const inside = new Set(within).add(ast)
+  const mixes = (type: SchemaAST.AST) => mixesNulls(type, inside)
+  // A class is encoded to its fields.
+  const encoded = ast.encoding?.[0].to
+  if (encoded !== undefined) return encoded._tag === "Objects" && mixes(encoded)
+  switch (ast._tag) {
+    case "Union": {
+      const members = membersOf(ast)
+      const meanings = members
+        .filter((type) => hasNull(SchemaAST.toEncoded(type)))
+        .map((type) => (isUndefined(type) ? undefined : type.encoding === undefined ? null : type))
+      return new Set(meanings).size > 1 || members.some(mixes)
+    }
+    case "Arrays":
+      return [...ast.elements, ...ast.rest].some(mixes)
+    case "Objects":
+      return ast.propertySignatures.some(({ type }) => mixes(type)) || ast.indexSignatures.some(({ type }) => mixes(type))
+    case "Suspend":
+      return mixes(ast.thunk())
+    default:
+      return false
+  }
+}
+
+const columnOf = (table: string, name: string, schema: Field): Column => {
+  const whole = Schema.toCodecJson(schema).ast
+  const ast = SchemaAST.toEncoded(whole)
+  const kind = kindOf(ast)
+  const optional = SchemaAST.isOptional(ast)
+  if (mixesNulls(whole)) {
+    throw new RangeError(
+      `Projection: the field ${name} of the table ${table} may be null and undefined (or something else whose JSON is null), which JSON does not tell apart: allow one of them`
+    )
+  }
+  if (optional && kind !== "json" && hasNull(ast)) {
+    throw new RangeError(
+      `Projection: the field ${name} of the table ${table} may be absent and also null or undefined, and its column has one NULL: use Schema.optionalKey, Schema.NullOr or Schema.UndefinedOr alone`
+    )
+  }
+  return { name, kind, optional }
 }
 
 /** The columns of a table, and the JSON form of its rows. */
-export const tableOf = (fields: { readonly [name: string]: Field }) => {
+export const tableOf = (table: string, fields: { readonly [name: string]: Field }) => {
   const codec = Schema.toCodecJson(Schema.Struct(fields)) as unknown as Schema.Codec<
     { readonly [name: string]: unknown },
     { readonly [name: string]: unknown }
@@ -52,7 +116,7 @@ export const tableOf = (fields: { readonly [name: string]: Field }) => {
     Object.entries(fields).map(([name, field]) => [name, Schema.encodeUnknownEffect(Schema.toCodecJson(field))])
   )
   return {
-    columns: Object.entries(fields).map(([name, field]) => columnOf(name, field)),
+    columns: Object.entries(fields).map(([name, field]) => columnOf(table, name, field)),
     decode: Schema.decodeUnknownEffect(codec),
     encode: Schema.encodeUnknownEffect(codec),
     /** The JSON form of one of the fields. */
@@ -66,10 +130,15 @@ export const toValues = (
   columns: ReadonlyArray<Column>,
   row: { readonly [name: string]: unknown }
 ): ReadonlyArray<string | number | boolean | null> =>
-  columns.map(({ kind, name }) => {
-    const value = row[name] ?? null
-    return value !== null && kind === "json" ? JSON.stringify(value) : (value as string | number | boolean | null)
+  columns.map((column) => {
+    const value = row[column.name]
+    if (isNull(column, value)) return null
+    return column.kind === "json" ? JSON.stringify(value) : (value as string | number | boolean)
   })
+
+/** Whether the JSON form of a field stands in its column as NULL. Where that means that the field is absent, `null` is JSON. */
+export const isNull = ({ kind, optional }: Column, value: unknown): boolean =>
+  value === undefined || (value === null && !(optional && kind === "json"))
 
 /** The JSON form of a row that came from the database. */
 export const fromValues = (
@@ -77,10 +146,10 @@ export const fromValues = (
   values: ReadonlyArray<unknown>
 ): { readonly [name: string]: unknown } => {
   const row: { [name: string]: unknown } = {}
-  for (const [index, { kind, name, nullable }] of columns.entries()) {
+  for (const [index, { kind, name, optional }] of columns.entries()) {
     const value = values[index] ?? null
     if (value !== null) row[name] = decodeValue(kind, value)
-    else if (nullable) row[name] = null
+    else if (!optional) row[name] = null
   }
   return row
 }

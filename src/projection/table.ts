@@ -5,13 +5,14 @@ import * as SqlClient from "effect/sql/SqlClient"
 import type * as Event from "../definitions/Event.ts"
 import { type Row, Run, type Table, type TableError } from "./model.ts"
 import { physicalName } from "./registry.ts"
-import { fromValues, statementsOf, tableOf, toValues } from "./sql.ts"
+import { fromValues, isNull, statementsOf, tableOf, toValues } from "./sql.ts"
 
 /**
  * Defines a table: its name (letters, digits and `_`, with the database schema before a `.` if need be), its fields, and which of them
  * is the key, which must be text.
  *
- * A field becomes a column of its name by what its JSON form is: text, a number, a boolean, or else JSON. Works on PostgreSQL, PGlite
+ * A field becomes a column of its name by what its JSON form is: text, a number, a boolean, or else JSON. Absent, `undefined` and
+ * `null` come back as what they were; a field for which one column cannot tell them apart is refused with a `RangeError`. Works on PostgreSQL, PGlite
  * and SQLite; {@link layer}, {@link inline} and {@link rebuild} make the tables of the projections that list them.
  *
  * @category constructors
@@ -77,7 +78,7 @@ interface Storage<F extends Event.Fields, K extends keyof F & string> extends Re
 type Statements = ReturnType<typeof statementsOf>
 
 const storageOf = <F extends Event.Fields, K extends keyof F & string>(name: string, key: K, fields: F): Storage<F, K> => {
-  const table = tableOf(fields)
+  const table = tableOf(name, fields)
   const { columns, decode, encodeField } = table
   const cache = new WeakMap<SqlClient.SqlClient, Map<string, Statements>>()
   const statementsFor = (sql: SqlClient.SqlClient, physical: string) => {
@@ -193,7 +194,7 @@ const listOf = <F extends Event.Fields, K extends keyof F & string>({
       (column) =>
         Effect.map(encodeField(column.name, (where as { readonly [name: string]: unknown })[column.name]), (value) => ({
           column,
-          isNull: value === null || value === undefined,
+          isNull: isNull(column, value),
           value: column.kind === "json" ? JSON.stringify(value) : String(value)
         }))
     )
