@@ -985,6 +985,77 @@ describe("a table", () => {
   )
 })
 
+describe("text that no database stores as it is", () => {
+  const bad = { "half an emoji": "ab\ud83d", "the other half": "\ude00", "U+0000": "a\u0000b" }
+  const fields = {
+    id: Schema.String,
+    text: Schema.String,
+    json: Schema.optionalKey(Schema.Json)
+  }
+  const good = { id: "1", text: "ok 😀" }
+
+  everywhere("is refused by name, wherever it stands in a row, and nothing is written", () =>
+    Effect.gen(function* () {
+      const name = `${yield* Prefix}text`
+      const Text = Projection.table(name, { key: "id", fields })
+      type Text = Projection.Row<typeof fields>
+      const tried: Array<string> = []
+      const refused = <R>(
+        at: string,
+        column: string,
+        key: string | undefined,
+        effect: Effect.Effect<unknown, Projection.TableError, R>
+      ) =>
+        Effect.map(Effect.flip(effect), (error) => {
+          assert.ok(error._tag === "RowRefusedError", `${at}: ${error._tag}`)
+          assert.deepEqual([error.table, error.key, error.column], [name, key, column], at)
+          assert.match(error.problem, /U\+0000|lone surrogate/)
+          assert.ok(error.message.isWellFormed() && error.message.includes(name) && error.message.includes(`"${column}"`))
+          tried.push(at)
+        })
+      const projection = Projection.make("Text", {
+        version: 1,
+        tables: [Text],
+        events: [Opened],
+        handlers: {
+          Opened: () =>
+            Effect.gen(function* () {
+              yield* Text.upsert(good)
+              for (const [what, text] of Object.entries(bad)) {
+                const rows: ReadonlyArray<readonly [column: string, row: Text]> = [
+                  ["id", { id: text, text: "" }],
+                  ["text", { id: "2", text }],
+                  ["json", { id: "2", text: "", json: text }],
+                  ["json", { id: "2", text: "", json: [{ deep: { deeper: text } }] }],
+                  ["json", { id: "2", text: "", json: { [text]: 1 } }]
+                ]
+                for (const [column, row] of rows)
+                  yield* refused(`${what} ${JSON.stringify(row)}`, column, row.id, Text.upsert(good, row))
+                yield* refused(
+                  `${what} patch`,
+                  "text",
+                  "1",
+                  Text.patch("1", () => ({ text }))
+                )
+                yield* refused(`${what} delete`, "id", text, Text.delete(text))
+                yield* refused(`${what} fold`, "id", text, Text.fold([1], { key: () => text, evolve: () => undefined }))
+              }
+            })
+        }
+      })
+      yield* append("Account-a", opened("Ada"))
+      yield* Stream.runDrain(Projection.rebuild(projection))
+      for (const [what, text] of Object.entries(bad)) {
+        yield* refused(`${what} get`, "id", text, Text.get(text))
+        yield* refused(`${what} after`, "id", text, Text.list({ after: text }))
+        yield* refused(`${what} where`, "text", undefined, Text.list({ where: { text } }))
+      }
+      assert.equal(tried.length, 3 * 11)
+      assert.deepEqual(yield* Text.list(), [good])
+    })
+  )
+})
+
 core.describe("in memory, without a database", () => {
   const world = <E>(test: Effect.Effect<void, E, EventStore.EventStore | Checkpoints.Checkpoints | Scope.Scope>) =>
     test.pipe(

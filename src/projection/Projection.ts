@@ -27,6 +27,7 @@ export {
   RebuildError,
   RunsInlineError,
   ActiveVersionError,
+  RowRefusedError,
   type TableError,
   type AnyTable,
   type Table,

@@ -196,12 +196,37 @@ export class ActiveVersionError extends Schema.TaggedError<ActiveVersionError>("
 }
 
 /**
- * What a table may fail with: the database, or a row that does not fit its fields.
+ * A row has something that no database could store as it is: U+0000, a lone surrogate (half of an emoji), or what is not plain JSON. It
+ * is refused on every database alike, as in events, and so is a value that rows are looked for by. Nothing was written.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class RowRefusedError extends Schema.TaggedError<RowRefusedError>("eventfold/Projection/RowRefusedError")(
+  "RowRefusedError",
+  {
+    table: Schema.String,
+    /** The key of the row, in its JSON form; `undefined` where rows were looked for by the value of a column. */
+    key: Schema.UndefinedOr(Schema.String),
+    column: Schema.String,
+    /** What is wrong with the value of the column. */
+    problem: Schema.String
+  }
+) {
+  override get message(): string {
+    // As JSON: the key itself may be what is wrong.
+    const row = this.key === undefined ? "" : `, row ${JSON.stringify(this.key)}`
+    return `Table "${this.table}"${row}: the column "${this.column}" ${this.problem}`
+  }
+}
+
+/**
+ * What a table may fail with: the database, or a row that does not fit its fields or cannot be stored.
  *
  * @category errors
  * @since 0.1.0
  */
-export type TableError = SqlError | Schema.SchemaError
+export type TableError = SqlError | Schema.SchemaError | RowRefusedError
 
 /**
  * A {@link Table} of any shape.

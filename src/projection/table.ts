@@ -3,7 +3,8 @@ import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
 import type * as Event from "../definitions/Event.ts"
-import { type Row, Run, type Table, type TableError } from "./model.ts"
+import { jsonFault } from "../internal/json.ts"
+import { type Row, RowRefusedError, Run, type Table, type TableError } from "./model.ts"
 import { physicalName } from "./registry.ts"
 import { fromValues, isNull, statementsOf, tableOf, toValues } from "./sql.ts"
 
@@ -56,7 +57,9 @@ export const table = <
 /** What reads and writes of a table share: its statements, and its rows as they come and go. */
 interface Storage<F extends Event.Fields, K extends keyof F & string> extends ReturnType<typeof tableOf> {
   readonly key: K
-  readonly encodeKey: (value: unknown) => Effect.Effect<string, Schema.SchemaError>
+  readonly encodeKey: (value: unknown) => Effect.Effect<string, TableError>
+  /** Refuses the JSON form of a column's value if no database would store it as it is. */
+  readonly check: (column: string, value: unknown, key: string | undefined) => Effect.Effect<void, RowRefusedError>
   readonly keyOf: (row: Row<F>) => unknown
   readonly statements: (sql: SqlClient.SqlClient, version: number) => Statements
   /** Inside a handler the table of its version, elsewhere the view of the active one. */
@@ -94,6 +97,12 @@ const storageOf = <F extends Event.Fields, K extends keyof F & string>(name: str
     const run = Option.getOrUndefined(yield* Effect.serviceOption(Run))
     return { sql, run, statements: run === undefined ? statementsFor(sql, name) : statements(sql, run.version) }
   })
+  const check: Storage<F, K>["check"] = (column, value, key) => {
+    const fault = value === undefined ? undefined : jsonFault(value)
+    if (fault === undefined) return Effect.void
+    const problem = fault.path === "" ? fault.problem : `(${fault.path}) ${fault.problem}`
+    return Effect.fail(new RowRefusedError({ table: name, key, column, problem }))
+  }
   const read: Storage<F, K>["read"] = (sql, text, parameters) =>
     Effect.flatMap(Effect.provideService(sql.unsafe(text, parameters).values, SqlClient.SafeIntegers, false), (rows) =>
       Effect.forEach(rows, (values) => decode(fromValues(columns, values)) as Effect.Effect<Row<F>, Schema.SchemaError>)
@@ -102,7 +111,9 @@ const storageOf = <F extends Event.Fields, K extends keyof F & string>(name: str
     ...table,
     key,
     // The type of `table` lets only those fields be keys whose JSON form is text.
-    encodeKey: (value) => encodeField(key, value) as Effect.Effect<string, Schema.SchemaError>,
+    encodeKey: (value) =>
+      Effect.tap(encodeField(key, value) as Effect.Effect<string, Schema.SchemaError>, (text) => check(key, text, text)),
+    check,
     keyOf: (row) => (row as { readonly [K in string]: unknown })[key],
     statements,
     here,
@@ -119,6 +130,7 @@ const storageOf = <F extends Event.Fields, K extends keyof F & string>(name: str
 }
 
 const writesTo = <F extends Event.Fields, K extends keyof F & string>({
+  check,
   columns,
   encode,
   encodeKey,
@@ -134,6 +146,7 @@ const writesTo = <F extends Event.Fields, K extends keyof F & string>({
     const values = new Map<string, ReadonlyArray<unknown>>()
     for (const row of rows) {
       const encoded = yield* encode(row)
+      for (const { name } of columns) yield* check(name, encoded[name], encoded[key] as string)
       values.set(encoded[key] as string, toValues(columns, encoded))
     }
     // In one order, so that two who write the same rows do not wait for each other.
@@ -181,6 +194,7 @@ const patchBy = <F extends Event.Fields, K extends keyof F & string>(fold: Table
   })
 
 const listOf = <F extends Event.Fields, K extends keyof F & string>({
+  check,
   columns,
   encodeField,
   encodeKey,
@@ -192,11 +206,11 @@ const listOf = <F extends Event.Fields, K extends keyof F & string>({
     const conditions = yield* Effect.forEach(
       columns.filter(({ name }) => name in where),
       (column) =>
-        Effect.map(encodeField(column.name, (where as { readonly [name: string]: unknown })[column.name]), (value) => ({
-          column,
-          isNull: isNull(column, value),
-          value: column.kind === "json" ? JSON.stringify(value) : String(value)
-        }))
+        Effect.gen(function* () {
+          const value = yield* encodeField(column.name, (where as { readonly [name: string]: unknown })[column.name])
+          yield* check(column.name, value, undefined)
+          return { column, isNull: isNull(column, value), value: column.kind === "json" ? JSON.stringify(value) : String(value) }
+        })
     )
     const beyond = after === undefined ? [] : [yield* encodeKey(after)]
     const values = conditions.flatMap(({ isNull, value }) => (isNull ? [] : [value]))
