@@ -782,6 +782,73 @@ describe("a projection that runs inline", () => {
     })
   )
 
+  const Moved = Event.make("Moved", { from: Schema.String, to: Schema.String })
+
+  everywhere("of units of work that change the same rows in other orders none is in another's way, whatever the views", () =>
+    Effect.gen(function* () {
+      const prefix = yield* Prefix
+      const views = ["one", "two"].map((name) => {
+        const Total = Projection.table(`${prefix}${name}`, { key: "id", fields: { id: Schema.String, amount: Schema.Int } })
+        const add = (id: string, amount: number) =>
+          Total.fold([amount], { key: () => id, evolve: (row) => ({ id, amount: (row?.amount ?? 0) + amount }) })
+        const projection = Projection.make(name, {
+          version: 1,
+          tables: [Total],
+          events: [Moved],
+          handlers: { Moved: ({ from, to }) => Effect.andThen(add(from, -1), add(to, 1)) }
+        })
+        return { Total, projection }
+      })
+      for (const { projection } of views) yield* start(Projection.inline(projection))
+      const move = (from: string, to: string): EventStore.NewEvent => ({ type: "Moved", payload: { from, to } })
+      const units = numbers(12).map((n) => (n % 2 === 0 ? [move("a", "b"), move("b", "c")] : [move("c", "b"), move("b", "a")]))
+      const exits = yield* Effect.forEach(
+        units.entries(),
+        ([n, events]) => Effect.exit(UnitOfWork.transact(stage(`Unit-${n}`, ...events))),
+        { concurrency: 4 }
+      )
+      assert.deepEqual(
+        exits.filter(Exit.isFailure).map(({ cause }) => Cause.pretty(cause)),
+        []
+      )
+      for (const { Total } of views) {
+        assert.deepEqual(
+          yield* Total.list(),
+          ["a", "b", "c"].map((id) => ({ id, amount: 0 }))
+        )
+      }
+    })
+  )
+
+  everywhere("of twenty thousand rows it takes no lock each", () =>
+    Effect.gen(function* () {
+      const Row = Projection.table(`${yield* Prefix}row`, { key: "id", fields: { id: Schema.String } })
+      const sql = yield* SqlClient.SqlClient
+      const locks = sql.onDialectOrElse({
+        pg: () =>
+          sql<{ count: unknown }>`select count(*) as count from pg_locks where pid = pg_backend_pid() and locktype = 'advisory'`,
+        orElse: () => Effect.succeed([{ count: 0 }])
+      })
+      const counts: Array<number> = []
+      const projection = Projection.make("Rows", {
+        version: 1,
+        tables: [Row],
+        events: [Opened],
+        handlers: {
+          Opened: () =>
+            Effect.gen(function* () {
+              yield* Row.fold(numbers(20_000), { key: String, evolve: (_, n) => ({ id: String(n) }) })
+              counts.push(Number((yield* locks)[0]?.count))
+            })
+        }
+      })
+      yield* start(Projection.inline(projection))
+      yield* UnitOfWork.transact(stage("Account-a", opened("Ada")))
+      assert.equal((yield* Row.list({ limit: 30_000 })).length, 20_000)
+      assert.ok((counts[0] as number) <= 2, String(counts))
+    })
+  )
+
   everywhere("begins with all history, and a version runs one way alone", () =>
     Effect.gen(function* () {
       const { Balance, projection } = balances(yield* Prefix)

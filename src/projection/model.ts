@@ -41,8 +41,6 @@ export class Run extends Context.Service<
   {
     readonly projection: string
     readonly version: number
-    /** Whether the version's units of work may run beside each other. */
-    readonly inline: boolean
     /** Whether the world beyond the view is to hear of an event at this position. */
     readonly live: (position: number | undefined) => Effect.Effect<boolean, CheckpointError>
   }

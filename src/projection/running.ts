@@ -4,7 +4,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as SqlClient from "effect/sql/SqlClient"
-import { type CommitError, type StagedEvent, UnitOfWork } from "../deciding/UnitOfWork.ts"
+import { type CommitError, type Slot, type StagedEvent, Transaction, UnitOfWork } from "../deciding/UnitOfWork.ts"
 import * as Event from "../definitions/Event.ts"
 import { mayBeOf } from "../definitions/listing.ts"
 import { provideBuilt } from "../definitions/services.ts"
@@ -16,6 +16,7 @@ import { EventStore, EventStoreError, StoreFailure, TransactionConflict } from "
 import { matches } from "../store/kit/index.ts"
 import { type Envelope, NotCaughtUpError, type Projection, Run, type RunsInlineError, type StorageError } from "./model.ts"
 import { begin, change, entryOf, open, runsInline, transaction } from "./registry.ts"
+import { lockOf } from "./sql.ts"
 import { progressTo } from "./waiting.ts"
 
 /**
@@ -46,7 +47,7 @@ export const follower = <R, D, P extends Subscription.OnFailure, T extends boole
   onHandled: (position: number) => void
 ): Layer.Layer<never, never, Subscription.Requirements<R | D, P, T>> => {
   const { definitions, handleEvent, filter, subscription, handleBatch } = projection
-  const run = makeRun(projection, checkpoints, false)
+  const run = makeRun(projection, checkpoints)
   const handle = (work: Effect.Effect<unknown, unknown, R>, events: ReadonlyArray<RecordedEvent>) =>
     Effect.tap(Effect.provideService(work, Run, run), () =>
       Effect.sync(() => events.forEach(({ position }) => onHandled(position)))
@@ -102,8 +103,12 @@ export const inline = <R, D>(
       const units = yield* UnitOfWork
       const context = yield* Effect.context<R>()
       yield* beginInline(projection)
-      const run = makeRun(projection, yield* Checkpoints, true)
-      yield* Effect.acquireRelease(units.beforeCommit(projectStaged(projection, run, context, sql)), (remove) => remove)
+      const run = makeRun(projection, yield* Checkpoints)
+      yield* Effect.acquireRelease(
+        Effect.sync(() => viewsOf(units).add(projection)),
+        (views) => Effect.sync(() => views.delete(projection))
+      )
+      yield* Effect.acquireRelease(units.beforeCommit(projectStaged(projection, run, context, sql, units)), (remove) => remove)
     })
   )
 
@@ -126,7 +131,8 @@ const projectStaged = <R, D>(
   projection: Projection<R, D>,
   run: Run["Service"],
   context: Context.Context<R>,
-  sql: SqlClient.SqlClient
+  sql: SqlClient.SqlClient,
+  units: UnitOfWork["Service"]
 ) => {
   const { handleEvent, name, handleBatch } = projection
   const provide = provideBuilt<R | SqlClient.SqlClient>(Context.add(context, SqlClient.SqlClient, sql))
@@ -138,6 +144,7 @@ const projectStaged = <R, D>(
         new Error(`Projection.inline(${name}) needs UnitOfWork.layerSql, for view and events to commit together`)
       )
     }
+    yield* Effect.mapError(takeTurns(units, sql, staged), toCommitError(`project ${name}`))
     const work =
       handleBatch === undefined
         ? Effect.forEach(items, handleEvent, { discard: true })
@@ -151,6 +158,42 @@ const handles = (definitions: Projection<never, never>["definitions"], stream: s
   const definition = definitions.get(type)
   return definition !== undefined && mayBeOf(definition, stream)
 }
+
+/** The projections that run inline in the units of work of a service. */
+const inlines = new WeakMap<UnitOfWork["Service"], Set<View>>()
+
+type View = Pick<Projection<unknown, never>, "definitions" | "name" | "tables" | "version">
+
+const viewsOf = (units: UnitOfWork["Service"]): Set<View> => {
+  const all = inlines.get(units) ?? new Set()
+  inlines.set(units, all)
+  return all
+}
+
+/** Whether a unit of work has taken its turns. */
+const Turns: Slot<{ taken: boolean }> = { make: () => ({ taken: false }) }
+
+/**
+ * Lets units of work that change one view take turns, where the database does not: two could read the same row, and the one would
+ * write over what the other has written. Which rows a unit concerns only its handlers know, so a view has one lock, however many rows
+ * change; the locks of all views concerned are taken at once and in one order, so that no two units wait for each other.
+ */
+const takeTurns = Effect.fnUntraced(function* (
+  units: UnitOfWork["Service"],
+  sql: SqlClient.SqlClient,
+  staged: ReadonlyArray<StagedEvent>
+) {
+  const lock = lockOf(sql)
+  if (lock === undefined) return
+  const turns = Option.map(yield* Effect.serviceOption(Transaction), ({ slot }) => slot(Turns))
+  if (Option.isSome(turns) && turns.value.taken) return
+  const types = new Set(staged.map(({ event }) => event.type))
+  const names = Array.from(viewsOf(units))
+    .filter(({ definitions }) => Array.from(definitions.keys()).some((type) => types.has(type)))
+    .map(({ name, tables, version }) => JSON.stringify(["eventfold", name, version, ...tables.map(({ name }) => name)]))
+  yield* sql.unsafe(lock, [JSON.stringify(names)]).values
+  if (Option.isSome(turns)) turns.value.taken = true
+})
 
 /** Those of the staged events that a projection handles. */
 const envelopes = Effect.fnUntraced(function* <R, D>(
@@ -186,7 +229,7 @@ const toCommitError =
     return new EventStoreError({ reason: isConflict(cause) ? new TransactionConflict(fields) : new StoreFailure(fields) })
   }
 
-const makeRun = <R, D>(projection: Projection<R, D>, checkpoints: Checkpoints["Service"], inline: boolean): Run["Service"] => {
+const makeRun = <R, D>(projection: Projection<R, D>, checkpoints: Checkpoints["Service"]): Run["Service"] => {
   const { name, version } = projection
   /** Up to where the world has heard of the events, as was last read. It goes backwards only where the log does. */
   let heard = 0
@@ -197,7 +240,6 @@ const makeRun = <R, D>(projection: Projection<R, D>, checkpoints: Checkpoints["S
   return {
     projection: name,
     version,
-    inline,
     live: (position) =>
       Effect.suspend(() =>
         position !== undefined && position <= heard

@@ -183,6 +183,7 @@ interface Dialect {
   readonly empty: string
   /** Gives a row if there is a table. */
   readonly exists: (table: string) => string
+  /** Takes locks of these names, in one order, until the transaction ends. */
   readonly lock: string | undefined
 }
 
@@ -227,6 +228,9 @@ const dialectOf = (sql: SqlClient.SqlClient): Dialect =>
     }
   })
 
+/** The statement that takes the locks of units of work, by their names as one JSON array; none where transactions take turns. */
+export const lockOf = (sql: SqlClient.SqlClient): string | undefined => dialectOf(sql).lock
+
 /** The statements of the table of this name; the first column is the key. */
 export const statementsOf = (sql: SqlClient.SqlClient, table: string, columns: ReadonlyArray<Column>, key: string) => {
   const dialect = dialectOf(sql)
@@ -243,7 +247,6 @@ export const statementsOf = (sql: SqlClient.SqlClient, table: string, columns: R
     drop: `drop table if exists ${table}`,
     empty: `${dialect.empty} ${table}`,
     exists: dialect.exists(table),
-    lock: dialect.lock,
     get: `select ${read} from ${table} where ${keys}`,
     delete: `delete from ${table} where ${keys}`,
     upsert: `insert into ${table} (${list})

@@ -63,11 +63,7 @@ interface Storage<F extends Event.Fields, K extends keyof F & string> extends Re
   readonly keyOf: (row: Row<F>) => unknown
   readonly statements: (sql: SqlClient.SqlClient, version: number) => Statements
   /** Inside a handler the table of its version, elsewhere the view of the active one. */
-  readonly here: Effect.Effect<
-    { readonly sql: SqlClient.SqlClient; readonly run: Run["Service"] | undefined; readonly statements: Statements },
-    never,
-    SqlClient.SqlClient
-  >
+  readonly here: Effect.Effect<{ readonly sql: SqlClient.SqlClient; readonly statements: Statements }, never, SqlClient.SqlClient>
   /** Runs a statement that gives rows. */
   readonly read: (
     sql: SqlClient.SqlClient,
@@ -95,7 +91,7 @@ const storageOf = <F extends Event.Fields, K extends keyof F & string>(name: str
   const here = Effect.gen(function* () {
     const sql = yield* SqlClient.SqlClient
     const run = Option.getOrUndefined(yield* Effect.serviceOption(Run))
-    return { sql, run, statements: run === undefined ? statementsFor(sql, name) : statements(sql, run.version) }
+    return { sql, statements: run === undefined ? statementsFor(sql, name) : statements(sql, run.version) }
   })
   const check: Storage<F, K>["check"] = (column, value, key) => {
     const fault = value === undefined ? undefined : jsonFault(value)
@@ -119,11 +115,7 @@ const storageOf = <F extends Event.Fields, K extends keyof F & string>(name: str
     here,
     read,
     rowsOf: Effect.fnUntraced(function* (keys) {
-      const { run, sql, statements } = yield* here
-      // Units of work beside this one could read the same row, too, and write over what this one writes.
-      if (run?.inline === true && statements.lock !== undefined) {
-        yield* sql.unsafe(statements.lock, [JSON.stringify(keys.map((key) => `${name}_v${run.version}:${key}`))]).values
-      }
+      const { sql, statements } = yield* here
       return yield* read(sql, statements.get, [JSON.stringify(keys)])
     })
   }
