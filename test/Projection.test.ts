@@ -334,6 +334,23 @@ describe("a rebuild", () => {
     })
   )
 
+  everywhere("one after the other repeats no side effect of a running Layer, whatever comes meanwhile", () =>
+    Effect.gen(function* () {
+      logs(/starts again/)
+      const sent: Array<number> = []
+      const { projection } = balances(yield* Prefix, 1, { sent })
+      yield* start(Projection.layer(projection, { lease: "300 millis" }))
+      yield* append("Account-a", opened("Ada"), ...Array.from({ length: 9 }, () => deposited(1)))
+      yield* Projection.whenCaughtUp(projection, waiting)
+      for (let time = 0; time < 4; time++) {
+        yield* Stream.runDrain(Projection.rebuild(projection, { lease: "300 millis" }))
+        yield* append("Account-a", deposited(1))
+        yield* Projection.whenCaughtUp(projection, waiting)
+      }
+      assert.deepEqual(sent, numbers(14))
+    })
+  )
+
   everywhere("that is interrupted goes on later, also while appends arrive", () =>
     Effect.gen(function* () {
       const reached = yield* Deferred.make<void>()

@@ -9,6 +9,7 @@ import * as Event from "../definitions/Event.ts"
 import { mayBeOf } from "../definitions/listing.ts"
 import { provideBuilt } from "../definitions/services.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
+import { StillHeld } from "../following/engine.ts"
 import * as Subscription from "../following/Subscription.ts"
 import { describe, isConflict } from "../sql/errors.ts"
 import { Checkpoints } from "../store/Checkpoints.ts"
@@ -241,10 +242,12 @@ const makeRun = <R, D>(projection: Projection<R, D>, checkpoints: Checkpoints["S
     projection: name,
     version,
     live: (position) =>
-      Effect.suspend(() =>
-        position !== undefined && position <= heard
-          ? Effect.succeed(false)
-          : Effect.map(read, ({ active, heard }) => active && (position === undefined || position > heard))
-      )
+      Effect.gen(function* () {
+        if (position !== undefined && position <= heard) return false
+        const { active, heard: now } = yield* read
+        if (!active || (position !== undefined && position <= now)) return false
+        // A rebuild has taken the work away, or another process has: it does the event again, and what goes with it.
+        return yield* yield* StillHeld
+      })
   }
 }
