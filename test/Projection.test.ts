@@ -1069,6 +1069,117 @@ describe("a table", () => {
   )
 })
 
+describe("the names of tables", () => {
+  const fields = { id: Schema.String, select: Schema.Int, Group: Schema.NullOr(Schema.String) }
+
+  everywhere("may be any words, and are those of the views that readers see", () =>
+    Effect.gen(function* () {
+      const prefix = yield* Prefix
+      const words = ["order", "Select", "user", "table", "1st", "Weird_Case"]
+      const tables = words.map((word) => Projection.table(`${prefix}${word}`, { key: "id", fields }))
+      const row = { id: "a", select: 1, Group: null }
+      const define = (version: number) =>
+        Projection.make("Words", {
+          version,
+          tables,
+          events: [Opened, Closed],
+          handlers: {
+            Opened: () => Effect.forEach(tables, ({ upsert }) => upsert(row, { ...row, id: "b" })),
+            Closed: () =>
+              Effect.forEach(tables, (table) =>
+                Effect.andThen(
+                  table.patch("a", () => ({ Group: "g" })),
+                  table.delete("b")
+                )
+              )
+          }
+        })
+      const [one, two] = [define(1), define(2)]
+      yield* append("Account-a", opened("Ada"))
+      const stop = yield* start(Projection.layer(one))
+      yield* append("Account-a", closed)
+      yield* Projection.whenCaughtUp(one, waiting)
+      yield* start(Projection.layer(two))
+      yield* Projection.whenCaughtUp(two, waiting)
+      yield* Projection.switchTo(two)
+      yield* stop
+      yield* Projection.drop(one)
+      yield* Stream.runDrain(Projection.rebuild(two))
+      const sql = yield* SqlClient.SqlClient
+      for (const { list, name } of tables) {
+        assert.deepEqual(yield* list({ where: { select: 1 } }), [{ ...row, Group: "g" }])
+        // Whoever writes SQL need not know how it is spelled.
+        const [schema, word] = prefix === "" ? ["", name] : [prefix, name.slice(prefix.length)]
+        const spelled = word === "Weird_Case" ? `${schema}weird_CASE` : undefined
+        if (spelled !== undefined) assert.equal((yield* sql.unsafe(`select * from ${spelled}`)).length, 1)
+      }
+    })
+  )
+
+  everywhere("name what 0.1.0 stored under them, which did not quote them", () =>
+    Effect.gen(function* () {
+      const prefix = yield* Prefix
+      const Total = Projection.table(`${prefix}Total`, { key: "id", fields: { id: Schema.String, amount: Schema.Int } })
+      const projection = Projection.make("Total", {
+        version: 1,
+        tables: [Total],
+        events: [Deposited],
+        handlers: {
+          Deposited: ({ amount }) =>
+            Total.fold([amount], { key: () => "all", evolve: (row) => ({ id: "all", amount: (row?.amount ?? 0) + amount }) })
+        }
+      })
+      const sql = yield* SqlClient.SqlClient
+      const number = sql.onDialectOrElse({ pg: () => "double precision", orElse: () => "real" })
+      yield* sql.unsafe(`create table ${prefix}Total_v1 ("id" text primary key, "amount" ${number})`)
+      yield* sql.unsafe(`create view ${prefix}Total as select * from ${prefix}Total_v1`)
+      yield* sql.unsafe(`insert into ${prefix}Total_v1 values ('all', 5)`)
+      const { reset, versions } = yield* Checkpoints.Checkpoints
+      const { position } = yield* append("Account-a", deposited(5))
+      yield* reset("subscription:projection:Total@1", position)
+      yield* versions.activate("Total", 1, Option.none())
+      assert.deepEqual(yield* Total.list(), [{ id: "all", amount: 5 }])
+      yield* append("Account-a", deposited(2))
+      yield* start(Projection.layer(projection))
+      yield* Projection.whenCaughtUp(projection, waiting)
+      assert.deepEqual(yield* Total.list(), [{ id: "all", amount: 7 }])
+    })
+  )
+
+  it("are refused where a database could not tell them apart, whichever it is", () => {
+    const table = (name: string, columns: ReadonlyArray<string> = []) =>
+      Projection.table(name, {
+        key: "id",
+        fields: { id: Schema.String, ...Object.fromEntries(columns.map((name) => [name, Schema.Int])) }
+      })
+    const define = (version: number, ...names: ReadonlyArray<string>) =>
+      Projection.make("Names", {
+        version,
+        tables: names.map((name) => table(name)),
+        events: [Opened],
+        handlers: { Opened: () => Effect.void }
+      })
+    const long = "x".repeat(50)
+    for (const [name, refused] of [
+      ["a column but for case", () => table("t", ["amount", "Amount"])],
+      ["a column as the key but for case", () => table("t", ["ID"])],
+      ["a column of 64 bytes", () => table("t", ["c".repeat(64)])],
+      ["a column of the system", () => table("t", ["xmin"])],
+      ["a schema of 64 bytes", () => table(`${"s".repeat(64)}.t`)],
+      ["a table of SQLite", () => table("sqlite_t")],
+      ["a table but for case", () => define(1, "total", "Total")],
+      ["a table but for case in a schema", () => define(1, "s.total", "S.Total")],
+      ["the table of a version", () => define(2, "total", "Total_V2")],
+      ["a table that is cut with its version", () => define(10 ** 12, long)]
+    ] as const) {
+      assert.throws(refused, RangeError, name)
+    }
+    table("t", ["amount", "amount2", "c".repeat(63)])
+    define(1, "total", "total_v2", "s.total")
+    define(10 ** 9, long)
+  })
+})
+
 describe("text that no database stores as it is", () => {
   const bad = { "half an emoji": "ab\ud83d", "the other half": "\ude00", "U+0000": "a\u0000b" }
   const fields = {

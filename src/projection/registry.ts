@@ -122,10 +122,10 @@ export const forEachTable = <R, D>(
 /** Runs statements for each table of a version. */
 export const forTables = <R, D>(
   projection: Projection<R, D>,
-  statements: (all: ReturnType<typeof statementsOf>, table: AnyTable) => ReadonlyArray<string>
+  statements: (all: ReturnType<typeof statementsOf>, table: AnyTable, sql: SqlClient.SqlClient) => ReadonlyArray<string>
 ) =>
   forEachTable(projection, (sql, table) =>
-    Effect.forEach(statements(table.statements(sql, projection.version), table), (text) => sql.unsafe(text).values)
+    Effect.forEach(statements(table.statements(sql, projection.version), table, sql), (text) => sql.unsafe(text).values)
   )
 
 // -----------------------------------------------------------------------------
@@ -136,7 +136,7 @@ export const forTables = <R, D>(
 export const activate = <R, D>(projection: Projection<R, D>, instead: Option.Option<number>) =>
   Effect.andThen(
     Checkpoints.use(({ versions }) => versions.activate(projection.name, projection.version, instead)),
-    forTables(projection, ({ create }, { name }) => [create, ...pointTo(name, physicalName(name, projection.version))])
+    forTables(projection, ({ create }, { name }, sql) => [create, ...pointTo(sql, name, physicalName(name, projection.version))])
   )
 
 /** Makes the tables of a version, and makes it the active one if there is none. */

@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import type * as SqlClient from "effect/sql/SqlClient"
+import { folded, quoteName } from "../sql/names.ts"
 
 /** How a column is stored: what a field's JSON form is. */
 type Kind = "text" | "number" | "boolean" | "json"
@@ -197,7 +198,7 @@ const postgres: Dialect = {
   read: (column, kind) => (kind === "json" ? `${column}::text` : column),
   parameter: (nth, kind) => `$${nth}::${postgres.types[kind]}`,
   empty: "truncate",
-  exists: (table) => `select 1 where to_regclass('${table}') is not null`,
+  exists: (table) => `select 1 where to_regclass('"${folded(table).replace(".", '"."')}"') is not null`,
   lock: `select count(pg_advisory_xact_lock(hashtextextended(key, 0)))
     from (select value as key from jsonb_array_elements_text($1::jsonb) order by value) as keys`
 }
@@ -213,7 +214,7 @@ const sqlite: Dialect = {
   empty: "delete from",
   exists: (table) => {
     const dot = table.indexOf(".") + 1
-    return `select 1 from ${table.slice(0, dot)}sqlite_schema where name = '${table.slice(dot)}' collate nocase`
+    return `select 1 from ${dot === 0 ? "" : `"${table.slice(0, dot - 1)}".`}sqlite_schema where name = '${table.slice(dot)}' collate nocase`
   },
   // Transactions that write come one after the other.
   lock: undefined
@@ -232,8 +233,9 @@ const dialectOf = (sql: SqlClient.SqlClient): Dialect =>
 export const lockOf = (sql: SqlClient.SqlClient): string | undefined => dialectOf(sql).lock
 
 /** The statements of the table of this name; the first column is the key. */
-export const statementsOf = (sql: SqlClient.SqlClient, table: string, columns: ReadonlyArray<Column>, key: string) => {
+export const statementsOf = (sql: SqlClient.SqlClient, name: string, columns: ReadonlyArray<Column>, key: string) => {
   const dialect = dialectOf(sql)
+  const table = quoteName(sql, name)
   const quote = (name: string) => `"${name}"`
   const list = columns.map(({ name }) => quote(name)).join(", ")
   const read = columns.map(({ kind, name }) => dialect.read(quote(name), kind)).join(", ")
@@ -246,7 +248,7 @@ export const statementsOf = (sql: SqlClient.SqlClient, table: string, columns: R
     create: `create table if not exists ${table} (${definitions.join(", ")})`,
     drop: `drop table if exists ${table}`,
     empty: `${dialect.empty} ${table}`,
-    exists: dialect.exists(table),
+    exists: existsIn(sql, name),
     get: `select ${read} from ${table} where ${keys}`,
     delete: `delete from ${table} where ${keys}`,
     upsert: `insert into ${table} (${list})
@@ -267,8 +269,13 @@ export const statementsOf = (sql: SqlClient.SqlClient, table: string, columns: R
   }
 }
 
+/** Gives a row if there is a table or a view of this name. */
+export const existsIn = (sql: SqlClient.SqlClient, name: string): string => dialectOf(sql).exists(name)
+
+export const dropView = (sql: SqlClient.SqlClient, view: string): string => `drop view if exists ${quoteName(sql, view)}`
+
 /** Makes `view` show the rows of `table`. */
-export const pointTo = (view: string, table: string): ReadonlyArray<string> => [
-  `drop view if exists ${view}`,
-  `create view ${view} as select * from ${table}`
+export const pointTo = (sql: SqlClient.SqlClient, view: string, table: string): ReadonlyArray<string> => [
+  dropView(sql, view),
+  `create view ${quoteName(sql, view)} as select * from ${quoteName(sql, table)}`
 ]

@@ -5,12 +5,14 @@ import * as SqlClient from "effect/sql/SqlClient"
 import type * as Event from "../definitions/Event.ts"
 import { jsonFault } from "../internal/json.ts"
 import { type Row, RowRefusedError, Run, type Table, type TableError } from "./model.ts"
+import { columnsFault, tableNameFault } from "../sql/names.ts"
 import { physicalName } from "./registry.ts"
 import { fromValues, isNull, statementsOf, tableOf, toValues } from "./sql.ts"
 
 /**
  * Defines a table: its name (letters, digits and `_`, with the database schema before a `.` if need be), its fields, and which of them
- * is the key, which must be text.
+ * is the key, which must be text. Any word is a name, reserved ones too; on PostgreSQL the names of tables are in lower case. Names that
+ * PostgreSQL or SQLite could not tell apart are refused with a `RangeError`.
  *
  * A field becomes a column of its name by what its JSON form is: text, a number, a boolean, or else JSON. Absent, `undefined` and
  * `null` come back as what they were; a field for which one column cannot tell them apart is refused with a `RangeError`. Works on PostgreSQL, PGlite
@@ -32,9 +34,10 @@ export const table = <
   }
 ): Table<F, K> => {
   const { fields, key } = options
-  if (!/^(\w+\.)?\w{1,50}$/.test(name)) throw new RangeError(`Projection: a table cannot be called ${name}`)
-  const odd = Object.keys(fields).find((field) => !/^\w+$/.test(field))
-  if (odd !== undefined) throw new RangeError(`Projection: a column of the table ${name} cannot be called ${odd}`)
+  const fault = tableNameFault(name) ?? (/(^|\.)\w{51,}$/.test(name) ? "it is longer than 50 characters" : undefined)
+  if (fault !== undefined) throw new RangeError(`Projection: a table cannot be called ${name}: ${fault}`)
+  const odd = columnsFault(Object.keys(fields))
+  if (odd !== undefined) throw new RangeError(`Projection: a column of the table ${name} ${odd}`)
   const storage = storageOf(name, key, fields)
   const writes = writesTo(storage)
   const { encodeKey, rowsOf, statements } = storage

@@ -18,6 +18,7 @@ import {
   transaction,
   write
 } from "./registry.ts"
+import { dropView } from "./sql.ts"
 import { awaitPosition, progressTo } from "./waiting.ts"
 
 /**
@@ -85,7 +86,7 @@ export const drop = <R, D>(
           Option.getOrElse(current, () => version)
         )
         const unlessFound = (found: ReadonlyArray<unknown>) =>
-          found.length === 0 ? sql.unsafe(`drop view if exists ${table.name}`).values : Effect.void
+          found.length === 0 ? sql.unsafe(dropView(sql, table.name)).values : Effect.void
         return Effect.flatMap(sql.unsafe(exists).values, unlessFound)
       })
       yield* forTables(projection, ({ drop }) => [drop])
