@@ -1180,6 +1180,105 @@ describe("the names of tables", () => {
   })
 })
 
+describe("a view and a checkpoint that contradict each other", () => {
+  const summed = (prefix: string, version = 1) => {
+    const Total = Projection.table(`${prefix}sum`, { key: "id", fields: { id: Schema.String, amount: Schema.Int } })
+    const sent: Array<number> = []
+    const projection = Projection.make("Sums", {
+      version,
+      tables: [Total],
+      events: [Deposited],
+      handlers: {
+        Deposited: ({ amount }, envelope) =>
+          Effect.andThen(
+            Total.fold([amount], { key: () => "all", evolve: (row) => ({ id: "all", amount: (row?.amount ?? 0) + amount }) }),
+            Projection.sideEffect(
+              envelope,
+              Effect.sync(() => void sent.push(envelope.position ?? 0))
+            )
+          )
+      }
+    })
+    const total = Effect.map(Total.get("all"), Option.getOrUndefined)
+    return { Total, projection, sent, total }
+  }
+  const checkpoint = "subscription:projection:Sums@1"
+  const unmake = (table: string) =>
+    Effect.flatMap(SqlClient.SqlClient, (sql) =>
+      sql.onDialectOrElse({
+        pg: () => Effect.asVoid(sql.unsafe(`drop table ${table}_v1 cascade`)),
+        orElse: () => Effect.andThen(sql.unsafe(`drop view ${table}`), Effect.asVoid(sql.unsafe(`drop table ${table}_v1`)))
+      })
+    )
+  const lost = {
+    "its table was dropped": ({ name }: { readonly name: string }) => unmake(name),
+    "its checkpoint is gone": () => Checkpoints.Checkpoints.use(({ remove }) => remove(checkpoint)),
+    "its checkpoint was set back to the beginning": () => Checkpoints.Checkpoints.use(({ reset }) => reset(checkpoint, 0))
+  }
+  type Summed = ReturnType<typeof summed>["projection"]
+  const ways = {
+    layer: (projection: Summed) =>
+      Effect.scoped(Effect.andThen(start(Projection.layer(projection)), Projection.whenCaughtUp(projection, waiting))),
+    rebuild: (projection: Summed) => Stream.runDrain(Projection.rebuild(projection))
+  }
+  for (const [what, lose] of Object.entries(lost)) {
+    for (const [way, run] of Object.entries(ways)) {
+      everywhere(`are never taken for a good view: ${what} while it was stopped, and it goes on by ${way}`, () =>
+        Effect.gen(function* () {
+          logs(/begins anew/)
+          const { Total, projection, sent, total } = summed(yield* Prefix)
+          yield* append("Account-a", deposited(1), deposited(1), deposited(1))
+          const stop = yield* start(Projection.layer(projection))
+          yield* Projection.whenCaughtUp(projection, waiting)
+          yield* stop
+          yield* lose(Total)
+          yield* run(projection)
+          yield* Projection.whenCaughtUp(projection, waiting)
+          assert.deepEqual(yield* total, { id: "all", amount: 3 })
+          const { position } = yield* append("Account-a", deposited(1))
+          yield* start(Projection.layer(projection))
+          yield* Projection.awaitPosition(projection, position, waiting)
+          assert.deepEqual(yield* total, { id: "all", amount: 4 })
+          assert.deepEqual(sent, numbers(4))
+        })
+      )
+    }
+  }
+
+  everywhere("are not switched to", () =>
+    Effect.gen(function* () {
+      logs(/begins anew/)
+      const { Total, projection } = summed(yield* Prefix)
+      const two = summed(yield* Prefix, 2)
+      yield* append("Account-a", deposited(1))
+      for (const version of [two.projection, projection]) yield* Stream.runDrain(Projection.rebuild(version))
+      yield* Effect.flatMap(SqlClient.SqlClient, (sql) => sql.unsafe(`drop table ${Total.name}_v1`))
+      const error = yield* Effect.flip(Projection.switchTo(projection))
+      assert.deepEqual(error, new Projection.NotCaughtUpError({ projection: "Sums", version: 1, position: 0, target: 1 }))
+      yield* Stream.runDrain(Projection.rebuild(projection))
+      yield* Projection.switchTo(projection)
+      assert.deepEqual(yield* two.total, { id: "all", amount: 1 })
+    })
+  )
+
+  everywhere("of a projection that runs inline are refused until it is rebuilt", () =>
+    Effect.gen(function* () {
+      const { Total, projection, total } = summed(yield* Prefix)
+      const stage = (amount: number) => UnitOfWork.transact(UnitOfWork.stage("Account-a", [deposited(amount)]))
+      const stop = yield* start(Projection.inline(projection))
+      yield* stage(1)
+      yield* stop
+      yield* unmake(Total.name)
+      const error = yield* Effect.flip(Effect.scoped(start(Projection.inline(projection))))
+      assert.deepEqual(error, new Projection.NotCaughtUpError({ projection: "Sums", version: 1, position: 0, target: 1 }))
+      yield* Stream.runDrain(Projection.rebuild(projection))
+      yield* start(Projection.inline(projection))
+      yield* stage(2)
+      assert.deepEqual(yield* total, { id: "all", amount: 3 })
+    })
+  )
+})
+
 describe("text that no database stores as it is", () => {
   const bad = { "half an emoji": "ab\ud83d", "the other half": "\ude00", "U+0000": "a\u0000b" }
   const fields = {

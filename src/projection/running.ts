@@ -14,9 +14,10 @@ import * as Subscription from "../following/Subscription.ts"
 import { describe, isConflict } from "../sql/errors.ts"
 import { Checkpoints } from "../store/Checkpoints.ts"
 import { EventStore, EventStoreError, StoreFailure, TransactionConflict } from "../store/EventStore.ts"
+import type { ParkedEventsError } from "../store/ParkedEvents.ts"
 import { matches } from "../store/kit/index.ts"
 import { type Envelope, NotCaughtUpError, type Projection, Run, type RunsInlineError, type StorageError } from "./model.ts"
-import { begin, change, entryOf, open, runsInline, transaction } from "./registry.ts"
+import { begin, change, clear, entryOf, isIncomplete, open, runsInline, transaction } from "./registry.ts"
 import { lockOf } from "./sql.ts"
 import { progressTo } from "./waiting.ts"
 
@@ -24,6 +25,9 @@ import { progressTo } from "./waiting.ts"
  * Runs a projection async, as long as the Layer is open: a subscription called `projection.subscription`, with all that
  * subscriptions have (lease and takeover, retries, halt or park, status). View and checkpoint commit in one transaction of the
  * `SqlClient`, which must be that of the `Checkpoints`. A projection with a `batch` has up to 1024 events at once by default.
+ *
+ * Where a table has gone although the checkpoint stands, or the checkpoint has gone although a table has rows, the version begins anew,
+ * and says so in the log: it empties its view and repeats no side effect.
  *
  * With `transactional: false` it needs no `SqlClient`, and each event takes effect at least once: for views in memory or elsewhere.
  *
@@ -33,7 +37,7 @@ import { progressTo } from "./waiting.ts"
 export const layer = <R, D, const P extends Subscription.OnFailure = "halt", const T extends boolean = true>(
   projection: Projection<R, D>,
   options: Omit<Subscription.Options<P, T>, "name" | "from" | "concurrency" | "partitions"> = {}
-): Layer.Layer<never, StorageError | RunsInlineError, Subscription.Requirements<R | D, P, T>> =>
+): Layer.Layer<never, StorageError | ParkedEventsError | RunsInlineError, Subscription.Requirements<R | D, P, T>> =>
   Layer.unwrap(
     Effect.gen(function* () {
       yield* begin(projection, options.transactional)
@@ -90,14 +94,19 @@ export const follower = <R, D, P extends Subscription.OnFailure, T extends boole
  *
  * The service must be `UnitOfWork.layerSql`; with any other the unit of work dies. Events that are appended without a unit of work
  * are not seen, so write through `UnitOfWork` and `MessageBus` alone. A version that starts inline must have seen all history: the
- * Layer fails with `NotCaughtUpError` unless there is none, or {@link rebuild} has caught up with it (let nobody append meanwhile).
+ * Layer fails with `NotCaughtUpError` unless there is none, or {@link rebuild} has caught up with it (let nobody append meanwhile). A
+ * version whose table has gone has seen none of it.
  *
  * @category layers
  * @since 0.1.0
  */
 export const inline = <R, D>(
   projection: Projection<R, D>
-): Layer.Layer<never, StorageError | NotCaughtUpError, R | D | UnitOfWork | SqlClient.SqlClient | EventStore | Checkpoints> =>
+): Layer.Layer<
+  never,
+  StorageError | ParkedEventsError | NotCaughtUpError,
+  R | D | UnitOfWork | SqlClient.SqlClient | EventStore | Checkpoints
+> =>
   Layer.effectDiscard(
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
@@ -114,18 +123,31 @@ export const inline = <R, D>(
   )
 
 /** Readies a version to be run inline: it has seen all history, or there is none. */
-const beginInline = <R, D>(projection: Projection<R, D>) =>
-  transaction(
+const beginInline = Effect.fnUntraced(function* <R, D>(projection: Projection<R, D>) {
+  yield* transaction(forgetIfGone(projection))
+  yield* transaction(
     Effect.gen(function* () {
-      if (yield* runsInline(projection)) return
       const { name, version } = projection
+      if (yield* runsInline(projection)) return yield* open(projection)
       const target = yield* EventStore.use((store) => store.head)
       const { done, position } = yield* progressTo(projection, target)
-      if (!done) return yield* new NotCaughtUpError({ projection: name, version, position, target })
+      const isGone = position > 0 && (yield* isIncomplete(projection))
+      if (!done || isGone) {
+        return yield* new NotCaughtUpError({ projection: name, version, position: isGone ? 0 : position, target })
+      }
       yield* open(projection)
       yield* change(projection, () => ({ mode: "inline", target: Option.none() }))
     })
   )
+})
+
+/** A version whose table has gone has seen nothing, and may be rebuilt. */
+const forgetIfGone = Effect.fnUntraced(function* <R, D>(projection: Projection<R, D>) {
+  if (!(yield* runsInline(projection)) || !(yield* isIncomplete(projection))) return
+  yield* open(projection)
+  yield* clear(projection, yield* EventStore.use((store) => store.head))
+  yield* change(projection, () => ({ mode: "async" }))
+})
 
 /** What a projection does with the events that a unit of work is about to write. */
 const projectStaged = <R, D>(

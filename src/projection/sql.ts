@@ -249,6 +249,7 @@ export const statementsOf = (sql: SqlClient.SqlClient, name: string, columns: Re
     drop: `drop table if exists ${table}`,
     empty: `${dialect.empty} ${table}`,
     exists: existsIn(sql, name),
+    any: `select 1 from ${table} limit 1`,
     get: `select ${read} from ${table} where ${keys}`,
     delete: `delete from ${table} where ${keys}`,
     upsert: `insert into ${table} (${list})

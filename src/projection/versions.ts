@@ -12,6 +12,7 @@ import {
   entryOf,
   forEachTable,
   forTables,
+  isIncomplete,
   positionOf,
   runsInline,
   startOver,
@@ -46,6 +47,10 @@ export const switchTo = <R, D>(
       Effect.gen(function* () {
         const { name, version } = projection
         const { done, position } = yield* progressTo(projection, target)
+        // A checkpoint whose table has gone says nothing of a view.
+        if (position > 0 && (yield* isIncomplete(projection))) {
+          return yield* new NotCaughtUpError({ projection: name, version, position: 0, target })
+        }
         if (!done) return yield* new NotCaughtUpError({ projection: name, version, position, target })
         const current = yield* active(name)
         yield* passOn(projection, current)
