@@ -1279,6 +1279,54 @@ describe("a view and a checkpoint that contradict each other", () => {
   )
 })
 
+describe("a table that two projections list", () => {
+  everywhere("is refused by name when the second one is built, until the first has given it back", () =>
+    Effect.gen(function* () {
+      const prefix = yield* Prefix
+      const table = (name: string) => Projection.table(`${prefix}${name}`, { key: "id", fields: { id: Schema.String } })
+      const [shared, spelled, own] = [table("shared"), table("Shared"), table("own")]
+      const define = (name: string, version: number, ...tables: ReadonlyArray<typeof shared>) =>
+        Projection.make(name, {
+          version,
+          tables,
+          events: [Opened],
+          handlers: { Opened: (_, { stream }) => Effect.forEach(tables, ({ upsert }) => upsert({ id: `${name} ${stream}` })) }
+        })
+      yield* append("Account-a", opened("Ada"))
+      const first = define("First", 1, shared)
+      const stop = yield* start(Projection.layer(first))
+      yield* Projection.whenCaughtUp(first, waiting)
+      const refused = <A, E, R>(effect: Effect.Effect<A, E, R>, name: string) =>
+        Effect.map(Effect.exit(effect), (exit) => {
+          const error = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
+          assert.ok(error instanceof Projection.TableTakenError, String(error))
+          assert.deepEqual([error.table, error.projection, error.owner], [`${prefix}${name}`, "Second", "First"])
+        })
+      for (const second of [define("Second", 1, own, shared), define("Second", 2, shared)]) {
+        yield* refused(Effect.scoped(start(Projection.layer(second))), "shared")
+        yield* refused(Stream.runDrain(Projection.rebuild(second)), "shared")
+      }
+      yield* refused(Stream.runDrain(Projection.rebuild(define("Second", 3, spelled))), "Shared")
+      const unheard = Projection.make("Second", {
+        version: 4,
+        tables: [shared],
+        events: [Closed],
+        handlers: { Closed: () => Effect.void }
+      })
+      yield* refused(Effect.scoped(start(Projection.inline(unheard))), "shared")
+      yield* refused(Projection.switchTo(unheard), "shared")
+      assert.deepEqual(yield* shared.list(), [{ id: "First Account-a" }])
+      yield* stop
+      yield* Stream.runDrain(Projection.rebuild(define("First", 2, table("other"))))
+      yield* Projection.switchTo(define("First", 2, table("other")))
+      yield* Projection.drop(first)
+      const second = define("Second", 1, own, shared)
+      yield* Stream.runDrain(Projection.rebuild(second))
+      assert.deepEqual(yield* shared.list(), [{ id: "Second Account-a" }])
+    })
+  )
+})
+
 describe("text that no database stores as it is", () => {
   const bad = { "half an emoji": "ab\ud83d", "the other half": "\ude00", "U+0000": "a\u0000b" }
   const fields = {

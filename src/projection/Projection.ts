@@ -28,6 +28,7 @@ export {
   RunsInlineError,
   ActiveVersionError,
   RowRefusedError,
+  TableTakenError,
   type TableError,
   type AnyTable,
   type Table,

@@ -194,6 +194,29 @@ export class ActiveVersionError extends Schema.TaggedError<ActiveVersionError>("
 }
 
 /**
+ * A table belongs to another projection: each would lose the other's rows when it is rebuilt. A defect while the second one is built.
+ *
+ * Who owns a table stands beside it in `eventfold_projection_table`. Where the owner is no more, delete its row.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class TableTakenError extends Schema.TaggedError<TableTakenError>("eventfold/Projection/TableTakenError")(
+  "TableTakenError",
+  {
+    table: Schema.String,
+    /** The projection that wanted it. */
+    projection: Schema.String,
+    /** The projection that has it. */
+    owner: Schema.String
+  }
+) {
+  override get message(): string {
+    return `The table "${this.table}" of the projection "${this.projection}" belongs to the projection "${this.owner}": give each one its own`
+  }
+}
+
+/**
  * A row has something that no database could store as it is: U+0000, a lone surrogate (half of an emoji), or what is not plain JSON. It
  * is refused on every database alike, as in events, and so is a value that rows are looked for by. Nothing was written.
  *

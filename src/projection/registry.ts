@@ -10,6 +10,7 @@ import { type CheckpointError, Checkpoints, type ProjectionVersion } from "../st
 import { EventStore } from "../store/EventStore.ts"
 import { ParkedEvents } from "../store/ParkedEvents.ts"
 import { type AnyTable, type Projection, RunsInlineError } from "./model.ts"
+import { own } from "./owning.ts"
 import { existsIn, pointTo, type statementsOf } from "./sql.ts"
 
 // -----------------------------------------------------------------------------
@@ -132,12 +133,20 @@ export const forTables = <R, D>(
 // steps in the life of a version
 // -----------------------------------------------------------------------------
 
+/** Takes the tables of a projection for it. */
+const ownTables = <R, D>(projection: Projection<R, D>) =>
+  forEachTable(projection, (sql, table) => own(sql, table.name, projection.name))
+
 /** Makes this version the active one instead of another, and lets readers see its tables. */
-export const activate = <R, D>(projection: Projection<R, D>, instead: Option.Option<number>) =>
-  Effect.andThen(
-    Checkpoints.use(({ versions }) => versions.activate(projection.name, projection.version, instead)),
-    forTables(projection, ({ create }, { name }, sql) => [create, ...pointTo(sql, name, physicalName(name, projection.version))])
-  )
+export const activate = Effect.fnUntraced(function* <R, D>(projection: Projection<R, D>, instead: Option.Option<number>) {
+  const { name, version } = projection
+  yield* ownTables(projection)
+  yield* Checkpoints.use(({ versions }) => versions.activate(name, version, instead))
+  yield* forTables(projection, ({ create }, table, sql) => [
+    create,
+    ...pointTo(sql, table.name, physicalName(table.name, version))
+  ])
+})
 
 /** Whether a table of a version is not there. */
 export const isIncomplete = <R, D>(projection: Projection<R, D>) => anyTable(projection, ({ exists }) => [exists, 0])
@@ -163,6 +172,7 @@ const anyTable = <R, D>(
 export const open = <R, D>(projection: Projection<R, D>) =>
   Effect.gen(function* () {
     const { name, version } = projection
+    yield* ownTables(projection)
     yield* forTables(projection, ({ create }) => [create])
     const current = yield* active(name)
     if (Option.isNone(current)) {

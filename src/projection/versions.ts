@@ -19,6 +19,7 @@ import {
   transaction,
   write
 } from "./registry.ts"
+import { disown } from "./owning.ts"
 import { dropView } from "./sql.ts"
 import { awaitPosition, progressTo } from "./waiting.ts"
 
@@ -91,7 +92,7 @@ export const drop = <R, D>(
           Option.getOrElse(current, () => version)
         )
         const unlessFound = (found: ReadonlyArray<unknown>) =>
-          found.length === 0 ? sql.unsafe(dropView(sql, table.name)).values : Effect.void
+          found.length === 0 ? Effect.andThen(sql.unsafe(dropView(sql, table.name)).values, disown(sql, table.name)) : Effect.void
         return Effect.flatMap(sql.unsafe(exists).values, unlessFound)
       })
       yield* forTables(projection, ({ drop }) => [drop])
