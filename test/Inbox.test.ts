@@ -3,7 +3,7 @@ import { describe, it } from "@effect/vitest"
 import { DateTime, Deferred, Duration, Effect, Fiber, Layer, Option, Schedule } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
-import { Consumer, DeadLetters, Event, Inbox, Transport } from "eventfold"
+import { Consumer, DeadLetters, Event, Inbox, ParkedEvents, Snapshots, Transport } from "eventfold"
 import { SqliteClient } from "eventfold/sqlite"
 import { client, freshSchema, pgLiteOfFile } from "./postgres/support.ts"
 import { logs } from "./support/logs.ts"
@@ -116,6 +116,54 @@ describe("an inbox in SQL", () => {
           }).pipe(Effect.provide(inbox))
           const bad = yield* Effect.flip(Effect.scoped(Layer.build(Inbox.layerSql({ table: "in;box" }))))
           assert.equal(bad._tag, "InboxError")
+        }).pipe(Effect.provide(database())),
+      60_000
+    )
+
+    it.effect(
+      `and the other tables beside the events may be called by any word, on ${name}`,
+      () =>
+        Effect.gen(function* () {
+          const sql = yield* SqlClient.SqlClient
+          const schema = freshSchema()
+          const isPostgres = sql.onDialectOrElse({ pg: () => true, orElse: () => false })
+          if (isPostgres) yield* sql.unsafe(`create schema ${schema}`)
+          const inSchema = (word: string) => (isPostgres ? `${schema}.${word}` : word)
+          // As 0.1.0 made it, which did not quote it.
+          yield* sql.unsafe(
+            `create table ${inSchema("Inbox")} (consumer_group text, id text, handled_at double precision, primary key (consumer_group, id))`
+          )
+          yield* sql.unsafe(`insert into ${inSchema("Inbox")} values ('g', 'old', 9e15)`)
+          const once = (table: string, id: string) =>
+            Effect.provide(Inbox.once("g", id, Effect.void), Inbox.layerSql({ table: inSchema(table) }))
+          assert.deepEqual(yield* once("Inbox", "old"), Option.none())
+          assert.deepEqual(yield* once("Inbox", "new"), Option.some(undefined))
+          assert.deepEqual(yield* once("order", "1"), Option.some(undefined))
+          assert.deepEqual(yield* once("Order", "1"), Option.none())
+          const lists = Effect.all([
+            ParkedEvents.ParkedEvents.use(({ list }) => list("s")),
+            DeadLetters.DeadLetters.use(({ list }) => list("g")),
+            Snapshots.Snapshots.use(({ load }) => load("s", "f"))
+          ])
+          assert.deepEqual(
+            yield* Effect.provide(lists, [
+              ParkedEvents.layerSql({ table: inSchema("group") }),
+              DeadLetters.layerSql({ table: inSchema("Select") }),
+              Snapshots.layerSql({ table: inSchema("user") })
+            ]),
+            [[], [], Option.none()]
+          )
+          const long = "x".repeat(64)
+          const layers: ReadonlyArray<Layer.Layer<never, { readonly message: string }, SqlClient.SqlClient>> = [
+            Inbox.layerSql({ table: long }),
+            ParkedEvents.layerSql({ table: long }),
+            DeadLetters.layerSql({ table: long }),
+            Snapshots.layerSql({ table: long })
+          ]
+          for (const layer of layers) {
+            const error = yield* Effect.flip(Effect.scoped(Layer.build(layer)))
+            assert.ok(error.message.includes(long) && error.message.includes("PostgreSQL"), error.message)
+          }
         }).pipe(Effect.provide(database())),
       60_000
     )

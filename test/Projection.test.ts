@@ -334,6 +334,23 @@ describe("a rebuild", () => {
     })
   )
 
+  everywhere("one after the other repeats no side effect of a running Layer, whatever comes meanwhile", () =>
+    Effect.gen(function* () {
+      logs(/starts again/)
+      const sent: Array<number> = []
+      const { projection } = balances(yield* Prefix, 1, { sent })
+      yield* start(Projection.layer(projection, { lease: "300 millis" }))
+      yield* append("Account-a", opened("Ada"), ...Array.from({ length: 9 }, () => deposited(1)))
+      yield* Projection.whenCaughtUp(projection, waiting)
+      for (let time = 0; time < 4; time++) {
+        yield* Stream.runDrain(Projection.rebuild(projection, { lease: "300 millis" }))
+        yield* append("Account-a", deposited(1))
+        yield* Projection.whenCaughtUp(projection, waiting)
+      }
+      assert.deepEqual(sent, numbers(14))
+    })
+  )
+
   everywhere("that is interrupted goes on later, also while appends arrive", () =>
     Effect.gen(function* () {
       const reached = yield* Deferred.make<void>()
@@ -782,6 +799,73 @@ describe("a projection that runs inline", () => {
     })
   )
 
+  const Moved = Event.make("Moved", { from: Schema.String, to: Schema.String })
+
+  everywhere("of units of work that change the same rows in other orders none is in another's way, whatever the views", () =>
+    Effect.gen(function* () {
+      const prefix = yield* Prefix
+      const views = ["one", "two"].map((name) => {
+        const Total = Projection.table(`${prefix}${name}`, { key: "id", fields: { id: Schema.String, amount: Schema.Int } })
+        const add = (id: string, amount: number) =>
+          Total.fold([amount], { key: () => id, evolve: (row) => ({ id, amount: (row?.amount ?? 0) + amount }) })
+        const projection = Projection.make(name, {
+          version: 1,
+          tables: [Total],
+          events: [Moved],
+          handlers: { Moved: ({ from, to }) => Effect.andThen(add(from, -1), add(to, 1)) }
+        })
+        return { Total, projection }
+      })
+      for (const { projection } of views) yield* start(Projection.inline(projection))
+      const move = (from: string, to: string): EventStore.NewEvent => ({ type: "Moved", payload: { from, to } })
+      const units = numbers(12).map((n) => (n % 2 === 0 ? [move("a", "b"), move("b", "c")] : [move("c", "b"), move("b", "a")]))
+      const exits = yield* Effect.forEach(
+        units.entries(),
+        ([n, events]) => Effect.exit(UnitOfWork.transact(stage(`Unit-${n}`, ...events))),
+        { concurrency: 4 }
+      )
+      assert.deepEqual(
+        exits.filter(Exit.isFailure).map(({ cause }) => Cause.pretty(cause)),
+        []
+      )
+      for (const { Total } of views) {
+        assert.deepEqual(
+          yield* Total.list(),
+          ["a", "b", "c"].map((id) => ({ id, amount: 0 }))
+        )
+      }
+    })
+  )
+
+  everywhere("of twenty thousand rows it takes no lock each", () =>
+    Effect.gen(function* () {
+      const Row = Projection.table(`${yield* Prefix}row`, { key: "id", fields: { id: Schema.String } })
+      const sql = yield* SqlClient.SqlClient
+      const locks = sql.onDialectOrElse({
+        pg: () =>
+          sql<{ count: unknown }>`select count(*) as count from pg_locks where pid = pg_backend_pid() and locktype = 'advisory'`,
+        orElse: () => Effect.succeed([{ count: 0 }])
+      })
+      const counts: Array<number> = []
+      const projection = Projection.make("Rows", {
+        version: 1,
+        tables: [Row],
+        events: [Opened],
+        handlers: {
+          Opened: () =>
+            Effect.gen(function* () {
+              yield* Row.fold(numbers(20_000), { key: String, evolve: (_, n) => ({ id: String(n) }) })
+              counts.push(Number((yield* locks)[0]?.count))
+            })
+        }
+      })
+      yield* start(Projection.inline(projection))
+      yield* UnitOfWork.transact(stage("Account-a", opened("Ada")))
+      assert.equal((yield* Row.list({ limit: 30_000 })).length, 20_000)
+      assert.ok((counts[0] as number) <= 2, String(counts))
+    })
+  )
+
   everywhere("begins with all history, and a version runs one way alone", () =>
     Effect.gen(function* () {
       const { Balance, projection } = balances(yield* Prefix)
@@ -882,6 +966,434 @@ describe("a table", () => {
       yield* Projection.whenCaughtUp(projection, waiting)
       assert.deepEqual([written.get("A"), written.get("patched")], [rows[1], undefined])
       assert.deepEqual(yield* ids({}), ["", "A", rows[3]?.thingId])
+    })
+  )
+
+  class Kept extends Schema.Class<Kept>("test/Kept")({ a: Schema.optional(Schema.String) }) {}
+  class Mixed extends Schema.Class<Mixed>("test/Mixed")({ a: Schema.NullishOr(Schema.String) }) {}
+  const kinds = {
+    String: Schema.String,
+    Finite: Schema.Finite,
+    Number: Schema.Number,
+    Boolean: Schema.Boolean,
+    Literals: Schema.Literals(["x", "null"]),
+    Json: Schema.Json,
+    Null: Schema.Null,
+    Undefined: Schema.Undefined,
+    Struct: Schema.Struct({ a: Schema.optional(Schema.String), b: Schema.optionalKey(Schema.NullOr(Schema.Int)) }),
+    Array: Schema.Array(Schema.NullOr(Schema.Int)),
+    Class: Kept,
+    MixedClass: Mixed,
+    Option: Schema.OptionFromNullishOr(Schema.Int),
+    Mixed: Schema.Struct({ a: Schema.Array(Schema.NullishOr(Schema.Int)) })
+  }
+  const wraps = {
+    "": (field: Schema.Top) => field,
+    NullOr: Schema.NullOr,
+    UndefinedOr: Schema.UndefinedOr,
+    NullishOr: Schema.NullishOr,
+    optionalKey: Schema.optionalKey,
+    optional: Schema.optional,
+    "optionalKey NullOr": (field: Schema.Top) => Schema.optionalKey(Schema.NullOr(field)),
+    "optional NullOr": (field: Schema.Top) => Schema.optional(Schema.NullOr(field))
+  }
+  const scalars = ["String", "Finite", "Boolean", "Literals"]
+
+  everywhere(
+    "gives back absent, undefined and null as what they were, whatever the kind of field, or refuses it when defined",
+    () =>
+      Effect.gen(function* () {
+        const prefix = yield* Prefix
+        const inner: ReadonlyArray<unknown> = [undefined, null, "x", "", "null", 0, 1.5, true, false, {}, { a: "x", b: 1 }]
+        const objects = [{ a: undefined }, { b: null }, { a: undefined, b: null }, [], [null, 1], [[null]]]
+        const decoded: ReadonlyArray<unknown> = [Option.none(), Option.some(1), new Kept({}), new Kept({ a: undefined })]
+        const refused: Array<string> = []
+        const define = (field: Schema.Codec<unknown>, nth: number) =>
+          Projection.table(`${prefix}t${nth}`, { key: "id", fields: { id: Schema.String, field } })
+        const kept: Array<{
+          name: string
+          table: ReturnType<typeof define>
+          rows: ReadonlyArray<{ id: string; field?: unknown }>
+        }> = []
+        for (const [kind, base] of Object.entries(kinds)) {
+          for (const [wrap, make] of Object.entries(wraps)) {
+            const field = make(base) as Schema.Codec<unknown>
+            const name = `${kind} ${wrap}`.trim()
+            try {
+              const fits = Schema.is(Schema.Struct({ field }))
+              const values = [...inner, ...objects, ...(["Class", "Option"].includes(kind) ? decoded : [])]
+              const candidates = [{}, ...values.map((field) => ({ field }))]
+              const rows = candidates.filter(fits).map((row, n) => ({ id: String(n).padStart(3, "0"), ...row }))
+              kept.push({ name, table: define(field, kept.length), rows })
+            } catch (error) {
+              assert.ok(error instanceof RangeError && error.message.includes("the field field of the table"))
+              refused.push(name)
+            }
+          }
+        }
+        const projection = Projection.make("Kinds", {
+          version: 1,
+          tables: kept.map(({ table }) => table),
+          events: [Opened],
+          handlers: { Opened: () => Effect.forEach(kept, ({ rows, table }) => table.upsert(...(rows as ReadonlyArray<never>))) }
+        })
+        yield* append("Account-a", opened("Ada"))
+        yield* Stream.runDrain(Projection.rebuild(projection))
+        for (const { name, rows, table } of kept) {
+          assert.ok(rows.length > 0, name)
+          assert.deepEqual(yield* table.list(), rows, name)
+          for (const row of rows.filter((row) => "field" in row)) {
+            const found = yield* table.list({ where: { field: row.field } as never })
+            assert.ok(
+              found.some(({ id }) => id === row.id),
+              `${name} ${JSON.stringify(row)}`
+            )
+            const others = found.filter((other) => !("field" in other) || (other.field === null) !== (row.field === null))
+            assert.deepEqual(others, [], `${name} ${JSON.stringify(row)}`)
+          }
+        }
+        const isRefused = (kind: string, wrap: string) =>
+          ["Mixed", "MixedClass"].includes(kind) ||
+          /^(NullishOr|optional NullOr)$/.test(wrap) ||
+          (["Null", "Json"].includes(kind) && /^(UndefinedOr|optional)$/.test(wrap)) ||
+          (kind === "Undefined" && /NullOr/.test(wrap)) ||
+          (kind === "Option" && wrap !== "") ||
+          (scalars.includes(kind) && /^optional($|Key N)/.test(wrap))
+        assert.deepEqual(
+          refused,
+          Object.keys(kinds).flatMap((kind) =>
+            Object.keys(wraps).flatMap((wrap) => (isRefused(kind, wrap) ? [`${kind} ${wrap}`.trim()] : []))
+          )
+        )
+      })
+  )
+})
+
+describe("the names of tables", () => {
+  const fields = { id: Schema.String, select: Schema.Int, Group: Schema.NullOr(Schema.String) }
+
+  everywhere("may be any words, and are those of the views that readers see", () =>
+    Effect.gen(function* () {
+      const prefix = yield* Prefix
+      const words = ["order", "Select", "user", "table", "1st", "Weird_Case"]
+      const tables = words.map((word) => Projection.table(`${prefix}${word}`, { key: "id", fields }))
+      const row = { id: "a", select: 1, Group: null }
+      const define = (version: number) =>
+        Projection.make("Words", {
+          version,
+          tables,
+          events: [Opened, Closed],
+          handlers: {
+            Opened: () => Effect.forEach(tables, ({ upsert }) => upsert(row, { ...row, id: "b" })),
+            Closed: () =>
+              Effect.forEach(tables, (table) =>
+                Effect.andThen(
+                  table.patch("a", () => ({ Group: "g" })),
+                  table.delete("b")
+                )
+              )
+          }
+        })
+      const [one, two] = [define(1), define(2)]
+      yield* append("Account-a", opened("Ada"))
+      const stop = yield* start(Projection.layer(one))
+      yield* append("Account-a", closed)
+      yield* Projection.whenCaughtUp(one, waiting)
+      yield* start(Projection.layer(two))
+      yield* Projection.whenCaughtUp(two, waiting)
+      yield* Projection.switchTo(two)
+      yield* stop
+      yield* Projection.drop(one)
+      yield* Stream.runDrain(Projection.rebuild(two))
+      const sql = yield* SqlClient.SqlClient
+      for (const { list, name } of tables) {
+        assert.deepEqual(yield* list({ where: { select: 1 } }), [{ ...row, Group: "g" }])
+        // Whoever writes SQL need not know how it is spelled.
+        const [schema, word] = prefix === "" ? ["", name] : [prefix, name.slice(prefix.length)]
+        const spelled = word === "Weird_Case" ? `${schema}weird_CASE` : undefined
+        if (spelled !== undefined) assert.equal((yield* sql.unsafe(`select * from ${spelled}`)).length, 1)
+      }
+    })
+  )
+
+  everywhere("name what 0.1.0 stored under them, which did not quote them", () =>
+    Effect.gen(function* () {
+      const prefix = yield* Prefix
+      const Total = Projection.table(`${prefix}Total`, { key: "id", fields: { id: Schema.String, amount: Schema.Int } })
+      const projection = Projection.make("Total", {
+        version: 1,
+        tables: [Total],
+        events: [Deposited],
+        handlers: {
+          Deposited: ({ amount }) =>
+            Total.fold([amount], { key: () => "all", evolve: (row) => ({ id: "all", amount: (row?.amount ?? 0) + amount }) })
+        }
+      })
+      const sql = yield* SqlClient.SqlClient
+      const number = sql.onDialectOrElse({ pg: () => "double precision", orElse: () => "real" })
+      yield* sql.unsafe(`create table ${prefix}Total_v1 ("id" text primary key, "amount" ${number})`)
+      yield* sql.unsafe(`create view ${prefix}Total as select * from ${prefix}Total_v1`)
+      yield* sql.unsafe(`insert into ${prefix}Total_v1 values ('all', 5)`)
+      const { reset, versions } = yield* Checkpoints.Checkpoints
+      const { position } = yield* append("Account-a", deposited(5))
+      yield* reset("subscription:projection:Total@1", position)
+      yield* versions.activate("Total", 1, Option.none())
+      assert.deepEqual(yield* Total.list(), [{ id: "all", amount: 5 }])
+      yield* append("Account-a", deposited(2))
+      yield* start(Projection.layer(projection))
+      yield* Projection.whenCaughtUp(projection, waiting)
+      assert.deepEqual(yield* Total.list(), [{ id: "all", amount: 7 }])
+    })
+  )
+
+  it("are refused where a database could not tell them apart, whichever it is", () => {
+    const table = (name: string, columns: ReadonlyArray<string> = []) =>
+      Projection.table(name, {
+        key: "id",
+        fields: { id: Schema.String, ...Object.fromEntries(columns.map((name) => [name, Schema.Int])) }
+      })
+    const define = (version: number, ...names: ReadonlyArray<string>) =>
+      Projection.make("Names", {
+        version,
+        tables: names.map((name) => table(name)),
+        events: [Opened],
+        handlers: { Opened: () => Effect.void }
+      })
+    const long = "x".repeat(50)
+    for (const [name, refused] of [
+      ["a column but for case", () => table("t", ["amount", "Amount"])],
+      ["a column as the key but for case", () => table("t", ["ID"])],
+      ["a column of 64 bytes", () => table("t", ["c".repeat(64)])],
+      ["a column of the system", () => table("t", ["xmin"])],
+      ["a schema of 64 bytes", () => table(`${"s".repeat(64)}.t`)],
+      ["a table of SQLite", () => table("sqlite_t")],
+      ["a table but for case", () => define(1, "total", "Total")],
+      ["a table but for case in a schema", () => define(1, "s.total", "S.Total")],
+      ["the table of a version", () => define(2, "total", "Total_V2")],
+      ["a table that is cut with its version", () => define(10 ** 12, long)]
+    ] as const) {
+      assert.throws(refused, RangeError, name)
+    }
+    table("t", ["amount", "amount2", "c".repeat(63)])
+    define(1, "total", "total_v2", "s.total")
+    define(10 ** 9, long)
+  })
+})
+
+describe("a view and a checkpoint that contradict each other", () => {
+  const summed = (prefix: string, version = 1) => {
+    const Total = Projection.table(`${prefix}sum`, { key: "id", fields: { id: Schema.String, amount: Schema.Int } })
+    const sent: Array<number> = []
+    const projection = Projection.make("Sums", {
+      version,
+      tables: [Total],
+      events: [Deposited],
+      handlers: {
+        Deposited: ({ amount }, envelope) =>
+          Effect.andThen(
+            Total.fold([amount], { key: () => "all", evolve: (row) => ({ id: "all", amount: (row?.amount ?? 0) + amount }) }),
+            Projection.sideEffect(
+              envelope,
+              Effect.sync(() => void sent.push(envelope.position ?? 0))
+            )
+          )
+      }
+    })
+    const total = Effect.map(Total.get("all"), Option.getOrUndefined)
+    return { Total, projection, sent, total }
+  }
+  const checkpoint = "subscription:projection:Sums@1"
+  const unmake = (table: string) =>
+    Effect.flatMap(SqlClient.SqlClient, (sql) =>
+      sql.onDialectOrElse({
+        pg: () => Effect.asVoid(sql.unsafe(`drop table ${table}_v1 cascade`)),
+        orElse: () => Effect.andThen(sql.unsafe(`drop view ${table}`), Effect.asVoid(sql.unsafe(`drop table ${table}_v1`)))
+      })
+    )
+  const lost = {
+    "its table was dropped": ({ name }: { readonly name: string }) => unmake(name),
+    "its checkpoint is gone": () => Checkpoints.Checkpoints.use(({ remove }) => remove(checkpoint)),
+    "its checkpoint was set back to the beginning": () => Checkpoints.Checkpoints.use(({ reset }) => reset(checkpoint, 0))
+  }
+  type Summed = ReturnType<typeof summed>["projection"]
+  const ways = {
+    layer: (projection: Summed) =>
+      Effect.scoped(Effect.andThen(start(Projection.layer(projection)), Projection.whenCaughtUp(projection, waiting))),
+    rebuild: (projection: Summed) => Stream.runDrain(Projection.rebuild(projection))
+  }
+  for (const [what, lose] of Object.entries(lost)) {
+    for (const [way, run] of Object.entries(ways)) {
+      everywhere(`are never taken for a good view: ${what} while it was stopped, and it goes on by ${way}`, () =>
+        Effect.gen(function* () {
+          logs(/begins anew/)
+          const { Total, projection, sent, total } = summed(yield* Prefix)
+          yield* append("Account-a", deposited(1), deposited(1), deposited(1))
+          const stop = yield* start(Projection.layer(projection))
+          yield* Projection.whenCaughtUp(projection, waiting)
+          yield* stop
+          yield* lose(Total)
+          yield* run(projection)
+          yield* Projection.whenCaughtUp(projection, waiting)
+          assert.deepEqual(yield* total, { id: "all", amount: 3 })
+          const { position } = yield* append("Account-a", deposited(1))
+          yield* start(Projection.layer(projection))
+          yield* Projection.awaitPosition(projection, position, waiting)
+          assert.deepEqual(yield* total, { id: "all", amount: 4 })
+          assert.deepEqual(sent, numbers(4))
+        })
+      )
+    }
+  }
+
+  everywhere("are not switched to", () =>
+    Effect.gen(function* () {
+      logs(/begins anew/)
+      const { Total, projection } = summed(yield* Prefix)
+      const two = summed(yield* Prefix, 2)
+      yield* append("Account-a", deposited(1))
+      for (const version of [two.projection, projection]) yield* Stream.runDrain(Projection.rebuild(version))
+      yield* Effect.flatMap(SqlClient.SqlClient, (sql) => sql.unsafe(`drop table ${Total.name}_v1`))
+      const error = yield* Effect.flip(Projection.switchTo(projection))
+      assert.deepEqual(error, new Projection.NotCaughtUpError({ projection: "Sums", version: 1, position: 0, target: 1 }))
+      yield* Stream.runDrain(Projection.rebuild(projection))
+      yield* Projection.switchTo(projection)
+      assert.deepEqual(yield* two.total, { id: "all", amount: 1 })
+    })
+  )
+
+  everywhere("of a projection that runs inline are refused until it is rebuilt", () =>
+    Effect.gen(function* () {
+      const { Total, projection, total } = summed(yield* Prefix)
+      const stage = (amount: number) => UnitOfWork.transact(UnitOfWork.stage("Account-a", [deposited(amount)]))
+      const stop = yield* start(Projection.inline(projection))
+      yield* stage(1)
+      yield* stop
+      yield* unmake(Total.name)
+      const error = yield* Effect.flip(Effect.scoped(start(Projection.inline(projection))))
+      assert.deepEqual(error, new Projection.NotCaughtUpError({ projection: "Sums", version: 1, position: 0, target: 1 }))
+      yield* Stream.runDrain(Projection.rebuild(projection))
+      yield* start(Projection.inline(projection))
+      yield* stage(2)
+      assert.deepEqual(yield* total, { id: "all", amount: 3 })
+    })
+  )
+})
+
+describe("a table that two projections list", () => {
+  everywhere("is refused by name when the second one is built, until the first has given it back", () =>
+    Effect.gen(function* () {
+      const prefix = yield* Prefix
+      const table = (name: string) => Projection.table(`${prefix}${name}`, { key: "id", fields: { id: Schema.String } })
+      const [shared, spelled, own] = [table("shared"), table("Shared"), table("own")]
+      const define = (name: string, version: number, ...tables: ReadonlyArray<typeof shared>) =>
+        Projection.make(name, {
+          version,
+          tables,
+          events: [Opened],
+          handlers: { Opened: (_, { stream }) => Effect.forEach(tables, ({ upsert }) => upsert({ id: `${name} ${stream}` })) }
+        })
+      yield* append("Account-a", opened("Ada"))
+      const first = define("First", 1, shared)
+      const stop = yield* start(Projection.layer(first))
+      yield* Projection.whenCaughtUp(first, waiting)
+      const refused = <A, E, R>(effect: Effect.Effect<A, E, R>, name: string) =>
+        Effect.map(Effect.exit(effect), (exit) => {
+          const error = Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined
+          assert.ok(error instanceof Projection.TableTakenError, String(error))
+          assert.deepEqual([error.table, error.projection, error.owner], [`${prefix}${name}`, "Second", "First"])
+        })
+      for (const second of [define("Second", 1, own, shared), define("Second", 2, shared)]) {
+        yield* refused(Effect.scoped(start(Projection.layer(second))), "shared")
+        yield* refused(Stream.runDrain(Projection.rebuild(second)), "shared")
+      }
+      yield* refused(Stream.runDrain(Projection.rebuild(define("Second", 3, spelled))), "Shared")
+      const unheard = Projection.make("Second", {
+        version: 4,
+        tables: [shared],
+        events: [Closed],
+        handlers: { Closed: () => Effect.void }
+      })
+      yield* refused(Effect.scoped(start(Projection.inline(unheard))), "shared")
+      yield* refused(Projection.switchTo(unheard), "shared")
+      assert.deepEqual(yield* shared.list(), [{ id: "First Account-a" }])
+      yield* stop
+      yield* Stream.runDrain(Projection.rebuild(define("First", 2, table("other"))))
+      yield* Projection.switchTo(define("First", 2, table("other")))
+      yield* Projection.drop(first)
+      const second = define("Second", 1, own, shared)
+      yield* Stream.runDrain(Projection.rebuild(second))
+      assert.deepEqual(yield* shared.list(), [{ id: "Second Account-a" }])
+    })
+  )
+})
+
+describe("text that no database stores as it is", () => {
+  const bad = { "half an emoji": "ab\ud83d", "the other half": "\ude00", "U+0000": "a\u0000b" }
+  const fields = {
+    id: Schema.String,
+    text: Schema.String,
+    json: Schema.optionalKey(Schema.Json)
+  }
+  const good = { id: "1", text: "ok 😀" }
+
+  everywhere("is refused by name, wherever it stands in a row, and nothing is written", () =>
+    Effect.gen(function* () {
+      const name = `${yield* Prefix}text`
+      const Text = Projection.table(name, { key: "id", fields })
+      type Text = Projection.Row<typeof fields>
+      const tried: Array<string> = []
+      const refused = <R>(
+        at: string,
+        column: string,
+        key: string | undefined,
+        effect: Effect.Effect<unknown, Projection.TableError, R>
+      ) =>
+        Effect.map(Effect.flip(effect), (error) => {
+          assert.ok(error._tag === "RowRefusedError", `${at}: ${error._tag}`)
+          assert.deepEqual([error.table, error.key, error.column], [name, key, column], at)
+          assert.match(error.problem, /U\+0000|lone surrogate/)
+          assert.ok(error.message.isWellFormed() && error.message.includes(name) && error.message.includes(`"${column}"`))
+          tried.push(at)
+        })
+      const projection = Projection.make("Text", {
+        version: 1,
+        tables: [Text],
+        events: [Opened],
+        handlers: {
+          Opened: () =>
+            Effect.gen(function* () {
+              yield* Text.upsert(good)
+              for (const [what, text] of Object.entries(bad)) {
+                const rows: ReadonlyArray<readonly [column: string, row: Text]> = [
+                  ["id", { id: text, text: "" }],
+                  ["text", { id: "2", text }],
+                  ["json", { id: "2", text: "", json: text }],
+                  ["json", { id: "2", text: "", json: [{ deep: { deeper: text } }] }],
+                  ["json", { id: "2", text: "", json: { [text]: 1 } }]
+                ]
+                for (const [column, row] of rows)
+                  yield* refused(`${what} ${JSON.stringify(row)}`, column, row.id, Text.upsert(good, row))
+                yield* refused(
+                  `${what} patch`,
+                  "text",
+                  "1",
+                  Text.patch("1", () => ({ text }))
+                )
+                yield* refused(`${what} delete`, "id", text, Text.delete(text))
+                yield* refused(`${what} fold`, "id", text, Text.fold([1], { key: () => text, evolve: () => undefined }))
+              }
+            })
+        }
+      })
+      yield* append("Account-a", opened("Ada"))
+      yield* Stream.runDrain(Projection.rebuild(projection))
+      for (const [what, text] of Object.entries(bad)) {
+        yield* refused(`${what} get`, "id", text, Text.get(text))
+        yield* refused(`${what} after`, "id", text, Text.list({ after: text }))
+        yield* refused(`${what} where`, "text", undefined, Text.list({ where: { text } }))
+      }
+      assert.equal(tried.length, 3 * 11)
+      assert.deepEqual(yield* Text.list(), [good])
     })
   )
 })

@@ -143,7 +143,7 @@ const decode = Schema.decodeEffect(MessageText)
  * @since 0.1.0
  */
 export const layerSql = (options?: {
-  /** Letters, digits and `_`, with the schema before a `.` if need be. Default: `"eventfold_dead_letter"`. */
+  /** Letters, digits and `_`, with the schema before a `.` if need be; on PostgreSQL in lower case. Default: `"eventfold_dead_letter"`. */
   readonly table?: string | undefined
 }): Layer.Layer<DeadLetters, DeadLettersError, SqlClient.SqlClient> =>
   Layer.effect(

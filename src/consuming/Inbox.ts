@@ -20,6 +20,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
 import { describe, isRefusal } from "../sql/errors.ts"
+import { quoteName } from "../sql/names.ts"
 import { makeTable, number, storable } from "../sql/table.ts"
 import { inTransaction } from "../sql/transaction.ts"
 
@@ -147,7 +148,7 @@ class Own<E> {
  * @since 0.1.0
  */
 export const layerSql = (options?: {
-  /** Letters, digits and `_`, with the schema before a `.` if need be. Default: `"eventfold_inbox"`. */
+  /** Letters, digits and `_`, with the schema before a `.` if need be; on PostgreSQL in lower case. Default: `"eventfold_inbox"`. */
   readonly table?: string | undefined
   /** How long a message is remembered, by the clocks of the processes. Default: 7 days. */
   readonly keep?: Duration.Input | undefined
@@ -166,7 +167,7 @@ export const layerSql = (options?: {
           handled_at double precision not null,
           primary key (consumer_group, id)
         )`,
-        sql`create index if not exists ${sql.literal(`${table.slice(table.indexOf(".") + 1)}_handled_at`)} on ${name} (handled_at)`
+        sql`create index if not exists ${sql.literal(quoteName(sql, `${table.slice(table.indexOf(".") + 1)}_handled_at`))} on ${name} (handled_at)`
       ]).pipe(failAs("open"))
 
       let prunedAt = -Infinity

@@ -152,7 +152,6 @@ export const tell = <A extends Positioned, E>(body: Body<A, E>, input: Input<A, 
     const [state, actions] = step(body.following.settings, body.state, input)
     if (state === body.state && actions.length === 0) return Effect.void
     body.state = state
-    if (process.env.DBG) console.log(input._tag, actions.map((a) => a._tag).join(), state.due, state.busy)
     const wanted = actions.some(({ _tag }) => _tag === "Read")
     for (const action of actions) if (action._tag !== "Read") body.agenda.push(action)
     turn(body.context.leave, isLeaving(body.state))

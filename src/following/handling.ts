@@ -1,10 +1,20 @@
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Event from "../definitions/Event.ts"
 import { definitionsByType, mayBeOf } from "../definitions/listing.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
+import type { CheckpointError } from "../store/Checkpoints.ts"
 import type { Filter } from "../store/EventStore.ts"
 import type { Delivery, OnFailure, Options, RawOptions } from "./model.ts"
+
+/**
+ * Whether the lease under which an event is being handled is still good. Where it is not, what is done can neither commit nor move
+ * the checkpoint, and all is done again.
+ */
+export const StillHeld = Context.Reference<Effect.Effect<boolean, CheckpointError>>("eventfold/following/StillHeld", {
+  defaultValue: () => Effect.succeed(true)
+})
 
 /** Both kinds of options of a subscription, as the implementation sees them. */
 export type AnyOptions<R, P extends OnFailure, T extends boolean> =

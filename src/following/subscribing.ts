@@ -22,7 +22,7 @@ import { type CheckpointError, type CheckpointFencedError, Checkpoints, type Lea
 import { EventStore, type EventStoreError } from "../store/EventStore.ts"
 import { NotParkedError, ParkedEvents, ParkedEventsError } from "../store/ParkedEvents.ts"
 import { committing } from "./committing.ts"
-import type { Handling } from "./handling.ts"
+import { type Handling, StillHeld } from "./handling.ts"
 import { EventRetryError, type OnFailure, type Options, type Requirements, type State } from "./model.ts"
 import { partitionName, subscriptionCheckpoint } from "./names.ts"
 import { partitionOf, type Tail } from "./partitions.ts"
@@ -256,9 +256,14 @@ const settleEvent = <R>(
 // -----------------------------------------------------------------------------
 
 const dealWith = <R>(work: Work<R>, batch: ReadonlyArray<RecordedEvent>, context: WorkContext<RecordedEvent>) => {
-  const { client, name, partition } = work
+  const { checkpoints, client, name, partition } = work
+  const stillHeld = Effect.suspend(() => {
+    const { epoch, name } = context.lease()
+    return Effect.map(checkpoints.get(name), (checkpoint) => Option.isSome(checkpoint) && checkpoint.value.epoch === epoch)
+  })
   const dealing = client === undefined ? separately(work, batch, context) : transactionally(work, client, batch, context)
   return dealing.pipe(
+    Effect.provideService(StillHeld, stillHeld),
     Effect.withSpan(`process ${name}`, {
       kind: "consumer",
       attributes: {

@@ -27,6 +27,8 @@ export {
   RebuildError,
   RunsInlineError,
   ActiveVersionError,
+  RowRefusedError,
+  TableTakenError,
   type TableError,
   type AnyTable,
   type Table,

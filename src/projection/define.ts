@@ -3,6 +3,8 @@ import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type * as Event from "../definitions/Event.ts"
 import { definitionsByType } from "../definitions/listing.ts"
+import { folded, maxName } from "../sql/names.ts"
+import { physicalName } from "./registry.ts"
 import { projectionName } from "../following/names.ts"
 import type { Unlisted } from "../internal/unlisted.ts"
 import type { CheckpointError } from "../store/Checkpoints.ts"
@@ -102,6 +104,7 @@ export const make: {
   if (!Number.isSafeInteger(version) || version < 1) {
     throw new RangeError(`Projection "${name}": version must be a whole number from 1, not ${version}`)
   }
+  checkTables(name, version, tables)
   const definitions = definitionsByType(`Projection "${name}"`, events)
   const narrow = (query: Query): Query => {
     const { types = Array.from(definitions.keys()) } = query
@@ -127,6 +130,24 @@ export const make: {
       // The handler of this type: it takes what this definition decodes to.
       const handler = handlers[event._tag] as (event: unknown, envelope: unknown) => Effect.Effect<unknown, unknown, R>
       return handler(event, item)
+    }
+  }
+}
+
+/** Refuses tables that a database would take for one, or for the view of another's name. */
+const checkTables = (projection: string, version: number, tables: ReadonlyArray<AnyTable>) => {
+  const seen = new Map<string, string>()
+  for (const { name } of tables) {
+    const physical = physicalName(name, version)
+    if (physical.slice(physical.indexOf(".") + 1).length > maxName) {
+      throw new RangeError(`Projection "${projection}": PostgreSQL would cut the name ${physical} to ${maxName} characters`)
+    }
+    for (const taken of [name, physical]) {
+      const other = seen.get(folded(taken))
+      if (other !== undefined) {
+        throw new RangeError(`Projection "${projection}": the tables ${other} and ${name} cannot stand side by side as ${taken}`)
+      }
+      seen.set(folded(taken), name)
     }
   }
 }

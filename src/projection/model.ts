@@ -41,8 +41,6 @@ export class Run extends Context.Service<
   {
     readonly projection: string
     readonly version: number
-    /** Whether the version's units of work may run beside each other. */
-    readonly inline: boolean
     /** Whether the world beyond the view is to hear of an event at this position. */
     readonly live: (position: number | undefined) => Effect.Effect<boolean, CheckpointError>
   }
@@ -196,12 +194,60 @@ export class ActiveVersionError extends Schema.TaggedError<ActiveVersionError>("
 }
 
 /**
- * What a table may fail with: the database, or a row that does not fit its fields.
+ * A table belongs to another projection: each would lose the other's rows when it is rebuilt. A defect while the second one is built.
+ *
+ * Who owns a table stands beside it in `eventfold_projection_table`. Where the owner is no more, delete its row.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class TableTakenError extends Schema.TaggedError<TableTakenError>("eventfold/Projection/TableTakenError")(
+  "TableTakenError",
+  {
+    table: Schema.String,
+    /** The projection that wanted it. */
+    projection: Schema.String,
+    /** The projection that has it. */
+    owner: Schema.String
+  }
+) {
+  override get message(): string {
+    return `The table "${this.table}" of the projection "${this.projection}" belongs to the projection "${this.owner}": give each one its own`
+  }
+}
+
+/**
+ * A row has something that no database could store as it is: U+0000, a lone surrogate (half of an emoji), or what is not plain JSON. It
+ * is refused on every database alike, as in events, and so is a value that rows are looked for by. Nothing was written.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class RowRefusedError extends Schema.TaggedError<RowRefusedError>("eventfold/Projection/RowRefusedError")(
+  "RowRefusedError",
+  {
+    table: Schema.String,
+    /** The key of the row, in its JSON form; `undefined` where rows were looked for by the value of a column. */
+    key: Schema.UndefinedOr(Schema.String),
+    column: Schema.String,
+    /** What is wrong with the value of the column. */
+    problem: Schema.String
+  }
+) {
+  override get message(): string {
+    // As JSON: the key itself may be what is wrong.
+    const row = this.key === undefined ? "" : `, row ${JSON.stringify(this.key)}`
+    return `Table "${this.table}"${row}: the column "${this.column}" ${this.problem}`
+  }
+}
+
+/**
+ * What a table may fail with: the database, or a row that does not fit its fields or cannot be stored.
  *
  * @category errors
  * @since 0.1.0
  */
-export type TableError = SqlError | Schema.SchemaError
+export type TableError = SqlError | Schema.SchemaError | RowRefusedError
 
 /**
  * A {@link Table} of any shape.

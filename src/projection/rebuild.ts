@@ -10,7 +10,7 @@ import { Checkpoints } from "../store/Checkpoints.ts"
 import { EventStore } from "../store/EventStore.ts"
 import type { ParkedEventsError } from "../store/ParkedEvents.ts"
 import { type Progress, type Projection, RebuildError, type RunsInlineError, type StorageError } from "./model.ts"
-import { begin, change, entryOf, forTables, positionOf, startOver, transaction } from "./registry.ts"
+import { begin, clear, entryOf, positionOf, transaction } from "./registry.ts"
 import { follower } from "./running.ts"
 import { positions, progressTo } from "./waiting.ts"
 
@@ -65,15 +65,7 @@ const startAnew = <R, D>(projection: Projection<R, D>, head: number) =>
     // Beyond the log there is nothing to go on with: it has been restored from a backup.
     const begun = before > 0 && before <= head && target > 0
     if (begun && !(yield* progressTo(projection, target)).done) return
-    // Like those who fold events into it: the view first, then the checkpoint. Otherwise they could wait for each other.
-    yield* forTables(projection, ({ empty }) => [empty])
-    yield* projection.reset
-    const position = yield* startOver(projection)
-    yield* change(projection, ({ heard }) => {
-      // What has never run has nothing to repeat, and begins silently all the same.
-      const silent = position > 0 ? Math.max(heard, position) : heard > 0 ? heard : head
-      return { heard: Math.min(silent, head), target: head > 0 ? Option.some(head) : Option.none() }
-    })
+    yield* clear(projection, head)
   })
 
 /** Counts the events that have been handled, once the checkpoint has passed them. */

@@ -10,7 +10,8 @@ import { type CheckpointError, Checkpoints, type ProjectionVersion } from "../st
 import { EventStore } from "../store/EventStore.ts"
 import { ParkedEvents } from "../store/ParkedEvents.ts"
 import { type AnyTable, type Projection, RunsInlineError } from "./model.ts"
-import { pointTo, type statementsOf } from "./sql.ts"
+import { own } from "./owning.ts"
+import { existsIn, pointTo, type statementsOf } from "./sql.ts"
 
 // -----------------------------------------------------------------------------
 // reading
@@ -122,39 +123,108 @@ export const forEachTable = <R, D>(
 /** Runs statements for each table of a version. */
 export const forTables = <R, D>(
   projection: Projection<R, D>,
-  statements: (all: ReturnType<typeof statementsOf>, table: AnyTable) => ReadonlyArray<string>
+  statements: (all: ReturnType<typeof statementsOf>, table: AnyTable, sql: SqlClient.SqlClient) => ReadonlyArray<string>
 ) =>
   forEachTable(projection, (sql, table) =>
-    Effect.forEach(statements(table.statements(sql, projection.version), table), (text) => sql.unsafe(text).values)
+    Effect.forEach(statements(table.statements(sql, projection.version), table, sql), (text) => sql.unsafe(text).values)
   )
 
 // -----------------------------------------------------------------------------
 // steps in the life of a version
 // -----------------------------------------------------------------------------
 
-/** Makes this version the active one instead of another, and lets readers see its tables. */
-export const activate = <R, D>(projection: Projection<R, D>, instead: Option.Option<number>) =>
-  Effect.andThen(
-    Checkpoints.use(({ versions }) => versions.activate(projection.name, projection.version, instead)),
-    forTables(projection, ({ create }, { name }) => [create, ...pointTo(name, physicalName(name, projection.version))])
-  )
+/** Takes the tables of a projection for it. */
+const ownTables = <R, D>(projection: Projection<R, D>) =>
+  forEachTable(projection, (sql, table) => own(sql, table.name, projection.name))
 
-/** Makes the tables of a version, and makes it the active one if there is none. */
-export const open = <R, D>(projection: Projection<R, D>) =>
+/** Makes this version the active one instead of another, and lets readers see its tables. */
+export const activate = Effect.fnUntraced(function* <R, D>(projection: Projection<R, D>, instead: Option.Option<number>) {
+  const { name, version } = projection
+  yield* ownTables(projection)
+  yield* Checkpoints.use(({ versions }) => versions.activate(name, version, instead))
+  yield* forTables(projection, ({ create }, table, sql) => [
+    create,
+    ...pointTo(sql, table.name, physicalName(table.name, version))
+  ])
+})
+
+/** Whether a table of a version is not there. */
+export const isIncomplete = <R, D>(projection: Projection<R, D>) => anyTable(projection, ({ exists }) => [exists, 0])
+
+/** Whether a version has written anything into its tables. */
+const hasRows = <R, D>(projection: Projection<R, D>) => anyTable(projection, ({ any }) => [any, 1])
+
+/** Whether a statement gives so many rows for one of the tables. */
+const anyTable = <R, D>(
+  projection: Projection<R, D>,
+  statement: (all: ReturnType<typeof statementsOf>) => readonly [text: string, rows: number]
+) =>
   Effect.gen(function* () {
-    yield* forTables(projection, ({ create }) => [create])
-    if (Option.isSome(yield* active(projection.name))) return
-    // Of several that are the first, one is.
-    yield* Effect.catchTag(activate(projection, Option.none()), "ProjectionVersionChangedError", () => Effect.void)
+    let found = false
+    yield* forEachTable(projection, (sql, table) => {
+      const [text, count] = statement(table.statements(sql, projection.version))
+      return Effect.map(sql.unsafe(text).values, (rows) => void (found ||= rows.length === count))
+    })
+    return found
   })
 
+/** Makes what a version lacks of tables and views, and makes it the active one if there is none. */
+export const open = <R, D>(projection: Projection<R, D>) =>
+  Effect.gen(function* () {
+    const { name, version } = projection
+    yield* ownTables(projection)
+    yield* forTables(projection, ({ create }) => [create])
+    const current = yield* active(name)
+    if (Option.isNone(current)) {
+      // Of several that are the first, one is.
+      return yield* Effect.catchTag(activate(projection, current), "ProjectionVersionChangedError", () => Effect.void)
+    }
+    if (current.value !== version) return
+    yield* forEachTable(projection, (sql, table) => {
+      const show = Effect.forEach(pointTo(sql, table.name, physicalName(table.name, version)), (text) => sql.unsafe(text).values)
+      const unlessFound = (found: ReadonlyArray<unknown>) => (found.length === 0 ? show : Effect.void)
+      return Effect.flatMap(sql.unsafe(existsIn(sql, table.name)).values, unlessFound)
+    })
+  })
+
+/** Empties the view of a version and sets its checkpoint back. What the world has heard of, it does not hear of again. */
+export const clear = Effect.fnUntraced(function* <R, D>(projection: Projection<R, D>, head: number) {
+  // Like those who fold events into it: the view first, then the checkpoint. Otherwise they could wait for each other.
+  yield* forTables(projection, ({ empty }) => [empty])
+  yield* projection.reset
+  const position = yield* startOver(projection)
+  yield* change(projection, ({ heard }) => {
+    // What has never run has nothing to repeat, and begins silently all the same.
+    const silent = position > 0 ? Math.max(heard, position) : heard > 0 ? heard : head
+    return { heard: Math.min(silent, head), target: head > 0 ? Option.some(head) : Option.none() }
+  })
+})
+
+/**
+ * Makes the tables of a version that runs async, and begins anew where they and the checkpoint contradict each other: a table has gone,
+ * or the checkpoint has, so that the view would miss events, or get them twice.
+ */
+const openInAccord = Effect.fnUntraced(function* <R, D>(projection: Projection<R, D>, transactional: boolean) {
+  // In this order: what another process commits meanwhile is no contradiction. Without transactions rows come before the checkpoint.
+  const before = yield* positionOf(projection)
+  const isGone = (yield* isIncomplete(projection)) && before > 0
+  yield* open(projection)
+  const isLeft = transactional && (yield* hasRows(projection)) && (yield* positionOf(projection)) === 0
+  if (!isGone && !isLeft) return
+  const { name, version } = projection
+  yield* Effect.logWarning(
+    `eventfold: version ${version} of the projection "${name}" begins anew: its ${isGone ? "table" : "checkpoint"} has gone`
+  )
+  yield* clear(projection, yield* EventStore.use((store) => store.head))
+})
+
 /** Readies a version to be run async. What is built beside the active version does not repeat what that one has done. */
-export const begin = <R, D>(projection: Projection<R, D>, transactional: boolean | undefined) =>
+export const begin = <R, D>(projection: Projection<R, D>, transactional: boolean | undefined = true) =>
   transaction(
     Effect.gen(function* () {
       const { name, version } = projection
       if (yield* runsInline(projection)) return yield* new RunsInlineError({ projection: name, version })
-      yield* open(projection)
+      yield* openInAccord(projection, transactional)
       const { active, mode } = yield* entryOf(projection)
       if (active) return
       if ((yield* positionOf(projection)) > 0) {

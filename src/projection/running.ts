@@ -4,24 +4,30 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as SqlClient from "effect/sql/SqlClient"
-import { type CommitError, type StagedEvent, UnitOfWork } from "../deciding/UnitOfWork.ts"
+import { type CommitError, type Slot, type StagedEvent, Transaction, UnitOfWork } from "../deciding/UnitOfWork.ts"
 import * as Event from "../definitions/Event.ts"
 import { mayBeOf } from "../definitions/listing.ts"
 import { provideBuilt } from "../definitions/services.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
+import { StillHeld } from "../following/engine.ts"
 import * as Subscription from "../following/Subscription.ts"
 import { describe, isConflict } from "../sql/errors.ts"
 import { Checkpoints } from "../store/Checkpoints.ts"
 import { EventStore, EventStoreError, StoreFailure, TransactionConflict } from "../store/EventStore.ts"
+import type { ParkedEventsError } from "../store/ParkedEvents.ts"
 import { matches } from "../store/kit/index.ts"
 import { type Envelope, NotCaughtUpError, type Projection, Run, type RunsInlineError, type StorageError } from "./model.ts"
-import { begin, change, entryOf, open, runsInline, transaction } from "./registry.ts"
+import { begin, change, clear, entryOf, isIncomplete, open, runsInline, transaction } from "./registry.ts"
+import { lockOf } from "./sql.ts"
 import { progressTo } from "./waiting.ts"
 
 /**
  * Runs a projection async, as long as the Layer is open: a subscription called `projection.subscription`, with all that
  * subscriptions have (lease and takeover, retries, halt or park, status). View and checkpoint commit in one transaction of the
  * `SqlClient`, which must be that of the `Checkpoints`. A projection with a `batch` has up to 1024 events at once by default.
+ *
+ * Where a table has gone although the checkpoint stands, or the checkpoint has gone although a table has rows, the version begins anew,
+ * and says so in the log: it empties its view and repeats no side effect.
  *
  * With `transactional: false` it needs no `SqlClient`, and each event takes effect at least once: for views in memory or elsewhere.
  *
@@ -31,7 +37,7 @@ import { progressTo } from "./waiting.ts"
 export const layer = <R, D, const P extends Subscription.OnFailure = "halt", const T extends boolean = true>(
   projection: Projection<R, D>,
   options: Omit<Subscription.Options<P, T>, "name" | "from" | "concurrency" | "partitions"> = {}
-): Layer.Layer<never, StorageError | RunsInlineError, Subscription.Requirements<R | D, P, T>> =>
+): Layer.Layer<never, StorageError | ParkedEventsError | RunsInlineError, Subscription.Requirements<R | D, P, T>> =>
   Layer.unwrap(
     Effect.gen(function* () {
       yield* begin(projection, options.transactional)
@@ -46,7 +52,7 @@ export const follower = <R, D, P extends Subscription.OnFailure, T extends boole
   onHandled: (position: number) => void
 ): Layer.Layer<never, never, Subscription.Requirements<R | D, P, T>> => {
   const { definitions, handleEvent, filter, subscription, handleBatch } = projection
-  const run = makeRun(projection, checkpoints, false)
+  const run = makeRun(projection, checkpoints)
   const handle = (work: Effect.Effect<unknown, unknown, R>, events: ReadonlyArray<RecordedEvent>) =>
     Effect.tap(Effect.provideService(work, Run, run), () =>
       Effect.sync(() => events.forEach(({ position }) => onHandled(position)))
@@ -88,45 +94,68 @@ export const follower = <R, D, P extends Subscription.OnFailure, T extends boole
  *
  * The service must be `UnitOfWork.layerSql`; with any other the unit of work dies. Events that are appended without a unit of work
  * are not seen, so write through `UnitOfWork` and `MessageBus` alone. A version that starts inline must have seen all history: the
- * Layer fails with `NotCaughtUpError` unless there is none, or {@link rebuild} has caught up with it (let nobody append meanwhile).
+ * Layer fails with `NotCaughtUpError` unless there is none, or {@link rebuild} has caught up with it (let nobody append meanwhile). A
+ * version whose table has gone has seen none of it.
  *
  * @category layers
  * @since 0.1.0
  */
 export const inline = <R, D>(
   projection: Projection<R, D>
-): Layer.Layer<never, StorageError | NotCaughtUpError, R | D | UnitOfWork | SqlClient.SqlClient | EventStore | Checkpoints> =>
+): Layer.Layer<
+  never,
+  StorageError | ParkedEventsError | NotCaughtUpError,
+  R | D | UnitOfWork | SqlClient.SqlClient | EventStore | Checkpoints
+> =>
   Layer.effectDiscard(
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const units = yield* UnitOfWork
       const context = yield* Effect.context<R>()
       yield* beginInline(projection)
-      const run = makeRun(projection, yield* Checkpoints, true)
-      yield* Effect.acquireRelease(units.beforeCommit(projectStaged(projection, run, context, sql)), (remove) => remove)
+      const run = makeRun(projection, yield* Checkpoints)
+      yield* Effect.acquireRelease(
+        Effect.sync(() => viewsOf(units).add(projection)),
+        (views) => Effect.sync(() => views.delete(projection))
+      )
+      yield* Effect.acquireRelease(units.beforeCommit(projectStaged(projection, run, context, sql, units)), (remove) => remove)
     })
   )
 
 /** Readies a version to be run inline: it has seen all history, or there is none. */
-const beginInline = <R, D>(projection: Projection<R, D>) =>
-  transaction(
+const beginInline = Effect.fnUntraced(function* <R, D>(projection: Projection<R, D>) {
+  yield* transaction(forgetIfGone(projection))
+  yield* transaction(
     Effect.gen(function* () {
-      if (yield* runsInline(projection)) return
       const { name, version } = projection
+      if (yield* runsInline(projection)) return yield* open(projection)
       const target = yield* EventStore.use((store) => store.head)
       const { done, position } = yield* progressTo(projection, target)
-      if (!done) return yield* new NotCaughtUpError({ projection: name, version, position, target })
+      const isGone = position > 0 && (yield* isIncomplete(projection))
+      if (!done || isGone) {
+        return yield* new NotCaughtUpError({ projection: name, version, position: isGone ? 0 : position, target })
+      }
       yield* open(projection)
       yield* change(projection, () => ({ mode: "inline", target: Option.none() }))
     })
   )
+})
+
+/** A version whose table has gone has seen nothing, and may be rebuilt. */
+const forgetIfGone = Effect.fnUntraced(function* <R, D>(projection: Projection<R, D>) {
+  if (!(yield* runsInline(projection)) || !(yield* isIncomplete(projection))) return
+  yield* open(projection)
+  yield* clear(projection, yield* EventStore.use((store) => store.head))
+  yield* change(projection, () => ({ mode: "async" }))
+})
 
 /** What a projection does with the events that a unit of work is about to write. */
 const projectStaged = <R, D>(
   projection: Projection<R, D>,
   run: Run["Service"],
   context: Context.Context<R>,
-  sql: SqlClient.SqlClient
+  sql: SqlClient.SqlClient,
+  units: UnitOfWork["Service"]
 ) => {
   const { handleEvent, name, handleBatch } = projection
   const provide = provideBuilt<R | SqlClient.SqlClient>(Context.add(context, SqlClient.SqlClient, sql))
@@ -138,6 +167,7 @@ const projectStaged = <R, D>(
         new Error(`Projection.inline(${name}) needs UnitOfWork.layerSql, for view and events to commit together`)
       )
     }
+    yield* Effect.mapError(takeTurns(units, sql, staged), toCommitError(`project ${name}`))
     const work =
       handleBatch === undefined
         ? Effect.forEach(items, handleEvent, { discard: true })
@@ -151,6 +181,42 @@ const handles = (definitions: Projection<never, never>["definitions"], stream: s
   const definition = definitions.get(type)
   return definition !== undefined && mayBeOf(definition, stream)
 }
+
+/** The projections that run inline in the units of work of a service. */
+const inlines = new WeakMap<UnitOfWork["Service"], Set<View>>()
+
+type View = Pick<Projection<unknown, never>, "definitions" | "name" | "tables" | "version">
+
+const viewsOf = (units: UnitOfWork["Service"]): Set<View> => {
+  const all = inlines.get(units) ?? new Set()
+  inlines.set(units, all)
+  return all
+}
+
+/** Whether a unit of work has taken its turns. */
+const Turns: Slot<{ taken: boolean }> = { make: () => ({ taken: false }) }
+
+/**
+ * Lets units of work that change one view take turns, where the database does not: two could read the same row, and the one would
+ * write over what the other has written. Which rows a unit concerns only its handlers know, so a view has one lock, however many rows
+ * change; the locks of all views concerned are taken at once and in one order, so that no two units wait for each other.
+ */
+const takeTurns = Effect.fnUntraced(function* (
+  units: UnitOfWork["Service"],
+  sql: SqlClient.SqlClient,
+  staged: ReadonlyArray<StagedEvent>
+) {
+  const lock = lockOf(sql)
+  if (lock === undefined) return
+  const turns = Option.map(yield* Effect.serviceOption(Transaction), ({ slot }) => slot(Turns))
+  if (Option.isSome(turns) && turns.value.taken) return
+  const types = new Set(staged.map(({ event }) => event.type))
+  const names = Array.from(viewsOf(units))
+    .filter(({ definitions }) => Array.from(definitions.keys()).some((type) => types.has(type)))
+    .map(({ name, tables, version }) => JSON.stringify(["eventfold", name, version, ...tables.map(({ name }) => name)]))
+  yield* sql.unsafe(lock, [JSON.stringify(names)]).values
+  if (Option.isSome(turns)) turns.value.taken = true
+})
 
 /** Those of the staged events that a projection handles. */
 const envelopes = Effect.fnUntraced(function* <R, D>(
@@ -186,7 +252,7 @@ const toCommitError =
     return new EventStoreError({ reason: isConflict(cause) ? new TransactionConflict(fields) : new StoreFailure(fields) })
   }
 
-const makeRun = <R, D>(projection: Projection<R, D>, checkpoints: Checkpoints["Service"], inline: boolean): Run["Service"] => {
+const makeRun = <R, D>(projection: Projection<R, D>, checkpoints: Checkpoints["Service"]): Run["Service"] => {
   const { name, version } = projection
   /** Up to where the world has heard of the events, as was last read. It goes backwards only where the log does. */
   let heard = 0
@@ -197,12 +263,13 @@ const makeRun = <R, D>(projection: Projection<R, D>, checkpoints: Checkpoints["S
   return {
     projection: name,
     version,
-    inline,
     live: (position) =>
-      Effect.suspend(() =>
-        position !== undefined && position <= heard
-          ? Effect.succeed(false)
-          : Effect.map(read, ({ active, heard }) => active && (position === undefined || position > heard))
-      )
+      Effect.gen(function* () {
+        if (position !== undefined && position <= heard) return false
+        const { active, heard: now } = yield* read
+        if (!active || (position !== undefined && position <= now)) return false
+        // A rebuild has taken the work away, or another process has: it does the event again, and what goes with it.
+        return yield* yield* StillHeld
+      })
   }
 }

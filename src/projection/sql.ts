@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import type * as SqlClient from "effect/sql/SqlClient"
+import { folded, quoteName } from "../sql/names.ts"
 
 /** How a column is stored: what a field's JSON form is. */
 type Kind = "text" | "number" | "boolean" | "json"
@@ -10,8 +11,8 @@ type Kind = "text" | "number" | "boolean" | "json"
 export interface Column {
   readonly name: string
   readonly kind: Kind
-  /** Whether `null` is a value of the field; otherwise a NULL means that the field is absent. */
-  readonly nullable: boolean
+  /** Whether the field may be absent: then that is what a NULL means, and otherwise it is `null`. */
+  readonly optional: boolean
 }
 
 const kindOf = (ast: SchemaAST.AST): Kind => {
@@ -36,14 +37,78 @@ const kindOf = (ast: SchemaAST.AST): Kind => {
 
 type Field = Schema.ConstraintCodec<unknown, unknown>
 
-const columnOf = (name: string, schema: Field): Column => {
-  const ast = SchemaAST.toEncoded(Schema.toCodecJson(schema).ast)
-  const nullable = ast._tag === "Null" || (ast._tag === "Union" && ast.types.some((type) => type._tag === "Null"))
-  return { name, kind: kindOf(ast), nullable }
+/** Whether `null` is among the values that have this shape. */
+const hasNull = (ast: SchemaAST.AST, within: ReadonlySet<SchemaAST.AST> = new Set()): boolean => {
+  if (within.has(ast)) return false
+  const inside = new Set(within).add(ast)
+  switch (ast._tag) {
+    case "Null":
+    // In JSON form that is `Schema.Json`, which no other shape tells of.
+    case "Declaration":
+    case "Any":
+    case "Unknown":
+      return true
+    case "Union":
+      return ast.types.some((type) => hasNull(type, inside))
+    case "Suspend":
+      return hasNull(ast.thunk(), inside)
+    default:
+      return false
+  }
+}
+
+const membersOf = (ast: SchemaAST.AST): ReadonlyArray<SchemaAST.AST> =>
+  ast._tag === "Union" && ast.encoding === undefined ? ast.types.flatMap(membersOf) : [ast]
+
+const isUndefined = ({ _tag }: SchemaAST.AST): boolean => _tag === "Undefined" || _tag === "Void"
+
+/** Whether two things of a field (`null`, `undefined`, an empty Option…) have one JSON form, `null`: only one of them could come back. */
+const mixesNulls = (ast: SchemaAST.AST, within: ReadonlySet<SchemaAST.AST> = new Set()): boolean => {
+  if (within.has(ast)) return false
+  const inside = new Set(within).add(ast)
+  const mixes = (type: SchemaAST.AST) => mixesNulls(type, inside)
+  // A class is encoded to its fields.
+  const encoded = ast.encoding?.[0].to
+  if (encoded !== undefined) return encoded._tag === "Objects" && mixes(encoded)
+  switch (ast._tag) {
+    case "Union": {
+      const members = membersOf(ast)
+      const meanings = members
+        .filter((type) => hasNull(SchemaAST.toEncoded(type)))
+        .map((type) => (isUndefined(type) ? undefined : type.encoding === undefined ? null : type))
+      return new Set(meanings).size > 1 || members.some(mixes)
+    }
+    case "Arrays":
+      return [...ast.elements, ...ast.rest].some(mixes)
+    case "Objects":
+      return ast.propertySignatures.some(({ type }) => mixes(type)) || ast.indexSignatures.some(({ type }) => mixes(type))
+    case "Suspend":
+      return mixes(ast.thunk())
+    default:
+      return false
+  }
+}
+
+const columnOf = (table: string, name: string, schema: Field): Column => {
+  const whole = Schema.toCodecJson(schema).ast
+  const ast = SchemaAST.toEncoded(whole)
+  const kind = kindOf(ast)
+  const optional = SchemaAST.isOptional(ast)
+  if (mixesNulls(whole)) {
+    throw new RangeError(
+      `Projection: the field ${name} of the table ${table} may be null and undefined (or something else whose JSON is null), which JSON does not tell apart: allow one of them`
+    )
+  }
+  if (optional && kind !== "json" && hasNull(ast)) {
+    throw new RangeError(
+      `Projection: the field ${name} of the table ${table} may be absent and also null or undefined, and its column has one NULL: use Schema.optionalKey, Schema.NullOr or Schema.UndefinedOr alone`
+    )
+  }
+  return { name, kind, optional }
 }
 
 /** The columns of a table, and the JSON form of its rows. */
-export const tableOf = (fields: { readonly [name: string]: Field }) => {
+export const tableOf = (table: string, fields: { readonly [name: string]: Field }) => {
   const codec = Schema.toCodecJson(Schema.Struct(fields)) as unknown as Schema.Codec<
     { readonly [name: string]: unknown },
     { readonly [name: string]: unknown }
@@ -52,7 +117,7 @@ export const tableOf = (fields: { readonly [name: string]: Field }) => {
     Object.entries(fields).map(([name, field]) => [name, Schema.encodeUnknownEffect(Schema.toCodecJson(field))])
   )
   return {
-    columns: Object.entries(fields).map(([name, field]) => columnOf(name, field)),
+    columns: Object.entries(fields).map(([name, field]) => columnOf(table, name, field)),
     decode: Schema.decodeUnknownEffect(codec),
     encode: Schema.encodeUnknownEffect(codec),
     /** The JSON form of one of the fields. */
@@ -66,10 +131,15 @@ export const toValues = (
   columns: ReadonlyArray<Column>,
   row: { readonly [name: string]: unknown }
 ): ReadonlyArray<string | number | boolean | null> =>
-  columns.map(({ kind, name }) => {
-    const value = row[name] ?? null
-    return value !== null && kind === "json" ? JSON.stringify(value) : (value as string | number | boolean | null)
+  columns.map((column) => {
+    const value = row[column.name]
+    if (isNull(column, value)) return null
+    return column.kind === "json" ? JSON.stringify(value) : (value as string | number | boolean)
   })
+
+/** Whether the JSON form of a field stands in its column as NULL. Where that means that the field is absent, `null` is JSON. */
+export const isNull = ({ kind, optional }: Column, value: unknown): boolean =>
+  value === undefined || (value === null && !(optional && kind === "json"))
 
 /** The JSON form of a row that came from the database. */
 export const fromValues = (
@@ -77,10 +147,10 @@ export const fromValues = (
   values: ReadonlyArray<unknown>
 ): { readonly [name: string]: unknown } => {
   const row: { [name: string]: unknown } = {}
-  for (const [index, { kind, name, nullable }] of columns.entries()) {
+  for (const [index, { kind, name, optional }] of columns.entries()) {
     const value = values[index] ?? null
     if (value !== null) row[name] = decodeValue(kind, value)
-    else if (nullable) row[name] = null
+    else if (!optional) row[name] = null
   }
   return row
 }
@@ -114,6 +184,7 @@ interface Dialect {
   readonly empty: string
   /** Gives a row if there is a table. */
   readonly exists: (table: string) => string
+  /** Takes locks of these names, in one order, until the transaction ends. */
   readonly lock: string | undefined
 }
 
@@ -127,7 +198,7 @@ const postgres: Dialect = {
   read: (column, kind) => (kind === "json" ? `${column}::text` : column),
   parameter: (nth, kind) => `$${nth}::${postgres.types[kind]}`,
   empty: "truncate",
-  exists: (table) => `select 1 where to_regclass('${table}') is not null`,
+  exists: (table) => `select 1 where to_regclass('"${folded(table).replace(".", '"."')}"') is not null`,
   lock: `select count(pg_advisory_xact_lock(hashtextextended(key, 0)))
     from (select value as key from jsonb_array_elements_text($1::jsonb) order by value) as keys`
 }
@@ -143,7 +214,7 @@ const sqlite: Dialect = {
   empty: "delete from",
   exists: (table) => {
     const dot = table.indexOf(".") + 1
-    return `select 1 from ${table.slice(0, dot)}sqlite_schema where name = '${table.slice(dot)}' collate nocase`
+    return `select 1 from ${dot === 0 ? "" : `"${table.slice(0, dot - 1)}".`}sqlite_schema where name = '${table.slice(dot)}' collate nocase`
   },
   // Transactions that write come one after the other.
   lock: undefined
@@ -158,9 +229,13 @@ const dialectOf = (sql: SqlClient.SqlClient): Dialect =>
     }
   })
 
+/** The statement that takes the locks of units of work, by their names as one JSON array; none where transactions take turns. */
+export const lockOf = (sql: SqlClient.SqlClient): string | undefined => dialectOf(sql).lock
+
 /** The statements of the table of this name; the first column is the key. */
-export const statementsOf = (sql: SqlClient.SqlClient, table: string, columns: ReadonlyArray<Column>, key: string) => {
+export const statementsOf = (sql: SqlClient.SqlClient, name: string, columns: ReadonlyArray<Column>, key: string) => {
   const dialect = dialectOf(sql)
+  const table = quoteName(sql, name)
   const quote = (name: string) => `"${name}"`
   const list = columns.map(({ name }) => quote(name)).join(", ")
   const read = columns.map(({ kind, name }) => dialect.read(quote(name), kind)).join(", ")
@@ -173,8 +248,8 @@ export const statementsOf = (sql: SqlClient.SqlClient, table: string, columns: R
     create: `create table if not exists ${table} (${definitions.join(", ")})`,
     drop: `drop table if exists ${table}`,
     empty: `${dialect.empty} ${table}`,
-    exists: dialect.exists(table),
-    lock: dialect.lock,
+    exists: existsIn(sql, name),
+    any: `select 1 from ${table} limit 1`,
     get: `select ${read} from ${table} where ${keys}`,
     delete: `delete from ${table} where ${keys}`,
     upsert: `insert into ${table} (${list})
@@ -195,8 +270,13 @@ export const statementsOf = (sql: SqlClient.SqlClient, table: string, columns: R
   }
 }
 
+/** Gives a row if there is a table or a view of this name. */
+export const existsIn = (sql: SqlClient.SqlClient, name: string): string => dialectOf(sql).exists(name)
+
+export const dropView = (sql: SqlClient.SqlClient, view: string): string => `drop view if exists ${quoteName(sql, view)}`
+
 /** Makes `view` show the rows of `table`. */
-export const pointTo = (view: string, table: string): ReadonlyArray<string> => [
-  `drop view if exists ${view}`,
-  `create view ${view} as select * from ${table}`
+export const pointTo = (sql: SqlClient.SqlClient, view: string, table: string): ReadonlyArray<string> => [
+  dropView(sql, view),
+  `create view ${quoteName(sql, view)} as select * from ${quoteName(sql, table)}`
 ]

@@ -3,15 +3,19 @@ import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
 import type * as Event from "../definitions/Event.ts"
-import { type Row, Run, type Table, type TableError } from "./model.ts"
+import { jsonFault } from "../internal/json.ts"
+import { type Row, RowRefusedError, Run, type Table, type TableError } from "./model.ts"
+import { columnsFault, tableNameFault } from "../sql/names.ts"
 import { physicalName } from "./registry.ts"
-import { fromValues, statementsOf, tableOf, toValues } from "./sql.ts"
+import { fromValues, isNull, statementsOf, tableOf, toValues } from "./sql.ts"
 
 /**
  * Defines a table: its name (letters, digits and `_`, with the database schema before a `.` if need be), its fields, and which of them
- * is the key, which must be text.
+ * is the key, which must be text. Any word is a name, reserved ones too; on PostgreSQL the names of tables are in lower case. Names that
+ * PostgreSQL or SQLite could not tell apart are refused with a `RangeError`.
  *
- * A field becomes a column of its name by what its JSON form is: text, a number, a boolean, or else JSON. Works on PostgreSQL, PGlite
+ * A field becomes a column of its name by what its JSON form is: text, a number, a boolean, or else JSON. Absent, `undefined` and
+ * `null` come back as what they were; a field for which one column cannot tell them apart is refused with a `RangeError`. Works on PostgreSQL, PGlite
  * and SQLite; {@link layer}, {@link inline} and {@link rebuild} make the tables of the projections that list them.
  *
  * @category constructors
@@ -30,9 +34,10 @@ export const table = <
   }
 ): Table<F, K> => {
   const { fields, key } = options
-  if (!/^(\w+\.)?\w{1,50}$/.test(name)) throw new RangeError(`Projection: a table cannot be called ${name}`)
-  const odd = Object.keys(fields).find((field) => !/^\w+$/.test(field))
-  if (odd !== undefined) throw new RangeError(`Projection: a column of the table ${name} cannot be called ${odd}`)
+  const fault = tableNameFault(name) ?? (/(^|\.)\w{51,}$/.test(name) ? "it is longer than 50 characters" : undefined)
+  if (fault !== undefined) throw new RangeError(`Projection: a table cannot be called ${name}: ${fault}`)
+  const odd = columnsFault(Object.keys(fields))
+  if (odd !== undefined) throw new RangeError(`Projection: a column of the table ${name} ${odd}`)
   const storage = storageOf(name, key, fields)
   const writes = writesTo(storage)
   const { encodeKey, rowsOf, statements } = storage
@@ -55,15 +60,13 @@ export const table = <
 /** What reads and writes of a table share: its statements, and its rows as they come and go. */
 interface Storage<F extends Event.Fields, K extends keyof F & string> extends ReturnType<typeof tableOf> {
   readonly key: K
-  readonly encodeKey: (value: unknown) => Effect.Effect<string, Schema.SchemaError>
+  readonly encodeKey: (value: unknown) => Effect.Effect<string, TableError>
+  /** Refuses the JSON form of a column's value if no database would store it as it is. */
+  readonly check: (column: string, value: unknown, key: string | undefined) => Effect.Effect<void, RowRefusedError>
   readonly keyOf: (row: Row<F>) => unknown
   readonly statements: (sql: SqlClient.SqlClient, version: number) => Statements
   /** Inside a handler the table of its version, elsewhere the view of the active one. */
-  readonly here: Effect.Effect<
-    { readonly sql: SqlClient.SqlClient; readonly run: Run["Service"] | undefined; readonly statements: Statements },
-    never,
-    SqlClient.SqlClient
-  >
+  readonly here: Effect.Effect<{ readonly sql: SqlClient.SqlClient; readonly statements: Statements }, never, SqlClient.SqlClient>
   /** Runs a statement that gives rows. */
   readonly read: (
     sql: SqlClient.SqlClient,
@@ -77,7 +80,7 @@ interface Storage<F extends Event.Fields, K extends keyof F & string> extends Re
 type Statements = ReturnType<typeof statementsOf>
 
 const storageOf = <F extends Event.Fields, K extends keyof F & string>(name: string, key: K, fields: F): Storage<F, K> => {
-  const table = tableOf(fields)
+  const table = tableOf(name, fields)
   const { columns, decode, encodeField } = table
   const cache = new WeakMap<SqlClient.SqlClient, Map<string, Statements>>()
   const statementsFor = (sql: SqlClient.SqlClient, physical: string) => {
@@ -91,8 +94,14 @@ const storageOf = <F extends Event.Fields, K extends keyof F & string>(name: str
   const here = Effect.gen(function* () {
     const sql = yield* SqlClient.SqlClient
     const run = Option.getOrUndefined(yield* Effect.serviceOption(Run))
-    return { sql, run, statements: run === undefined ? statementsFor(sql, name) : statements(sql, run.version) }
+    return { sql, statements: run === undefined ? statementsFor(sql, name) : statements(sql, run.version) }
   })
+  const check: Storage<F, K>["check"] = (column, value, key) => {
+    const fault = value === undefined ? undefined : jsonFault(value)
+    if (fault === undefined) return Effect.void
+    const problem = fault.path === "" ? fault.problem : `(${fault.path}) ${fault.problem}`
+    return Effect.fail(new RowRefusedError({ table: name, key, column, problem }))
+  }
   const read: Storage<F, K>["read"] = (sql, text, parameters) =>
     Effect.flatMap(Effect.provideService(sql.unsafe(text, parameters).values, SqlClient.SafeIntegers, false), (rows) =>
       Effect.forEach(rows, (values) => decode(fromValues(columns, values)) as Effect.Effect<Row<F>, Schema.SchemaError>)
@@ -101,23 +110,22 @@ const storageOf = <F extends Event.Fields, K extends keyof F & string>(name: str
     ...table,
     key,
     // The type of `table` lets only those fields be keys whose JSON form is text.
-    encodeKey: (value) => encodeField(key, value) as Effect.Effect<string, Schema.SchemaError>,
+    encodeKey: (value) =>
+      Effect.tap(encodeField(key, value) as Effect.Effect<string, Schema.SchemaError>, (text) => check(key, text, text)),
+    check,
     keyOf: (row) => (row as { readonly [K in string]: unknown })[key],
     statements,
     here,
     read,
     rowsOf: Effect.fnUntraced(function* (keys) {
-      const { run, sql, statements } = yield* here
-      // Units of work beside this one could read the same row, too, and write over what this one writes.
-      if (run?.inline === true && statements.lock !== undefined) {
-        yield* sql.unsafe(statements.lock, [JSON.stringify(keys.map((key) => `${name}_v${run.version}:${key}`))]).values
-      }
+      const { sql, statements } = yield* here
       return yield* read(sql, statements.get, [JSON.stringify(keys)])
     })
   }
 }
 
 const writesTo = <F extends Event.Fields, K extends keyof F & string>({
+  check,
   columns,
   encode,
   encodeKey,
@@ -133,6 +141,7 @@ const writesTo = <F extends Event.Fields, K extends keyof F & string>({
     const values = new Map<string, ReadonlyArray<unknown>>()
     for (const row of rows) {
       const encoded = yield* encode(row)
+      for (const { name } of columns) yield* check(name, encoded[name], encoded[key] as string)
       values.set(encoded[key] as string, toValues(columns, encoded))
     }
     // In one order, so that two who write the same rows do not wait for each other.
@@ -180,6 +189,7 @@ const patchBy = <F extends Event.Fields, K extends keyof F & string>(fold: Table
   })
 
 const listOf = <F extends Event.Fields, K extends keyof F & string>({
+  check,
   columns,
   encodeField,
   encodeKey,
@@ -191,11 +201,11 @@ const listOf = <F extends Event.Fields, K extends keyof F & string>({
     const conditions = yield* Effect.forEach(
       columns.filter(({ name }) => name in where),
       (column) =>
-        Effect.map(encodeField(column.name, (where as { readonly [name: string]: unknown })[column.name]), (value) => ({
-          column,
-          isNull: value === null || value === undefined,
-          value: column.kind === "json" ? JSON.stringify(value) : String(value)
-        }))
+        Effect.gen(function* () {
+          const value = yield* encodeField(column.name, (where as { readonly [name: string]: unknown })[column.name])
+          yield* check(column.name, value, undefined)
+          return { column, isNull: isNull(column, value), value: column.kind === "json" ? JSON.stringify(value) : String(value) }
+        })
     )
     const beyond = after === undefined ? [] : [yield* encodeKey(after)]
     const values = conditions.flatMap(({ isNull, value }) => (isNull ? [] : [value]))

@@ -12,12 +12,15 @@ import {
   entryOf,
   forEachTable,
   forTables,
+  isIncomplete,
   positionOf,
   runsInline,
   startOver,
   transaction,
   write
 } from "./registry.ts"
+import { disown } from "./owning.ts"
+import { dropView } from "./sql.ts"
 import { awaitPosition, progressTo } from "./waiting.ts"
 
 /**
@@ -45,6 +48,10 @@ export const switchTo = <R, D>(
       Effect.gen(function* () {
         const { name, version } = projection
         const { done, position } = yield* progressTo(projection, target)
+        // A checkpoint whose table has gone says nothing of a view.
+        if (position > 0 && (yield* isIncomplete(projection))) {
+          return yield* new NotCaughtUpError({ projection: name, version, position: 0, target })
+        }
         if (!done) return yield* new NotCaughtUpError({ projection: name, version, position, target })
         const current = yield* active(name)
         yield* passOn(projection, current)
@@ -85,7 +92,7 @@ export const drop = <R, D>(
           Option.getOrElse(current, () => version)
         )
         const unlessFound = (found: ReadonlyArray<unknown>) =>
-          found.length === 0 ? sql.unsafe(`drop view if exists ${table.name}`).values : Effect.void
+          found.length === 0 ? Effect.andThen(sql.unsafe(dropView(sql, table.name)).values, disown(sql, table.name)) : Effect.void
         return Effect.flatMap(sql.unsafe(exists).values, unlessFound)
       })
       yield* forTables(projection, ({ drop }) => [drop])

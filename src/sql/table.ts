@@ -6,15 +6,17 @@ import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Fragment } from "effect/sql/Statement"
 import { isUniqueViolation } from "./errors.ts"
+import { quoteName, tableNameFault } from "./names.ts"
 
-/** Makes a table when it is not there. Its name becomes part of SQL text: letters, digits and `_`, with a schema if need be. */
+/** Makes a table when it is not there. Its name has letters, digits and `_`, with a schema if need be. */
 export const makeTable = Effect.fnUntraced(function* (
   table: string,
   statements: (sql: SqlClient.SqlClient, name: Fragment) => ReadonlyArray<Effect.Effect<unknown, SqlError>>
 ): Effect.fn.Return<Fragment, SqlError | Error, SqlClient.SqlClient> {
-  if (!/^(\w+\.)?\w+$/.test(table)) return yield* Effect.fail(new Error(`the table cannot be called ${table}`))
+  const fault = tableNameFault(table)
+  if (fault !== undefined) return yield* Effect.fail(new Error(`the table cannot be called ${table}: ${fault}`))
   const sql = yield* SqlClient.SqlClient
-  const name = sql.literal(table)
+  const name = sql.literal(quoteName(sql, table))
   yield* Effect.forEach(
     statements(sql, name),
     // Two processes that make one table at once collide on the catalogue of PostgreSQL, "if not exists" notwithstanding.

@@ -141,7 +141,7 @@ export const layerMemory: Layer.Layer<ParkedEvents> = Layer.sync(ParkedEvents, (
  * @since 0.1.0
  */
 export const layerSql = (options?: {
-  /** Letters, digits and `_`, with the schema before a `.` if need be. Default: `"eventfold_parked_event"`. */
+  /** Letters, digits and `_`, with the schema before a `.` if need be; on PostgreSQL in lower case. Default: `"eventfold_parked_event"`. */
   readonly table?: string | undefined
 }): Layer.Layer<ParkedEvents, ParkedEventsError, SqlClient.SqlClient> =>
   Layer.effect(

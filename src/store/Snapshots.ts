@@ -17,6 +17,7 @@ import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { describe } from "../sql/errors.ts"
+import { maxName } from "../sql/names.ts"
 
 /**
  * The folded state of one stream, as of one version.
@@ -165,6 +166,13 @@ export const layerSql = (options?: {
       const sql = (yield* SqlClient.SqlClient).withoutTransforms()
       const name = options?.table ?? "eventfold_snapshot"
       const table = sql(name)
+      // The table of its migrations has a longer name.
+      if (new TextEncoder().encode(name.slice(name.lastIndexOf(".") + 1)).length >= maxName) {
+        const cause = new Error(
+          `the table cannot be called ${name}: PostgreSQL would cut the names of its tables to ${maxName} bytes`
+        )
+        return yield* new SnapshotError({ operation: "open", cause })
+      }
 
       /** A statement that fails would end the transaction on PostgreSQL that it is in: there it gets a savepoint of its own. */
       const apart = <A, E, R>(statement: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
