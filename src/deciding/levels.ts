@@ -208,8 +208,8 @@ const runLevel = <A, E, R>(
     const outcome = Effect.onExit(carrier.run(Effect.flatMap(Effect.exit(body), finish), restore), (exit) => {
       if (Exit.isFailure(exit)) {
         forget(shared, level)
-        shared.afterRollback.push(...level.afterRollback)
-      } else parent?.afterRollback.push(...level.afterRollback)
+        for (const hook of level.afterRollback) shared.afterRollback.push(hook)
+      } else for (const hook of level.afterRollback) parent?.afterRollback.push(hook)
       if (parent !== undefined) return Effect.void
       const afterCommit = Exit.isSuccess(exit) ? shared.afterCommit.map((hook) => hook.effect) : []
       return Effect.andThen(
