@@ -98,6 +98,13 @@ describe("a tree", () => {
     ])
   })
 
+  it("may be as broad as it likes", () => {
+    const many = 150_000
+    const lines = AuditTrail.formatTree(Array.from({ length: many }, (_, index) => caused(index + 1, index === 0 ? 0 : 1)))
+    assert.equal(lines.length, many)
+    assert.match(lines.at(-1) ?? "", /^\S+ +└─ T150000 /)
+  })
+
   it("may be as deep as it likes", () => {
     const chain = Array.from({ length: 3000 }, (_, index) => caused(index + 1, index))
     const lines = AuditTrail.formatTree(chain)

@@ -916,3 +916,72 @@ describe("spans and metrics", () => {
     )
   )
 })
+
+describe("the messages of one unit of work are bounded", () => {
+  const Ping = Event.make("Ping", { n: Schema.Int })
+  const Pong = Event.make("Pong", { n: Schema.Int })
+  const pinging = Layer.mergeAll(
+    MessageBus.listen(Ping, ({ n }) => MessageBus.publish(Pong, Pong.make({ n }))),
+    MessageBus.listen(Pong, ({ n }) => MessageBus.publish(Ping, Ping.make({ n: n + 1 })))
+  )
+  const publish = MessageBus.publish(Ping, Ping.make({ n: 1 }))
+
+  everywhere((test) => {
+    test("a circle of listeners ends with an error that names it, and nothing is written", () =>
+      Effect.gen(function* () {
+        const error = yield* Effect.flip(publish)
+        assert.ok(error instanceof MessageBus.TooManyMessagesError)
+        assert.equal(error.limit, 50)
+        assert.deepEqual(error.recent, ["Pong", "Ping", "Pong", "Ping", "Pong", "Ping", "Pong", "Ping", "Pong", "Ping"])
+        assert.match(error.message, /more than 50 messages, the last of them "Pong", "Ping"/)
+        assert.equal(yield* EventStore.head, 0)
+      }).pipe(withBus(pinging, { maxMessages: 50 })))
+
+    test("so does a circle of a command and an event", () => {
+      const Again = Command.make("Again", { payload: { n: Schema.Int } })
+      const Next = Event.make("Next", { n: Schema.Int })
+      const AgainLive = MessageBus.handle(Again, ({ n }) => MessageBus.publish(Next, Next.make({ n: n + 1 })))
+      const Circle = Layer.provideMerge(
+        MessageBus.listen(Next, ({ n }) => MessageBus.execute(Again, { n })),
+        AgainLive
+      )
+      return Effect.gen(function* () {
+        const error = yield* Effect.flip(MessageBus.execute(Again, { n: 1 }))
+        assert.ok(error instanceof MessageBus.TooManyMessagesError)
+        assert.equal(yield* EventStore.head, 0)
+      }).pipe(withBus(Circle, { maxMessages: 50 }))
+    })
+
+    test("as many as are allowed are handled, and each unit of work counts anew", () =>
+      Effect.gen(function* () {
+        const three = UnitOfWork.transact(Effect.forEach([1, 2, 3], () => execute(1), { discard: true }))
+        yield* three
+        yield* three
+        const four = UnitOfWork.transact(Effect.andThen(three, execute(1)))
+        assert.equal((yield* Effect.flip(four))._tag, "TooManyMessagesError")
+        assert.equal(yield* execute(1), 7)
+      }).pipe(Effect.provide(UnitOfWork.layer), withBus(DepositLive, { maxMessages: 3, record: "none" })))
+  })
+
+  it.effect("by 10 000, where nothing else is said; events that nobody listens to do not count", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(publish)
+      assert.equal(error._tag === "TooManyMessagesError" && error.limit, 10_000)
+      yield* UnitOfWork.transact(
+        Effect.forEach(Array.from({ length: 10_001 }), () => MessageBus.publish(Noted, Noted.make({ text: "" })), {
+          discard: true
+        })
+      )
+      assert.equal(yield* EventStore.head, 10_001)
+    }).pipe(withBus(pinging), Effect.provide(UnitOfWork.layer.pipe(Layer.provideMerge(EventStore.layerMemory))))
+  )
+
+  it.effect("a bound that is none is refused", () =>
+    Effect.gen(function* () {
+      for (const maxMessages of [0, -1, NaN]) {
+        const exit = yield* Effect.exit(Effect.scoped(Layer.build(MessageBus.layer({ maxMessages }))))
+        assert.match(Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "", /maxMessages must be a number from 1/)
+      }
+    }).pipe(Effect.provide(UnitOfWork.layer.pipe(Layer.provideMerge(EventStore.layerMemory))))
+  )
+})

@@ -54,11 +54,13 @@ const onPostgres = (name: keyof typeof databases) => {
   )
 }
 
+const onSqlite = () =>
+  Layer.mergeAll(UnitOfWork.layerSql, SqliteCheckpoints.layer(), Layer.succeed(Prefix, "")).pipe(
+    Layer.provideMerge(SqliteEventStore.layerFile({ filename: ":memory:" }))
+  )
+
 const wirings: Record<string, () => Layer.Layer<Exclude<Wired, Scope.Scope>, unknown>> = {
-  SQLite: () =>
-    Layer.mergeAll(UnitOfWork.layerSql, SqliteCheckpoints.layer(), Layer.succeed(Prefix, "")).pipe(
-      Layer.provideMerge(SqliteEventStore.layerFile({ filename: ":memory:" }))
-    ),
+  SQLite: onSqlite,
   PostgreSQL: () => onPostgres("server"),
   PGlite: () => onPostgres("pglite")
 }
@@ -864,6 +866,27 @@ describe("a projection that runs inline", () => {
       assert.equal((yield* Row.list({ limit: 30_000 })).length, 20_000)
       assert.ok((counts[0] as number) <= 2, String(counts))
     })
+  )
+
+  core.it.live("a unit of work may change 150 000 rows of a table at once", () =>
+    Effect.gen(function* () {
+      const Row = Projection.table("wide", { key: "id", fields: { id: Schema.String, amount: Schema.Int } })
+      const projection = Projection.make("Wide", {
+        version: 1,
+        tables: [Row],
+        events: [Deposited],
+        batch: (events) =>
+          Effect.gen(function* () {
+            const ids = numbers(150_000).map(String)
+            const amount = events.length
+            yield* Row.fold(ids, { key: (id) => id, evolve: (_, id) => ({ id, amount }) })
+            yield* Row.fold(ids, { key: (id) => id, evolve: (row, id) => (id === "150000" ? row : undefined) })
+          })
+      })
+      yield* start(Projection.inline(projection))
+      yield* UnitOfWork.transact(stage("Account-1", deposited(1)))
+      assert.deepEqual(yield* Row.list(), [{ id: "150000", amount: 1 }])
+    }).pipe(Effect.scoped, Effect.provide(onSqlite()), Effect.provideService(Subscription.Registry, new Map()))
   )
 
   everywhere("begins with all history, and a version runs one way alone", () =>

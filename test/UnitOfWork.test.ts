@@ -5,7 +5,7 @@ import { SqlClient, SqlError } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { EventStore, Repository, UnitOfWork } from "eventfold"
 import { Account, ada, Deposited, withdraw } from "./support/bank.ts"
-import { elsewhere, makeWirings, notes, servers, TestSchema } from "./support/wirings.ts"
+import { core, elsewhere, makeWirings, notes, servers, TestSchema } from "./support/wirings.ts"
 
 const { concurrently, everywhere, inSql, onServer } = makeWirings()
 
@@ -1019,4 +1019,29 @@ servers.describe("layerSql", () => {
         assert.deepEqual(yield* log, ["A-1@1 kept"])
       }))
   })
+})
+
+core.describe("150 000", () => {
+  const many = Array.from({ length: 150_000 }, () => event("many"))
+  const inMemory = Effect.provide(UnitOfWork.layer.pipe(Layer.provideMerge(EventStore.layerMemory)))
+
+  core.it.effect("events are staged and committed by one unit of work", () =>
+    Effect.gen(function* () {
+      yield* UnitOfWork.transact(UnitOfWork.stage("A-1", many))
+      assert.equal(yield* EventStore.version("A-1"), many.length)
+    }).pipe(inMemory)
+  )
+
+  core.it.effect("hooks of a nested unit of work are forgotten by a commit, and run by a rollback", () =>
+    Effect.gen(function* () {
+      let undone = 0
+      const nested = UnitOfWork.transact(
+        Effect.forEach(many, () => UnitOfWork.afterRollback(Effect.sync(() => void undone++)), { discard: true })
+      )
+      yield* UnitOfWork.transact(nested)
+      assert.equal(undone, 0)
+      assert.equal(yield* Effect.flip(UnitOfWork.transact(Effect.andThen(nested, Effect.fail("no")))), "no")
+      assert.equal(undone, many.length)
+    }).pipe(inMemory)
+  )
 })

@@ -23,6 +23,7 @@ import { type CommitError, Transaction, UnitOfWork } from "./transaction.ts"
 import { transact } from "./UnitOfWork.ts"
 
 export { CurrentMessage, DuplicateHandlerError, type Envelope, type Handler, MessageBus, type Record } from "./bus.ts"
+export { TooManyMessagesError } from "./transaction.ts"
 export { handle, listen } from "./handlers.ts"
 
 /**
@@ -184,19 +185,30 @@ export const replay = (options?: {
   )
 
 /**
- * The message bus over a unit of work. `record` says which messages are stored with the commit; default: `"all"`.
+ * The message bus over a unit of work.
+ *
+ * **Gotchas**: a listener that publishes what it hears would run for ever. A unit of work that comes to more than `maxMessages` fails with
+ * `TooManyMessagesError`, which names the last of them, and writes nothing.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options?: { readonly record?: Record | undefined }): Layer.Layer<MessageBus, never, UnitOfWork> =>
+export const layer = (options?: {
+  /** Which messages are stored with the commit. Default: `"all"`. */
+  readonly record?: Record | undefined
+  /** How many messages (commands, and events that have listeners) one unit of work may handle. Default: 10 000. */
+  readonly maxMessages?: number | undefined
+}): Layer.Layer<MessageBus, never, UnitOfWork> =>
   Layer.effect(
     MessageBus,
     UnitOfWork.useSync((unitOfWork) => {
+      const maxMessages = options?.maxMessages ?? 10_000
+      if (!(maxMessages >= 1)) throw new RangeError(`MessageBus: maxMessages must be a number from 1, not ${maxMessages}`)
       const byType = new Map<string, ReadonlyArray<Listener>>()
       const listeners = (type: string) => byType.get(type) ?? []
       return {
         record: options?.record ?? "all",
+        maxMessages,
         unitOfWork,
         listeners,
         replayed: () => Array.from(byType.keys()).filter((type) => listeners(type).some(({ replay }) => replay)),

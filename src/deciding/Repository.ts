@@ -24,6 +24,7 @@ import {
   type ReadOptions,
   streamName
 } from "../store/EventStore.ts"
+import { freeze } from "../internal/freeze.ts"
 import { Snapshots } from "../store/Snapshots.ts"
 import { SeenStreams, Transaction } from "./transaction.ts"
 
@@ -315,7 +316,7 @@ const loadSnapshot = <A extends Aggregate.Any>(
       const { eventId, state, version } = found.value
       const decoded = policy.decode(state)
       return Result.isSuccess(decoded)
-        ? Effect.succeed({ state: decoded.success, version, eventId })
+        ? Effect.succeed({ state: freeze(decoded.success), version, eventId })
         : Effect.as(failed("load", Cause.fail(decoded.failure)), "undecodable" as const)
     }),
     Effect.catchCause((cause) => Effect.as(failed("load", cause), undefined))

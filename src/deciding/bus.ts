@@ -105,6 +105,8 @@ export class MessageBus extends Context.Service<
   MessageBus,
   {
     readonly record: Record
+    /** How many messages one unit of work may handle. */
+    readonly maxMessages: number
     readonly unitOfWork: UnitOfWork["Service"]
     /** The listeners of an event type, in the order in which their Layers were built. */
     readonly listeners: (type: string) => ReadonlyArray<Listener>

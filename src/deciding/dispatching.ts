@@ -6,7 +6,7 @@ import { NewId } from "../internal/ids.ts"
 import { ExpectedVersion } from "../store/EventStore.ts"
 import { CurrentDispatch, CurrentMessage, type Envelope, type Heard, MessageBus } from "./bus.ts"
 import { observed } from "./observing.ts"
-import { type CommitError, type StagedEvent, Transaction, UnitOfWork } from "./transaction.ts"
+import { type CommitError, type Slot, type StagedEvent, TooManyMessagesError, Transaction, UnitOfWork } from "./transaction.ts"
 import { transact } from "./UnitOfWork.ts"
 
 /** A message that comes in. */
@@ -56,6 +56,7 @@ export const message = <A, E>(
         yield* transaction.stage(`$bus-${correlationId}`, [{ ...staging, id: newId }], ExpectedVersion.Any)
       }
       const current = { id, correlationId, causationId: own.causationId }
+      if (incoming._tag === "Command") yield* countMessage(bus, type)
       const run = incoming._tag === "Event" ? body : observed("command", type, current, withMessage(current, own, body))
       return yield* dispatching(bus, transaction, run)
     })
@@ -116,8 +117,27 @@ export const deliver = (
   const message = { id, correlationId: metadata.correlationId ?? id, causationId: metadata.causationId }
   const envelope: Envelope = { ...message, stream, version, metadata, replay }
   const run = Effect.forEach(listeners, (listener) => listener.run(heard, envelope), { discard: true })
-  return observed("event", type, message, withMessage(message, metadata, run))
+  return Effect.andThen(countMessage(bus, type), observed("event", type, message, withMessage(message, metadata, run)))
 }
+
+/** The messages that a unit of work has handled: how many, and the types of the last ones. */
+const HandledMessages: Slot<{ count: number; readonly recent: Array<string> }> = { make: () => ({ count: 0, recent: [] }) }
+
+const recentMessages = 10
+
+/** Refuses the message that is one too many for the unit of work. */
+const countMessage = (
+  { maxMessages: limit }: MessageBus["Service"],
+  type: string
+): Effect.Effect<void, TooManyMessagesError, Transaction> =>
+  Transaction.use((transaction) => {
+    const handled = transaction.slot(HandledMessages)
+    handled.recent.push(type)
+    if (handled.recent.length > recentMessages) handled.recent.shift()
+    return ++handled.count > limit
+      ? Effect.fail(new TooManyMessagesError({ limit, recent: handled.recent.slice() }))
+      : Effect.void
+  })
 
 /** What is staged by `effect` is caused by the message, and bears the other metadata that came with it; logs tell the conversation. */
 const withMessage = <A, E, R>(

@@ -4,6 +4,7 @@ import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
 import { CurrentMetadata } from "../definitions/metadata.ts"
 import type { Metadata, NewEvent } from "../definitions/stored.ts"
+import { freeze } from "../internal/freeze.ts"
 import { makeIds, type NewId, release, reserve } from "../internal/ids.ts"
 import { type EventStore, ExpectedVersion, OptimisticLockError, type StreamAppend } from "../store/EventStore.ts"
 import { type CommitError, type Slot, type StagedEvent, Transaction, type UnitOfWork } from "./transaction.ts"
@@ -123,6 +124,7 @@ const stage = (
   const firstExpected = last?.version === undefined ? expected : (version ?? ExpectedVersion.Any)
   const entries: Array<Entry> = []
   for (const { event, id: madeId, transient = false, ...kind } of events) {
+    if (kind._tag === "Event") freeze(kind.value)
     const newId = event.id === undefined ? (madeId ?? (ids[nextId++] as NewId)) : undefined
     if (newId !== undefined && !transient) reserve(newId)
     const id = newId === undefined ? (event.id as string) : newId.value
@@ -135,7 +137,7 @@ const stage = (
       version,
       transient,
       handedOut: false,
-      event: { ...event, id, metadata: { ...metadata, ...event.metadata } },
+      event: { ...event, id, payload: freeze(event.payload), metadata: freeze({ ...metadata, ...event.metadata }) },
       expected: entries.length === 0 ? firstExpected : (before ?? ExpectedVersion.Any)
     })
   }
@@ -206,8 +208,8 @@ const runLevel = <A, E, R>(
     const outcome = Effect.onExit(carrier.run(Effect.flatMap(Effect.exit(body), finish), restore), (exit) => {
       if (Exit.isFailure(exit)) {
         forget(shared, level)
-        shared.afterRollback.push(...level.afterRollback)
-      } else parent?.afterRollback.push(...level.afterRollback)
+        for (const hook of level.afterRollback) shared.afterRollback.push(hook)
+      } else for (const hook of level.afterRollback) parent?.afterRollback.push(hook)
       if (parent !== undefined) return Effect.void
       const afterCommit = Exit.isSuccess(exit) ? shared.afterCommit.map((hook) => hook.effect) : []
       return Effect.andThen(

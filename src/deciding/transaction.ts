@@ -17,6 +17,29 @@ import {
 } from "../store/EventStore.ts"
 
 /**
+ * One unit of work has handled more messages (commands, and events with listeners) than `MessageBus.layer` allows. Nothing was written.
+ *
+ * Most likely a listener publishes, through whatever detour, what it hears.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class TooManyMessagesError extends Schema.TaggedError<TooManyMessagesError>("eventfold/MessageBus/TooManyMessagesError")(
+  "TooManyMessagesError",
+  {
+    /** How many messages are allowed. */
+    limit: Schema.Int,
+    /** The types of the last messages, in the order in which they were handled; at the end the one that was refused. */
+    recent: Schema.Array(Schema.String)
+  }
+) {
+  override get message(): string {
+    const last = this.recent.map((type) => `"${type}"`).join(", ")
+    return `One unit of work would handle more than ${this.limit} messages, the last of them ${last}: end the circle in which they cause each other, or raise maxMessages of MessageBus.layer`
+  }
+}
+
+/**
  * All that a unit of work can fail with by itself: what staging, loading and committing events may meet. As a Schema, it lets a
  * command that is called over a network declare these errors among its own.
  *
@@ -31,7 +54,8 @@ export const CommitError = Schema.Union([
   EventStoreError,
   EventEncodeError,
   EventDecodeError,
-  UnknownEventTypeError
+  UnknownEventTypeError,
+  TooManyMessagesError
 ])
 
 /**
@@ -40,7 +64,7 @@ export const CommitError = Schema.Union([
  * @category errors
  * @since 0.1.0
  */
-export type CommitError = AppendError | EventEncodeError | EventDecodeError | UnknownEventTypeError
+export type CommitError = AppendError | EventEncodeError | EventDecodeError | UnknownEventTypeError | TooManyMessagesError
 
 /**
  * What is staged: an event with its definition and the typed value that it was made from, an event that is encoded already, or the record of a

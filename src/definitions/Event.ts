@@ -5,6 +5,7 @@
  */
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { freeze } from "../internal/freeze.ts"
 import type { NewEvent, RecordedEvent } from "./stored.ts"
 
 const TypeId = "~eventfold/Event"
@@ -271,7 +272,7 @@ export const decode = <E extends Any>(definition: E, recorded: Stored): Result.R
       const upcast = definition.upcasts[version]
       if (upcast === undefined) return fail(new Error(`there is no upcast from schema version ${version} to ${version + 1}`))
       try {
-        payload = upcast(payload)
+        payload = upcast(freeze(payload))
       } catch (cause) {
         return fail(new Error(`the upcast from schema version ${version} threw`, { cause }))
       }
@@ -280,7 +281,7 @@ export const decode = <E extends Any>(definition: E, recorded: Stored): Result.R
   const fields = definition.codec.decode(payload)
   return Result.isFailure(fields)
     ? fail(fields.failure)
-    : Result.succeed({ _tag: definition.type, ...fields.success } as E["Type"])
+    : Result.succeed(freeze({ _tag: definition.type, ...fields.success } as E["Type"]))
 }
 
 /**

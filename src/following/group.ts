@@ -35,7 +35,7 @@ export const checkPartitions = (name: string, partitions: number | undefined, al
   const [other] = others
   if (other === undefined) return Effect.void
   const before = Option.fromUndefinedOr(other.before)
-  const position = Math.min(...others.map(({ position }) => position))
+  const position = others.reduce((least, { position }) => Math.min(least, position), other.position)
   return Effect.fail(new Halted(Cause.fail(new PartitionsChangedError({ subscription: name, before, position }))))
 }
 

@@ -2,6 +2,7 @@ import * as HashSet from "effect/HashSet"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Aggregate from "../definitions/Aggregate.ts"
+import { freeze } from "../internal/freeze.ts"
 import * as Event from "../definitions/Event.ts"
 import { fingerprintOf } from "../definitions/fingerprint.ts"
 
@@ -62,7 +63,7 @@ export const makeJournal = (
   const keep: Aggregate.Evolve<[typeof EventHandled, typeof DeadlineSet, typeof DeadlineCancelled], Entries> = {
     $EventHandled: (entries, event) => ({
       state: Result.flatMap(entries.state, (state) =>
-        Result.map(Event.decodeAny(definitions, event), (decoded) => process.evolve[event.type]?.(state, decoded))
+        Result.map(Event.decodeAny(definitions, event), (decoded) => freeze(process.evolve[event.type]?.(state, decoded)))
       ),
       handled: HashSet.add(entries.handled, event.id),
       deadlines: entries.deadlines.get(event.type)?.id === event.id ? without(entries, event.type) : entries.deadlines
@@ -75,7 +76,7 @@ export const makeJournal = (
   const events: ReadonlyArray<Event.Any> = [EventHandled, DeadlineSet, DeadlineCancelled, ...deadlines]
   const journal = Aggregate.make(name, {
     events,
-    initial: { state: Result.succeed(process.initial), handled: HashSet.empty(), deadlines: new Map() } as Entries,
+    initial: { state: Result.succeed(freeze(process.initial)), handled: HashSet.empty(), deadlines: new Map() } as Entries,
     evolve: { ...Object.fromEntries(come), ...keep } as Folds<Entries>,
     snapshot: snapshot && {
       ...snapshot,

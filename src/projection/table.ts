@@ -134,7 +134,7 @@ const writesTo = <F extends Event.Fields, K extends keyof F & string>({
   keyOf,
   rowsOf
 }: Storage<F, K>): Pick<Table<F, K>, "upsert" | "delete" | "fold"> => {
-  const upsert = Effect.fnUntraced(function* (...rows: ReadonlyArray<Row<F>>) {
+  const upsertAll = Effect.fnUntraced(function* (rows: ReadonlyArray<Row<F>>) {
     yield* Run
     if (rows.length === 0) return
     const { sql, statements } = yield* here
@@ -148,7 +148,7 @@ const writesTo = <F extends Event.Fields, K extends keyof F & string>({
     const ordered = Array.from(values).sort(([a], [b]) => (a < b ? -1 : 1))
     yield* sql.unsafe(statements.upsert, [JSON.stringify(ordered.map(([, row]) => row))]).values
   })
-  const remove = Effect.fnUntraced(function* (...keys: ReadonlyArray<F[K]["Type"]>) {
+  const removeAll = Effect.fnUntraced(function* (keys: ReadonlyArray<F[K]["Type"]>) {
     yield* Run
     if (keys.length === 0) return
     const { sql, statements } = yield* here
@@ -169,10 +169,11 @@ const writesTo = <F extends Event.Fields, K extends keyof F & string>({
       if (row === undefined) gone.set(at, keyOfThing(thing))
       else gone.delete(at)
     }
-    yield* upsert(...Array.from(rows.values()).filter((row) => row !== undefined))
-    yield* remove(...gone.values())
+    // As arrays: there may be more of them than a function takes arguments.
+    yield* upsertAll(Array.from(rows.values()).filter((row) => row !== undefined))
+    yield* removeAll(Array.from(gone.values()))
   })
-  return { upsert, fold, delete: remove }
+  return { upsert: (...rows) => upsertAll(rows), fold, delete: (...keys) => removeAll(keys) }
 }
 
 const patchBy = <F extends Event.Fields, K extends keyof F & string>(fold: Table<F, K>["fold"]): Table<F, K>["patch"] =>

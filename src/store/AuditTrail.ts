@@ -87,6 +87,7 @@ export const formatTree = (events: Iterable<RecordedEvent>, options?: Options): 
   const open = branchesOf(undefined, "").toReversed()
   for (let branch = open.pop(); branch !== undefined; branch = open.pop()) {
     const { below, cause, event, indent } = branch
+    const branchesBelow = branchesOf(event, below).toReversed()
     const by = who(event.metadata)
     lines.push(
       join(
@@ -97,7 +98,7 @@ export const formatTree = (events: Iterable<RecordedEvent>, options?: Options): 
         what(event)
       )
     )
-    open.push(...branchesOf(event, below).toReversed())
+    for (const below of branchesBelow) open.push(below)
   }
   return lines
 }

@@ -34,10 +34,10 @@ export const declared = <A>(wirings: Readonly<Record<string, A>>): ReadonlyArray
 
 interface Declare {
   readonly describe: (name: string, tests: () => void) => void
-  readonly it: { readonly effect: (name: string, test: () => Effect.Effect<void, unknown, Scope.Scope>) => void }
+  readonly it: Readonly<Record<"effect" | "live", (name: string, test: () => Effect.Effect<void, unknown, Scope.Scope>) => void>>
 }
 
-const nowhere: Declare = { describe: () => {}, it: { effect: () => {} } }
+const nowhere: Declare = { describe: () => {}, it: { effect: () => {}, live: () => {} } }
 
 /** Declares what needs a server, beside the wirings: nothing comes of it in a project that has none. */
 export const servers: Declare = declared({ PostgreSQL: true }).length > 0 ? { describe, it } : nowhere

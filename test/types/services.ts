@@ -88,7 +88,11 @@ exactly<Effect.Error<typeof transacted>, Overdrawn | UnitOfWork.CommitError>()
 exactly<Effect.Success<typeof transacted>["version"], number>()
 exactly<
   UnitOfWork.CommitError,
-  EventStore.AppendError | Event.EventEncodeError | Event.EventDecodeError | Event.UnknownEventTypeError
+  | EventStore.AppendError
+  | Event.EventEncodeError
+  | Event.EventDecodeError
+  | Event.UnknownEventTypeError
+  | MessageBus.TooManyMessagesError
 >()
 
 const everything = UnitOfWork.layer.pipe(Layer.provideMerge(EventStore.layerMemory))
@@ -119,7 +123,8 @@ const handledAll: Effect.Effect<unknown, never, UnitOfWork.UnitOfWork | EventSto
     EventStoreError: ({ reason }) => Effect.succeed(reason.detail),
     EventEncodeError: ({ type }) => Effect.succeed(type),
     EventDecodeError: ({ version }) => Effect.succeed(version),
-    UnknownEventTypeError: ({ type }) => Effect.succeed(type)
+    UnknownEventTypeError: ({ type }) => Effect.succeed(type),
+    TooManyMessagesError: ({ limit }) => Effect.succeed(limit)
   })
 )
 void [unhandled, handledAll]
