@@ -276,7 +276,8 @@ describe("the package", () => {
         "definitions/Aggregate",
         "definitions/Event",
         "definitions/fingerprint",
-        "definitions/listing"
+        "definitions/listing",
+        "internal/freeze"
       ])
       const page = createContext({ TextEncoder, crypto })
       new Script(definitions.code).runInContext(page)
