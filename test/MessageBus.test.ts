@@ -20,7 +20,7 @@ import {
 import { SqlError } from "effect/sql"
 import { Aggregate, Command, Event, EventStore, MessageBus, Repository, UnitOfWork } from "eventfold"
 import { Account, ada, ben, Deposit, deposit, Deposited, Overdrawn, withdraw, Withdraw, Withdrawn } from "./support/bank.ts"
-import { elsewhere, makeWirings, notes, type Wired } from "./support/wirings.ts"
+import { elsewhere, makeWirings, notes, type Wired, servers } from "./support/wirings.ts"
 
 const { concurrently, everywhere, inSql } = makeWirings()
 
@@ -963,7 +963,7 @@ describe("the messages of one unit of work are bounded", () => {
       }).pipe(Effect.provide(UnitOfWork.layer), withBus(DepositLive, { maxMessages: 3, record: "none" })))
   })
 
-  it.effect("by 10 000, where nothing else is said; events that nobody listens to do not count", () =>
+  servers.it.effect("by 10 000, where nothing else is said; events that nobody listens to do not count", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(publish)
       assert.equal(error._tag === "TooManyMessagesError" && error.limit, 10_000)

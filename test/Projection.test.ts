@@ -31,7 +31,7 @@ import {
 import { PgCheckpoints, PgEventStore } from "eventfold/postgres"
 import { SqliteCheckpoints, SqliteEventStore } from "eventfold/sqlite"
 import { freshSchema, pgLiteOfFile, serverOfFile } from "./postgres/support.ts"
-import { core, declared } from "./support/wirings.ts"
+import { core, declared, servers } from "./support/wirings.ts"
 import { logs } from "./support/logs.ts"
 import { numbers, start } from "./support/words.ts"
 
@@ -868,7 +868,7 @@ describe("a projection that runs inline", () => {
     })
   )
 
-  core.it.live("a unit of work may change 150 000 rows of a table at once", () =>
+  servers.it.live("a unit of work may change 150 000 rows of a table at once", () =>
     Effect.gen(function* () {
       const Row = Projection.table("wide", { key: "id", fields: { id: Schema.String, amount: Schema.Int } })
       const projection = Projection.make("Wide", {

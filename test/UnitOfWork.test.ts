@@ -5,7 +5,7 @@ import { SqlClient, SqlError } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { EventStore, Repository, UnitOfWork } from "eventfold"
 import { Account, ada, Deposited, withdraw } from "./support/bank.ts"
-import { core, elsewhere, makeWirings, notes, servers, TestSchema } from "./support/wirings.ts"
+import { elsewhere, makeWirings, notes, servers, TestSchema } from "./support/wirings.ts"
 
 const { concurrently, everywhere, inSql, onServer } = makeWirings()
 
@@ -1021,18 +1021,18 @@ servers.describe("layerSql", () => {
   })
 })
 
-core.describe("150 000", () => {
+servers.describe("150 000", () => {
   const many = Array.from({ length: 150_000 }, () => event("many"))
   const inMemory = Effect.provide(UnitOfWork.layer.pipe(Layer.provideMerge(EventStore.layerMemory)))
 
-  core.it.effect("events are staged and committed by one unit of work", () =>
+  servers.it.effect("events are staged and committed by one unit of work", () =>
     Effect.gen(function* () {
       yield* UnitOfWork.transact(UnitOfWork.stage("A-1", many))
       assert.equal(yield* EventStore.version("A-1"), many.length)
     }).pipe(inMemory)
   )
 
-  core.it.effect("hooks of a nested unit of work are forgotten by a commit, and run by a rollback", () =>
+  servers.it.effect("hooks of a nested unit of work are forgotten by a commit, and run by a rollback", () =>
     Effect.gen(function* () {
       let undone = 0
       const nested = UnitOfWork.transact(

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { Effect, Exit, Layer, Schema } from "effect"
+import { Effect, Exit, Layer, Schedule, Schema } from "effect"
 import {
   Aggregate,
   Checkpoints,
@@ -163,7 +163,7 @@ describe("in development, a change in place is refused where it is made", () => 
         "Cart-1",
         [1, 2].map(() => ({ type: "Added", payload: { item: "a", labels: [] } }))
       )
-      yield* start(ProcessManager.layer(process))
+      yield* start(ProcessManager.layer(process, { retry: Schedule.recurs(0) }))
       yield* eventually(
         "it has halted",
         Effect.map(Subscription.status("process:Gathering"), ({ state }) => state === "halted")
