@@ -50,8 +50,8 @@ const summaryOf = (name: string, parts: ReadonlyArray<Subscribed>, refused: Halt
   return {
     name,
     state: refused === undefined ? (first?.state ?? "standby") : "halted",
-    position: held.length === 0 ? 0 : Math.min(...held.map(({ position }) => position)),
-    lag: Math.max(0, ...held.map(({ lag }) => lag)),
+    position: held.reduce((lowest, { position }) => Math.min(lowest, position), held[0]?.position ?? 0),
+    lag: held.reduce((greatest, { lag }) => Math.max(greatest, lag), 0),
     cause: refused === undefined ? (first?.cause ?? Option.none()) : Option.some(refused.cause),
     partitions
   }
