@@ -106,12 +106,12 @@ describe("execute", () => {
         withBus(MessageBus.handle(Deposit, ({ account, amount }) => Effect.andThen(deposit(account, amount), Effect.die("oops"))))
       ))
 
-    test("a payload that does not fit is an InvalidAppendError that names the field; the handler does not run", () =>
+    test("a payload that does not fit is a CommandDecodeError that names the field; the handler does not run", () =>
       Effect.gen(function* () {
         const error = yield* Effect.flip(execute(1.5))
-        assert.ok(error instanceof EventStore.InvalidAppendError)
-        assert.equal(error.field, "Deposit.payload")
-        assert.match(error.problem, /^does not fit its schema: .*\n  at \["amount"\]/)
+        assert.ok(error instanceof Command.CommandDecodeError)
+        assert.deepEqual([error.command, error.path, error.problem], ["Deposit", "amount", "Expected an integer"])
+        assert.equal(error.message, 'Command "Deposit": "amount" does not fit: Expected an integer')
         assert.deepEqual(yield* types, [])
       }).pipe(withBus(MessageBus.handle(Deposit, () => Effect.die("the handler ran")))))
 
