@@ -37,14 +37,14 @@ const withBus =
     Effect.provide(effect, Layer.provideMerge(messaging, bus))
 
 /** A bus that keeps answers in the log. */
-const onLog = MessageBus.layer({ record: "none" })
+const onLog = MessageBus.layerWith({ record: "none" })
 
 /** A bus that keeps answers in a table. */
 const onTable = onLog.pipe(
   Layer.provide(
     Layer.unwrap(
       Effect.map(Effect.serviceOption(TestSchema), (schema) =>
-        Answers.layerSql(Option.isSome(schema) ? { table: `${schema.value}.answer` } : { table: "answer" })
+        Answers.layerSqlWith(Option.isSome(schema) ? { table: `${schema.value}.answer` } : { table: "answer" })
       )
     )
   )
@@ -188,7 +188,7 @@ describe("answers in the log", () => {
                 return missing
               })
             )
-            return yield* Effect.provide(take("k-1", 1), Layer.fresh(Layer.provideMerge(handler, MessageBus.layer())))
+            return yield* Effect.provide(take("k-1", 1), Layer.fresh(Layer.provideMerge(handler, MessageBus.layer)))
           })
         const [one, other] = yield* Effect.all([process(1), process(2)], { concurrency: "unbounded" })
         assert.equal(one, other)

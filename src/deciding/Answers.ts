@@ -125,37 +125,14 @@ const failAs = (operation: string) =>
 const hour = Duration.toMillis("1 hour")
 
 /**
- * Answers in a table of the database of the `SqlClient`: PostgreSQL, PGlite or SQLite. The table is made when it is not there.
+ * {@link layerSql} with options.
  *
- * A row is written in the transaction of the unit of work (`UnitOfWork.layerSql`), so it is there if and only if the events are. What
- * is older than `keep` is deleted in passing, at most once an hour; from then on an execution with that id is a new one.
- *
- * ```ts
- * import { Effect, Layer, Schema } from "effect"
- * import { Answers, Command, MessageBus, UnitOfWork } from "eventfold"
- * import { SqliteClient, SqliteEventStore } from "eventfold/sqlite"
- *
- * const Draw = Command.make("Draw", { success: Schema.Int })
- * let drawn = 0
- * const DrawLive = MessageBus.handle(Draw, () => Effect.sync(() => ++drawn))
- *
- * const draw = MessageBus.execute(Draw, undefined, { id: "request 1" })
- * const program = Effect.all([draw, draw])
- *
- * const Live = DrawLive.pipe(
- *   Layer.provideMerge(MessageBus.layer()),
- *   Layer.provide(Answers.layerSql({ keep: "1 day" })),
- *   Layer.provideMerge(UnitOfWork.layerSql),
- *   Layer.provideMerge(SqliteEventStore.layer()),
- *   Layer.provideMerge(SqliteClient.layer({ filename: ":memory:" }))
- * )
- * await Effect.runPromise(Effect.provide(program, Live)) // => [1, 1]
- * ```
+ * **Gotchas**: each call is another Layer, and is built for itself. Keep the result in a constant where it is provided more than once.
  *
  * @category layers
  * @since 0.2.0
  */
-export const layerSql = (options?: {
+export const layerSqlWith = (options: {
   /** Letters, digits and `_`, with the schema before a `.` if need be; on PostgreSQL in lower case. Default: `"eventfold_answer"`. */
   readonly table?: string | undefined
   /** How long an answer is kept at least, by the clocks of the processes. Default: 7 days. */
@@ -166,8 +143,8 @@ export const layerSql = (options?: {
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const store = yield* EventStore
-      const keep = Duration.toMillis(Duration.fromInputUnsafe(options?.keep ?? "7 days"))
-      const table = options?.table ?? "eventfold_answer"
+      const keep = Duration.toMillis(Duration.fromInputUnsafe(options.keep ?? "7 days"))
+      const table = options.table ?? "eventfold_answer"
       const name = yield* makeTable(table, (sql, name) => [
         sql`create table if not exists ${name} (
           command text not null,
@@ -217,3 +194,36 @@ export const layerSql = (options?: {
       })
     })
   )
+
+/**
+ * Answers in a table of the database of the `SqlClient`: PostgreSQL, PGlite or SQLite. The table is made when it is not there.
+ *
+ * A row is written in the transaction of the unit of work (`UnitOfWork.layerSql`), so it is there if and only if the events are. What
+ * is older than `keep` is deleted in passing, at most once an hour; from then on an execution with that id is a new one.
+ *
+ * ```ts
+ * import { Effect, Layer, Schema } from "effect"
+ * import { Answers, Command, MessageBus, UnitOfWork } from "eventfold"
+ * import { SqliteClient, SqliteEventStore } from "eventfold/sqlite"
+ *
+ * const Draw = Command.make("Draw", { success: Schema.Int })
+ * let drawn = 0
+ * const DrawLive = MessageBus.handle(Draw, () => Effect.sync(() => ++drawn))
+ *
+ * const draw = MessageBus.execute(Draw, undefined, { id: "request 1" })
+ * const program = Effect.all([draw, draw])
+ *
+ * const Live = DrawLive.pipe(
+ *   Layer.provideMerge(MessageBus.layer),
+ *   Layer.provide(Answers.layerSqlWith({ keep: "1 day" })),
+ *   Layer.provideMerge(UnitOfWork.layerSql),
+ *   Layer.provideMerge(SqliteEventStore.layer),
+ *   Layer.provideMerge(SqliteClient.layer({ filename: ":memory:" }))
+ * )
+ * await Effect.runPromise(Effect.provide(program, Live)) // => [1, 1]
+ * ```
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerSql: Layer.Layer<Answers, EventStoreError, SqlClient.SqlClient | EventStore> = layerSqlWith({})

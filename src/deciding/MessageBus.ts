@@ -65,7 +65,7 @@ export { handle, listen } from "./handlers.ts"
  * const program = MessageBus.execute(Deposit, { account: "ada", amount: 5 })
  *
  * const Live = DepositLive.pipe(
- *   Layer.provideMerge(MessageBus.layer()),
+ *   Layer.provideMerge(MessageBus.layer),
  *   Layer.provideMerge(UnitOfWork.layer),
  *   Layer.provideMerge(EventStore.layerMemory)
  * )
@@ -158,7 +158,7 @@ export const publish = <E extends Event.Any>(
  * })
  *
  * const Live = Total.pipe(
- *   Layer.provideMerge(MessageBus.layer()),
+ *   Layer.provideMerge(MessageBus.layer),
  *   Layer.provideMerge(UnitOfWork.layer),
  *   Layer.provideMerge(EventStore.layerMemory)
  * )
@@ -204,15 +204,14 @@ export const replay = (options?: {
   )
 
 /**
- * The message bus over a unit of work.
+ * {@link layer} with options.
  *
- * **Gotchas**: a listener that publishes what it hears would run for ever. A unit of work that comes to more than `maxMessages` fails with
- * `TooManyMessagesError`, which names the last of them, and writes nothing.
+ * **Gotchas**: each call is another Layer, and is built for itself. Keep the result in a constant where it is provided more than once.
  *
  * @category layers
- * @since 0.1.0
+ * @since 0.2.0
  */
-export const layer = (options?: {
+export const layerWith = (options: {
   /** Which messages are stored with the commit. Default: `"all"`. */
   readonly record?: Record | undefined
   /** How many messages (commands, and events that have listeners) one unit of work may handle. Default: 10 000. */
@@ -223,12 +222,12 @@ export const layer = (options?: {
     Effect.gen(function* () {
       const unitOfWork = yield* UnitOfWork
       const answers = Option.getOrElse(yield* Effect.serviceOption(Answers), () => inLog(unitOfWork.store))
-      const maxMessages = options?.maxMessages ?? 10_000
+      const maxMessages = options.maxMessages ?? 10_000
       if (!(maxMessages >= 1)) throw new RangeError(`MessageBus: maxMessages must be a number from 1, not ${maxMessages}`)
       const byType = new Map<string, ReadonlyArray<Listener>>()
       const listeners = (type: string) => byType.get(type) ?? []
       return {
-        record: options?.record ?? "all",
+        record: options.record ?? "all",
         maxMessages,
         unitOfWork,
         answers,
@@ -248,3 +247,14 @@ export const layer = (options?: {
       }
     })
   )
+
+/**
+ * The message bus over a unit of work.
+ *
+ * **Gotchas**: a listener that publishes what it hears would run for ever. A unit of work that comes to more than `maxMessages` fails with
+ * `TooManyMessagesError`, which names the last of them, and writes nothing.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer: Layer.Layer<MessageBus, never, UnitOfWork> = layerWith({})

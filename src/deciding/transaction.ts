@@ -20,7 +20,7 @@ import {
 } from "../store/EventStore.ts"
 
 /**
- * One unit of work has handled more messages (commands, and events with listeners) than `MessageBus.layer` allows. Nothing was written.
+ * One unit of work has handled more messages (commands, and events with listeners) than `MessageBus.layerWith` allows. Nothing was written.
  *
  * Most likely a listener publishes, through whatever detour, what it hears.
  *
@@ -38,7 +38,7 @@ export class TooManyMessagesError extends Schema.TaggedError<TooManyMessagesErro
 ) {
   override get message(): string {
     const last = this.recent.map((type) => `"${type}"`).join(", ")
-    return `One unit of work would handle more than ${this.limit} messages, the last of them ${last}: end the circle in which they cause each other, or raise maxMessages of MessageBus.layer`
+    return `One unit of work would handle more than ${this.limit} messages, the last of them ${last}: end the circle in which they cause each other, or raise maxMessages of MessageBus.layerWith`
   }
 }
 

@@ -129,7 +129,7 @@ export const formatTree = (events: Iterable<RecordedEvent>, options?: Options): 
  * })
  *
  * const Live = DepositLive.pipe(
- *   Layer.provideMerge(MessageBus.layer()),
+ *   Layer.provideMerge(MessageBus.layer),
  *   Layer.provideMerge(UnitOfWork.layer),
  *   Layer.provideMerge(Layer.merge(EventStore.layerMemory, TestClock.layer()))
  * )

@@ -253,7 +253,7 @@ export const bus = <Handlers, E, R>(
   handlers: Layer.Layer<Handlers, E, R>
 ): BusScenario<Handlers | Environment, Exclude<R, Environment>> => {
   const Live = handlers.pipe(
-    Layer.provideMerge(MessageBus.layer()),
+    Layer.provideMerge(MessageBus.layer),
     Layer.provideMerge(UnitOfWork.layer),
     Layer.provideMerge(EventStore.layerMemory),
     Layer.orDie

@@ -59,7 +59,7 @@ export const makeWirings = () => {
     return Layer.mergeAll(
       unitOfWork === "layer" ? UnitOfWork.layer : UnitOfWork.layerSql,
       Layer.succeed(TestSchema, schema)
-    ).pipe(Layer.provideMerge(PgEventStore.layer({ schema, listen: false })), Layer.provideMerge(databases[name]))
+    ).pipe(Layer.provideMerge(PgEventStore.layerWith({ schema, listen: false })), Layer.provideMerge(databases[name]))
   }
   const sqlWirings = {
     "PostgreSQL, layerSql": () => onDatabase("server", "layerSql"),
@@ -73,7 +73,7 @@ export const makeWirings = () => {
   const wirings = { ...concurrentWirings, ...sqlWirings }
   const sqlite = (unitOfWork: "layer" | "layerSql") =>
     (unitOfWork === "layer" ? UnitOfWork.layer : UnitOfWork.layerSql).pipe(
-      Layer.provideMerge(SqliteEventStore.layer()),
+      Layer.provideMerge(SqliteEventStore.layer),
       Layer.provideMerge(SqliteClient.layer({ filename: ":memory:" }))
     )
   const jsonl = () =>

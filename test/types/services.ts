@@ -167,7 +167,7 @@ exactly<Effect.Error<typeof deposit>, Overdrawn | UnitOfWork.CommitError>()
 exactly<Effect.Success<typeof deposit>, number>()
 notAny<typeof deposit>()
 
-const bus = MessageBus.layer().pipe(Layer.provideMerge(everything))
+const bus = MessageBus.layer.pipe(Layer.provideMerge(everything))
 const wired = DepositLive.pipe(Layer.provideMerge(bus), Layer.provide(Layer.succeed(Clock, { now: 0 })))
 void Effect.runPromise(Effect.provide(deposit, wired))
 // @ts-expect-error no handler is provided
