@@ -31,7 +31,7 @@ export const house: Readonly<Record<string, Wing>> = {
     floor: 3,
     holds: "unit of work, repository, message bus",
     knows: ["store", ...ground],
-    faces: ["UnitOfWork", "Repository", "MessageBus"]
+    faces: ["UnitOfWork", "Repository", "MessageBus", "Answers"]
   },
   transport: { floor: 3, holds: "the port to brokers, in memory", knows: ground, faces: ["Transport", "kit"] },
   sqlite: { floor: 3, holds: "a store", knows: ["store", ...ground], faces: [], packages: true },

@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 export * as Aggregate from "./definitions/Aggregate.ts"
+export * as Answers from "./deciding/Answers.ts"
 export * as AuditTrail from "./store/AuditTrail.ts"
 export * as Checkpoints from "./store/Checkpoints.ts"
 export * as Command from "./definitions/Command.ts"

@@ -141,7 +141,7 @@ describe("of a store", () => {
       Effect.provide(
         ProcessManager.layer(Collection).pipe(
           Layer.provide(Handlers),
-          Layer.provide(MessageBus.layer()),
+          Layer.provide(MessageBus.layer),
           Layer.provide(UnitOfWork.layer),
           Layer.provideMerge(Layer.merge(EventStore.layerMemory, Checkpoints.layerMemory))
         )

@@ -24,7 +24,7 @@ const inboxes = {
   ...Object.fromEntries(
     Object.entries(databases).map(([name, database]) => [
       name,
-      () => Layer.suspend(() => Inbox.layerSql({ table: table("inbox") }).pipe(Layer.provide(database())))
+      () => Layer.suspend(() => Inbox.layerSqlWith({ table: table("inbox") }).pipe(Layer.provide(database())))
     ])
   )
 }
@@ -104,7 +104,7 @@ describe("an inbox in SQL", () => {
           yield* sql`create table ${sql(notes)} (text text)`
           const note = sql`insert into ${sql(notes)} (text) values ('x')`
           const count = Effect.map(sql`select text from ${sql(notes)}`, (rows) => rows.length)
-          const inbox = Inbox.layerSql({ table: table("inbox") })
+          const inbox = Inbox.layerSqlWith({ table: table("inbox") })
           yield* Effect.gen(function* () {
             yield* Effect.flip(Inbox.once("g", "1", Effect.andThen(note, Effect.fail("no"))))
             assert.equal(yield* count, 0)
@@ -114,7 +114,7 @@ describe("an inbox in SQL", () => {
             const failed = yield* Effect.flip(Inbox.once("g", "2", sql`insert into nowhere values (1)`))
             assert.equal(failed._tag, "SqlError", "a failure of the effect stays what it is")
           }).pipe(Effect.provide(inbox))
-          const bad = yield* Effect.flip(Effect.scoped(Layer.build(Inbox.layerSql({ table: "in;box" }))))
+          const bad = yield* Effect.flip(Effect.scoped(Layer.build(Inbox.layerSqlWith({ table: "in;box" }))))
           assert.equal(bad._tag, "InboxError")
         }).pipe(Effect.provide(database())),
       60_000
@@ -135,7 +135,7 @@ describe("an inbox in SQL", () => {
           )
           yield* sql.unsafe(`insert into ${inSchema("Inbox")} values ('g', 'old', 9e15)`)
           const once = (table: string, id: string) =>
-            Effect.provide(Inbox.once("g", id, Effect.void), Inbox.layerSql({ table: inSchema(table) }))
+            Effect.provide(Inbox.once("g", id, Effect.void), Inbox.layerSqlWith({ table: inSchema(table) }))
           assert.deepEqual(yield* once("Inbox", "old"), Option.none())
           assert.deepEqual(yield* once("Inbox", "new"), Option.some(undefined))
           assert.deepEqual(yield* once("order", "1"), Option.some(undefined))
@@ -147,18 +147,18 @@ describe("an inbox in SQL", () => {
           ])
           assert.deepEqual(
             yield* Effect.provide(lists, [
-              ParkedEvents.layerSql({ table: inSchema("group") }),
-              DeadLetters.layerSql({ table: inSchema("Select") }),
-              Snapshots.layerSql({ table: inSchema("user") })
+              ParkedEvents.layerSqlWith({ table: inSchema("group") }),
+              DeadLetters.layerSqlWith({ table: inSchema("Select") }),
+              Snapshots.layerSqlWith({ table: inSchema("user") })
             ]),
             [[], [], Option.none()]
           )
           const long = "x".repeat(64)
           const layers: ReadonlyArray<Layer.Layer<never, { readonly message: string }, SqlClient.SqlClient>> = [
-            Inbox.layerSql({ table: long }),
-            ParkedEvents.layerSql({ table: long }),
-            DeadLetters.layerSql({ table: long }),
-            Snapshots.layerSql({ table: long })
+            Inbox.layerSqlWith({ table: long }),
+            ParkedEvents.layerSqlWith({ table: long }),
+            DeadLetters.layerSqlWith({ table: long }),
+            Snapshots.layerSqlWith({ table: long })
           ]
           for (const layer of layers) {
             const error = yield* Effect.flip(Effect.scoped(Layer.build(layer)))
@@ -185,7 +185,7 @@ describe("what the database refuses to commit is a failure of the message, and n
         [Placed],
         { Placed: () => Effect.suspend(() => (tries++, work(notes))) },
         { group: "g", inbox: true, maxAttempts: 2, retry: Schedule.forever }
-      ).pipe(Layer.provide(Inbox.layerSql({ table: table("inbox") })))
+      ).pipe(Layer.provide(Inbox.layerSqlWith({ table: table("inbox") })))
     )
     yield* Transport.publish([{ ...message("1"), data: {}, schemaversion: 1 }])
     let parked: ReadonlyArray<DeadLetters.DeadLetter> = []
@@ -249,7 +249,7 @@ const stores = {
   ...Object.fromEntries(
     Object.entries(databases).map(([name, database]) => [
       name,
-      () => Layer.suspend(() => DeadLetters.layerSql({ table: table("letter") }).pipe(Layer.provide(database())))
+      () => Layer.suspend(() => DeadLetters.layerSqlWith({ table: table("letter") }).pipe(Layer.provide(database())))
     ])
   )
 }

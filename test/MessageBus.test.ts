@@ -20,7 +20,7 @@ import {
 import { SqlError } from "effect/sql"
 import { Aggregate, Command, Event, EventStore, MessageBus, Repository, UnitOfWork } from "eventfold"
 import { Account, ada, ben, Deposit, deposit, Deposited, Overdrawn, withdraw, Withdraw, Withdrawn } from "./support/bank.ts"
-import { elsewhere, makeWirings, notes, type Wired, servers } from "./support/wirings.ts"
+import { core, elsewhere, makeWirings, notes, type Wired, servers } from "./support/wirings.ts"
 
 const { concurrently, everywhere, inSql } = makeWirings()
 
@@ -35,9 +35,9 @@ const execute = (amount: number) => MessageBus.execute(Deposit, { account: ada, 
 
 /** Provides the bus and what is built upon it: handlers and listeners. */
 const withBus =
-  <A, E, R>(messaging: Layer.Layer<A, E, R>, options?: Parameters<typeof MessageBus.layer>[0]) =>
+  <A, E, R>(messaging: Layer.Layer<A, E, R>, options: Parameters<typeof MessageBus.layerWith>[0] = {}) =>
   <B, E2, R2>(effect: Effect.Effect<B, E2, R2>) =>
-    Effect.provide(effect, Layer.provideMerge(messaging, MessageBus.layer(options)))
+    Effect.provide(effect, Layer.provideMerge(messaging, MessageBus.layerWith(options)))
 
 /** All that stands in the store, in position order. */
 const recorded = Stream.runCollect(EventStore.readAll())
@@ -106,12 +106,12 @@ describe("execute", () => {
         withBus(MessageBus.handle(Deposit, ({ account, amount }) => Effect.andThen(deposit(account, amount), Effect.die("oops"))))
       ))
 
-    test("a payload that does not fit is an InvalidAppendError that names the field; the handler does not run", () =>
+    test("a payload that does not fit is a CommandDecodeError that names the field; the handler does not run", () =>
       Effect.gen(function* () {
         const error = yield* Effect.flip(execute(1.5))
-        assert.ok(error instanceof EventStore.InvalidAppendError)
-        assert.equal(error.field, "Deposit.payload")
-        assert.match(error.problem, /^does not fit its schema: .*\n  at \["amount"\]/)
+        assert.ok(error instanceof Command.CommandDecodeError)
+        assert.deepEqual([error.command, error.path, error.problem], ["Deposit", "amount", "Expected an integer"])
+        assert.equal(error.message, 'Command "Deposit": "amount" does not fit: Expected an integer')
         assert.deepEqual(yield* types, [])
       }).pipe(withBus(MessageBus.handle(Deposit, () => Effect.die("the handler ran")))))
 
@@ -537,6 +537,22 @@ describe("replay", () => {
   })
 })
 
+core.describe("the Layer of the bus", () => {
+  core.it.effect("is one, wherever it is named: listeners hear what handlers stage that know nothing of them", () =>
+    Effect.gen(function* () {
+      const { mark, seen } = makeTrace()
+      const Bus = Layer.provideMerge(MessageBus.layer, UnitOfWork.layer)
+      const Listening = Layer.provide(
+        MessageBus.listen(Deposited, ({ amount }) => mark(`heard ${amount}`)),
+        Bus
+      )
+      const Live = Layer.merge(Listening, Layer.provideMerge(DepositLive, Bus)).pipe(Layer.provideMerge(EventStore.layerMemory))
+      yield* Effect.provide(execute(5), Live)
+      assert.deepEqual(seen, ["heard 5"])
+    })
+  )
+})
+
 describe("publish", () => {
   everywhere((test) => {
     test("stores the event in its conversation, hands it to its listeners, and says whether it leaves", () =>
@@ -736,7 +752,7 @@ describe("wiring", () => {
         })
       )
       // given a Layer that is built in a unit of work, with an annotation and metadata
-      const built = yield* Layer.build(Layer.provideMerge(AskLive, MessageBus.layer())).pipe(
+      const built = yield* Layer.build(Layer.provideMerge(AskLive, MessageBus.layer)).pipe(
         UnitOfWork.transact,
         Effect.annotateLogs("at", "building"),
         Effect.provideService(UnitOfWork.CurrentMetadata, { correlationId: "building" })
@@ -757,12 +773,12 @@ describe("wiring", () => {
     Effect.gen(function* () {
       const second = () => MessageBus.handle(Deposit, () => Effect.succeed(0))
       const Twice: ReadonlyArray<Layer.Layer<MessageBus.Handler<"Deposit"> | MessageBus.MessageBus, unknown, Wired>> = [
-        Layer.mergeAll(DepositLive, second(), MessageBus.layer()),
+        Layer.mergeAll(DepositLive, second(), MessageBus.layer),
         Layer.merge(
-          Layer.mergeAll(MessageBus.layer(), Layer.provideMerge(WithdrawLive, DepositLive)),
+          Layer.mergeAll(MessageBus.layer, Layer.provideMerge(WithdrawLive, DepositLive)),
           Layer.unwrap(Effect.succeed(second()))
         ),
-        Layer.provideMerge(second(), Layer.merge(MessageBus.layer(), DepositLive))
+        Layer.provideMerge(second(), Layer.merge(MessageBus.layer, DepositLive))
       ]
       for (const layer of Twice) {
         const exit = yield* Effect.exit(Effect.provide(execute(5), layer))
@@ -780,7 +796,7 @@ describe("wiring", () => {
       const memoMap = yield* Layer.makeMemoMap
       for (const balance of [5, 10]) {
         const scope = yield* Scope.make()
-        const context = yield* Layer.buildWithMemoMap(Layer.provideMerge(Twice, MessageBus.layer()), memoMap, scope)
+        const context = yield* Layer.buildWithMemoMap(Layer.provideMerge(Twice, MessageBus.layer), memoMap, scope)
         assert.equal(yield* Effect.provideContext(execute(5), context), balance)
         yield* Scope.close(scope, Exit.void)
         // another handler of the command is no second one any more
@@ -979,7 +995,7 @@ describe("the messages of one unit of work are bounded", () => {
   it.effect("a bound that is none is refused", () =>
     Effect.gen(function* () {
       for (const maxMessages of [0, -1, NaN]) {
-        const exit = yield* Effect.exit(Effect.scoped(Layer.build(MessageBus.layer({ maxMessages }))))
+        const exit = yield* Effect.exit(Effect.scoped(Layer.build(MessageBus.layerWith({ maxMessages }))))
         assert.match(Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "", /maxMessages must be a number from 1/)
       }
     }).pipe(Effect.provide(UnitOfWork.layer.pipe(Layer.provideMerge(EventStore.layerMemory))))

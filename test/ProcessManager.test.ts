@@ -64,7 +64,7 @@ const caughtUp = (name = "Collection") =>
 /** Bus, handlers and checkpoints over whatever store. */
 const withBus = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   effect.pipe(
-    Effect.provide(Handlers.pipe(Layer.provideMerge(MessageBus.layer()), Layer.provideMerge(Checkpoints.layerMemory))),
+    Effect.provide(Handlers.pipe(Layer.provideMerge(MessageBus.layer), Layer.provideMerge(Checkpoints.layerMemory))),
     Effect.provideService(Subscription.Registry, new Map())
   )
 
@@ -168,7 +168,7 @@ describe("reacting", () => {
       yield* start(
         Collecting.pipe(
           Layer.provide(Layer.merge(Letters, ReturnLive)),
-          Layer.provide(MessageBus.layer()),
+          Layer.provide(MessageBus.layer),
           Layer.provide(UnitOfWork.layerSql)
         )
       )
@@ -184,7 +184,7 @@ describe("reacting", () => {
       assert.deepEqual(yield* of("Collection-1"), ["$EventHandled", "$DeadlineSet"])
     }).pipe(
       Effect.provide(
-        Layer.fresh(SqliteCheckpoints.layer().pipe(Layer.provideMerge(SqliteEventStore.layerFile({ filename: ":memory:" }))))
+        Layer.fresh(SqliteCheckpoints.layer.pipe(Layer.provideMerge(SqliteEventStore.layerFile({ filename: ":memory:" }))))
       ),
       Effect.provideService(Subscription.Registry, new Map())
     )
@@ -722,7 +722,7 @@ core.describe("whatever happens in between, an event takes effect once", () => {
         Effect.flatMap(Scope.make(), (scope) =>
           ProcessManager.layer(Collection, { lease: "3 hours" }).pipe(
             Layer.provide(Handlers),
-            Layer.provide(MessageBus.layer()),
+            Layer.provide(MessageBus.layer),
             Layer.provide(UnitOfWork.layer),
             Layer.provide(seen),
             Layer.fresh,

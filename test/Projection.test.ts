@@ -48,14 +48,14 @@ const databases = { server: serverOfFile(), pglite: pgLiteOfFile() }
 
 const onPostgres = (name: keyof typeof databases) => {
   const schema = freshSchema()
-  return Layer.mergeAll(UnitOfWork.layerSql, PgCheckpoints.layer({ schema }), Layer.succeed(Prefix, `${schema}.`)).pipe(
-    Layer.provideMerge(PgEventStore.layer({ schema, listen: false, pollInterval: "20 millis" })),
+  return Layer.mergeAll(UnitOfWork.layerSql, PgCheckpoints.layerWith({ schema }), Layer.succeed(Prefix, `${schema}.`)).pipe(
+    Layer.provideMerge(PgEventStore.layerWith({ schema, listen: false, pollInterval: "20 millis" })),
     Layer.provideMerge(databases[name])
   )
 }
 
 const onSqlite = () =>
-  Layer.mergeAll(UnitOfWork.layerSql, SqliteCheckpoints.layer(), Layer.succeed(Prefix, "")).pipe(
+  Layer.mergeAll(UnitOfWork.layerSql, SqliteCheckpoints.layer, Layer.succeed(Prefix, "")).pipe(
     Layer.provideMerge(SqliteEventStore.layerFile({ filename: ":memory:" }))
   )
 
@@ -731,7 +731,7 @@ describe("a projection that runs inline", () => {
         Effect.asVoid(UnitOfWork.stage("Account-a", [deposited(2 * amount)]))
       )
       yield* start(Projection.inline(projection))
-      yield* MessageBus.execute(Deposit, { amount: 1 }).pipe(Effect.provide(Layer.provideMerge(DepositLive, MessageBus.layer())))
+      yield* MessageBus.execute(Deposit, { amount: 1 }).pipe(Effect.provide(Layer.provideMerge(DepositLive, MessageBus.layer)))
       assert.equal(yield* EventStore.head, 2)
       assert.deepEqual(seen, [Deposited.make({ amount: 2 })])
     })
@@ -771,10 +771,13 @@ describe("a projection that runs inline", () => {
       yield* UnitOfWork.transact(UnitOfWork.stage("Account-a", [opened("Ada"), closed, deposited(1)], { expected: 0 }))
       yield* UnitOfWork.transact(Effect.andThen(stage("Account-a", deposited(1)), UnitOfWork.rollback))
       // Without a record, an event on the bus goes to its listeners alone.
-      yield* Effect.provide(MessageBus.publish(Deposited, Deposited.make({ amount: 1 })), MessageBus.layer({ record: "none" }))
+      yield* Effect.provide(
+        MessageBus.publish(Deposited, Deposited.make({ amount: 1 })),
+        MessageBus.layerWith({ record: "none" })
+      )
       yield* Effect.provide(
         MessageBus.publish(Deposited, Deposited.make({ amount: 1 }), { correlationId: "c" }),
-        MessageBus.layer({ record: "events" })
+        MessageBus.layerWith({ record: "events" })
       )
       yield* stop
       yield* UnitOfWork.transact(stage("Account-a", deposited(1)))
@@ -919,7 +922,7 @@ describe("a projection that runs inline", () => {
     }).pipe(
       Effect.scoped,
       Effect.provide(
-        Layer.mergeAll(UnitOfWork.layer, SqliteCheckpoints.layer()).pipe(
+        Layer.mergeAll(UnitOfWork.layer, SqliteCheckpoints.layer).pipe(
           Layer.provideMerge(SqliteEventStore.layerFile({ filename: ":memory:" }))
         )
       )

@@ -188,7 +188,7 @@ describe("what leaves", () => {
       if (amount < 0) return yield* Effect.fail("refused" as const)
     })
   )
-  const bus = DepositLive.pipe(Layer.provideMerge(MessageBus.layer()), Layer.provideMerge(UnitOfWork.layer))
+  const bus = DepositLive.pipe(Layer.provideMerge(MessageBus.layer), Layer.provideMerge(UnitOfWork.layer))
 
   it.effect("of a command, its events and a private one: exactly the published event; the store keeps all in order", () =>
     relayed((broker) =>

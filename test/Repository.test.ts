@@ -357,21 +357,25 @@ describe("ids", () => {
 
   it.effect("that do not fit are a typed error of every operation, and nothing is written", () =>
     Effect.gen(function* () {
-      const bad = "" as typeof ada
-      const operations: ReadonlyArray<
-        readonly [string, Effect.Effect<unknown, unknown, EventStore.EventStore | UnitOfWork.UnitOfWork>]
-      > = [
-        ["load", UnitOfWork.transact(Repository.load(Account, bad))],
-        ["load", UnitOfWork.transact(deposit(bad, 1))],
-        ["read", Repository.read(Account, bad)],
-        ["append", Repository.append(Account, bad, [deposited(1)])],
-        ["events", Stream.runDrain(Repository.events(Account, bad))]
-      ]
-      for (const [operation, effect] of operations) {
-        const error = yield* Effect.flip(effect)
-        assert.ok(error instanceof EventStore.EventStoreError)
-        assert.deepEqual([error.reason._tag, error.reason.operation], ["InvalidRead", operation])
-        assert.match(error.message, /"" is not an id of the aggregate "Account"/)
+      const long = "x".repeat(300) as typeof ada
+      for (const [id, problem] of [
+        ["" as typeof ada, /"" does not fit its schema/],
+        [long, /the name of its stream has 308 characters, more than 255/],
+        ["a\u0000" as typeof ada, /the name of its stream contains the character U\+0000/]
+      ] as const) {
+        const operations: ReadonlyArray<Effect.Effect<unknown, unknown, EventStore.EventStore | UnitOfWork.UnitOfWork>> = [
+          UnitOfWork.transact(Repository.load(Account, id)),
+          UnitOfWork.transact(deposit(id, 1)),
+          Repository.read(Account, id),
+          Repository.append(Account, id, [deposited(1)]),
+          Stream.runDrain(Repository.events(Account, id))
+        ]
+        for (const effect of operations) {
+          const error = yield* Effect.flip(effect)
+          assert.ok(error instanceof Aggregate.AggregateIdError)
+          assert.equal(error.aggregate, "Account")
+          assert.match(error.problem, problem)
+        }
       }
       assert.equal(yield* EventStore.head, 0)
     }).pipe(Effect.provide(UnitOfWork.layer.pipe(Layer.provideMerge(EventStore.layerMemory))))

@@ -13,9 +13,9 @@ const pgLite = pgLiteOfFile()
 
 const storages: Readonly<Record<string, () => Layer.Layer<Snapshots.Snapshots, unknown>>> = {
   memory: () => Snapshots.layerMemory,
-  PostgreSQL: () => Snapshots.layerSql({ table: freshSchema() }).pipe(Layer.provide(client())),
-  PGlite: () => Snapshots.layerSql({ table: freshSchema() }).pipe(Layer.provide(pgLite)),
-  SQLite: () => Snapshots.layerSql().pipe(Layer.provide(SqliteClient.layer({ filename: ":memory:" })))
+  PostgreSQL: () => Snapshots.layerSqlWith({ table: freshSchema() }).pipe(Layer.provide(client())),
+  PGlite: () => Snapshots.layerSqlWith({ table: freshSchema() }).pipe(Layer.provide(pgLite)),
+  SQLite: () => Snapshots.layerSql.pipe(Layer.provide(SqliteClient.layer({ filename: ":memory:" })))
 }
 
 const snapshot = (version: number, more: Partial<Snapshots.Snapshot> = {}): Snapshots.Snapshot => ({
@@ -308,8 +308,8 @@ describe("an aggregate with snapshots", () => {
 
   servers.it.effect("is loaded in a transaction of PostgreSQL that goes on when the snapshots cannot be", () => {
     const schema = freshSchema()
-    const wiring = Layer.mergeAll(UnitOfWork.layerSql, Snapshots.layerSql({ table: schema })).pipe(
-      Layer.provideMerge(PgEventStore.layer({ schema, listen: false })),
+    const wiring = Layer.mergeAll(UnitOfWork.layerSql, Snapshots.layerSqlWith({ table: schema })).pipe(
+      Layer.provideMerge(PgEventStore.layerWith({ schema, listen: false })),
       Layer.provideMerge(Layer.fresh(client()))
     )
     return Effect.gen(function* () {

@@ -609,7 +609,7 @@ describe("who works, and how it ends", () => {
 })
 
 describe("transactional, on SQLite", () => {
-  const sqlite = Layer.mergeAll(SqliteCheckpoints.layer(), ParkedEvents.layerSql()).pipe(
+  const sqlite = Layer.mergeAll(SqliteCheckpoints.layer, ParkedEvents.layerSql).pipe(
     Layer.provideMerge(SqliteEventStore.layerFile({ filename: ":memory:" }))
   )
 
@@ -777,7 +777,10 @@ describe("transactional, on SQLite", () => {
 describe("parked events in a table", () => {
   it.effect("are refused under a name that cannot be one", () =>
     Effect.gen(function* () {
-      const layer = Layer.provide(ParkedEvents.layerSql({ table: "a b" }), SqliteEventStore.layerFile({ filename: ":memory:" }))
+      const layer = Layer.provide(
+        ParkedEvents.layerSqlWith({ table: "a b" }),
+        SqliteEventStore.layerFile({ filename: ":memory:" })
+      )
       assert.match(String(yield* Effect.flip(Layer.build(layer))), /cannot be called a b/)
     })
   )
@@ -803,6 +806,6 @@ describe("parked events in a table", () => {
         [200]
       )
       assert.deepEqual([yield* discard("b", 7), yield* discard("b", 7), yield* list("b")], [true, false, []])
-    }).pipe(Effect.provide(Layer.provide(ParkedEvents.layerSql(), SqliteEventStore.layerFile({ filename: ":memory:" }))))
+    }).pipe(Effect.provide(Layer.provide(ParkedEvents.layerSql, SqliteEventStore.layerFile({ filename: ":memory:" }))))
   )
 })

@@ -507,6 +507,32 @@ describe("hooks", () => {
         assert.deepEqual(seen, ["sees 1 event", "outer committed", "inner committed"])
       }))
 
+    test("afterCommit is told the position of the last event, and so is whoever asks with committed", () =>
+      Effect.gen(function* () {
+        const told: Array<number> = []
+        const hook = UnitOfWork.afterCommit(({ position }) => Effect.sync(() => told.push(position)))
+        const two = Effect.asVoid(UnitOfWork.stage("A-1", [event("e"), event("f")]))
+        const one = UnitOfWork.transact(Effect.andThen(Effect.andThen(hook, UnitOfWork.transact(hook)), two))
+        assert.deepEqual(yield* UnitOfWork.committed(Effect.as(one, "done")), { value: "done", position: 2 })
+        // the last of several, also where one asks within another
+        const twice = UnitOfWork.committed(Effect.andThen(one, UnitOfWork.committed(one)))
+        assert.deepEqual(yield* twice, { value: { value: undefined, position: 6 }, position: 6 })
+        assert.deepEqual(told, [2, 2, 4, 4, 6, 6])
+        // what writes nothing, or is undone, commits nothing
+        assert.equal((yield* UnitOfWork.committed(UnitOfWork.transact(Effect.void))).position, 0)
+        const undone = UnitOfWork.transact(Effect.andThen(stage("A-1", "g"), UnitOfWork.rollback))
+        assert.equal((yield* UnitOfWork.committed(undone)).position, 0)
+        yield* UnitOfWork.transact(hook)
+        assert.equal(told.at(-1), 0)
+      }))
+
+    test("inside a unit of work nothing is committed: asking for it is a defect that says so", () =>
+      Effect.gen(function* () {
+        const exit = yield* Effect.exit(UnitOfWork.transact(UnitOfWork.committed(stage("A-1", "e"))))
+        assert.match(String(Exit.isFailure(exit) && Cause.squash(exit.cause)), /inside a unit of work nothing is committed yet/)
+        assert.equal(yield* EventStore.head, 0)
+      }))
+
     test("afterRollback runs once, after a failure, a defect, an interruption and a commit that fails; afterCommit never", () =>
       Effect.gen(function* () {
         const { mark, seen } = makeTrace()

@@ -381,7 +381,7 @@ describe("a consumer", () => {
 
 describe("with an inbox in SQL every message has its effect once", () => {
   const services = Layer.provideMerge(
-    Inbox.layerSql(),
+    Inbox.layerSql,
     Layer.mergeAll(SqliteClient.layer({ filename: ":memory:" }), DeadLetters.layerMemory)
   )
   const makeNotes = SqlClient.SqlClient.use((sql) => sql`create table note (id text not null)`)
@@ -508,9 +508,9 @@ describe("a dead letter", () => {
 it.effect("what a handler does on the bus belongs to the conversation of the message, and is caused by it", () => {
   const Mail = Command.make("Mail", { payload: {} })
   const Live = Layer.mergeAll(
-    MessageBus.layer(),
+    MessageBus.layer,
     MessageBus.handle(Mail, () => UnitOfWork.stage("Mail-1", [{ type: "Mailed", payload: {} }])).pipe(
-      Layer.provide(MessageBus.layer())
+      Layer.provide(MessageBus.layer)
     )
   ).pipe(Layer.provideMerge(UnitOfWork.layer), Layer.provideMerge(EventStore.layerMemory), Layer.provideMerge(services))
   return Effect.gen(function* () {

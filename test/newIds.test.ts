@@ -149,7 +149,7 @@ describe("an id that nobody has seen", () => {
   it.effect("is made by the process alone: a generator that is provided may make the same again", () => {
     const fresh: Array<boolean> = []
     return Effect.gen(function* () {
-      const once = UnitOfWork.transact(deposit(ada, 1)).pipe(Effect.provide(TestIds.layer()))
+      const once = UnitOfWork.transact(deposit(ada, 1)).pipe(Effect.provide(TestIds.layer))
       yield* once
       yield* Effect.exit(once)
       assert.deepEqual(fresh, [false, false])
@@ -167,7 +167,7 @@ describe("an id that nobody has seen", () => {
       yield* MessageBus.execute(Deposit, { account: ada, amount: 1 })
       yield* MessageBus.publish(Noted, Noted.make({}))
       assert.deepEqual(fresh, [true, true, true])
-    }).pipe(Effect.provide(Layer.provideMerge(DepositLive, Layer.provideMerge(MessageBus.layer(), units(fresh)))))
+    }).pipe(Effect.provide(Layer.provideMerge(DepositLive, Layer.provideMerge(MessageBus.layer, units(fresh)))))
   })
 })
 
@@ -246,9 +246,9 @@ describe("the statements of SQLite", () => {
     }).pipe(
       Effect.provide(
         DepositLive.pipe(
-          Layer.provideMerge(MessageBus.layer({ record: "events" })),
+          Layer.provideMerge(MessageBus.layerWith({ record: "events" })),
           Layer.provideMerge(UnitOfWork.layer),
-          Layer.provideMerge(SqliteEventStore.layer()),
+          Layer.provideMerge(SqliteEventStore.layer),
           Layer.provideMerge(spied(statements))
         )
       )

@@ -144,7 +144,7 @@ describe("the package", () => {
         export const head: Effect.Effect<number, EventStore.EventStoreError, EventStore.EventStore> = EventStore.head
         // @ts-expect-error: a position is a number
         export const text: Effect.Effect<string, EventStore.EventStoreError, EventStore.EventStore> = EventStore.head
-        export const postgres: Layer.Success<ReturnType<typeof PgEventStore.layer>> extends EventStore.EventStore ? true : never = true
+        export const postgres: Layer.Success<ReturnType<typeof PgEventStore.layerWith>> extends EventStore.EventStore ? true : never = true
         // @ts-expect-error: a list of events, not a word
         Scenario.bus(EventStore.layerMemory).given("events")
 

@@ -8,10 +8,10 @@ import * as Service from "./service.ts"
 /** Events, the club's table and the relay's checkpoint are in one SQLite file; what is published goes to a transport in memory. */
 export const layer = (filename: string) =>
   Layer.mergeAll(Service.layer, Relay.layer({ name: "library" })).pipe(
-    Layer.provideMerge(MessageBus.layer()),
+    Layer.provideMerge(MessageBus.layer),
     Layer.provideMerge(UnitOfWork.layerSql),
     Layer.provideMerge(Layer.effectDiscard(Service.createShelf)),
-    Layer.provideMerge(Layer.merge(SqliteCheckpoints.layer(), Transport.layerMemory)),
+    Layer.provideMerge(Layer.merge(SqliteCheckpoints.layer, Transport.layerMemory)),
     Layer.provideMerge(SqliteEventStore.layerFile({ filename }))
   )
 

@@ -16,7 +16,7 @@ export const stores = {
   memory: Layer.merge(EventStore.layerMemory, Checkpoints.layerMemory),
 
   /** A SQLite file. */
-  sqlite: (filename: string) => SqliteCheckpoints.layer().pipe(Layer.provideMerge(SqliteEventStore.layerFile({ filename }))),
+  sqlite: (filename: string) => SqliteCheckpoints.layer.pipe(Layer.provideMerge(SqliteEventStore.layerFile({ filename }))),
 
   /** A file of JSON lines, and another one beside it for the checkpoints. */
   jsonl: (path: string) =>
@@ -26,11 +26,11 @@ export const stores = {
 
   /** PostgreSQL embedded in this process, in a folder on disk; without one in memory. */
   pglite: (dataDir?: string) =>
-    PgCheckpoints.layer({ schema }).pipe(Layer.provideMerge(PgEventStore.layerEmbedded({ schema, dataDir }))),
+    PgCheckpoints.layerWith({ schema }).pipe(Layer.provideMerge(PgEventStore.layerEmbeddedWith({ schema, dataDir }))),
 
   /** A PostgreSQL server. */
   postgres: (url: string) =>
-    Layer.merge(PgEventStore.layer({ schema }), PgCheckpoints.layer({ schema })).pipe(
+    Layer.merge(PgEventStore.layerWith({ schema }), PgCheckpoints.layerWith({ schema })).pipe(
       Layer.provide(PgClient.layer({ url: Redacted.make(url) }))
     )
 }
@@ -38,7 +38,7 @@ export const stores = {
 /** The shop: handlers and listeners over bus, unit of work, a transport, and whichever store. */
 export const shop = <E, R>(store: Layer.Layer<EventStore.EventStore | Checkpoints.Checkpoints, E, R>) =>
   Application.layer.pipe(
-    Layer.provideMerge(MessageBus.layer()),
+    Layer.provideMerge(MessageBus.layer),
     Layer.provideMerge(UnitOfWork.layer),
     Layer.provideMerge(Transport.layerMemory),
     Layer.provideMerge(store)

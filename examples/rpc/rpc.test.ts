@@ -32,7 +32,7 @@ it.live("an error is the class that the handler failed with, and the commit's er
       assert.equal(refused.failure.missing, 5)
       const tooLong = yield* Effect.result(bank.Deposit({ account: AccountId.make("x".repeat(300)), amount: 5 }))
       assert.ok(Result.isFailure(tooLong))
-      assert.equal(tooLong.failure._tag, "EventStoreError")
+      assert.equal(tooLong.failure._tag, "AggregateIdError")
     })
   )
 )

@@ -47,7 +47,7 @@ const Served = Bank.toLayer({
 const routes = RpcServer.layerHttp({ group: Bank, path: "/bank", protocol: "http" }).pipe(
   Layer.provide(Served),
   Layer.provide(Handlers),
-  Layer.provide(MessageBus.layer()),
+  Layer.provide(MessageBus.layer),
   Layer.provide(UnitOfWork.layer),
   Layer.provide(EventStore.layerMemory),
   Layer.provide(RpcSerialization.layerJson)

@@ -63,9 +63,7 @@ const Customers = (orders: number) =>
   )
 
 export const store = (database: string) =>
-  Layer.merge(PgEventStore.layer(), PgCheckpoints.layer()).pipe(
-    Layer.provideMerge(PgClient.layer({ url: Redacted.make(database) }))
-  )
+  Layer.merge(PgEventStore.layer, PgCheckpoints.layer).pipe(Layer.provideMerge(PgClient.layer({ url: Redacted.make(database) })))
 
 export const layer = <E, R>(options: {
   readonly database: string
@@ -74,8 +72,8 @@ export const layer = <E, R>(options: {
 }) =>
   Layer.mergeAll(Customers(options.orders), Parcels, Relay.layer({ name: "ordering", lease: "3 seconds" })).pipe(
     Layer.provide(Handlers),
-    Layer.provide(MessageBus.layer()),
+    Layer.provide(MessageBus.layer),
     Layer.provide(UnitOfWork.layerSql),
-    Layer.provide(Layer.merge(Inbox.layerSql(), DeadLetters.layerSql())),
+    Layer.provide(Layer.merge(Inbox.layerSql, DeadLetters.layerSql)),
     Layer.provide(Layer.merge(store(options.database), options.transport))
   )

@@ -39,13 +39,13 @@ const Orders = Consumer.layer(
 )
 
 export const store = (filename: string) =>
-  SqliteCheckpoints.layer().pipe(Layer.provideMerge(SqliteEventStore.layerFile({ filename })))
+  SqliteCheckpoints.layer.pipe(Layer.provideMerge(SqliteEventStore.layerFile({ filename })))
 
 export const layer = <E, R>(options: { readonly filename: string; readonly transport: Layer.Layer<Transport.Transport, E, R> }) =>
   Layer.merge(Orders, Relay.layer({ name: "shipping", lease: "3 seconds" })).pipe(
     Layer.provide(ShipLive),
-    Layer.provide(MessageBus.layer()),
+    Layer.provide(MessageBus.layer),
     Layer.provide(UnitOfWork.layerSql),
-    Layer.provide(Layer.merge(Inbox.layerSql(), DeadLetters.layerSql())),
+    Layer.provide(Layer.merge(Inbox.layerSql, DeadLetters.layerSql)),
     Layer.provide(Layer.merge(store(options.filename), options.transport))
   )

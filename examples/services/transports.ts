@@ -15,10 +15,10 @@ export type Name = (typeof names)[number]
 /** The transport over the broker (or database) at `url`. */
 export const transports: Readonly<Record<Name, (url: string) => Layer.Layer<Transport.Transport, unknown>>> = {
   postgres: (url: string) =>
-    PgTransport.layer({ schema: "transport", lease: "3 seconds" }).pipe(
+    PgTransport.layerWith({ schema: "transport", lease: "3 seconds" }).pipe(
       Layer.provide(PgClient.layer({ url: Redacted.make(url) }))
     ),
-  nats: (url: string) => NatsTransport.layer({ connection: { servers: url }, ackWait: "3 seconds" }),
-  redis: (url: string) => RedisTransport.layer({ lease: "3 seconds" }).pipe(Layer.provide(NodeRedis.layer({ url }))),
+  nats: (url: string) => NatsTransport.layerWith({ connection: { servers: url }, ackWait: "3 seconds" }),
+  redis: (url: string) => RedisTransport.layerWith({ lease: "3 seconds" }).pipe(Layer.provide(NodeRedis.layer({ url }))),
   rabbitmq: (url: string) => RabbitMqTransport.layer({ url, groups })
 }

@@ -40,7 +40,7 @@ const WhenPlaced = MessageBus.listen(OrderPlaced, (_, { stream }) =>
 
 export const layer = Layer.mergeAll(PlaceOrderLive, WhenPlaced, Relay.layer({ name: "shop" })).pipe(
   Layer.provideMerge(ShipOrderLive),
-  Layer.provideMerge(MessageBus.layer()),
+  Layer.provideMerge(MessageBus.layer),
   Layer.provideMerge(UnitOfWork.layer),
   Layer.provideMerge(Layer.mergeAll(EventStore.layerMemory, Transport.layerMemory, Checkpoints.layerMemory))
 )

@@ -135,14 +135,14 @@ const encode = Schema.encodeEffect(MessageText)
 const decode = Schema.decodeEffect(MessageText)
 
 /**
- * Dead letters in a table of the database of the `SqlClient`: PostgreSQL, PGlite or SQLite. The table is made when it is not there.
+ * {@link layerSql} with options.
  *
- * Inside a transaction of the same client, everything is part of that transaction.
+ * **Gotchas**: each call is another Layer, and is built for itself. Keep the result in a constant where it is provided more than once.
  *
  * @category layers
- * @since 0.1.0
+ * @since 0.2.0
  */
-export const layerSql = (options?: {
+export const layerSqlWith = (options: {
   /** Letters, digits and `_`, with the schema before a `.` if need be; on PostgreSQL in lower case. Default: `"eventfold_dead_letter"`. */
   readonly table?: string | undefined
 }): Layer.Layer<DeadLetters, DeadLettersError, SqlClient.SqlClient> =>
@@ -152,7 +152,7 @@ export const layerSql = (options?: {
       const sql = yield* SqlClient.SqlClient
       const failAs = (operation: string) => Effect.mapError((cause: unknown) => new DeadLettersError({ operation, cause }))
       const number = (value: number) => sqlNumber(sql, value)
-      const name = yield* makeTable(options?.table ?? "eventfold_dead_letter", (sql, name) => [
+      const name = yield* makeTable(options.table ?? "eventfold_dead_letter", (sql, name) => [
         sql`create table if not exists ${name} (
           consumer_group text not null,
           id text not null,
@@ -207,6 +207,16 @@ export const layerSql = (options?: {
       })
     })
   )
+
+/**
+ * Dead letters in a table of the database of the `SqlClient`: PostgreSQL, PGlite or SQLite. The table is made when it is not there.
+ *
+ * Inside a transaction of the same client, everything is part of that transaction.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerSql: Layer.Layer<DeadLetters, DeadLettersError, SqlClient.SqlClient> = layerSqlWith({})
 
 interface Row {
   readonly of: string

@@ -137,17 +137,14 @@ class Own<E> {
 }
 
 /**
- * An inbox in a table of the database of the `SqlClient`: PostgreSQL, PGlite or SQLite. The table is made when it is not there.
+ * {@link layerSql} with options.
  *
- * The effect runs inside one transaction with the note that its message has been handled. On PostgreSQL, whoever comes second
- * with a message waits for the first one's transaction; on SQLite and PGlite all transactions take turns.
- *
- * What is older than `keep` is deleted in passing, at most once an hour, outside of that transaction.
+ * **Gotchas**: each call is another Layer, and is built for itself. Keep the result in a constant where it is provided more than once.
  *
  * @category layers
- * @since 0.1.0
+ * @since 0.2.0
  */
-export const layerSql = (options?: {
+export const layerSqlWith = (options: {
   /** Letters, digits and `_`, with the schema before a `.` if need be; on PostgreSQL in lower case. Default: `"eventfold_inbox"`. */
   readonly table?: string | undefined
   /** How long a message is remembered, by the clocks of the processes. Default: 7 days. */
@@ -157,8 +154,8 @@ export const layerSql = (options?: {
     Inbox,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
-      const keep = Duration.toMillis(Duration.fromInputUnsafe(options?.keep ?? week))
-      const table = options?.table ?? "eventfold_inbox"
+      const keep = Duration.toMillis(Duration.fromInputUnsafe(options.keep ?? week))
+      const table = options.table ?? "eventfold_inbox"
       const failAs = (operation: string) => Effect.mapError((cause: unknown) => new InboxError({ operation, cause }))
       const name = yield* makeTable(table, (sql, name) => [
         sql`create table if not exists ${name} (
@@ -200,5 +197,18 @@ export const layerSql = (options?: {
       return Inbox.of({ once })
     })
   )
+
+/**
+ * An inbox in a table of the database of the `SqlClient`: PostgreSQL, PGlite or SQLite. The table is made when it is not there.
+ *
+ * The effect runs inside one transaction with the note that its message has been handled. On PostgreSQL, whoever comes second
+ * with a message waits for the first one's transaction; on SQLite and PGlite all transactions take turns.
+ *
+ * What is older than `keep` is deleted in passing, at most once an hour, outside of that transaction.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerSql: Layer.Layer<Inbox, InboxError, SqlClient.SqlClient> = layerSqlWith({})
 
 const hour = Duration.toMillis("1 hour")

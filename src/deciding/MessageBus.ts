@@ -10,15 +10,20 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as PrimaryKey from "effect/PrimaryKey"
 import * as Stream from "effect/Stream"
 import type * as Command from "../definitions/Command.ts"
 import * as Event from "../definitions/Event.ts"
 import { isRecordOfCommand } from "../definitions/metadata.ts"
 import type { Metadata, RecordedEvent } from "../definitions/stored.ts"
 import { EventStore, type Filter } from "../store/EventStore.ts"
+import { makeTurns } from "../internal/turns.ts"
+import { Answers, inLog } from "./Answers.ts"
 import { type Handler, handlerKey, type HandlerService, type Listener, MessageBus, type Record } from "./bus.ts"
 import { commandCodec } from "./commandCodec.ts"
 import { deliver, dispatching, message } from "./dispatching.ts"
+import { once } from "./once.ts"
 import { type CommitError, Transaction, UnitOfWork } from "./transaction.ts"
 import { transact } from "./UnitOfWork.ts"
 
@@ -30,6 +35,13 @@ export { handle, listen } from "./handlers.ts"
  * Executes a command in a unit of work, and gives its handler's result once everything has been committed.
  *
  * Inside a unit of work it joins it: the handler runs at once, and the listeners of its events when their turn comes.
+ *
+ * **Repetitions.** With an `id` (or the command's `primaryKey`) the command is executed once under it: a repetition gives what the first
+ * execution gave, or fails with the command's own error that it failed with, and runs nothing. The answer commits with the events. An error
+ * of the command's own has rolled its unit of work back, and is kept by a commit of its own before the caller hears of it. Errors of the unit of
+ * work (`CommitError`), defects and interruptions are not kept: the repetition executes. Of several at once one commits, and all get
+ * its answer; in one process the handler runs once. The same id with another payload is a `CommandIdReusedError`. Inside a unit of work the
+ * answer is part of it, whatever it was. Where and how long answers are kept: see `Answers`.
  *
  * ```ts
  * import { Effect, Layer, Schema } from "effect"
@@ -53,7 +65,7 @@ export { handle, listen } from "./handlers.ts"
  * const program = MessageBus.execute(Deposit, { account: "ada", amount: 5 })
  *
  * const Live = DepositLive.pipe(
- *   Layer.provideMerge(MessageBus.layer()),
+ *   Layer.provideMerge(MessageBus.layer),
  *   Layer.provideMerge(UnitOfWork.layer),
  *   Layer.provideMerge(EventStore.layerMemory)
  * )
@@ -67,6 +79,8 @@ export const execute = <C extends Command.Any>(
   command: C,
   payload: Command.PayloadInput<C>,
   options?: {
+    /** Names this execution among those of the command, as an idempotency key does. Default: the command's `primaryKey`, else none. */
+    readonly id?: string | undefined
     /** Names the conversation. Default: that of the message being handled or of `UnitOfWork.CurrentMetadata`, else a new id. */
     readonly correlationId?: string | undefined
     /** Stored with the command and with every event that follows from it, beside `UnitOfWork.CurrentMetadata`. Default: none. */
@@ -78,12 +92,17 @@ export const execute = <C extends Command.Any>(
     const codec = commandCodec(command)
     const value = yield* codec.make(payload)
     const recorded = (yield* MessageBus).record === "all"
-    const record = recorded ? { type: command._tag, payload: yield* Effect.fromResult(codec.encode(value)) } : undefined
-    return yield* message(
-      { _tag: "Command", type: command._tag, options, record },
-      // What the handler of this command fails with is typed by `handle`.
-      handler.run(value) as Effect.Effect<Command.Success<C>, Command.Error<C> | CommitError, Transaction>
-    )
+    const id = options?.id ?? (PrimaryKey.isPrimaryKey(value) ? PrimaryKey.value(value) : undefined)
+    const encoded = recorded || id !== undefined ? yield* Effect.fromResult(codec.encode(value)) : null
+    const record = recorded ? { type: command._tag, payload: encoded } : undefined
+    const run = (keep?: (value: Command.Success<C>) => Effect.Effect<void, CommitError, Transaction>) =>
+      message(
+        { _tag: "Command", type: command._tag, options, record },
+        // What the handler of this command fails with is typed by `handle`.
+        handler.run(value) as Effect.Effect<Command.Success<C>, Command.Error<C> | CommitError, Transaction>,
+        keep
+      )
+    return yield* id === undefined ? run() : once({ command, id, payload: encoded }, run)
   })
 
 /**
@@ -139,7 +158,7 @@ export const publish = <E extends Event.Any>(
  * })
  *
  * const Live = Total.pipe(
- *   Layer.provideMerge(MessageBus.layer()),
+ *   Layer.provideMerge(MessageBus.layer),
  *   Layer.provideMerge(UnitOfWork.layer),
  *   Layer.provideMerge(EventStore.layerMemory)
  * )
@@ -185,15 +204,14 @@ export const replay = (options?: {
   )
 
 /**
- * The message bus over a unit of work.
+ * {@link layer} with options.
  *
- * **Gotchas**: a listener that publishes what it hears would run for ever. A unit of work that comes to more than `maxMessages` fails with
- * `TooManyMessagesError`, which names the last of them, and writes nothing.
+ * **Gotchas**: each call is another Layer, and is built for itself. Keep the result in a constant where it is provided more than once.
  *
  * @category layers
- * @since 0.1.0
+ * @since 0.2.0
  */
-export const layer = (options?: {
+export const layerWith = (options: {
   /** Which messages are stored with the commit. Default: `"all"`. */
   readonly record?: Record | undefined
   /** How many messages (commands, and events that have listeners) one unit of work may handle. Default: 10 000. */
@@ -201,15 +219,19 @@ export const layer = (options?: {
 }): Layer.Layer<MessageBus, never, UnitOfWork> =>
   Layer.effect(
     MessageBus,
-    UnitOfWork.useSync((unitOfWork) => {
-      const maxMessages = options?.maxMessages ?? 10_000
+    Effect.gen(function* () {
+      const unitOfWork = yield* UnitOfWork
+      const answers = Option.getOrElse(yield* Effect.serviceOption(Answers), () => inLog(unitOfWork.store))
+      const maxMessages = options.maxMessages ?? 10_000
       if (!(maxMessages >= 1)) throw new RangeError(`MessageBus: maxMessages must be a number from 1, not ${maxMessages}`)
       const byType = new Map<string, ReadonlyArray<Listener>>()
       const listeners = (type: string) => byType.get(type) ?? []
       return {
-        record: options?.record ?? "all",
+        record: options.record ?? "all",
         maxMessages,
         unitOfWork,
+        answers,
+        turns: makeTurns(),
         listeners,
         replayed: () => Array.from(byType.keys()).filter((type) => listeners(type).some(({ replay }) => replay)),
         subscribe: (listener) =>
@@ -225,3 +247,14 @@ export const layer = (options?: {
       }
     })
   )
+
+/**
+ * The message bus over a unit of work.
+ *
+ * **Gotchas**: a listener that publishes what it hears would run for ever. A unit of work that comes to more than `maxMessages` fails with
+ * `TooManyMessagesError`, which names the last of them, and writes nothing.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer: Layer.Layer<MessageBus, never, UnitOfWork> = layerWith({})

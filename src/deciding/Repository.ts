@@ -17,14 +17,14 @@ import {
   type AppendError,
   type AppendResult,
   EventStore,
-  EventStoreError,
+  type EventStoreError,
   type ExpectedVersion,
-  InvalidRead,
   type OptimisticLockError,
   type ReadOptions,
   streamName
 } from "../store/EventStore.ts"
 import { freeze } from "../internal/freeze.ts"
+import { nameFault } from "../store/kit/index.ts"
 import { Snapshots } from "../store/Snapshots.ts"
 import { SeenStreams, Transaction } from "./transaction.ts"
 
@@ -34,7 +34,7 @@ import { SeenStreams, Transaction } from "./transaction.ts"
  * @category errors
  * @since 0.1.0
  */
-export type LoadError = EventStoreError | Event.EventDecodeError | Event.UnknownEventTypeError
+export type LoadError = EventStoreError | Aggregate.AggregateIdError | Event.EventDecodeError | Event.UnknownEventTypeError
 
 /**
  * An aggregate as it was at some version; version 0 is the initial state of one that has no events.
@@ -154,7 +154,7 @@ const loadStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
   aggregate: A,
   id: Aggregate.Id<A>
 ): Effect.fn.Return<Loaded<A> & { readonly stream: string }, LoadError, Transaction | EventStore> {
-  const stream = yield* streamOf(aggregate, id, "load")
+  const stream = yield* streamOf(aggregate, id)
   const transaction = yield* Transaction
   const streams = transaction.slot(SeenStreams)
   let seen = streams.get(stream)
@@ -223,7 +223,7 @@ export const read = <A extends Aggregate.Any>(
     readonly at?: DateTime.Utc | undefined
   }
 ): Effect.Effect<Loaded<A>, LoadError, EventStore> =>
-  Effect.flatMap(streamOf(aggregate, id, "read"), (stream) =>
+  Effect.flatMap(streamOf(aggregate, id), (stream) =>
     readStream(aggregate, stream, { to: options?.version, until: options?.at }, (save) => save)
   )
 
@@ -357,8 +357,8 @@ export const append = <A extends Aggregate.Any>(
     /** Stored with each of the events. Default: none. */
     readonly metadata?: Metadata | undefined
   }
-): Effect.Effect<AppendResult, AppendError | Event.EventEncodeError, EventStore> =>
-  EventStore.use((store): Effect.Effect<AppendResult, AppendError | Event.EventEncodeError> => {
+): Effect.Effect<AppendResult, AppendError | Aggregate.AggregateIdError | Event.EventEncodeError, EventStore> =>
+  EventStore.use((store): Effect.Effect<AppendResult, AppendError | Aggregate.AggregateIdError | Event.EventEncodeError> => {
     const encoded: Array<NewEvent> = []
     for (const event of events) {
       const one = encode(aggregate, event)
@@ -366,7 +366,7 @@ export const append = <A extends Aggregate.Any>(
       const { event: written } = one.success
       encoded.push(options?.metadata === undefined ? written : { ...written, metadata: options.metadata })
     }
-    return Effect.flatMap(streamOf(aggregate, id, "append"), (stream) => store.append(stream, encoded, options))
+    return Effect.flatMap(streamOf(aggregate, id), (stream) => store.append(stream, encoded, options))
   })
 
 /**
@@ -382,7 +382,7 @@ export const events = <A extends Aggregate.Any>(
 ): Stream.Stream<EventRecord<A>, LoadError, EventStore> =>
   Stream.unwrap(
     Effect.gen(function* () {
-      const stream = yield* streamOf(aggregate, id, "events")
+      const stream = yield* streamOf(aggregate, id)
       const store = yield* EventStore
       return Stream.mapEffect(store.read(stream, options), (recorded) => {
         const event = Event.decodeAny(aggregate.definitions, recorded)
@@ -411,18 +411,12 @@ const encode = <A extends Aggregate.Any>(
 /** The name of the stream of an aggregate, if the id is one. */
 const streamOf = <A extends Aggregate.Any>(
   aggregate: A,
-  id: Aggregate.Id<A>,
-  operation: string
-): Effect.Effect<string, EventStoreError> => {
+  id: Aggregate.Id<A>
+): Effect.Effect<string, Aggregate.AggregateIdError> => {
+  const refuse = (problem: string) => Effect.fail(new Aggregate.AggregateIdError({ aggregate: aggregate.name, problem }))
   const encoded = aggregate.encodeId(id)
-  return Result.isSuccess(encoded)
-    ? Effect.succeed(streamName(aggregate.name, encoded.success))
-    : Effect.fail(
-        new EventStoreError({
-          reason: new InvalidRead({
-            operation,
-            detail: `${JSON.stringify(id)} is not an id of the aggregate "${aggregate.name}": ${encoded.failure.message}`
-          })
-        })
-      )
+  if (Result.isFailure(encoded)) return refuse(`${JSON.stringify(id)} does not fit its schema: ${encoded.failure.message}`)
+  const stream = streamName(aggregate.name, encoded.success)
+  const fault = nameFault(stream)
+  return fault === undefined ? Effect.succeed(stream) : refuse(`the name of its stream ${fault}`)
 }

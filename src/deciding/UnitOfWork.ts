@@ -16,11 +16,28 @@ import * as metadata from "../definitions/metadata.ts"
 import type { Metadata, NewEvent } from "../definitions/stored.ts"
 import { isConflict as isSqlConflict } from "../sql/errors.ts"
 import { AppendConditionError, EventStore, EventStoreError, ExpectedVersion, OptimisticLockError } from "../store/EventStore.ts"
-import { makeUnitOfWork, withoutTransaction } from "./levels.ts"
-import { type CommitError, SeenStreams, type StagedEvent, Transaction, UnitOfWork } from "./transaction.ts"
+import { CurrentCommit, makeUnitOfWork, noteCommit, withoutTransaction } from "./levels.ts"
+import {
+  type Commit,
+  type CommitError,
+  type Committed,
+  SeenStreams,
+  type StagedEvent,
+  Transaction,
+  UnitOfWork
+} from "./transaction.ts"
 
 export { layerSql } from "./sqlUnits.ts"
-export { CommitError, type Slot, type StagedEvent, type Staging, Transaction, UnitOfWork } from "./transaction.ts"
+export {
+  type Commit,
+  CommitError,
+  type Committed,
+  type Slot,
+  type StagedEvent,
+  type Staging,
+  Transaction,
+  UnitOfWork
+} from "./transaction.ts"
 
 /**
  * Metadata that is merged into each staged event: the message bus puts correlation and causation ids here.
@@ -74,14 +91,61 @@ export const transact = <A, E, R>(
   })
 
 /**
- * Runs `effect` once, after the outermost commit; never if that does not come. Its failure is logged and undoes nothing. The
- * caller of the unit of work waits for it, so keep it short and fork what is long.
+ * Gives the value of an effect together with the position of the last event that it has committed (0 where it has written nothing), so
+ * that a view can be waited for: by `MessageBus.execute`, `MessageBus.publish`, {@link transact} or whatever is made of them.
+ *
+ * Of an execution that was a repetition (`MessageBus.execute(…, …, { id })`) it is a position by which all that the first one wrote stands in the log.
+ *
+ * Nothing has been committed inside a unit of work: there it is a defect.
+ *
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import { EventStore, UnitOfWork } from "eventfold"
+ *
+ * const reserve = UnitOfWork.transact(UnitOfWork.stage("Stock-1", [{ type: "Reserved", payload: {} }]))
+ *
+ * const program = Effect.gen(function* () {
+ *   yield* reserve
+ *   const { position } = yield* UnitOfWork.committed(reserve)
+ *   return position // yield* Projection.awaitPosition(Stock, position)
+ * })
+ *
+ * const Live = UnitOfWork.layer.pipe(Layer.provideMerge(EventStore.layerMemory))
+ * await Effect.runPromise(Effect.provide(program, Live)) // => 2
+ * ```
+ *
+ * @category combinators
+ * @since 0.2.0
+ */
+export const committed = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<Committed<A>, E, R> =>
+  Effect.withFiber((fiber) => {
+    if (Context.getOrUndefined(fiber.context, Transaction) !== undefined) {
+      return Effect.die(
+        new Error(
+          "UnitOfWork.committed: inside a unit of work nothing is committed yet. Put it around the outermost one, or use afterCommit"
+        )
+      )
+    }
+    const last = { position: 0 }
+    return Effect.provideService(effect, CurrentCommit, last).pipe(
+      Effect.onExit(() => noteCommit(last.position)),
+      Effect.map((value) => ({ value, position: last.position }))
+    )
+  })
+
+/**
+ * Runs `effect` once, after the outermost commit; never if that does not come. As a function it is told what was committed. Its failure is
+ * logged and undoes nothing. The caller of the unit of work waits for it, so keep it short and fork what is long.
  *
  * @category combinators
  * @since 0.1.0
  */
-export const afterCommit = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<void, never, R | Transaction> =>
-  hook("afterCommit", effect)
+export const afterCommit = <A, E, R>(
+  effect: Effect.Effect<A, E, R> | ((commit: Commit) => Effect.Effect<A, E, R>)
+): Effect.Effect<void, never, R | Transaction> =>
+  Transaction.use((transaction) =>
+    hook("afterCommit", Effect.isEffect(effect) ? effect : Effect.suspend(() => effect(transaction.committed())))
+  )
 
 /**
  * Runs `effect` once, if this unit of work (the innermost, where they are nested) is rolled back, by itself or together with the

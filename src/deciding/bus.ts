@@ -5,6 +5,8 @@ import type * as Tracer from "effect/Tracer"
 import type * as Event from "../definitions/Event.ts"
 import { executionKeys } from "../definitions/services.ts"
 import type { Metadata, NewEvent } from "../definitions/stored.ts"
+import type { Turns } from "../internal/turns.ts"
+import type { Answers } from "./Answers.ts"
 import type { CommitError, Transaction, UnitOfWork } from "./transaction.ts"
 
 /**
@@ -108,6 +110,10 @@ export class MessageBus extends Context.Service<
     /** How many messages one unit of work may handle. */
     readonly maxMessages: number
     readonly unitOfWork: UnitOfWork["Service"]
+    /** What executions with an id came to. */
+    readonly answers: Answers["Service"]
+    /** Executions of one command with one id run one after the other. */
+    readonly turns: Turns
     /** The listeners of an event type, in the order in which their Layers were built. */
     readonly listeners: (type: string) => ReadonlyArray<Listener>
     /** The event types that have listeners which take part in replays. */

@@ -33,7 +33,9 @@ export type Incoming = {
 /** Handles a message that comes in: opens or joins a unit of work, and sees to it that all that follows is dispatched. */
 export const message = <A, E>(
   incoming: Incoming,
-  body: Effect.Effect<A, E, Transaction>
+  body: Effect.Effect<A, E, Transaction>,
+  /** What is done at last, with what the body gave. */
+  last?: (value: A) => Effect.Effect<void, CommitError, Transaction>
 ): Effect.Effect<A, E | CommitError, MessageBus> =>
   Effect.gen(function* () {
     const bus = yield* MessageBus
@@ -58,7 +60,8 @@ export const message = <A, E>(
       const current = { id, correlationId, causationId: own.causationId }
       if (incoming._tag === "Command") yield* countMessage(bus, type)
       const run = incoming._tag === "Event" ? body : observed("command", type, current, withMessage(current, own, body))
-      return yield* dispatching(bus, transaction, run)
+      const dispatched = dispatching(bus, transaction, run)
+      return yield* last === undefined ? dispatched : Effect.tap(dispatched, (value) => withMessage(current, own, last(value)))
     })
     return yield* transact(handling).pipe(Effect.provideService(UnitOfWork, bus.unitOfWork))
   })

@@ -3,11 +3,12 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
 import { CurrentMetadata } from "../definitions/metadata.ts"
+import { executionKeys } from "../definitions/services.ts"
 import type { Metadata, NewEvent } from "../definitions/stored.ts"
 import { freeze } from "../internal/freeze.ts"
 import { makeIds, type NewId, release, reserve } from "../internal/ids.ts"
 import { type EventStore, ExpectedVersion, OptimisticLockError, type StreamAppend } from "../store/EventStore.ts"
-import { type CommitError, type Slot, type StagedEvent, Transaction, type UnitOfWork } from "./transaction.ts"
+import { type Commit, type CommitError, type Slot, type StagedEvent, Transaction, type UnitOfWork } from "./transaction.ts"
 
 type Entry = StagedEvent & {
   readonly level: Level
@@ -37,10 +38,22 @@ const dieEnded = Effect.die(
 const unlessEnded = (level: Level, add: () => void): Effect.Effect<void> =>
   Effect.suspend(() => (hasEnded(level) ? dieEnded : Effect.sync(add)))
 
+/** The last position that was committed for whoever asked: see `UnitOfWork.committed`. */
+export const CurrentCommit = Context.Reference<{ position: number } | undefined>(executionKeys.commit, {
+  defaultValue: () => undefined
+})
+
+/** Tells whoever asked that everything up to this position has been committed. */
+export const noteCommit = (position: number): Effect.Effect<void> =>
+  Effect.map(CurrentCommit, (last) => {
+    if (last !== undefined) last.position = Math.max(last.position, position)
+  })
+
 /** What all levels of one unit of work share. */
 interface Shared {
   readonly id: number
   readonly slots: Map<Slot<unknown>, unknown>
+  commit: Commit
   /** Replaced, and not changed in place, when something is dropped. */
   staged: Array<Entry>
   readonly afterCommit: Array<{ readonly level: Level; readonly effect: Effect.Effect<void> }>
@@ -77,6 +90,7 @@ const makeTransaction = (shared: Shared, level: Level, carrier: Carrier): Transa
     }),
   staged: (stream) => (stream === undefined ? shared.staged : shared.staged.filter((entry) => entry.stream === stream)),
   next: makeQueue(shared, level),
+  committed: () => shared.commit,
   afterCommit: (effect) =>
     carrier.afterCommit === undefined
       ? unlessEnded(level, () => shared.afterCommit.push({ level, effect }))
@@ -211,7 +225,9 @@ const runLevel = <A, E, R>(
         for (const hook of level.afterRollback) shared.afterRollback.push(hook)
       } else for (const hook of level.afterRollback) parent?.afterRollback.push(hook)
       if (parent !== undefined) return Effect.void
-      const afterCommit = Exit.isSuccess(exit) ? shared.afterCommit.map((hook) => hook.effect) : []
+      const afterCommit = Exit.isSuccess(exit)
+        ? [noteCommit(shared.commit.position), ...shared.afterCommit.map((hook) => hook.effect)]
+        : []
       return Effect.andThen(
         Metric.update(Exit.isSuccess(exit) ? committed : rolledBack, 1),
         Effect.forEach([...afterCommit, ...shared.afterRollback], (hook) => hook, { discard: true })
@@ -256,6 +272,7 @@ let units = 0
 export const makeUnitOfWork = (store: EventStore["Service"], carrier: Carrier): UnitOfWork["Service"] => {
   let hooks: ReadonlyArray<Parameters<UnitOfWork["Service"]["beforeCommit"]>[0]> = []
   return {
+    store,
     beforeCommit: (hook) =>
       Effect.sync(() => {
         const added: typeof hook = (staged) => hook(staged)
@@ -266,11 +283,19 @@ export const makeUnitOfWork = (store: EventStore["Service"], carrier: Carrier): 
       }),
     transact: (effect) =>
       Effect.suspend(() => {
-        const shared: Shared = { id: ++units, slots: new Map(), staged: [], afterCommit: [], afterRollback: [] }
+        const shared: Shared = {
+          id: ++units,
+          slots: new Map(),
+          commit: { position: 0 },
+          staged: [],
+          afterCommit: [],
+          afterRollback: []
+        }
         const commit = Effect.suspend(() => {
           const appends = toAppends(shared.staged)
           if (appends.length === 0) return Effect.void
-          return Effect.map(store.appendAll(appends), () => {
+          return Effect.map(store.appendAll(appends), (results) => {
+            shared.commit = { position: results.reduce((last, { position }) => Math.max(last, position), 0) }
             for (const { event } of shared.staged) release(event.id)
           })
         })

@@ -2,6 +2,8 @@ import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Event from "../definitions/Event.ts"
+import { AggregateIdError } from "../definitions/Aggregate.ts"
+import { CommandDecodeError, CommandIdReusedError } from "../definitions/Command.ts"
 import { EventDecodeError, EventEncodeError, UnknownEventTypeError } from "../definitions/Event.ts"
 import { executionKeys } from "../definitions/services.ts"
 import type { Metadata, NewEvent } from "../definitions/stored.ts"
@@ -10,6 +12,7 @@ import {
   AppendConditionError,
   type AppendError,
   DuplicateEventError,
+  type EventStore,
   EventStoreError,
   type ExpectedVersion,
   InvalidAppendError,
@@ -17,7 +20,7 @@ import {
 } from "../store/EventStore.ts"
 
 /**
- * One unit of work has handled more messages (commands, and events with listeners) than `MessageBus.layer` allows. Nothing was written.
+ * One unit of work has handled more messages (commands, and events with listeners) than `MessageBus.layerWith` allows. Nothing was written.
  *
  * Most likely a listener publishes, through whatever detour, what it hears.
  *
@@ -35,12 +38,12 @@ export class TooManyMessagesError extends Schema.TaggedError<TooManyMessagesErro
 ) {
   override get message(): string {
     const last = this.recent.map((type) => `"${type}"`).join(", ")
-    return `One unit of work would handle more than ${this.limit} messages, the last of them ${last}: end the circle in which they cause each other, or raise maxMessages of MessageBus.layer`
+    return `One unit of work would handle more than ${this.limit} messages, the last of them ${last}: end the circle in which they cause each other, or raise maxMessages of MessageBus.layerWith`
   }
 }
 
 /**
- * All that a unit of work can fail with by itself: what staging, loading and committing events may meet. As a Schema, it lets a
+ * All that a unit of work can fail with by itself: what executing commands, and staging, loading and committing events may meet. As a Schema, it lets a
  * command that is called over a network declare these errors among its own.
  *
  * @category errors
@@ -55,6 +58,9 @@ export const CommitError = Schema.Union([
   EventEncodeError,
   EventDecodeError,
   UnknownEventTypeError,
+  AggregateIdError,
+  CommandDecodeError,
+  CommandIdReusedError,
   TooManyMessagesError
 ])
 
@@ -64,7 +70,15 @@ export const CommitError = Schema.Union([
  * @category errors
  * @since 0.1.0
  */
-export type CommitError = AppendError | EventEncodeError | EventDecodeError | UnknownEventTypeError | TooManyMessagesError
+export type CommitError =
+  | AppendError
+  | EventEncodeError
+  | EventDecodeError
+  | UnknownEventTypeError
+  | AggregateIdError
+  | CommandDecodeError
+  | CommandIdReusedError
+  | TooManyMessagesError
 
 /**
  * What is staged: an event with its definition and the typed value that it was made from, an event that is encoded already, or the record of a
@@ -91,6 +105,27 @@ export type StagedEvent = Staging & {
   readonly version: number | undefined
   /** Goes to its listeners, but is not written. */
   readonly transient: boolean
+}
+
+/**
+ * What was committed.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Commit {
+  /** The position of the last event that was written, 0 where none was. */
+  readonly position: number
+}
+
+/**
+ * A value, and what was committed while it was made.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Committed<A> extends Commit {
+  readonly value: A
 }
 
 /**
@@ -135,6 +170,8 @@ export class Transaction extends Context.Service<
     readonly staged: (stream?: string) => ReadonlyArray<StagedEvent>
     /** The next event staged by this unit of work or one within it that has not been returned before. */
     readonly next: () => StagedEvent | undefined
+    /** What the outermost unit of work has written: position 0 as long as that is nothing. */
+    readonly committed: () => Commit
     readonly afterCommit: (effect: Effect.Effect<void>) => Effect.Effect<void>
     readonly afterRollback: (effect: Effect.Effect<void>) => Effect.Effect<void>
     /** The context without what belongs to this transaction: what a hook runs in, once the transaction has ended. */
@@ -155,6 +192,8 @@ export class Transaction extends Context.Service<
 export class UnitOfWork extends Context.Service<
   UnitOfWork,
   {
+    /** What it writes to. */
+    readonly store: EventStore["Service"]
     /** Runs an effect as one unit of work of its own: see {@link transact}, which joins the one that it is in. */
     readonly transact: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | CommitError, Exclude<R, Transaction>>
     /**

@@ -117,6 +117,26 @@ export type Id<A extends Any> = A["id"]["Type"]
 export type EventOf<A extends Any> = A["events"][number]["Type"]
 
 /**
+ * What was given is no id of the aggregate: it does not fit the Schema of its ids, or no stream can be called so. Nothing was read or
+ * written.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class AggregateIdError extends Schema.TaggedError<AggregateIdError>("eventfold/Aggregate/AggregateIdError")(
+  "AggregateIdError",
+  {
+    aggregate: Schema.String,
+    /** What is wrong with the id. */
+    problem: Schema.String
+  }
+) {
+  override get message(): string {
+    return `This is no id of the aggregate "${this.aggregate}": ${this.problem}`
+  }
+}
+
+/**
  * Defines an aggregate. A fold that is missing, or one for an event that is not listed, does not compile.
  *
  * Folds are pure: they give a new state and leave the one before, and the event, as they are. In development, `initial`, states and events

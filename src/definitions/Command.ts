@@ -5,7 +5,8 @@
  * @since 0.1.0
  */
 import * as Rpc from "effect/rpc/Rpc"
-import type * as Schema from "effect/Schema"
+import * as Schema from "effect/Schema"
+import type * as Struct from "effect/Struct"
 
 /**
  * A command definition: its name, and the Schemas of its payload, success and error.
@@ -61,6 +62,43 @@ export type Success<C> = Rpc.Success<C>
 export type Error<C> = Rpc.Error<C>
 
 /**
+ * What was passed for a command does not fit its Schema, so its handler did not run: the caller's mistake, as HTTP's 400 is.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class CommandDecodeError extends Schema.TaggedError<CommandDecodeError>("eventfold/Command/CommandDecodeError")(
+  "CommandDecodeError",
+  {
+    command: Schema.String,
+    /** Where in the payload it is: `items[0].amount`, empty for the payload as a whole; `id` for the id of the execution. */
+    path: Schema.String,
+    /** What is wrong there. */
+    problem: Schema.String
+  }
+) {
+  override get message(): string {
+    const where = this.path === "" ? "the payload" : `"${this.path}"`
+    return `Command "${this.command}": ${where} does not fit: ${this.problem}`
+  }
+}
+
+/**
+ * The id of an execution has been used before, by one with another payload: it is no repetition, and was not executed.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class CommandIdReusedError extends Schema.TaggedError<CommandIdReusedError>("eventfold/Command/CommandIdReusedError")(
+  "CommandIdReusedError",
+  { command: Schema.String, id: Schema.String }
+) {
+  override get message(): string {
+    return `Command "${this.command}": the id ${JSON.stringify(this.id)} has been used with another payload: repeat that one, or give this one an id of its own`
+  }
+}
+
+/**
  * Defines a command.
  *
  * ```ts
@@ -95,5 +133,13 @@ export const make = <
     readonly success?: Success
     /** What its handler may fail with. Default: nothing. */
     readonly error?: Error
+    /**
+     * What tells one execution from another, for a payload that is given as fields: `MessageBus.execute` then takes it for the `id`
+     * of each execution, so that a repetition is answered with what the first one came to. Default: none.
+     */
+    readonly primaryKey?: [Payload] extends [Schema.Struct.Fields]
+      ? (payload: Payload extends Schema.Struct.Fields ? Struct.Simplify<Schema.Struct<Payload>["Type"]> : never) => string
+      : never
   }
-): Command<Tag, Payload extends Schema.Struct.Fields ? Schema.Struct<Payload> : Payload, Success, Error> => Rpc.make(tag, options)
+): Command<Tag, Payload extends Schema.Struct.Fields ? Schema.Struct<Payload> : Payload, Success, Error> =>
+  Rpc.make<Tag, Payload, Success, Error>(tag, options as Parameters<typeof Rpc.make<Tag, Payload, Success, Error>>[1])

@@ -5,8 +5,8 @@ import type { Metadata } from "./stored.ts"
 /** What is merged into the metadata of each staged event; public as `UnitOfWork.CurrentMetadata`. */
 export const CurrentMetadata = Context.Reference<Metadata>(executionKeys.metadata, { defaultValue: () => ({}) })
 
-/** What a recorded message of the bus was. */
-export type MessageKind = "command" | "event"
+/** What a recorded message of the bus was; `answer` is what a command came to. */
+export type MessageKind = "command" | "event" | "answer"
 
 /** The metadata that a message of the bus is recorded with: they say which kind it was. Part of the storage format. */
 export const recordedMetadata = (metadata: Metadata, kind: MessageKind): Metadata => ({ ...metadata, messageKind: kind })

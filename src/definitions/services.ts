@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 export const executionKeys = {
   transaction: "eventfold/UnitOfWork/Transaction",
   metadata: "eventfold/UnitOfWork/CurrentMetadata",
+  commit: "eventfold/UnitOfWork/CurrentCommit",
   message: "eventfold/MessageBus/CurrentMessage",
   dispatch: "eventfold/MessageBus/CurrentDispatch"
 } as const

@@ -71,3 +71,21 @@ const visit = (value: unknown, depth: number): JsonFault | undefined => {
       }
   }
 }
+
+/** A path as one writes it: `items[0].amount`. */
+export const pathText = (path: ReadonlyArray<unknown>): string =>
+  path
+    .map((step) => {
+      const key = typeof step === "object" && step !== null && "key" in step ? step.key : step
+      return typeof key === "number" ? `[${key}]` : `.${String(key)}`
+    })
+    .join("")
+    .replace(/^\./, "")
+
+const sorted = (_: string, value: unknown): unknown =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
+    ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+    : value
+
+/** JSON text that is the same for equal values: the keys of objects are sorted. */
+export const canonicalJson = (value: unknown): string => JSON.stringify(value, sorted)

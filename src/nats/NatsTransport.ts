@@ -97,6 +97,16 @@ export const make = Effect.fnUntraced(function* (
 })
 
 /**
+ * {@link layer} with options.
+ *
+ * **Gotchas**: each call is another Layer, and is built for itself. Keep the result in a constant where it is provided more than once.
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerWith = (options: Options): Layer.Layer<Transport, TransportError> => Layer.effect(Transport, make(options))
+
+/**
  * The transport over a NATS server with JetStream (2.9 or later), with a connection of its own.
  *
  * **When to use**
@@ -139,7 +149,7 @@ export const make = Effect.fnUntraced(function* (
  * import { Relay, Transport } from "eventfold"
  * import { NatsTransport } from "eventfold/nats"
  *
- * const Nats = NatsTransport.layer({
+ * const Nats = NatsTransport.layerWith({
  *   connection: { servers: ["nats://one:4222", "nats://two:4222"], user: "shop", pass: "secret" },
  *   stream: "shop",
  *   streamConfig: { num_replicas: 3 }
@@ -155,4 +165,4 @@ export const make = Effect.fnUntraced(function* (
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options: Options = {}): Layer.Layer<Transport, TransportError> => Layer.effect(Transport, make(options))
+export const layer: Layer.Layer<Transport, TransportError> = layerWith({})

@@ -55,10 +55,20 @@ export const make = Effect.fnUntraced(function* (
 })
 
 /**
+ * {@link layer} with options.
+ *
+ * **Gotchas**: each call is another Layer, and is built for itself. Keep the result in a constant where it is provided more than once.
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerWith = (options: Options): Layer.Layer<Checkpoints, EventStoreError, SqlClient.SqlClient> =>
+  Layer.effect(Checkpoints, make(options))
+
+/**
  * The Layer of {@link make}.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options: Options = {}): Layer.Layer<Checkpoints, EventStoreError, SqlClient.SqlClient> =>
-  Layer.effect(Checkpoints, make(options))
+export const layer: Layer.Layer<Checkpoints, EventStoreError, SqlClient.SqlClient> = layerWith({})

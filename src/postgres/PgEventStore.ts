@@ -109,6 +109,17 @@ export const make = Effect.fnUntraced(function* (
 })
 
 /**
+ * {@link layer} with options.
+ *
+ * **Gotchas**: each call is another Layer, and is built for itself. Keep the result in a constant where it is provided more than once.
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerWith = (options: Options): Layer.Layer<EventStore, EventStoreError, PgClient.PgClient> =>
+  Layer.effect(EventStore, make(options))
+
+/**
  * The store over the `PgClient` of the environment. Makes and updates its tables when it is built.
  *
  * ```ts no-run
@@ -116,7 +127,7 @@ export const make = Effect.fnUntraced(function* (
  * import { Layer, Redacted } from "effect"
  * import { PgEventStore } from "eventfold/postgres"
  *
- * const Store = PgEventStore.layer().pipe(
+ * const Store = PgEventStore.layer.pipe(
  *   Layer.provideMerge(PgClient.layer({ url: Redacted.make("postgres://localhost/shop") }))
  * )
  * ```
@@ -124,8 +135,7 @@ export const make = Effect.fnUntraced(function* (
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options?: Options): Layer.Layer<EventStore, EventStoreError, PgClient.PgClient> =>
-  Layer.effect(EventStore, make(options))
+export const layer: Layer.Layer<EventStore, EventStoreError, PgClient.PgClient> = layerWith({})
 
 /**
  * Makes the same store on PostgreSQL embedded in the process: in memory, or in the folder `dataDir`.
@@ -141,6 +151,19 @@ export const makeEmbedded = (
   Effect.flatMap(PgLite.make(options), (client) => Effect.provideService(make(options), PgClient.PgClient, client))
 
 /**
+ * {@link layerEmbedded} with options.
+ *
+ * **Gotchas**: each call is another Layer, and is built for itself. Keep the result in a constant where it is provided more than once.
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerEmbeddedWith = (
+  options: Omit<Options, "listen"> & PgLite.Options
+): Layer.Layer<EventStore | PgClient.PgClient | SqlClient.SqlClient, EventStoreError> =>
+  Layer.provideMerge(layerWith(options), PgLite.layerWith(options))
+
+/**
  * The same store on PostgreSQL embedded in the process: in memory, or in the folder `dataDir`. Provides the store and the client.
  *
  * ```ts
@@ -150,14 +173,12 @@ export const makeEmbedded = (
  *
  * const program = EventStore.append("Account-1", [{ type: "AccountOpened", payload: { owner: "Ada" } }])
  *
- * const result = await Effect.runPromise(Effect.provide(program, PgEventStore.layerEmbedded()))
+ * const result = await Effect.runPromise(Effect.provide(program, PgEventStore.layerEmbedded))
  * result.version // => 1
  * ```
  *
  * @category layers
  * @since 0.1.0
  */
-export const layerEmbedded = (
-  options: Omit<Options, "listen"> & PgLite.Options = {}
-): Layer.Layer<EventStore | PgClient.PgClient | SqlClient.SqlClient, EventStoreError> =>
-  Layer.provideMerge(layer(options), PgLite.layer(options))
+export const layerEmbedded: Layer.Layer<EventStore | PgClient.PgClient | SqlClient.SqlClient, EventStoreError> =
+  layerEmbeddedWith({})

@@ -149,10 +149,20 @@ export const make = Effect.fnUntraced(function* (
 })
 
 /**
+ * {@link layer} with options.
+ *
+ * **Gotchas**: each call is another Layer, and is built for itself. Keep the result in a constant where it is provided more than once.
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerWith = (options: Options): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, EventStoreError> =>
+  PgClient.layerFrom(make(options))
+
+/**
  * A `PgClient` (and `SqlClient`) on PostgreSQL embedded in the process. Needs the package `@electric-sql/pglite`.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options?: Options): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, EventStoreError> =>
-  PgClient.layerFrom(make(options))
+export const layer: Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, EventStoreError> = layerWith({})

@@ -105,6 +105,17 @@ export const make = Effect.fnUntraced(function* (
 })
 
 /**
+ * {@link layer} with options.
+ *
+ * **Gotchas**: each call is another Layer, and is built for itself. Keep the result in a constant where it is provided more than once.
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerWith = (options: Options): Layer.Layer<Transport, TransportError, PgClient.PgClient> =>
+  Layer.effect(Transport, make(options))
+
+/**
  * The transport in the database of the `PgClient` of the environment: a server, or PGlite.
  *
  * **When to use**: where services share a database, and there is no broker.
@@ -138,11 +149,10 @@ export const make = Effect.fnUntraced(function* (
  *   return delivery?.message.data
  * })
  *
- * await Effect.runPromise(Effect.provide(program, PgTransport.layer().pipe(Layer.provide(PgLite.layer())))) // => { total: 5 }
+ * await Effect.runPromise(Effect.provide(program, PgTransport.layer.pipe(Layer.provide(PgLite.layer)))) // => { total: 5 }
  * ```
  *
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options: Options = {}): Layer.Layer<Transport, TransportError, PgClient.PgClient> =>
-  Layer.effect(Transport, make(options))
+export const layer: Layer.Layer<Transport, TransportError, PgClient.PgClient> = layerWith({})

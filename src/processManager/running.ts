@@ -98,7 +98,7 @@ type HandlerOf<Tag extends string> = Tag extends string ? MessageBus.Handler<Tag
  *
  * const Live = ProcessManager.layer(Welcoming).pipe(
  *   Layer.provideMerge(WelcomeLive),
- *   Layer.provideMerge(MessageBus.layer()),
+ *   Layer.provideMerge(MessageBus.layer),
  *   Layer.provideMerge(UnitOfWork.layer),
  *   Layer.provideMerge(Layer.mergeAll(EventStore.layerMemory, Checkpoints.layerMemory))
  * )

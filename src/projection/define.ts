@@ -60,7 +60,7 @@ import {
  * })
  *
  * const Live = Projection.layer(Balances).pipe(
- *   Layer.provideMerge(SqliteCheckpoints.layer()),
+ *   Layer.provideMerge(SqliteCheckpoints.layer),
  *   Layer.provideMerge(SqliteEventStore.layerFile({ filename: ":memory:" }))
  * )
  * await Effect.runPromise(Effect.provide(program, Live)) // => [{ account: "Account-1", owner: "Ada", amount: 5 }]

@@ -95,6 +95,16 @@ export const make = Effect.fnUntraced(function* (
 })
 
 /**
+ * {@link layer} with options.
+ *
+ * **Gotchas**: each call is another Layer, and is built for itself. Keep the result in a constant where it is provided more than once.
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerWith = (options: Options): Layer.Layer<Transport, never, Redis.Redis> => Layer.effect(Transport, make(options))
+
+/**
  * The transport on the server of the `Redis` service: `NodeRedis.layer` of `@effect/platform-node` provides one, and reconnects by
  * itself.
  *
@@ -145,7 +155,7 @@ export const make = Effect.fnUntraced(function* (
  *   Effect.andThen(Effect.log(`${message.subject} was placed`), ack)
  * )
  *
- * const Live = RedisTransport.layer({ name: "shop", retention: "30 days" }).pipe(
+ * const Live = RedisTransport.layerWith({ name: "shop", retention: "30 days" }).pipe(
  *   Layer.provide(NodeRedis.layer({ url: "redis://localhost:6379", disableOfflineQueue: true }))
  * )
  * await Effect.runPromise(Effect.provide(program, Live))
@@ -154,4 +164,4 @@ export const make = Effect.fnUntraced(function* (
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options: Options = {}): Layer.Layer<Transport, never, Redis.Redis> => Layer.effect(Transport, make(options))
+export const layer: Layer.Layer<Transport, never, Redis.Redis> = layerWith({})

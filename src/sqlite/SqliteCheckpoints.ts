@@ -51,6 +51,17 @@ export const make = Effect.fnUntraced(function* ({ tablePrefix }: Options = {}):
 })
 
 /**
+ * {@link layer} with options.
+ *
+ * **Gotchas**: each call is another Layer, and is built for itself. Keep the result in a constant where it is provided more than once.
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerWith = (options: Options): Layer.Layer<Checkpoints, EventStoreError, SqlClient.SqlClient> =>
+  Layer.effect(Checkpoints, make(options))
+
+/**
  * The Layer of {@link make}.
  *
  * ```ts
@@ -64,7 +75,7 @@ export const make = Effect.fnUntraced(function* ({ tablePrefix }: Options = {}):
  *   return yield* checkpoints.advance(lease, 42)
  * })
  *
- * const Live = Layer.provideMerge(SqliteCheckpoints.layer(), SqliteEventStore.layerFile({ filename: ":memory:" }))
+ * const Live = Layer.provideMerge(SqliteCheckpoints.layer, SqliteEventStore.layerFile({ filename: ":memory:" }))
  * const lease = await Effect.runPromise(Effect.provide(program, Live))
  * lease.position // => 42
  * ```
@@ -72,5 +83,4 @@ export const make = Effect.fnUntraced(function* ({ tablePrefix }: Options = {}):
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options: Options = {}): Layer.Layer<Checkpoints, EventStoreError, SqlClient.SqlClient> =>
-  Layer.effect(Checkpoints, make(options))
+export const layer: Layer.Layer<Checkpoints, EventStoreError, SqlClient.SqlClient> = layerWith({})

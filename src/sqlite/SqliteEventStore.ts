@@ -86,6 +86,19 @@ const openFile = (options: SqliteClient.Options): Effect.Effect<SqlClient.SqlCli
   failAs("open", Effect.provideServiceEffect(SqliteClient.make(options), Reactivity.Reactivity, Reactivity.make))
 
 /**
+ * {@link layer} with options.
+ *
+ * **Gotchas**: each call is another Layer, and is built for itself. Keep the result in a constant where it is provided more than once.
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerWith = (
+  options: Options
+): Layer.Layer<EventStore.EventStore, EventStore.EventStoreError, SqlClient.SqlClient> =>
+  Layer.effect(EventStore.EventStore, make(options))
+
+/**
  * The store over any SQLite `SqlClient`, whose tables are made or migrated first.
  *
  * **Details**: how durable it is, and how long it waits for other processes, is up to the client; {@link layerFile} comes with one.
@@ -93,8 +106,7 @@ const openFile = (options: SqliteClient.Options): Effect.Effect<SqlClient.SqlCli
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options?: Options): Layer.Layer<EventStore.EventStore, EventStore.EventStoreError, SqlClient.SqlClient> =>
-  Layer.effect(EventStore.EventStore, make(options))
+export const layer: Layer.Layer<EventStore.EventStore, EventStore.EventStoreError, SqlClient.SqlClient> = layerWith({})
 
 /**
  * The store on a file, which is made when it does not exist, together with its client: tables of your own may stand in the same
@@ -117,4 +129,4 @@ export const layer = (options?: Options): Layer.Layer<EventStore.EventStore, Eve
 export const layerFile = (
   options: Options & SqliteClient.Options
 ): Layer.Layer<EventStore.EventStore | SqlClient.SqlClient, EventStore.EventStoreError> =>
-  Layer.provideMerge(layer(options), Layer.effect(SqlClient.SqlClient, openFile(options)))
+  Layer.provideMerge(layerWith(options), Layer.effect(SqlClient.SqlClient, openFile(options)))

@@ -22,7 +22,7 @@ export interface Options {
   readonly who?: ((metadata: Metadata) => string | undefined) | undefined
   /**
    * What an event says beside its type. Default: its payload as JSON; for the notes of process managers the type of the event or
-   * deadline that they are about, and when it is due.
+   * deadline that they are about, and when it is due; for a kept answer whether the command succeeded.
    */
   readonly what?: ((event: RecordedEvent) => string) | undefined
 }
@@ -129,7 +129,7 @@ export const formatTree = (events: Iterable<RecordedEvent>, options?: Options): 
  * })
  *
  * const Live = DepositLive.pipe(
- *   Layer.provideMerge(MessageBus.layer()),
+ *   Layer.provideMerge(MessageBus.layer),
  *   Layer.provideMerge(UnitOfWork.layer),
  *   Layer.provideMerge(Layer.merge(EventStore.layerMemory, TestClock.layer()))
  * )
@@ -177,7 +177,13 @@ const defaultWho = ({ by }: Metadata): string | undefined => (typeof by === "str
 
 const defaultWhat = ({ payload, type }: RecordedEvent): string => {
   if (!type.startsWith("$")) return JSON.stringify(payload)
-  const { due, type: about } = payload as { readonly type?: string; readonly due?: string }
+  const {
+    command,
+    due,
+    outcome,
+    type: about
+  } = payload as Readonly<Record<"command" | "due" | "outcome" | "type", string | undefined>>
+  if (command !== undefined) return `${outcome} of ${command}`
   return `${about}${due === undefined ? "" : ` at ${due}`}`
 }
 

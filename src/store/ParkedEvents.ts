@@ -133,14 +133,14 @@ export const layerMemory: Layer.Layer<ParkedEvents> = Layer.sync(ParkedEvents, (
 })
 
 /**
- * Parked events in a table of the database of the `SqlClient`: PostgreSQL, PGlite or SQLite. The table is made when it is not there.
+ * {@link layerSql} with options.
  *
- * Inside a transaction of the same client, everything is part of that transaction.
+ * **Gotchas**: each call is another Layer, and is built for itself. Keep the result in a constant where it is provided more than once.
  *
  * @category layers
- * @since 0.1.0
+ * @since 0.2.0
  */
-export const layerSql = (options?: {
+export const layerSqlWith = (options: {
   /** Letters, digits and `_`, with the schema before a `.` if need be; on PostgreSQL in lower case. Default: `"eventfold_parked_event"`. */
   readonly table?: string | undefined
 }): Layer.Layer<ParkedEvents, ParkedEventsError, SqlClient.SqlClient> =>
@@ -150,7 +150,7 @@ export const layerSql = (options?: {
       const sql = yield* SqlClient.SqlClient
       const failAs = (operation: string) => Effect.mapError((cause: unknown) => new ParkedEventsError({ operation, cause }))
       const number = (value: number) => sqlNumber(sql, value)
-      const name = yield* makeTable(options?.table ?? "eventfold_parked_event", (sql, name) => [
+      const name = yield* makeTable(options.table ?? "eventfold_parked_event", (sql, name) => [
         sql`create table if not exists ${name} (
           subscription text not null,
           position double precision not null,
@@ -189,6 +189,16 @@ export const layerSql = (options?: {
       })
     })
   )
+
+/**
+ * Parked events in a table of the database of the `SqlClient`: PostgreSQL, PGlite or SQLite. The table is made when it is not there.
+ *
+ * Inside a transaction of the same client, everything is part of that transaction.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerSql: Layer.Layer<ParkedEvents, ParkedEventsError, SqlClient.SqlClient> = layerSqlWith({})
 
 interface Row {
   readonly position: number

@@ -151,12 +151,14 @@ const makeTable = (sql: SqlClient.SqlClient, name: string): Effect.Effect<unknow
   )
 
 /**
- * Snapshots in a table of the `SqlClient` of the environment: PostgreSQL, PGlite or SQLite. The table is made when it is absent.
+ * {@link layerSql} with options.
+ *
+ * **Gotchas**: each call is another Layer, and is built for itself. Keep the result in a constant where it is provided more than once.
  *
  * @category layers
- * @since 0.1.0
+ * @since 0.2.0
  */
-export const layerSql = (options?: {
+export const layerSqlWith = (options: {
   /** The name of the table. Default: `"eventfold_snapshot"`. */
   readonly table?: string | undefined
 }): Layer.Layer<Snapshots, SnapshotError, SqlClient.SqlClient> =>
@@ -164,7 +166,7 @@ export const layerSql = (options?: {
     Snapshots,
     Effect.gen(function* () {
       const sql = (yield* SqlClient.SqlClient).withoutTransforms()
-      const name = options?.table ?? "eventfold_snapshot"
+      const name = options.table ?? "eventfold_snapshot"
       const table = sql(name)
       // The table of its migrations has a longer name.
       if (new TextEncoder().encode(name.slice(name.lastIndexOf(".") + 1)).length >= maxName) {
@@ -215,3 +217,11 @@ export const layerSql = (options?: {
       })
     })
   )
+
+/**
+ * Snapshots in a table of the `SqlClient` of the environment: PostgreSQL, PGlite or SQLite. The table is made when it is absent.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerSql: Layer.Layer<Snapshots, SnapshotError, SqlClient.SqlClient> = layerSqlWith({})

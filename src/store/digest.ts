@@ -1,15 +1,11 @@
 import * as Digest from "effect/crypto/Digest"
 import * as Effect from "effect/Effect"
+import { canonicalJson } from "../internal/json.ts"
 
 /** Rows are hashed so many at a time … */
 const blockRows = 256
 /** … or fewer, when they are long (UTF-16 code units). */
 const blockLength = 1024 * 1024
-
-const sorted = (_: string, value: unknown): unknown =>
-  typeof value === "object" && value !== null && !Array.isArray(value)
-    ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
-    : value
 
 interface Event {
   readonly position: number
@@ -27,22 +23,19 @@ interface Event {
 
 /** An event as text that is the same whatever store it comes from: object keys are sorted, as some databases do. */
 export const canonicalRow = (event: Event): string =>
-  JSON.stringify(
-    [
-      event.position,
-      event.stream,
-      event.version,
-      event.id,
-      event.type,
-      event.schemaVersion,
-      event.published,
-      event.tags,
-      event.recordedAt.epochMilliseconds,
-      event.metadata,
-      event.payload
-    ],
-    sorted
-  )
+  canonicalJson([
+    event.position,
+    event.stream,
+    event.version,
+    event.id,
+    event.type,
+    event.schemaVersion,
+    event.published,
+    event.tags,
+    event.recordedAt.epochMilliseconds,
+    event.metadata,
+    event.payload
+  ])
 
 /** A SHA-256 over a sequence of rows, as a chain of blocks, so that memory is bounded. */
 export interface RowDigest {

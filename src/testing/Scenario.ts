@@ -127,7 +127,7 @@ export interface BusScenario<Provided, R> {
 export interface BusOutcome<A, E, R> {
   /**
    * Success, and exactly these events in the store, stream by stream, beside what was given. The order among streams does not
-   * matter, nor does the record of the commands themselves.
+   * matter, nor do the records of the commands themselves and of their answers.
    */
   readonly then: (...events: ReadonlyArray<Events>) => Effect.Effect<void, never, R>
   /** This error: of the same class, with equal fields; and nothing written. */
@@ -253,7 +253,7 @@ export const bus = <Handlers, E, R>(
   handlers: Layer.Layer<Handlers, E, R>
 ): BusScenario<Handlers | Environment, Exclude<R, Environment>> => {
   const Live = handlers.pipe(
-    Layer.provideMerge(MessageBus.layer()),
+    Layer.provideMerge(MessageBus.layer),
     Layer.provideMerge(UnitOfWork.layer),
     Layer.provideMerge(EventStore.layerMemory),
     Layer.orDie
@@ -358,7 +358,8 @@ const written = (after: number, expected: ReadonlyArray<Events>): Effect.Effect<
   Effect.map(Effect.orDie(Stream.runCollect(EventStore.readAll({ after }))), (recorded) => {
     const streams: Record<string, Array<unknown>> = {}
     for (const event of recorded) {
-      if (event.metadata["messageKind"] === "command") continue
+      const kind = event.metadata["messageKind"]
+      if (kind === "command" || kind === "answer") continue
       const stream = event.stream.startsWith(`${busStream}-`) ? busStream : event.stream
       const definition = expected
         .find((part) => part.stream === stream && part.definitions.has(event.type))

@@ -342,7 +342,7 @@ const folding = (events: number, times: number, kept: boolean): Case => ({
         version === events ? Effect.void : Effect.fail(new Error(`${version} of ${events} events were folded`))
       )
       const measured = warmed(times, (_, times) => concurrently(1, times, () => read), 1, 0)
-      return yield* kept ? Effect.provide(measured, Snapshots.layerSql({ table: `${address.schema}.snapshot` })) : measured
+      return yield* kept ? Effect.provide(measured, Snapshots.layerSqlWith({ table: `${address.schema}.snapshot` })) : measured
     }).pipe(
       Effect.map((sample) => ({ ...sample, events })),
       Effect.provide(store)
@@ -374,7 +374,7 @@ const subscribed = (schema: string, options: { readonly partitions?: number; rea
       Effect.suspend(() => (++handled === eventsBeforeReading ? Deferred.succeed(all, undefined) : Effect.void))
     yield* Layer.build(
       Subscription.layer({ name: `s${++subscriptions}`, ...options, handler }).pipe(
-        Layer.provide(PgCheckpoints.layer({ schema }))
+        Layer.provide(PgCheckpoints.layerWith({ schema }))
       )
     )
     yield* Deferred.await(all)
@@ -582,7 +582,7 @@ const projecting = (by: "batch" | "handlers", events: number): Case => {
           yield* Layer.build(Projection.layer(projection, { batch: projectedBatch }))
           yield* Projection.awaitPosition(projection, events, { timeout: "5 minutes" })
         }).pipe(Effect.scoped)
-      const services = PgCheckpoints.layer({ schema: lab.address.schema }).pipe(Layer.provideMerge(lab.store))
+      const services = PgCheckpoints.layerWith({ schema: lab.address.schema }).pipe(Layer.provideMerge(lab.store))
       return Effect.andThen(
         seeded(lab),
         Effect.provide(
@@ -676,7 +676,7 @@ const commands = (place: Place, layer: "layer" | "layerSql", callers: number, ti
       ).pipe(
         Effect.provide(
           depositHandler.pipe(
-            Layer.provideMerge(MessageBus.layer()),
+            Layer.provideMerge(MessageBus.layer),
             Layer.provideMerge(layer === "layer" ? UnitOfWork.layer : UnitOfWork.layerSql),
             Layer.provideMerge(store)
           )

@@ -47,7 +47,7 @@ const measure = (url: string, schema: string, subscriptions: number, partitions:
   }).pipe(
     Effect.scoped,
     Effect.provide(
-      Layer.mergeAll(PgEventStore.layer({ schema }), PgCheckpoints.layer({ schema })).pipe(
+      Layer.mergeAll(PgEventStore.layerWith({ schema }), PgCheckpoints.layerWith({ schema })).pipe(
         Layer.provide(Layer.fresh(PgClient.layer({ url: Redacted.make(url), maxConnections: 10 })))
       )
     ),

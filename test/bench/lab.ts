@@ -61,7 +61,7 @@ const connections = 10
 /** The store on a server. */
 export const serverStore = ({ schema, url }: Address): Layer.Layer<Services, unknown> =>
   Layer.fresh(
-    PgEventStore.layer({ schema }).pipe(
+    PgEventStore.layerWith({ schema }).pipe(
       Layer.provideMerge(PgClient.layer({ url: Redacted.make(url), maxConnections: connections }))
     )
   )
@@ -147,7 +147,7 @@ export const pgliteLab = (dataDir: string): Effect.Effect<Lab, unknown, Scope.Sc
     const schema = `bench_${++schemas}`
     const sql = makeSql({ schema, prefix: "" })
     const connect = pgliteConnection(dataDir)
-    const store = Layer.fresh(PgEventStore.layer({ schema }).pipe(Layer.provideMerge(PgLite.layer({ dataDir }))))
+    const store = Layer.fresh(PgEventStore.layerWith({ schema }).pipe(Layer.provideMerge(PgLite.layerWith({ dataDir }))))
     yield* Effect.scoped(Layer.build(store))
     const append = Effect.map(connect, (connection) => rawAppend(connection, sql))
     return { store, connect, sql, append, address: { url: "", schema }, check: checkTables(connect, sql) }

@@ -57,7 +57,7 @@ const broker = Effect.map(
     Effect.promise(() => startBroker("nats", { own: true })),
     ({ dispose }) => Effect.promise(dispose)
   ),
-  ({ url }): Broker => ({ layer: NatsTransport.layer({ connection: { servers: url } }), raw: raw(url) })
+  ({ url }): Broker => ({ layer: NatsTransport.layerWith({ connection: { servers: url } }), raw: raw(url) })
 )
 
 export const natsCases = (some: (times: number) => number): ReadonlyArray<Case> =>

@@ -57,7 +57,7 @@ const raw = Effect.fnUntraced(function* ({ address: { schema, url }, connect }: 
 
 const broker = (lab: Lab): Effect.Effect<Broker> =>
   Effect.succeed({
-    layer: PgTransport.layer({ schema: lab.address.schema }).pipe(
+    layer: PgTransport.layerWith({ schema: lab.address.schema }).pipe(
       Layer.provide(Layer.fresh(PgClient.layer({ url: Redacted.make(lab.address.url), maxConnections: 10 })))
     ),
     raw: raw(lab)

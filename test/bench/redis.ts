@@ -54,7 +54,7 @@ const broker = Effect.map(
     ({ dispose }) => Effect.promise(dispose)
   ),
   ({ url }): Broker => ({
-    layer: RedisTransport.layer().pipe(Layer.provide(Layer.fresh(NodeRedis.layer({ url })))),
+    layer: RedisTransport.layer.pipe(Layer.provide(Layer.fresh(NodeRedis.layer({ url })))),
     raw: raw(url)
   })
 )

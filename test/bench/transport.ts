@@ -144,7 +144,7 @@ const relaying =
   (broker: Broker, { address: { schema }, store }: Lab): Effect.Effect<Sample, unknown, Scope.Scope> => {
     const move = moving(from, pages, Relay.drain({ name: "bench" }))
     return from === "postgres"
-      ? Effect.provide(move, Layer.merge(broker.layer, PgCheckpoints.layer({ schema })).pipe(Layer.provideMerge(store)))
+      ? Effect.provide(move, Layer.merge(broker.layer, PgCheckpoints.layerWith({ schema })).pipe(Layer.provideMerge(store)))
       : Effect.provide(move, Layer.mergeAll(broker.layer, Checkpoints.layerMemory, Layer.fresh(EventStore.layerMemory)))
   }
 

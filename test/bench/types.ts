@@ -59,7 +59,7 @@ ${range(aggregates)
 export const layer = Layer.mergeAll(${range(aggregates)
   .map((a) => `M${a}.layer`)
   .join(", ")}).pipe(
-  Layer.provideMerge(MessageBus.layer()), Layer.provideMerge(UnitOfWork.layer), Layer.provideMerge(EventStore.layerMemory)
+  Layer.provideMerge(MessageBus.layer), Layer.provideMerge(UnitOfWork.layer), Layer.provideMerge(EventStore.layerMemory)
 )
 export const program = Effect.all([${range(commands)
   .map((c) => `MessageBus.execute(M${c % aggregates}.Command${c}, { id: "1", amount: ${c} })`)

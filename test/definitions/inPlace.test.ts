@@ -128,7 +128,7 @@ describe("in development, a change in place is refused where it is made", () => 
         changeOf = "metadata"
         yield* refused(publish)
         assert.equal(yield* EventStore.head, 0)
-      }).pipe(Effect.provide(Changes.pipe(Layer.provideMerge(MessageBus.layer()))))
+      }).pipe(Effect.provide(Changes.pipe(Layer.provideMerge(MessageBus.layer))))
     }).pipe(Effect.provide(stores))
   )
 
@@ -171,7 +171,7 @@ describe("in development, a change in place is refused where it is made", () => 
       assert.deepEqual(process.initial, { items: [] })
     }).pipe(
       Effect.scoped,
-      Effect.provide(MessageBus.layer().pipe(Layer.provideMerge(stores))),
+      Effect.provide(MessageBus.layer.pipe(Layer.provideMerge(stores))),
       Effect.provideService(Subscription.Registry, new Map())
     )
   )

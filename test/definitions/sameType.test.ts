@@ -68,7 +68,7 @@ const heardBy = <E extends UnitOfWork.CommitError>(
       MessageBus.listen(CustomerCreated, hear, { replay: true }),
       MessageBus.listen(InvoiceCreated, hear, { replay: true })
     )
-    const Live = Layer.mergeAll(acting(work), listeners).pipe(Layer.provideMerge(MessageBus.layer({ record: "none" })))
+    const Live = Layer.mergeAll(acting(work), listeners).pipe(Layer.provideMerge(MessageBus.layerWith({ record: "none" })))
     yield* Effect.gen(function* () {
       yield* MessageBus.execute(Act, undefined)
       assert.deepEqual(heard.splice(0), [bill, ada])
@@ -103,7 +103,7 @@ describe("two definitions of one type", () => {
     const heard: Array<unknown> = []
     const hear = (event: unknown) => Effect.sync(() => void heard.push(event))
     const Live = Layer.mergeAll(MessageBus.listen(One, hear), MessageBus.listen(Other, hear)).pipe(
-      Layer.provideMerge(MessageBus.layer()),
+      Layer.provideMerge(MessageBus.layer),
       Layer.provideMerge(stores)
     )
     return Effect.gen(function* () {
@@ -171,7 +171,7 @@ describe("two definitions of one type", () => {
       : Projection.make("Customers", { ...common, handlers: { Created: put } })
     const how = batched ? "with a batch" : "with handlers"
     const databases = () =>
-      Layer.mergeAll(UnitOfWork.layerSql, SqliteCheckpoints.layer()).pipe(
+      Layer.mergeAll(UnitOfWork.layerSql, SqliteCheckpoints.layer).pipe(
         Layer.provideMerge(SqliteEventStore.layerFile({ filename: ":memory:" }))
       )
 
@@ -205,7 +205,7 @@ describe("two definitions of one type", () => {
       react: { Created: (_, { email }) => [ProcessManager.send(Welcome, { email })] }
     })
     const Live = MessageBus.handle(Welcome, ({ email }) => Effect.sync(() => void welcomed.push(email))).pipe(
-      Layer.provideMerge(MessageBus.layer()),
+      Layer.provideMerge(MessageBus.layer),
       Layer.provideMerge(stores)
     )
     return Effect.gen(function* () {

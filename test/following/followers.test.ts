@@ -234,7 +234,7 @@ describe("a process manager", () => {
     }
   })
   const bus = MessageBus.handle(Nothing, () => Effect.void).pipe(
-    Layer.provideMerge(MessageBus.layer()),
+    Layer.provideMerge(MessageBus.layer),
     Layer.provideMerge(UnitOfWork.layer),
     Layer.provideMerge(stores)
   )

@@ -19,7 +19,7 @@ describe.runIf(isExpected("nats"))("conformance of NATS JetStream", () => {
   })
 
   for (const { name, run } of TransportConformance.cases({
-    storage: Effect.sync(() => NatsTransport.layer(options(proxy))),
+    storage: Effect.sync(() => NatsTransport.layerWith(options(proxy))),
     abilities: { clock: "live", deduplicates: true, history: true, durable: true, shared: true },
     faults: {
       interrupt: Effect.sync(() => proxy.cut()),

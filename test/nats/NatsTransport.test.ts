@@ -19,7 +19,7 @@ let server: BrokerServer
 
 /** Connects: each time anew. */
 const open = (settings: NatsTransport.Options) =>
-  Effect.map(Layer.build(Layer.fresh(NatsTransport.layer(settings))), (context) => Context.get(context, Transport.Transport))
+  Effect.map(Layer.build(Layer.fresh(NatsTransport.layerWith(settings))), (context) => Context.get(context, Transport.Transport))
 
 /** The bare client, as any other program has it. */
 const bare = Effect.acquireRelease(

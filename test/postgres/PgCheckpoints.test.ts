@@ -20,7 +20,7 @@ const conforms = (
   })
 
 conforms("PgCheckpoints on a server", {
-  storage: Effect.sync(() => PgCheckpoints.layer({ schema: freshSchema() }).pipe(Layer.provide(Layer.fresh(client())))),
+  storage: Effect.sync(() => PgCheckpoints.layerWith({ schema: freshSchema() }).pipe(Layer.provide(Layer.fresh(client())))),
   abilities: { clock: "live", durable: true, shared: true }
 })
 
@@ -29,14 +29,14 @@ const scope = Effect.runSync(Scope.make())
 let embedded: Layer.Layer<SqlClient.SqlClient>
 
 beforeAll(async () => {
-  const context = await Effect.runPromise(Layer.buildWithScope(PgLite.layer(), scope))
+  const context = await Effect.runPromise(Layer.buildWithScope(PgLite.layer, scope))
   embedded = Layer.succeed(SqlClient.SqlClient, Context.get(context, SqlClient.SqlClient))
 })
 
 afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
 
 conforms("PgCheckpoints on PGlite in memory", {
-  storage: Effect.sync(() => PgCheckpoints.layer({ schema: freshSchema() }).pipe(Layer.provide(embedded))),
+  storage: Effect.sync(() => PgCheckpoints.layerWith({ schema: freshSchema() }).pipe(Layer.provide(embedded))),
   abilities: { clock: "live", durable: true, shared: false }
 })
 
@@ -48,7 +48,7 @@ conforms(
         Effect.promise(() => mkdtemp(join(tmpdir(), "eventfold-pglite-"))),
         (dataDir) => Effect.promise(() => rm(dataDir, { recursive: true, force: true }))
       ),
-      (dataDir) => PgCheckpoints.layer().pipe(Layer.provide(PgLite.layer({ dataDir })))
+      (dataDir) => PgCheckpoints.layer.pipe(Layer.provide(PgLite.layerWith({ dataDir })))
     ),
     abilities: { clock: "live", durable: true, shared: false }
   },
@@ -64,7 +64,7 @@ const withView = (test: (schema: string) => Effect.Effect<void, unknown, Checkpo
       const sql = yield* SqlClient.SqlClient
       yield* sql`create table ${sql(schema)}.view (n int primary key)`
       yield* test(schema)
-    }).pipe(Effect.provide(Layer.provideMerge(PgCheckpoints.layer({ schema }), Layer.fresh(client()))))
+    }).pipe(Effect.provide(Layer.provideMerge(PgCheckpoints.layerWith({ schema }), Layer.fresh(client()))))
   })
 
 const rows = Effect.fnUntraced(function* (schema: string) {
@@ -136,7 +136,7 @@ describe("advance inside a transaction of the same client", () => {
     const sql = yield* SqlClient.SqlClient
     const checkpoints = yield* Checkpoints.Checkpoints
     const elsewhere = yield* Layer.build(
-      Layer.provideMerge(PgCheckpoints.layer({ schema, migrate: false }), Layer.fresh(client()))
+      Layer.provideMerge(PgCheckpoints.layerWith({ schema, migrate: false }), Layer.fresh(client()))
     )
     const other = Context.get(elsewhere, Checkpoints.Checkpoints)
     const observer = Context.get(elsewhere, SqlClient.SqlClient)
@@ -244,7 +244,7 @@ describe("what changes inside a transaction of the same client", () => {
         const sql = yield* SqlClient.SqlClient
         const { versions } = yield* Checkpoints.Checkpoints
         const elsewhere = yield* Layer.build(
-          Layer.provideMerge(PgCheckpoints.layer({ schema, migrate: false }), Layer.fresh(client()))
+          Layer.provideMerge(PgCheckpoints.layerWith({ schema, migrate: false }), Layer.fresh(client()))
         )
         const other = Context.get(elsewhere, Checkpoints.Checkpoints)
         const observer = Context.get(elsewhere, SqlClient.SqlClient)
@@ -269,7 +269,7 @@ describe("what changes inside a transaction of the same client", () => {
         const sql = yield* SqlClient.SqlClient
         const checkpoints = yield* Checkpoints.Checkpoints
         const elsewhere = yield* Layer.build(
-          Layer.provideMerge(PgCheckpoints.layer({ schema, migrate: false }), Layer.fresh(client()))
+          Layer.provideMerge(PgCheckpoints.layerWith({ schema, migrate: false }), Layer.fresh(client()))
         )
         const other = Context.get(elsewhere, Checkpoints.Checkpoints)
         const observer = Context.get(elsewhere, SqlClient.SqlClient)
@@ -297,7 +297,7 @@ describe("PgCheckpoints", () => {
       const sql = yield* SqlClient.SqlClient
       const schema = freshSchema()
       const { claim, list, remove, reset, versions } = Context.get(
-        yield* Layer.build(PgCheckpoints.layer({ schema })),
+        yield* Layer.build(PgCheckpoints.layerWith({ schema })),
         Checkpoints.Checkpoints
       )
       yield* sql`drop schema ${sql(schema)} cascade`
@@ -325,7 +325,7 @@ describe("PgCheckpoints", () => {
 
   it.effect("refuses a schema that cannot be one", () =>
     Effect.gen(function* () {
-      const error = yield* Effect.flip(Effect.scoped(Layer.build(PgCheckpoints.layer({ schema: 'a"b' }))))
+      const error = yield* Effect.flip(Effect.scoped(Layer.build(PgCheckpoints.layerWith({ schema: 'a"b' }))))
       assert.match(String(error), /schema "a\\"b" must be/)
     }).pipe(Effect.provide(client()))
   )

@@ -13,14 +13,14 @@ const scope = Effect.runSync(Scope.make())
 let sharedClient: Layer.Layer<PgClient.PgClient>
 
 beforeAll(async () => {
-  const context = await Effect.runPromise(Layer.buildWithScope(PgLite.layer(), scope))
+  const context = await Effect.runPromise(Layer.buildWithScope(PgLite.layer, scope))
   sharedClient = Layer.succeed(PgClient.PgClient, Context.get(context, PgClient.PgClient))
 })
 
 afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
 
 conforms("PgEventStore on PGlite in memory", {
-  storage: Effect.sync(() => PgEventStore.layer({ schema: freshSchema() }).pipe(Layer.provide(sharedClient))),
+  storage: Effect.sync(() => PgEventStore.layerWith({ schema: freshSchema() }).pipe(Layer.provide(sharedClient))),
   abilities: { durable: true, shared: false }
 })
 
@@ -32,7 +32,7 @@ conforms(
         Effect.promise(() => mkdtemp(join(tmpdir(), "eventfold-pglite-"))),
         (dataDir) => Effect.promise(() => rm(dataDir, { recursive: true, force: true }))
       ),
-      (dataDir) => PgEventStore.layerEmbedded({ dataDir })
+      (dataDir) => PgEventStore.layerEmbeddedWith({ dataDir })
     ),
     abilities: { durable: true, shared: false }
   },

@@ -40,7 +40,7 @@ it.live(
           yield* EventStore.append("A-1", [event()])
           assert.ok(flushed > 0, `append ${round}`)
         }
-      }).pipe(Effect.provide(PgEventStore.layerEmbedded({ dataDir })))
+      }).pipe(Effect.provide(PgEventStore.layerEmbeddedWith({ dataDir })))
     }),
   60_000
 )

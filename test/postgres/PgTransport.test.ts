@@ -23,7 +23,7 @@ describe("conformance of PgTransport on a server", () => {
   const client = (options: { readonly maxConnections: number }) => PgClient.layer({ url: Redacted.make(server.url), ...options })
   const storage = Effect.sync(() =>
     // What a member had in hand when the server ended is free when its lease is over: soon.
-    PgTransport.layer({ schema: freshSchema(), lease: "2 seconds" }).pipe(
+    PgTransport.layerWith({ schema: freshSchema(), lease: "2 seconds" }).pipe(
       Layer.provide(Layer.suspend(() => client({ maxConnections: 4 })))
     )
   )
@@ -40,7 +40,7 @@ describe("conformance of PgTransport on a server", () => {
 
 describe("conformance of PgTransport on PGlite", () => {
   const pgLite = pgLiteOfFile()
-  const storage = Effect.sync(() => PgTransport.layer({ schema: freshSchema() }).pipe(Layer.provide(pgLite)))
+  const storage = Effect.sync(() => PgTransport.layerWith({ schema: freshSchema() }).pipe(Layer.provide(pgLite)))
   for (const { name, run } of TransportConformance.cases({ storage, abilities })) {
     it.live(name, () => run, 300_000)
   }
@@ -68,7 +68,7 @@ const message = (n: number, more: Partial<Transport.Message> = {}): Transport.Me
 const opened = Effect.fnUntraced(function* (options: PgTransport.Options = {}) {
   const schema = options.schema ?? freshSchema()
   const context = yield* Layer.build(
-    PgTransport.layer({ schema, ...options }).pipe(Layer.provideMerge(Layer.fresh(sharedClient())))
+    PgTransport.layerWith({ schema, ...options }).pipe(Layer.provideMerge(Layer.fresh(sharedClient())))
   )
   return { schema, sql: Context.get(context, PgClient.PgClient), ...Context.get(context, Transport.Transport) }
 })

@@ -23,7 +23,7 @@ const world = (test: (world: World) => Effect.Effect<void, unknown, Scope.Scope>
     const schema = freshSchema()
     const url = inject("postgresUrl")
     const here = yield* Layer.build(
-      Layer.mergeAll(PgEventStore.layer({ schema }), PgCheckpoints.layer({ schema })).pipe(
+      Layer.mergeAll(PgEventStore.layerWith({ schema }), PgCheckpoints.layerWith({ schema })).pipe(
         Layer.provideMerge(Layer.fresh(client()))
       )
     )
@@ -103,7 +103,7 @@ describe("two versions", () => {
     Effect.gen(function* () {
       const schema = freshSchema()
       const store = () =>
-        Layer.mergeAll(PgEventStore.layer({ schema }), PgCheckpoints.layer({ schema })).pipe(
+        Layer.mergeAll(PgEventStore.layerWith({ schema }), PgCheckpoints.layerWith({ schema })).pipe(
           Layer.provideMerge(Layer.fresh(client({ maxConnections: 2 })))
         )
       const here = yield* Layer.build(store())

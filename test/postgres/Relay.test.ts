@@ -23,7 +23,7 @@ const setUp = Effect.gen(function* () {
   const admin = yield* connect(url)
   const { store } = yield* open({ url, schema })
   yield* admin`create table ${admin(`${schema}.delivered`)} (n serial, id text, stream text, position float8, by text)`
-  const context = yield* Layer.build(PgCheckpoints.layer({ schema }).pipe(Layer.provide(Layer.fresh(client()))))
+  const context = yield* Layer.build(PgCheckpoints.layerWith({ schema }).pipe(Layer.provide(Layer.fresh(client()))))
   const checkpoint = Effect.map(Context.get(context, Checkpoints.Checkpoints).get("relay:shop"), Option.getOrUndefined)
   const delivered = admin<Delivered>`select id, stream, position, by from ${admin(`${schema}.delivered`)} order by n`
   /** How many different events have arrived, or how many have arrived by one relay. */
@@ -209,7 +209,7 @@ describe("a relay on PostgreSQL", () => {
       yield* Layer.build(
         Relay.layer({ name: "shop" }).pipe(
           Layer.provide(broker.layer),
-          Layer.provide([PgEventStore.layer({ schema }), PgCheckpoints.layer({ schema })]),
+          Layer.provide([PgEventStore.layerWith({ schema }), PgCheckpoints.layerWith({ schema })]),
           Layer.provide(Layer.fresh(client()))
         )
       )

@@ -17,7 +17,7 @@ const world = (test: (world: World) => Effect.Effect<void, unknown, Scope.Scope>
     const url = inject("postgresUrl")
     const { store } = yield* open({ url, schema })
     const sql: SqlClient.SqlClient = yield* connect(url)
-    const checkpoints = yield* Layer.build(Layer.provide(PgCheckpoints.layer({ schema }), Layer.fresh(client())))
+    const checkpoints = yield* Layer.build(Layer.provide(PgCheckpoints.layerWith({ schema }), Layer.fresh(client())))
     yield* sql`create table ${sql(schema)}.view (n bigserial, position int not null, who text not null)`
     yield* test({
       store,
@@ -68,7 +68,7 @@ describe("notifications", () => {
       const { store } = yield* open({ url: inject("postgresUrl"), schema })
       const seen: Array<number> = []
       // A process that does not listen, so it hears nothing of what the other commits.
-      const deaf = Layer.mergeAll(PgEventStore.layer({ schema, listen: false }), PgCheckpoints.layer({ schema })).pipe(
+      const deaf = Layer.mergeAll(PgEventStore.layerWith({ schema, listen: false }), PgCheckpoints.layerWith({ schema })).pipe(
         Layer.provide(Layer.fresh(client()))
       )
       yield* Layer.build(
@@ -94,7 +94,7 @@ describe("parked events on PostgreSQL", () => {
       const schema = freshSchema()
       const sql = yield* connect(inject("postgresUrl"))
       yield* sql`create schema ${sql(schema)}`
-      const layer = Layer.provide(ParkedEvents.layerSql({ table: `${schema}.parked` }), Layer.fresh(client()))
+      const layer = Layer.provide(ParkedEvents.layerSqlWith({ table: `${schema}.parked` }), Layer.fresh(client()))
       const context = yield* Layer.build(layer)
       const { discard, list, park } = Context.get(context, ParkedEvents.ParkedEvents)
       const parkedAt = DateTime.makeUnsafe(1_700_000_000_123)
@@ -126,8 +126,8 @@ it.live("a statement that failed in a transactional handler is a failure of the 
     handler: ({ position }) =>
       position === 2 ? SqlClient.SqlClient.use((sql) => Effect.ignore(sql`select * from nowhere`)) : Effect.void
   }).pipe(
-    Layer.provideMerge(Layer.mergeAll(PgCheckpoints.layer({ schema }), ParkedEvents.layerSql({ table }))),
-    Layer.provideMerge(PgEventStore.layer({ schema })),
+    Layer.provideMerge(Layer.mergeAll(PgCheckpoints.layerWith({ schema }), ParkedEvents.layerSqlWith({ table }))),
+    Layer.provideMerge(PgEventStore.layerWith({ schema })),
     Layer.provideMerge(client())
   )
   return Effect.gen(function* () {

@@ -74,7 +74,7 @@ describe("what 0.1.0 made", () => {
       const { schema } = yield* left
       const names = { schema, tablePrefix }
       const context = yield* Layer.build(
-        Layer.mergeAll(PgCheckpoints.layer(names), PgTransport.layer(names)).pipe(
+        Layer.mergeAll(PgCheckpoints.layerWith(names), PgTransport.layerWith(names)).pipe(
           Layer.provide(Layer.fresh(PgClient.layer({ url: Redacted.make(url()), maxConnections: 4 })))
         )
       )
@@ -98,7 +98,7 @@ describe("what 0.1.0 made", () => {
       const fresh = freshSchema()
       yield* open({ url: url(), schema: fresh, tablePrefix })
       yield* Layer.build(
-        PgTransport.layer({ schema: fresh, tablePrefix }).pipe(
+        PgTransport.layerWith({ schema: fresh, tablePrefix }).pipe(
           Layer.provide(Layer.fresh(PgClient.layer({ url: Redacted.make(url()), maxConnections: 4 })))
         )
       )

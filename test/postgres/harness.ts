@@ -26,7 +26,7 @@ export const open = ({ pool, url, ...options }: OpenOptions & { readonly url: st
   Effect.map(
     Layer.build(
       UnitOfWork.layerSql.pipe(
-        Layer.provideMerge(PgEventStore.layer(options)),
+        Layer.provideMerge(PgEventStore.layerWith(options)),
         Layer.provideMerge(Layer.fresh(PgClient.layer({ url: Redacted.make(url), maxConnections: 4, ...pool })))
       )
     ),

@@ -19,15 +19,15 @@ const all = {
 } as const
 
 const everything = (schema: string) =>
-  Layer.mergeAll(PgCheckpoints.layer({ schema }), PgTransport.layer({ schema }), sideTables(`${schema}.`)).pipe(
-    Layer.provideMerge(PgEventStore.layer({ schema })),
+  Layer.mergeAll(PgCheckpoints.layerWith({ schema }), PgTransport.layerWith({ schema }), sideTables(`${schema}.`)).pipe(
+    Layer.provideMerge(PgEventStore.layerWith({ schema })),
     Layer.provideMerge(clientOf(url()))
   )
 
 /** The store, its checkpoints and the transport, whose tables somebody else has made. */
 const opened = (schema: string) => {
   const options = { schema, migrate: false }
-  return Layer.mergeAll(PgCheckpoints.layer(options), PgTransport.layer(options), PgEventStore.layer(options))
+  return Layer.mergeAll(PgCheckpoints.layerWith(options), PgTransport.layerWith(options), PgEventStore.layerWith(options))
 }
 
 const sabotaged = (statement: (table: string) => string) =>
@@ -104,10 +104,10 @@ describe("a message says what PostgreSQL said", () => {
         `InboxError: The inbox ${reason}`
       ])
       const name = new URL(url()).pathname.slice(1)
-      expect(yield* failureOf(Effect.provide(Layer.build(PgEventStore.layer({ schema: freshSchema() })), client))).toBe(
+      expect(yield* failureOf(Effect.provide(Layer.build(PgEventStore.layerWith({ schema: freshSchema() })), client))).toBe(
         `EventStoreError: StoreFailure during migrate: permission denied for database ${name} [42501]`
       )
-      expect(yield* failureOf(Effect.provide(Layer.build(PgTransport.layer({ schema: freshSchema() })), client))).toBe(
+      expect(yield* failureOf(Effect.provide(Layer.build(PgTransport.layerWith({ schema: freshSchema() })), client))).toBe(
         `TransportError: TransportUnavailable during open: permission denied for database ${name} [42501]`
       )
     })

@@ -227,7 +227,7 @@ const firstRelease = Effect.gen(function* () {
       [name, String(position), String(epoch), owner, new Date(old.expiresAt).toISOString(), new Date(old.updatedAt).toISOString()]
     )
   }
-  const checkpoints = () => Layer.fresh(PgCheckpoints.layer({ schema }).pipe(Layer.provideMerge(client())))
+  const checkpoints = () => Layer.fresh(PgCheckpoints.layerWith({ schema }).pipe(Layer.provideMerge(client())))
   return { admin, schema, checkpoints }
 })
 
@@ -246,7 +246,7 @@ describe("what 0.1.0 kept of the versions of projections", () => {
       const { admin, checkpoints, schema } = yield* firstRelease
       yield* Effect.forEach([1, 2, 3, 4, 5], () => Effect.provide(converted, checkpoints()), { concurrency: "unbounded" })
       const fresh = freshSchema()
-      yield* Effect.scoped(Layer.build(PgCheckpoints.layer({ schema: fresh }).pipe(Layer.provide(Layer.fresh(client())))))
+      yield* Effect.scoped(Layer.build(PgCheckpoints.layerWith({ schema: fresh }).pipe(Layer.provide(Layer.fresh(client())))))
       const ofCheckpoints = (items: ReadonlyArray<string>) => items.filter((item) => /checkpoint|projection_version/.test(item))
       expect(ofCheckpoints(yield* contents(admin, schema))).toEqual(ofCheckpoints(yield* contents(admin, fresh)))
     })

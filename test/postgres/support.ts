@@ -16,7 +16,7 @@ export const client = (options: { readonly maxConnections?: number; readonly idl
 
 /** New, empty storage on the server: a schema of its own. Each build of the Layer is a process of its own, as far as the database can tell. */
 export const serverStorage: Effect.Effect<Layer.Layer<EventStore.EventStore, unknown>> = Effect.sync(() =>
-  PgEventStore.layer({ schema: freshSchema() }).pipe(Layer.provide(Layer.fresh(client())))
+  PgEventStore.layerWith({ schema: freshSchema() }).pipe(Layer.provide(Layer.fresh(client())))
 )
 
 /**
@@ -34,4 +34,4 @@ const ofFile = <E>(layer: Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, E
 export const serverOfFile = () => ofFile(Layer.suspend(() => client({ maxConnections: 8 })))
 
 /** A PGlite for all tests of a file. */
-export const pgLiteOfFile = () => ofFile(PgLite.layer())
+export const pgLiteOfFile = () => ofFile(PgLite.layer)

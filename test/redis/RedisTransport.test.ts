@@ -296,7 +296,7 @@ describe.runIf(isExpected("redis"))("the transport on Redis", () => {
         Stream.take(2),
         Stream.runDrain,
         Effect.timeoutOrElse({ duration: "5 seconds", orElse: () => Effect.die(new Error("it did not come again")) }),
-        Effect.provide(Layer.provide(RedisTransport.layer({ name }), Layer.succeed(Redis.Redis, losing)))
+        Effect.provide(Layer.provide(RedisTransport.layerWith({ name }), Layer.succeed(Redis.Redis, losing)))
       )
       yield* Effect.provide(read, Logger.layer([]))
       assert.deepEqual(given, [

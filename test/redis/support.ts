@@ -8,7 +8,7 @@ import { startBroker } from "../support/brokers.ts"
 
 /** The transport over a connection of its own, with the server's commands beside it. */
 export const connected = (url: string, options: RedisTransport.Options, client: Parameters<typeof NodeRedis.layer>[0] = {}) =>
-  RedisTransport.layer(options).pipe(
+  RedisTransport.layerWith(options).pipe(
     Layer.provideMerge(Layer.fresh(NodeRedis.layer({ url, disableOfflineQueue: true, ...client })))
   )
 

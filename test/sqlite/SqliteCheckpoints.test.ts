@@ -11,7 +11,7 @@ import { temporaryDirectory } from "../support/files.ts"
 describe("conformance of SqliteCheckpoints in a file", () => {
   const cases = CheckpointsConformance.cases({
     storage: Effect.map(temporaryDirectory, (directory) =>
-      Layer.provide(SqliteCheckpoints.layer(), SqliteEventStore.layerFile({ filename: join(directory, "events.db") }))
+      Layer.provide(SqliteCheckpoints.layer, SqliteEventStore.layerFile({ filename: join(directory, "events.db") }))
     ),
     abilities: { clock: "test", durable: true, shared: true }
   })
@@ -45,6 +45,6 @@ describe("what changes inside a transaction of the same client", () => {
       yield* sql.withTransaction(work)
       assert.deepEqual(yield* facts, { position: 2, other: false, active: [2] })
       assert.equal((yield* Effect.flip(advance(lease, 7)))._tag, "CheckpointFencedError")
-    }).pipe(Effect.provide(Layer.provideMerge(SqliteCheckpoints.layer(), SqliteEventStore.layerFile({ filename: ":memory:" }))))
+    }).pipe(Effect.provide(Layer.provideMerge(SqliteCheckpoints.layer, SqliteEventStore.layerFile({ filename: ":memory:" }))))
   )
 })

@@ -302,7 +302,7 @@ describe("one batch", () => {
         withTransaction: <A, E, R>(effect: Effect.Effect<A, E, R>) => (transactions++, sql.withTransaction(effect))
       }) as SqlClient.SqlClient
       const store = yield* Effect.map(
-        Layer.build(Layer.provide(Layer.fresh(SqliteEventStore.layer()), Layer.succeed(SqlClient.SqlClient, counting))),
+        Layer.build(Layer.provide(Layer.fresh(SqliteEventStore.layer), Layer.succeed(SqlClient.SqlClient, counting))),
         Context.get(EventStore.EventStore)
       )
       transactions = 0
@@ -470,7 +470,7 @@ describe("what goes wrong is typed", () => {
         driver: "pg",
         spanAttributes: []
       })
-      const layer = Layer.provide(SqliteEventStore.layer(), Layer.succeed(SqlClient.SqlClient, client))
+      const layer = Layer.provide(SqliteEventStore.layer, Layer.succeed(SqlClient.SqlClient, client))
       const reason = yield* reasonOf(Effect.scoped(Layer.build(layer)))
       assert.deepEqual(
         [reason._tag, reason.operation, reason.detail],

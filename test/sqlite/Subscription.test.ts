@@ -10,9 +10,7 @@ import { followsInProcesses, type World } from "../support/followers.ts"
 followsInProcesses((test: (world: World) => Effect.Effect<void, unknown, Scope.Scope>) =>
   Effect.gen(function* () {
     const filename = join(yield* temporaryDirectory, "events.db")
-    const context = yield* Layer.build(
-      SqliteCheckpoints.layer().pipe(Layer.provideMerge(SqliteEventStore.layerFile({ filename })))
-    )
+    const context = yield* Layer.build(SqliteCheckpoints.layer.pipe(Layer.provideMerge(SqliteEventStore.layerFile({ filename }))))
     const sql = Context.get(context, SqlClient.SqlClient)
     yield* sql`create table view (n integer primary key autoincrement, position integer not null, who text not null)`
     yield* test({

@@ -6,7 +6,9 @@ import { SqliteCheckpoints, SqliteEventStore } from "eventfold/sqlite"
 import { failureOf, openings, sideTables, writes } from "../support/failing.ts"
 
 const client = SqliteEventStore.layerFile({ filename: ":memory:", tablePrefix: "" })
-const everything = Layer.mergeAll(SqliteCheckpoints.layer({ tablePrefix: "" }), sideTables("")).pipe(Layer.provideMerge(client))
+const everything = Layer.mergeAll(SqliteCheckpoints.layerWith({ tablePrefix: "" }), sideTables("")).pipe(
+  Layer.provideMerge(client)
+)
 
 const sabotaged = (statements: (table: string) => ReadonlyArray<string>) =>
   Effect.forEach(Object.values(writes), ([table, write]) =>

@@ -32,7 +32,7 @@ const firstRelease = Effect.gen(function* () {
   return { filename, database }
 })
 
-const layer = (filename: string) => SqliteCheckpoints.layer().pipe(Layer.provideMerge(SqliteClient.layer({ filename })))
+const layer = (filename: string) => SqliteCheckpoints.layer.pipe(Layer.provideMerge(SqliteClient.layer({ filename })))
 
 describe("what 0.1.0 kept of the versions of projections", () => {
   it.live("is in the registry from then on, and all else is as it was", () =>

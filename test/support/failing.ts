@@ -38,10 +38,10 @@ export const writes = {
   InboxError: ["inbox", Inbox.once("mail", "1", Effect.void)]
 } as const
 
-const snapshots = (schema: string) => Snapshots.layerSql({ table: `${schema}snapshot` })
-const parked = (schema: string) => ParkedEvents.layerSql({ table: `${schema}parked` })
-const letters = (schema: string) => DeadLetters.layerSql({ table: `${schema}letter` })
-const inbox = (schema: string) => Inbox.layerSql({ table: `${schema}inbox` })
+const snapshots = (schema: string) => Snapshots.layerSqlWith({ table: `${schema}snapshot` })
+const parked = (schema: string) => ParkedEvents.layerSqlWith({ table: `${schema}parked` })
+const letters = (schema: string) => DeadLetters.layerSqlWith({ table: `${schema}letter` })
+const inbox = (schema: string) => Inbox.layerSqlWith({ table: `${schema}inbox` })
 
 /** What is the same on every database, in the tables of {@link writes}. */
 export const sideTables = (schema: string) => Layer.mergeAll(snapshots(schema), parked(schema), letters(schema), inbox(schema))

@@ -1,9 +1,14 @@
+import { join } from "node:path"
+import { NodeFileSystem } from "@effect/platform-node"
 import type { PgClient } from "@effect/sql-pg"
 import { describe, it } from "@effect/vitest"
 import { Context, Deferred, Effect, type Exit, Layer, Schema, type Scope } from "effect"
 import { SqlClient } from "effect/sql"
 import { EventStore, UnitOfWork } from "eventfold"
+import { JsonlEventStore } from "eventfold/jsonl"
 import { PgEventStore } from "eventfold/postgres"
+import { SqliteClient, SqliteEventStore } from "eventfold/sqlite"
+import { temporaryDirectory } from "./files.ts"
 import { freshSchema, pgLiteOfFile, serverOfFile } from "../postgres/support.ts"
 
 /** The database schema of a test: tables of its own may be made there. */
@@ -27,7 +32,7 @@ export interface Suite<R> {
 export const declared = <A>(wirings: Readonly<Record<string, A>>): ReadonlyArray<readonly [name: string, wiring: A]> => {
   const project = process.env["EVENTFOLD_TEST_WIRINGS"]
   return Object.entries(wirings).filter(([name]) => {
-    const needs = /^(PostgreSQL|PGlite)/.test(name) ? "servers" : "core"
+    const needs = /^(PostgreSQL|PGlite|JSON lines)/.test(name) ? "servers" : "core"
     return project === undefined || project === needs || (project === "memory" && name.startsWith("memory"))
   })
 }
@@ -54,7 +59,7 @@ export const makeWirings = () => {
     return Layer.mergeAll(
       unitOfWork === "layer" ? UnitOfWork.layer : UnitOfWork.layerSql,
       Layer.succeed(TestSchema, schema)
-    ).pipe(Layer.provideMerge(PgEventStore.layer({ schema, listen: false })), Layer.provideMerge(databases[name]))
+    ).pipe(Layer.provideMerge(PgEventStore.layerWith({ schema, listen: false })), Layer.provideMerge(databases[name]))
   }
   const sqlWirings = {
     "PostgreSQL, layerSql": () => onDatabase("server", "layerSql"),
@@ -66,6 +71,25 @@ export const makeWirings = () => {
     "PostgreSQL, layerSql": sqlWirings["PostgreSQL, layerSql"]
   }
   const wirings = { ...concurrentWirings, ...sqlWirings }
+  const sqlite = (unitOfWork: "layer" | "layerSql") =>
+    (unitOfWork === "layer" ? UnitOfWork.layer : UnitOfWork.layerSql).pipe(
+      Layer.provideMerge(SqliteEventStore.layer),
+      Layer.provideMerge(SqliteClient.layer({ filename: ":memory:" }))
+    )
+  const jsonl = () =>
+    UnitOfWork.layer.pipe(
+      Layer.provideMerge(
+        Layer.unwrap(
+          Effect.map(temporaryDirectory, (directory) => JsonlEventStore.layer({ path: join(directory, "events.jsonl") }))
+        ).pipe(Layer.provide(NodeFileSystem.layer))
+      )
+    )
+  const storeWirings = {
+    ...wirings,
+    "SQLite, layer": () => sqlite("layer"),
+    "SQLite, layerSql": () => sqlite("layerSql"),
+    "JSON lines, layer": jsonl
+  }
   const over =
     <R>(wirings: Record<string, () => Layer.Layer<R, unknown>>) =>
     (suite: (test: Suite<R>) => void): void => {
@@ -79,6 +103,10 @@ export const makeWirings = () => {
   return {
     /** Runs the tests over every wiring. */
     everywhere: over<Wired>(wirings),
+    /** Runs the tests over every wiring, and on the stores that need no server. */
+    onEveryStore: over<Wired>(storeWirings),
+    /** Runs the tests over the wirings whose units of work are SQL transactions, SQLite's among them. */
+    inEverySql: over<Wired | SqlClient.SqlClient>({ ...sqlWirings, "SQLite, layerSql": storeWirings["SQLite, layerSql"] }),
     /** Runs the tests where units of work do not wait for each other: PGlite is one connection, and so one transaction at a time. */
     concurrently: over<Wired>(concurrentWirings),
     /** Runs the tests over the wirings whose units of work are SQL transactions. */

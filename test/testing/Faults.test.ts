@@ -355,13 +355,13 @@ describe("ids of a test", () => {
 
   it.effect("are ascending UUIDv7s that depend on the seed and the clock alone", () =>
     Effect.gen(function* () {
-      const ids = yield* Effect.provide(makeIds, TestIds.layer())
-      assert.deepEqual(yield* Effect.provide(makeIds, TestIds.layer()), ids)
+      const ids = yield* Effect.provide(makeIds, TestIds.layer)
+      assert.deepEqual(yield* Effect.provide(makeIds, TestIds.layer), ids)
       assert.deepEqual(ids.toSorted(), ids)
       for (const id of ids) assert.match(id, /^00000000-0000-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
-      assert.notDeepEqual(yield* Effect.provide(makeIds, TestIds.layer({ seed: 2 })), ids)
+      assert.notDeepEqual(yield* Effect.provide(makeIds, TestIds.layerWith({ seed: 2 })), ids)
       yield* TestClock.adjust("1 second")
-      assert.match((yield* Effect.provide(makeIds, TestIds.layer()))[0] ?? "", /^00000000-03e8-7/)
+      assert.match((yield* Effect.provide(makeIds, TestIds.layer))[0] ?? "", /^00000000-03e8-7/)
     })
   )
 
@@ -374,11 +374,11 @@ describe("ids of a test", () => {
       const Live = MessageBus.handle(Deposit, ({ account, amount }) =>
         Effect.map(deposit(account, amount), ({ state }) => state.balance)
       ).pipe(
-        Layer.provideMerge(MessageBus.layer()),
+        Layer.provideMerge(MessageBus.layer),
         Layer.provideMerge(UnitOfWork.layer),
         Layer.provideMerge(EventStore.layerMemory)
       )
-      const run = (seed: number) => Effect.provide(command, Layer.merge(Live, TestIds.layer({ seed })), { local: true })
+      const run = (seed: number) => Effect.provide(command, Layer.merge(Live, TestIds.layerWith({ seed })), { local: true })
       const events = yield* run(1)
       assert.equal(events.length, 2, "the record of the command, and its event")
       assert.deepEqual(yield* run(1), events)

@@ -70,7 +70,10 @@ const loaded = Repository.load(Account, ada)
 exactly<Effect.Services<typeof loaded>, UnitOfWork.Transaction | EventStore.EventStore>()
 const read = Repository.read(Account, ada, { version: 1 })
 exactly<Effect.Services<typeof read>, EventStore.EventStore>()
-exactly<Effect.Error<typeof read>, EventStore.EventStoreError | Event.EventDecodeError | Event.UnknownEventTypeError>()
+exactly<
+  Effect.Error<typeof read>,
+  EventStore.EventStoreError | Aggregate.AggregateIdError | Event.EventDecodeError | Event.UnknownEventTypeError
+>()
 exactly<Effect.Success<typeof read>["state"] extends State ? true : false, true>()
 const history = Repository.events(Account, ada)
 exactly<Stream.Services<typeof history>, EventStore.EventStore>()
@@ -92,6 +95,9 @@ exactly<
   | Event.EventEncodeError
   | Event.EventDecodeError
   | Event.UnknownEventTypeError
+  | Aggregate.AggregateIdError
+  | Command.CommandDecodeError
+  | Command.CommandIdReusedError
   | MessageBus.TooManyMessagesError
 >()
 
@@ -120,6 +126,9 @@ const handledAll: Effect.Effect<unknown, never, UnitOfWork.UnitOfWork | EventSto
     AppendConditionError: ({ position }) => Effect.succeed(position),
     DuplicateEventError: ({ id }) => Effect.succeed(id),
     InvalidAppendError: ({ field }) => Effect.succeed(field),
+    AggregateIdError: ({ aggregate }) => Effect.succeed(aggregate),
+    CommandDecodeError: ({ path }) => Effect.succeed(path),
+    CommandIdReusedError: ({ id }) => Effect.succeed(id),
     EventStoreError: ({ reason }) => Effect.succeed(reason.detail),
     EventEncodeError: ({ type }) => Effect.succeed(type),
     EventDecodeError: ({ version }) => Effect.succeed(version),
@@ -158,7 +167,7 @@ exactly<Effect.Error<typeof deposit>, Overdrawn | UnitOfWork.CommitError>()
 exactly<Effect.Success<typeof deposit>, number>()
 notAny<typeof deposit>()
 
-const bus = MessageBus.layer().pipe(Layer.provideMerge(everything))
+const bus = MessageBus.layer.pipe(Layer.provideMerge(everything))
 const wired = DepositLive.pipe(Layer.provideMerge(bus), Layer.provide(Layer.succeed(Clock, { now: 0 })))
 void Effect.runPromise(Effect.provide(deposit, wired))
 // @ts-expect-error no handler is provided

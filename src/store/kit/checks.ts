@@ -6,6 +6,12 @@ import { type Filter, limits, type Query } from "../model.ts"
 
 export const isCount = (value: number): boolean => Number.isSafeInteger(value) && value >= 0
 
+/**
+ * What is wrong with the name of a stream, an event's id, a type or a tag, as every store sees it: `undefined` where nothing is.
+ *
+ * @category accessors
+ * @since 0.2.0
+ */
 export const nameFault = (name: string): string | undefined => {
   if (typeof name !== "string") return `must be a string, not ${typeof name}`
   if (name.length === 0) return "must not be empty"

@@ -7,6 +7,6 @@ const options = JSON.parse(process.argv[2] as string) as NatsTransport.Options
 
 await Transport.subscribe({ group: "g", concurrency: 5 }).pipe(
   Stream.runForEach(({ message }) => Effect.sync(() => console.log(message.position))),
-  Effect.provide(NatsTransport.layer(options)),
+  Effect.provide(NatsTransport.layerWith(options)),
   Effect.runPromise
 )

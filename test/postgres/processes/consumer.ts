@@ -49,8 +49,8 @@ const neverAcknowledging = Layer.effect(
 
 const Live = Consuming.pipe(
   Layer.provide(neverAcknowledging),
-  Layer.provide(PgTransport.layer({ schema, lease, pollInterval: "50 millis" })),
-  Layer.provide([Inbox.layerSql({ table: `${schema}.inbox` }), DeadLetters.layerSql({ table: `${schema}.dead_letter` })]),
+  Layer.provide(PgTransport.layerWith({ schema, lease, pollInterval: "50 millis" })),
+  Layer.provide([Inbox.layerSqlWith({ table: `${schema}.inbox` }), DeadLetters.layerSqlWith({ table: `${schema}.dead_letter` })]),
   Layer.provide(PgClient.layer({ url: Redacted.make(url), maxConnections: 4 }))
 )
 

@@ -64,10 +64,10 @@ const View = Subscription.layer({
 
 const stores =
   filename === undefined
-    ? Layer.mergeAll(PgEventStore.layer({ schema }), PgCheckpoints.layer({ schema })).pipe(
+    ? Layer.mergeAll(PgEventStore.layerWith({ schema }), PgCheckpoints.layerWith({ schema })).pipe(
         Layer.provideMerge(PgClient.layer({ url: Redacted.make(url), maxConnections: 4 }))
       )
-    : SqliteCheckpoints.layer().pipe(Layer.provideMerge(SqliteEventStore.layerFile({ filename })))
+    : SqliteCheckpoints.layer.pipe(Layer.provideMerge(SqliteEventStore.layerFile({ filename })))
 
 await Effect.runPromise(Effect.scoped(Effect.provide(program, Layer.provideMerge(View, stores))))
 process.stdin.destroy()

@@ -23,7 +23,7 @@ const program = Effect.gen(function* () {
 await Effect.runPromise(
   Effect.provide(
     program,
-    PgEventStore.layer({ schema, listen: false }).pipe(
+    PgEventStore.layerWith({ schema, listen: false }).pipe(
       Layer.provideMerge(PgClient.layer({ url: Redacted.make(url), maxConnections: 2 }))
     )
   )

@@ -12,6 +12,6 @@ await once(process.stdin.resume(), "end")
 await Effect.runPromise(
   Effect.provide(
     EventStore.append("Migrated-1", [{ type: "Migrated", payload: null }]),
-    PgEventStore.layer({ schema }).pipe(Layer.provide(PgClient.layer({ url: Redacted.make(url), maxConnections: 3 })))
+    PgEventStore.layerWith({ schema }).pipe(Layer.provide(PgClient.layer({ url: Redacted.make(url), maxConnections: 3 })))
   )
 )

@@ -36,9 +36,9 @@ await Effect.runPromise(
       program,
       ProcessManager.layer(collection("100 millis"), { lease: "1500 millis" }).pipe(
         Layer.provide(Layer.merge(Handlers, Reminders)),
-        Layer.provide(MessageBus.layer()),
+        Layer.provide(MessageBus.layer),
         Layer.provide(UnitOfWork.layerSql),
-        Layer.provide(Layer.mergeAll(PgEventStore.layer({ schema }), PgCheckpoints.layer({ schema }))),
+        Layer.provide(Layer.mergeAll(PgEventStore.layerWith({ schema }), PgCheckpoints.layerWith({ schema }))),
         Layer.provide(PgClient.layer({ url: Redacted.make(url), maxConnections: 4 }))
       )
     )

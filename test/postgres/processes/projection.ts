@@ -49,7 +49,7 @@ await Effect.runPromise(
   Effect.scoped(
     Effect.provide(
       mode === "follow" ? follow : rebuild,
-      Layer.mergeAll(PgEventStore.layer({ schema }), PgCheckpoints.layer({ schema })).pipe(
+      Layer.mergeAll(PgEventStore.layerWith({ schema }), PgCheckpoints.layerWith({ schema })).pipe(
         Layer.provideMerge(PgClient.layer({ url: Redacted.make(url), maxConnections: 4 }))
       )
     )

@@ -50,7 +50,7 @@ const failures = Logger.make<unknown, void>(({ cause }) => {
 
 const Live = Relay.layer({ name: "shop", lease }).pipe(
   Layer.provide(Broker),
-  Layer.provide([PgEventStore.layer({ schema, pollInterval: "50 millis" }), PgCheckpoints.layer({ schema })]),
+  Layer.provide([PgEventStore.layerWith({ schema, pollInterval: "50 millis" }), PgCheckpoints.layerWith({ schema })]),
   Layer.provide(PgClient.layer({ url: Redacted.make(url), maxConnections: 4, applicationName: name })),
   Layer.provide(Logger.layer([failures]))
 )

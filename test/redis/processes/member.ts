@@ -10,7 +10,7 @@ const { lease, name, url } = JSON.parse(process.argv[2] as string) as {
   readonly lease: number
 }
 
-const Live = RedisTransport.layer({ name, lease }).pipe(Layer.provide(NodeRedis.layer({ url })))
+const Live = RedisTransport.layerWith({ name, lease }).pipe(Layer.provide(NodeRedis.layer({ url })))
 
 await Transport.subscribe({ group: "g", concurrency: 3 }).pipe(
   Stream.runForEach(({ message }) => Effect.sync(() => console.log(message.id))),

@@ -1,0 +1,229 @@
+/**
+ * What the executions of commands with an id (`MessageBus.execute(…, …, { id })`) came to, so that a repetition is answered with that.
+ *
+ * By itself the bus keeps answers in the log, on every store: an event in the stream `$command-<command>/<id>`, written by the very
+ * commit. The log forgets nothing, so an id is good for ever, and answers stay as long as events do. With {@link layerSql} they are
+ * rows, and are deleted after a while.
+ *
+ * @since 0.2.0
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as SqlClient from "effect/sql/SqlClient"
+import { isSqlError } from "effect/sql/SqlError"
+import * as Stream from "effect/Stream"
+import { CurrentMetadata, recordedMetadata } from "../definitions/metadata.ts"
+import { describe, isConflict, isOutage } from "../sql/errors.ts"
+import { quoteName } from "../sql/names.ts"
+import { makeTable, number } from "../sql/table.ts"
+import {
+  EventStore,
+  EventStoreError,
+  ExpectedVersion,
+  OptimisticLockError,
+  StoreCorrupted,
+  StoreFailure,
+  StoreUnavailable,
+  TransactionConflict
+} from "../store/EventStore.ts"
+import { type CommitError, Transaction } from "./transaction.ts"
+
+/**
+ * What one execution came to.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Answer {
+  /** The name of the command. */
+  readonly command: string
+  /** The id of the execution. */
+  readonly id: string
+  /** A digest of the payload: an id goes with one payload. */
+  readonly payload: string
+  /** Whether the handler succeeded, or failed with the command's own error. */
+  readonly outcome: "success" | "failure"
+  /** What it gave or failed with, as JSON. */
+  readonly value: Schema.Json
+}
+
+/**
+ * The service that keeps answers. Where it is provided, the bus that is built upon it uses it in place of the log.
+ *
+ * @category services
+ * @since 0.2.0
+ */
+export class Answers extends Context.Service<
+  Answers,
+  {
+    /** What an execution came to, with a position by which all that it wrote stands in the log; also what this unit of work has kept. */
+    readonly find: (
+      command: string,
+      id: string
+    ) => Effect.Effect<Option.Option<Answer & { readonly position: number }>, EventStoreError>
+    /** Keeps an answer as part of the unit of work. An `OptimisticLockError` where there is one already. */
+    readonly keep: (answer: Answer) => Effect.Effect<void, CommitError, Transaction>
+  }
+>()("eventfold/Answers") {}
+
+/** The stream of one execution: `/` ends the name of the command, wherever else it stands. */
+export const answerStream = (command: string, id: string): string =>
+  `$command-${command.replaceAll("%", "%25").replaceAll("/", "%2F")}/${id}`
+
+/** The type of the events that keep answers. */
+export const answerType = "$CommandAnswered"
+
+const Kept = Schema.Struct({
+  command: Schema.String,
+  id: Schema.String,
+  payload: Schema.String,
+  outcome: Schema.Literals(["success", "failure"]),
+  value: Schema.Json
+})
+const decodeKept = Schema.decodeUnknownOption(Kept)
+
+/** Answers in the log. */
+export const inLog = (store: EventStore["Service"]): Answers["Service"] => ({
+  find: (command, id) =>
+    Effect.gen(function* () {
+      const stream = answerStream(command, id)
+      const transaction = yield* Effect.serviceOption(Transaction)
+      const staged = Option.isSome(transaction) ? transaction.value.staged(stream)[0] : undefined
+      const stored = staged === undefined ? yield* Stream.runHead(store.read(stream, { limit: 1 })) : Option.none()
+      const payload = staged?.event.payload ?? Option.getOrUndefined(stored)?.payload
+      if (payload === undefined) return Option.none()
+      const answer = decodeKept(payload)
+      const position = Option.isSome(stored) ? stored.value.position : 0
+      if (Option.isSome(answer)) return Option.some({ ...answer.value, position })
+      const detail = `position ${position}, stream ${JSON.stringify(stream)}, holds no answer`
+      return yield* new EventStoreError({ reason: new StoreCorrupted({ operation: "find an answer", detail }) })
+    }),
+  keep: (answer) =>
+    Effect.gen(function* () {
+      const transaction = yield* Transaction
+      const metadata = recordedMetadata(yield* CurrentMetadata, "answer")
+      const event = { type: answerType, payload: { ...answer }, metadata }
+      yield* transaction.stage(answerStream(answer.command, answer.id), [{ _tag: "Record", event }], ExpectedVersion.NoStream)
+    })
+})
+
+const failAs = (operation: string) =>
+  Effect.mapError((cause: unknown) => {
+    const Reason = isConflict(cause)
+      ? TransactionConflict
+      : isSqlError(cause) && isOutage(cause)
+        ? StoreUnavailable
+        : StoreFailure
+    return new EventStoreError({ reason: new Reason({ operation, detail: describe(cause), cause }) })
+  })
+
+const hour = Duration.toMillis("1 hour")
+
+/**
+ * {@link layerSql} with options.
+ *
+ * **Gotchas**: each call is another Layer, and is built for itself. Keep the result in a constant where it is provided more than once.
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerSqlWith = (options: {
+  /** Letters, digits and `_`, with the schema before a `.` if need be; on PostgreSQL in lower case. Default: `"eventfold_answer"`. */
+  readonly table?: string | undefined
+  /** How long an answer is kept at least, by the clocks of the processes. Default: 7 days. */
+  readonly keep?: Duration.Input | undefined
+}): Layer.Layer<Answers, EventStoreError, SqlClient.SqlClient | EventStore> =>
+  Layer.effect(
+    Answers,
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const store = yield* EventStore
+      const keep = Duration.toMillis(Duration.fromInputUnsafe(options.keep ?? "7 days"))
+      const table = options.table ?? "eventfold_answer"
+      const name = yield* makeTable(table, (sql, name) => [
+        sql`create table if not exists ${name} (
+          command text not null,
+          id text not null,
+          payload text not null,
+          outcome text not null,
+          value text not null,
+          answered_at double precision not null,
+          primary key (command, id)
+        )`,
+        sql`create index if not exists ${sql.literal(quoteName(sql, `${table.slice(table.indexOf(".") + 1)}_answered_at`))} on ${name} (answered_at)`
+      ]).pipe(failAs("open the answers"))
+
+      let prunedAt = -Infinity
+      const prune = Effect.gen(function* () {
+        const now = yield* Clock.currentTimeMillis
+        if (now - prunedAt < hour || Option.isSome(yield* Effect.serviceOption(sql.transactionService))) return
+        prunedAt = now
+        yield* sql`delete from ${name} where answered_at < ${number(sql, now - keep)}`.pipe(
+          Effect.tapCause((cause) => Effect.logDebug("eventfold: answers could not be pruned", cause)),
+          Effect.ignore
+        )
+      })
+
+      return Answers.of({
+        find: Effect.fnUntraced(function* (command, id) {
+          yield* prune
+          const [row] = yield* sql<{ readonly payload: string; readonly outcome: string; readonly value: string }>`
+            select payload, outcome, value from ${name} where command = ${command} and id = ${id}`.pipe(failAs("find an answer"))
+          if (row === undefined) return Option.none()
+          const outcome = row.outcome === "success" ? "success" : "failure"
+          const value = JSON.parse(row.value) as Schema.Json
+          return Option.some({ command, id, payload: row.payload, outcome, value, position: yield* store.head })
+        }),
+        keep: Effect.fnUntraced(function* ({ command, id, outcome, payload, value }) {
+          const now = yield* Clock.currentTimeMillis
+          const kept = yield* sql`insert into ${name} (command, id, payload, outcome, value, answered_at)
+            values (${command}, ${id}, ${payload}, ${outcome}, ${JSON.stringify(value)}, ${number(sql, now)})
+            on conflict (command, id) do nothing returning 1`.pipe(failAs("keep an answer"))
+          if (kept.length > 0) return
+          return yield* new OptimisticLockError({
+            stream: answerStream(command, id),
+            expected: ExpectedVersion.NoStream,
+            actual: 1
+          })
+        })
+      })
+    })
+  )
+
+/**
+ * Answers in a table of the database of the `SqlClient`: PostgreSQL, PGlite or SQLite. The table is made when it is not there.
+ *
+ * A row is written in the transaction of the unit of work (`UnitOfWork.layerSql`), so it is there if and only if the events are. What
+ * is older than `keep` is deleted in passing, at most once an hour; from then on an execution with that id is a new one.
+ *
+ * ```ts
+ * import { Effect, Layer, Schema } from "effect"
+ * import { Answers, Command, MessageBus, UnitOfWork } from "eventfold"
+ * import { SqliteClient, SqliteEventStore } from "eventfold/sqlite"
+ *
+ * const Draw = Command.make("Draw", { success: Schema.Int })
+ * let drawn = 0
+ * const DrawLive = MessageBus.handle(Draw, () => Effect.sync(() => ++drawn))
+ *
+ * const draw = MessageBus.execute(Draw, undefined, { id: "request 1" })
+ * const program = Effect.all([draw, draw])
+ *
+ * const Live = DrawLive.pipe(
+ *   Layer.provideMerge(MessageBus.layer),
+ *   Layer.provide(Answers.layerSqlWith({ keep: "1 day" })),
+ *   Layer.provideMerge(UnitOfWork.layerSql),
+ *   Layer.provideMerge(SqliteEventStore.layer),
+ *   Layer.provideMerge(SqliteClient.layer({ filename: ":memory:" }))
+ * )
+ * await Effect.runPromise(Effect.provide(program, Live)) // => [1, 1]
+ * ```
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerSql: Layer.Layer<Answers, EventStoreError, SqlClient.SqlClient | EventStore> = layerSqlWith({})
