@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { Clock, DateTime, type Duration, Effect, Layer, References, Schema, Scope, Stream } from "effect"
+import { Clock, DateTime, type Duration, Effect, Layer, References, Schedule, Schema, Scope, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import {
@@ -31,8 +31,9 @@ import {
   Returned,
   ReturnLive
 } from "./support/shipping.ts"
+import { logs } from "./support/logs.ts"
 import { core, makeWirings } from "./support/wirings.ts"
-import { rest, start, until } from "./support/words.ts"
+import { numbers, rest, start, until } from "./support/words.ts"
 
 const { everywhere } = makeWirings()
 
@@ -319,6 +320,67 @@ describe("reacting", () => {
         assert.deepEqual(yield* Effect.provide(read(4), snapshots), yield* read(undefined))
       })
     ).pipe(Effect.provide(Layer.fresh(Snapshots.layerMemory)))
+  )
+
+  it.effect("costs the same after a thousand events as after ten, forgets none of them, and takes a late one all the same", () =>
+    inMemory(
+      Effect.gen(function* () {
+        const Noted = Event.make("Noted", { n: Schema.Int })
+        const sums: Array<number> = []
+        let refuses = true
+        const Summing = ProcessManager.make("Summing", {
+          events: [Noted],
+          correlate: {
+            Noted: ({ n }) => {
+              if (n === 3 && refuses) throw new Error("not yet")
+              return "all"
+            }
+          },
+          initial: { sum: 0 },
+          evolve: { Noted: ({ sum }, { n }) => ({ sum: sum + n }) },
+          react: {
+            Noted: ({ sum }) => {
+              sums.push(sum)
+              return []
+            }
+          }
+        })
+        let reads = 0
+        const Counting = Layer.effect(
+          EventStore.EventStore,
+          EventStore.EventStore.useSync((store) => ({
+            ...store,
+            read: (stream: string, options?: EventStore.ReadOptions) =>
+              Stream.tap(store.read(stream, options), () => Effect.sync(() => reads++))
+          }))
+        )
+        logs(/has parked/)
+        const run = ProcessManager.layer(Summing, { onFailure: "park", retry: Schedule.recurs(0) })
+        const parking = Layer.succeed(ParkedEvents.ParkedEvents, yield* ParkedEvents.ParkedEvents)
+        const stop = yield* start(run.pipe(Layer.provide([Counting, parking])))
+        const noted = (from: number, count: number) =>
+          EventStore.append(
+            "Source-1",
+            numbers(count, from).map((n) => ({ type: "Noted", payload: { n } }))
+          )
+        yield* noted(1, 1000)
+        yield* caughtUp("Summing")
+        assert.equal(sums.length, 999)
+        // Of its own stream: the event that it knew last, and the one that it has written since.
+        assert.ok(reads <= 2000, `${reads} events were read`)
+        // What was parked is older than all that are listed, and has not been reacted to.
+        refuses = false
+        yield* Subscription.retry("process:Summing", 3)
+        assert.equal(sums.at(-1), 500_497)
+        // Seen again from the beginning, also by a process that has nothing in memory: nothing takes effect twice.
+        yield* stop
+        yield* Checkpoints.Checkpoints.use(({ reset }) => reset("subscription:process:Summing", 0))
+        yield* noted(1001, 1)
+        yield* start(run.pipe(Layer.provide(parking)))
+        yield* caughtUp("Summing")
+        assert.deepEqual([sums.length, sums.at(-1)], [1001, 500_500])
+      })
+    ).pipe(Effect.provide(Layer.fresh(ParkedEvents.layerMemory)))
   )
 
   it.effect("a rejected command leaves no trace, and the reaction says what is done instead", () =>
