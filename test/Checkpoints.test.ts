@@ -1,9 +1,10 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { Effect, Layer } from "effect"
+import { DateTime, Effect, Fiber, Layer, Option } from "effect"
 import { TestClock } from "effect/testing"
 import { Checkpoints } from "eventfold"
 import { CheckpointsConformance } from "eventfold/testing"
+import { rest } from "./support/words.ts"
 
 const conforms = (storage: string, options: Parameters<typeof CheckpointsConformance.cases>[0]) =>
   describe(`conformance of ${storage}`, () => {
@@ -35,6 +36,41 @@ describe("leases in memory", () => {
       assert.equal((yield* Effect.flip(claim))._tag, "CheckpointHeldError")
       yield* TestClock.adjust(1)
       assert.deepEqual((yield* claim).epoch, 2)
+    }).pipe(Effect.provide(Checkpoints.layerMemory))
+  )
+
+  it.effect("do not run out while they are kept, are lost at once when they are superseded, and then last for their time", () =>
+    Effect.gen(function* () {
+      const checkpoints = yield* Checkpoints.Checkpoints
+      const claim = (owner: string) => checkpoints.claim("mail", { owner, ttl: "10 seconds" })
+      const refused = Effect.map(Effect.flip(claim("b")), ({ _tag }) => assert.equal(_tag, "CheckpointHeldError"))
+      const keep = (lease: Checkpoints.Lease) => Effect.forkChild(checkpoints.keep?.(lease) ?? Effect.void)
+      const first = yield* claim("a")
+      const kept = yield* keep(first)
+      yield* TestClock.adjust("15 days")
+      yield* refused
+      const [shown] = yield* checkpoints.list
+      assert.deepEqual(shown?.expiresAt, DateTime.makeUnsafe(15 * 86_400_000 + 10_000))
+      assert.deepEqual(yield* checkpoints.get("mail"), Option.some(shown))
+      // Its own owner may claim it, as always.
+      const second = yield* claim("a")
+      const fenced = new Checkpoints.CheckpointFencedError({ checkpoint: "mail", epoch: first.epoch })
+      assert.deepEqual(yield* Effect.flip(Fiber.join(kept)), fenced)
+      assert.deepEqual(yield* Effect.flip(Fiber.join(yield* keep(first))), fenced)
+      for (const supersede of [checkpoints.reset("mail", 0), checkpoints.remove("mail", { force: true })]) {
+        const keeping = yield* keep(yield* claim("a"))
+        yield* rest
+        yield* supersede
+        assert.equal((yield* Effect.flip(Fiber.join(keeping)))._tag, "CheckpointFencedError")
+      }
+      assert.ok(second.epoch > first.epoch)
+      const last = yield* keep(yield* claim("a"))
+      yield* TestClock.adjust("1 day")
+      yield* Fiber.interrupt(last)
+      yield* TestClock.adjust(9_999)
+      yield* refused
+      yield* TestClock.adjust(1)
+      assert.equal((yield* claim("b")).owner, "b")
     }).pipe(Effect.provide(Checkpoints.layerMemory))
   )
 })

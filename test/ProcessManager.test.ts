@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { Clock, DateTime, Effect, Layer, References, Schema, Scope, Stream } from "effect"
+import { Clock, DateTime, type Duration, Effect, Layer, References, Schedule, Schema, Scope, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import {
@@ -11,9 +11,11 @@ import {
   MessageBus,
   ParkedEvents,
   ProcessManager,
+  Relay,
   Repository,
   Snapshots,
   Subscription,
+  Transport,
   UnitOfWork
 } from "eventfold"
 import { SqliteCheckpoints, SqliteEventStore } from "eventfold/sqlite"
@@ -29,16 +31,14 @@ import {
   Returned,
   ReturnLive
 } from "./support/shipping.ts"
+import { logs } from "./support/logs.ts"
 import { core, makeWirings } from "./support/wirings.ts"
-import { rest, start, until } from "./support/words.ts"
+import { numbers, rest, start, until } from "./support/words.ts"
 
 const { everywhere } = makeWirings()
 
-/** So long that hardly a heartbeat comes in the days that the tests let pass. */
-const lease = "30 days"
-
 /** The process of the tests. */
-const Collecting = ProcessManager.layer(Collection, { lease })
+const Collecting = ProcessManager.layer(Collection)
 
 /** The stream of a process whose parcel nobody collected. */
 const uncollected = "$EventHandled $DeadlineSet CollectionDue $EventHandled $DeadlineSet CollectionDue $EventHandled".split(" ")
@@ -292,7 +292,7 @@ describe("reacting", () => {
         const noted = (n: number) => EventStore.append("Source-1", [{ type: "Noted", payload: { n } }])
         const read = (every: number | undefined) => ProcessManager.read(notes(every), "all")
         const snapshots = Layer.succeed(Snapshots.Snapshots, yield* Snapshots.Snapshots)
-        const stop = yield* start(ProcessManager.layer(notes(4), { lease }).pipe(Layer.provide([Counting, snapshots])))
+        const stop = yield* start(ProcessManager.layer(notes(4)).pipe(Layer.provide([Counting, snapshots])))
         for (let n = 1; n <= 20; n++) yield* noted(n)
         yield* caughtUp("Notes")
         assert.deepEqual(
@@ -311,7 +311,7 @@ describe("reacting", () => {
             yield* checkpoints.release(yield* checkpoints.advance(lease, 0))
           })
         )
-        yield* start(ProcessManager.layer(notes(4), { lease }).pipe(Layer.provide(snapshots)))
+        yield* start(ProcessManager.layer(notes(4)).pipe(Layer.provide(snapshots)))
         yield* caughtUp("Notes")
         assert.equal(seen.length, 20)
         yield* TestClock.adjust("1 day")
@@ -320,6 +320,67 @@ describe("reacting", () => {
         assert.deepEqual(yield* Effect.provide(read(4), snapshots), yield* read(undefined))
       })
     ).pipe(Effect.provide(Layer.fresh(Snapshots.layerMemory)))
+  )
+
+  it.effect("costs the same after a thousand events as after ten, forgets none of them, and takes a late one all the same", () =>
+    inMemory(
+      Effect.gen(function* () {
+        const Noted = Event.make("Noted", { n: Schema.Int })
+        const sums: Array<number> = []
+        let refuses = true
+        const Summing = ProcessManager.make("Summing", {
+          events: [Noted],
+          correlate: {
+            Noted: ({ n }) => {
+              if (n === 3 && refuses) throw new Error("not yet")
+              return "all"
+            }
+          },
+          initial: { sum: 0 },
+          evolve: { Noted: ({ sum }, { n }) => ({ sum: sum + n }) },
+          react: {
+            Noted: ({ sum }) => {
+              sums.push(sum)
+              return []
+            }
+          }
+        })
+        let reads = 0
+        const Counting = Layer.effect(
+          EventStore.EventStore,
+          EventStore.EventStore.useSync((store) => ({
+            ...store,
+            read: (stream: string, options?: EventStore.ReadOptions) =>
+              Stream.tap(store.read(stream, options), () => Effect.sync(() => reads++))
+          }))
+        )
+        logs(/has parked/)
+        const run = ProcessManager.layer(Summing, { onFailure: "park", retry: Schedule.recurs(0) })
+        const parking = Layer.succeed(ParkedEvents.ParkedEvents, yield* ParkedEvents.ParkedEvents)
+        const stop = yield* start(run.pipe(Layer.provide([Counting, parking])))
+        const noted = (from: number, count: number) =>
+          EventStore.append(
+            "Source-1",
+            numbers(count, from).map((n) => ({ type: "Noted", payload: { n } }))
+          )
+        yield* noted(1, 1000)
+        yield* caughtUp("Summing")
+        assert.equal(sums.length, 999)
+        // Of its own stream: the event that it knew last, and the one that it has written since.
+        assert.ok(reads <= 2000, `${reads} events were read`)
+        // What was parked is older than all that are listed, and has not been reacted to.
+        refuses = false
+        yield* Subscription.retry("process:Summing", 3)
+        assert.equal(sums.at(-1), 500_497)
+        // Seen again from the beginning, also by a process that has nothing in memory: nothing takes effect twice.
+        yield* stop
+        yield* Checkpoints.Checkpoints.use(({ reset }) => reset("subscription:process:Summing", 0))
+        yield* noted(1001, 1)
+        yield* start(run.pipe(Layer.provide(parking)))
+        yield* caughtUp("Summing")
+        assert.deepEqual([sums.length, sums.at(-1)], [1001, 500_500])
+      })
+    ).pipe(Effect.provide(Layer.fresh(ParkedEvents.layerMemory)))
   )
 
   it.effect("a rejected command leaves no trace, and the reaction says what is done instead", () =>
@@ -620,15 +681,46 @@ core.describe("deadlines", () => {
         })
         const state = Effect.map(ProcessManager.read(Timed, "1"), ({ state }) => state)
         yield* TestClock.adjust("1 hour")
-        const stop = yield* start(ProcessManager.layer(Timed, { lease }))
+        const stop = yield* start(ProcessManager.layer(Timed))
         yield* arrived("1")
         yield* until(Effect.map(state, (state) => state.length === 1))
         assert.deepEqual(yield* state, ["Past"])
         yield* stop
         yield* TestClock.adjust("100 days")
-        yield* start(ProcessManager.layer(Timed, { lease }))
+        yield* start(ProcessManager.layer(Timed))
         yield* until(Effect.map(state, (state) => state.length === 3))
         assert.deepEqual(yield* state, ["Past", "Soon", "Late"])
+      })
+    )
+  )
+
+  it.effect("wait without a heartbeat where all runs in one process: days pass in a test at no cost", () =>
+    inMemory(
+      Effect.gen(function* () {
+        let sleeps = 0
+        const clock = yield* Clock.Clock
+        const counting: Clock.Clock = Object.assign(Object.create(clock), {
+          sleep: (duration: Duration.Duration) => Effect.suspend(() => (sleeps++, clock.sleep(duration)))
+        })
+        yield* Effect.gen(function* () {
+          yield* start(
+            Layer.mergeAll(
+              Collecting,
+              Subscription.layer({ name: "rare", handler: () => Effect.void, filter: { types: ["Rare"] } }),
+              Layer.provide(Relay.layer({ name: "shop" }), Transport.layerMemory)
+            )
+          )
+          yield* arrived("1")
+          yield* caughtUp()
+        }).pipe(Effect.provideService(Clock.Clock, counting))
+        yield* TestClock.adjust("15 days")
+        yield* until(Effect.map(of("Parcel-1"), (types) => types.includes("Returned")))
+        yield* caughtUp()
+        // The deadlines ask for the time once an hour; a follower looks once after the log has grown.
+        assert.ok(sleeps < 15 * 24 + 40, `${sleeps} sleeps`)
+        // What is not its own is passed all the same.
+        yield* TestClock.adjust("5 seconds")
+        assert.equal((yield* Subscription.status("rare")).position, yield* EventStore.head)
       })
     )
   )
@@ -701,6 +793,8 @@ core.describe("whatever happens in between, an event takes effect once", () => {
         Checkpoints.Checkpoints,
         Checkpoints.Checkpoints.useSync((checkpoints) => ({
           ...checkpoints,
+          // A process that was killed keeps nothing.
+          keep: undefined,
           advance: (...args: Parameters<typeof checkpoints.advance>) => ofCheckpoints(checkpoints.advance(...args)),
           renew: (...args: Parameters<typeof checkpoints.renew>) =>
             Effect.suspend(() => (killed ? dead : checkpoints.renew(...args))),

@@ -608,7 +608,7 @@ describe("two relays of one name", () => {
         yield* start(broker)
         yield* until(() => broker.calls.length === 1)
         yield* steal
-        yield* TestClock.adjust(9_999)
+        yield* TestClock.adjust(4_999)
         assert.equal(interrupted, false)
         yield* TestClock.adjust(1)
         assert.equal(interrupted, true)

@@ -444,3 +444,102 @@ describe("what cannot be decoded", () => {
       }))
   })
 })
+
+describe("a cache of states", () => {
+  const reading = Effect.gen(function* () {
+    const store = yield* EventStore.EventStore
+    const versions: Array<number> = []
+    const counting = EventStore.EventStore.of({
+      ...store,
+      read: (stream, options) =>
+        Stream.tap(store.read(stream, options), ({ version }) => Effect.sync(() => versions.push(version)))
+    })
+    const read = <A>(loading: Effect.Effect<A, unknown, EventStore.EventStore | Repository.StateCache>) =>
+      Effect.gen(function* () {
+        versions.length = 0
+        const loaded = yield* Effect.provideService(loading, EventStore.EventStore, counting)
+        return [loaded, [...versions]] as const
+      })
+    return { read, store }
+  })
+  const balance = (id: typeof ada) => Effect.map(Repository.read(Account, id), ({ state, version }) => [state.balance, version])
+  const cached = (capacity?: number) =>
+    Effect.provide(Layer.mergeAll(Repository.layerCacheWith({ capacity }), EventStore.layerMemory))
+
+  it.effect("reads what is new, in a unit of work as outside of one, and is never stale", () =>
+    Effect.gen(function* () {
+      const { read } = yield* reading
+      yield* appendElsewhere(ada, 1, 2, 3)
+      assert.deepEqual(yield* read(balance(ada)), [
+        [6, 3],
+        [1, 2, 3]
+      ])
+      assert.deepEqual(yield* read(balance(ada)), [[6, 3], [3]])
+      yield* appendElsewhere(ada, 4)
+      assert.deepEqual(yield* read(balance(ada)), [
+        [10, 4],
+        [3, 4]
+      ])
+      const withdrawn = UnitOfWork.transact(withdraw(ada, 5)).pipe(Effect.provide(UnitOfWork.layer))
+      const [{ state, version }, versions] = yield* read(withdrawn)
+      assert.deepEqual([state.balance, version, versions], [5, 5, [4]])
+      assert.deepEqual(yield* read(balance(ada)), [
+        [5, 5],
+        [4, 5]
+      ])
+      // An older state is folded from the beginning, and takes no newer one's place.
+      assert.deepEqual(yield* read(Repository.read(Account, ada, { version: 2 })), [
+        { state: { owner: "", balance: 3 }, version: 2 },
+        [1, 2]
+      ])
+      assert.deepEqual(yield* read(balance(ada)), [[5, 5], [5]])
+      const [, all] = yield* read(Repository.read(Account, ada, { at: yield* DateTime.now }))
+      assert.deepEqual(all, [1, 2, 3, 4, 5])
+    }).pipe(cached())
+  )
+
+  it.effect("keeps as many streams as it may: those that were used last", () =>
+    Effect.gen(function* () {
+      const { read } = yield* reading
+      yield* appendElsewhere(ada, 1, 2)
+      yield* appendElsewhere(ben, 3, 4)
+      yield* read(balance(ada))
+      yield* read(balance(ben))
+      assert.deepEqual(yield* read(balance(ben)), [[7, 2], [2]])
+      assert.deepEqual(yield* read(balance(ada)), [
+        [3, 2],
+        [1, 2]
+      ])
+    }).pipe(cached(1))
+  )
+
+  it.effect("tells stores and aggregates apart, and notices a stream that is another one now", () =>
+    Effect.gen(function* () {
+      const Count = Aggregate.make("Account", {
+        events: [Opened, Deposited, Withdrawn],
+        initial: 0,
+        evolve: { Opened: (n) => n, Deposited: (n) => n + 1, Withdrawn: (n) => n }
+      })
+      const other = yield* EventStore.makeMemory
+      yield* appendElsewhere(ada, 10, 20)
+      yield* Effect.provideService(appendElsewhere(ada, 1, 2), EventStore.EventStore, other)
+      assert.deepEqual(yield* balance(ada), [30, 2])
+      assert.deepEqual(yield* Effect.provideService(balance(ada), EventStore.EventStore, other), [3, 2])
+      assert.deepEqual((yield* Repository.read(Count, ada)).state, 2)
+      assert.deepEqual(yield* balance(ada), [30, 2])
+      // As after a restore of the store in place: the same service, and other events in its streams.
+      const store = yield* EventStore.EventStore
+      let now = store
+      const restored = EventStore.EventStore.of({ ...store, read: (stream, options) => now.read(stream, options) })
+      const seen = Effect.provideService(balance(ada), EventStore.EventStore, restored)
+      assert.deepEqual(yield* seen, [30, 2])
+      now = other
+      assert.deepEqual(yield* seen, [3, 2])
+      assert.deepEqual(yield* seen, [3, 2])
+    }).pipe(cached())
+  )
+
+  it("has room for something", () => {
+    assert.throws(() => Repository.makeStateCache(0), /capacity of a cache must be a number from 1, not 0/)
+  })
+})

@@ -26,7 +26,10 @@ import {
 import { freeze } from "../internal/freeze.ts"
 import { nameFault } from "../store/kit/index.ts"
 import { Snapshots } from "../store/Snapshots.ts"
+import { type Folded, StateCache } from "./stateCache.ts"
 import { SeenStreams, Transaction } from "./transaction.ts"
+
+export { type Folded, layerCache, layerCacheWith, makeStateCache, StateCache } from "./stateCache.ts"
 
 /**
  * What reading an aggregate can fail with.
@@ -235,35 +238,36 @@ const readStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
   schedule: (save: Effect.Effect<void>) => Effect.Effect<void>
 ): Effect.fn.Return<Loaded<A>, LoadError, EventStore> {
   const store = yield* EventStore
+  const cache = Option.getOrUndefined(yield* Effect.serviceOption(StateCache))
   const policy = aggregate.snapshot
   const snapshots = policy === undefined ? Option.none() : yield* Effect.serviceOption(Snapshots)
   const initial: Folded<A> = { state: aggregate.initial, version: 0, eventId: "" }
-  // A snapshot does not say when its events were recorded.
+  // What was folded before does not say when its events were recorded.
   const usable = policy !== undefined && Option.isSome(snapshots) && options.until === undefined
-  const loaded = usable ? yield* loadSnapshot<A>(snapshots.value, policy, stream, options.to) : undefined
-  const snapshot = loaded === "undecodable" ? undefined : loaded
+  const cached = options.until === undefined ? cache?.get(store, aggregate, stream) : undefined
+  const kept = cached !== undefined && cached.version <= (options.to ?? Infinity) ? cached : undefined
+  const loaded = kept ?? (usable ? yield* loadSnapshot<A>(snapshots.value, policy, stream, options.to) : undefined)
+  const base = loaded === "undecodable" ? undefined : loaded
   let folded: Folded<A> | undefined
   /** Whether what was kept is good for nothing. */
   let replace = loaded === "undecodable"
-  if (snapshot !== undefined) {
-    // The event that the snapshot ends with is read as well: it tells whether the snapshot was made from this stream.
-    folded = yield* foldStream(aggregate, store.read(stream, { ...options, from: snapshot.version }), snapshot)
+  if (base !== undefined) {
+    // The event that it ends with is read as well: it tells whether it was made from this stream.
+    folded = yield* foldStream(aggregate, store.read(stream, { ...options, from: base.version }), base)
     replace = folded === undefined
-    yield* Metric.update(replace ? stale : hits, 1)
+    if (kept === undefined) yield* Metric.update(replace ? stale : hits, 1)
   }
   folded ??= (yield* foldStream(aggregate, store.read(stream, options), initial)) ?? initial
   const { state, version } = folded
-  const from = replace || snapshot === undefined ? 0 : snapshot.version
+  const from = replace || base === undefined ? 0 : base.version
   if (usable && Math.floor(from / policy.every) < Math.floor(version / policy.every)) {
     yield* schedule(saveSnapshot(snapshots.value, policy, stream, folded, replace))
   }
+  if (version > 0 && options.until === undefined && (replace || version >= (cached?.version ?? 0))) {
+    cache?.set(store, aggregate, stream, folded)
+  }
   return { state, version }
 })
-
-interface Folded<A extends Aggregate.Any> extends Loaded<A> {
-  /** The id of the last event. */
-  readonly eventId: string
-}
 
 /** Folds the events of a stream, the first of which is the last of `from`; `undefined` if it is another one. */
 const foldStream = <A extends Aggregate.Any>(

@@ -12,6 +12,7 @@ import type * as Pull from "effect/Pull"
 import type * as Schedule from "effect/Schedule"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import { CheckpointAheadError, Checkpoints, type Lease } from "../store/Checkpoints.ts"
+import { EventStore } from "../store/EventStore.ts"
 import {
   type Action,
   initial,
@@ -115,6 +116,7 @@ export interface Following<A extends Positioned, E> {
 export interface Body<A extends Positioned, E> {
   readonly following: Following<A, E>
   readonly checkpoints: Checkpoints["Service"]
+  readonly store: EventStore["Service"]
   readonly status: SubscriptionRef.SubscriptionRef<Status>
   readonly context: WorkContext<A>
   state: State<A, Failure>
@@ -217,12 +219,13 @@ export const aheadOf = (checkpoint: string, { head, position }: Extract<Reason<F
 export const makeBody = Effect.fnUntraced(function* <A extends Positioned, E>(
   following: Following<A, E>,
   shows: "starting" | "standby"
-): Effect.fn.Return<Body<A, E>, never, Checkpoints> {
+): Effect.fn.Return<Body<A, E>, never, Checkpoints | EventStore> {
   const { name } = following
   const status = yield* SubscriptionRef.make<Status>({ name, state: shows, position: 0, lag: 0, cause: Option.none() })
   const body: Body<A, E> = {
     following,
     checkpoints: yield* Checkpoints,
+    store: yield* EventStore,
     status,
     state: initial(shows),
     shown: { name: shows, checkpoint: 0, lag: undefined, cause: undefined, reason: undefined },

@@ -11,7 +11,9 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
 import { beat, type Checkpoints } from "../store/Checkpoints.ts"
+import type { EventStore } from "../store/EventStore.ts"
 import { aheadOf, type Body, type Failure, type Following, Halted, makeBody, publish, type Status, tell } from "./body.ts"
 import type { Action, Positioned } from "./follower.ts"
 import type { Controls } from "./followers.ts"
@@ -132,14 +134,28 @@ const claim = Effect.fnUntraced(function* <A extends Positioned, E>(body: Body<A
   yield* tell(body, { _tag: "Claimed", position: exit.value.position })
 })
 
-/** What goes on as long as the lease lasts: it is renewed, and the log is read. */
+/** Keeps the lease, or renews it again and again; and tells the machine that time has passed, where that can mean anything to it. */
+const keeping = <A extends Positioned, E>(body: Body<A, E>): Effect.Effect<never, unknown> => {
+  const { checkpoints, context, following, store } = body
+  const time = Effect.sleep(beat(following.ttl))
+  const tick = tell(body, { _tag: "Tick" })
+  if (checkpoints.keep === undefined) {
+    const renew = Effect.suspend(() => checkpoints.renew(context.lease()))
+    return Effect.forever(Effect.andThen(time, Effect.andThen(tick, renew)))
+  }
+  // While the log stands still there is nothing to look for.
+  const ticking = Effect.gen(function* () {
+    yield* time
+    const after = yield* store.head
+    yield* tick
+    yield* Stream.runHead(store.subscribe({ after }))
+  })
+  return Effect.raceFirst(checkpoints.keep(context.lease()), Effect.forever(ticking))
+}
+
+/** What goes on as long as the lease lasts: it is kept, and the log is read. */
 const besides = <A extends Positioned, E>(body: Body<A, E>): Effect.Effect<void> => {
-  const { beside, read, ttl } = body.following
-  const renewing = Effect.sleep(beat(ttl)).pipe(
-    Effect.andThen(tell(body, { _tag: "Tick" })),
-    Effect.andThen(Effect.suspend(() => body.checkpoints.renew(body.context.lease()))),
-    Effect.forever
-  )
+  const { beside, read } = body.following
   const arrived = (events: ReadonlyArray<A>, to: number) =>
     Effect.suspend(() => {
       body.wanted.closeUnsafe()
@@ -152,7 +168,7 @@ const besides = <A extends Positioned, E>(body: Body<A, E>): Effect.Effect<void>
   const working = beside === undefined ? reading : Effect.raceFirst(reading, beside(body.context))
   const broke = (cause: Failure) => tell(body, { _tag: "Broke", cause })
   return Effect.raceFirst(
-    Effect.catchCause(renewing, broke),
+    Effect.catchCause(keeping(body), broke),
     Effect.catchCause(Effect.asVoid(working), (cause) => unlessItCloses(broke(cause)))
   )
 }
@@ -216,7 +232,7 @@ const running = <A extends Positioned, E>(body: Body<A, E>): Effect.Effect<never
 export const makeFollower = Effect.fnUntraced(function* <A extends Positioned, E>(
   following: Following<A, E>,
   shows: "starting" | "standby" = "starting"
-): Effect.fn.Return<Follower<E>, never, Checkpoints> {
+): Effect.fn.Return<Follower<E>, never, Checkpoints | EventStore> {
   const body = yield* makeBody(following, shows)
   return {
     status: body.status,

@@ -1,4 +1,3 @@
-import * as HashSet from "effect/HashSet"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Aggregate from "../definitions/Aggregate.ts"
@@ -37,11 +36,36 @@ export const DeadlineCancelled = Event.make("$DeadlineCancelled", { type: Schema
 export interface Entries {
   /** Folded from the events that were reacted to, in that order; or why one of them cannot be decoded. */
   readonly state: Result.Result<unknown, Event.EventDecodeError | Event.UnknownEventTypeError>
-  /** The ids of these events. */
-  readonly handled: HashSet.HashSet<string>
+  /** The newest of these events, in the order of their positions. */
+  readonly handled: ReadonlyArray<Pick<typeof EventHandled.Type, "id" | "position">>
+  /** Which of them are not listed any more: those up to this position. */
+  readonly unlisted: number
   /** The deadlines that are set, by type. */
   readonly deadlines: ReadonlyMap<string, typeof DeadlineSet.Type>
 }
+
+/** How many of the events that were reacted to are listed: more than a process has in hand at once. */
+const listed = 256
+
+/** Lists an event that was reacted to, if it is not older than those that are not listed any more. */
+const list = (
+  { handled, unlisted }: Entries,
+  { id, position }: typeof EventHandled.Type
+): Pick<Entries, "handled" | "unlisted"> => {
+  if (position <= unlisted) return { handled, unlisted }
+  const place = handled.findLastIndex((other) => other.position < position) + 1
+  const longer = handled.toSpliced(place, 0, { id, position })
+  const [oldest] = longer
+  return longer.length > listed && oldest !== undefined
+    ? { handled: longer.slice(1), unlisted: oldest.position }
+    : { handled: longer, unlisted }
+}
+
+/** Whether an event was reacted to; `undefined` when the list does not go back so far. */
+export const wasHandled = (
+  { handled, unlisted }: Entries,
+  { id, position }: Pick<typeof EventHandled.Type, "id" | "position">
+): boolean | undefined => handled.some((other) => other.id === id) || (position <= unlisted ? undefined : false)
 
 export type Journal = Aggregate.Aggregate<string, typeof Schema.NonEmptyString, ReadonlyArray<Event.Any>, Entries>
 
@@ -65,7 +89,7 @@ export const makeJournal = (
       state: Result.flatMap(entries.state, (state) =>
         Result.map(Event.decodeAny(definitions, event), (decoded) => freeze(process.evolve[event.type]?.(state, decoded)))
       ),
-      handled: HashSet.add(entries.handled, event.id),
+      ...list(entries, event),
       deadlines: entries.deadlines.get(event.type)?.id === event.id ? without(entries, event.type) : entries.deadlines
     }),
     $DeadlineSet: (entries, event) => ({ ...entries, deadlines: without(entries, event.type).set(event.type, event) }),
@@ -76,14 +100,15 @@ export const makeJournal = (
   const events: ReadonlyArray<Event.Any> = [EventHandled, DeadlineSet, DeadlineCancelled, ...deadlines]
   const journal = Aggregate.make(name, {
     events,
-    initial: { state: Result.succeed(freeze(process.initial)), handled: HashSet.empty(), deadlines: new Map() } as Entries,
+    initial: { state: Result.succeed(freeze(process.initial)), handled: [], unlisted: 0, deadlines: new Map() } as Entries,
     evolve: { ...Object.fromEntries(come), ...keep } as Folds<Entries>,
     snapshot: snapshot && {
       ...snapshot,
       state: Schema.Struct({
         // What cannot be decoded is not kept.
         state: Schema.Result(snapshot.state, Schema.Never),
-        handled: Schema.HashSet(Schema.String),
+        handled: Schema.Array(Schema.Struct({ id: Schema.String, position: Schema.Int })),
+        unlisted: Schema.Int,
         deadlines: Schema.ReadonlyMap(Schema.String, DeadlineSet)
       })
     }

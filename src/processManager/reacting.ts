@@ -1,7 +1,8 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import * as HashSet from "effect/HashSet"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
 import * as MessageBus from "../deciding/MessageBus.ts"
 import * as Repository from "../deciding/Repository.ts"
 import { type CommitError, CurrentMetadata, retryConflicts, transact, Transaction, UnitOfWork } from "../deciding/UnitOfWork.ts"
@@ -12,7 +13,7 @@ import { makeId } from "../internal/ids.ts"
 import { type EventStore, streamName } from "../store/EventStore.ts"
 import type { Action, Tagged } from "./actions.ts"
 import type { Any, Source } from "./definition.ts"
-import { DeadlineCancelled, DeadlineSet, type Entries, EventHandled } from "./journal.ts"
+import { DeadlineCancelled, DeadlineSet, type Entries, EventHandled, wasHandled } from "./journal.ts"
 
 export const typesOf = (events: ReadonlyArray<Event.Any>) => events.map(({ type }) => type)
 
@@ -31,12 +32,22 @@ export const handle = (process: Any, event: Tagged, recorded: RecordedEvent) =>
     )
   })
 
+/** Whether an event was reacted to, however long ago. Reads the whole stream of the process, so it is asked of old events alone. */
+const standsInJournal = ({ journal }: Any, key: string, id: string) =>
+  Repository.events(journal, key).pipe(
+    Stream.filter(({ event }) => event._tag === EventHandled.type && (event as typeof EventHandled.Type).id === id),
+    Stream.runHead,
+    Effect.map(Option.isSome)
+  )
+
 const reactTo = Effect.fnUntraced(function* (process: Any, key: string, event: Tagged, recorded: RecordedEvent) {
   const { definitions, journal, name } = process
   const { id, metadata, payload, position, schemaVersion, stream, type, version } = recorded
   const { state: entries } = yield* Repository.load(journal, key)
   const ofDeadline = process.deadlines.some((deadline) => deadline.type === type)
-  const passed = ofDeadline ? entries.deadlines.get(type)?.id !== id : HashSet.has(entries.handled, id)
+  const passed = ofDeadline
+    ? entries.deadlines.get(type)?.id !== id
+    : (wasHandled(entries, recorded) ?? (yield* standsInJournal(process, key, id)))
   if (passed) return
   const state = yield* Effect.fromResult(entries.state)
 

@@ -1,6 +1,7 @@
 import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import type * as MessageBus from "../deciding/MessageBus.ts"
 import * as Repository from "../deciding/Repository.ts"
 import type * as Event from "../definitions/Event.ts"
@@ -60,6 +61,20 @@ export type Requirements<P extends Any, F extends Subscription.OnFailure> =
 
 type HandlerOf<Tag extends string> = Tag extends string ? MessageBus.Handler<Tag> : never
 
+/** Keeps what the processes that were used last are folded to, so that a reaction reads what is new in its stream alone. */
+const keepsStates = ({ journal }: Any) => {
+  const own = Repository.makeStateCache(1000)
+  return <A, E, R>(reaction: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.flatMap(Effect.serviceOption(Repository.StateCache), (outer) => {
+      // The aggregates of the commands are cached where the program says so.
+      const of = (aggregate: object) => (aggregate === journal ? own : Option.getOrUndefined(outer))
+      return Effect.provideService(reaction, Repository.StateCache, {
+        get: (store, aggregate, stream) => of(aggregate)?.get(store, aggregate, stream),
+        set: (store, aggregate, stream, folded) => of(aggregate)?.set(store, aggregate, stream, folded)
+      })
+    })
+}
+
 /**
  * A process manager at work, as long as the Layer is open: a subscription called `process:<name>`, which `Subscription.status`,
  * `pause`, `resume` and `replay` know, and the watch over its deadlines.
@@ -111,22 +126,25 @@ type HandlerOf<Tag extends string> = Tag extends string ? MessageBus.Handler<Tag
 export const layer = <P extends Any, const F extends Subscription.OnFailure = "halt">(
   process: P,
   options?: Options<F>
-): Layer.Layer<never, never, Requirements<P, F>> => {
-  const { deadlines, events, name } = process
-  const all: ReadonlyArray<Event.Any> = [...events, ...deadlines]
-  const handler = (event: Tagged, { event: recorded }: Subscription.Delivery) => handle(process, event, recorded)
-  const follower = Subscription.layer<typeof all, Record<string, typeof handler>, F>({
-    ...options,
-    name: processName(name),
-    events: all,
-    handlers: Object.fromEntries(all.map(({ type }) => [type, handler])),
-    filter: [{ types: typesOf(events) }, ...(deadlines.length === 0 ? [] : [{ categories: [name], types: typesOf(deadlines) }])]
+): Layer.Layer<never, never, Requirements<P, F>> =>
+  // A cache for each time that it is built.
+  Layer.suspend(() => {
+    const { deadlines, events, name } = process
+    const all: ReadonlyArray<Event.Any> = [...events, ...deadlines]
+    const keeping = keepsStates(process)
+    const handler = (event: Tagged, { event: recorded }: Subscription.Delivery) => keeping(handle(process, event, recorded))
+    const follower = Subscription.layer<typeof all, Record<string, typeof handler>, F>({
+      ...options,
+      name: processName(name),
+      events: all,
+      handlers: Object.fromEntries(all.map(({ type }) => [type, handler])),
+      filter: [{ types: typesOf(events) }, ...(deadlines.length === 0 ? [] : [{ categories: [name], types: typesOf(deadlines) }])]
+    })
+    const watch = Layer.effectDiscard(watchDeadlines(process, options?.lease ?? "15 seconds"))
+    // The handlers that are looked up by the commands' tags.
+    return (deadlines.length === 0 ? follower : Layer.provideMerge(watch, follower)) as Layer.Layer<
+      never,
+      never,
+      Requirements<P, F>
+    >
   })
-  const watch = Layer.effectDiscard(watchDeadlines(process, options?.lease ?? "15 seconds"))
-  // The handlers that are looked up by the commands' tags.
-  return (deadlines.length === 0 ? follower : Layer.provideMerge(watch, follower)) as Layer.Layer<
-    never,
-    never,
-    Requirements<P, F>
-  >
-}

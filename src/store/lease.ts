@@ -162,6 +162,12 @@ export class Checkpoints extends Context.Service<
     /** Makes the lease last for its whole time from now. A lease that has run out is still good until another claims the name. */
     readonly renew: (lease: Lease) => Effect.Effect<void, CheckpointFencedError | CheckpointError>
     /**
+     * Keeps the lease as long as it runs, and fails when the lease is superseded. When it is interrupted the lease has its whole time
+     * from then on. Present where all owners live in one process, which knows without a clock that they are alive; elsewhere the lease
+     * has to be renewed.
+     */
+    readonly keep?: ((lease: Lease) => Effect.Effect<never, CheckpointFencedError | CheckpointError>) | undefined
+    /**
      * Moves the checkpoint from the lease's position to `position`, which must not be lower, and renews the lease. What it
      * returns takes the lease's place: advancing twice from the same one is fenced. Position 0 says that all work is to be done
      * anew, and may always be taken.
@@ -206,8 +212,8 @@ export class Checkpoints extends Context.Service<
 >()("eventfold/Checkpoints") {}
 
 /**
- * Holds a name while `work` runs: claims it, renews the lease three times in the time that it lasts, and gives it back at the
- * end. When the lease turns out to be lost, `work` is interrupted.
+ * Holds a name while `work` runs: claims it, keeps the lease or renews it three times in the time that it lasts, and gives it back at
+ * the end. When the lease turns out to be lost, `work` is interrupted.
  *
  * ```ts
  * import { Effect } from "effect"
@@ -232,9 +238,10 @@ export const withLease = <A, E, R>(
     Effect.acquireUseRelease(
       checkpoints.claim(name, options),
       (lease) => {
-        const heartbeat = Effect.forever(Effect.andThen(Effect.sleep(beat(lease.ttl)), checkpoints.renew(lease)))
+        const kept =
+          checkpoints.keep?.(lease) ?? Effect.forever(Effect.andThen(Effect.sleep(beat(lease.ttl)), checkpoints.renew(lease)))
         // Whoever finds first that the lease is lost ends the other.
-        return Effect.raceFirst(work(lease), heartbeat)
+        return Effect.raceFirst(work(lease), kept)
       },
       (lease) => Effect.ignore(checkpoints.release(lease))
     )

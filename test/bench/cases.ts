@@ -12,6 +12,7 @@ import { type Lab, type Place, type RawAppend, type RawConnection, type Services
 import { Account, deposited, Deposit, depositHandler, KeptAccount, MoneyDeposited, payloadOf } from "./model.ts"
 import { natsCases } from "./nats.ts"
 import { pgTransportCases } from "./pgTransport.ts"
+import { processCases } from "./processManager.ts"
 import { rabbitmqCases } from "./rabbitmq.ts"
 import { appendCall, appendOne, insertMany, type Part } from "./raw.ts"
 import { redisCases } from "./redis.ts"
@@ -838,6 +839,7 @@ export const makeCases = (scale: number): ReadonlyArray<Case> => {
     memoryAppends(grow(256, 400)),
     reading("memory: read a stream of 10 000 as state", "memory", some(20), eventsBeforeReading, readState, rawMemory),
     commands("memory", "layer", 1, some(10_000)),
+    ...processCases(some),
     ...pgTransportCases(some),
     ...natsCases(some),
     ...redisCases(some),

@@ -1,5 +1,6 @@
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -35,6 +36,14 @@ interface State {
   /** The epochs of names that have been removed: a lease from before stays fenced. */
   readonly removed: Map<string, number>
   readonly versions: Map<string, ProjectionVersion>
+  /** Who is there to keep a lease, by name. */
+  readonly keepers: Map<string, Keeper>
+}
+
+/** Keeps a lease for as long as its owner lives. */
+interface Keeper {
+  readonly lease: Lease
+  readonly lost: Deferred.Deferred<never, CheckpointFencedError>
 }
 
 /** What an operation gives, and what it writes: nothing, where it says nothing of it. */
@@ -71,7 +80,8 @@ export const makeInMemory = (options?: {
   const state: State = {
     rows: new Map(options?.initial?.checkpoints.map((checkpoint) => [checkpoint.name, checkpoint])),
     removed: new Map(),
-    versions: new Map(options?.initial?.versions.map((version) => [keyOf(version.projection, version.version), version]))
+    versions: new Map(options?.initial?.versions.map((version) => [keyOf(version.projection, version.version), version])),
+    keepers: new Map()
   }
   const turn = Semaphore.makeUnsafe(1)
   const apply: Apply = (operation, name, decide) =>
@@ -82,13 +92,14 @@ export const makeInMemory = (options?: {
           const writes = (change.row ?? change.removed ?? change.versions) !== undefined
           if (options?.keep !== undefined && writes && operation !== "renew") {
             const next = { rows: new Map(state.rows), removed: new Map(state.removed), versions: new Map(state.versions) }
-            carryOut(next, change)
+            write(next, change)
             yield* Effect.mapError(
               options.keep(kept(next)),
               (cause) => new CheckpointError({ operation, checkpoint: name, cause })
             )
           }
-          carryOut(state, change)
+          write(state, change)
+          dismiss(state, change)
           return change.value
         })
       )
@@ -96,8 +107,13 @@ export const makeInMemory = (options?: {
   return Checkpoints.of({
     ...leasing(apply),
     ...removing(apply),
-    get: (name) => Effect.map(prepareName("get", name), () => Option.fromUndefinedOr(state.rows.get(name))),
-    list: Effect.sync(() => kept(state).checkpoints),
+    keep: keeping(apply, state),
+    get: Effect.fnUntraced(function* (name) {
+      yield* prepareName("get", name)
+      const now = yield* Clock.currentTimeMillis
+      return Option.map(Option.fromUndefinedOr(state.rows.get(name)), (row) => shown(state, row, now))
+    }),
+    list: Effect.map(Clock.currentTimeMillis, (now) => kept(state).checkpoints.map((row) => shown(state, row, now))),
     versions: registry(apply, state)
   })
 }
@@ -109,13 +125,29 @@ const kept = ({ rows, versions }: Pick<State, "rows" | "versions">): KeptCheckpo
   versions: Array.from(versions.values()).sort((a, b) => byCodePoint(a.projection, b.projection) || a.version - b.version)
 })
 
-const carryOut = ({ removed, rows, versions }: State, change: Change<unknown>): void => {
+const write = ({ removed, rows, versions }: Omit<State, "keepers">, change: Change<unknown>): void => {
   if (change.row !== undefined) rows.set(change.row.name, change.row)
   if (change.removed !== undefined) {
     rows.delete(change.removed.name)
     removed.set(change.removed.name, change.removed.epoch)
   }
   for (const version of change.versions ?? []) versions.set(keyOf(version.projection, version.version), version)
+}
+
+/** Tells the keeper of a lease when the change has superseded it. */
+const dismiss = ({ keepers }: State, { removed, row }: Change<unknown>): void => {
+  const name = (row ?? removed)?.name
+  const keeper = name === undefined ? undefined : keepers.get(name)
+  if (keeper === undefined || (row?.epoch === keeper.lease.epoch && Option.isSome(row.owner))) return
+  const { epoch, name: checkpoint } = keeper.lease
+  keepers.delete(checkpoint)
+  Deferred.doneUnsafe(keeper.lost, Effect.fail(new CheckpointFencedError({ checkpoint, epoch })))
+}
+
+/** A lease that is kept lasts for its whole time from now, whenever that is asked. */
+const shown = ({ keepers }: Readonly<State>, row: Checkpoint, now: number): Checkpoint => {
+  const keeper = keepers.get(row.name)
+  return keeper === undefined ? row : { ...row, expiresAt: expiry(now, keeper.lease.ttl) }
 }
 
 /** A name that was removed begins with an epoch that no lease of it has had. */
@@ -125,8 +157,10 @@ const nextEpoch = ({ removed, rows }: Readonly<State>, name: string): number =>
 const expiry = (now: number, ttl: Duration.Duration) => DateTime.makeUnsafe(now + Duration.toMillis(ttl))
 
 /** Who holds a name: nobody, when its lease has run out. */
-const holderOf = (row: Checkpoint | undefined, now: number): string | undefined =>
-  row !== undefined && DateTime.toEpochMillis(row.expiresAt) > now ? Option.getOrUndefined(row.owner) : undefined
+const holderOf = (state: Readonly<State>, row: Checkpoint | undefined, now: number): string | undefined =>
+  row !== undefined && DateTime.toEpochMillis(shown(state, row, now).expiresAt) > now
+    ? Option.getOrUndefined(row.owner)
+    : undefined
 
 /** What the holder of a lease makes of its row, as long as the lease has not been superseded. */
 const heldRow = ({ rows }: Readonly<State>, { epoch, name }: Lease, change: (row: Checkpoint) => Checkpoint | undefined) => {
@@ -137,12 +171,34 @@ const heldRow = ({ rows }: Readonly<State>, { epoch, name }: Lease, change: (row
     : Effect.succeed<Change<void>>({ value: undefined, row })
 }
 
+const renewed = (state: Readonly<State>, lease: Lease, now: number) =>
+  heldRow(state, lease, (row) => ({ ...row, expiresAt: expiry(now, lease.ttl) }))
+
+const keeping =
+  (apply: Apply, { keepers }: State): Required<Checkpoints["Service"]>["keep"] =>
+  (lease) =>
+    Effect.suspend(() => {
+      const { name } = lease
+      const keeper: Keeper = { lease, lost: Deferred.makeUnsafe() }
+      return Effect.acquireUseRelease(
+        apply("renew", name, (state, now) =>
+          Effect.tap(renewed(state, lease, now), () => Effect.sync(() => keepers.set(name, keeper)))
+        ),
+        () => Deferred.await(keeper.lost),
+        () =>
+          apply("renew", name, (state, now) => {
+            if (keepers.get(name) === keeper) keepers.delete(name)
+            return renewed(state, lease, now)
+          }).pipe(Effect.ignore)
+      )
+    })
+
 const leasing = (apply: Apply): Pick<Checkpoints["Service"], "claim" | "renew" | "advance" | "release"> => ({
   claim: Effect.fnUntraced(function* (name, options) {
     const { from, owner, ttl } = yield* prepareClaim(name, options)
     return yield* apply("claim", name, (state, now): Effect.Effect<Change<Lease>, CheckpointHeldError> => {
       const before = state.rows.get(name)
-      const holder = holderOf(before, now)
+      const holder = holderOf(state, before, now)
       if (holder !== undefined && holder !== owner)
         return Effect.fail(new CheckpointHeldError({ checkpoint: name, owner: holder }))
       const at = { name, position: before?.position ?? from, epoch: nextEpoch(state, name) }
@@ -150,8 +206,7 @@ const leasing = (apply: Apply): Pick<Checkpoints["Service"], "claim" | "renew" |
       return Effect.succeed({ value: { ...at, owner, ttl }, row })
     })
   }),
-  renew: (lease) =>
-    apply("renew", lease.name, (state, now) => heldRow(state, lease, (row) => ({ ...row, expiresAt: expiry(now, lease.ttl) }))),
+  renew: (lease) => apply("renew", lease.name, (state, now) => renewed(state, lease, now)),
   advance: Effect.fnUntraced(function* (lease, to) {
     const position = yield* prepareAdvance(lease, to)
     yield* apply("advance", lease.name, (state, now) =>
@@ -182,10 +237,10 @@ const removing = (apply: Apply): Pick<Checkpoints["Service"], "reset" | "remove"
   }),
   remove: Effect.fnUntraced(function* (name, { force = false } = {}) {
     yield* prepareName("remove", name)
-    return yield* apply("remove", name, ({ rows }, now): Effect.Effect<Change<boolean>, CheckpointHeldError> => {
-      const row = rows.get(name)
+    return yield* apply("remove", name, (state, now): Effect.Effect<Change<boolean>, CheckpointHeldError> => {
+      const row = state.rows.get(name)
       if (row === undefined) return Effect.succeed({ value: false })
-      const owner = holderOf(row, now)
+      const owner = holderOf(state, row, now)
       if (owner !== undefined && !force) return Effect.fail(new CheckpointHeldError({ checkpoint: name, owner }))
       return Effect.succeed({ value: true, removed: row })
     })
