@@ -745,6 +745,57 @@ describe("transactional, on SQLite", () => {
     )
   )
 
+  it.effect("a batch is committed when a third of the lease has passed, and goes on with the next event", () =>
+    inDatabase((sql) =>
+      Effect.gen(function* () {
+        let committed = 0
+        const before: Array<number> = []
+        yield* start(
+          subscription({}, () =>
+            Effect.gen(function* () {
+              before.push(committed)
+              yield* sql.afterCommit(Effect.sync(() => void committed++))
+              yield* TestClock.adjust("4 seconds")
+            })
+          )
+        )
+        yield* untilCheckpoint(10)
+        assert.deepEqual(yield* view(sql), numbers(10))
+        // The third of an event would begin after eight seconds, and five is a third of the lease.
+        assert.deepEqual(before, [0, 0, 2, 2, 4, 4, 6, 6, 8, 8])
+      })
+    )
+  )
+
+  it.effect("a handler that takes longer than the lease is interrupted, and has failed", () =>
+    inDatabase((sql) =>
+      Effect.gen(function* () {
+        logs(/has parked the event/)
+        let waits = 0
+        yield* start(
+          subscription({ onFailure: "park" }, ({ position }) =>
+            position === 5
+              ? Effect.andThen(
+                  Effect.sync(() => waits++),
+                  Effect.never
+                )
+              : Effect.void
+          )
+        )
+        for (let tries = 1; tries <= 4; tries++) {
+          while (waits < tries) yield* Effect.yieldNow
+          yield* TestClock.adjust(lease)
+        }
+        yield* untilCheckpoint(10)
+        const others = numbers(10).filter((n) => n !== 5)
+        assert.deepEqual(yield* view(sql), others)
+        const [parked] = yield* ParkedEvents.ParkedEvents.use(({ list }) => list(name))
+        assert.deepEqual([parked?.position, parked?.attempts], [5, 3])
+        assert.match(parked?.cause ?? "", /HandlerTimeoutError.*longer than the lease of 15000 milliseconds/)
+      })
+    )
+  )
+
   it.effect("dies over checkpoints that do not commit with the handlers: one could be moved and the other rolled back", () =>
     inDatabase(() =>
       Effect.gen(function* () {

@@ -19,7 +19,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
-import { describe, isRefusal } from "../sql/errors.ts"
+import { describe, isRefusal, isTimeLimit } from "../sql/errors.ts"
 import { quoteName } from "../sql/names.ts"
 import { makeTable, number, storable } from "../sql/table.ts"
 import { inTransaction } from "../sql/transaction.ts"
@@ -42,9 +42,10 @@ export class InboxError extends Schema.TaggedError<InboxError>("eventfold/Inbox/
   /**
    * Whether doing the same again may succeed. It does not when the database refuses to commit what the effect has done: a
    * constraint that it checks at the end is violated, or a statement of the effect has failed, on PostgreSQL, and the effect went on.
+   * Nor does it when the effect took longer than the database allows a transaction.
    */
   get isRetryable(): boolean {
-    return !(this.operation === "commit" && isRefusal(this.cause))
+    return !(this.operation === "commit" && (isRefusal(this.cause) || isTimeLimit(this.cause)))
   }
 }
 

@@ -59,6 +59,7 @@ export {
   type Delivery,
   EventRetryError,
   type Handlers,
+  HandlerTimeoutError,
   type OnFailure,
   type Options,
   PartitionsChangedError,

@@ -4,13 +4,14 @@ import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import type * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
-import { isAborted, isRefusal } from "../sql/errors.ts"
+import { isAborted, isConflict, isRefusal, isTimeLimit } from "../sql/errors.ts"
 import { inTransaction } from "../sql/transaction.ts"
 import { Failed } from "./settling.ts"
 
 /**
- * One transaction of work and what follows it. What the database refuses of the work when that has ended is a failure of the work:
- * a constraint that is checked at the end, or, on PostgreSQL, a statement that failed and was passed over.
+ * One transaction of work and what follows it. What the database makes of the work when that has ended is a failure of the work: a
+ * constraint that is checked at the end, a statement that failed and was passed over (on PostgreSQL), a transaction that took too long,
+ * or one that others got in the way of.
  */
 export const committing = <A, B, E, E2>(
   sql: SqlClient.SqlClient,
@@ -25,10 +26,12 @@ export const committing = <A, B, E, E2>(
       return after(done)
     })
     return Effect.mapError(inTransaction(sql, whole, patience), (error) =>
-      ended && isRefused(error) ? new Failed(Cause.fail(error), true) : error
+      ended && isOfTheWork(error) ? new Failed(Cause.fail(error), true) : error
     )
   })
 
-/** Whether the database refused the work, perhaps not before the checkpoint was to be moved. */
-const isRefused = (error: unknown): boolean =>
-  isSqlError(error) ? isRefusal(error) : Predicate.isTagged(error, "CheckpointError") && isAborted(error)
+/** Whether it is the work that cannot be committed, which perhaps was not seen before the checkpoint was to be moved. */
+const isOfTheWork = (error: unknown): boolean =>
+  isTimeLimit(error) ||
+  isConflict(error) ||
+  (isSqlError(error) ? isRefusal(error) : Predicate.isTagged(error, "CheckpointError") && isAborted(error))

@@ -71,10 +71,12 @@ export interface Options<P extends OnFailure, T extends boolean> {
    * to commit what handlers did, the batch is rolled back and done again event by event, a transaction each; so what handlers do
    * beyond the database may be done again.
    *
-   * A handler must not wait for anything but the database for as long as the lease: PostgreSQL breaks off a transaction in which
-   * nothing has been asked of it for that time, so that a process that was stopped (`SIGSTOP`, a sleeping machine) does not keep its
-   * locks, and to the handler that is a failure. On SQLite a batch has the write lock of the file: others wait while it runs, and if
-   * its process is stopped then, nobody can write, take over or append until it goes on or is killed. Default: `false`.
+   * No event begins when a batch has taken a third of the lease: the batch is committed as far as it is, and the rest is the next one.
+   * A handler has the time of the lease. One that takes longer is interrupted, and fails with {@link HandlerTimeoutError}: so
+   * transactions end, with the locks that they have. PostgreSQL itself breaks off a transaction in which nothing has been asked of it
+   * for one and a half times as long, so that a process that was stopped (`SIGSTOP`, a sleeping machine) keeps no locks. On SQLite a
+   * batch has the write lock of the file: others wait while it runs, and if its process is stopped then, nobody can write, take over
+   * or append until it goes on or is killed. Default: `false`.
    */
   readonly transactional?: T | undefined
   /**
@@ -206,6 +208,26 @@ export class PartitionsChangedError extends Schema.TaggedError<PartitionsChanged
   override get message(): string {
     const before = Option.match(this.before, { onNone: () => "without partitions", onSome: (n) => `with ${n} partitions` })
     return `The subscription "${this.subscription}" has run ${before} before; to change that, give it a new name, from position ${this.position}`
+  }
+}
+
+/**
+ * A transactional handler has taken longer than the lease. What it did in the database is rolled back, and the event has failed: it is
+ * tried again by `retry`, and then `onFailure` decides.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class HandlerTimeoutError extends Schema.TaggedError<HandlerTimeoutError>("eventfold/Subscription/HandlerTimeoutError")(
+  "HandlerTimeoutError",
+  {
+    subscription: Schema.String,
+    /** How long a handler may take, in milliseconds: the lease. */
+    lease: Schema.Number
+  }
+) {
+  override get message(): string {
+    return `A handler of the subscription "${this.subscription}" took longer than the lease of ${this.lease} milliseconds in a transaction: do what waits outside of it, or make the lease longer`
   }
 }
 

@@ -3,6 +3,7 @@
  * refused.
  */
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
@@ -18,12 +19,12 @@ import * as Stream from "effect/Stream"
 import { provideBuilt } from "../definitions/services.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import { defaultRestart } from "../internal/lifecycle.ts"
-import { type CheckpointError, type CheckpointFencedError, Checkpoints, type Lease } from "../store/Checkpoints.ts"
+import { beat, type CheckpointError, type CheckpointFencedError, Checkpoints, type Lease } from "../store/Checkpoints.ts"
 import { EventStore, type EventStoreError } from "../store/EventStore.ts"
 import { NotParkedError, ParkedEvents, ParkedEventsError } from "../store/ParkedEvents.ts"
 import { committing } from "./committing.ts"
 import { type Handling, StillHeld } from "./handling.ts"
-import { EventRetryError, type OnFailure, type Options, type Requirements, type State } from "./model.ts"
+import { EventRetryError, HandlerTimeoutError, type OnFailure, type Options, type Requirements, type State } from "./model.ts"
 import { partitionName, subscriptionCheckpoint } from "./names.ts"
 import { partitionOf, type Tail } from "./partitions.ts"
 import { lookAhead } from "./progress.ts"
@@ -192,7 +193,14 @@ const reading = <R>({ handling: { filter }, partition, store }: Work<R>, after: 
 // one event
 // -----------------------------------------------------------------------------
 
-const run = <R>({ provide }: Work<R>, effect: Effect.Effect<unknown, unknown, R>) => handlingOf(provide(effect))
+/** Runs what a handler does; in a transaction it has the time of the lease. */
+const run = <R>({ client, name, provide, ttl }: Work<R>, effect: Effect.Effect<unknown, unknown, R>) => {
+  const work = provide(effect)
+  if (client === undefined) return handlingOf(work)
+  const lease = Duration.toMillis(ttl)
+  const orElse = () => Effect.fail(new HandlerTimeoutError({ subscription: name, lease }))
+  return handlingOf(Effect.timeoutOrElse(work, { duration: ttl, orElse }))
+}
 
 /** Tries an event once. */
 const handle = <R>(work: Work<R>, event: RecordedEvent, attempt: number): Effect.Effect<void, Failed> =>
@@ -324,7 +332,7 @@ const transactionally = Effect.fnUntraced(function* <R>(
   }
 })
 
-/** Handles events until one may not begin. Those that have been handled. */
+/** Handles events until one may not begin, or so much time has passed that the transaction has to end. Those that have been handled. */
 const allOf = Effect.fnUntraced(function* <R>(
   work: Work<R>,
   batch: ReadonlyArray<RecordedEvent>,
@@ -336,8 +344,9 @@ const allOf = Effect.fnUntraced(function* <R>(
     return batch
   }
   const handled: Array<RecordedEvent> = []
+  const end = (yield* Clock.currentTimeMillis) + Duration.toMillis(beat(work.ttl))
   for (const event of batch) {
-    if (!context.mayBegin(event.position)) break
+    if (!context.mayBegin(event.position) || (handled.length > 0 && (yield* Clock.currentTimeMillis) > end)) break
     yield* handle(work, event, 1)
     handled.push(event)
   }
@@ -358,7 +367,9 @@ const makeCommit =
             ? Effect.succeed([events, context.lease()])
             : Effect.map(checkpoints.advance(context.lease(), last.position), (next) => [events, next])
         }
-        const [events, next] = yield* restore(committing(sql, work, moving, ttl))
+        // The handler that began last may have taken all of its time.
+        const patience = Duration.times(ttl, 1.5)
+        const [events, next] = yield* restore(committing(sql, work, moving, patience))
         yield* context.moved(
           next,
           events.map(({ position }) => position)

@@ -152,6 +152,16 @@ export const wasRolledBack = (error: unknown): boolean => {
   )
 }
 
+/**
+ * Whether the database broke off what took too long: a statement, a transaction, or a transaction in which nothing was asked of it.
+ * That is an outage as others see it, for the database may be slow; whoever repeats one thing over and over must suspect that thing.
+ */
+export const isTimeLimit = (error: unknown): boolean => {
+  const failure = failureIn(error)
+  if (failure === undefined) return false
+  return failure.reason._tag === "StatementTimeoutError" || ["25P03", "25P04", "57014"].includes(codeOf(failure) ?? "")
+}
+
 /** Whether a unique key stands already; of a statement that makes something "if not exists", somebody else made it at the same time. */
 export const isUniqueViolation = (error: unknown): boolean => failureIn(error)?.reason._tag === "UniqueViolation"
 
