@@ -115,8 +115,9 @@ export const changes = (name: string): Stream.Stream<Status, UnknownSubscription
 
 /**
  * How many positions each checkpoint is behind the newest event. Those of subscriptions are called `subscription:` and the name,
- * with partitions followed by `:<k>/<n>`. What is behind no event is left out: the checkpoints of projection versions that run inline
- * or have been dropped, and those of process managers under `deadlines:`, which stand before the oldest deadline that is set.
+ * with partitions followed by `:<k>/<n>`; those of relays `relay:` and the name; those of the watches over the deadlines of process
+ * managers `deadlines:` and the name. A watch stays before the oldest deadline that is set, so its lag is what it has not seen of the
+ * log. What is behind no event is left out: the checkpoints of projection versions that run inline or have been dropped.
  *
  * @category observing
  * @since 0.1.0

@@ -26,7 +26,7 @@ import { type Handling, StillHeld } from "./handling.ts"
 import { EventRetryError, type OnFailure, type Options, type Requirements, type State } from "./model.ts"
 import { partitionName, subscriptionCheckpoint } from "./names.ts"
 import { partitionOf, type Tail } from "./partitions.ts"
-import { lookAhead } from "./progress.ts"
+import { seenOf } from "./progress.ts"
 import type { Halted, WorkContext } from "./body.ts"
 import { type Follower, makeFollower } from "./running.ts"
 import { Failed, handling as handlingOf, isFailed, settle } from "./settling.ts"
@@ -150,7 +150,11 @@ export const subscribe = Effect.fnUntraced(function* <R, P extends OnFailure, T 
       restart: defaultRestart,
       check,
       read: (after, arrived) => reading(work, after, arrived),
-      ahead: (after) => lookAhead(work.store, { after, filter: handling.filter }),
+      log: {
+        store: work.store,
+        filter: handling.filter,
+        isOwn: partition === undefined ? undefined : ({ stream }) => partitionOf(stream, partition.count) === partition.index
+      },
       work: (batch, context) => dealWith(work, batch, context),
       onChange: partition?.onChange
     },
@@ -356,7 +360,7 @@ const makeCommit =
           const last = events.at(-1)
           return last === undefined
             ? Effect.succeed([events, context.lease()])
-            : Effect.map(checkpoints.advance(context.lease(), last.position), (next) => [events, next])
+            : Effect.map(checkpoints.advance(context.lease(), last.position, seenOf(last)), (next) => [events, next])
         }
         const [events, next] = yield* restore(committing(sql, work, moving, ttl))
         yield* context.moved(

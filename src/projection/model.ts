@@ -10,7 +10,12 @@ import type { SqlError } from "effect/sql/SqlError"
 import type * as Event from "../definitions/Event.ts"
 import type { Metadata } from "../definitions/stored.ts"
 import { describe } from "../sql/errors.ts"
-import type { CheckpointError, ProjectionVersionChangedError } from "../store/Checkpoints.ts"
+import type {
+  CheckpointAheadError,
+  CheckpointContradictedError,
+  CheckpointError,
+  ProjectionVersionChangedError
+} from "../store/Checkpoints.ts"
 import type { EventStoreError, Filter } from "../store/EventStore.ts"
 import type { statementsOf } from "./sql.ts"
 
@@ -122,13 +127,19 @@ export interface Progress {
 }
 
 /**
- * What may fail around the handlers: the event store, the checkpoints, the database of the tables, or another process that changes
- * the version at the same time, again and again.
+ * What may fail around the handlers: the event store, the checkpoints, the database of the tables, another process that changes the
+ * version at the same time, again and again, or a checkpoint that is not one of this log.
  *
  * @category errors
  * @since 0.1.0
  */
-export type StorageError = EventStoreError | CheckpointError | ProjectionVersionChangedError | SqlError
+export type StorageError =
+  | EventStoreError
+  | CheckpointError
+  | ProjectionVersionChangedError
+  | CheckpointAheadError
+  | CheckpointContradictedError
+  | SqlError
 
 /**
  * The projection has not come as far as it should have: it stands at `position`, and `target` was asked for.
