@@ -27,6 +27,7 @@ import {
   beat,
   CheckpointAheadError,
   type CheckpointContradictedError,
+  type CheckpointError,
   type CheckpointHeldError,
   Checkpoints,
   type Lease,
@@ -49,7 +50,9 @@ import {
   type RelayError,
   sourceOf
 } from "./publishing.ts"
+import type { StillRunningError } from "./model.ts"
 import { findFollower, followers, type LogFollower } from "./registry.ts"
+import { type RemoveOptions, retire } from "./retiring.ts"
 import type { Status } from "./body.ts"
 import type { Follower } from "./running.ts"
 
@@ -193,6 +196,22 @@ export const pause = (name: string): Effect.Effect<void, UnknownRelayError> =>
  */
 export const resume = (name: string): Effect.Effect<void, UnknownRelayError> =>
   Effect.flatMap(controls(name), (relay) => relay.resume)
+
+/**
+ * Retires a relay that nobody runs any more: its checkpoint is forgotten, and what it has parked. Whether it was known. Refused with
+ * `Subscription.StillRunningError` as `Subscription.remove` is. The name may be used again: it publishes everything anew, with the same
+ * ids.
+ *
+ * @category steering
+ * @since 0.2.0
+ */
+export const remove = (
+  name: string,
+  options?: RemoveOptions
+): Effect.Effect<boolean, StillRunningError | CheckpointError | ParkedEventsError, Checkpoints> => {
+  const checkpoint = relayCheckpoint(name)
+  return retire({ here: [checkpoint], isOf: (other) => other === checkpoint, parkedUnder: checkpoint }, options)
+}
 
 /**
  * Publishes what is waiting now, and ends: for a scheduled job, or before a program exits. Fails when somebody else holds the

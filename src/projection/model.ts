@@ -190,7 +190,7 @@ export class RunsInlineError extends Schema.TaggedError<RunsInlineError>("eventf
 }
 
 /**
- * This version is the active one and cannot be dropped: switch to another first.
+ * This version is the active one, there are others, and it cannot be dropped: switch to one of them first.
  *
  * @category errors
  * @since 0.1.0
@@ -200,14 +200,14 @@ export class ActiveVersionError extends Schema.TaggedError<ActiveVersionError>("
   { projection: Schema.String, version: Schema.Number }
 ) {
   override get message(): string {
-    return `Version ${this.version} of the projection "${this.projection}" is active: switch to another before it is dropped`
+    return `Version ${this.version} of the projection "${this.projection}" is active, and there are others: switch to one of them before it is dropped`
   }
 }
 
 /**
  * A table belongs to another projection: each would lose the other's rows when it is rebuilt. A defect while the second one is built.
  *
- * Who owns a table stands beside it in `eventfold_projection_table`. Where the owner is no more, delete its row.
+ * Who owns a table stands beside it in `eventfold_projection_table`. Where the owner is no more, drop its last version, or delete its row.
  *
  * @category errors
  * @since 0.2.0
