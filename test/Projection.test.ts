@@ -576,6 +576,40 @@ describe("two versions", () => {
     })
   )
 
+  everywhere("the last one can be dropped when nobody runs it: nothing is left of it, and its name begins anew", () =>
+    Effect.gen(function* () {
+      const prefix = yield* Prefix
+      const sent: Array<number> = []
+      const { Balance, projection } = balances(prefix, 1, { sent })
+      const amounts = Effect.map(Balance.list(), (rows) => rows.map(({ amount }) => amount))
+      const name = `subscription:${projection.subscription}`
+      const shown = Effect.map(Subscription.lag, (all) => all.filter(({ checkpoint }) => checkpoint === name))
+      yield* append("Account-a", opened("Ada"), deposited(1))
+      const stop = yield* start(Projection.layer(projection))
+      yield* Projection.whenCaughtUp(projection, waiting)
+      const two = balances(prefix, 2)
+      const stopTwo = yield* start(Projection.layer(two.projection))
+      yield* Projection.whenCaughtUp(two.projection, waiting)
+      assert.equal((yield* Effect.flip(Projection.drop(projection)))._tag, "ActiveVersionError")
+      assert.equal((yield* Effect.flip(Projection.drop(two.projection)))._tag, "StillRunningError")
+      yield* stopTwo
+      yield* Projection.drop(two.projection)
+      const error = yield* Effect.flip(Projection.drop(projection))
+      assert.deepEqual([error._tag, yield* amounts, (yield* shown).length], ["StillRunningError", [1], 1])
+      yield* stop
+      yield* Projection.drop(projection)
+      assert.deepEqual(yield* shown, [])
+      assert.deepEqual(yield* Projection.active("Balances"), Option.none())
+      assert.ok(Exit.isFailure(yield* Effect.exit(amounts)))
+      // Another may have the table, and the name begins anew; but the world has heard.
+      const told = sent.length
+      yield* start(Projection.layer(projection))
+      yield* Projection.whenCaughtUp(projection, waiting)
+      assert.deepEqual([yield* amounts, sent.length, (yield* shown).length], [[1], told, 1])
+      assert.deepEqual(yield* Projection.active("Balances"), Option.some(1))
+    })
+  )
+
   everywhere("can be dropped when the next one has other tables, and is no laggard then; nor is one that runs inline", () =>
     Effect.gen(function* () {
       logs(/ halts/)

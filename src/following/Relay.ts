@@ -23,13 +23,22 @@ import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import { makeId } from "../internal/ids.ts"
 import { finishing } from "../internal/lifecycle.ts"
-import { beat, CheckpointAheadError, type CheckpointHeldError, Checkpoints, type Lease, withLease } from "../store/Checkpoints.ts"
+import {
+  beat,
+  CheckpointAheadError,
+  type CheckpointContradictedError,
+  type CheckpointError,
+  type CheckpointHeldError,
+  Checkpoints,
+  type Lease,
+  withLease
+} from "../store/Checkpoints.ts"
 import { EventStore, type EventStoreError } from "../store/EventStore.ts"
 import { NotParkedError, ParkedEvents, type ParkedEventsError } from "../store/ParkedEvents.ts"
 import { toMessage, Transport, type TransportError } from "../transport/Transport.ts"
 import { changesOf, type Registry, stoppedBy } from "./followers.ts"
 import { relayCheckpoint } from "./names.ts"
-import { lookAhead } from "./progress.ts"
+import { compare, lookAhead, seeAt, seenOf } from "./progress.ts"
 import {
   filterOf,
   leaseTime,
@@ -41,7 +50,9 @@ import {
   type RelayError,
   sourceOf
 } from "./publishing.ts"
+import type { StillRunningError } from "./model.ts"
 import { findFollower, followers, type LogFollower } from "./registry.ts"
+import { type RemoveOptions, retire } from "./retiring.ts"
 import type { Status } from "./body.ts"
 import type { Follower } from "./running.ts"
 
@@ -187,6 +198,22 @@ export const resume = (name: string): Effect.Effect<void, UnknownRelayError> =>
   Effect.flatMap(controls(name), (relay) => relay.resume)
 
 /**
+ * Retires a relay that nobody runs any more: its checkpoint is forgotten, and what it has parked. Whether it was known. Refused with
+ * `Subscription.StillRunningError` as `Subscription.remove` is. The name may be used again: it publishes everything anew, with the same
+ * ids.
+ *
+ * @category steering
+ * @since 0.2.0
+ */
+export const remove = (
+  name: string,
+  options?: RemoveOptions
+): Effect.Effect<boolean, StillRunningError | CheckpointError | ParkedEventsError, Checkpoints> => {
+  const checkpoint = relayCheckpoint(name)
+  return retire({ here: [checkpoint], isOf: (other) => other === checkpoint, parkedUnder: checkpoint }, options)
+}
+
+/**
  * Publishes what is waiting now, and ends: for a scheduled job, or before a program exits. Fails when somebody else holds the
  * checkpoint, and with the first thing that goes wrong.
  *
@@ -195,7 +222,7 @@ export const resume = (name: string): Effect.Effect<void, UnknownRelayError> =>
  */
 export const drain = <const P extends OnRefused = "halt">(
   options: Options<P>
-): Effect.Effect<void, RelayError | CheckpointHeldError | CheckpointAheadError, Requirements<P>> =>
+): Effect.Effect<void, RelayError | CheckpointHeldError | CheckpointAheadError | CheckpointContradictedError, Requirements<P>> =>
   Effect.gen(function* () {
     const owner = yield* makeId
     return yield* withLease(relayCheckpoint(options.name), { owner, ttl: leaseTime(options) }, (lease) =>
@@ -207,16 +234,17 @@ export const drain = <const P extends OnRefused = "halt">(
 const drainFrom = Effect.fnUntraced(function* (
   options: AnyOptions,
   lease: Lease
-): Effect.fn.Return<void, RelayError | CheckpointAheadError, Services> {
+): Effect.fn.Return<void, RelayError | CheckpointAheadError | CheckpointContradictedError, Services> {
   const checkpoints = yield* Checkpoints
   const store = yield* EventStore
   const publish = yield* makePublish(options)
   const filter = filterOf(options)
   let current = lease
-  const advance = (position: number) =>
-    Effect.map(checkpoints.advance(current, position), (next) => {
+  const advance = (position: number, seen = current.seen) =>
+    Effect.map(checkpoints.advance(current, position, seen), (next) => {
       current = next
     })
+  yield* compare({ store, filter }, lease)
   const first = yield* lookAhead(store, { after: lease.position, filter })
   if (first.head < lease.position) {
     return yield* new CheckpointAheadError({ checkpoint: lease.name, position: lease.position, head: first.head })
@@ -226,12 +254,16 @@ const drainFrom = Effect.fnUntraced(function* (
       Effect.gen(function* () {
         // The broker may still answer while the lease lasts; from its answer to the checkpoint nothing can come between.
         yield* yield* finishing(publish(page), { restore, grace: beat(lease.ttl) })
-        yield* advance(page.at(-1)?.position ?? current.position)
+        const last = page.at(-1)
+        if (last !== undefined) yield* advance(last.position, seenOf(last))
       })
     )
   )
   const { clear, head } = yield* lookAhead(store, { after: current.position, filter })
-  if (clear > current.position) yield* Effect.uninterruptible(advance(clear))
+  if (clear > current.position) {
+    const seen = yield* seeAt({ store }, clear)
+    yield* Effect.uninterruptible(advance(clear, seen))
+  }
   yield* Metric.update(metersOf(options.name).lag, Math.max(0, head - current.position))
 })
 

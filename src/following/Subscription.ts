@@ -47,12 +47,14 @@ import {
   type RawOptions,
   type Requirements,
   type Status,
+  type StillRunningError,
   type TypedOptions,
   UnknownSubscriptionError
 } from "./model.ts"
-import { subscriptionCheckpoint } from "./names.ts"
+import { parseCheckpoint, subscriptionCheckpoint } from "./names.ts"
 import * as progress from "./progress.ts"
 import { findSubscription, followers, type LogFollower, type SubscriptionControls } from "./registry.ts"
+import { type RemoveOptions, retire } from "./retiring.ts"
 import { subscribe } from "./subscribing.ts"
 
 export {
@@ -65,11 +67,13 @@ export {
   PartitionsChangedError,
   type RawOptions,
   type Requirements,
+  StillRunningError,
   type State,
   type Status,
   type TypedOptions,
   UnknownSubscriptionError
 } from "./model.ts"
+export { type RemoveOptions } from "./retiring.ts"
 export { type NotParkedError } from "../store/ParkedEvents.ts"
 
 /**
@@ -116,8 +120,9 @@ export const changes = (name: string): Stream.Stream<Status, UnknownSubscription
 
 /**
  * How many positions each checkpoint is behind the newest event. Those of subscriptions are called `subscription:` and the name,
- * with partitions followed by `:<k>/<n>`. What is behind no event is left out: the checkpoints of projection versions that run inline
- * or have been dropped, and those of process managers under `deadlines:`, which stand before the oldest deadline that is set.
+ * with partitions followed by `:<k>/<n>`; those of relays `relay:` and the name; those of the watches over the deadlines of process
+ * managers `deadlines:` and the name. A watch stays before the oldest deadline that is set, so its lag is what it has not seen of the
+ * log. What is behind no event is left out: the checkpoints of projection versions that run inline or have been dropped.
  *
  * @category observing
  * @since 0.1.0
@@ -168,6 +173,41 @@ export const retry = (
  * @deprecated since 0.2.0: write `Subscription.retry`. What is parked is retried; a replay is of history.
  */
 export const replay: typeof retry = (name, position) => retry(name, position)
+
+/**
+ * Retires a subscription that nobody runs any more: its checkpoint (with `partitions`, those of all of them) is forgotten, and what it
+ * has parked. So {@link lag} does not show it any more. Whether it was known.
+ *
+ * It is refused with {@link StillRunningError}, and nothing is changed, where a process holds its lease or this process runs it. A process
+ * that only stands by is not seen: end all of them before. The name may be used again, with another number of partitions too, and begins
+ * anew.
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Checkpoints, Subscription } from "eventfold"
+ *
+ * const program = Effect.gen(function* () {
+ *   yield* Checkpoints.Checkpoints.use(({ reset }) => reset("subscription:mails", 42))
+ *   return [yield* Subscription.remove("mails"), yield* Subscription.remove("mails")]
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, Checkpoints.layerMemory)) // => [true, false]
+ * ```
+ *
+ * @category steering
+ * @since 0.2.0
+ */
+export const remove = (
+  name: string,
+  options?: RemoveOptions
+): Effect.Effect<boolean, StillRunningError | CheckpointError | ParkedEventsError, Checkpoints> => {
+  const whole = subscriptionCheckpoint(name)
+  const isOf = (checkpoint: string) => {
+    const of = parseCheckpoint(checkpoint)
+    return checkpoint === whole || ((of._tag === "Partition" || of._tag === "Seat") && of.name === name)
+  }
+  return retire({ here: [whole], isOf, parkedUnder: name }, options)
+}
 
 /**
  * A subscription, as long as the Layer is open. When its scope closes, the events in hand are finished if that takes no longer than a

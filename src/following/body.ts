@@ -11,7 +11,7 @@ import * as Option from "effect/Option"
 import type * as Pull from "effect/Pull"
 import type * as Schedule from "effect/Schedule"
 import * as SubscriptionRef from "effect/SubscriptionRef"
-import { CheckpointAheadError, Checkpoints, type Lease } from "../store/Checkpoints.ts"
+import { CheckpointAheadError, Checkpoints, type Lease, type SeenEvent } from "../store/Checkpoints.ts"
 import { EventStore } from "../store/EventStore.ts"
 import {
   type Action,
@@ -22,13 +22,12 @@ import {
   mayBegin,
   type Name,
   nameOf,
-  type Positioned,
   type Reason,
   type Settings,
   type State,
   step
 } from "./follower.ts"
-import type { Ahead } from "./progress.ts"
+import type { Log } from "./progress.ts"
 
 /** Why something failed. */
 export type Failure = Cause.Cause<unknown>
@@ -55,7 +54,7 @@ export class Halted {
 }
 
 /** What the work is done with. */
-export interface WorkContext<A extends Positioned> {
+export interface WorkContext<A extends SeenEvent> {
   /** Whether an event may begin now. */
   readonly mayBegin: (position: number) => boolean
   /** Open while none may. */
@@ -76,7 +75,7 @@ interface Meters {
 }
 
 /** What a follower follows, and what it does. */
-export interface Following<A extends Positioned, E> {
+export interface Following<A extends SeenEvent, E> {
   readonly meters: Meters
   /** What it is called in the log. */
   readonly title: string
@@ -98,8 +97,8 @@ export interface Following<A extends Positioned, E> {
     after: number,
     arrived: (events: ReadonlyArray<A>, to: number) => Effect.Effect<void>
   ) => Effect.Effect<unknown, E>
-  /** How far the log is, and whether anything is left beyond a position. */
-  readonly ahead: (after: number) => Effect.Effect<Ahead, E>
+  /** The log that it follows. */
+  readonly log: Log
   /** How far the log is, for those who only measure after a page. */
   readonly head?: Effect.Effect<number, E> | undefined
   /** Deals with events, and tells what has become of each. */
@@ -113,7 +112,7 @@ export interface Following<A extends Positioned, E> {
 }
 
 /** A follower while its process runs. */
-export interface Body<A extends Positioned, E> {
+export interface Body<A extends SeenEvent, E> {
   readonly following: Following<A, E>
   readonly checkpoints: Checkpoints["Service"]
   readonly store: EventStore["Service"]
@@ -123,6 +122,14 @@ export interface Body<A extends Positioned, E> {
   /** What of it has been published. */
   shown: Pick<State<A, Failure>, "checkpoint" | "lag" | "cause" | "reason"> & { readonly name: Name }
   lease: Lease | undefined
+  /** What has begun last: in order. */
+  batch: ReadonlyArray<A>
+  /** The newest event that was looked up by its position. */
+  looked: SeenEvent | undefined
+  /** Whether the log has to be compared with the checkpoint before anything is done under this lease. */
+  unproved: boolean
+  /** Whether time has passed since the newest event was looked up. */
+  dated: boolean
   /** What goes on beside the work, as long as the lease lasts. */
   beside: Fiber.Fiber<void> | undefined
   /** What is being done, and whether it has time to come to its end when that is urgent. */
@@ -149,7 +156,7 @@ const turn = (latch: Latch.Latch, open: boolean) => void (open ? latch.openUnsaf
  * A latch that opens may wake its waiter at once, and that one may tell of the next thing: so what comes after goes by the state as
  * it is then.
  */
-export const tell = <A extends Positioned, E>(body: Body<A, E>, input: Input<A, Failure>): Effect.Effect<void> =>
+export const tell = <A extends SeenEvent, E>(body: Body<A, E>, input: Input<A, Failure>): Effect.Effect<void> =>
   Effect.suspend(() => {
     const [state, actions] = step(body.following.settings, body.state, input)
     if (state === body.state && actions.length === 0) return Effect.void
@@ -165,11 +172,11 @@ export const tell = <A extends Positioned, E>(body: Body<A, E>, input: Input<A, 
     return publish(body)
   })
 
-const isAtWork = <A extends Positioned>({ busy, holds }: State<A, Failure>) =>
+const isAtWork = <A extends SeenEvent>({ busy, holds }: State<A, Failure>) =>
   holds && (busy === "batch" || busy === "advance" || busy === "look")
 
 /** Shows the state to those who look at it, if there is anything new in it. */
-export const publish = <A extends Positioned, E>(body: Body<A, E>): Effect.Effect<void> => {
+export const publish = <A extends SeenEvent, E>(body: Body<A, E>): Effect.Effect<void> => {
   const { following, shown, state } = body
   const { meters } = following
   const name = nameOf(state)
@@ -196,7 +203,7 @@ export const publish = <A extends Positioned, E>(body: Body<A, E>): Effect.Effec
   )
 }
 
-const statusOf = <A extends Positioned, E>({ following, state }: Body<A, E>, { name }: Status): Status => {
+const statusOf = <A extends SeenEvent, E>({ following, state }: Body<A, E>, { name }: Status): Status => {
   const { cause, checkpoint, lag, reason } = state
   const shown = nameOf(state)
   const why = reason === undefined ? cause : causeOf(following, reason)
@@ -216,7 +223,7 @@ export const aheadOf = (checkpoint: string, { head, position }: Extract<Reason<F
   new CheckpointAheadError({ checkpoint: checkpoint, position, head })
 
 /** A follower whose machine has not started. */
-export const makeBody = Effect.fnUntraced(function* <A extends Positioned, E>(
+export const makeBody = Effect.fnUntraced(function* <A extends SeenEvent, E>(
   following: Following<A, E>,
   shows: "starting" | "standby"
 ): Effect.fn.Return<Body<A, E>, never, Checkpoints | EventStore> {
@@ -230,6 +237,10 @@ export const makeBody = Effect.fnUntraced(function* <A extends Positioned, E>(
     state: initial(shows),
     shown: { name: shows, checkpoint: 0, lag: undefined, cause: undefined, reason: undefined },
     lease: undefined,
+    batch: [],
+    looked: undefined,
+    unproved: true,
+    dated: true,
     beside: undefined,
     inFlight: undefined,
     occupied: Latch.makeUnsafe(false),

@@ -7,5 +7,7 @@ export { changesOf, makeRegistries, type Registered, type Registry, stoppedBy } 
 export { findFollower, followers } from "./registry.ts"
 export { type WorkContext, type Status } from "./body.ts"
 export { StillHeld } from "./handling.ts"
+export { StillRunningError } from "./model.ts"
+export { discardAll, type RemoveOptions, retire, seize } from "./retiring.ts"
 export { makeFollower } from "./running.ts"
 export { Failed, handling, isFailed, settle } from "./settling.ts"

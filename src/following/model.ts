@@ -190,6 +190,31 @@ export class UnknownSubscriptionError extends Schema.TaggedError<UnknownSubscrip
 }
 
 /**
+ * What is to be removed still runs, or may have died a moment ago: somebody holds its checkpoint, or this process runs it. Nothing was
+ * changed. End whatever runs it, in all processes; the lease of one that died runs out by itself.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class StillRunningError extends Schema.TaggedError<StillRunningError>("eventfold/Subscription/StillRunningError")(
+  "StillRunningError",
+  {
+    /** The checkpoint that is held. */
+    checkpoint: Schema.String,
+    /** Who holds it; none where this process runs it and holds no lease, as when it has halted. */
+    owner: Schema.Option(Schema.String)
+  }
+) {
+  override get message(): string {
+    const holder = Option.match(this.owner, {
+      onNone: () => "is followed by this process",
+      onSome: (owner) => `is held by "${owner}"`
+    })
+    return `The checkpoint "${this.checkpoint}" ${holder}: end whatever runs it, or wait until its lease has run out, before it is removed`
+  }
+}
+
+/**
  * A subscription has run with another number of partitions, and the checkpoints of those say nothing of these: it halts. Nothing
  * was handled. To change the number, stop all processes that run the name and go on under a new name, `from` the position here.
  *

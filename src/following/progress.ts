@@ -7,7 +7,15 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
-import { type Checkpoint, type CheckpointError, Checkpoints } from "../store/Checkpoints.ts"
+import type { RecordedEvent } from "../definitions/stored.ts"
+import {
+  type Checkpoint,
+  CheckpointAheadError,
+  CheckpointContradictedError,
+  type CheckpointError,
+  Checkpoints,
+  type SeenEvent
+} from "../store/Checkpoints.ts"
 import { EventStore, type EventStoreError, type Filter } from "../store/EventStore.ts"
 import { parseCheckpoint, projectionName, subscriptionCheckpoint } from "./names.ts"
 
@@ -29,6 +37,68 @@ export const lookAhead = (
     clear: events.length === 0 ? position : from.after
   }))
 
+/** The log as a follower sees it. */
+export interface Log {
+  readonly store: EventStore["Service"]
+  readonly filter: Filter | undefined
+  /** Of what the filter lets through, what is the follower's own. Default: all. */
+  readonly isOwn?: ((event: RecordedEvent) => boolean) | undefined
+}
+
+/** The event at a position, and the head. */
+const eventAt = ({ store }: Pick<Log, "store">, position: number) =>
+  Effect.map(store.readPage({ after: position - 1, upTo: position, size: 1 }), ({ events, head }) => ({
+    head,
+    event: Option.fromUndefinedOr(events.find((event) => event.position === position))
+  }))
+
+/** The event at a position, as one that has been seen; none where there is none. */
+export const seeAt = (log: Pick<Log, "store">, position: number): Effect.Effect<SeenEvent | undefined, EventStoreError> =>
+  position === 0
+    ? Effect.undefined
+    : Effect.map(eventAt(log, position), ({ event }) => Option.getOrUndefined(Option.map(event, seenOf)))
+
+/** An event, as one that has been seen. */
+export const seenOf = ({ id, position }: SeenEvent): SeenEvent => ({ position, id })
+
+/**
+ * Fails where the log is not the one that a checkpoint was taken from, as far as it tells what had been seen: another event stands there,
+ * or there is one of the follower's own between that and the checkpoint. Reads one event, and where others had been passed over, what is
+ * left of the filter.
+ */
+export const compare = Effect.fnUntraced(function* (
+  log: Log,
+  { name: checkpoint, position, seen }: Pick<Checkpoint, "name" | "position" | "seen">
+): Effect.fn.Return<void, EventStoreError | CheckpointAheadError | CheckpointContradictedError> {
+  if (seen === undefined) {
+    const head = position === 0 ? 0 : yield* log.store.head
+    return head < position ? yield* new CheckpointAheadError({ checkpoint, position, head }) : undefined
+  }
+  const { event, head } = yield* eventAt(log, seen.position)
+  if (head < position) return yield* new CheckpointAheadError({ checkpoint, position, head })
+  const differs = { checkpoint, position, at: seen.position, seen: Option.some(seen.id) }
+  if (!Option.exists(event, ({ id }) => id === seen.id)) {
+    return yield* new CheckpointContradictedError({ ...differs, found: Option.map(event, ({ id }) => id) })
+  }
+  const missed = yield* firstBetween(log, seen.position, position)
+  if (missed === undefined) return
+  const { id, position: at } = missed
+  return yield* new CheckpointContradictedError({ checkpoint, position, at, seen: Option.none(), found: Option.some(id) })
+})
+
+/** The first event of the follower's own beyond a position, up to another. */
+const firstBetween = Effect.fnUntraced(function* ({ filter, isOwn, store }: Log, after: number, upTo: number) {
+  let from = after
+  while (from < upTo) {
+    const { events, position } = yield* store.readPage({ after: from, upTo, filter, size: isOwn === undefined ? 1 : 64 })
+    const own = isOwn === undefined ? events[0] : events.find(isOwn)
+    if (own !== undefined) return own
+    if (position <= from) return undefined
+    from = position
+  }
+  return undefined
+})
+
 /** How far somebody has come on the way to a position. */
 export interface Reached {
   /** The checkpoint, 0 when there is none. */
@@ -37,17 +107,39 @@ export interface Reached {
   readonly done: boolean
 }
 
+/** The checkpoint is of another log. */
+export type OtherLogError = CheckpointAheadError | CheckpointContradictedError
+
+/** The epochs in which checkpoints have been compared with a log, by instances of the one and the other. */
+const proved = new WeakMap<Checkpoints["Service"], WeakMap<EventStore["Service"], Map<string, number>>>()
+
+const provedOf = (checkpoints: Checkpoints["Service"], store: EventStore["Service"]): Map<string, number> => {
+  const stores = proved.get(checkpoints) ?? new WeakMap<EventStore["Service"], Map<string, number>>()
+  const epochs = stores.get(store) ?? new Map<string, number>()
+  proved.set(checkpoints, stores.set(store, epochs))
+  return epochs
+}
+
+/** Compares a checkpoint with the log, once for each time that it was claimed. */
+const prove = Effect.fnUntraced(function* (log: Log, checkpoint: Checkpoint) {
+  const epochs = provedOf(yield* Checkpoints, log.store)
+  if (epochs.get(checkpoint.name) === checkpoint.epoch) return
+  yield* compare(log, checkpoint)
+  epochs.set(checkpoint.name, checkpoint.epoch)
+})
+
 /** Whether the follower of this checkpoint, here or elsewhere, has dealt with all that its filter lets through up to `target`. */
 export const reached = (
   checkpoint: string,
   target: number,
   filter?: Filter
-): Effect.Effect<Reached, CheckpointError | EventStoreError, EventStore | Checkpoints> =>
+): Effect.Effect<Reached, CheckpointError | EventStoreError | OtherLogError, EventStore | Checkpoints> =>
   Effect.gen(function* () {
     const known = yield* Checkpoints.use(({ get }) => get(checkpoint))
     const position = Option.match(known, { onNone: () => 0, onSome: ({ position }) => position })
-    if (position >= target) return { position, done: true }
     const store = yield* EventStore
+    if (Option.isSome(known)) yield* prove({ store, filter }, known.value)
+    if (position >= target) return { position, done: true }
     const { events, head } = yield* store.readPage({ after: position, upTo: target, filter, size: 1 })
     return { position, done: events.length === 0 && head >= target }
   })
@@ -102,8 +194,9 @@ export interface Lag {
 }
 
 /**
- * How many positions each checkpoint is behind the newest event. What is behind no event is left out: seats, the checkpoints of
- * projection versions that run inline or have been dropped, and those of watches over deadlines.
+ * How many positions each checkpoint is behind the newest event. That of a watch over deadlines stays before the oldest that is set: what
+ * counts is how far it has seen the log. What is behind no event is left out: seats, and the checkpoints of projection versions that run
+ * inline or have been dropped.
  */
 export const lag: Effect.Effect<ReadonlyArray<Lag>, CheckpointError | EventStoreError, Checkpoints | EventStore> = Effect.gen(
   function* () {
@@ -115,11 +208,14 @@ export const lag: Effect.Effect<ReadonlyArray<Lag>, CheckpointError | EventStore
     )
     const head = yield* EventStore.use((store) => store.head)
     const follows = ({ name, position }: Checkpoint) => {
-      const { _tag } = parseCheckpoint(name)
-      if (_tag === "Seat" || _tag === "Deadlines") return false
+      if (parseCheckpoint(name)._tag === "Seat") return false
       const mode = modes.get(name)
       return mode !== "inline" && !(mode === "dropped" && position === 0)
     }
-    return all.filter(follows).map(({ name, position }) => ({ checkpoint: name, position, lag: Math.max(0, head - position) }))
+    const lagOf = ({ name, position, seen }: Checkpoint): Lag => {
+      const upTo = parseCheckpoint(name)._tag === "Deadlines" ? Math.max(position, seen?.position ?? 0) : position
+      return { checkpoint: name, position, lag: Math.max(0, head - upTo) }
+    }
+    return all.filter(follows).map(lagOf)
   }
 )

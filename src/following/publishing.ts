@@ -18,7 +18,6 @@ import { ParkedEvents, type ParkedEventsError } from "../store/ParkedEvents.ts"
 import { type Message, toMessage, Transport, type TransportError } from "../transport/Transport.ts"
 import type { Name } from "./follower.ts"
 import { relayCheckpoint } from "./names.ts"
-import { lookAhead } from "./progress.ts"
 import { type Follower, makeFollower } from "./running.ts"
 
 /**
@@ -174,7 +173,7 @@ export const makeRelay = Effect.fnUntraced(function* (
     restart: options.restart ?? defaultRestart,
     read: (after, arrived) =>
       Stream.runForEachArray(store.subscribe({ after, filter }), (page) => arrived(page, page.at(-1)?.position ?? 0)),
-    ahead: (after) => lookAhead(store, { after, filter }),
+    log: { store, filter },
     head: store.head,
     work: (page, context) =>
       Effect.andThen(

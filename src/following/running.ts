@@ -12,11 +12,12 @@ import * as Option from "effect/Option"
 import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
-import { beat, type Checkpoints } from "../store/Checkpoints.ts"
+import { beat, type Checkpoints, type SeenEvent } from "../store/Checkpoints.ts"
 import type { EventStore } from "../store/EventStore.ts"
 import { aheadOf, type Body, type Failure, type Following, Halted, makeBody, publish, type Status, tell } from "./body.ts"
-import type { Action, Positioned } from "./follower.ts"
+import type { Action } from "./follower.ts"
 import type { Controls } from "./followers.ts"
+import { keepSeen, look, newestSeen } from "./seeing.ts"
 
 /** A follower of this process. */
 export interface Follower<E> extends Controls<Status> {
@@ -27,7 +28,7 @@ export interface Follower<E> extends Controls<Status> {
 }
 
 /** Does one thing. When its end becomes urgent it is interrupted: at once, or, if it is worth waiting for, some time later. */
-const carryOut = Effect.fnUntraced(function* <A extends Positioned, E, B, E2>(
+const carryOut = Effect.fnUntraced(function* <A extends SeenEvent, E, B, E2>(
   body: Body<A, E>,
   effect: Effect.Effect<B, E2>,
   worthWaiting: boolean
@@ -44,7 +45,7 @@ const carryOut = Effect.fnUntraced(function* <A extends Positioned, E, B, E2>(
 })
 
 /** Ends what is in hand when that has become urgent; what is worth waiting for has a third of the lease. */
-const hurrying = <A extends Positioned, E>(body: Body<A, E>): Effect.Effect<never> =>
+const hurrying = <A extends SeenEvent, E>(body: Body<A, E>): Effect.Effect<never> =>
   Effect.forever(
     Effect.gen(function* () {
       yield* body.urgent.await
@@ -61,7 +62,7 @@ const hurrying = <A extends Positioned, E>(body: Body<A, E>): Effect.Effect<neve
 const unlessItCloses = <A, E>(telling: Effect.Effect<A, E>): Effect.Effect<A, E> => Effect.andThen(Effect.yieldNow, telling)
 
 /** Tells of a failure of what was in hand. */
-const failing = <A extends Positioned, E>(body: Body<A, E>, cause: Failure): Effect.Effect<void> => {
+const failing = <A extends SeenEvent, E>(body: Body<A, E>, cause: Failure): Effect.Effect<void> => {
   const error = Option.getOrUndefined(Cause.findErrorOption(cause))
   const failed: Effect.Effect<void> = tell(
     body,
@@ -71,7 +72,7 @@ const failing = <A extends Positioned, E>(body: Body<A, E>, cause: Failure): Eff
 }
 
 /** Carries out what the machine says. */
-const perform = <A extends Positioned, E>(
+const perform = <A extends SeenEvent, E>(
   body: Body<A, E>,
   action: Exclude<Action<A, Failure>, { readonly _tag: "Read" | "Stop" }>
 ): Effect.Effect<void> => {
@@ -84,9 +85,7 @@ const perform = <A extends Positioned, E>(
     case "Wait":
       return waitAgain(body, action)
     case "Look":
-      return Effect.flatMap(carryOut(body, following.ahead(action.after), false), (exit) =>
-        exit._tag === "Success" ? tell(body, { _tag: "Looked", ...exit.value }) : failing(body, exit.cause)
-      )
+      return looking(body, action.after)
     case "Measure":
       // Nobody waits for a figure.
       return Effect.flatMap(following.head ?? Effect.never, (head) => tell(body, { _tag: "Measured", head })).pipe(
@@ -95,15 +94,19 @@ const perform = <A extends Positioned, E>(
         Effect.asVoid
       )
     case "Begin":
+      body.batch = action.events
       return Effect.flatMap(carryOut(body, following.work(action.events, body.context), true), (exit) =>
         exit._tag === "Success" ? tell(body, { _tag: "Ended" }) : failing(body, exit.cause)
       )
     case "Advance":
-      return Effect.flatMap(carryOut(body, checkpoints.advance(body.context.lease(), action.to), true), (exit) => {
-        if (exit._tag === "Failure") return failing(body, exit.cause)
-        body.lease = exit.value
-        return tell(body, { _tag: "Advanced", position: exit.value.position })
-      })
+      return Effect.flatMap(
+        carryOut(body, checkpoints.advance(body.context.lease(), action.to, newestSeen(body)), true),
+        (exit) => {
+          if (exit._tag === "Failure") return failing(body, exit.cause)
+          body.lease = exit.value
+          return tell(body, { _tag: "Advanced", position: exit.value.position })
+        }
+      )
     case "Release":
       return release(body)
     case "Halt": {
@@ -119,7 +122,19 @@ const perform = <A extends Positioned, E>(
   }
 }
 
-const claim = Effect.fnUntraced(function* <A extends Positioned, E>(body: Body<A, E>, first: boolean) {
+const looking = Effect.fnUntraced(function* <A extends SeenEvent, E>(body: Body<A, E>, after: number) {
+  const { dated } = body
+  const exit = yield* carryOut(body, look(body, after), false)
+  if (exit._tag === "Failure") return yield* failing(body, exit.cause)
+  body.dated = false
+  yield* tell(body, { _tag: "Looked", ...exit.value })
+  // Where the checkpoint moves, what has been seen goes with it.
+  if (!dated || body.agenda[0]?._tag === "Advance") return
+  const kept = yield* carryOut(body, keepSeen(body), true)
+  if (kept._tag === "Failure") yield* tell(body, { _tag: "Broke", cause: kept.cause })
+})
+
+const claim = Effect.fnUntraced(function* <A extends SeenEvent, E>(body: Body<A, E>, first: boolean) {
   const { check = Effect.void, checkpoint, from, owner, ttl } = body.following
   const claiming = body.checkpoints.claim(checkpoint, { owner, ttl, from })
   const exit = yield* carryOut(body, first ? Effect.andThen(check, claiming) : claiming, true)
@@ -129,16 +144,23 @@ const claim = Effect.fnUntraced(function* <A extends Positioned, E>(body: Body<A
     return yield* isHeld ? tell(body, { _tag: "Held" }) : failing(body, exit.cause)
   }
   body.lease = exit.value
+  body.batch = []
+  body.looked = undefined
+  body.unproved = true
+  body.dated = true
   body.wanted.closeUnsafe()
   body.beside = yield* Effect.forkChild(besides(body), { startImmediately: true })
   yield* tell(body, { _tag: "Claimed", position: exit.value.position })
 })
 
 /** Keeps the lease, or renews it again and again; and tells the machine that time has passed, where that can mean anything to it. */
-const keeping = <A extends Positioned, E>(body: Body<A, E>): Effect.Effect<never, unknown> => {
+const keeping = <A extends SeenEvent, E>(body: Body<A, E>): Effect.Effect<never, unknown> => {
   const { checkpoints, context, following, store } = body
   const time = Effect.sleep(beat(following.ttl))
-  const tick = tell(body, { _tag: "Tick" })
+  const tick = Effect.suspend(() => {
+    body.dated = true
+    return tell(body, { _tag: "Tick" })
+  })
   if (checkpoints.keep === undefined) {
     const renew = Effect.suspend(() => checkpoints.renew(context.lease()))
     return Effect.forever(Effect.andThen(time, Effect.andThen(tick, renew)))
@@ -154,7 +176,7 @@ const keeping = <A extends Positioned, E>(body: Body<A, E>): Effect.Effect<never
 }
 
 /** What goes on as long as the lease lasts: it is kept, and the log is read. */
-const besides = <A extends Positioned, E>(body: Body<A, E>): Effect.Effect<void> => {
+const besides = <A extends SeenEvent, E>(body: Body<A, E>): Effect.Effect<void> => {
   const { beside, read } = body.following
   const arrived = (events: ReadonlyArray<A>, to: number) =>
     Effect.suspend(() => {
@@ -173,14 +195,14 @@ const besides = <A extends Positioned, E>(body: Body<A, E>): Effect.Effect<void>
   )
 }
 
-const release = Effect.fnUntraced(function* <A extends Positioned, E>(body: Body<A, E>) {
+const release = Effect.fnUntraced(function* <A extends SeenEvent, E>(body: Body<A, E>) {
   if (body.beside !== undefined) yield* Fiber.interrupt(body.beside)
   // Who cannot give it back is rid of it when it has run out.
   yield* carryOut(body, body.checkpoints.release(body.context.lease()), true)
   yield* tell(body, { _tag: "Released" })
 })
 
-const waitAgain = Effect.fnUntraced(function* <A extends Positioned, E>(
+const waitAgain = Effect.fnUntraced(function* <A extends SeenEvent, E>(
   body: Body<A, E>,
   { anew, cause }: Extract<Action<A, Failure>, { readonly _tag: "Wait" }>
 ) {
@@ -199,7 +221,7 @@ const waitAgain = Effect.fnUntraced(function* <A extends Positioned, E>(
 })
 
 /** Does what is on the agenda, one thing after the other, until it stops. */
-const working = Effect.fnUntraced(function* <A extends Positioned, E>(body: Body<A, E>): Effect.fn.Return<void, E> {
+const working = Effect.fnUntraced(function* <A extends SeenEvent, E>(body: Body<A, E>): Effect.fn.Return<void, E> {
   while (true) {
     const action = body.agenda.shift()
     if (action === undefined) {
@@ -214,7 +236,7 @@ const working = Effect.fnUntraced(function* <A extends Positioned, E>(body: Body
   }
 })
 
-const running = <A extends Positioned, E>(body: Body<A, E>): Effect.Effect<never, E> =>
+const running = <A extends SeenEvent, E>(body: Body<A, E>): Effect.Effect<never, E> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {
       body.agenda.length = 0
@@ -229,7 +251,7 @@ const running = <A extends Positioned, E>(body: Body<A, E>): Effect.Effect<never
   ).pipe(Effect.andThen(Effect.never))
 
 /** A follower that is not running yet. */
-export const makeFollower = Effect.fnUntraced(function* <A extends Positioned, E>(
+export const makeFollower = Effect.fnUntraced(function* <A extends SeenEvent, E>(
   following: Following<A, E>,
   shows: "starting" | "standby" = "starting"
 ): Effect.fn.Return<Follower<E>, never, Checkpoints | EventStore> {

@@ -27,7 +27,7 @@ import { type Handling, StillHeld } from "./handling.ts"
 import { EventRetryError, HandlerTimeoutError, type OnFailure, type Options, type Requirements, type State } from "./model.ts"
 import { partitionName, subscriptionCheckpoint } from "./names.ts"
 import { partitionOf, type Tail } from "./partitions.ts"
-import { lookAhead } from "./progress.ts"
+import { seenOf } from "./progress.ts"
 import type { Halted, WorkContext } from "./body.ts"
 import { type Follower, makeFollower } from "./running.ts"
 import { Failed, handling as handlingOf, isFailed, settle } from "./settling.ts"
@@ -151,7 +151,11 @@ export const subscribe = Effect.fnUntraced(function* <R, P extends OnFailure, T 
       restart: defaultRestart,
       check,
       read: (after, arrived) => reading(work, after, arrived),
-      ahead: (after) => lookAhead(work.store, { after, filter: handling.filter }),
+      log: {
+        store: work.store,
+        filter: handling.filter,
+        isOwn: partition === undefined ? undefined : ({ stream }) => partitionOf(stream, partition.count) === partition.index
+      },
       work: (batch, context) => dealWith(work, batch, context),
       onChange: partition?.onChange
     },
@@ -365,7 +369,7 @@ const makeCommit =
           const last = events.at(-1)
           return last === undefined
             ? Effect.succeed([events, context.lease()])
-            : Effect.map(checkpoints.advance(context.lease(), last.position), (next) => [events, next])
+            : Effect.map(checkpoints.advance(context.lease(), last.position, seenOf(last)), (next) => [events, next])
         }
         // The handler that began last may have taken all of its time.
         const patience = Duration.times(ttl, 1.5)

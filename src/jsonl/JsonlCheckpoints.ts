@@ -4,10 +4,10 @@
  * One name is one line, in code point order:
  *
  * ```json
- * {"name":"relay:orders","position":42,"epoch":3,"owner":"0198…","expiresAt":"2026-01-31T12:00:15.000Z","updatedAt":"2026-01-31T12:00:00.000Z"}
+ * {"name":"relay:orders","position":42,"seen":{"position":42,"id":"0198…"},"epoch":3,"owner":"0198…","expiresAt":"2026-01-31T12:00:15.000Z","updatedAt":"2026-01-31T12:00:00.000Z"}
  * ```
  *
- * `owner` is `null` when the name has been released. After the names comes a line for each version of a projection:
+ * `seen` is the newest event that the owner had seen; it is missing where that is unknown. `owner` is `null` when the name has been released. After the names comes a line for each version of a projection:
  *
  * ```json
  * {"projection":"Balances","version":2,"mode":"async","active":true,"target":null,"heard":42,"revision":3,"updatedAt":"2026-01-31T12:00:00.000Z"}
@@ -52,6 +52,7 @@ const position = whole(0)
 const CheckpointLine = Schema.Struct({
   name: Schema.NonEmptyString,
   position,
+  seen: Schema.optional(Schema.Struct({ position: whole(1), id: Schema.NonEmptyString })),
   epoch: position,
   owner: Schema.OptionFromNullOr(Schema.String),
   expiresAt: Schema.DateTimeUtcFromString,

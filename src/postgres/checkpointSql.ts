@@ -20,6 +20,8 @@ export const makeCheckpointSql = ({ prefix, schema }: Names) => {
        ) with (fillfactor = 50)`
     ],
     createVersions: createVersions(table, checkpoint, version, prefix),
+    /** What a checkpoint's owner had seen: unknown of those that stand. */
+    addSeen: [`alter table ${checkpoint} add column seen text`],
     statements: { ...statementsOf(checkpoint), ...versionStatementsOf(version) } satisfies CheckpointStatements
   }
 }
@@ -78,7 +80,7 @@ const millis = (column: string) => `date_part('epoch', ${column}) * 1000`
 
 /** Those who only read see nothing of a name that was removed. */
 const statementsOf = (checkpoint: string) => {
-  const columns = `name, position::float8, epoch::float8, owner, ${millis("expires_at")}, ${millis("updated_at")}`
+  const columns = `name, position::float8, epoch::float8, owner, ${millis("expires_at")}, ${millis("updated_at")}, seen`
   return {
     claim: `
       insert into ${checkpoint} as c (name, position, epoch, owner, expires_at, updated_at, format)
@@ -87,13 +89,13 @@ const statementsOf = (checkpoint: string) => {
          set epoch = c.epoch + 1, owner = excluded.owner, expires_at = excluded.expires_at, updated_at = excluded.updated_at, format = 2,
              removed = false, position = case when c.removed then excluded.position else c.position end
        where c.owner is null or c.owner = excluded.owner or c.expires_at <= clock_timestamp()
-      returning epoch::float8, position::float8`,
+      returning epoch::float8, position::float8, seen`,
     renew: `
       update ${checkpoint} set expires_at = clock_timestamp() + make_interval(secs => $3)
        where name = $1 and epoch = $2::bigint and owner is not null returning 1`,
     advance: `
       update ${checkpoint}
-         set position = $4::bigint, expires_at = clock_timestamp() + make_interval(secs => $5), updated_at = clock_timestamp()
+         set position = $4::bigint, seen = $5, expires_at = clock_timestamp() + make_interval(secs => $6), updated_at = clock_timestamp()
        where name = $1 and epoch = $2::bigint and owner is not null and position = $3::bigint returning 1`,
     release: `update ${checkpoint} set owner = null where name = $1 and epoch = $2::bigint`,
     lock: `select ${columns} from ${checkpoint} where name = $1 and not removed for update`,
@@ -102,9 +104,10 @@ const statementsOf = (checkpoint: string) => {
       values ($1, $2::bigint, 1, null, clock_timestamp(), clock_timestamp(), 2)
       on conflict (name) do update
          set position = excluded.position, epoch = c.epoch + 1, owner = null, expires_at = excluded.expires_at,
-             updated_at = excluded.updated_at, format = 2, removed = false`,
+             updated_at = excluded.updated_at, format = 2, removed = false, seen = null`,
     remove: `
-      update ${checkpoint} set owner = null, position = 0, removed = true, expires_at = clock_timestamp(), updated_at = clock_timestamp()
+      update ${checkpoint}
+         set owner = null, position = 0, seen = null, removed = true, expires_at = clock_timestamp(), updated_at = clock_timestamp()
        where name = $1 and not removed and ($2::bigint = 1 or owner is null or expires_at <= clock_timestamp()) returning 1`,
     get: `select ${columns} from ${checkpoint} where name = $1 and not removed`,
     list: `select ${columns} from ${checkpoint} where not removed order by name`

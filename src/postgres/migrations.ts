@@ -45,7 +45,8 @@ export const migrate = (names: Names): Effect.Effect<void, EventStoreError, SqlC
     "0001_events": all(statements.createTables),
     "0002_checkpoints": all(checkpoints.createCheckpoints),
     "0003_projection_versions": all(checkpoints.createVersions),
-    "0004_repetitions": all(statements.replaceAppend)
+    "0004_repetitions": all(statements.replaceAppend),
+    "0005_seen_events": all(checkpoints.addSeen)
   })
 }
 

@@ -24,4 +24,4 @@
 export { type Action, type Send, type SetDeadline, type CancelDeadline, send, setDeadline, cancelDeadline } from "./actions.ts"
 export { type Source, type Correlate, type React, type ProcessManager, type Any, type Commands, make } from "./definition.ts"
 export { read, type Options, type Requirements, layer } from "./running.ts"
-export { type Status, status, changes, pause, resume } from "./steering.ts"
+export { type Status, status, changes, pause, resume, remove } from "./steering.ts"

@@ -15,7 +15,7 @@ import * as Event from "../definitions/Event.ts"
 import type { NewEvent, RecordedEvent } from "../definitions/stored.ts"
 import { findFollower, followers, type WorkContext, makeFollower, stoppedBy } from "../following/engine.ts"
 import { deadlinesCheckpoint, processName, subscriptionCheckpoint } from "../following/names.ts"
-import { lookAhead, positions, reached } from "../following/progress.ts"
+import { positions, reached } from "../following/progress.ts"
 import { makeId } from "../internal/ids.ts"
 import { defaultRestart } from "../internal/lifecycle.ts"
 import { type CheckpointError, type CheckpointFencedError, Checkpoints } from "../store/Checkpoints.ts"
@@ -181,6 +181,8 @@ const watchClock = (watch: Watch, context: WorkContext<RecordedEvent>): Effect.E
     }
   })
 
+const notYet = Effect.succeed({ position: 0, done: false })
+
 /** Watches over the deadlines of a process manager until the scope closes. */
 export const watchDeadlines = Effect.fnUntraced(function* (
   process: Any,
@@ -199,7 +201,10 @@ export const watchDeadlines = Effect.fnUntraced(function* (
     news: Latch.makeUnsafe(false),
     reactedTo: (position) =>
       positions(
-        reached(reacting, position, { types: typesOf(events) }),
+        // Where its checkpoint is of another log it has halted: it reacts to nothing until somebody has set that right.
+        reached(reacting, position, { types: typesOf(events) }).pipe(
+          Effect.catchTags({ CheckpointAheadError: () => notYet, CheckpointContradictedError: () => notYet })
+        ),
         position,
         Effect.map(findFollower(reacting), (found) => found?.status),
         1000
@@ -220,7 +225,7 @@ export const watchDeadlines = Effect.fnUntraced(function* (
     restart: defaultRestart,
     read: (after, arrived) =>
       Stream.runForEachArray(store.subscribe({ after, filter }), (page) => arrived(page, page.at(-1)?.position ?? 0)),
-    ahead: (after) => lookAhead(store, { after, filter }),
+    log: { store, filter },
     work: (page, context) => notePage(watch, page, context),
     beside: (context) => watchClock(watch, context)
   })

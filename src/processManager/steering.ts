@@ -2,9 +2,11 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
-import { findFollower, type Status as FollowerStatus } from "../following/engine.ts"
-import { deadlinesCheckpoint, processName } from "../following/names.ts"
+import { findFollower, type RemoveOptions, retire, type Status as FollowerStatus } from "../following/engine.ts"
+import { deadlinesCheckpoint, processName, subscriptionCheckpoint } from "../following/names.ts"
 import * as Subscription from "../following/Subscription.ts"
+import type { CheckpointError, Checkpoints } from "../store/Checkpoints.ts"
+import type { ParkedEventsError } from "../store/ParkedEvents.ts"
 import type { Any } from "./definition.ts"
 
 /**
@@ -78,3 +80,23 @@ export const resume = (process: Any): Effect.Effect<void, Subscription.UnknownSu
     Subscription.resume(processName(process.name)),
     Effect.flatMap(watchOf(process), (watch) => watch?.resume ?? Effect.void)
   )
+
+/**
+ * Retires a process manager that nobody runs any more: the checkpoints of its subscription and of the watch over its deadlines are
+ * forgotten, and what it has parked; deadlines that are set do not come any more. Whether it was known. Refused with
+ * `Subscription.StillRunningError` as `Subscription.remove` is.
+ *
+ * The streams of its instances stay, for they are part of the log. Run again, it begins at the first event, reacts to those alone that it
+ * has not reacted to, and finds the deadlines that are still set.
+ *
+ * @category steering
+ * @since 0.2.0
+ */
+export const remove = (
+  process: Any,
+  options?: RemoveOptions
+): Effect.Effect<boolean, Subscription.StillRunningError | CheckpointError | ParkedEventsError, Checkpoints> => {
+  const name = processName(process.name)
+  const both = [subscriptionCheckpoint(name), deadlinesCheckpoint(process.name)]
+  return retire({ here: both, isOf: (checkpoint) => both.includes(checkpoint), parkedUnder: name }, options)
+}

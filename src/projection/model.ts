@@ -10,7 +10,12 @@ import type { SqlError } from "effect/sql/SqlError"
 import type * as Event from "../definitions/Event.ts"
 import type { Metadata } from "../definitions/stored.ts"
 import { describe } from "../sql/errors.ts"
-import type { CheckpointError, ProjectionVersionChangedError } from "../store/Checkpoints.ts"
+import type {
+  CheckpointAheadError,
+  CheckpointContradictedError,
+  CheckpointError,
+  ProjectionVersionChangedError
+} from "../store/Checkpoints.ts"
 import type { EventStoreError, Filter } from "../store/EventStore.ts"
 import type { statementsOf } from "./sql.ts"
 
@@ -122,13 +127,19 @@ export interface Progress {
 }
 
 /**
- * What may fail around the handlers: the event store, the checkpoints, the database of the tables, or another process that changes
- * the version at the same time, again and again.
+ * What may fail around the handlers: the event store, the checkpoints, the database of the tables, another process that changes the
+ * version at the same time, again and again, or a checkpoint that is not one of this log.
  *
  * @category errors
  * @since 0.1.0
  */
-export type StorageError = EventStoreError | CheckpointError | ProjectionVersionChangedError | SqlError
+export type StorageError =
+  | EventStoreError
+  | CheckpointError
+  | ProjectionVersionChangedError
+  | CheckpointAheadError
+  | CheckpointContradictedError
+  | SqlError
 
 /**
  * The projection has not come as far as it should have: it stands at `position`, and `target` was asked for.
@@ -179,7 +190,7 @@ export class RunsInlineError extends Schema.TaggedError<RunsInlineError>("eventf
 }
 
 /**
- * This version is the active one and cannot be dropped: switch to another first.
+ * This version is the active one, there are others, and it cannot be dropped: switch to one of them first.
  *
  * @category errors
  * @since 0.1.0
@@ -189,14 +200,14 @@ export class ActiveVersionError extends Schema.TaggedError<ActiveVersionError>("
   { projection: Schema.String, version: Schema.Number }
 ) {
   override get message(): string {
-    return `Version ${this.version} of the projection "${this.projection}" is active: switch to another before it is dropped`
+    return `Version ${this.version} of the projection "${this.projection}" is active, and there are others: switch to one of them before it is dropped`
   }
 }
 
 /**
  * A table belongs to another projection: each would lose the other's rows when it is rebuilt. A defect while the second one is built.
  *
- * Who owns a table stands beside it in `eventfold_projection_table`. Where the owner is no more, delete its row.
+ * Who owns a table stands beside it in `eventfold_projection_table`. Where the owner is no more, drop its last version, or delete its row.
  *
  * @category errors
  * @since 0.2.0

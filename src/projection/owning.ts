@@ -35,5 +35,7 @@ export const own = Effect.fnUntraced(function* (
 })
 
 /** Gives a table back that no version of its projection has any more. */
-export const disown = (sql: SqlClient.SqlClient, table: string): Effect.Effect<unknown, SqlError> =>
-  sql`delete from ${sql.literal(quoteName(sql, owners(table)))} where table_name = ${keyOf(table)}`
+export const disown = Effect.fnUntraced(function* (sql: SqlClient.SqlClient, table: string): Effect.fn.Return<void, SqlError> {
+  if ((yield* sql.unsafe(existsIn(sql, owners(table))).values).length === 0) return
+  yield* sql`delete from ${sql.literal(quoteName(sql, owners(table)))} where table_name = ${keyOf(table)}`
+})

@@ -62,9 +62,15 @@ const startAnew = <R, D>(projection: Projection<R, D>, head: number) =>
   Effect.gen(function* () {
     const target = Option.getOrElse((yield* entryOf(projection)).target, () => 0)
     const before = yield* positionOf(projection)
-    // Beyond the log there is nothing to go on with: it has been restored from a backup.
+    // Where the log is another one, as after a restore from a backup, there is nothing to go on with.
     const begun = before > 0 && before <= head && target > 0
-    if (begun && !(yield* progressTo(projection, target)).done) return
+    const isUnderWay = Effect.map(progressTo(projection, target), ({ done }) => !done).pipe(
+      Effect.catchTags({
+        CheckpointAheadError: () => Effect.succeed(false),
+        CheckpointContradictedError: () => Effect.succeed(false)
+      })
+    )
+    if (begun && (yield* isUnderWay)) return
     yield* clear(projection, head)
   })
 

@@ -3,12 +3,12 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import { discardAll, seize } from "../following/engine.ts"
 import { projectionName, subscriptionCheckpoint } from "../following/names.ts"
 import { isConflict, isUniqueViolation } from "../sql/errors.ts"
 import { inTransaction } from "../sql/transaction.ts"
 import { type CheckpointError, Checkpoints, type ProjectionVersion } from "../store/Checkpoints.ts"
 import { EventStore } from "../store/EventStore.ts"
-import { ParkedEvents } from "../store/ParkedEvents.ts"
 import { type AnyTable, type Projection, RunsInlineError } from "./model.ts"
 import { own } from "./owning.ts"
 import { existsIn, pointTo, type statementsOf } from "./sql.ts"
@@ -90,16 +90,18 @@ export const transaction = <A, E, R>(work: Effect.Effect<A, E, R>, transactional
   )
 
 /** Sets a version back to the beginning, and forgets what it has parked. Gives the position that it was at. */
-export const startOver = Effect.fnUntraced(function* (projection: Key) {
-  const parking = yield* Effect.serviceOption(ParkedEvents)
-  const subscription = projectionName(projection.name, projection.version)
-  while (Option.isSome(parking)) {
-    const parked = yield* parking.value.list(subscription)
-    if (parked.length === 0) break
-    yield* Effect.forEach(parked, ({ position }) => parking.value.discard(subscription, position), { discard: true })
-  }
+const startOver = Effect.fnUntraced(function* (projection: Key) {
+  yield* discardAll(projectionName(projection.name, projection.version))
   const before = yield* Checkpoints.use(({ reset }) => reset(checkpointName(projection), 0))
   return Option.match(before, { onNone: () => 0, onSome: ({ position }) => position })
+})
+
+/** Forgets the checkpoint of a version and what it has parked. Fails where somebody runs it. */
+export const forget = Effect.fnUntraced(function* (projection: Key) {
+  const name = checkpointName(projection)
+  yield* seize(name)
+  yield* discardAll(projectionName(projection.name, projection.version))
+  yield* Checkpoints.use(({ remove }) => Effect.catchTag(remove(name, { force: true }), "CheckpointHeldError", Effect.die))
 })
 
 // -----------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { Checkpoints } from "../store/Checkpoints.ts"
+import type { StillRunningError } from "../following/engine.ts"
+import { Checkpoints } from "../store/Checkpoints.ts"
 import { EventStore } from "../store/EventStore.ts"
 import type { ParkedEventsError } from "../store/ParkedEvents.ts"
 import { ActiveVersionError, NotCaughtUpError, type Projection, type StorageError } from "./model.ts"
@@ -10,12 +11,12 @@ import {
   active,
   change,
   entryOf,
+  forget,
   forEachTable,
   forTables,
   isIncomplete,
   positionOf,
   runsInline,
-  startOver,
   transaction,
   write
 } from "./registry.ts"
@@ -70,32 +71,41 @@ const passOn = Effect.fnUntraced(function* <R, D>(projection: Projection<R, D>, 
 })
 
 /**
- * Drops the tables of a version that is not active, and forgets how far it was and what it had parked: started again, it begins anew.
- * A table that the active version does not have cannot be read by its name any more. End what runs the version before.
+ * Drops the tables of a version that is not active, or of the last one that there is, and forgets how far it was and what it had parked:
+ * started again, it begins anew. A table that the active version does not have cannot be read by its name any more. With the last version
+ * the projection is retired: its tables may be taken by others. What its side effects have told the world is not told again.
+ *
+ * It is refused with `Subscription.StillRunningError`, and nothing is changed, where a process holds its lease or this process runs it. One
+ * that runs inline has no lease: end what runs it before.
  *
  * @category versions
  * @since 0.1.0
  */
 export const drop = <R, D>(
   projection: Projection<R, D>
-): Effect.Effect<void, StorageError | ParkedEventsError | ActiveVersionError, D | Checkpoints> =>
+): Effect.Effect<void, StorageError | ParkedEventsError | ActiveVersionError | StillRunningError, D | Checkpoints> =>
   transaction(
     Effect.gen(function* () {
       const { name, version } = projection
       const entry = yield* entryOf(projection)
-      if (entry.active) return yield* new ActiveVersionError({ projection: name, version })
-      yield* write(projection, entry, { mode: "dropped", target: Option.none() })
+      if (entry.active && (yield* hasOthers(projection))) return yield* new ActiveVersionError({ projection: name, version })
+      const heard = entry.active ? Math.max(entry.heard, yield* positionOf(projection)) : entry.heard
+      yield* write(projection, entry, { mode: "dropped", target: Option.none(), heard })
       const current = yield* active(name)
       yield* forEachTable(projection, (sql, table) => {
-        const { exists } = table.statements(
-          sql,
-          Option.getOrElse(current, () => version)
-        )
-        const unlessFound = (found: ReadonlyArray<unknown>) =>
-          found.length === 0 ? Effect.andThen(sql.unsafe(dropView(sql, table.name)).values, disown(sql, table.name)) : Effect.void
-        return Effect.flatMap(sql.unsafe(exists).values, unlessFound)
+        const hide = Effect.andThen(sql.unsafe(dropView(sql, table.name)).values, disown(sql, table.name))
+        if (Option.isNone(current)) return hide
+        const { exists } = table.statements(sql, current.value)
+        return Effect.flatMap(sql.unsafe(exists).values, (found) => (found.length === 0 ? hide : Effect.void))
       })
       yield* forTables(projection, ({ drop }) => [drop])
-      yield* startOver(projection)
+      yield* forget(projection)
     })
+  )
+
+/** Whether there is another version that has not been dropped. */
+const hasOthers = ({ name, version }: { readonly name: string; readonly version: number }) =>
+  Effect.map(
+    Checkpoints.use(({ versions }) => versions.list(name)),
+    (all) => all.some((other) => other.version !== version && other.mode !== "dropped")
   )

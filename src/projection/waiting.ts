@@ -5,7 +5,7 @@ import { subscriptionCheckpoint } from "../following/names.ts"
 import * as progress from "../following/progress.ts"
 import { findFollower } from "../following/engine.ts"
 import type * as Subscription from "../following/Subscription.ts"
-import type { CheckpointError, Checkpoints } from "../store/Checkpoints.ts"
+import type { CheckpointAheadError, CheckpointContradictedError, CheckpointError, Checkpoints } from "../store/Checkpoints.ts"
 import { EventStore, type EventStoreError } from "../store/EventStore.ts"
 import { NotCaughtUpError, type Projection } from "./model.ts"
 import { runsInline } from "./registry.ts"
@@ -14,7 +14,8 @@ import { runsInline } from "./registry.ts"
  * Waits until the view of this version holds all events up to `position`, such as that of an append (read-your-writes). Wakes at once
  * where this process runs the projection; where another does, it looks for the checkpoint, at most 250 milliseconds apart.
  *
- * Whoever reads a table by its name reads the active version: after a switch, wait for that one.
+ * Whoever reads a table by its name reads the active version: after a switch, wait for that one. Where the checkpoint is not one of this
+ * log, as after a restore of the store alone, it fails with what the projection halts with.
  *
  * @category waiting
  * @since 0.1.0
@@ -26,7 +27,7 @@ export const awaitPosition = <R, D>(
     /** After how long it fails. Default: 5 seconds. */
     readonly timeout?: Duration.Input | undefined
   } = {}
-): Effect.Effect<void, NotCaughtUpError | CheckpointError | EventStoreError, EventStore | Checkpoints> =>
+): Effect.Effect<void, NotCaughtUpError | CheckpointError | EventStoreError | OtherLogError, EventStore | Checkpoints> =>
   Effect.gen(function* () {
     let reached = 0
     const { name, version } = projection
@@ -51,7 +52,7 @@ export const awaitPosition = <R, D>(
 export const whenCaughtUp = <R, D>(
   projection: Projection<R, D>,
   options?: Parameters<typeof awaitPosition>[2]
-): Effect.Effect<void, NotCaughtUpError | CheckpointError | EventStoreError, EventStore | Checkpoints> =>
+): Effect.Effect<void, NotCaughtUpError | CheckpointError | EventStoreError | OtherLogError, EventStore | Checkpoints> =>
   Effect.flatMap(
     EventStore.use((store) => store.head),
     (head) => awaitPosition(projection, head, options)
@@ -65,9 +66,10 @@ export const positions = <R, D>(
     findFollower(subscriptionCheckpoint(projection.subscription)),
     (found) => found?.status
   )
-): Stream.Stream<number, CheckpointError | EventStoreError, EventStore | Checkpoints> =>
+): Stream.Stream<number, CheckpointError | EventStoreError | OtherLogError, EventStore | Checkpoints> =>
   progress.positions(progressTo(projection, target), target, here)
 
+type OtherLogError = CheckpointAheadError | CheckpointContradictedError
 type Status = Subscription.Controls["status"]
 
 /** How far the view is, and whether it holds all events up to `target`. */

@@ -16,6 +16,8 @@ export const makeCheckpointSql = (prefix: string) => {
       ) STRICT, WITHOUT ROWID`
     ],
     createVersions: createVersions(checkpoint, version),
+    /** What a checkpoint's owner had seen: unknown of those that stand. */
+    addSeen: [`ALTER TABLE ${checkpoint} ADD COLUMN seen TEXT`],
     statements: { ...statementsOf(checkpoint), ...versionStatementsOf(version) } satisfies CheckpointStatements
   }
 }
@@ -67,7 +69,7 @@ const createVersions = (checkpoint: string, version: string): ReadonlyArray<stri
 
 /** Those who only read see nothing of a name that was removed. */
 const statementsOf = (checkpoint: string) => {
-  const columns = "name, position, epoch, owner, expires_at, updated_at"
+  const columns = "name, position, epoch, owner, expires_at, updated_at, seen"
   return {
     claim: `
       INSERT INTO ${checkpoint} AS c (name, position, epoch, owner, expires_at, updated_at, format)
@@ -76,10 +78,10 @@ const statementsOf = (checkpoint: string) => {
          SET epoch = c.epoch + 1, owner = excluded.owner, expires_at = excluded.expires_at, updated_at = excluded.updated_at, format = 2,
              removed = 0, position = iif(c.removed, excluded.position, c.position)
        WHERE c.owner IS NULL OR c.owner = excluded.owner OR c.expires_at <= excluded.updated_at
-      RETURNING epoch, position`,
+      RETURNING epoch, position, seen`,
     renew: `UPDATE ${checkpoint} SET expires_at = ?3 + ?4 WHERE name = ?1 AND epoch = ?2 AND owner IS NOT NULL RETURNING 1`,
     advance: `
-      UPDATE ${checkpoint} SET position = ?4, expires_at = ?5 + ?6, updated_at = ?6
+      UPDATE ${checkpoint} SET position = ?4, seen = ?5, expires_at = ?6 + ?7, updated_at = ?7
        WHERE name = ?1 AND epoch = ?2 AND owner IS NOT NULL AND position = ?3 RETURNING 1`,
     release: `UPDATE ${checkpoint} SET owner = NULL WHERE name = ?1 AND epoch = ?2`,
     lock: `SELECT ${columns} FROM ${checkpoint} WHERE name = ?1 AND NOT removed`,
@@ -87,9 +89,9 @@ const statementsOf = (checkpoint: string) => {
       INSERT INTO ${checkpoint} AS c (name, position, epoch, owner, expires_at, updated_at, format) VALUES (?1, ?2, 1, NULL, ?3, ?3, 2)
       ON CONFLICT (name) DO UPDATE
          SET position = excluded.position, epoch = c.epoch + 1, owner = NULL, expires_at = excluded.expires_at,
-             updated_at = excluded.updated_at, format = 2, removed = 0`,
+             updated_at = excluded.updated_at, format = 2, removed = 0, seen = NULL`,
     remove: `
-      UPDATE ${checkpoint} SET owner = NULL, position = 0, removed = 1, expires_at = ?3, updated_at = ?3
+      UPDATE ${checkpoint} SET owner = NULL, position = 0, seen = NULL, removed = 1, expires_at = ?3, updated_at = ?3
        WHERE name = ?1 AND NOT removed AND (?2 = 1 OR owner IS NULL OR expires_at <= ?3) RETURNING 1`,
     get: `SELECT ${columns} FROM ${checkpoint} WHERE name = ?1 AND NOT removed`,
     list: `SELECT ${columns} FROM ${checkpoint} WHERE NOT removed ORDER BY name`

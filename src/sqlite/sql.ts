@@ -157,7 +157,8 @@ export const makeSql = (prefix: string) => {
         immutable(tag, "DELETE")
       ],
       "2_checkpoints": checkpoints.createCheckpoints,
-      "3_projection_versions": checkpoints.createVersions
+      "3_projection_versions": checkpoints.createVersions,
+      "4_seen_events": checkpoints.addSeen
     },
 
     head: `SELECT ifnull(max(position), 0) AS head FROM ${event}`,

@@ -32,9 +32,11 @@ export const layerMemory: Layer.Layer<Checkpoints> = Layer.effect(Checkpoints, m
 export {
   type Checkpoint,
   type Lease,
+  type SeenEvent,
   CheckpointHeldError,
   CheckpointFencedError,
   CheckpointAheadError,
+  CheckpointContradictedError,
   CheckpointError,
   Checkpoints,
   withLease,

@@ -2,11 +2,24 @@ import * as Context from "effect/Context"
 import type * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Option from "effect/Option"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as SqlClient from "effect/sql/SqlClient"
 import { describe } from "../sql/errors.ts"
 import type { ProjectionVersions } from "./versions.ts"
+
+/**
+ * An event that a follower has seen, kept beside its checkpoint: by it a log that is not the one it followed is told apart.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface SeenEvent {
+  /** The position of the event in the log, from 1. */
+  readonly position: number
+  /** The id of the event. */
+  readonly id: string
+}
 
 /**
  * What is known of a name.
@@ -18,6 +31,12 @@ export interface Checkpoint {
   readonly name: string
   /** The position up to which all work is done. */
   readonly position: number
+  /**
+   * The newest event that its owner had seen when the position was last moved: at that position where the follower handles all events,
+   * below it where the last ones did not concern it, beyond it where it stays before something that is still to come. Absent where it
+   * is unknown: before the first move, after a reset, and where the name was last moved by eventfold 0.1.
+   */
+  readonly seen?: SeenEvent | undefined
   /** How often the name has been claimed or reset. */
   readonly epoch: number
   /** Who holds it; none when it has been released or reset. A lease that has run out is still shown until it is claimed anew. */
@@ -39,6 +58,8 @@ export interface Lease {
   readonly owner: string
   readonly epoch: number
   readonly position: number
+  /** See {@link Checkpoint}: the newest event that was seen. Absent where it is unknown. */
+  readonly seen?: SeenEvent | undefined
   /** How long it lasts after each claim, renewal and advance. */
   readonly ttl: Duration.Duration
 }
@@ -95,6 +116,43 @@ export class CheckpointAheadError extends Schema.TaggedError<CheckpointAheadErro
 ) {
   override get message(): string {
     return `The checkpoint "${this.checkpoint}" is at position ${this.position}, and the log ends at ${this.head}`
+  }
+}
+
+/**
+ * The log is not the one that the checkpoint was taken from: another event stands where its owner has seen one, or none does, or there
+ * is an event of its own before the checkpoint that it has not seen. So it is when the store was restored from a backup, has grown past
+ * the checkpoint since, and the checkpoints were not restored. What stands up to the checkpoint would pass for handled, so whatever
+ * follows halts. Nothing was handled.
+ *
+ * Restore the checkpoints, too; or set the checkpoint to the position up to which the log is known to be the same,
+ * `Checkpoints.reset(checkpoint, position)`, and resume: a relay may be set to 0, for a message that is published again bears the same
+ * id. A projection is rebuilt.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class CheckpointContradictedError extends Schema.TaggedError<CheckpointContradictedError>(
+  "eventfold/Checkpoints/CheckpointContradictedError"
+)("CheckpointContradictedError", {
+  /** The name of the checkpoint. */
+  checkpoint: Schema.String,
+  /** The checkpoint. */
+  position: Schema.Number,
+  /** The position at which the log contradicts it. */
+  at: Schema.Number,
+  /** The id of the event that had been seen there; none where none of the follower's own had. */
+  seen: Schema.Option(Schema.String),
+  /** The id of the event that stands there; none where the log ends before. */
+  found: Schema.Option(Schema.String)
+}) {
+  override get message(): string {
+    const found = Option.match(this.found, { onNone: () => "no event", onSome: (id) => `the event "${id}"` })
+    const why = Option.match(this.seen, {
+      onNone: () => `at position ${this.at} stands ${found}, which it has not seen`,
+      onSome: (seen) => `at position ${this.at} it has seen the event "${seen}", and there stands ${found}`
+    })
+    return `The checkpoint "${this.checkpoint}" at position ${this.position} is not of this log: ${why}. Restore the checkpoints with the store; or set this one to where both logs are the same, with Checkpoints.reset, and resume; a projection is rebuilt`
   }
 }
 
@@ -171,12 +229,19 @@ export class Checkpoints extends Context.Service<
      * Moves the checkpoint from the lease's position to `position`, which must not be lower, and renews the lease. What it
      * returns takes the lease's place: advancing twice from the same one is fenced. Position 0 says that all work is to be done
      * anew, and may always be taken.
+     *
+     * `seen` is the newest event that whoever advances has seen, and is kept with the position. Without it, and at position 0, none
+     * is kept.
      */
-    readonly advance: (lease: Lease, position: number) => Effect.Effect<Lease, CheckpointFencedError | CheckpointError>
+    readonly advance: (
+      lease: Lease,
+      position: number,
+      seen?: SeenEvent
+    ) => Effect.Effect<Lease, CheckpointFencedError | CheckpointError>
     /** Gives the name back, so that another may claim it at once. Does nothing when the lease has been superseded or released. */
     readonly release: (lease: Lease) => Effect.Effect<void, CheckpointError>
     /**
-     * Takes `name` from whoever holds it, sets its position, and leaves it free. Gives what was known of it before: none when it was
+     * Takes `name` from whoever holds it, sets its position, and leaves it free; what was seen is forgotten. Gives what was known of it before: none when it was
      * not known.
      *
      * This is the one way to move a checkpoint backwards. The superseded owner is fenced: it can commit nothing more, and it may

@@ -34,6 +34,7 @@ import { interruption } from "./checkpoints/interruption.ts"
 import { removing } from "./checkpoints/removing.ts"
 import { resetting } from "./checkpoints/resetting.ts"
 import { runningOut } from "./checkpoints/runningOut.ts"
+import { seen } from "./checkpoints/seen.ts"
 import { sharing } from "./checkpoints/sharing.ts"
 import { versions } from "./checkpoints/versions.ts"
 import { makeWorld } from "./checkpoints/words.ts"
@@ -73,6 +74,7 @@ const definitions = [
   ...advancing,
   ...fencing,
   ...resetting,
+  ...seen,
   ...removing,
   ...versions,
   ...badInput,

@@ -282,7 +282,8 @@ describe("a program of 0.1.0 that still runs", () => {
   it.live("is fenced and refused by name where it runs projections, and goes on with all else", () =>
     Effect.gen(function* () {
       const { admin, checkpoints, schema } = yield* firstRelease
-      const { get, versions } = Context.get(yield* Layer.build(checkpoints()), Checkpoints.Checkpoints)
+      const kept = Context.get(yield* Layer.build(checkpoints()), Checkpoints.Checkpoints)
+      const { advance: move, claim: take, get, reset, versions } = kept
       // Its statements.
       const claim = (name: string) =>
         admin.unsafe(
@@ -312,6 +313,16 @@ describe("a program of 0.1.0 that still runs", () => {
       for (const name of ["relay:shop", "deadlines:Payment", "subscription:new"]) expect(yield* claim(name)).toHaveLength(1)
       expect(Option.getOrThrow(yield* get("subscription:new")).owner).toEqual(Option.some("another process"))
       expect(yield* versions.list()).toHaveLength(8)
+      // It does not say what it has seen: that is unknown from then on.
+      const seen = Effect.map(get("relay:shop"), (found) => Option.getOrThrow(found).seen)
+      yield* reset("relay:shop", 29)
+      const next = yield* move(yield* take("relay:shop", { owner: "a new program", ttl: "1 minute" }), 30, {
+        position: 30,
+        id: "30"
+      })
+      expect(yield* seen).toEqual({ position: 30, id: "30" })
+      expect(yield* advance("relay:shop", next.epoch, 30)).toHaveLength(1)
+      expect(yield* seen).toBeUndefined()
     })
   )
 })

@@ -2,7 +2,7 @@ import assert from "node:assert/strict"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { describe, it } from "@effect/vitest"
-import { Context, Effect, Layer } from "effect"
+import { Context, Effect, Layer, Option } from "effect"
 import { Checkpoints, EventStore, Projection } from "eventfold"
 import { SqliteCheckpoints, SqliteClient } from "eventfold/sqlite"
 import { assertConverted, old, rows } from "../support/first-release.ts"
@@ -107,6 +107,21 @@ describe("a program of 0.1.0 that still runs", () => {
       }
       assert.match(String(yield* get("subscription:new")), /"another process"/)
       assert.equal((yield* versions.list()).length, 8)
+    })
+  )
+
+  it.live("moves a checkpoint of which it does not say what has been seen: that is unknown from then on", () =>
+    Effect.gen(function* () {
+      const { database, filename } = yield* firstRelease
+      const checkpoints = Context.get(yield* Layer.build(layer(filename)), Checkpoints.Checkpoints)
+      const seen = Effect.map(checkpoints.get("relay:shop"), (found) => Option.getOrThrow(found).seen)
+      assert.equal(yield* seen, undefined)
+      yield* checkpoints.reset("relay:shop", 29)
+      const lease = yield* checkpoints.claim("relay:shop", { owner: "a new program", ttl: "1 minute" })
+      const next = yield* checkpoints.advance(lease, 30, { position: 30, id: "30" })
+      assert.deepEqual(yield* seen, { position: 30, id: "30" })
+      assert.deepEqual({ ...advance(database, "relay:shop", next.epoch, 30) }, { 1: 1 })
+      assert.equal(yield* seen, undefined)
     })
   )
 })

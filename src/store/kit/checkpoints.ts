@@ -2,7 +2,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { textFault } from "../../internal/json.ts"
-import { CheckpointError, type Checkpoints, type Lease } from "../lease.ts"
+import { CheckpointError, type Checkpoints, type Lease, type SeenEvent } from "../lease.ts"
 import type { ProjectionVersion } from "../versions.ts"
 
 const refuse = (operation: string, name: string, problem: string) =>
@@ -55,10 +55,30 @@ export const prepareClaim = (
  * @category adapters
  * @since 0.1.0
  */
-export const prepareAdvance = (lease: Lease, position: number): Effect.Effect<number, CheckpointError> =>
-  isPosition(position) && (position >= lease.position || position === 0)
-    ? Effect.succeed(position)
-    : refuse("advance", lease.name, `position must be a position from ${lease.position} on, or 0, not ${position}`)
+export const prepareAdvance = (
+  { name, position: before }: Lease,
+  position: number,
+  seen?: SeenEvent
+): Effect.Effect<number, CheckpointError> => {
+  const problem =
+    (isPosition(position) && (position >= before || position === 0)
+      ? undefined
+      : `position must be a position from ${before} on, or 0, not ${position}`) ??
+    (seen === undefined || (isPosition(seen.position) && seen.position > 0)
+      ? undefined
+      : `the position of the event that was seen must be that of an event, not ${seen.position}`) ??
+    (seen === undefined ? undefined : nameProblem("the id of the event that was seen", seen.id))
+  return problem === undefined ? Effect.succeed(position) : refuse("advance", name, problem)
+}
+
+/**
+ * What is kept at a position of the event that was seen: at the beginning of the log, none.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
+export const seenAt = (position: number, seen: SeenEvent | undefined): { readonly seen?: SeenEvent } =>
+  seen === undefined || position === 0 ? {} : { seen: { position: seen.position, id: seen.id } }
 
 /**
  * Checks the input of a reset.

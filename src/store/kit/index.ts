@@ -7,6 +7,7 @@ export {
   prepareName as prepareCheckpointName,
   prepareClaim,
   prepareAdvance,
+  seenAt,
   prepareReset,
   prepareVersion,
   prepareVersionPut

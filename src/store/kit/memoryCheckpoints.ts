@@ -15,7 +15,15 @@ import {
   type Lease
 } from "../lease.ts"
 import { type ProjectionVersion, ProjectionVersionChangedError, type ProjectionVersions } from "../versions.ts"
-import { prepareAdvance, prepareClaim, prepareName, prepareReset, prepareVersion, prepareVersionPut } from "./checkpoints.ts"
+import {
+  prepareAdvance,
+  prepareClaim,
+  prepareName,
+  prepareReset,
+  prepareVersion,
+  prepareVersionPut,
+  seenAt
+} from "./checkpoints.ts"
 
 /**
  * All that a storage of checkpoints keeps.
@@ -201,22 +209,25 @@ const leasing = (apply: Apply): Pick<Checkpoints["Service"], "claim" | "renew" |
       const holder = holderOf(state, before, now)
       if (holder !== undefined && holder !== owner)
         return Effect.fail(new CheckpointHeldError({ checkpoint: name, owner: holder }))
-      const at = { name, position: before?.position ?? from, epoch: nextEpoch(state, name) }
+      const position = before?.position ?? from
+      const at = { name, position, epoch: nextEpoch(state, name), ...seenAt(position, before?.seen) }
       const row = { ...at, owner: Option.some(owner), expiresAt: expiry(now, ttl), updatedAt: DateTime.makeUnsafe(now) }
       return Effect.succeed({ value: { ...at, owner, ttl }, row })
     })
   }),
   renew: (lease) => apply("renew", lease.name, (state, now) => renewed(state, lease, now)),
-  advance: Effect.fnUntraced(function* (lease, to) {
-    const position = yield* prepareAdvance(lease, to)
+  advance: Effect.fnUntraced(function* (before, to, seen) {
+    const position = yield* prepareAdvance(before, to, seen)
+    const { seen: _, ...lease } = before
+    const at = { position, ...seenAt(position, seen) }
     yield* apply("advance", lease.name, (state, now) =>
-      heldRow(state, lease, (row) =>
-        row.position === lease.position
-          ? { ...row, position, expiresAt: expiry(now, lease.ttl), updatedAt: DateTime.makeUnsafe(now) }
-          : undefined
-      )
+      heldRow(state, lease, (row) => {
+        if (row.position !== lease.position) return undefined
+        const { seen: _, ...rest } = row
+        return { ...rest, ...at, expiresAt: expiry(now, lease.ttl), updatedAt: DateTime.makeUnsafe(now) }
+      })
     )
-    return { ...lease, position }
+    return { ...lease, ...at }
   }),
   release: (lease) =>
     Effect.catchTag(

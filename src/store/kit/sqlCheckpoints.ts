@@ -6,33 +6,48 @@ import type * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { isUniqueViolation } from "../../sql/errors.ts"
 import { inTransaction } from "../../sql/transaction.ts"
-import { type Checkpoint, CheckpointError, CheckpointFencedError, CheckpointHeldError, Checkpoints } from "../lease.ts"
+import {
+  type Checkpoint,
+  CheckpointError,
+  CheckpointFencedError,
+  CheckpointHeldError,
+  Checkpoints,
+  type SeenEvent
+} from "../lease.ts"
 import { type ProjectionVersion, ProjectionVersionChangedError, type ProjectionVersions } from "../versions.ts"
-import { prepareAdvance, prepareClaim, prepareName, prepareReset, prepareVersion, prepareVersionPut } from "./checkpoints.ts"
+import {
+  prepareAdvance,
+  prepareClaim,
+  prepareName,
+  prepareReset,
+  prepareVersion,
+  prepareVersionPut,
+  seenAt
+} from "./checkpoints.ts"
 
 /**
  * The statements of checkpoints in a SQL database. Parameters come in the order that is said here; those of time, which come last,
  * are the database's own affair: {@link CheckpointDialect} makes them.
  *
- * A row of a checkpoint is its name, position, epoch, owner, and the milliseconds of its expiry and its last update. A row of a
- * version is its projection, number, mode, 1 if it is active and 0 if not, target, heard, revision, and the milliseconds of its last
- * update.
+ * A row of a checkpoint is its name, position, epoch, owner, the milliseconds of its expiry and its last update, and what was seen:
+ * text that is kept as it is, or null. A row of a version is its projection, number, mode, 1 if it is active and 0 if not, target,
+ * heard, revision, and the milliseconds of its last update.
  *
  * @category adapters
  * @since 0.2.0
  */
 export interface CheckpointStatements {
-  /** Name, owner, the position of a new name, lease. Gives epoch and position; nothing when another holds the name. */
+  /** Name, owner, the position of a new name, lease. Gives epoch, position and what was seen; nothing when another holds the name. */
   readonly claim: string
   /** Name, epoch, lease. Gives a row if the lease is good. */
   readonly renew: string
-  /** Name, epoch, the position before and after, lease. Gives a row if the lease is good and the position was that. */
+  /** Name, epoch, the position before and after, what was seen or null, lease. Gives a row if the lease is good and the position was that. */
   readonly advance: string
   /** Name, epoch. */
   readonly release: string
   /** Name. Gives the row, which nobody changes until the transaction ends. */
   readonly lock: string
-  /** Name, position, now. Frees the name, and supersedes its lease. */
+  /** Name, position, now. Frees the name, supersedes its lease, and forgets what was seen. */
   readonly reset: string
   /** Name, 1 to take it from whoever holds it or 0, now. Gives a row if there was one to be forgotten. Its epoch must be kept. */
   readonly remove: string
@@ -92,7 +107,8 @@ type CheckpointRow = readonly [
   epoch: number,
   owner: string | null,
   expiresAt: number,
-  updatedAt: number
+  updatedAt: number,
+  seen: string | null
 ]
 
 type VersionRow = readonly [
@@ -168,9 +184,24 @@ export const makeOnSql = (sql: SqlClient.SqlClient, dialect: CheckpointDialect):
   })
 }
 
-const toCheckpoint = ([name, position, epoch, owner, expiresAt, updatedAt]: CheckpointRow): Checkpoint => ({
+/**
+ * What was seen, as it is kept: with the position that the checkpoint had then. A program of eventfold 0.1 moves the checkpoint and
+ * leaves this as it was: so it says nothing any more.
+ */
+const seenText = (position: number, seen: SeenEvent | undefined): string | null =>
+  seen === undefined || position === 0 ? null : JSON.stringify([position, seen.position, seen.id])
+
+const seenIn = (position: number, text: string | null): { readonly seen?: SeenEvent } => {
+  if (text === null) return {}
+  // Written by `seenText` alone.
+  const [of, at, id] = JSON.parse(text) as readonly [of: number, at: number, id: string]
+  return of === position ? { seen: { position: at, id } } : {}
+}
+
+const toCheckpoint = ([name, position, epoch, owner, expiresAt, updatedAt, seen]: CheckpointRow): Checkpoint => ({
   name,
   position,
+  ...seenIn(position, seen),
   epoch,
   owner: Option.fromNullOr(owner),
   expiresAt: DateTime.makeUnsafe(Math.round(expiresAt)),
@@ -199,8 +230,9 @@ const leasing = (
     const { from, owner, ttl } = yield* prepareClaim(name, options)
     while (true) {
       const parameters = [name, owner, number(from), ...(yield* lease(ttl))]
-      const [row] = yield* query<readonly [epoch: number, position: number]>("claim", name, "claim", parameters)
-      if (row !== undefined) return { name, owner, ttl, epoch: row[0], position: row[1] }
+      type Claimed = readonly [epoch: number, position: number, seen: string | null]
+      const [row] = yield* query<Claimed>("claim", name, "claim", parameters)
+      if (row !== undefined) return { name, owner, ttl, epoch: row[0], position: row[1], ...seenIn(row[1], row[2]) }
       const holder = Option.flatMap(yield* get(name), ({ owner }) => owner)
       if (Option.isSome(holder)) return yield* new CheckpointHeldError({ checkpoint: name, owner: holder.value })
       // It has been released meanwhile.
@@ -210,12 +242,13 @@ const leasing = (
     const rows = yield* query("renew", name, "renew", [name, number(epoch), ...(yield* lease(ttl))])
     if (rows.length === 0) return yield* fenced(name, epoch)
   }),
-  advance: Effect.fnUntraced(function* (before, to) {
-    const { epoch, name, position: from, ttl } = before
-    const position = yield* prepareAdvance(before, to)
-    const parameters = [name, number(epoch), number(from), number(position), ...(yield* lease(ttl))]
-    const rows = yield* query("advance", name, "advance", parameters)
-    return rows.length === 0 ? yield* fenced(name, epoch) : { ...before, position }
+  advance: Effect.fnUntraced(function* (before, to, seen) {
+    const { epoch, name, owner, position: from, ttl } = before
+    const position = yield* prepareAdvance(before, to, seen)
+    const values = [name, number(epoch), number(from), number(position), seenText(position, seen)]
+    const rows = yield* query("advance", name, "advance", [...values, ...(yield* lease(ttl))])
+    if (rows.length === 0) return yield* fenced(name, epoch)
+    return { name, owner, epoch, position, ttl, ...seenAt(position, seen) }
   }),
   release: ({ epoch, name }) => Effect.asVoid(query("release", name, "release", [name, number(epoch)]))
 })
