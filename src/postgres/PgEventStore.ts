@@ -46,7 +46,8 @@ export interface Options {
   /** Whether to make or update the tables when the Layer is built. Default: `true`. */
   readonly migrate?: boolean | undefined
   /**
-   * Whether to hold one connection for `LISTEN`. Default: `true`, unless the client has just one connection. Turn it off behind a
+   * Whether to hear of what other processes write by `LISTEN`, over one connection beside the pool that all share who share the client;
+   * a client with `maxConnections: 1` is refused. Default: `true`, unless the client has just one connection. Turn it off behind a
    * pooler that hands out transactions and not sessions.
    */
   readonly listen?: boolean | undefined

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict"
 import { PgClient } from "@effect/sql-pg"
 import { describe, it } from "@effect/vitest"
-import { Context, DateTime, Effect, Fiber, Layer, Redacted, Stream } from "effect"
+import { Context, Effect, Fiber, Layer, Redacted, Stream } from "effect"
 import { Transport } from "eventfold"
 import { PgTransport } from "eventfold/postgres"
 import { TransportConformance } from "eventfold/testing"
 import { afterAll, beforeAll, inject } from "vitest"
 import { type PostgresServer, startPostgres } from "../support/postgres-server.ts"
-import { begin, child, connect, terminate, until, untilWaiting, waiting } from "./harness.ts"
+import { begin, child, connect, message, terminate, until, untilWaiting, waiting } from "./harness.ts"
 import { client as sharedClient, freshSchema, pgLiteOfFile } from "./support.ts"
 
 const abilities = { clock: "live", deduplicates: true, history: true, durable: true, shared: true } as const
@@ -49,20 +49,6 @@ describe("conformance of PgTransport on PGlite", () => {
 // -----------------------------------------------------------------------------
 // beyond what every transport does
 // -----------------------------------------------------------------------------
-
-const message = (n: number, more: Partial<Transport.Message> = {}): Transport.Message => ({
-  specversion: "1.0",
-  id: `${n}`,
-  source: "/shop",
-  type: "Placed",
-  subject: `Order-${n}`,
-  time: DateTime.makeUnsafe("2026-01-01T00:00:00Z"),
-  datacontenttype: "application/json",
-  data: { n },
-  schemaversion: 1,
-  position: n,
-  ...more
-})
 
 /** A schema of its own, with a transport and a client of this process. */
 const opened = Effect.fnUntraced(function* (options: PgTransport.Options = {}) {

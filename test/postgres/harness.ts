@@ -1,8 +1,8 @@
 /** What the tests of concurrency and faults share: stores with pools of their own, locks held on purpose, child processes. */
 import { PgClient } from "@effect/sql-pg"
-import { Context, Effect, Layer, Redacted, Stream } from "effect"
+import { Context, DateTime, Effect, Layer, Redacted, Stream } from "effect"
 import { SqlClient } from "effect/sql"
-import { EventStore, UnitOfWork } from "eventfold"
+import { EventStore, type Transport, UnitOfWork } from "eventfold"
 import { PgEventStore } from "eventfold/postgres"
 import { expect } from "vitest"
 import { startChild } from "../support/child.ts"
@@ -79,6 +79,21 @@ export const event = (id?: string, type = "Counted"): EventStore.NewEvent => ({
   type,
   payload: { id: id ?? null },
   ...(id === undefined ? {} : { id })
+})
+
+/** A message, numbered. */
+export const message = (n: number, more: Partial<Transport.Message> = {}): Transport.Message => ({
+  specversion: "1.0",
+  id: `${n}`,
+  source: "/shop",
+  type: "Placed",
+  subject: `Order-${n}`,
+  time: DateTime.makeUnsafe("2026-01-01T00:00:00Z"),
+  datacontenttype: "application/json",
+  data: { n },
+  schemaversion: 1,
+  position: n,
+  ...more
 })
 
 export const everything = (store: Opened["store"]) => Stream.runCollect(store.readAll())

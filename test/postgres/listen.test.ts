@@ -1,7 +1,10 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Fiber, Schedule, Stream } from "effect"
+import { PgClient } from "@effect/sql-pg"
+import { Effect, Exit, Fiber, Queue, Redacted, Schedule, Scope, Stream } from "effect"
+import { Reactivity } from "effect/reactivity"
+import { PgEventStore, PgTransport } from "eventfold/postgres"
 import { inject } from "vitest"
-import { connect, event, open, until } from "./harness.ts"
+import { connect, event, message, open, terminate, until } from "./harness.ts"
 import { freshSchema } from "./support.ts"
 
 describe("listening", () => {
@@ -86,5 +89,119 @@ describe("listening", () => {
       )
       expect(seen).toEqual([1, 2, 3, 4, 5])
     })
+  )
+
+  it.live("whoever shares a client shares one connection that listens, beside the pool; the last one closes it", () =>
+    Effect.gen(function* () {
+      const { schema, url } = yield* arena
+      const admin = yield* connect(url)
+      const sql = yield* PgClient.make({ url: Redacted.make(url), maxConnections: 2, applicationName: schema })
+      const other = yield* PgClient.make({ url: Redacted.make(url), maxConnections: 2 })
+      const on = <A, E>(client: PgClient.PgClient, make: Effect.Effect<A, E, PgClient.PgClient | Scope.Scope>) =>
+        Effect.provideService(make, PgClient.PgClient, client)
+      const listeners = Effect.map(
+        admin<{ pid: number }>`select pid from pg_stat_activity where application_name = ${schema} and query ~* '^(un)?listen'`,
+        (rows) => rows.map(({ pid }) => pid)
+      )
+      const seen = yield* Queue.unbounded<string>()
+      const heard = (count: number) => Effect.map(Effect.replicateEffect(Queue.take(seen), count), (all) => all.sort())
+      const names = [0, 1, 2, 3].map((n) => ({ schema, tablePrefix: `n${n}_` }))
+      const follow = (n: number) =>
+        on(sql, PgEventStore.make({ ...names[n], pollInterval: "1 hour" })).pipe(
+          Effect.flatMap((store) =>
+            Stream.runForEach(store.subscribe(), ({ position }) => Queue.offer(seen, `${n}:${position}`))
+          ),
+          Effect.ignore,
+          Effect.forkScoped
+        )
+      const scopes = yield* Effect.replicateEffect(Scope.make(), 5)
+      const within = <A, E, R>(n: number, effect: Effect.Effect<A, E, R | Scope.Scope>) =>
+        Scope.provide(effect, scopes[n] as Scope.Closeable)
+      yield* Effect.forEach(names.keys(), (n) => within(n, follow(n)))
+      const transport = yield* within(4, on(sql, PgTransport.make({ schema, pollInterval: "1 hour" })))
+      yield* transport.subscribe({ group: "mail" }).pipe(
+        Stream.runForEach(({ ack, message: { id } }) => Effect.andThen(ack, Queue.offer(seen, `m${id}`))),
+        Effect.ignore,
+        Effect.forkScoped
+      )
+      const others = yield* Effect.forEach(names, (name) => on(other, PgEventStore.make({ ...name, listen: false })))
+      const otherTransport = yield* on(other, PgTransport.make({ schema, listen: false }))
+      const write = (n: number) =>
+        Effect.andThen(
+          Effect.forEach(others, (store) => store.append("A-1", [event()])),
+          otherTransport.publish([message(n)])
+        )
+
+      // The pool is free for what the application does, and all hear of what others have written.
+      yield* until(
+        "one listens",
+        Effect.map(listeners, ({ length }) => length === 1)
+      )
+      yield* sql.withTransaction(Effect.andThen(sql`select 1`, write(1)))
+      expect(yield* heard(5)).toEqual(["0:1", "1:1", "2:1", "3:1", "m1"])
+
+      // Their connection is lost: all look at what they have missed.
+      const before = yield* listeners
+      yield* terminate(admin, before)
+      yield* write(2)
+      expect(yield* heard(5)).toEqual(["0:2", "1:2", "2:2", "3:2", "m2"])
+      yield* until(
+        "one listens again",
+        Effect.map(listeners, (pids) => pids.length === 1 && pids[0] !== before[0])
+      )
+
+      // Who leaves takes nothing from the others, and who comes later finds the same connection.
+      yield* Scope.close(scopes[0] as Scope.Closeable, Exit.void)
+      yield* follow(0)
+      yield* write(3)
+      expect(yield* heard(7)).toEqual(["0:1", "0:2", "0:3", "1:3", "2:3", "3:3", "m3"])
+      expect((yield* listeners).length).toBe(1)
+    }).pipe(Effect.provide(Reactivity.layer), Effect.timeout("20 seconds"))
+  )
+
+  it.live("the last of those who listen on a client closes their connection", () =>
+    Effect.gen(function* () {
+      const { schema, url } = yield* arena
+      const admin = yield* connect(url)
+      const sql = yield* PgClient.make({ url: Redacted.make(url), applicationName: schema })
+      const listening = Effect.map(
+        admin`select 1 from pg_stat_activity where application_name = ${schema} and query ~* '^(un)?listen'`,
+        (rows) => rows.length
+      )
+      const listens = <A, E>(make: Effect.Effect<A, E, PgClient.PgClient | Scope.Scope>) =>
+        Effect.gen(function* () {
+          const scope = yield* Scope.make()
+          yield* Scope.provide(Effect.provideService(make, PgClient.PgClient, sql), scope)
+          return Scope.close(scope, Exit.void)
+        })
+      const closeStore = yield* listens(PgEventStore.make({ schema }))
+      const closeTransport = yield* listens(PgTransport.make({ schema }))
+      yield* until(
+        "they listen",
+        Effect.map(listening, (count) => count === 1)
+      )
+      yield* closeStore
+      yield* sql`select 1`
+      expect(yield* listening).toBe(1)
+      yield* closeTransport
+      yield* until(
+        "nobody listens",
+        Effect.map(listening, (count) => count === 0)
+      )
+      expect(yield* sql`select 1 as one`).toEqual([{ one: 1 }])
+    }).pipe(Effect.provide(Reactivity.layer), Effect.timeout("20 seconds"))
+  )
+
+  it.live("a client of one connection is refused for listening, with the number that it needs", () =>
+    Effect.gen(function* () {
+      const { schema, url } = yield* arena
+      const sql = yield* PgClient.make({ url: Redacted.make(url), maxConnections: 1 })
+      for (const make of [PgEventStore.make({ schema, listen: true }), PgTransport.make({ schema, listen: true })]) {
+        const error = yield* Effect.flip(
+          Effect.provideService(Effect.asVoid<unknown, unknown, PgClient.PgClient | Scope.Scope>(make), PgClient.PgClient, sql)
+        )
+        expect(String(error)).toMatch(/maxConnections to 2 or more/)
+      }
+    }).pipe(Effect.provide(Reactivity.layer))
   )
 })
