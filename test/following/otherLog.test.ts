@@ -277,9 +277,7 @@ describe("a restored log that has grown past the checkpoint", () => {
         logs(/subscription "process:Collection" halts/, /watch over the deadlines of "Collection" halts/)
         const collecting = <A, E, R>(store: Store, effect: Effect.Effect<A, E, R>) =>
           over(store)(
-            effect.pipe(
-              Effect.provide(Handlers.pipe(Layer.provideMerge(MessageBus.layer()), Layer.provideMerge(UnitOfWork.layer)))
-            )
+            effect.pipe(Effect.provide(Handlers.pipe(Layer.provideMerge(MessageBus.layer), Layer.provideMerge(UnitOfWork.layer))))
           )
         const stands = (checkpoint: string) =>
           Effect.map(Subscription.lag, (all) => all.find((one) => one.checkpoint === checkpoint))

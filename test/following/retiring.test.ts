@@ -168,7 +168,7 @@ describe("what follows no more", () => {
         yield* until(() => taken.length === 2)
         yield* again
 
-        const bus = Handlers.pipe(Layer.provideMerge(MessageBus.layer()), Layer.provideMerge(UnitOfWork.layer))
+        const bus = Handlers.pipe(Layer.provideMerge(MessageBus.layer), Layer.provideMerge(UnitOfWork.layer))
         yield* Effect.gen(function* () {
           const stopProcess = yield* start(ProcessManager.layer(Collection))
           yield* arrived("1")

@@ -26,8 +26,8 @@ import { freshSchema } from "./support.ts"
 /** All that a follower needs, in a schema of its own, over a pool with these settings of the session. */
 const storage = (startupParameters: Readonly<Record<string, string>> = {}) => {
   const schema = freshSchema()
-  return Layer.mergeAll(PgCheckpoints.layer({ schema }), ParkedEvents.layerSql({ table: `${schema}_parked` })).pipe(
-    Layer.provideMerge(PgEventStore.layer({ schema })),
+  return Layer.mergeAll(PgCheckpoints.layerWith({ schema }), ParkedEvents.layerSqlWith({ table: `${schema}_parked` })).pipe(
+    Layer.provideMerge(PgEventStore.layerWith({ schema })),
     Layer.provideMerge(
       Layer.fresh(PgClient.layer({ url: Redacted.make(inject("postgresUrl")), maxConnections: 4, startupParameters }))
     )
@@ -198,7 +198,7 @@ it.live("a message whose transaction takes longer than the server allows has fai
           [Slow],
           { Slow: () => Effect.sleep("1500 millis") },
           { group: "slow", inbox: true, maxAttempts: 2, retry: Schedule.forever }
-        ).pipe(Layer.provide(Inbox.layerSql({ table: `${schema}_inbox` })))
+        ).pipe(Layer.provide(Inbox.layerSqlWith({ table: `${schema}_inbox` })))
       )
       yield* publish([{ ...message, type: "Slow", data: { n: 1 } }])
       const { get } = yield* DeadLetters.DeadLetters
