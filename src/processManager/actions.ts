@@ -29,6 +29,8 @@ export interface Send<out Commands extends string, out Deadlines extends Tagged>
   readonly command: Command.Any
   readonly payload: unknown
   readonly onRejected: (error: never) => ReadonlyArray<Action<Commands, Deadlines>>
+  /** In types alone: without it the compiler would take two commands for one, where a reaction sends this or that. */
+  readonly "~commands"?: Commands
 }
 
 /**

@@ -173,9 +173,8 @@ export const make = <
     /** What is done about an event: the state is that before the event. Pure: it may be asked more than once. */
     readonly react: H & Unlisted<H, (Events[number] | Deadlines[number])["type"]>
     /**
-     * Keeps snapshots, where the `Snapshots` service is provided, of what a process is folded to: without, its whole stream is read
-     * at each reaction. Default: none. Every so many events of its stream; raise `version` as for
-     * an aggregate.
+     * Keeps snapshots, where the `Snapshots` service is provided, of what a process is folded to, every so many events of its stream: then
+     * its whole stream is not read at the first reaction after a start, either. Raise `version` as for an aggregate. Default: none.
      */
     readonly snapshot?:
       | {

@@ -2,7 +2,8 @@
  * Given these events, when this is decided, then those events follow: tests of a domain in its own words.
  *
  * {@link aggregate} tests a decision with the aggregate's own fold and the definitions' own codecs, without a store.
- * {@link bus} tests handlers and listeners as they run in production, on a store in memory. What differs is shown by an
+ * {@link bus} tests handlers and listeners as they run in production, on a store in memory. {@link process} tests a process manager over
+ * time. What differs is shown by an
  * `AssertionError`, as a defect of the effect, so any test runner reports it with a diff.
  *
  * ```ts
@@ -38,12 +39,11 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import * as Equal from "effect/Equal"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import assert from "node:assert/strict"
-import { inspect, isDeepStrictEqual } from "node:util"
+import { inspect } from "node:util"
 import * as MessageBus from "../deciding/MessageBus.ts"
 import * as Repository from "../deciding/Repository.ts"
 import * as UnitOfWork from "../deciding/UnitOfWork.ts"
@@ -52,6 +52,9 @@ import * as Event from "../definitions/Event.ts"
 import { definitionsByType } from "../definitions/listing.ts"
 import type { NewEvent } from "../definitions/stored.ts"
 import * as EventStore from "../store/EventStore.ts"
+import { same } from "./same.ts"
+
+export { command, process, type ProcessScenario, type Sent } from "./processScenario.ts"
 
 /**
  * A scenario of one aggregate.
@@ -394,12 +397,4 @@ const failed = <A, E>(result: Result.Result<A, E>): E => {
     actual: result.success,
     operator: "thenFails"
   })
-}
-
-/** Equal by Effect's notion, or by that of node: the one knows Effect's dates, the other what has no notion of its own. */
-const same = (who: string, what: string, actual: unknown, expected: unknown): void => {
-  if (Equal.equals(actual, expected) || isDeepStrictEqual(actual, expected)) return
-  const { message } = new assert.AssertionError({ actual, expected, operator: "deepStrictEqual" })
-  const difference = message.slice(message.indexOf("\n") + 1)
-  throw new assert.AssertionError({ message: `${who} came to ${what}:\n${difference}`, actual, expected, operator: "then" })
 }

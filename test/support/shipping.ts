@@ -3,7 +3,7 @@ import { type Duration, Effect, Layer, Schema } from "effect"
 import { Aggregate, Command, Event, MessageBus, ProcessManager, Repository } from "eventfold"
 
 export const Arrived = Event.make("Arrived", { parcel: Schema.String })
-const Collected = Event.make("Collected", { parcel: Schema.String })
+export const Collected = Event.make("Collected", { parcel: Schema.String })
 export const Reminded = Event.make("Reminded", { parcel: Schema.String, times: Schema.Int })
 export const Returned = Event.make("Returned", { parcel: Schema.String })
 
@@ -18,7 +18,7 @@ export const Parcel = Aggregate.make("Parcel", {
   }
 })
 
-class AlreadyCollected extends Schema.TaggedError<AlreadyCollected>()("AlreadyCollected", { parcel: Schema.String }) {}
+export class AlreadyCollected extends Schema.TaggedError<AlreadyCollected>()("AlreadyCollected", { parcel: Schema.String }) {}
 
 export const Remind = Command.make("Remind", { payload: { parcel: Schema.String, times: Schema.Int } })
 export const Return = Command.make("Return", { payload: { parcel: Schema.String }, error: AlreadyCollected })
@@ -36,7 +36,7 @@ export const ReturnLive = MessageBus.handle(
   })
 )
 
-const CollectionDue = Event.make("CollectionDue", { reminders: Schema.Int }, { tags: () => ["due"] })
+export const CollectionDue = Event.make("CollectionDue", { reminders: Schema.Int }, { tags: () => ["due"] })
 
 /** Reminds at once and once more when nobody came; then returns the parcel. */
 export const collection = (patience: Duration.Input) =>

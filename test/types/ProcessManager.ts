@@ -1,6 +1,7 @@
 /** What must and what must not compile; checked by `tsc`, never run. */
 import { type Effect, type Layer, Schema, type Stream } from "effect"
 import { type Checkpoints, Command, Event, type EventStore, MessageBus, type ParkedEvents, ProcessManager } from "eventfold"
+import { Scenario } from "eventfold/testing"
 import { exactly, notAny } from "./support.ts"
 
 class Closed extends Schema.TaggedError<Closed>()("Closed", { order: Schema.String }) {}
@@ -170,6 +171,26 @@ ProcessManager.make("P", {
   evolve: { Placed: evolve.Placed, Paid: evolve.Paid, Retry: evolve.Retry },
   react: { Placed: nothing, Paid: nothing, PaymentDue: nothing, Retry: nothing }
 })
+
+// One reaction that sends this or that needs the handlers of both.
+const eitherWay = ProcessManager.make("P", {
+  ...options,
+  react: {
+    Placed: (state: { paid: boolean }, { order }: typeof Placed.Type) =>
+      state.paid
+        ? [send(Remind, { order }), setDeadline(Retry.make({}), "1 day")]
+        : [send(Cancel, { order, reason: "" }, () => [send(Alert, undefined)])],
+    Paid: nothing,
+    PaymentDue: nothing,
+    Retry: nothing
+  }
+})
+exactly<ProcessManager.Commands<typeof eitherWay>, "Remind" | "Cancel" | "Alert">()
+Scenario.process(eitherWay).then([Scenario.command(Remind, { order: OrderId.make("1") }), Scenario.command(Alert, undefined)])
+// @ts-expect-error a command that it cannot send
+Scenario.process(eitherWay).then([Scenario.command(Command.make("Other"), undefined)])
+// @ts-expect-error an event that it does not react to
+Scenario.process(eitherWay).given([Foreign.make({ text: "" })])
 
 const order = OrderId.make("1")
 // @ts-expect-error a command that may be rejected says what is done then
