@@ -128,7 +128,7 @@ describe("prepare", () => {
         ],
         { filter: { types: ["T"] } }
       )
-      assert.deepEqual(rest, { unless: { filter: [{ types: ["T"] }], after: 0 }, count: 3, bytes: 48 })
+      assert.deepEqual(rest, { unless: { filter: [{ types: ["T"] }], after: 0 }, count: 3, bytes: 49 })
       assert.deepEqual(
         appends.map(({ expected, stream }) => [stream, expected]),
         [
@@ -144,7 +144,7 @@ describe("prepare", () => {
         schemaVersion: 3,
         published: true,
         tags: ["x", "y"],
-        payload: '{"b":[1,0],"a":"é"}',
+        payload: '{"b":[1,-0],"a":"é"}',
         metadata: '{"correlationId":"c"}',
         recordedAt: -5
       })

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { DateTime, Deferred, Duration, Effect, Fiber, Layer, Option, Schedule } from "effect"
+import { DateTime, Deferred, Duration, Effect, Fiber, Layer, Option, Schedule, type Schema } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { Consumer, DeadLetters, Event, Inbox, ParkedEvents, Snapshots, Transport } from "eventfold"
 import { SqliteClient } from "eventfold/sqlite"
 import { client, freshSchema, pgLiteOfFile } from "./postgres/support.ts"
+import { parseJson, writeJson } from "../src/internal/exactJson.ts"
 import { logs } from "./support/logs.ts"
 import { declared, servers } from "./support/wirings.ts"
 
@@ -282,6 +283,11 @@ for (const [name, store] of declared(stores)) {
           (yield* list("g")).map(({ message }) => message.id),
           ["a", "c"]
         )
+        // No digit is lost.
+        const data = parseJson(`{"a":[9007199254740993,0.12345678901234567891,-0]}`) as Schema.Json
+        yield* park(letter("digits", "d", { message: { ...message("d"), data } }))
+        const [kept] = yield* list("digits")
+        assert.equal(writeJson(kept?.message.data), writeJson(data))
       }).pipe(Effect.provide(store())),
     60_000
   )

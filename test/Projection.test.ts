@@ -1,6 +1,7 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
 import {
+  BigDecimal,
   Cause,
   Context,
   DateTime,
@@ -28,6 +29,7 @@ import {
   Subscription,
   UnitOfWork
 } from "eventfold"
+import * as Kit from "eventfold/kit"
 import { PgCheckpoints, PgEventStore } from "eventfold/postgres"
 import { SqliteCheckpoints, SqliteEventStore } from "eventfold/sqlite"
 import { freshSchema, pgLiteOfFile, serverOfFile } from "./postgres/support.ts"
@@ -1454,6 +1456,58 @@ describe("text that no database stores as it is", () => {
       }
       assert.equal(tried.length, 3 * 11)
       assert.deepEqual(yield* Text.list(), [good])
+    })
+  )
+})
+
+describe("numbers that no double holds", () => {
+  everywhere("are kept in JSON with all their digits, and are taken for a bigint; -0 is 0", () =>
+    Effect.gen(function* () {
+      const Numbers = Projection.table(`${yield* Prefix}numbers`, {
+        key: "id",
+        fields: {
+          id: Schema.String,
+          json: Schema.Json,
+          number: Schema.Number,
+          big: Schema.BigInt,
+          inner: Schema.Struct({ big: Schema.BigInt, decimal: Schema.BigDecimal })
+        }
+      })
+      const Measured = Event.make("Measured", { json: Schema.Json, big: Schema.BigInt, number: Schema.Number })
+      const decimal = BigDecimal.fromStringUnsafe("0.12345678901234567891")
+      const projection = Projection.make("Numbers", {
+        version: 1,
+        tables: [Numbers],
+        events: [Measured],
+        handlers: { Measured: (row, { stream }) => Numbers.upsert({ ...row, id: stream, inner: { big: row.big, decimal } }) }
+      })
+      const text = `{"json":[9007199254740993,0.12345678901234567891,-0],"big":-9007199254740993,"number":-0}`
+      yield* append("Measure-1", { type: "Measured", payload: Kit.parsePayload(text) })
+      yield* append("Measure-2", { type: "Measured", payload: Kit.parsePayload(text.replaceAll("-0", "0")) })
+      yield* Stream.runDrain(Projection.rebuild(projection))
+      const rows = yield* Numbers.list()
+      assert.equal(rows.length, 2)
+      for (const { big, inner, json, number } of rows) {
+        assert.deepEqual(
+          [big, inner.big, BigDecimal.format(inner.decimal)],
+          [-9007199254740993n, -9007199254740993n, BigDecimal.format(decimal)]
+        )
+        assert.equal(JSON.stringify(json), JSON.stringify(Kit.parsePayload("[9007199254740993,0.12345678901234567891,0]")))
+        assert.ok(Object.is(number, 0))
+      }
+      // Of what others have written: numbers where the definition has text of digits.
+      const sql = yield* SqlClient.SqlClient
+      const table = Numbers.name.replace(/([^.]+)$/, '"$1_v1"')
+      yield* sql.unsafe(
+        `update ${table} set inner = '{"big":9007199254740993,"decimal":0.12345678901234567891}'`.replace(" inner", ` "inner"`)
+      )
+      assert.deepEqual(
+        (yield* Numbers.list()).map(({ inner }) => [inner.big, BigDecimal.format(inner.decimal)]),
+        [
+          [9007199254740993n, BigDecimal.format(decimal)],
+          [9007199254740993n, BigDecimal.format(decimal)]
+        ]
+      )
     })
   )
 })

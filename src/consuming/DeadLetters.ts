@@ -15,7 +15,8 @@ import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
 import { describe } from "../sql/errors.ts"
 import { makeTable, number as sqlNumber, storable } from "../sql/table.ts"
-import { Message } from "../transport/Transport.ts"
+import { decodeText, encodeText } from "../transport/kit.ts"
+import type { Message } from "../transport/Transport.ts"
 
 /**
  * A message that its group could not handle, with the reason.
@@ -130,9 +131,8 @@ export const layerMemory: Layer.Layer<DeadLetters> = Layer.sync(DeadLetters, () 
   })
 })
 
-const MessageText = Schema.fromJsonString(Message)
-const encode = Schema.encodeEffect(MessageText)
-const decode = Schema.decodeEffect(MessageText)
+const encode = (message: Message) => Effect.fromResult(encodeText(message))
+const decode = (text: string) => Effect.fromResult(decodeText(text))
 
 /**
  * {@link layerSql} with options.

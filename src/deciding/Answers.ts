@@ -17,6 +17,7 @@ import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
+import { parseJson, writeJson } from "../internal/exactJson.ts"
 import { CurrentMetadata, recordedMetadata } from "../definitions/metadata.ts"
 import { describe, isConflict, isOutage } from "../sql/errors.ts"
 import { quoteName } from "../sql/names.ts"
@@ -176,13 +177,13 @@ export const layerSqlWith = (options: {
             select payload, outcome, value from ${name} where command = ${command} and id = ${id}`.pipe(failAs("find an answer"))
           if (row === undefined) return Option.none()
           const outcome = row.outcome === "success" ? "success" : "failure"
-          const value = JSON.parse(row.value) as Schema.Json
+          const value = parseJson(row.value) as Schema.Json
           return Option.some({ command, id, payload: row.payload, outcome, value, position: yield* store.head })
         }),
         keep: Effect.fnUntraced(function* ({ command, id, outcome, payload, value }) {
           const now = yield* Clock.currentTimeMillis
           const kept = yield* sql`insert into ${name} (command, id, payload, outcome, value, answered_at)
-            values (${command}, ${id}, ${payload}, ${outcome}, ${JSON.stringify(value)}, ${number(sql, now)})
+            values (${command}, ${id}, ${payload}, ${outcome}, ${writeJson(value)}, ${number(sql, now)})
             on conflict (command, id) do nothing returning 1`.pipe(failAs("keep an answer"))
           if (kept.length > 0) return
           return yield* new OptimisticLockError({

@@ -7,6 +7,7 @@ import type * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Event from "./Event.ts"
 import { freeze } from "../internal/freeze.ts"
+import { jsonCodec } from "./jsonCodec.ts"
 import { fingerprintOf, type Maker } from "./fingerprint.ts"
 import { definitionsOfAggregate, list } from "./listing.ts"
 
@@ -234,12 +235,10 @@ const makeSnapshotPolicy = (
   if (!Number.isSafeInteger(every) || every < 1) {
     throw new RangeError(`Aggregate "${name}": snapshot.every must be a whole number from 1, not ${every}`)
   }
-  const codec = Schema.toCodecJson(state)
   return {
     every,
     fingerprint: fingerprintOf({ ...maker, name, version, schema: state }),
-    encode: Schema.encodeUnknownResult(codec) as SnapshotPolicy["encode"],
-    decode: Schema.decodeUnknownResult(codec)
+    ...jsonCodec(state)
   }
 }
 

@@ -6,6 +6,7 @@
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { freeze } from "../internal/freeze.ts"
+import { type JsonCodec, jsonCodec } from "./jsonCodec.ts"
 import type { NewEvent, RecordedEvent } from "./stored.ts"
 
 const TypeId = "~eventfold/Event"
@@ -37,10 +38,7 @@ export interface Event<Tag extends string, F extends Fields> extends Schema.Tagg
   /** The tags of an event of this type. */
   readonly tags: (event: this["Type"]) => ReadonlyArray<string>
   /** @internal */
-  readonly codec: {
-    readonly encode: (event: unknown) => Result.Result<Schema.Json, Schema.SchemaError>
-    readonly decode: (payload: unknown) => Result.Result<object, Schema.SchemaError>
-  }
+  readonly codec: JsonCodec<object>
   /** @internal */
   readonly upcasts: Upcasts
 }
@@ -60,10 +58,7 @@ export interface Any extends Schema.Top {
   // A method, so that definitions of events with different payloads are all `Any`.
   tags(event: unknown): ReadonlyArray<string>
   /** @internal */
-  readonly codec: {
-    readonly encode: (event: unknown) => Result.Result<Schema.Json, Schema.SchemaError>
-    readonly decode: (payload: unknown) => Result.Result<object, Schema.SchemaError>
-  }
+  readonly codec: JsonCodec<object>
   /** @internal */
   readonly upcasts: Upcasts
 }
@@ -194,17 +189,14 @@ export const make = <const Tag extends string, const F extends Fields = {}>(
   const definedFields = fields ?? ({} as F)
   if ("_tag" in definedFields) throw new RangeError(`Event "${tag}": a field must not be called _tag`)
   // The type has a column of its own, so the stored payload goes without the tag.
-  const codec = Schema.toCodecJson(Object.keys(definedFields).length === 0 ? noFields : Schema.Struct(definedFields))
+  const codec = jsonCodec<object>(Object.keys(definedFields).length === 0 ? noFields : Schema.Struct(definedFields))
   return Object.assign(Schema.TaggedStruct(tag, definedFields), {
     [TypeId]: TypeId,
     type: tag,
     version,
     published: options?.published ?? false,
     tags: options?.tags ?? (() => []),
-    codec: {
-      encode: Schema.encodeUnknownResult(codec) as Any["codec"]["encode"],
-      decode: Schema.decodeUnknownResult(codec) as Any["codec"]["decode"]
-    },
+    codec,
     upcasts
   } as const) as Event<Tag, F>
 }
@@ -278,7 +270,7 @@ export const decode = <E extends Any>(definition: E, recorded: Stored): Result.R
       }
     }
   }
-  const fields = definition.codec.decode(payload)
+  const fields = definition.codec.decode(payload, recorded.payload)
   return Result.isFailure(fields)
     ? fail(fields.failure)
     : Result.succeed(freeze({ _tag: definition.type, ...fields.success } as E["Type"]))

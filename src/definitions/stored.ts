@@ -24,7 +24,10 @@ export interface Metadata {
 export interface NewEvent {
   /** The event's type, 1 to 255 characters. Part of the storage format. */
   readonly type: string
-  /** At most {@link limits}`.payloadBytes` as JSON text. */
+  /**
+   * At most {@link limits}`.payloadBytes` as JSON text. A whole number that no double can hold is what `JSON.rawJSON` makes of it, here and
+   * when it is read; `Event.decode` gives it to a `BigInt` or `BigDecimal`.
+   */
   readonly payload: Schema.Json
   /** Unique in the whole store; a retry with the same ids, types and payloads writes nothing twice. Default: a new UUIDv7. */
   readonly id?: string

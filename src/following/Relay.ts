@@ -245,11 +245,21 @@ const drainFrom = Effect.fnUntraced(function* (
       current = next
     })
   yield* compare({ store, filter }, lease)
-  const first = yield* lookAhead(store, { after: lease.position, filter })
-  if (first.head < lease.position) {
-    return yield* new CheckpointAheadError({ checkpoint: lease.name, position: lease.position, head: first.head })
+  /** Passes over what stays inside, up to the next event that is published. */
+  const passOver = Effect.gen(function* () {
+    while (true) {
+      const { clear, head } = yield* lookAhead(store, { after: current.position, filter })
+      if (clear <= current.position) return head
+      const seen = yield* seeAt({ store }, clear)
+      yield* Effect.uninterruptible(advance(clear, seen))
+      if (clear >= head) return head
+    }
+  })
+  const before = yield* passOver
+  if (before < lease.position) {
+    return yield* new CheckpointAheadError({ checkpoint: lease.name, position: lease.position, head: before })
   }
-  yield* Stream.runForEachArray(store.readAll({ after: lease.position, filter }), (page) =>
+  yield* Stream.runForEachArray(store.readAll({ after: current.position, filter }), (page) =>
     Effect.uninterruptibleMask((restore) =>
       Effect.gen(function* () {
         // The broker may still answer while the lease lasts; from its answer to the checkpoint nothing can come between.
@@ -259,11 +269,7 @@ const drainFrom = Effect.fnUntraced(function* (
       })
     )
   )
-  const { clear, head } = yield* lookAhead(store, { after: current.position, filter })
-  if (clear > current.position) {
-    const seen = yield* seeAt({ store }, clear)
-    yield* Effect.uninterruptible(advance(clear, seen))
-  }
+  const head = yield* passOver
   yield* Metric.update(metersOf(options.name).lag, Math.max(0, head - current.position))
 })
 

@@ -438,9 +438,12 @@ const onProgress = <A extends Positioned, C>(
       // What has arrived meanwhile lies beyond what was looked at, unless it was there before.
       const first = state.queue[0]
       const clear = first === undefined ? input.clear : Math.min(input.clear, first.position - 1)
+      // It has looked through a part of the log in vain, and the next part comes at once.
+      const more = first === undefined && clear > Math.max(state.checkpoint, state.read) && clear < head
       return proceed(settings, {
         ...seen,
         fresh: true,
+        due: more ? "now" : state.due,
         read: Math.max(state.read, clear),
         reach: Math.max(state.reach, clear)
       })

@@ -23,11 +23,14 @@ import { parseCheckpoint, projectionName, subscriptionCheckpoint } from "./names
 export interface Ahead {
   /** The position of the newest event. */
   readonly head: number
-  /** Up to where nothing is left: the head when there is nothing, otherwise the position that was asked about. */
+  /** Up to where nothing is left. The position that was asked about, when something comes next or there is no more. */
   readonly clear: number
 }
 
-/** Whether a follower with this filter has anything left beyond a position. Reads one event at most. */
+/**
+ * Whether a follower with this filter has anything left beyond a position. Reads one event at most. It may end before the head, where it
+ * has found nothing for a while: then `clear` is beyond the position, and who asks again goes on from there.
+ */
 export const lookAhead = (
   store: EventStore["Service"],
   from: { readonly after: number; readonly filter?: Filter | undefined }
@@ -133,16 +136,21 @@ export const reached = (
   checkpoint: string,
   target: number,
   filter?: Filter
-): Effect.Effect<Reached, CheckpointError | EventStoreError | OtherLogError, EventStore | Checkpoints> =>
-  Effect.gen(function* () {
+): Effect.Effect<Reached, CheckpointError | EventStoreError | OtherLogError, EventStore | Checkpoints> => {
+  /** Up to where nothing is left for the follower, as far as has been seen so far. */
+  let clear = 0
+  return Effect.gen(function* () {
     const known = yield* Checkpoints.use(({ get }) => get(checkpoint))
     const position = Option.match(known, { onNone: () => 0, onSome: ({ position }) => position })
     const store = yield* EventStore
     if (Option.isSome(known)) yield* prove({ store, filter }, known.value)
     if (position >= target) return { position, done: true }
-    const { events, head } = yield* store.readPage({ after: position, upTo: target, filter, size: 1 })
-    return { position, done: events.length === 0 && head >= target }
+    const after = Math.min(target, Math.max(position, clear))
+    const page = yield* store.readPage({ after, upTo: target, filter, size: 1 })
+    if (page.events.length === 0) clear = page.position
+    return { position, done: page.events.length === 0 && page.position >= target && page.head >= target }
   })
+}
 
 /**
  * How far somebody is, now and whenever that changes, until `target` is reached. Looks at once where the follower of this process has

@@ -201,9 +201,10 @@ const reading = <R>({ handling: { filter }, partition, store }: Work<R>, after: 
       const next = tail.next(passed)
       if (next !== undefined) return Effect.flatMap(next, take)
       // Behind what is shared: this partition reads by itself, until it has come up with the others.
-      const behind = Stream.takeWhile(store.readAll({ after: passed, filter }), ({ position }) => position <= tail.begin())
-      const reached = tail.begin()
-      return Effect.map(Stream.runForEachArray(behind, take), () => void (passed = Math.max(passed, reached)))
+      return Effect.flatMap(store.readPage({ after: passed, upTo: tail.begin(), filter }), ({ events, position }) => {
+        passed = Math.max(passed, position)
+        return take(events)
+      })
     })
   )
 }

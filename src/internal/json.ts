@@ -1,9 +1,10 @@
 /**
  * JSON as a store keeps it: finds the first thing in a value that JSON text could not carry faithfully.
  *
- * A store keeps what `JSON.stringify` writes. `NaN`, `undefined`, a `Date` or a cycle would be changed or lost on the way, and
+ * A store keeps JSON text. `NaN`, `undefined`, a `Date` or a cycle would be changed or lost on the way, and
  * U+0000 and lone surrogates are refused by databases, so all stores refuse them alike, with the path of the culprit.
  */
+import { alike, asWritten, isRawNumber } from "./exactJson.ts"
 
 /** Where the culprit stands (`.items[2].name`, empty for the value itself) and what is wrong with it. */
 export interface JsonFault {
@@ -21,7 +22,7 @@ export const textFault = (text: string): string | undefined =>
       ? undefined
       : "contains a lone surrogate (half of a UTF-16 pair)"
 
-/** The first fault of `value`, `undefined` when `JSON.parse(JSON.stringify(value))` gives it back. */
+/** The first fault of `value`, `undefined` when it comes back as it is from JSON text. */
 export const jsonFault = (value: unknown): JsonFault | undefined => visit(value, 0)
 
 /** Whether an object has no class: its prototype, if any, is the root of some realm (each frame and each `vm` context has one of its own). */
@@ -29,6 +30,10 @@ const isPlain = (value: object): boolean => {
   const prototype = Object.getPrototypeOf(value) as object | null
   return prototype === null || Object.getPrototypeOf(prototype) === null
 }
+
+/** Of what `JSON.rawJSON` makes: a number that JavaScript cannot hold may stand so, and nothing else. */
+const rawFault = (text: string): JsonFault | undefined =>
+  /^-?\d/.test(text) ? undefined : { path: "", problem: "is raw JSON that is no number" }
 
 const visit = (value: unknown, depth: number): JsonFault | undefined => {
   switch (typeof value) {
@@ -50,11 +55,15 @@ const visit = (value: unknown, depth: number): JsonFault | undefined => {
         }
         return undefined
       }
+      if (isRawNumber(value)) return rawFault(value.rawJSON)
       if (!isPlain(value)) {
         return { path: "", problem: `is a ${value.constructor?.name ?? "class instance"}, not plain JSON: encode it first` }
       }
       if ("toJSON" in value && typeof value.toJSON === "function") {
         return { path: "", problem: "has a toJSON method: encode it first" }
+      }
+      if (Object.getOwnPropertySymbols(value).length > 0) {
+        return { path: "", problem: "has a key that is a symbol, which JSON cannot carry" }
       }
       for (const key of Object.keys(value)) {
         const problem = textFault(key)
@@ -82,10 +91,11 @@ export const pathText = (path: ReadonlyArray<unknown>): string =>
     .join("")
     .replace(/^\./, "")
 
-const sorted = (_: string, value: unknown): unknown =>
-  typeof value === "object" && value !== null && !Array.isArray(value)
-    ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
-    : value
+function sorted(this: object, key: string, value: unknown): unknown {
+  return typeof value !== "object" || value === null || Array.isArray(value) || isRawNumber(value)
+    ? asWritten(this, key, value)
+    : alike(value, Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1))))
+}
 
 /** JSON text that is the same for equal values: the keys of objects are sorted. */
 export const canonicalJson = (value: unknown): string => JSON.stringify(value, sorted)

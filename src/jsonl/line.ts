@@ -5,6 +5,7 @@ import * as DateTime from "effect/DateTime"
 import type * as Schema from "effect/Schema"
 import { crc32 } from "node:zlib"
 import type { Metadata, RecordedEvent } from "../definitions/stored.ts"
+import { parseJson } from "../internal/exactJson.ts"
 import type { Write } from "../store/kit/index.ts"
 
 export interface Line {
@@ -46,7 +47,7 @@ export const decodeLine = (bytes: Buffer): Line | string => {
   if (!/^,"crc":"[0-9a-f]{8}"\}$/.test(suffix)) return "it does not end with a checksum"
   if (checksum(bytes.subarray(0, end)) !== suffix.slice(8, 16)) return "its checksum does not fit"
   try {
-    return JSON.parse(bytes.toString("utf8")) as Line
+    return parseJson(bytes.toString("utf8")) as Line
   } catch {
     return "it is not JSON"
   }

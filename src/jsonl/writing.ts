@@ -7,7 +7,15 @@ import type * as Scope from "effect/Scope"
 import { answerEach, makeGroupCommit, type Submitted, takeUpTo } from "../internal/groupCommit.ts"
 import type { Signal } from "../internal/signal.ts"
 import { type AppendError, type AppendResult, EventStoreError, OutcomeUnknown } from "../store/EventStore.ts"
-import { type Driver, type Located, makeBatch, parseMetadata, type PreparedAppend, type Write } from "../store/kit/index.ts"
+import {
+  type Driver,
+  type Located,
+  makeBatch,
+  parseMetadata,
+  type PreparedAppend,
+  type Write,
+  writePayload
+} from "../store/kit/index.ts"
 import { failAs, unavailable } from "./file.ts"
 import { encodeLine } from "./line.ts"
 import { type Entry, fetch, type Log, noMetadata } from "./log.ts"
@@ -121,7 +129,7 @@ const located = (
   const inOrder = Array.from(entries.values()).sort((a, b) => a.position - b.position)
   return Effect.map(
     fetch(log, inOrder, "append"),
-    ({ items }) => new Map(items.map((event) => [event.id, { ...event, payload: JSON.stringify(event.payload) }]))
+    ({ items }) => new Map(items.map((event) => [event.id, { ...event, payload: writePayload(event.payload) }]))
   )
 }
 

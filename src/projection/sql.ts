@@ -3,6 +3,8 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import type * as SqlClient from "effect/sql/SqlClient"
+import { jsonCodec } from "../definitions/jsonCodec.ts"
+import { parseJson, writeWithOneZero } from "../internal/exactJson.ts"
 import { folded, quoteName } from "../sql/names.ts"
 
 /** How a column is stored: what a field's JSON form is. */
@@ -109,16 +111,18 @@ const columnOf = (table: string, name: string, schema: Field): Column => {
 
 /** The columns of a table, and the JSON form of its rows. */
 export const tableOf = (table: string, fields: { readonly [name: string]: Field }) => {
-  const codec = Schema.toCodecJson(Schema.Struct(fields)) as unknown as Schema.Codec<
+  const struct = Schema.Struct(fields)
+  const codec = Schema.toCodecJson(struct) as unknown as Schema.Codec<
     { readonly [name: string]: unknown },
     { readonly [name: string]: unknown }
   >
+  const { decode } = jsonCodec<unknown>(struct)
   const codecs = new Map(
     Object.entries(fields).map(([name, field]) => [name, Schema.encodeUnknownEffect(Schema.toCodecJson(field))])
   )
   return {
     columns: Object.entries(fields).map(([name, field]) => columnOf(table, name, field)),
-    decode: Schema.decodeUnknownEffect(codec),
+    decode: (row: unknown): Effect.Effect<unknown, Schema.SchemaError> => Effect.fromResult(decode(row)),
     encode: Schema.encodeUnknownEffect(codec),
     /** The JSON form of one of the fields. */
     encodeField: (field: string, value: unknown): Effect.Effect<unknown, Schema.SchemaError> =>
@@ -134,7 +138,7 @@ export const toValues = (
   columns.map((column) => {
     const value = row[column.name]
     if (isNull(column, value)) return null
-    return column.kind === "json" ? JSON.stringify(value) : (value as string | number | boolean)
+    return column.kind === "json" ? writeWithOneZero(value) : (value as string | number | boolean)
   })
 
 /** Whether the JSON form of a field stands in its column as NULL. Where that means that the field is absent, `null` is JSON. */
@@ -165,7 +169,7 @@ const decodeValue = (kind: Kind, value: unknown): unknown => {
     case "boolean":
       return typeof value === "boolean" ? value : Number(value) === 1
     case "json":
-      return JSON.parse(value as string)
+      return parseJson(value as string)
   }
 }
 

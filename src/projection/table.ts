@@ -3,6 +3,7 @@ import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
 import type * as Event from "../definitions/Event.ts"
+import { writeWithOneZero } from "../internal/exactJson.ts"
 import { jsonFault } from "../internal/json.ts"
 import { type Row, RowRefusedError, Run, type Table, type TableError } from "./model.ts"
 import { columnsFault, tableNameFault } from "../sql/names.ts"
@@ -205,7 +206,11 @@ const listOf = <F extends Event.Fields, K extends keyof F & string>({
         Effect.gen(function* () {
           const value = yield* encodeField(column.name, (where as { readonly [name: string]: unknown })[column.name])
           yield* check(column.name, value, undefined)
-          return { column, isNull: isNull(column, value), value: column.kind === "json" ? JSON.stringify(value) : String(value) }
+          return {
+            column,
+            isNull: isNull(column, value),
+            value: column.kind === "json" ? writeWithOneZero(value) : String(value)
+          }
         })
     )
     const beyond = after === undefined ? [] : [yield* encodeKey(after)]

@@ -7,6 +7,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { Metadata, RecordedEvent } from "../definitions/stored.ts"
+import { writeJson } from "../internal/exactJson.ts"
 import type { EventStoreError } from "./errors.ts"
 import type { ReadAllOptions, ReadOptions } from "./model.ts"
 import { EventStore } from "./service.ts"
@@ -176,7 +177,7 @@ const list = (
 const defaultWho = ({ by }: Metadata): string | undefined => (typeof by === "string" ? by : undefined)
 
 const defaultWhat = ({ payload, type }: RecordedEvent): string => {
-  if (!type.startsWith("$")) return JSON.stringify(payload)
+  if (!type.startsWith("$")) return writeJson(payload)
   const {
     command,
     due,

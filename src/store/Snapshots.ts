@@ -16,6 +16,7 @@ import * as Schema from "effect/Schema"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { parseJson, writeJson } from "../internal/exactJson.ts"
 import { describe } from "../sql/errors.ts"
 import { maxName } from "../sql/names.ts"
 
@@ -81,21 +82,19 @@ export class Snapshots extends Context.Service<
  * @since 0.1.0
  */
 export const layerMemory: Layer.Layer<Snapshots> = Layer.sync(Snapshots, () => {
-  const rows = new Map<string, Snapshot & { readonly savedAt: number }>()
+  const rows = new Map<string, { readonly text: string; readonly version: number; readonly savedAt: number }>()
   const key = (stream: string, fingerprint: string) => `${fingerprint} ${stream}`
   return Snapshots.of({
     load: (stream, fingerprint) =>
       Effect.sync(() =>
         // A copy, as from any storage: nothing can be changed from outside.
-        Option.map(Option.fromUndefinedOr(rows.get(key(stream, fingerprint))), ({ savedAt: _savedAt, ...snapshot }) =>
-          structuredClone(snapshot)
-        )
+        Option.map(Option.fromUndefinedOr(rows.get(key(stream, fingerprint))), ({ text }) => parseJson(text) as Snapshot)
       ),
     save: (snapshot, options) =>
       Effect.map(Clock.currentTimeMillis, (savedAt) => {
         const at = key(snapshot.stream, snapshot.fingerprint)
         if (options?.replace === true || (rows.get(at)?.version ?? 0) < snapshot.version)
-          rows.set(at, structuredClone({ ...snapshot, savedAt }))
+          rows.set(at, { text: writeJson(snapshot), version: snapshot.version, savedAt })
       }),
     prune: (before) =>
       Effect.sync(() => {
@@ -124,7 +123,7 @@ const fromRow = (stream: string, fingerprint: string, row: Row): Effect.Effect<O
         fingerprint,
         version: Number(row.version),
         eventId: row.event_id,
-        state: JSON.parse(row.state) as Schema.Json
+        state: parseJson(row.state) as Schema.Json
       }),
     catch: (cause) => cause
   })
@@ -200,7 +199,7 @@ export const layerSqlWith = (options: {
           Effect.flatMap(Clock.currentTimeMillis, (savedAt) =>
             sql`
               insert into ${table} (stream, fingerprint, version, event_id, saved_at, state)
-              values (${stream}, ${fingerprint}, ${version}, ${eventId}, ${savedAt}, ${JSON.stringify(state)})
+              values (${stream}, ${fingerprint}, ${version}, ${eventId}, ${savedAt}, ${writeJson(state)})
               on conflict (stream, fingerprint) do update
                  set version = excluded.version, event_id = excluded.event_id, saved_at = excluded.saved_at, state = excluded.state
                where ${table}.version < ${options?.replace === true ? sql`excluded.version or true` : sql`excluded.version`}`.pipe(

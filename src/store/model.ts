@@ -209,7 +209,10 @@ export interface ReadPageOptions {
 export interface Page {
   /** What passes the filter, by position: every such event beyond `after` and up to `position`. */
   readonly events: ReadonlyArray<RecordedEvent>
-  /** How far the log has been read: where the next page begins. Never below `after`. */
+  /**
+   * How far the log has been read: where the next page begins. Never below `after`. A page that is not full may end before the head: it
+   * looks for half a second at most, and what comes next may take longer to find.
+   */
   readonly position: number
   /**
    * The position of the newest event when the page was read, 0 when the store is empty. The log is read to its end when `position` is

@@ -163,7 +163,8 @@ export const readAll = (options?: ReadAllOptions): Stream.Stream<RecordedEvent, 
  * of the part of the log in which there is none, so a checkpoint can move past it.
  *
  * **Details**: every event beyond `after` and up to `position` that passes the filter is in `events`, and none of them comes later. The next page begins
- * at `position`. It does not wait: where nothing is left, `events` is empty and `position` is the head.
+ * at `position`. It does not wait: where nothing is left, `events` is empty and `position` is the head. Where the filter passes little, a page
+ * ends after half a second, perhaps without an event: read on from `position` until that is the head.
  *
  * ```ts
  * import { Effect } from "effect"

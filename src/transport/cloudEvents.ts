@@ -1,6 +1,7 @@
 import * as DateTime from "effect/DateTime"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { parseJson, writeJson } from "../internal/exactJson.ts"
 import { Message } from "./message.ts"
 
 /**
@@ -53,7 +54,7 @@ export const encodeBinary = (message: Message): Result.Result<Binary, string> =>
   for (const name of free) {
     if (message[name]?.isWellFormed() === false) return Result.fail("an attribute is malformed: it has a lone surrogate")
   }
-  return Result.succeed({ attributes, data: JSON.stringify(message.data) })
+  return Result.succeed({ attributes, data: writeJson(message.data) })
 }
 
 const decodeMessage = Schema.decodeUnknownResult(Message)
@@ -72,7 +73,7 @@ export const decodeBinary = (attributes: Readonly<Record<string, unknown>>, data
       ...attributes,
       ...(typeof schemaversion === "string" && { schemaversion: Number(schemaversion) }),
       ...(typeof position === "number" && { position: String(position) }),
-      data: JSON.parse(data)
+      data: parseJson(data)
     }),
     catch: (cause) => `the body is not JSON: ${String(cause)}`
   })

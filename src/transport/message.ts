@@ -3,6 +3,7 @@ import * as Schema from "effect/Schema"
 import * as Event from "../definitions/Event.ts"
 import { definitionsByType } from "../definitions/listing.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
+import { parseJson, writeJson } from "../internal/exactJson.ts"
 
 /**
  * The message that a stored event leaves as. `source` names the service it comes from.
@@ -105,7 +106,7 @@ const decodeMessage = Schema.decodeUnknownSync(Message)
 
 /** The document as text. */
 export const encodeText = (message: Message): Result.Result<string, unknown> =>
-  Result.try(() => JSON.stringify(encodeMessage(message)))
+  Result.try(() => writeJson(encodeMessage(message)))
 
 /** The message of a document. */
-export const decodeText = (text: string): Result.Result<Message, unknown> => Result.try(() => decodeMessage(JSON.parse(text)))
+export const decodeText = (text: string): Result.Result<Message, unknown> => Result.try(() => decodeMessage(parseJson(text)))

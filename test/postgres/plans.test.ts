@@ -10,6 +10,8 @@ import { DateTime, Effect, Stream } from "effect"
 import type { SqlClient } from "effect/sql"
 import { type EventStore } from "eventfold"
 import { inject } from "vitest"
+import { PgClient } from "@effect/sql-pg"
+import { PgEventStore } from "eventfold/postgres"
 import { connect, event, open, type Opened } from "./harness.ts"
 import { freshSchema } from "./support.ts"
 
@@ -120,6 +122,23 @@ const arena = Effect.gen(function* () {
   return { url, schema, opened, admin: yield* connect(url) }
 })
 
+/** What EXPLAIN says of a node. */
+interface Plan {
+  readonly "Actual Rows": number
+  readonly "Actual Loops": number
+  readonly "Rows Removed by Filter"?: number
+  readonly Plans?: ReadonlyArray<Plan>
+}
+
+/** How many rows the leaves of a plan have read. */
+const rowsOf = (plan: Plan | undefined): number =>
+  plan === undefined
+    ? Infinity
+    : (plan.Plans ?? []).reduce(
+        (sum, inner) => sum + rowsOf(inner),
+        plan.Plans === undefined ? (plan["Actual Rows"] + (plan["Rows Removed by Filter"] ?? 0)) * plan["Actual Loops"] : 0
+      )
+
 /** Enough for the few rows that each operation needs, and far below the number of rows. */
 const few = 150
 
@@ -175,6 +194,54 @@ describe("plans", () => {
       for (const filter of [{ categories: ["Acc"] }, { types: ["T1", "T2"] }, { published: true }]) {
         const work = yield* measure(opened, schema, (store) => Stream.runDrain(store.readAll({ filter })))
         expect([filter, work.scanned, work.looked < 250_000]).toEqual([filter, 0, true])
+      }
+    })
+  )
+
+  it.live("of a filter that nothing passes: each statement looks through a part of the log", () =>
+    Effect.gen(function* () {
+      const { admin, opened, schema } = yield* arena
+      const total = 200_000
+      yield* fill(admin, schema, total)
+      yield* admin.unsafe(`analyze "${schema}".event, "${schema}".tag`)
+      const statements: Array<readonly [text: string, parameters: ReadonlyArray<unknown>]> = []
+      const client: PgClient.PgClient = Object.assign(Object.create(opened.sql), {
+        unsafe: (text: string, parameters: ReadonlyArray<unknown> = []) => {
+          if (text.includes("order by")) statements.push([text, parameters])
+          return opened.sql.unsafe(text, parameters)
+        }
+      })
+      const store = yield* Effect.provideService(
+        PgEventStore.make({ schema, migrate: false, listen: false, pollInterval: "1 hour" }),
+        PgClient.PgClient,
+        client
+      )
+      for (const filter of [
+        { types: ["None"] },
+        { categories: ["None"] },
+        { correlationId: "none" },
+        { published: true, types: ["None"] },
+        { tags: ["every"], types: ["None"] },
+        [{ types: ["None"] }, { tags: ["every", "none"] }]
+      ]) {
+        for (const read of [
+          store.readAll({ filter }),
+          store.readAll({ filter, direction: "backward" }),
+          Stream.fromIterableEffect(Effect.map(store.readPage({ filter }), ({ events }) => events))
+        ]) {
+          statements.length = 0
+          expect(yield* Stream.runCollect(read)).toEqual([])
+          const [text, parameters] = statements[0] ?? expect.unreachable()
+          const [first = 0, ...others] = statements.map(([, [after, upTo]]) => Number(upTo) - Number(after))
+          expect([filter, first]).toEqual([filter, 10_000])
+          // None looks through more than four times as much as the one before.
+          others.reduce((before, width) => (expect(width).toBeLessThanOrEqual(before * 4), width), first)
+          const [plan] = yield* admin.unsafe<{ "QUERY PLAN": ReadonlyArray<{ Plan: Plan }> }>(
+            `explain (analyze, format json) ${text}`,
+            parameters
+          )
+          expect(rowsOf(plan?.["QUERY PLAN"][0]?.Plan)).toBeLessThan(25_000)
+        }
       }
     })
   )

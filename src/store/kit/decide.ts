@@ -3,9 +3,9 @@ import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import { AppendConditionError, type AppendError, DuplicateEventError, OptimisticLockError } from "../errors.ts"
 import type { AppendResult, ExpectedVersion, Query } from "../model.ts"
+import { comparable } from "../../internal/exactJson.ts"
 import { matchesPrepared } from "./filter.ts"
 import type { PreparedAppend, PreparedEvent } from "./prepare.ts"
-import { parsePayload } from "./recorded.ts"
 
 /**
  * An event that has an id, as {@link decide} asks for it: where it stands, and what a repetition of it must be.
@@ -184,4 +184,4 @@ const decideIds = (append: PreparedAppend, standing: Standing): ReadonlyArray<Ap
 
 /** Whether two events are the same to who sends one again: type and payload, whatever the order of the keys. */
 const isRepetition = (event: PreparedEvent, { payload, type }: Located): boolean =>
-  event.type === type && (event.payload === payload || Equal.equals(parsePayload(event.payload), parsePayload(payload)))
+  event.type === type && (event.payload === payload || Equal.equals(comparable(event.payload), comparable(payload)))

@@ -21,5 +21,5 @@ export { type PreparedAppend, type PreparedEvent, type PreparedPart, prepare } f
 export { decide, type Located, makeBatch, type Standing, type Write } from "./decide.ts"
 export { type Matchable, matches, matchesPrepared } from "./filter.ts"
 export { type Index, type Indexable, makeIndex, readsOfIndex } from "./log.ts"
-export { eventPage, parseMetadata, parsePayload, recordedEvent, type StoredEvent, storedEvent } from "./recorded.ts"
+export { eventPage, parseMetadata, parsePayload, recordedEvent, type StoredEvent, storedEvent, writePayload } from "./recorded.ts"
 export { makeSignal, type Signal } from "../../internal/signal.ts"

@@ -39,6 +39,11 @@ export interface Driver {
    * subscription fails as its reads do.
    */
   readonly untilAnswered?: (<A>(read: Effect.Effect<A, EventStoreError>) => Effect.Effect<A, EventStoreError>) | undefined
+  /**
+   * How many positions of the log a request of `pages.all` looks through at first; from then on as many as take some 50 milliseconds. Not for
+   * filters that are one tag or none, for which a page is found without looking at others. Default: 10 000.
+   */
+  readonly window?: number | undefined
   /** See `EventStore.transactionService`. Default: the store lives in no SQL database. */
   readonly transactionService?: SqlClient.SqlClient["transactionService"] | undefined
 }

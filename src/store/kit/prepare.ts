@@ -2,6 +2,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { Metadata, NewEvent } from "../../definitions/stored.ts"
 import { makeIds, type NewId, release } from "../../internal/ids.ts"
+import { writeJson } from "../../internal/exactJson.ts"
 import { jsonFault } from "../../internal/json.ts"
 import { DuplicateEventError, InvalidAppendError } from "../errors.ts"
 import { type AppendCondition, ExpectedVersion, limits, type Query, type StreamAppend } from "../model.ts"
@@ -159,8 +160,8 @@ const prepareEvent = (event: NewEvent, tally: Tally): PreparedEvent | Fault => {
   if (payloadFault !== undefined) return new Fault(`payload${payloadFault.path}`, payloadFault.problem)
   const metadataProblem = metadataFault(metadata)
   if (metadataProblem !== undefined) return new Fault(`metadata${metadataProblem.path}`, metadataProblem.problem)
-  const payload = JSON.stringify(event.payload)
-  const metadataText = metadata === noMetadata ? "{}" : JSON.stringify(metadata)
+  const payload = writeJson(event.payload)
+  const metadataText = metadata === noMetadata ? "{}" : writeJson(metadata)
   const sizeProblem = sizeFault(payload, metadataText, tally)
   if (sizeProblem !== undefined) return sizeProblem
   const { unseen, value } =

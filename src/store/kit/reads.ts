@@ -1,3 +1,4 @@
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { RecordedEvent } from "../../definitions/stored.ts"
@@ -6,6 +7,7 @@ import type { Query, StreamInfo } from "../model.ts"
 import type { EventStore } from "../service.ts"
 import type { Driver } from "./make.ts"
 import { type Page, paginate } from "./pages.ts"
+import { isFound, makeScan, type Scan, type Scanned } from "./scan.ts"
 import { prepareRead, prepareReadAll, prepareReadPage, prepareStreams } from "./prepareRead.ts"
 
 /**
@@ -56,7 +58,7 @@ export interface EventPage {
 }
 
 type Store = EventStore["Service"]
-type Log = Pick<Driver, "head" | "pages">
+type Log = Pick<Driver, "head" | "pages" | "window">
 type Fetched<Cursor> = Effect.Effect<Page<RecordedEvent, Cursor>, EventStoreError>
 
 /** Nothing is left. */
@@ -98,51 +100,82 @@ export const makeRead =
       })
     )
 
+/** Looks on until something passes the filter, or nothing is left. */
+const scanOn = (scan: Scan, request: Parameters<Scan>[0], first = scan): Effect.Effect<Scanned, EventStoreError> =>
+  Effect.flatMap(first(request), (scanned) =>
+    scanned.items.length > 0 || isLookedThrough(scanned.rest)
+      ? Effect.succeed(scanned)
+      : scanOn(scan, { ...request, ...scanned.rest })
+  )
+
+const isLookedThrough = ({ after, upTo }: Scanned["rest"]): boolean => upTo <= after
+
 export const makeReadAll =
-  ({ head, pages }: Log): Store["readAll"] =>
+  ({ head, pages, window }: Log): Store["readAll"] =>
   (options) =>
     Stream.unwrap(
       Effect.map(prepareReadAll(options), ({ after, backward, filter, limit }) => {
+        const scan = makeScan(pages, window)
         // As in `makeRead`, a forward read is bounded by what stood at its first page.
         const start = backward
-          ? { after: 0, upTo: after === undefined ? Number.MAX_SAFE_INTEGER : after - 1, left: limit, bounded: true }
+          ? { after: 0, upTo: after === undefined ? Number.MAX_SAFE_INTEGER : after - 1, left: limit, bounded: false }
           : { after: after ?? 0, upTo: Number.MAX_SAFE_INTEGER, left: limit, bounded: false }
+        /** The first page; what is left of the log is bounded by its end. */
+        const first = (request: Parameters<Scan>[0]): Effect.Effect<Scanned, EventStoreError> => {
+          if (backward) {
+            return Effect.flatMap(head, (head) => scan({ ...request, upTo: Math.min(request.upTo, head) }))
+          }
+          const bound = ({ rest, ...page }: Scanned, upTo: number) => ({ ...page, rest: { ...rest, upTo } })
+          if (!filter.every(isFound)) return Effect.zipWith(scan(request), head, bound, { concurrent: true })
+          return Effect.flatMap(scan(request), (scanned) =>
+            isLookedThrough(scanned.rest) ? Effect.succeed(scanned) : Effect.map(head, (upTo) => bound(scanned, upTo))
+          )
+        }
         return paginate(start, ({ after, bounded, left, upTo }, size) => {
           const wanted = Math.min(size, left)
           if (wanted <= 0 || upTo <= after) return noPage
-          return Effect.flatMap(
-            pages.all({ after, upTo, filter, backward, size: wanted }),
-            ({ bytes, items }): Fetched<typeof start> => {
-              const end = items.at(-1)
-              const ended = end === undefined || items.length < wanted || items.length === left
-              if (ended) return Effect.succeed({ items, bytes, next: undefined })
-              return Effect.map(bounded ? Effect.succeed(upTo) : head, (upTo) => {
-                const bounds = backward ? { after, upTo: end.position - 1 } : { after: end.position, upTo }
-                return { items, bytes, next: { ...bounds, left: left - items.length, bounded: true } }
-              })
+          const request = { after, upTo, filter, backward, size: wanted }
+          return Effect.map(
+            scanOn(scan, request, bounded ? scan : first),
+            ({ bytes, items, rest }): Page<RecordedEvent, typeof start> => {
+              const ended = items.length === left || isLookedThrough(rest)
+              return { items, bytes, next: ended ? undefined : { ...rest, left: left - items.length, bounded: true } }
             }
           )
         })
       })
     )
 
-export const makeReadPage = ({ head, pages }: Log): Store["readPage"] =>
+/** How long one page looks for what passes its filter, in milliseconds. */
+const longestLook = 500
+
+export const makeReadPage = ({ head, pages, window }: Log): Store["readPage"] =>
   Effect.fnUntraced(function* (options) {
     const { after, filter, size, upTo } = yield* prepareReadPage(options)
     // The head comes first: what is appended while the page is read lies beyond what the page tells of.
     const newest = yield* head
-    const last = Math.min(upTo, newest)
-    if (last <= after) return { events: [], position: after, head: newest }
-    const { items } = yield* pages.all({ after, upTo: last, filter, backward: false, size })
-    const end = items.at(-1)
-    return { events: items, position: end === undefined || items.length < size ? last : end.position, head: newest }
+    const scan = makeScan(pages, window)
+    const events: Array<RecordedEvent> = []
+    const began = yield* Clock.currentTimeMillis
+    let rest = { after, upTo: Math.min(upTo, newest) }
+    while (events.length < size && !isLookedThrough(rest)) {
+      const looking = scan({ ...rest, filter, backward: false, size: size - events.length })
+      // Whoever reads on from here meets the failure again, if it is still there.
+      const scanned = yield* rest.after === after ? looking : Effect.orElseSucceed(looking, () => undefined)
+      if (scanned === undefined) break
+      for (const event of scanned.items) events.push(event)
+      rest = scanned.rest
+      if ((yield* Clock.currentTimeMillis) - began > longestLook) break
+    }
+    return { events, position: Math.max(after, rest.after), head: newest }
   })
 
 export const makeSubscribe = ({
   awaitBeyond,
   head,
   pages,
-  untilAnswered = (read) => read
+  untilAnswered = (read) => read,
+  window
 }: Log & Pick<Driver, "awaitBeyond" | "untilAnswered">): Store["subscribe"] => {
   const newest = untilAnswered(head)
   return (options = {}) =>
@@ -150,18 +183,17 @@ export const makeSubscribe = ({
       Effect.gen(function* () {
         const { filter } = yield* prepareReadAll({ filter: options.filter, after: options.after === "end" ? 0 : options.after })
         const after = options.after === "end" ? yield* newest : (options.after ?? 0)
+        const scan = makeScan(pages, window)
         // `upTo` bounds a page, so that what the filter drops is passed over once and not scanned again.
         return paginate({ after, upTo: yield* newest }, function loop({ after, upTo }, size): Fetched<{
           readonly after: number
           readonly upTo: number
         }> {
           if (upTo <= after) return Effect.flatMap(awaitBeyond(after), (upTo) => loop({ after, upTo }, size))
-          const page = untilAnswered(pages.all({ after, upTo, filter, backward: false, size }))
-          return Effect.flatMap(page, ({ bytes, items }) => {
-            const end = items.at(-1)
-            if (end === undefined) return loop({ after: upTo, upTo }, size)
-            return Effect.succeed({ items, bytes, next: { after: items.length < size ? upTo : end.position, upTo } })
-          })
+          const page = untilAnswered(scan({ after, upTo, filter, backward: false, size }))
+          return Effect.flatMap(page, ({ bytes, items, rest }) =>
+            items.length === 0 ? loop(rest, size) : Effect.succeed({ items, bytes, next: rest })
+          )
         })
       })
     )

@@ -1,5 +1,6 @@
 import * as DateTime from "effect/DateTime"
 import type * as Schema from "effect/Schema"
+import { parseJson, writeJson } from "../../internal/exactJson.ts"
 import type { Metadata, RecordedEvent } from "../../definitions/stored.ts"
 import type { Write } from "./decide.ts"
 import type { PreparedEvent } from "./prepare.ts"
@@ -38,12 +39,21 @@ export const storedEvent = ({ event, position, stream, version }: Write): Stored
 })
 
 /**
- * Reads the JSON text that a store has kept of a payload.
+ * Reads the JSON text that a store has kept of a payload. No digit is lost: see `NewEvent.payload`.
  *
  * @category adapters
  * @since 0.2.0
  */
-export const parsePayload = (text: string): Schema.Json => JSON.parse(text) as Schema.Json
+export const parsePayload = (text: string): Schema.Json => parseJson(text) as Schema.Json
+
+/**
+ * Writes a payload that was read as the JSON text that it came from, but for white space: what `JSON.stringify` leaves out of numbers with
+ * more digits than a double, and of -0, is there.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
+export const writePayload = (payload: Schema.Json): string => writeJson(payload)
 
 /**
  * Reads the JSON text that a store has kept of the metadata.
@@ -51,7 +61,7 @@ export const parsePayload = (text: string): Schema.Json => JSON.parse(text) as S
  * @category adapters
  * @since 0.2.0
  */
-export const parseMetadata = (text: string): Metadata => JSON.parse(text) as Metadata
+export const parseMetadata = (text: string): Metadata => parseJson(text) as Metadata
 
 /**
  * A stored event as readers get it. Everything in it is new, so nobody can change what the store holds.

@@ -1,12 +1,27 @@
 /** What comes back of what was given. */
+import * as BigDecimal from "effect/BigDecimal"
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import assert from "node:assert/strict"
+import * as Event from "../../definitions/Event.ts"
+import { writeJson } from "../../internal/exactJson.ts"
+import * as Kit from "../../store/kit/index.ts"
 import { range } from "../suite.ts"
 import { payloads } from "./samples.ts"
-import { collect, concurrently, contents, event, every, positionsOf, untyped } from "./words.ts"
+import { collect, concurrently, contents, duplicate, event, every, positionsOf, refused, untyped } from "./words.ts"
+
+const Exact = Event.make("Happened", {
+  whole: Schema.BigInt,
+  decimal: Schema.BigDecimal,
+  small: Schema.BigInt,
+  any: Schema.Json
+})
+
+/** The same as numbers. */
+const Rounded = Event.make("Happened", { whole: Schema.Number, decimal: Schema.Number, small: Schema.Int })
 
 export const roundTrip = [
   every("payloads come back as JSON gives them, key order and all", function* (store) {
@@ -28,7 +43,7 @@ export const roundTrip = [
       )
       assert.deepEqual(
         found.map(({ payload }) => payload),
-        texts.map((text) => JSON.parse(text))
+        payloads
       )
     }
     for (const [index, text] of texts.entries()) {
@@ -36,6 +51,32 @@ export const roundTrip = [
       assert.equal(JSON.stringify(found?.payload), text)
     }
     assert.equal(untyped<{ polluted?: boolean }>({}).polluted, undefined)
+  }),
+
+  every("no digit of a number is lost, nor the sign of 0; its definition decodes exactly, or refuses by name", function* (store) {
+    const text = `{"whole":9007199254740993,"decimal":0.12345678901234567891,"small":7,"any":[-12345678901234567890,1e400,3.141592653589793238,-0]}`
+    const given = { payload: Kit.parsePayload(text), metadata: { long: Kit.parsePayload("9007199254740993"), zero: -0 } }
+    yield* store.append("Digits-1", [event({ id: "mine", ...given })])
+    for (const read of [store.read("Digits-1"), store.readAll(), Stream.take(store.subscribe(), 1)]) {
+      const [found] = yield* Stream.runCollect(read)
+      assert.ok(found !== undefined)
+      assert.equal(writeJson(found.payload), text)
+      assert.equal(writeJson(found.metadata), `{"long":9007199254740993,"zero":-0}`)
+      const { any, decimal, small, whole } = yield* Effect.fromResult(Event.decode(Exact, found))
+      assert.deepEqual([whole, decimal, small], [9007199254740993n, BigDecimal.fromStringUnsafe("0.12345678901234567891"), 7n])
+      assert.equal(writeJson(any), "[-12345678901234567890,1e400,3.141592653589793238,-0]")
+      const error = yield* Effect.flip(Effect.fromResult(Event.decode(Rounded, found)))
+      assert.match(error.message, /got 9007199254740993: only a BigInt or BigDecimal keeps its digits\s+at \["whole"\]/)
+    }
+    const again = yield* store.append("Digits-1", [event({ id: "mine", payload: Kit.parsePayload(text.replace("-0", "0")) })])
+    assert.equal(again.deduplicated, true)
+    for (const [digits, others] of [
+      ["9007199254740993", "9007199254740992"],
+      ["0.12345678901234567891", "0.12345678901234567892"]
+    ] as const) {
+      const other = event({ id: "mine", payload: Kit.parsePayload(text.replace(digits, others)) })
+      assert.deepEqual(yield* refused(store, store.append("Digits-1", [other])), duplicate("Digits-1", "mine"))
+    }
   }),
 
   every("all that was given with an event comes back, and the rest has its defaults", function* (store) {

@@ -2,7 +2,9 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import type * as Schema from "effect/Schema"
 import assert from "node:assert/strict"
+import { parseJson, writeJson } from "../../internal/exactJson.ts"
 import { done, every, message, plain } from "./words.ts"
 
 export const arrival = [
@@ -25,6 +27,13 @@ export const arrival = [
       sent.map(plain)
     )
     assert.ok(received.every(({ attempt }) => attempt === 1))
+  }),
+
+  every("no digit of a number is lost on the way, nor the sign of 0", function* ({ join, publish }) {
+    const text = `{"whole":9007199254740993,"long":[-12345678901234567890],"decimal":0.12345678901234567891,"huge":1e400,"zero":-0}`
+    const member = yield* join({ group: "g" })
+    yield* publish(message(1, { data: parseJson(text) as Schema.Json }))
+    assert.equal(writeJson((yield* done(member)).message.data), text)
   }),
 
   every("a message of 1 MiB arrives whole, or is refused with an error that names it", function* ({ join, publish }) {

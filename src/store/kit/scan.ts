@@ -1,0 +1,66 @@
+/**
+ * Looking through the log for what passes a filter, a window of positions at a time: what little passes must not make one request look
+ * through all there is.
+ */
+import * as Effect from "effect/Effect"
+import type { EventStoreError } from "../errors.ts"
+import type { Query } from "../model.ts"
+import type { EventPage, Pages } from "./reads.ts"
+
+/** How many positions the first request looks through, and the least that any does. */
+const firstWindow = 10_000
+const leastWindow = 100
+
+/** How long a request shall take, in nanoseconds: a window is made larger where it takes less by far, and smaller where it takes more. */
+const aim = 50_000_000n
+
+/** Positions in `(after, upTo]`. */
+interface Stretch {
+  readonly after: number
+  readonly upTo: number
+}
+
+/** What was found, and the part of the stretch that has not been looked through. */
+export interface Scanned extends EventPage {
+  readonly rest: Stretch
+}
+
+export type Scan = (request: Parameters<Pages["all"]>[0]) => Effect.Effect<Scanned, EventStoreError>
+
+/** Whether a page of it is found without looking at what does not pass: all of the log, or what has one tag. */
+export const isFound = ({ categories, correlationId, published, tags = [], types }: Query): boolean =>
+  tags.length <= 1 && types === undefined && categories === undefined && published === undefined && correlationId === undefined
+
+/** The part of a stretch behind a page. */
+const restOf = ({ items }: EventPage, { after, backward, size, upTo }: Parameters<Scan>[0], seen: Stretch): Stretch => {
+  const end = items.length < size ? undefined : items.at(-1)
+  if (backward) return { after, upTo: end === undefined ? seen.after : end.position - 1 }
+  return { after: end === undefined ? seen.upTo : end.position, upTo }
+}
+
+/**
+ * Makes the requests of one reader. Each asks for one window, whose size comes from how long those before it took; one that failed makes it
+ * smaller, so whoever tries again comes through.
+ */
+export const makeScan = (pages: Pages, window = firstWindow): Scan => {
+  let width = window
+  return (request) => {
+    const { after, backward, filter, upTo } = request
+    if (filter.every(isFound)) {
+      return Effect.map(pages.all(request), (page) => ({ ...page, rest: restOf(page, request, request) }))
+    }
+    return Effect.clockWith((clock) => {
+      const began = clock.currentTimeNanosUnsafe()
+      const seen = backward ? { after: Math.max(after, upTo - width), upTo } : { after, upTo: Math.min(upTo, after + width) }
+      return pages.all({ ...request, ...seen }).pipe(
+        Effect.tapError(() => Effect.sync(() => void (width = Math.max(leastWindow, Math.floor(width / 8))))),
+        Effect.map((page) => {
+          const took = clock.currentTimeNanosUnsafe() - began
+          if (took > aim * 2n) width = Math.max(leastWindow, Math.floor(width / 2))
+          else if (took * 4n < aim && seen.upTo - seen.after === width) width = Math.min(Number.MAX_SAFE_INTEGER, width * 4)
+          return { ...page, rest: restOf(page, request, seen) }
+        })
+      )
+    })
+  }
+}
