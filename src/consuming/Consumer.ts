@@ -45,7 +45,8 @@ export {
   type Requirements,
   type Status,
   UnknownConsumerError,
-  UnknownGroupError
+  UnknownGroupError,
+  UnreadableMessageError
 } from "./model.ts"
 
 /**
@@ -74,10 +75,14 @@ type HandlerServices<Events extends ReadonlyArray<Event.Any>, H extends Handlers
  * the inbox and of the dead letters are no failures of a message: it stays in hand, and is tried until they answer. But it is
  * one when the database of the inbox refuses to commit what its handler has done.
  *
+ * **Messages.** Of any producer of CloudEvents: one without a `schemaversion` is of version 1, one without data has the payload
+ * `{}`. What cannot be decoded, and what is no CloudEvent at all, becomes a dead letter with its cause, and the next one goes on.
+ *
  * **Order.** One member handles the messages of one subject one after the other, in the order in which the broker delivers
  * them, which for a first delivery is that of publishing. A message that is tried again holds up its subject while it waits in
  * hand, so nothing overtakes it, unless its wait is longer than 5 seconds. With several members in a group, and after a
- * failure of the transport, messages of one subject may be handled at once or out of order.
+ * failure of the transport, messages of one subject may be handled at once or out of order. Messages without a subject have no
+ * order among each other.
  *
  * **Ending.** Interrupted, it begins no further message, finishes those in hand within `grace`, acknowledges them, and gives the
  * others back to the broker.

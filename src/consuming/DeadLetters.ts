@@ -15,8 +15,8 @@ import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
 import { describe } from "../sql/errors.ts"
 import { makeTable, number as sqlNumber, storable } from "../sql/table.ts"
-import { decodeText, encodeText } from "../transport/kit.ts"
-import type { Message } from "../transport/Transport.ts"
+import { decodeText, documentOf, keyOf } from "../transport/kit.ts"
+import type { CloudEvent } from "../transport/Transport.ts"
 
 /**
  * A message that its group could not handle, with the reason.
@@ -25,10 +25,15 @@ import type { Message } from "../transport/Transport.ts"
  * @since 0.1.0
  */
 export interface DeadLetter {
+  /**
+   * What it is found by. Absent where that is the id of the message: it is another one where the group has a dead letter of another
+   * source with the same id.
+   */
+  readonly id?: string
   /** The group that could not handle the message. */
   readonly group: string
-  /** The message, as it was delivered. */
-  readonly message: Message
+  /** The message, as it was delivered; of what is no CloudEvent what it was wrapped in. */
+  readonly message: CloudEvent
   /** Why, as text: the last failure. */
   readonly cause: string
   /** How often it has been tried, retries included. */
@@ -87,17 +92,20 @@ export class DeadLettersError extends Schema.TaggedError<DeadLettersError>("even
 export class DeadLetters extends Context.Service<
   DeadLetters,
   {
-    /** Parks a message; one that the group has parked already gets the new cause, attempts and time. */
+    /**
+     * Parks a message; one that the group has parked already (of the same source and id) gets the new cause, attempts and time. Its
+     * own {@link DeadLetter.id} says nothing here.
+     */
     readonly park: (letter: DeadLetter) => Effect.Effect<void, DeadLettersError>
     /**
-     * The dead letters of a group, by the id of the message (so, for events, by age): at most `limit` (default: 1000), beyond the
-     * id `after` (default: from the first).
+     * The dead letters of a group, by their ids (so, for events, by age): at most `limit` (default: 1000), beyond the id `after`
+     * (default: from the first).
      */
     readonly list: (
       group: string,
       options?: { readonly after?: string | undefined; readonly limit?: number | undefined }
     ) => Effect.Effect<ReadonlyArray<DeadLetter>, DeadLettersError>
-    /** The dead letter of a group with this message id. */
+    /** The dead letter of a group with this id: that of the message, or its own where another source has given the same one. */
     readonly get: (group: string, id: string) => Effect.Effect<Option.Option<DeadLetter>, DeadLettersError>
     /** Forgets a dead letter. Whether there was one. */
     readonly discard: (group: string, id: string) => Effect.Effect<boolean, DeadLettersError>
@@ -118,21 +126,27 @@ export const layerMemory: Layer.Layer<DeadLetters> = Layer.sync(DeadLetters, () 
     return letters
   }
   return DeadLetters.of({
-    park: (letter) => Effect.sync(() => void of(letter.group).set(letter.message.id, letter)),
+    park: (parked) =>
+      Effect.sync(() => {
+        const { id: _id, ...letter } = parked
+        const letters = of(letter.group)
+        const { id, source } = letter.message
+        const own = keyOf(letter.message)
+        const isOthers = letters.has(own) || (letters.get(id)?.message.source ?? source) !== source
+        letters.set(isOthers ? own : id, isOthers ? { ...letter, id: own } : letter)
+      }),
     list: (group, { after = "", limit = 1000 } = {}) =>
       Effect.sync(() =>
-        Array.from(of(group).values())
-          .filter(({ message }) => message.id > after)
-          .sort((a, b) => (a.message.id < b.message.id ? -1 : 1))
+        Array.from(of(group))
+          .filter(([id]) => id > after)
+          .sort(([a], [b]) => (a < b ? -1 : 1))
           .slice(0, limit)
+          .map(([, letter]) => letter)
       ),
     get: (group, id) => Effect.sync(() => Option.fromUndefinedOr(of(group).get(id))),
     discard: (group, id) => Effect.sync(() => of(group).delete(id))
   })
 })
-
-const encode = (message: Message) => Effect.fromResult(encodeText(message))
-const decode = (text: string) => Effect.fromResult(decodeText(text))
 
 /**
  * {@link layerSql} with options.
@@ -164,28 +178,39 @@ export const layerSqlWith = (options: {
         )`
       ]).pipe(failAs("open"))
 
-      const columns = sql.literal("consumer_group as of, message as text, cause, attempts, parked_at as at")
-      const toLetter = ({ at, attempts, cause, of, text }: Row) =>
-        Effect.map(decode(text), (message): DeadLetter => ({
+      const columns = sql.literal("consumer_group as of, id, message as text, cause, attempts, parked_at as at")
+      const toLetter = ({ at, attempts, cause, id, of, text }: Row) =>
+        Effect.map(Effect.fromResult(decodeText(text)), (message): DeadLetter => ({
+          ...(id !== storable(message.id) && { id }),
           group: of,
           message,
           cause,
           attempts,
           parkedAt: DateTime.makeUnsafe(at)
         }))
+      const found = (group: string, ids: ReadonlyArray<string>) =>
+        Effect.flatMap(
+          sql<Row>`select ${columns} from ${name} where consumer_group = ${group} and ${sql.in("id", ids)}`,
+          (rows) => Effect.forEach(rows, (row) => Effect.map(toLetter(row), (letter) => ({ id: row.id, letter })))
+        )
+
+      /** Says whether it is parked: not where somebody else was quicker. */
+      const tryToPark = Effect.fnUntraced(function* ({ attempts, cause, group, message, parkedAt }: DeadLetter) {
+        const ids = [storable(message.id), storable(keyOf(message))] as const
+        const taken = yield* found(group, ids)
+        const own = taken.find(({ letter }) => letter.message.source === message.source)
+        const [why, tries, at] = [storable(cause), number(attempts), number(parkedAt.epochMilliseconds)]
+        const rows = yield* own === undefined
+          ? sql`insert into ${name} (consumer_group, id, message, cause, attempts, parked_at)
+              values (${group}, ${taken.length === 0 ? ids[0] : ids[1]}, ${documentOf(message)}, ${why}, ${tries}, ${at})
+              on conflict (consumer_group, id) do nothing returning 1`
+          : sql`update ${name} set cause = ${why}, attempts = ${tries}, parked_at = ${at}
+              where consumer_group = ${group} and id = ${own.id} returning 1`
+        return rows.length > 0
+      })
 
       return DeadLetters.of({
-        park: ({ attempts, cause, group, message, parkedAt }) =>
-          encode(message).pipe(
-            Effect.flatMap(
-              (text) => sql`insert into ${name} (consumer_group, id, message, cause, attempts, parked_at)
-              values (${group}, ${storable(message.id)}, ${text}, ${storable(cause)}, ${number(attempts)}, ${number(parkedAt.epochMilliseconds)})
-              on conflict (consumer_group, id) do update
-              set cause = excluded.cause, attempts = excluded.attempts, parked_at = excluded.parked_at`
-            ),
-            failAs("park"),
-            Effect.asVoid
-          ),
+        park: (letter) => tryToPark(letter).pipe(Effect.repeat({ until: (parked) => parked }), failAs("park"), Effect.asVoid),
         list: (group, { after = "", limit = 1000 } = {}) =>
           sql<Row>`select ${columns} from ${name} where consumer_group = ${group} and id > ${storable(after)}
             order by id limit cast(${String(limit)} as integer)`.pipe(
@@ -220,6 +245,7 @@ export const layerSql: Layer.Layer<DeadLetters, DeadLettersError, SqlClient.SqlC
 
 interface Row {
   readonly of: string
+  readonly id: string
   readonly text: string
   readonly cause: string
   readonly attempts: number

@@ -1,7 +1,7 @@
 /**
  * The inbox: makes the effect of a message exactly once, where delivery is at least once.
  *
- * It remembers, for each consumer group, the ids of the messages that have been handled. With {@link layerSql} the memory and what
+ * It remembers, for each consumer group, which messages have been handled: each by its source and its id. With {@link layerSql} the memory and what
  * the handler writes through the same `SqlClient` are one transaction: both are there or neither. Whatever a handler does beyond
  * that database may be done again.
  *
@@ -23,6 +23,7 @@ import { describe, isRefusal, isTimeLimit } from "../sql/errors.ts"
 import { quoteName } from "../sql/names.ts"
 import { makeTable, number, storable } from "../sql/table.ts"
 import { inTransaction } from "../sql/transaction.ts"
+import { keyOf } from "../transport/kit.ts"
 
 /**
  * The storage of the inbox failed. Nothing was changed, unless the connection was lost on the way; doing the same again is safe
@@ -50,6 +51,19 @@ export class InboxError extends Schema.TaggedError<InboxError>("eventfold/Inbox/
 }
 
 /**
+ * What a message is known by: the source and the id of a CloudEvent, or any text.
+ *
+ * **Gotchas**
+ *
+ * A text counts for every source: what has been handled under a text alone (as release 0.1.0 did with ids) has been handled for the
+ * messages with that id, whatever their source.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type Handled = string | { readonly source: string; readonly id: string }
+
+/**
  * The inbox service.
  *
  * @category services
@@ -59,19 +73,19 @@ export class Inbox extends Context.Service<
   Inbox,
   {
     /**
-     * Runs `effect` unless the group has handled the message with this id; `None` says that it has. If the effect does not
-     * succeed, nothing is remembered. Of several that come with one message at once, one runs and the others wait for it.
+     * Runs `effect` unless the group has handled this message; `None` says that it has. If the effect does not succeed, nothing is
+     * remembered. Of several that come with one message at once, one runs and the others wait for it.
      */
     readonly once: <A, E, R>(
       group: string,
-      id: string,
+      message: Handled,
       effect: Effect.Effect<A, E, R>
     ) => Effect.Effect<Option.Option<A>, E | InboxError, R>
   }
 >()("eventfold/Inbox") {}
 
 /**
- * Runs `effect` unless the group has handled the message with this id; `None` says that it has.
+ * Runs `effect` unless the group has handled this message; `None` says that it has.
  *
  * ```ts
  * import { Effect, Option } from "effect"
@@ -87,9 +101,13 @@ export class Inbox extends Context.Service<
  */
 export const once = <A, E, R>(
   group: string,
-  id: string,
+  message: Handled,
   effect: Effect.Effect<A, E, R>
-): Effect.Effect<Option.Option<A>, E | InboxError, R | Inbox> => Inbox.use((inbox) => inbox.once(group, id, effect))
+): Effect.Effect<Option.Option<A>, E | InboxError, R | Inbox> => Inbox.use((inbox) => inbox.once(group, message, effect))
+
+/** What a message is known by; and what 0.1.0, which knew ids alone, has noted of it. */
+const keysOf = (message: Handled): readonly [key: string, ofFirstRelease: string] =>
+  typeof message === "string" ? [message, message] : [keyOf(message), message.id]
 
 const week = Duration.days(7)
 
@@ -104,10 +122,10 @@ export const layerMemory: Layer.Layer<Inbox> = Layer.sync(Inbox, () => {
   const handled = new Map<string, number>()
   const running = new Map<string, Latch.Latch>()
 
-  const once: Inbox["Service"]["once"] = <A, E, R>(group: string, id: string, effect: Effect.Effect<A, E, R>) =>
+  const once: Inbox["Service"]["once"] = <A, E, R>(group: string, message: Handled, effect: Effect.Effect<A, E, R>) =>
     Effect.uninterruptibleMask((restore) =>
       Effect.gen(function* () {
-        const key = JSON.stringify([group, id])
+        const [key, text] = keysOf(message).map((name) => JSON.stringify([group, name])) as [string, string]
         const now = yield* Clock.currentTimeMillis
         let other: Latch.Latch | undefined
         while ((other = running.get(key)) !== undefined) yield* restore(other.await)
@@ -115,7 +133,7 @@ export const layerMemory: Layer.Layer<Inbox> = Layer.sync(Inbox, () => {
           if (at >= now - Duration.toMillis(week)) break
           handled.delete(old)
         }
-        if (handled.has(key)) return Option.none<A>()
+        if (handled.has(key) || handled.has(text)) return Option.none<A>()
         const done = Latch.makeUnsafe(false)
         running.set(key, done)
         const exit = yield* Effect.exit(restore(effect))
@@ -178,13 +196,15 @@ export const layerSqlWith = (options: {
         )
       })
 
-      const once: Inbox["Service"]["once"] = <A, E, R>(group: string, id: string, effect: Effect.Effect<A, E, R>) =>
+      const once: Inbox["Service"]["once"] = <A, E, R>(group: string, message: Handled, effect: Effect.Effect<A, E, R>) =>
         Effect.suspend(() => {
+          const [key, text] = keysOf(message)
           let operation = "handle a message once"
           const work = Effect.gen(function* () {
             const now = yield* Clock.currentTimeMillis
             const noted = yield* sql`insert into ${name} (consumer_group, id, handled_at)
-              values (${group}, ${storable(id)}, ${number(sql, now)})
+              select cast(${group} as text), cast(${storable(key)} as text), ${number(sql, now)}
+              where not exists (select 1 from ${name} where consumer_group = ${group} and id = ${storable(text)})
               on conflict (consumer_group, id) do nothing returning 1`
             if (noted.length === 0) return Option.none<A>()
             const done = yield* Effect.mapError(effect, (error) => new Own(error))

@@ -16,18 +16,26 @@ import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import type * as Tracer from "effect/Tracer"
 import type * as Event from "../definitions/Event.ts"
 import { CurrentMetadata } from "../definitions/metadata.ts"
 import { mayBeOf } from "../definitions/listing.ts"
 import { provideBuilt } from "../definitions/services.ts"
 import { Failed, handling, isFailed, type Name, type Registry, settle } from "../following/engine.ts"
 import { defaultRestart, finishing, restarting } from "../internal/lifecycle.ts"
-import { decodeBy } from "../transport/kit.ts"
-import { type Delivery, type Message, Transport, TransportError, TransportUnavailable } from "../transport/Transport.ts"
+import { broughtBy, decodeBy, markedNames } from "../transport/kit.ts"
+import {
+  type CloudEvent,
+  type Delivery,
+  spanOf,
+  Transport,
+  TransportError,
+  TransportUnavailable
+} from "../transport/Transport.ts"
 import { DeadLetters, type DeadLettersError } from "./DeadLetters.ts"
 import { Inbox, type InboxError } from "./Inbox.ts"
 import { type Group, type Handle, join, Member, publish } from "./members.ts"
-import type { Failure, Options, Received, Requirements } from "./model.ts"
+import { type Failure, type Options, type Received, type Requirements, UnreadableMessageError } from "./model.ts"
 
 export type Handler<R> = (event: unknown, received: Received) => Effect.Effect<unknown, unknown, R>
 
@@ -162,25 +170,30 @@ const oneSession = (consuming: Consuming, progress: () => void): Effect.Effect<v
 const makeHandle = Effect.fnUntraced(function* <R, I extends boolean>(
   definitions: Definitions,
   handlers: Readonly<Record<string, Handler<R>>>,
-  { group, ...options }: Options<I>
+  { group, trace = "link", ...options }: Options<I>
 ): Effect.fn.Return<Handle, never, Requirements<R, I>> {
   const context: Context.Context<Exclude<R, Scope.Scope>> = yield* Effect.context<Exclude<R, Scope.Scope>>()
   const provide = provideBuilt<R, Scope.Scope>(context)
+  const marked = markedNames(`Consumer "${group}"`, options.metadata)
   const inbox = options.inbox === true ? Option.getOrUndefined(yield* Effect.serviceOption(Inbox)) : undefined
 
-  const tried = (message: Message, attempt: number): Effect.Effect<void, Failed | InboxError> => {
+  const tried = (message: CloudEvent, attempt: number): Effect.Effect<void, Failed | InboxError> => {
     const definition = definitions.get(message.type)
     // The message is one of another definition that has the same type.
-    if (definition !== undefined && !mayBeOf(definition, message.subject)) return Effect.void
+    if (definition !== undefined && !mayBeOf(definition, message.subject ?? "")) return Effect.void
     const decoded = decodeBy(definitions, message)
     if (Result.isFailure(decoded)) return Effect.fail(new Failed(Cause.fail(decoded.failure), false))
     // The handler of this type: it takes what this definition decodes to.
     const handler = handlers[message.type] as Handler<R>
     const work = handling(provide(Effect.suspend(() => handler(decoded.success, { group, message, attempt })))).pipe(
-      Effect.provideService(CurrentMetadata, { correlationId: message.correlationid ?? message.id, causationId: message.id })
+      Effect.provideService(CurrentMetadata, {
+        ...broughtBy(message, marked),
+        correlationId: message.correlationid ?? message.id,
+        causationId: message.id
+      })
     )
     if (inbox === undefined) return work
-    return Effect.mapError(Effect.asVoid(inbox.once(group, message.id, work)), (error) =>
+    return Effect.mapError(Effect.asVoid(inbox.once(group, message, work)), (error) =>
       // What the handler has done cannot be committed.
       isFailed(error) || error.isRetryable ? error : new Failed(Cause.fail(error), true)
     )
@@ -192,6 +205,7 @@ const makeHandle = Effect.fnUntraced(function* <R, I extends boolean>(
       Effect.catchIf(isFailed, (failed) => Effect.succeed(Option.some<Failure>(failed))),
       Effect.withSpan(`process ${message.type}`, {
         kind: "consumer",
+        ...belongingTo(spanOf(message), trace),
         attributes: {
           "messaging.system": "eventfold",
           "messaging.operation.name": "process",
@@ -200,12 +214,16 @@ const makeHandle = Effect.fnUntraced(function* <R, I extends boolean>(
           "messaging.consumer.group.name": group,
           "messaging.message.id": message.id,
           "messaging.message.conversation_id": message.correlationid ?? message.id,
-          "eventfold.message.stream": message.subject,
+          ...(message.subject === undefined ? {} : { "eventfold.message.stream": message.subject }),
           "eventfold.message.attempt": attempt
         }
       })
     )
 })
+
+/** How a span belongs to that of the publisher, if there is one. */
+const belongingTo = (span: Tracer.ExternalSpan | undefined, how: "link" | "parent") =>
+  span === undefined ? {} : how === "parent" ? { parent: span } : { links: [{ span, attributes: {} }] }
 
 /** Goes on until inbox or dead letters answer: their failures are none of the message. `None` when the consumer leaves. */
 const outlasting = Effect.fnUntraced(function* <A>(
@@ -256,7 +274,12 @@ const settleMessage = Effect.fnUntraced(function* (
 ): Effect.fn.Return<void, TransportError> {
   const { group, maxAttempts: most = 5, retry = defaultRetry } = consuming.options
   const maxAttempts = Math.max(1, most)
-  const { attempt: delivered, message } = delivery
+  const { attempt: delivered, message, unreadable } = delivery
+  if (unreadable !== undefined) {
+    const error = new UnreadableMessageError({ group, source: message.source, id: message.id, detail: unreadable })
+    yield* park(consuming, leave, delivery, Cause.fail(error), delivered)
+    return
+  }
   if (delivered > 2 * maxAttempts) {
     const cause = Cause.die(new Error(`delivered ${delivered} times without coming to an end`))
     yield* park(consuming, leave, delivery, cause, delivered)
@@ -297,14 +320,14 @@ const settleMessage = Effect.fnUntraced(function* (
 // one subscription
 // -----------------------------------------------------------------------------
 
-/** Begins a message: at once, or when those of its subject that came before it have ended. */
+/** Begins a message: at once, or when those of its subject that came before it have ended. One without a subject waits for none. */
 const begin = (consuming: Consuming, session: Session, delivery: Delivery): Effect.Effect<void> => {
   const { broken, leave, newest, progress } = session
   const { group, member } = consuming
   const { subject } = delivery.message
-  const before = newest.get(subject)
+  const before = subject === undefined ? undefined : newest.get(subject)
   const end = Latch.makeUnsafe(false)
-  newest.set(subject, end)
+  if (subject !== undefined) newest.set(subject, end)
   const settling = Effect.suspend(() => {
     if (leave.isOpen()) return Effect.void
     member.inFlight++
@@ -324,7 +347,7 @@ const begin = (consuming: Consuming, session: Session, delivery: Delivery): Effe
     Effect.ensuring(
       Effect.sync(() => {
         end.openUnsafe()
-        if (newest.get(subject) === end) newest.delete(subject)
+        if (subject !== undefined && newest.get(subject) === end) newest.delete(subject)
       })
     )
   )
@@ -344,7 +367,10 @@ const session = Effect.fnUntraced(function* (
   yield* enter(consuming, "starting")
   // The subscription closes last: what is given back is in nobody's hands any more.
   const last = yield* Scope.fork(yield* Effect.scope)
-  const pull = yield* Scope.provide(Stream.toPull(transport.subscribe({ group: options.group, types, concurrency })), last)
+  const pull = yield* Scope.provide(
+    Stream.toPull(transport.subscribe({ group: options.group, types, concurrency, unreadable: "deliver" })),
+    last
+  )
   yield* enter(consuming, "live")
   const broken = yield* Deferred.make<never, TransportError>()
   const inFlight = yield* FiberSet.make()

@@ -8,7 +8,7 @@ import type * as Scope from "effect/Scope"
 import type * as Event from "../definitions/Event.ts"
 import type { Name } from "../following/engine.ts"
 import { describe } from "../sql/errors.ts"
-import type { Message, Transport } from "../transport/Transport.ts"
+import type { CloudEvent, Marked, Transport } from "../transport/Transport.ts"
 import type { DeadLetters } from "./DeadLetters.ts"
 import type { Inbox } from "./Inbox.ts"
 
@@ -20,7 +20,7 @@ import type { Inbox } from "./Inbox.ts"
  */
 export interface Received {
   readonly group: string
-  readonly message: Message
+  readonly message: CloudEvent
   /** How often the message has been tried, from 1: the deliveries that the broker has counted, and the tries made in this process. */
   readonly attempt: number
 }
@@ -70,6 +70,18 @@ export interface Options<I extends boolean> {
    * effect exactly once. Default: `false`.
    */
   readonly inbox?: I | undefined
+  /**
+   * Which attributes of messages become metadata of what their handlers stage and execute: names, or by each key of the metadata the
+   * name of its attribute. Whoever may publish to the broker says what is in them. Default: none. All of them are in
+   * `message.extensions` in any case.
+   */
+  readonly metadata?: Marked | undefined
+  /**
+   * How the span of a message's handling belongs to the span that published it: `"link"` begins a trace of its own (or goes on with
+   * that of the consumer) and has a link to it, as the conventions of OpenTelemetry advise; `"parent"` makes it part of its trace.
+   * Default: `"link"`.
+   */
+  readonly trace?: "link" | "parent" | undefined
 }
 
 /**
@@ -111,6 +123,26 @@ export class NotDeadLetterError extends Schema.TaggedError<NotDeadLetterError>("
 ) {
   override get message(): string {
     return `The group "${this.group}" has no dead letter "${this.id}"`
+  }
+}
+
+/**
+ * What came is no CloudEvent, or its data is not what it says it is. It is the cause of its dead letter.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class UnreadableMessageError extends Schema.TaggedError<UnreadableMessageError>(
+  "eventfold/Consumer/UnreadableMessageError"
+)("UnreadableMessageError", {
+  group: Schema.String,
+  /** Where the broker has it, and under which name: what the dead letter is called. */
+  source: Schema.String,
+  id: Schema.String,
+  detail: Schema.String
+}) {
+  override get message(): string {
+    return `The group "${this.group}" cannot read "${this.id}" of "${this.source}" as a CloudEvent: ${this.detail}. Its producer has to mend it; the dead letter has its bytes`
   }
 }
 

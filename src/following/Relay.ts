@@ -35,7 +35,8 @@ import {
 } from "../store/Checkpoints.ts"
 import { EventStore, type EventStoreError } from "../store/EventStore.ts"
 import { NotParkedError, ParkedEvents, type ParkedEventsError } from "../store/ParkedEvents.ts"
-import { toMessage, Transport, type TransportError } from "../transport/Transport.ts"
+import { messageOf } from "../transport/kit.ts"
+import { Transport, type TransportError } from "../transport/Transport.ts"
 import { changesOf, type Registry, stoppedBy } from "./followers.ts"
 import { relayCheckpoint } from "./names.ts"
 import { compare, lookAhead, seeAt, seenOf } from "./progress.ts"
@@ -44,6 +45,7 @@ import {
   leaseTime,
   makePublish,
   makeRelay,
+  markedOf,
   metersOf,
   type OnRefused,
   type Options,
@@ -280,7 +282,7 @@ const drainFrom = Effect.fnUntraced(function* (
  * @since 0.2.0
  */
 export const retry = Effect.fn("Relay.retry")(function* (
-  options: Pick<Options, "name" | "source">,
+  options: Pick<Options, "name" | "source" | "metadata">,
   position: number
 ): Effect.fn.Return<
   void,
@@ -294,7 +296,7 @@ export const retry = Effect.fn("Relay.retry")(function* (
   const [parked] = yield* parking.list(follower, { after: position - 1, limit: 1 })
   const [event] = yield* Stream.runCollect(store.readAll({ after: position - 1, limit: 1 }))
   if (parked?.position !== position || event?.position !== position) return yield* new NotParkedError({ follower, position })
-  yield* transport.publish([toMessage(event, sourceOf(options))])
+  yield* transport.publish([messageOf(event, sourceOf(options), markedOf(options))])
   yield* parking.discard(follower, position)
 })
 

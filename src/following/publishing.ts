@@ -15,7 +15,8 @@ import { defaultRestart } from "../internal/lifecycle.ts"
 import { type CheckpointError, type CheckpointFencedError, type Checkpoints } from "../store/Checkpoints.ts"
 import { EventStore, type EventStoreError, type Query } from "../store/EventStore.ts"
 import { ParkedEvents, type ParkedEventsError } from "../store/ParkedEvents.ts"
-import { type Message, toMessage, Transport, type TransportError } from "../transport/Transport.ts"
+import { markedNames, messageOf } from "../transport/kit.ts"
+import { type Marked, type Message, spanOf, Transport, type TransportError } from "../transport/Transport.ts"
 import type { Name } from "./follower.ts"
 import { relayCheckpoint } from "./names.ts"
 import { type Follower, makeFollower } from "./running.ts"
@@ -40,6 +41,16 @@ export interface Options<P extends OnRefused = "halt"> {
   readonly name: string
   /** The `source` of the messages: the service they come from, as a URI reference. Default: `"/"` and the name, encoded. */
   readonly source?: string | undefined
+  /**
+   * Which metadata of events travels, as attributes of their messages: keys, or by each key the name of its attribute, where the key
+   * is no such name. A name is 1 to 20 of the characters a to z and 0 to 9; any other is refused when the relay is made, by a
+   * `RangeError`. Values are text; numbers and booleans travel as text, and an event with any other value is refused as one that is
+   * too large. A consumer whose option `metadata` names them writes them into what it stages. Default: none.
+   *
+   * Correlation and causation ids travel by themselves, as does the trace context: that of the event's metadata
+   * (`Transport.traceMetadata`), or of the relay's span.
+   */
+  readonly metadata?: Marked | undefined
   /** Which of the published events. Default: all. */
   readonly filter?: Omit<Query, "published"> | undefined
   /** How long the relay of a process that died is left alone before another takes over. Default: 15 seconds. */
@@ -91,6 +102,9 @@ export const filterOf = ({ filter }: AnyOptions): Query => ({ ...filter, publish
 
 export const sourceOf = ({ name, source }: Pick<AnyOptions, "name" | "source">) => source ?? `/${encodeURIComponent(name)}`
 
+/** Which metadata travels; throws where something cannot. */
+export const markedOf = ({ metadata, name }: Pick<AnyOptions, "name" | "metadata">) => markedNames(`Relay "${name}"`, metadata)
+
 /** Publishes the pages of a log. */
 export type Publish = (page: ReadonlyArray<RecordedEvent>) => Effect.Effect<void, TransportError | ParkedEventsError>
 
@@ -99,6 +113,7 @@ export const makePublish = Effect.fnUntraced(function* (options: AnyOptions): Ef
   const { name } = options
   const transport = yield* Transport
   const source = sourceOf(options)
+  const marked = markedOf(options)
   // The types demand it where it is asked for.
   const parking = options.onRefused === "park" ? Option.getOrUndefined(yield* Effect.serviceOption(ParkedEvents)) : undefined
   const published = Metric.withAttributes(publishedMessages, { relay: name })
@@ -116,11 +131,16 @@ export const makePublish = Effect.fnUntraced(function* (options: AnyOptions): Ef
     )
 
   return (page) => {
-    const messages = page.map((event) => toMessage(event, source))
+    const messages = page.map((event) => messageOf(event, source, marked))
     if (!Arr.isArrayNonEmpty(messages)) return Effect.void
     return Effect.flatMap(publish(messages), (taken) => Metric.update(published, taken)).pipe(
       Effect.withSpan(`publish ${name}`, {
         kind: "producer",
+        // Of each event that says so, the span that staged it.
+        links: messages.flatMap((message) => {
+          const span = spanOf(message)
+          return span === undefined ? [] : [{ span, attributes: {} }]
+        }),
         attributes: {
           "messaging.system": "eventfold",
           "messaging.operation.name": "publish",

@@ -3,14 +3,21 @@
  */
 import { headers as makeHeaders, type Msg, type MsgHdrs } from "@nats-io/transport-node"
 import * as Result from "effect/Result"
-import { decodeBinary, decodeText, encodeBinary, isStructured } from "../transport/kit.ts"
-import type { Message } from "../transport/Transport.ts"
+import { decodeBinary, decodeText, encodeBinary, formatFault, isStructured, keyOf } from "../transport/kit.ts"
+import type { CloudEvent, Message } from "../transport/Transport.ts"
 
 /** One token of a subject, or the name of a consumer, for any text. Servers before 2.10 cannot bear a `%` in such a name. */
 export const token = (text: string): string =>
   encodeURIComponent(text.toWellFormed())
     .replace(/[.*~!'()]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)
     .replaceAll("%", "=")
+
+/** The text of a token, as far as it is one. */
+export const textOfToken = (token: string): string =>
+  Result.getOrElse(
+    Result.try(() => decodeURIComponent(token.replaceAll("=", "%"))),
+    () => token
+  )
 
 /** As the HTTP binding does: all but printable ASCII, and of that the quotation mark and the percent sign. */
 const headerValue = (value: string): string =>
@@ -29,7 +36,8 @@ export const toOutgoing = (prefix: string, message: Message): Result.Result<Outg
   if (Result.isFailure(encoded)) return Result.fail(encoded.failure)
   const { attributes, data } = encoded.success
   const headers = makeHeaders()
-  headers.set("Nats-Msg-Id", headerValue(message.id))
+  // What the server knows it by is what CloudEvents know it by.
+  headers.set("Nats-Msg-Id", headerValue(keyOf(message)))
   for (const name in attributes) headers.set(`ce-${name}`, headerValue(String(attributes[name])))
   return Result.succeed({ subject: `${prefix}.${token(message.type)}`, payload: encoder.encode(data), headers })
 }
@@ -38,26 +46,37 @@ export const sizeOf = ({ headers, payload }: Outgoing): number =>
   payload.length + (headers === undefined ? 0 : String(headers).length)
 
 const encoder = new TextEncoder()
-const decoder = new TextDecoder()
+/** The text of a header: without its quotation marks, if it has some, and then percent-decoded. Fails where that is no UTF-8. */
+const textOfHeader = (name: string, value: string): Result.Result<string, string> => {
+  const quoted = /^\s*"((?:[^"\\]|\\.)*)"\s*$/s.exec(value)?.[1]
+  const plain = quoted === undefined ? value : quoted.replace(/\\(.)/gs, "$1")
+  return plain.includes("%")
+    ? Result.try({
+        try: () => decodeURIComponent(plain),
+        catch: (cause) => `the header "${name}" is not percent-encoded: ${String(cause)}`
+      })
+    : Result.succeed(plain)
+}
 
 /** Reads either mode: binary, and structured in the JSON format. Fails, with what is wrong, when it is no message. */
-export const fromIncoming = ({ data, headers }: Msg): Result.Result<Message, unknown> => {
+export const fromIncoming = ({ data, headers }: Msg): Result.Result<CloudEvent, string> => {
   const attributes: Record<string, string> = {}
-  let structured = true
+  let contentType: string | undefined
+  let isBinary = false
   for (const [name, [value = ""]] of headers ?? []) {
     const key = name.toLowerCase()
-    if (key === "content-type" && isStructured(value)) {
-      structured = true
-      break
-    }
+    if (key === "content-type") contentType = value
     if (!key.startsWith("ce-")) continue
-    structured = false
-    const decoded = value.includes("%") ? Result.try(() => decodeURIComponent(value)) : Result.succeed(value)
-    if (Result.isFailure(decoded)) return Result.fail(`the header "${name}" is not percent-encoded: ${String(decoded.failure)}`)
-    attributes[key.slice(3)] = decoded.success
+    isBinary = true
+    const text = textOfHeader(name, value)
+    if (Result.isFailure(text)) return Result.fail(text.failure)
+    attributes[key.slice(3)] = text.success
   }
-  const text = decoder.decode(data)
-  return structured ? decodeText(text) : decodeBinary(attributes, text)
+  const fault = contentType === undefined ? undefined : formatFault(contentType)
+  if (fault !== undefined) return Result.fail(fault)
+  // Producers that know nothing of headers send documents.
+  if (!isBinary || (contentType !== undefined && isStructured(contentType))) return decodeText(data)
+  return decodeBinary(contentType === undefined ? attributes : { datacontenttype: contentType, ...attributes }, data)
 }
 
 /** The subject that answers a message says how often it has been delivered, and its place in the stream. */

@@ -19,11 +19,12 @@ import {
   makeDelivery,
   makeInFlight,
   type Members,
-  unavailable
+  unavailable,
+  wrap
 } from "../transport/kit.ts"
-import type { Delivery, SubscribeOptions, TransportError } from "../transport/Transport.ts"
+import type { CloudEvent, Delivery, SubscribeOptions, TransportError } from "../transport/Transport.ts"
 import type { Connection, Watcher } from "./connection.ts"
-import { attemptOf, fromIncoming, positionOf, token } from "./encoding.ts"
+import { attemptOf, fromIncoming, positionOf, textOfToken, token } from "./encoding.ts"
 import { initial, type Input, type Order, step } from "./order.ts"
 import type { Topology } from "./topology.ts"
 
@@ -119,8 +120,17 @@ const nakAfter = (delay: number): string => (delay > 0 ? `-NAK ${JSON.stringify(
 /** Says once to the server what becomes of a message. */
 type Settle = (incoming: Msg, answer: string) => Effect.Effect<void, TransportError>
 
+/** What is no CloudEvent: its place in the stream, and the type that its subject says. */
+const wrapped = ({ prefix, stream }: Topology, incoming: Msg): CloudEvent =>
+  wrap({
+    source: `nats:${encodeURIComponent(stream)}`,
+    id: String(positionOf(incoming)),
+    type: textOfToken(incoming.subject.slice(prefix.length + 1)),
+    body: incoming.data
+  })
+
 /** What is handed on, as deliveries. What is no message, and what this member did not ask for, is settled here. */
-const delivering = (topology: Topology, consumer: string, types: ReadonlyArray<string> | undefined, settle: Settle) => {
+const delivering = (topology: Topology, consumer: string, { types, unreadable }: SubscribeOptions, settle: Settle) => {
   /** Nothing that this member could ever hand on. */
   const terminate = (incoming: Msg, cause: unknown) =>
     Effect.andThen(
@@ -133,17 +143,19 @@ const delivering = (topology: Topology, consumer: string, types: ReadonlyArray<s
       settle(incoming, topology.typesOf(info)?.has(token(type)) === false ? "+ACK" : nakAfter(handOn))
     )
   return (incoming: Msg): Effect.Effect<Result.Result<Delivery, void>, TransportError> => {
+    const deliver = (message: CloudEvent, why?: string) => {
+      const settled = (delay: Duration.Duration | undefined) =>
+        settle(incoming, delay === undefined ? "+ACK" : nakAfter(Duration.toMillis(delay)))
+      return Effect.succeed(Result.succeed(makeDelivery(message, attemptOf(incoming), settled, why)))
+    }
     const message = fromIncoming(incoming)
-    if (Result.isFailure(message)) return Effect.as(terminate(incoming, message.failure), Result.failVoid)
+    if (Result.isFailure(message)) {
+      return unreadable === "deliver"
+        ? deliver(wrapped(topology, incoming), message.failure)
+        : Effect.as(terminate(incoming, message.failure), Result.failVoid)
+    }
     const { type } = message.success
-    if (types?.includes(type) === false) return Effect.as(passOver(incoming, type), Result.failVoid)
-    return Effect.succeed(
-      Result.succeed(
-        makeDelivery(message.success, attemptOf(incoming), (delay) =>
-          settle(incoming, delay === undefined ? "+ACK" : nakAfter(Duration.toMillis(delay)))
-        )
-      )
-    )
+    return types?.includes(type) === false ? Effect.as(passOver(incoming, type), Result.failVoid) : deliver(message.success)
   }
 }
 
@@ -177,8 +189,9 @@ export const join = Effect.fnUntraced(function* (
   connection: Connection,
   topology: Topology,
   members: Members<Watcher>,
-  { concurrency = 1, group, types }: SubscribeOptions
+  options: SubscribeOptions
 ): Effect.fn.Return<Stream.Stream<Delivery, TransportError>, TransportError, Scope.Scope> {
+  const { concurrency = 1, group, types } = options
   const consumer = token(group)
   const { config } = yield* topology.openConsumer(consumer, types)
   const ackWait = config.ack_wait === undefined ? topology.ackWait : Duration.nanos(BigInt(config.ack_wait))
@@ -237,5 +250,5 @@ export const join = Effect.fnUntraced(function* (
   const starting = Effect.forever(Effect.andThen(Queue.take(starts), Effect.raceFirst(start, Queue.peek(starts))))
   yield* Effect.forkIn(failing(starting), membership)
   yield* Effect.forkIn(failing(beat), membership)
-  return Stream.filterMapEffect(Stream.fromQueue(received), delivering(topology, consumer, types, settle))
+  return Stream.filterMapEffect(Stream.fromQueue(received), delivering(topology, consumer, options, settle))
 })

@@ -11,7 +11,7 @@
  * next, which it hands out when that has succeeded; when a settlement fails or is interrupted, the subscription fails, so that
  * nothing overtakes what may come again.
  *
- * **De-duplication.** By id, for as long as the message is kept.
+ * **De-duplication.** By source and id, for as long as the message is kept.
  *
  * @since 0.1.0
  */

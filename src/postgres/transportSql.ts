@@ -2,7 +2,7 @@
 import { claim, createClaim } from "./sql/claim.ts"
 import { prune, release, renew } from "./sql/deliveries.ts"
 import { messageTables } from "./sql/messageTables.ts"
-import { publish } from "./sql/publish.ts"
+import { publish, publishOthers } from "./sql/publish.ts"
 import { createSettle, settle } from "./sql/settle.ts"
 import { type Names, render, renderAll } from "./sql/statement.ts"
 
@@ -17,7 +17,7 @@ export const makeTransportSql = (names: Names) => ({
   migrations: render("{channel}transport_migration", names),
   channel: render("{channel}message", names),
   createTables: Object.values(transportObjects).flatMap((statements) => statements.map((text) => render(text, names))),
-  ...renderAll({ claim, settle, publish, renew, release, prune }, names)
+  ...renderAll({ claim, settle, publish, publishOthers, renew, release, prune }, names)
 })
 
 export type TransportSql = ReturnType<typeof makeTransportSql>

@@ -3,8 +3,8 @@
  */
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
-import { decodeBinary, decodeText, encodeBinary, isStructured } from "../transport/kit.ts"
-import type { Message } from "../transport/Transport.ts"
+import { decodeBinary, decodeText, encodeBinary, formatFault, isStructured } from "../transport/kit.ts"
+import type { CloudEvent, Message } from "../transport/Transport.ts"
 
 /** A message on the wire, as far as it is ours to say. */
 export interface Encoded {
@@ -25,24 +25,27 @@ export const encode = (message: Message): Result.Result<Encoded, string> =>
     return { content: Buffer.from(data), contentType: String(datacontenttype), headers }
   })
 
-/** RabbitMQ's timestamps are in seconds. */
-const attribute = (value: unknown): unknown =>
-  Predicate.hasProperty(value, "!") && value["!"] === "timestamp" && Predicate.hasProperty(value, "value")
-    ? new Date(Number(value.value) * 1000).toISOString()
-    : value
+/** Native types of AMQP 0-9-1: timestamps are in seconds; integers of 64 bits may come as `bigint`. */
+const attribute = (value: unknown): unknown => {
+  if (typeof value === "bigint") return Number.isSafeInteger(Number(value)) ? Number(value) : String(value)
+  if (!Predicate.hasProperty(value, "!") || !Predicate.hasProperty(value, "value")) return value
+  return value["!"] === "timestamp" ? new Date(Number(value.value) * 1000).toISOString() : value.value
+}
 
 /** Reads either mode: binary, and structured in the JSON format. The failure says what is wrong. */
 export const decode = (encoded: {
   readonly content: Buffer
   readonly contentType: unknown
   readonly headers: Readonly<Record<string, unknown>>
-}): Result.Result<Message, string> => {
-  const text = encoded.content.toString()
-  if (isStructured(String(encoded.contentType))) return Result.mapError(decodeText(text), String)
-  const attributes: Record<string, unknown> = { datacontenttype: encoded.contentType }
+}): Result.Result<CloudEvent, string> => {
+  const contentType = typeof encoded.contentType === "string" ? encoded.contentType : undefined
+  const fault = contentType === undefined ? undefined : formatFault(contentType)
+  if (fault !== undefined) return Result.fail(fault)
+  if (contentType !== undefined && isStructured(contentType)) return decodeText(encoded.content)
+  const attributes: Record<string, unknown> = {}
   for (const [name, value] of Object.entries(encoded.headers)) {
     const found = prefixes.find((prefix) => name.startsWith(prefix))
     if (found !== undefined) attributes[name.slice(found.length)] = attribute(value)
   }
-  return decodeBinary(attributes, text)
+  return decodeBinary(contentType === undefined ? attributes : { ...attributes, datacontenttype: contentType }, encoded.content)
 }

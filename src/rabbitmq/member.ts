@@ -10,12 +10,12 @@ import type * as RcRef from "effect/RcRef"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { randomUUID } from "node:crypto"
-import { attempting, attemptingSync, makeDelivery, makeInFlight, unavailable } from "../transport/kit.ts"
-import type { Delivery, SubscribeOptions, TransportError } from "../transport/Transport.ts"
+import { createHash, randomUUID } from "node:crypto"
+import { attempting, attemptingSync, makeDelivery, makeInFlight, unavailable, wrap } from "../transport/kit.ts"
+import type { CloudEvent, Delivery, SubscribeOptions, TransportError } from "../transport/Transport.ts"
 import { decode } from "./cloudEvents.ts"
 import { closeGrace, type Connection, current, open } from "./connection.ts"
-import { delayStep } from "./names.ts"
+import { delayStep, typeOf } from "./names.ts"
 import type { Publisher } from "./publishing.ts"
 import { delayHeader, keepGroup, type Topology } from "./topology.ts"
 
@@ -81,11 +81,20 @@ const consuming = Effect.fnUntraced(function* (
   yield* attempting("subscribe", () => channel.consume(queue, onMessage, { consumerTag }))
 })
 
+/** What is no CloudEvent, under the type that its routing key says. RabbitMQ has no name for it: the same bytes are the same thing. */
+const wrapped = (queue: string, { content, fields, properties }: ConsumeMessage): CloudEvent =>
+  wrap({
+    source: `rabbitmq:${queue}`,
+    id: String(properties.messageId ?? createHash("sha256").update(content).digest("hex")),
+    type: typeOf(fields.routingKey),
+    body: content
+  })
+
 /** What is received, as deliveries. What is no message, and what this member did not ask for, is settled here. */
 const delivering = (
   channel: Channel,
   queue: string,
-  types: ReadonlyArray<string> | undefined,
+  { types, unreadable }: SubscribeOptions,
   move: (raw: ConsumeMessage, attempts: number, delay: Duration.Duration) => Effect.Effect<void, TransportError>
 ) => {
   const inFlight = makeInFlight<ConsumeMessage>()
@@ -102,19 +111,23 @@ const delivering = (
   const accept = (raw: ConsumeMessage): Effect.Effect<Result.Result<Delivery, void>, TransportError> => {
     const { content, properties } = raw
     const message = decode({ content, contentType: properties.contentType, headers: properties.headers ?? {} })
+    const attempt = attemptOf(raw)
+    const deliver = (event: CloudEvent, why?: string) => {
+      inFlight.add(raw)
+      return Effect.succeed(Result.succeed(makeDelivery(event, attempt, settle(raw, attempt), why)))
+    }
     if (Result.isFailure(message)) {
+      if (unreadable === "deliver") return deliver(wrapped(queue, raw), message.failure)
       return Effect.logError(`eventfold: rejected what is no message, in the queue "${queue}": ${message.failure}`).pipe(
         Effect.andThen(attemptingSync("reject", () => channel.reject(raw, false))),
         Effect.as(Result.failVoid)
       )
     }
-    const attempt = attemptOf(raw)
     if (types?.includes(message.success.type) === false) {
       const moved = move(raw, attempt - 1, Duration.fromInputUnsafe(handOnDelay))
       return Effect.as(Effect.andThen(moved, ack(raw)), Result.failVoid)
     }
-    inFlight.add(raw)
-    return Effect.succeed(Result.succeed(makeDelivery(message.success, attempt, settle(raw, attempt))))
+    return deliver(message.success)
   }
   return { accept, end: inFlight.end }
 }
@@ -124,8 +137,9 @@ export const join = Effect.fnUntraced(function* (
   connections: RcRef.RcRef<Connection, TransportError>,
   topology: Topology,
   publisher: Publisher,
-  { concurrency = 1, group, types }: SubscribeOptions
+  options: SubscribeOptions
 ): Effect.fn.Return<Stream.Stream<Delivery, TransportError>, TransportError, Scope.Scope> {
+  const { concurrency = 1, group, types } = options
   const queue = topology.names.queueOf(group)
   const connection = yield* current(connections)
   yield* topology.openGroup(connection, { group, types })
@@ -138,7 +152,7 @@ export const join = Effect.fnUntraced(function* (
   }
   onLost(() => end(gone() ?? "the channel was closed"))
   yield* consuming(channel, queue, concurrency, received, end)
-  const deliveries = delivering(channel, queue, types, (raw, attempts, delay) =>
+  const deliveries = delivering(channel, queue, options, (raw, attempts, delay) =>
     postpone(publisher, topology, queue, raw, attempts, delay)
   )
   // What is said later does nothing; what is said when the connection is gone, fails.

@@ -2,6 +2,7 @@
  * How exchanges, queues, types and delays are called at the broker.
  */
 import * as Duration from "effect/Duration"
+import * as Result from "effect/Result"
 import { createHash } from "node:crypto"
 
 /** The names of one transport. */
@@ -40,6 +41,13 @@ export const makeNames = (name: string): Names => {
     keyOf: (type) => encodeName(type, routingKeyBytes)
   }
 }
+
+/** The type that a routing key stands for, as far as it is one. */
+export const typeOf = (routingKey: string): string =>
+  Result.getOrElse(
+    Result.try(() => decodeURIComponent(routingKey)),
+    () => routingKey
+  )
 
 /** The delay in milliseconds, rounded up to one that has a queue. */
 export const delayStep = (delay: Duration.Duration): number => {

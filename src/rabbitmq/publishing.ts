@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import * as RcRef from "effect/RcRef"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
-import { batchesOf, detailOf, inTime, refused, unavailable } from "../transport/kit.ts"
+import { batchesOf, detailOf, inTime, keyOf, refused, unavailable } from "../transport/kit.ts"
 import type { Message, Transport, TransportError } from "../transport/Transport.ts"
 import { type Address, type Connection, current, open, openConnection } from "./connection.ts"
 import { encode, type Encoded } from "./cloudEvents.ts"
@@ -135,7 +135,6 @@ const openSender = Effect.fnUntraced(function* (
 /** What was confirmed of batches that failed later on, each by what it is known by: whoever repeats a batch goes on there. */
 const makeConfirmations = () => {
   const remembered = new Set<string>()
-  const keyOf = ({ id, source }: Message) => JSON.stringify([source, id])
   return {
     /** Leaves out the messages at the beginning that the broker has. */
     skip: (messages: ReadonlyArray<Message>): ReadonlyArray<Message> => {
@@ -157,7 +156,7 @@ const makeConfirmations = () => {
 }
 
 const encodeAll = (
-  { exchange, keyOf }: Topology["names"],
+  { exchange, keyOf: routingKeyOf }: Topology["names"],
   limit: Limit,
   messages: ReadonlyArray<Message>
 ): Result.Result<ReadonlyArray<Parcel>, TransportError> => {
@@ -165,7 +164,7 @@ const encodeAll = (
   for (const message of messages) {
     const encoded = encode(message)
     if (Result.isFailure(encoded)) return Result.fail(refused(message.id, encoded.failure))
-    const parcel = { ...encoded.success, id: message.id, exchange, routingKey: keyOf(message.type) }
+    const parcel = { ...encoded.success, id: message.id, exchange, routingKey: routingKeyOf(message.type) }
     const error = tooLarge(limit, parcel)
     if (error !== undefined) return Result.fail(error)
     parcels.push(parcel)

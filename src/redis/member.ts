@@ -12,8 +12,9 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { makeId } from "../internal/ids.ts"
 import { defaultRestart } from "../internal/lifecycle.ts"
-import { closed, decodeText, type InFlight, makeDelivery, makeInFlight, type Members, unavailable } from "../transport/kit.ts"
-import type { Delivery, Message, SubscribeOptions, TransportError } from "../transport/Transport.ts"
+import { closed, type InFlight, makeDelivery, makeInFlight, type Members, unavailable, wrap } from "../transport/kit.ts"
+import type { CloudEvent, Delivery, SubscribeOptions, TransportError } from "../transport/Transport.ts"
+import { bodyOf, decode, type Entry } from "./cloudEvents.ts"
 import * as scripts from "./scripts/index.ts"
 import { isPassing, milliseconds, type Server } from "./server.ts"
 
@@ -58,7 +59,7 @@ interface State {
   readonly me: string
   readonly options: SubscribeOptions
   /** Taken, and not handed out yet. */
-  readonly taken: Array<Held & { readonly message: Message }>
+  readonly taken: Array<Held & { readonly message: CloudEvent; readonly unreadable?: string }>
   readonly inFlight: InFlight<Held>
   /** Given, and not confirmed by the server. */
   readonly answers: Set<Answer>
@@ -128,14 +129,19 @@ const setAside = ({ answers, work }: State, { keys }: Server, held: Held, cause:
     return Effect.logError(`eventfold: ${what}`, cause)
   })
 
-/** Takes what the server has given: id, attempt and document of each. */
-const takeAll = (state: State, server: Server, entries: ReadonlyArray<string | number>) => {
+/** Takes what the server has given: of each its id, its attempt, and what it is. */
+const takeAll = (state: State, server: Server, entries: ReadonlyArray<Entry | number>) => {
   const unreadable: Array<Effect.Effect<void>> = []
   for (let index = 0; index < entries.length; index += 3) {
     const held = { id: String(entries[index]), attempt: Number(entries[index + 1]) }
-    const message = decodeText(String(entries[index + 2]))
+    // The script gives three values of each.
+    const entry = entries[index + 2] as Entry
+    const message = decode(entry)
     if (Result.isSuccess(message)) state.taken.push({ ...held, message: message.success })
-    else unreadable.push(setAside(state, server, held, message.failure))
+    else if (state.options.unreadable === "deliver") {
+      const source = `redis:${encodeURIComponent(server.keys.stream)}`
+      state.taken.push({ ...held, message: wrap({ source, id: held.id, body: bodyOf(entry) }), unreadable: message.failure })
+    } else unreadable.push(setAside(state, server, held, message.failure))
   }
   if (state.taken.length > 0) Latch.openUnsafe(state.arrived)
   return Effect.all(unreadable, { discard: true })
@@ -241,7 +247,7 @@ const handOut = (state: State): Effect.Effect<Delivery, TransportError> =>
     const held = state.taken.shift()
     if (held !== undefined) {
       state.inFlight.add(held)
-      return Effect.succeed(makeDelivery(held.message, held.attempt, (delay) => settle(state, held, delay)))
+      return Effect.succeed(makeDelivery(held.message, held.attempt, (delay) => settle(state, held, delay), held.unreadable))
     }
     if (state.end !== undefined) return Effect.fail(state.end)
     Latch.closeUnsafe(state.arrived)

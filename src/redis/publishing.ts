@@ -4,7 +4,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import { batchesOf, encodeText, refused, unavailable } from "../transport/kit.ts"
+import { batchesOf, encodeText, keyOf, refused, unavailable } from "../transport/kit.ts"
 import type { Message, Transport, TransportError } from "../transport/Transport.ts"
 import * as scripts from "./scripts/index.ts"
 import type { Server } from "./server.ts"
@@ -34,11 +34,11 @@ interface Entry {
 
 const toEntry = (message: Message, maxMessageBytes: number): Result.Result<Entry, TransportError> => {
   const document = encodeText(message)
-  if (Result.isFailure(document)) return Result.fail(refused(message.id, "it is no valid message", document.failure))
+  if (Result.isFailure(document)) return Result.fail(refused(message.id, document.failure))
   const size = Buffer.byteLength(document.success)
   return size > maxMessageBytes
     ? Result.fail(refused(message.id, `it has ${size} bytes, and ${maxMessageBytes} are allowed`))
-    : Result.succeed({ size, fields: [JSON.stringify([message.source, message.id]), message.type, document.success] })
+    : Result.succeed({ size, fields: [keyOf(message), message.type, document.success] })
 }
 
 export const makePublish = (

@@ -13,5 +13,8 @@ export {
   subscribe
 } from "./service.ts"
 export { Published, published, layerMemory, layerSinkhole } from "./memory.ts"
-export { toMessage, decode, Message } from "./message.ts"
+export { isMessage } from "./cloudEvents.ts"
+export { toMessage } from "./leaving.ts"
+export { type CloudEvent, decode, Message } from "./message.ts"
+export { type Marked, spanOf, traceMetadata } from "./tracing.ts"
 export { type Fault, layerFaulty } from "./faulty.ts"

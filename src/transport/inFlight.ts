@@ -1,6 +1,6 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type { Message } from "./message.ts"
+import type { CloudEvent } from "./message.ts"
 import type { Delivery, TransportError } from "./service.ts"
 
 /**
@@ -77,17 +77,19 @@ export const makeInFlight = <A extends object>(): InFlight<A> => {
 
 /**
  * The delivery of a message. `settle` is told what has been said of it: acknowledged (`undefined`), or to be delivered again after
- * a delay of at least zero.
+ * a delay of at least zero. `unreadable` says why it is no CloudEvent, if it is none.
  *
  * @category constructors
  * @since 0.2.0
  */
 export const makeDelivery = (
-  message: Message,
+  message: CloudEvent,
   attempt: number,
-  settle: (delay: Duration.Duration | undefined) => Effect.Effect<void, TransportError>
+  settle: (delay: Duration.Duration | undefined) => Effect.Effect<void, TransportError>,
+  unreadable?: string
 ): Delivery => ({
   message,
+  ...(unreadable !== undefined && { unreadable }),
   attempt,
   ack: settle(undefined),
   nack: (options) => Effect.suspend(() => settle(Duration.max(Duration.fromInputUnsafe(options?.delay ?? 0), Duration.zero)))

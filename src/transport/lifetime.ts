@@ -4,6 +4,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { unavailable } from "./failing.ts"
 import type { Transport, TransportError } from "./service.ts"
+import { tracing } from "./tracing.ts"
 
 /** What is said of a transport whose Layer has closed. */
 const closedDetail = "the transport's Layer has been closed"
@@ -17,7 +18,7 @@ const closedDetail = "the transport's Layer has been closed"
 export const closed = (operation: string): TransportError => unavailable(operation, closedDetail)
 
 /**
- * A service that ends with the scope. Whoever publishes or subscribes later, or does so at that moment, gets a `TransportError`:
+ * A service that ends with the scope, and whose messages name the span of their publisher where they name none. Whoever publishes or subscribes later, or does so at that moment, gets a `TransportError`:
  * what ends inside of the transport is no interruption of its caller.
  *
  * **Gotchas**
@@ -32,13 +33,14 @@ export const untilClosed = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Transport["Service"], never, Scope.Scope> {
   let isClosed = false
   yield* Effect.addFinalizer(() => Effect.sync(() => (isClosed = true)))
+  const publish = tracing(service.publish)
   const ended = (cause: Cause.Cause<TransportError>) => isClosed && Cause.hasInterruptsOnly(cause)
   return {
     publish: (messages) =>
       Effect.suspend(() =>
         isClosed
           ? Effect.fail(closed("publish"))
-          : Effect.catchCauseIf(service.publish(messages), ended, () => Effect.fail(closed("publish")))
+          : Effect.catchCauseIf(publish(messages), ended, () => Effect.fail(closed("publish")))
       ),
     subscribe: (options) =>
       Stream.suspend(() =>

@@ -5,6 +5,8 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { makeDelivery, makeInFlight } from "./inFlight.ts"
+import { keyOf, messageFault } from "./cloudEvents.ts"
+import { refused } from "./failing.ts"
 import { closed, makeMembers, type Members, untilClosed } from "./lifetime.ts"
 import type { Message } from "./message.ts"
 import { type Delivery, type SubscribeOptions, Transport, type TransportError } from "./service.ts"
@@ -63,8 +65,9 @@ const makeBroker = (): Broker => {
     messages,
     publish: (batch) => {
       for (const message of batch) {
-        if (ids.has(message.id)) continue
-        ids.add(message.id)
+        const key = keyOf(message)
+        if (ids.has(key)) continue
+        ids.add(key)
         const index = messages.push(message) - 1
         for (const group of groups.values()) group.waiting.push({ index, attempts: 0 })
       }
@@ -144,7 +147,7 @@ const join = Effect.fnUntraced(function* (
 })
 
 /**
- * A broker in memory: consumer groups, acknowledgement, redelivery, de-duplication by id.
+ * A broker in memory: consumer groups, acknowledgement, redelivery, de-duplication by source and id.
  *
  * **When to use**
  *
@@ -192,7 +195,14 @@ export const layerMemory: Layer.Layer<Transport | Published> = Layer.effectConte
     const broker = makeBroker()
     const members = yield* makeMembers<object>()
     const transport = yield* untilClosed({
-      publish: (batch) => Effect.sync(() => broker.publish(batch)),
+      publish: (batch) =>
+        Effect.suspend(() => {
+          for (const message of batch) {
+            const fault = messageFault(message)
+            if (fault !== undefined) return Effect.fail(refused(message.id, fault))
+          }
+          return Effect.sync(() => broker.publish(batch))
+        }),
       subscribe: (options) => Stream.unwrap(Effect.map(join(broker, members, scope, options), Stream.fromEffectRepeat))
     })
     return Context.make(Transport, transport).pipe(

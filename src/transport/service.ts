@@ -4,7 +4,7 @@ import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import type { Message } from "./message.ts"
+import type { CloudEvent, Message } from "./message.ts"
 
 /**
  * A message as it was handed to one member of a group.
@@ -13,8 +13,13 @@ import type { Message } from "./message.ts"
  * @since 0.1.0
  */
 export interface Delivery {
-  /** The message itself. */
-  readonly message: Message
+  /** The message itself: of eventfold, or of any other producer of CloudEvents. */
+  readonly message: CloudEvent
+  /**
+   * Why it is no CloudEvent; absent for all that are. Then `message` stands for what was found: the bytes are its `data`, and its
+   * `source` and `id` say where. Only who asks for it gets it: see {@link SubscribeOptions.unreadable}.
+   */
+  readonly unreadable?: string
   /** 1 for the first delivery within the group, 2 for the second, … */
   readonly attempt: number
   /** The message is done with: it is not delivered to this group again. */
@@ -36,6 +41,12 @@ export interface SubscribeOptions {
   readonly types?: ReadonlyArray<string> | undefined
   /** The most messages that this member may have unacknowledged at once. Default: 1, which keeps their order. */
   readonly concurrency?: number | undefined
+  /**
+   * What becomes of what is no CloudEvent. `"set aside"`: it is logged as an error and not delivered; each broker's guide says what
+   * is left of it. `"deliver"`: it is delivered, with {@link Delivery.unreadable}, to be settled as any other; consumers make it a
+   * dead letter. Default: `"set aside"`.
+   */
+  readonly unreadable?: "set aside" | "deliver" | undefined
 }
 
 /**

@@ -31,7 +31,7 @@ const raw = Effect.fnUntraced(function* (address: string) {
       Effect.tryPromise(() => {
         for (const message of batch) {
           const { data, datacontenttype, ...headers } = encode(message)
-          const options = { persistent: true, contentType: datacontenttype, headers }
+          const options = { persistent: true, contentType: String(datacontenttype), headers }
           channel.publish("raw", message.type, Buffer.from(JSON.stringify(data)), options)
         }
         return channel.waitForConfirms()

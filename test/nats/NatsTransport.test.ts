@@ -12,6 +12,8 @@ import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { type Broker, type BrokerServer, isExpected, startBroker } from "../support/brokers.ts"
 import { startProxy } from "./proxy.ts"
+import { assertReadsAll } from "../support/cloudEvents.ts"
+import { logs } from "../support/logs.ts"
 import { message, options } from "./support.ts"
 
 let broker: Broker
@@ -92,7 +94,7 @@ describe.runIf(isExpected("nats"))("NATS JetStream", () => {
           schemaversion: String(schemaversion)
         })
         assert.deepEqual(payload, sent.data)
-        assert.equal(decodeURIComponent(headers?.get("Nats-Msg-Id") ?? ""), sent.id)
+        assert.equal(decodeURIComponent(headers?.get("Nats-Msg-Id") ?? ""), JSON.stringify([sent.source, sent.id]))
         assert.ok([...(headers ?? [])].every(([, [value]]) => /^[\x21-\x7e]*$/.test(value as string)))
       })
     )
@@ -129,6 +131,37 @@ describe.runIf(isExpected("nats"))("NATS JetStream", () => {
         const manager = yield* Effect.promise(() => jetstreamManager(connection))
         const { num_ack_pending, num_pending } = yield* Effect.promise(() => manager.consumers.info(settings.stream, "g"))
         assert.deepEqual([num_ack_pending, num_pending], [0, 0])
+      })
+    )
+
+    it.live("of any producer of CloudEvents is handled, or becomes a dead letter with its cause", () =>
+      Effect.gen(function* () {
+        logs(/is a dead letter/)
+        const settings = options(broker)
+        const transport = yield* open(settings)
+        const connection = yield* bare
+        const send = (body: string | Uint8Array, all: Readonly<Record<string, string>>) =>
+          Effect.promise(() => {
+            const hdrs = headers()
+            for (const [name, value] of Object.entries(all)) hdrs.set(name, value)
+            return connection.request(`${settings.stream}.com=2Eexample=2Esampled`, body, { timeout: 5000, headers: hdrs })
+          })
+        yield* assertReadsAll(transport, {
+          structured: (document) => send(document, { "Content-Type": "application/cloudevents+json; charset=UTF-8" }),
+          binary: ({ datacontenttype, ...attributes }, body) =>
+            send(body, {
+              ...Object.fromEntries(
+                Object.entries(attributes).map(([name, value], index) => [
+                  index % 2 === 0 ? `CE-${name}` : `ce-${name}`,
+                  name === "id" ? `"${value}"` : encodeURIComponent(value)
+                ])
+              ),
+              ...(datacontenttype !== undefined && {
+                [attributes["time"] === undefined ? "ce-datacontenttype" : "content-type"]: datacontenttype
+              })
+            }),
+          garbage: (text) => send(text, {})
+        })
       })
     )
 
@@ -459,7 +492,7 @@ describe.runIf(isExpected("nats"))("NATS JetStream", () => {
         }
         const reading = yield* transport.subscribe({ group: "g", concurrency: 1 }).pipe(
           Stream.runForEach(({ ack, message }) => {
-            take(message)
+            take(message as Transport.Message)
             if (ids.size === 1000) Queue.offerUnsafe(full, undefined)
             return ids.size === total ? Effect.interrupt : ack
           }),

@@ -6,6 +6,8 @@ import { Transport } from "eventfold"
 import { PgTransport } from "eventfold/postgres"
 import { TransportConformance } from "eventfold/testing"
 import { afterAll, beforeAll, inject } from "vitest"
+import { assertReadsAll, garbage, Sampled } from "../support/cloudEvents.ts"
+import { logs } from "../support/logs.ts"
 import { type PostgresServer, startPostgres } from "../support/postgres-server.ts"
 import { begin, child, connect, message, terminate, until, untilWaiting, waiting } from "./harness.ts"
 import { client as sharedClient, freshSchema, pgLiteOfFile } from "./support.ts"
@@ -57,6 +59,53 @@ const opened = Effect.fnUntraced(function* (options: PgTransport.Options = {}) {
     PgTransport.layerWith({ schema, ...options }).pipe(Layer.provideMerge(Layer.fresh(sharedClient())))
   )
   return { schema, sql: Context.get(context, PgClient.PgClient), ...Context.get(context, Transport.Transport) }
+})
+
+describe("what other producers write into the table", () => {
+  const added = ({ schema, sql }: Effect.Success<ReturnType<typeof opened>>) => {
+    let count = 0
+    return (body: string) =>
+      sql.unsafe(
+        `with h as (update "${schema}".transport_head set seq = seq + 1 returning seq)
+        insert into "${schema}".message (seq, id, type, body) select seq, $1, $2, $3::json from h`,
+        [`foreign ${++count}`, Sampled.type, body]
+      )
+  }
+
+  it.live("is handled, or becomes a dead letter with its cause", () =>
+    Effect.gen(function* () {
+      logs(/is a dead letter/)
+      const transport = yield* opened()
+      const add = added(transport)
+      yield* assertReadsAll(transport, { structured: add, garbage: add, texts: garbage.slice(1) })
+    })
+  )
+
+  it.live("is set aside for a bare subscriber where it is no CloudEvent, and the next one comes", () =>
+    Effect.gen(function* () {
+      logs(/the message 1 is no CloudEvent, and is set aside by the group "g": it is no document/)
+      const transport = yield* opened()
+      yield* added(transport)("[1]")
+      yield* transport.publish([message(7)])
+      const [delivery] = yield* Stream.runCollect(Stream.take(transport.subscribe({ group: "g" }), 1))
+      assert.equal(delivery?.message.id, "7")
+    })
+  )
+
+  it.live("of two sources with one id, each message is there once, however often and with whom it is published", () =>
+    Effect.gen(function* () {
+      const { publish, subscribe } = yield* opened()
+      const others = message(1, { source: "/other", position: 2, data: { text: "\u0000" } })
+      yield* publish([message(1)])
+      yield* publish([message(1), others, others])
+      yield* publish([others, message(1), message(3)])
+      const received = yield* Stream.runCollect(Stream.take(subscribe({ group: "g", concurrency: 3 }), 3))
+      assert.deepEqual(
+        received.map(({ message }) => message.position),
+        [1, 2, 3]
+      )
+    })
+  )
 })
 
 const idsOf = (deliveries: ReadonlyArray<Transport.Delivery>) => deliveries.map(({ message }) => message.id)

@@ -83,7 +83,7 @@ describe("what 0.1.0 made", () => {
       const transport = Context.get(context, Transport.Transport)
       const [delivery] = yield* Stream.runCollect(Stream.take(transport.subscribe({ group: "mail" }), 1))
       expect(delivery).toMatchObject({ attempt: 1, message: { id: "m1", data: { total: 5 } } })
-      yield* transport.publish([{ ...(delivery as Transport.Delivery).message, id: "m2" }])
+      yield* transport.publish([{ ...((delivery as Transport.Delivery).message as Transport.Message), id: "m2" }])
       const ids = transport.subscribe({ group: "ledger", concurrency: 2 }).pipe(
         Stream.map(({ message }) => message.id),
         Stream.take(2)

@@ -12,6 +12,7 @@ import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { isExpected } from "../support/brokers.ts"
 import { freshExchange, layer, useBroker, useLine } from "./support.ts"
+import { assertReadsAll, Sampled } from "../support/cloudEvents.ts"
 import { logs } from "../support/logs.ts"
 
 const message = (n: number, more: Partial<Transport.Message> = {}): Transport.Message => ({
@@ -29,7 +30,7 @@ const message = (n: number, more: Partial<Transport.Message> = {}): Transport.Me
   ...more
 })
 
-const facts = ({ attempt, message }: Transport.Delivery) => [message.position, attempt] as const
+const facts = ({ attempt, message }: Transport.Delivery) => [Number(message.position), attempt] as const
 
 const reasonOf = <A, R>(effect: Effect.Effect<A, Transport.TransportError, R>) =>
   Effect.map(Effect.flip(effect), ({ reason }) => reason)
@@ -147,7 +148,7 @@ describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
       for (let n = 0; n < 2; n++) {
         const { ack, message } = yield* next
         assert.deepEqual({ ...message, time: undefined }, { ...expected, time: undefined })
-        assert.equal(DateTime.toEpochMillis(message.time), Date.parse(time))
+        assert.equal(message.time?.epochMilliseconds, Date.parse(time))
         yield* ack
       }
       const rejected = [yield* Effect.promise(() => channel.get(queue)), yield* Effect.promise(() => channel.get(queue))]
@@ -155,6 +156,35 @@ describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
         rejected.map((message) => message !== false && message.content.toString()),
         ["not JSON", "{}"]
       )
+    })
+  )
+
+  it.live("what any producer of CloudEvents publishes is handled, or becomes a dead letter with its cause", () =>
+    Effect.gen(function* () {
+      logs(/is a dead letter/)
+      const exchange = freshExchange()
+      const channel = yield* bare
+      const transport = yield* open({ exchange, groups: [{ group: "g", types: [Sampled.type] }] })
+      const send = (body: string | Uint8Array, contentType: string | undefined, headers: object = {}) =>
+        Effect.promise(() => {
+          const options = { ...(contentType !== undefined && { contentType }), headers }
+          channel.publish(exchange, Sampled.type, Buffer.from(body), options)
+          return channel.waitForConfirms()
+        })
+      let sent = 0
+      yield* assertReadsAll(transport, {
+        structured: (document) => send(document, "application/CloudEvents+json; charset=utf-8"),
+        binary: ({ datacontenttype, schemaversion, ...attributes }, body) => {
+          const prefix = ++sent % 2 === 0 ? "cloudEvents:" : "cloudEvents_"
+          const all = { ...attributes, ...(schemaversion !== undefined && { schemaversion: Number(schemaversion) }) }
+          return send(
+            body,
+            datacontenttype,
+            Object.fromEntries(Object.entries(all).map(([name, value]) => [prefix + name, value]))
+          )
+        },
+        garbage: (text) => send(text, "application/json")
+      })
     })
   )
 
@@ -420,7 +450,7 @@ describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
         const copies = new Map<number, number>()
         const total = () => [...copies.values()].reduce((sum, count) => sum + count, 0)
         const page = (from: number) => Arr.map(Arr.range(from, from + 44), (n) => message(n, { data: "x".repeat(100_000) }))
-        yield* Stream.runForEach(transport.subscribe({ group: "g", concurrency: 100 }), ({ ack, message: { position } }) => {
+        yield* Stream.runForEach(transport.subscribe({ group: "g", concurrency: 100 }), ({ ack, message: { position = 0 } }) => {
           copies.set(position, (copies.get(position) ?? 0) + 1)
           return ack
         }).pipe(
@@ -565,7 +595,8 @@ describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
         const ids = new Map<number, string>()
         const perStream = new Map<string, Array<readonly [number, number]>>()
         yield* transport.subscribe({ group: "g", concurrency: 200 }).pipe(
-          Stream.runForEach(({ ack, attempt, message: { id, position, subject } }) => {
+          Stream.runForEach(({ ack, attempt, message }) => {
+            const { id, position, subject } = message as Transport.Message
             const known = ids.get(position)
             if (known === undefined) {
               ids.set(position, id)
@@ -628,7 +659,7 @@ describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
         const received = new Set<number>()
         for (const concurrency of [1, 100]) {
           yield* transport.subscribe({ group: "g", concurrency }).pipe(
-            Stream.runForEach(({ ack, message: { position } }) => {
+            Stream.runForEach(({ ack, message: { position = 0 } }) => {
               received.add(position)
               return ack
             }),

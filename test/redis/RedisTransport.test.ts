@@ -6,6 +6,9 @@ import { Redis } from "effect/persistence"
 import { Checkpoints, EventStore, Relay, Transport } from "eventfold"
 import { RedisTransport } from "eventfold/redis"
 import { type Broker, isExpected, startBroker } from "../support/brokers.ts"
+import { isUtf8 } from "node:buffer"
+import { assertReadsAll, Sampled } from "../support/cloudEvents.ts"
+import { logs } from "../support/logs.ts"
 import { startChild } from "../support/child.ts"
 import { eventually as until } from "../support/words.ts"
 import { connected, freshName, open, type Opened, ownServer } from "./support.ts"
@@ -25,7 +28,7 @@ const message = (n: number, more: Partial<Transport.Message> = {}): Transport.Me
 })
 
 const messages = (from: number, to: number) => Arr.map(Arr.range(from, to), (n) => message(n))
-const facts = ({ attempt, message }: Transport.Delivery) => [message.position, attempt] as const
+const facts = ({ attempt, message }: Transport.Delivery) => [Number(message.position), attempt] as const
 
 /** The next messages of a group, acknowledged. */
 const take = ({ transport }: Opened, group: string, count: number, more: Partial<Transport.SubscribeOptions> = {}) =>
@@ -96,6 +99,26 @@ describe.runIf(isExpected("redis"))("the transport on Redis", () => {
       const pending = yield* redis.send<ReadonlyArray<unknown>>("XPENDING", name, "g", "-", "+", "10", "$unreadable")
       assert.deepEqual(ids(pending), [first, second])
       for (const id of [first, second]) assert.match(String(yield* Ref.get(logged)), new RegExp(`"${id}".*is no message`))
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("handles what any producer of CloudEvents adds, or makes it a dead letter with its cause", () =>
+    Effect.gen(function* () {
+      logs(/is a dead letter/)
+      const { name, redis, transport } = yield* fresh({ pollInterval: "20 millis" })
+      const add = (...fields: ReadonlyArray<string>) => redis.send("XADD", name, "*", ...fields)
+      let added = 0
+      yield* assertReadsAll(transport, {
+        // The type beside the document is not needed.
+        structured: (document) => (++added % 2 === 0 ? add("event", document) : add("type", Sampled.type, "event", document)),
+        binary: (attributes, body) => {
+          const prefix = ["", "ce-", "ce_", "cloudEvents_", "cloudEvents:"][++added % 5]
+          const fields = Object.entries(attributes).flatMap(([name, value]) => [`${prefix}${name}`, value])
+          const text = Buffer.from(body)
+          return isUtf8(text) ? add(...fields, "data", text.toString()) : add(...fields, "data_base64", text.toString("base64"))
+        },
+        garbage: (text) => (++added % 2 === 0 ? add("event", text) : add("type", Sampled.type, "event", text))
+      })
     }).pipe(Effect.scoped)
   )
 
@@ -247,7 +270,7 @@ describe.runIf(isExpected("redis"))("the transport on Redis", () => {
       yield* opened.transport.subscribe({ group: "g" }).pipe(
         Stream.tap((delivery) => {
           received.push(facts(delivery))
-          return delivery.message.position % 3 === 0 && delivery.attempt === 1 ? delivery.nack() : delivery.ack
+          return Number(delivery.message.position) % 3 === 0 && delivery.attempt === 1 ? delivery.nack() : delivery.ack
         }),
         Stream.take(133),
         Stream.runDrain
@@ -286,7 +309,7 @@ describe.runIf(isExpected("redis"))("the transport on Redis", () => {
       const read = Transport.subscribe({ group: "g" }).pipe(
         Stream.tap(({ ack, attempt, message, nack }) =>
           Effect.gen(function* () {
-            given.push([message.position, attempt])
+            given.push([Number(message.position), attempt])
             if (attempt > 1) return yield* ack
             lose = true
             assert.match((yield* reasonOf(nack())).detail, /got lost/)
@@ -555,7 +578,7 @@ describe.runIf(isExpected("redis"))("the transport, when Redis", () => {
           Stream.mapEffect(
             ({ ack, message }) =>
               Effect.suspend(() => {
-                received.push(message)
+                received.push(message as Transport.Message)
                 ids.add(message.id)
                 return Effect.ignore(Effect.retry(ack, { times: 1000, while: () => Effect.as(Effect.sleep("20 millis"), true) }))
               }),

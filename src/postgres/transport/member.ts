@@ -13,8 +13,8 @@ import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import { makeId } from "../../internal/ids.ts"
 import { realSleep } from "../../internal/realTime.ts"
-import { closed, decodeText, unavailable } from "../../transport/kit.ts"
-import type { Delivery, Message, SubscribeOptions, Transport, TransportError } from "../../transport/Transport.ts"
+import { closed, decodeText, makeDelivery, unavailable, wrap } from "../../transport/kit.ts"
+import type { CloudEvent, Delivery, SubscribeOptions, Transport, TransportError } from "../../transport/Transport.ts"
 import { textArray } from "../sql/statement.ts"
 import type { Settle } from "./settling.ts"
 import { failAs, type Shared } from "./shared.ts"
@@ -23,7 +23,9 @@ import { failAs, type Shared } from "./shared.ts"
 interface Claimed {
   readonly seq: number
   readonly attempts: number
-  readonly message: Message
+  readonly message: CloudEvent
+  /** Why it is no CloudEvent, if it is none. */
+  readonly unreadable?: string
   /** Whether its consumer has said what becomes of it. */
   settled: boolean
 }
@@ -38,6 +40,8 @@ export interface Membership extends Shared {
 interface Member {
   readonly id: string
   readonly group: string
+  /** Whether it takes what is no CloudEvent. */
+  readonly takesUnreadable: boolean
   /** The most that it may have in its hand at once. */
   readonly most: number
   /** The types it asks for; `null` is all. */
@@ -58,9 +62,10 @@ interface Member {
   broken: TransportError | undefined
 }
 
-const makeMember = ({ concurrency = 1, group, types }: SubscribeOptions, id: string): Member => ({
+const makeMember = ({ concurrency = 1, group, types, unreadable }: SubscribeOptions, id: string): Member => ({
   id,
   group,
+  takesUnreadable: unreadable === "deliver",
   most: Math.max(1, Math.floor(concurrency)),
   wanted: types === undefined ? null : textArray(types),
   inHand: new Set(),
@@ -148,13 +153,16 @@ const settling = (
 
 const handOut = (membership: Membership, member: Member, claimed: Claimed): Delivery => {
   member.inHand.add(claimed)
-  return {
-    message: claimed.message,
-    attempt: claimed.attempts,
-    ack: Effect.suspend(() => settling(membership, member, claimed, undefined)),
-    nack: (options) => Effect.suspend(() => settling(membership, member, claimed, Duration.fromInputUnsafe(options?.delay ?? 0)))
-  }
+  const settle = (delay: Duration.Duration | undefined) => Effect.suspend(() => settling(membership, member, claimed, delay))
+  return makeDelivery(claimed.message, claimed.attempts, settle, claimed.unreadable)
 }
+
+/** It is no message: it is done with for the group, and stays in its table for as long as others do. */
+const setAside = ({ settle }: Membership, { group, id }: Member, seq: number, attempts: number, why: string) =>
+  Effect.andThen(
+    Effect.logError(`eventfold: the message ${seq} is no CloudEvent, and is set aside by the group "${group}": ${why}`),
+    settle({ group, seq, attempts, member: id, delay: null })
+  )
 
 /** Claims messages. Whoever interrupts it finds what was claimed among what is ready. */
 const claiming = (membership: Membership, member: Member, count: number): Effect.Effect<void, TransportError> => {
@@ -172,10 +180,11 @@ const claiming = (membership: Membership, member: Member, count: number): Effect
     if (rows.length === count) member.askAt = 0
     for (const { attempts, body, seq } of rows) {
       const message = decodeText(body)
-      if (Result.isFailure(message)) {
-        return yield* unavailable("subscribe", `the message ${seq} is no CloudEvents document`, message.failure)
-      }
-      member.ready.push({ seq, attempts, message: message.success, settled: false })
+      if (Result.isSuccess(message)) member.ready.push({ seq, attempts, message: message.success, settled: false })
+      else if (member.takesUnreadable) {
+        const wrapped = wrap({ source: "postgres:message", id: String(seq), body })
+        member.ready.push({ seq, attempts, message: wrapped, unreadable: message.failure, settled: false })
+      } else yield* setAside(membership, member, seq, attempts, message.failure)
     }
   })
   return Effect.uninterruptible(member.claiming.withPermit(claim))

@@ -7,10 +7,10 @@ import { makeGroupCommit, type Submitted, takeUpTo } from "../../internal/groupC
 import { textFault } from "../../internal/json.ts"
 import { realSleep } from "../../internal/realTime.ts"
 import { isUnstorable } from "../../sql/errors.ts"
-import { closed, encodeText, refused, unavailable } from "../../transport/kit.ts"
+import { closed, encodeText, keyOf, refused, unavailable } from "../../transport/kit.ts"
 import type { Message, Transport, TransportError } from "../../transport/Transport.ts"
 import { describe } from "../errors.ts"
-import { encodePublished, type Published } from "../sql/publish.ts"
+import { encodeOthers, encodePublished, type Published } from "../sql/publish.ts"
 import { failAs, maxBatchBytes, type Shared } from "./shared.ts"
 
 /** How long a publisher waits for the database. */
@@ -22,12 +22,16 @@ interface Request {
 }
 
 const toPublished = (message: Message): Result.Result<Published, TransportError> => {
-  const fault = textFault(message.id) ?? textFault(message.type)
-  if (fault !== undefined) return Result.fail(refused(message.id, `its id or type ${fault}`))
-  return Result.mapBoth(encodeText(message), {
-    onFailure: (cause) => refused(message.id, "it is no CloudEvents document", cause),
-    onSuccess: (body) => ({ id: message.id, type: message.type, body })
-  })
+  const { id, source, type } = message
+  return Result.flatMap(
+    Result.mapError(encodeText(message), (why) => refused(id, why)),
+    (body) => {
+      const fault = textFault(id) ?? textFault(type) ?? textFault(source)
+      return fault === undefined
+        ? Result.succeed({ id, source, key: keyOf(message), type, body })
+        : Result.fail(refused(id, `its id, type or source ${fault}`))
+    }
+  )
 }
 
 const toRequest = (all: ReadonlyArray<Message>): Result.Result<Request, TransportError> => {
@@ -46,8 +50,12 @@ const toRequest = (all: ReadonlyArray<Message>): Result.Result<Request, Transpor
 type Write = (messages: ReadonlyArray<Published>, origin: string) => Effect.Effect<void, TransportError>
 
 const makeWrite = ({ ask, members: { wakeAll }, statements }: Shared): Write => {
+  const add = (messages: ReadonlyArray<Published>, origin: string) =>
+    Effect.flatMap(ask(statements.publish, encodePublished(messages, origin)), ({ added, hasHead }) =>
+      hasHead && added < messages.length ? ask(statements.publishOthers, encodeOthers(messages, origin)) : Effect.succeed(hasHead)
+    )
   const write: Write = (messages, origin) =>
-    Effect.matchEffect(ask(statements.publish, encodePublished(messages, origin)), {
+    Effect.matchEffect(add(messages, origin), {
       onSuccess: (found) => (found ? wakeAll : Effect.fail(unavailable("publish", "the row of transport_head is missing"))),
       onFailure: (error) => {
         if (!isUnstorable(error)) return Effect.fail(failAs("publish")(error))

@@ -1,3 +1,4 @@
+import { type Entry, prefixes } from "../cloudEvents.ts"
 import { define, owners } from "./script.ts"
 
 /** How many entries one call reads in search of types, so that others can use the server meanwhile. */
@@ -11,7 +12,10 @@ const mostScanned = 1000
  * answers, except those to messages that are not at this attempt of this member. Then takes: first what was given back, in the
  * order of the stream, then what is new. Messages of other types are done with.
  *
- * Returns after how many milliseconds to ask again (-1: nothing is known to come), then id, attempt and document of each message.
+ * What has no type that can be found is no message: it is given to whoever comes.
+ *
+ * Returns after how many milliseconds to ask again (-1: nothing is known to come), then of each message its id, its attempt, and its
+ * document, or its fields where it has none.
  */
 export const step = define({
   keys: ["stream", "members", "delayed"],
@@ -68,18 +72,23 @@ for i = first, filter - 1, 3 do
   end
 end
 
+local typeFields = { ${prefixes.map((prefix) => `["${prefix}type"] = true`).join(", ")} }
 local reply, count, scanned = { -1 }, 0, 0
 local function hand(entry, attempt)
-  local id, fields, type, event = entry[1], entry[2], "", ""
+  local id, fields, type, event = entry[1], entry[2], nil, nil
   for i = 1, #fields, 2 do
-    if fields[i] == "type" then type = fields[i + 1] elseif fields[i] == "event" then event = fields[i + 1] end
+    if typeFields[fields[i]] then type = fields[i + 1] elseif fields[i] == "event" then event = fields[i + 1] end
+  end
+  if not all and not type and event then
+    local parsed, document = pcall(cjson.decode, event)
+    if parsed and document and document ~= cjson.null and _G.type(document) == "table" then type = document["type"] end
   end
   scanned = scanned + 1
-  if all or types[type] then
+  if all or not type or types[type] then
     count = count + 1
     reply[#reply + 1] = id
     reply[#reply + 1] = attempt
-    reply[#reply + 1] = event
+    reply[#reply + 1] = event or fields
   else
     redis.call("XACK", stream, group, id)
   end
@@ -109,4 +118,4 @@ else
 end
 return reply
 `
-}).withReturnType<readonly [number, ...ReadonlyArray<string | number>]>()
+}).withReturnType<readonly [number, ...ReadonlyArray<Entry | number>]>()

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
+import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as References from "effect/References"
 import * as Schedule from "effect/Schedule"
@@ -12,6 +13,7 @@ import * as Schema from "effect/Schema"
 import assert from "node:assert/strict"
 import { run as consume } from "../../consuming/Consumer.ts"
 import * as DeadLetters from "../../consuming/DeadLetters.ts"
+import * as Inbox from "../../consuming/Inbox.ts"
 import * as Event from "../../definitions/Event.ts"
 import { Transport } from "../../transport/Transport.ts"
 import { range, turns } from "../suite.ts"
@@ -77,6 +79,39 @@ export const consumers = [
       const next = yield* join({ group: "g", types: ["Happened"] })
       yield* publish(message(7))
       assert.deepEqual(facts(yield* done(next)), [7, 1])
+    }
+  ),
+
+  every(
+    "messages of two sources with one id are two, also to the inbox and to the dead letters",
+    function* ({ join, publish, transport }) {
+      yield* (yield* join({ group: "g" })).leave
+      const context = yield* Layer.build(Layer.mergeAll(DeadLetters.layerMemory, Inbox.layerMemory))
+      const letters = Context.get(context, DeadLetters.DeadLetters)
+      const handled = yield* Queue.unbounded<number>()
+      const consuming = yield* consume(
+        [Happened],
+        { Happened: ({ n }) => (n < 3 ? Effect.fail("no") : Queue.offer(handled, n)) },
+        { group: "g", maxAttempts: 1, inbox: true }
+      ).pipe(
+        Effect.provideService(Transport, transport),
+        Effect.provide(context),
+        Effect.provide(Logger.layer([])),
+        Effect.forkScoped
+      )
+      const sources = ["/one", "/two", "/one", "/two"]
+      yield* publish(...sources.map((source, n) => message(n + 1, { source, id: n < 2 ? "bad" : "good" })))
+      const both = Effect.all([Queue.take(handled), Queue.take(handled)])
+      assert.deepEqual(yield* Effect.raceFirst(both, Fiber.join(consuming)), [3, 4])
+      yield* Fiber.interrupt(consuming)
+      const parked = yield* letters.list("g")
+      assert.deepEqual(parked.map(({ message }) => message.source).toSorted(), ["/one", "/two"])
+      for (const { id, message } of parked) {
+        const found = yield* letters.get("g", id ?? message.id)
+        assert.ok(Option.isSome(found) && found.value.message.source === message.source)
+        assert.equal(yield* letters.discard("g", id ?? message.id), true)
+      }
+      assert.deepEqual(yield* letters.list("g"), [])
     }
   ),
 

@@ -7,7 +7,7 @@ import * as Stream from "effect/Stream"
 import assert from "node:assert/strict"
 import { realSleep } from "../../internal/realTime.ts"
 import { range } from "../suite.ts"
-import { byPosition, done, facts, message, messages, reopened } from "./words.ts"
+import { byPosition, done, facts, message, messages, positionOf, reopened } from "./words.ts"
 
 export const durability = [
   reopened("what was published and not acknowledged is there after closing and opening again", function* (open) {
@@ -46,7 +46,7 @@ export const durability = [
     const member = Stream.runForEach(deliveries({ group: "g", concurrency: 4 }), ({ ack, message }) =>
       Effect.andThen(
         ack,
-        Effect.sync(() => acknowledged.add(message.position))
+        Effect.sync(() => acknowledged.add(positionOf(message)))
       )
     )
     const publishers = yield* Effect.forEach(range(1, 4), () => Effect.forkScoped(Effect.exit(publisher)))
@@ -60,6 +60,6 @@ export const durability = [
     yield* again.publish(message(1000))
     // What was settled in the very moment of closing may come again; what comes is at least all that is missing.
     const missing = new Set([...published, 1000].filter((n) => !acknowledged.has(n)))
-    while (missing.size > 0) missing.delete((yield* done(rest)).message.position)
+    while (missing.size > 0) missing.delete(positionOf((yield* done(rest)).message))
   })
 ]

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import assert from "node:assert/strict"
 import { range, turns } from "../suite.ts"
-import { byPosition, done, every, facts, message, messages } from "./words.ts"
+import { byPosition, done, every, facts, message, messages, positionOf } from "./words.ts"
 
 export const groups = [
   every("a subscription may come before the first message", function* ({ join, publish }) {
@@ -78,7 +78,7 @@ export const groups = [
       (group) =>
         Effect.flatMap(join({ group, concurrency: 5 }), (member) =>
           Effect.forkScoped(
-            Effect.forever(Effect.tap(done(member), ({ message }) => Effect.sync(() => seen[group]?.push(message.position))))
+            Effect.forever(Effect.tap(done(member), ({ message }) => Effect.sync(() => seen[group]?.push(positionOf(message)))))
           )
         )
     )

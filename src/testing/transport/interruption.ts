@@ -9,7 +9,7 @@ import * as Stream from "effect/Stream"
 import assert from "node:assert/strict"
 import { TransportError } from "../../transport/Transport.ts"
 import { range, turns } from "../suite.ts"
-import { done, every, opened, message, messages } from "./words.ts"
+import { done, every, message, messages, opened, positionOf } from "./words.ts"
 
 export const interruption = [
   every("publishing that is interrupted has happened or has not, and what succeeded is delivered", function* ({ join, publish }) {
@@ -27,7 +27,7 @@ export const interruption = [
     }
     yield* publish(message(41))
     const received: Array<number> = []
-    while (received.at(-1) !== 41) received.push((yield* done(member)).message.position)
+    while (received.at(-1) !== 41) received.push(positionOf((yield* done(member)).message))
     assert.deepEqual(
       received,
       received.toSorted((a, b) => a - b)

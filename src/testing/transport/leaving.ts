@@ -4,7 +4,7 @@ import * as Fiber from "effect/Fiber"
 import assert from "node:assert/strict"
 import { type Delivery } from "../../transport/Transport.ts"
 import { range, turns } from "../suite.ts"
-import { byPosition, done, every, facts, message, messages, take } from "./words.ts"
+import { byPosition, done, every, facts, message, messages, positionOf, take } from "./words.ts"
 
 export const leaving = [
   every("what a member leaves unsettled is delivered again, to whoever is there or comes", function* ({ join, publish }) {
@@ -52,7 +52,7 @@ export const leaving = [
 
   every("members that all leave at once, in the middle of everything, lose nothing", function* ({ join, publish }) {
     const seen = new Set<number>()
-    const record = ({ message }: Delivery) => Effect.sync(() => seen.add(message.position))
+    const record = ({ message }: Delivery) => Effect.sync(() => seen.add(positionOf(message)))
     const members = yield* Effect.forEach(range(1, 10), () => join({ group: "g", concurrency: 4 }))
     for (const [n, member] of members.entries()) {
       // Each settles some, and holds on to the rest.

@@ -3,6 +3,13 @@ import assert from "node:assert/strict"
 import { done, every, facts, message, messages, shared } from "./words.ts"
 
 export const repetition = [
+  every("two sources may give one id to two messages: both arrive", function* ({ join, publish }) {
+    const member = yield* join({ group: "g" })
+    yield* publish(message(1), message(2, { id: "message 1", source: "/another" }))
+    yield* publish(message(3, { id: "message 1", source: "/a third" }))
+    for (const n of [1, 2, 3]) assert.deepEqual(facts(yield* done(member)), [n, 1])
+  }),
+
   every(
     "a message that is published again is not delivered again",
     function* ({ join, publish }) {

@@ -11,7 +11,14 @@ import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import assert from "node:assert/strict"
 import { realSleep } from "../../internal/realTime.ts"
-import { type Delivery, type Message, type SubscribeOptions, Transport, type TransportError } from "../../transport/Transport.ts"
+import {
+  type CloudEvent,
+  type Delivery,
+  type Message,
+  type SubscribeOptions,
+  Transport,
+  type TransportError
+} from "../../transport/Transport.ts"
 import { build, range, words, type World } from "../suite.ts"
 
 type Service = Transport["Service"]
@@ -123,10 +130,19 @@ export const message = (n: number, more: Partial<Message> = {}): Message => ({
 export const messages = (from: number, to: number): ReadonlyArray<Message> => range(from, to).map((n) => message(n))
 
 /** A message with its instant as a number, for comparison. */
-export const plain = (message: Message) => ({ ...message, time: DateTime.toEpochMillis(message.time) })
+export const plain = (message: CloudEvent) => ({
+  ...message,
+  time: message.time === undefined ? undefined : DateTime.toEpochMillis(message.time)
+})
+
+/** The number of a message of these cases. */
+export const positionOf = ({ position }: CloudEvent): number => {
+  assert.ok(position !== undefined)
+  return position
+}
 
 /** Number and attempt of a delivery. */
-export const facts = ({ attempt, message }: Delivery) => [message.position, attempt] as const
+export const facts = ({ attempt, message }: Delivery) => [positionOf(message), attempt] as const
 
 /** Takes so many deliveries, without settling any. */
 export const take = (member: Member, count: number): Effect.Effect<ReadonlyArray<Delivery>, TransportError> =>
