@@ -4,6 +4,7 @@ import { type DocBlock, type DocRunner, makeDocRunner } from "./support/docs.ts"
 /** What stands before each mistake, on one line. */
 const given = `
 import { Effect, Layer, Schema } from "effect"
+import { RpcGroup } from "effect/rpc"
 import { SqlClient } from "effect/sql"
 import { Aggregate, Checkpoints, Command, Consumer, Event, EventStore, MessageBus, ProcessManager, Projection, Repository, Subscription, Transport, UnitOfWork } from "eventfold"
 const Opened = Event.make("Opened", { owner: Schema.String })
@@ -15,7 +16,7 @@ const Open = Command.make("Open", { payload: { owner: Schema.String }, error: De
 const Account = Aggregate.make("Account", { events: [Opened], initial: 0, evolve: { Opened: (count) => count + 1 } })
 const nothing = () => Effect.void
 const none = () => []
-void [Aggregate, Checkpoints, Closed, Consumer, Gone, Left, Layer, SqlClient, EventStore, MessageBus, Open, ProcessManager, Projection, Repository, Subscription, Transport, UnitOfWork, Account, nothing, none]
+void [Aggregate, Checkpoints, Closed, Consumer, Gone, Left, Layer, RpcGroup, SqlClient, EventStore, MessageBus, Open, ProcessManager, Projection, Repository, Subscription, Transport, UnitOfWork, Account, nothing, none]
 `
   .trim()
   .replaceAll("\n", "; ")
@@ -80,6 +81,16 @@ const mistakes: ReadonlyArray<readonly [title: string, code: string, message: st
     "a consumer of an event that is not published",
     `Consumer.layer([Opened], { Opened: nothing }, { group: "g" })`,
     `"an event to consume: Event.make(…, …, { published: true })"'`
+  ],
+  [
+    "a command of a served group without a handler",
+    `const Bus = MessageBus.layer.pipe(Layer.provide(UnitOfWork.layer), Layer.provide(EventStore.layerMemory)); void Effect.runPromise(Effect.scoped(Layer.build(Layer.provide(MessageBus.toRpcHandlers(RpcGroup.make(Open).middleware(Command.CommandFailures)), Bus))))`,
+    `Type 'Handler<"Open">' is not assignable to type 'never'.`
+  ],
+  [
+    "a served group whose callers could not be told of failures",
+    `MessageBus.toRpcHandlers(RpcGroup.make(Open))`,
+    `"a group of commands: RpcGroup.make(…).middleware(Command.CommandFailures)"'`
   ],
   [
     "no store",
