@@ -247,7 +247,7 @@ describe("answers in the log", () => {
 })
 
 describe("answers in a table", () => {
-  promises<SqlClient.SqlClient>(inEverySql, onTable)
+  promises<SqlClient.SqlClient | UnitOfWork.SqlTransactions>(inEverySql, onTable)
 
   inEverySql((test) => {
     test("commit with the events, and are deleted a week later: the id is a new one from then on", () => {

@@ -172,7 +172,7 @@ describe("an inbox in SQL", () => {
 })
 
 describe("what the database refuses to commit is a failure of the message, and not of the inbox", () => {
-  const Placed = Event.make("Placed", {})
+  const Placed = Event.make("Placed", {}, { published: true })
 
   /** Handles a message through an inbox, twice at most. What became of it: its tries, and its dead letter. */
   const consumed = Effect.fnUntraced(function* (work: (notes: string) => Effect.Effect<unknown, unknown, SqlClient.SqlClient>) {

@@ -41,7 +41,14 @@ const Opened = Event.make("Opened", { owner: Schema.String })
 const Deposited = Event.make("Deposited", { amount: Schema.Int })
 const Closed = Event.make("Closed", {})
 
-type Wired = EventStore.EventStore | Checkpoints.Checkpoints | SqlClient.SqlClient | UnitOfWork.UnitOfWork | Prefix | Scope.Scope
+type Wired =
+  | EventStore.EventStore
+  | Checkpoints.Checkpoints
+  | SqlClient.SqlClient
+  | UnitOfWork.UnitOfWork
+  | UnitOfWork.SqlTransactions
+  | Prefix
+  | Scope.Scope
 
 /** What the names of a test's own tables begin with. */
 class Prefix extends Context.Service<Prefix, string>()("test/Prefix") {}
@@ -951,7 +958,8 @@ describe("a projection that runs inline", () => {
   it.live("dies in a unit of work that is no transaction of the database", () =>
     Effect.gen(function* () {
       const { projection } = balances("")
-      yield* start(Projection.inline(projection))
+      // The Layer of some other unit of work has said so.
+      yield* Effect.provideService(start(Projection.inline(projection)), UnitOfWork.SqlTransactions, true)
       const exit = yield* Effect.exit(UnitOfWork.transact(stage("Account-a", opened("Ada"))))
       assert.ok(Exit.isFailure(exit) && /UnitOfWork\.layerSql/.test(Cause.pretty(exit.cause)))
       assert.equal(yield* EventStore.head, 0)

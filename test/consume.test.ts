@@ -12,9 +12,9 @@ import { rest, until } from "./support/words.ts"
 const Placed = Event.make(
   "Placed",
   { total: Schema.Int },
-  { version: 2, upcast: { 1: (old) => ({ total: (old as { sum: number }).sum }) } }
+  { version: 2, published: true, upcast: { 1: (old) => ({ total: (old as { sum: number }).sum }) } }
 )
-const Shipped = Event.make("Shipped", {})
+const Shipped = Event.make("Shipped", {}, { published: true })
 
 const message = (id: string, more: Partial<Transport.Message> = {}): Transport.Message => ({
   specversion: "1.0",

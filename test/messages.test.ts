@@ -3,19 +3,27 @@ import { type DocBlock, type DocRunner, makeDocRunner } from "./support/docs.ts"
 
 /** What stands before each mistake, on one line. */
 const given = `
-import { Effect, Schema } from "effect"
-import { Aggregate, Command, Consumer, Event, EventStore, MessageBus, ProcessManager, Projection, Repository, Subscription, Transport, UnitOfWork } from "eventfold"
+import { Effect, Layer, Schema } from "effect"
+import { RpcGroup } from "effect/rpc"
+import { SqlClient } from "effect/sql"
+import { Aggregate, Checkpoints, Command, Consumer, Event, EventStore, MessageBus, ProcessManager, Projection, Repository, Subscription, Transport, UnitOfWork } from "eventfold"
 const Opened = Event.make("Opened", { owner: Schema.String })
 const Closed = Event.make("Closed")
+const Left = Event.make("Left", {}, { published: true })
+const Gone = Event.make("Gone", {}, { published: true })
 class Denied extends Schema.TaggedError<Denied>()("Denied", { why: Schema.String }) {}
 const Open = Command.make("Open", { payload: { owner: Schema.String }, error: Denied })
 const Account = Aggregate.make("Account", { events: [Opened], initial: 0, evolve: { Opened: (count) => count + 1 } })
 const nothing = () => Effect.void
 const none = () => []
-void [Aggregate, Closed, EventStore, MessageBus, Open, ProcessManager, Projection, Repository, Subscription, Transport, UnitOfWork, Account, nothing, none]
+void [Aggregate, Checkpoints, Closed, Consumer, Gone, Left, Layer, RpcGroup, SqlClient, EventStore, MessageBus, Open, ProcessManager, Projection, Repository, Subscription, Transport, UnitOfWork, Account, nothing, none]
 `
   .trim()
   .replaceAll("\n", "; ")
+
+/** A handler that uses a database, and a wiring whose events do not commit with it. */
+const sqlHandler =
+  "const sql = Effect.orDie(SqlClient.SqlClient.use((sql) => sql`select 1`)); const WithSql = MessageBus.handle(Open, () => Effect.asVoid(sql)); declare const Sql: Layer.Layer<SqlClient.SqlClient>; const InMemory = MessageBus.layer.pipe(Layer.provideMerge(UnitOfWork.layer), Layer.provideMerge(Layer.merge(EventStore.layerMemory, Sql))); void [WithSql, InMemory, Checkpoints];"
 
 /** Mistakes, and the end of what the compiler says of them: there a person reads. */
 const mistakes: ReadonlyArray<readonly [title: string, code: string, message: string]> = [
@@ -40,9 +48,49 @@ const mistakes: ReadonlyArray<readonly [title: string, code: string, message: st
     `Type 'Handler<"Open">' is not assignable to type 'never'.`
   ],
   [
-    "no transaction",
+    "a forgotten unit of work",
     `void Effect.runPromise(Effect.provide(Repository.load(Account, "1"), EventStore.layerMemory))`,
-    `Type 'Transaction' is not assignable to type 'never'.`
+    `Type 'Requires<"UnitOfWork.transact(…) around it, or a handler of MessageBus">' is not assignable to type 'never'.`
+  ],
+  [
+    "a handler with SQL of its own, in units of work that are no SQL transactions",
+    `${sqlHandler} void Effect.runPromise(Effect.provide(MessageBus.execute(Open, { owner: "" }), Layer.provideMerge(WithSql, InMemory)))`,
+    `Type 'Requires<"UnitOfWork.layerSql, so that your own SQL commits with the events">' is not assignable to type 'never'.`
+  ],
+  [
+    "a unit of work with SQL of its own that is no SQL transaction",
+    `${sqlHandler} void Effect.runPromise(Effect.provide(UnitOfWork.transact(sql), InMemory))`,
+    `Type 'Requires<"UnitOfWork.layerSql, so that your own SQL commits with the events">' is not assignable to type 'never'.`
+  ],
+  [
+    "a listener with SQL of its own, in units of work that are no SQL transactions",
+    `${sqlHandler} void Effect.runPromise(Effect.scoped(Layer.build(Layer.provide(MessageBus.listen(Opened, () => sql), InMemory))))`,
+    `Type 'Requires<"UnitOfWork.layerSql, so that your own SQL commits with the events">' is not assignable to type 'never'.`
+  ],
+  [
+    "an inline view, in units of work that are no SQL transactions",
+    `${sqlHandler} void Effect.runPromise(Effect.scoped(Effect.orDie(Layer.build(Layer.provide(Projection.inline(Projection.make("p", { version: 1, events: [Opened], handlers: { Opened: nothing } })), Layer.merge(Checkpoints.layerMemory, InMemory))))))`,
+    `Type 'Requires<"UnitOfWork.layerSql, so that your own SQL commits with the events">' is not assignable to type 'never'.`
+  ],
+  [
+    "a view that is written outside of its projection",
+    `${sqlHandler} void Effect.runPromise(Effect.provide(Projection.table("t", { key: "id", fields: { id: Schema.String } }).upsert({ id: "" }), InMemory))`,
+    `Type 'Requires<"a handler of Projection.make: it alone writes the table">' is not assignable to type 'never'.`
+  ],
+  [
+    "a consumer of an event that is not published",
+    `Consumer.layer([Opened], { Opened: nothing }, { group: "g" })`,
+    `"an event to consume: Event.make(…, …, { published: true })"'`
+  ],
+  [
+    "a command of a served group without a handler",
+    `const Bus = MessageBus.layer.pipe(Layer.provide(UnitOfWork.layer), Layer.provide(EventStore.layerMemory)); void Effect.runPromise(Effect.scoped(Layer.build(Layer.provide(MessageBus.toRpcHandlers(RpcGroup.make(Open).middleware(Command.CommandFailures)), Bus))))`,
+    `Type 'Handler<"Open">' is not assignable to type 'never'.`
+  ],
+  [
+    "a served group whose callers could not be told of failures",
+    `MessageBus.toRpcHandlers(RpcGroup.make(Open))`,
+    `"a group of commands: RpcGroup.make(…).middleware(Command.CommandFailures)"'`
   ],
   [
     "no store",
@@ -81,12 +129,12 @@ const mistakes: ReadonlyArray<readonly [title: string, code: string, message: st
   ],
   [
     "a consumer without a handler",
-    `Consumer.layer([Opened, Closed], { Opened: nothing }, { group: "g" })`,
-    `Property 'Closed' is missing in type`
+    `Consumer.layer([Left, Gone], { Left: nothing }, { group: "g" })`,
+    `Property 'Gone' is missing in type`
   ],
   [
     "a consumer of an event that is not listed",
-    `Consumer.layer([Opened], { Opened: nothing, Closed: nothing }, { group: "g" })`,
+    `Consumer.layer([Left], { Left: nothing, Closed: nothing }, { group: "g" })`,
     String.raw`there is no \"Closed\" among the events that are listed`
   ],
   [

@@ -3,7 +3,7 @@ import { Effect, Layer, Schema } from "effect"
 import { HttpRouter } from "effect/http"
 import { RpcSerialization, RpcServer } from "effect/rpc"
 import { Aggregate, Event, EventStore, MessageBus, Repository, UnitOfWork } from "eventfold"
-import { AccountId, Bank, Deposit, Overdrawn, Withdraw } from "./api.ts"
+import { AccountId, Authentication, Bank, Deposit, Overdrawn, Unauthorized, Withdraw } from "./api.ts"
 
 const Deposited = Event.make("Deposited", { amount: Schema.Int })
 const Withdrawn = Event.make("Withdrawn", { amount: Schema.Int })
@@ -37,21 +37,27 @@ const Handlers = Layer.merge(
   )
 )
 
-/** Each call is a command on the bus: one unit of work. A command left out here does not compile. */
-const Served = Bank.toLayer({
-  Deposit: (payload) => MessageBus.execute(Deposit, payload),
-  Withdraw: (payload) => MessageBus.execute(Withdraw, payload)
+/** Who has which token: a service asks an identity provider. */
+const users: Readonly<Record<string, string>> = { "Bearer token of ada": "ada", "Bearer token of ben": "ben" }
+
+/** The identity is in the metadata of each event that a call makes. */
+const Authenticated = Layer.succeed(Authentication, (call, { headers }) => {
+  const by = users[headers["authorization"] ?? ""]
+  return by === undefined ? Effect.fail(new Unauthorized()) : Effect.provideService(call, UnitOfWork.CurrentMetadata, { by })
 })
 
-/** The routes of the service. */
+/** Each call is a command on the bus: one unit of work. A command without a handler does not compile. */
+const Served = MessageBus.toRpcHandlers(Bank).pipe(Layer.provide(Handlers), Layer.provide(MessageBus.layer))
+
+/** The routes of the service, over whatever store there is. */
 const routes = RpcServer.layerHttp({ group: Bank, path: "/bank", protocol: "http" }).pipe(
   Layer.provide(Served),
-  Layer.provide(Handlers),
-  Layer.provide(MessageBus.layer),
+  Layer.provide(Authenticated),
   Layer.provide(UnitOfWork.layer),
-  Layer.provide(EventStore.layerMemory),
   Layer.provide(RpcSerialization.layerJson)
 )
 
 /** The service on the HTTP server of the environment. */
-export const layer = HttpRouter.serve(routes, { disableLogger: true, disableListenLog: true })
+export const layer = HttpRouter.serve(routes, { disableLogger: true, disableListenLog: true }).pipe(
+  Layer.provideMerge(EventStore.layerMemory)
+)

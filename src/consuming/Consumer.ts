@@ -58,6 +58,18 @@ export {
  */
 export const Registry: Context.Reference<RegistryOf<Group> | undefined> = consumers.Provided
 
+/**
+ * Refuses events that never leave the process in which they are made: nobody could consume them.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type Published<Events extends ReadonlyArray<Event.Any>> = {
+  readonly [I in keyof Events]: Events[I] extends { readonly published: false }
+    ? "an event to consume: Event.make(…, …, { published: true })"
+    : unknown
+}
+
 /** What the handlers of a consumer need. */
 type HandlerServices<Events extends ReadonlyArray<Event.Any>, H extends Handlers<Events>> = Effect.Services<
   ReturnType<H[Events[number]["type"]]>
@@ -98,7 +110,7 @@ export const run = <
   const H extends Handlers<Events>,
   const I extends boolean = false
 >(
-  events: Events,
+  events: Events & Published<Events>,
   handlers: H & Unlisted<H, Events[number]["type"]>,
   options: Options<I>
 ): Effect.Effect<never, TransportError, Requirements<HandlerServices<Events, H>, I>> =>
@@ -121,8 +133,8 @@ const make = <Events extends ReadonlyArray<Event.Any>, H extends Handlers<Events
  * import { DateTime, Effect, Layer, Queue, Schema } from "effect"
  * import { Consumer, DeadLetters, Event, Transport } from "eventfold"
  *
- * const Placed = Event.make("Placed", { total: Schema.Int })
- * const Cancelled = Event.make("Cancelled", {})
+ * const Placed = Event.make("Placed", { total: Schema.Int }, { published: true })
+ * const Cancelled = Event.make("Cancelled", {}, { published: true })
  *
  * const message: Transport.Message = {
  *   specversion: "1.0",
@@ -164,7 +176,7 @@ export const layer = <
   const H extends Handlers<Events>,
   const I extends boolean = false
 >(
-  events: Events,
+  events: Events & Published<Events>,
   handlers: H & Unlisted<H, Events[number]["type"]>,
   options: Options<I>
 ): Layer.Layer<never, never, Requirements<HandlerServices<Events, H>, I>> => {

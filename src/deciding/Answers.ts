@@ -32,7 +32,7 @@ import {
   StoreUnavailable,
   TransactionConflict
 } from "../store/EventStore.ts"
-import { type CommitError, Transaction } from "./transaction.ts"
+import { type CommitError, type SqlTransactions, Transaction } from "./transaction.ts"
 
 /**
  * What one execution came to.
@@ -138,7 +138,7 @@ export const layerSqlWith = (options: {
   readonly table?: string | undefined
   /** How long an answer is kept at least, by the clocks of the processes. Default: 7 days. */
   readonly keep?: Duration.Input | undefined
-}): Layer.Layer<Answers, EventStoreError, SqlClient.SqlClient | EventStore> =>
+}): Layer.Layer<Answers, EventStoreError, SqlClient.SqlClient | SqlTransactions | EventStore> =>
   Layer.effect(
     Answers,
     Effect.gen(function* () {
@@ -227,4 +227,6 @@ export const layerSqlWith = (options: {
  * @category layers
  * @since 0.2.0
  */
-export const layerSql: Layer.Layer<Answers, EventStoreError, SqlClient.SqlClient | EventStore> = layerSqlWith({})
+export const layerSql: Layer.Layer<Answers, EventStoreError, SqlClient.SqlClient | SqlTransactions | EventStore> = layerSqlWith(
+  {}
+)

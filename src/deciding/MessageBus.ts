@@ -11,99 +11,23 @@
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as PrimaryKey from "effect/PrimaryKey"
 import * as Stream from "effect/Stream"
-import type * as Command from "../definitions/Command.ts"
 import * as Event from "../definitions/Event.ts"
 import { isRecordOfCommand } from "../definitions/metadata.ts"
 import type { Metadata, RecordedEvent } from "../definitions/stored.ts"
 import { EventStore, type Filter } from "../store/EventStore.ts"
 import { makeTurns } from "../internal/turns.ts"
 import { Answers, inLog } from "./Answers.ts"
-import { type Handler, handlerKey, type HandlerService, type Listener, MessageBus, type Record } from "./bus.ts"
-import { commandCodec } from "./commandCodec.ts"
+import { type Listener, MessageBus, type Record } from "./bus.ts"
 import { deliver, dispatching, message } from "./dispatching.ts"
-import { once } from "./once.ts"
 import { type CommitError, Transaction, UnitOfWork } from "./transaction.ts"
 import { transact } from "./UnitOfWork.ts"
 
 export { CurrentMessage, DuplicateHandlerError, type Envelope, type Handler, MessageBus, type Record } from "./bus.ts"
 export { TooManyMessagesError } from "./transaction.ts"
+export { execute } from "./executing.ts"
 export { handle, listen } from "./handlers.ts"
-
-/**
- * Executes a command in a unit of work, and gives its handler's result once everything has been committed.
- *
- * Inside a unit of work it joins it: the handler runs at once, and the listeners of its events when their turn comes.
- *
- * **Repetitions.** With an `id` (or the command's `primaryKey`) the command is executed once under it: a repetition gives what the first
- * execution gave, or fails with the command's own error that it failed with, and runs nothing. The answer commits with the events. An error
- * of the command's own has rolled its unit of work back, and is kept by a commit of its own before the caller hears of it. Errors of the unit of
- * work (`CommitError`), defects and interruptions are not kept: the repetition executes. Of several at once one commits, and all get
- * its answer; in one process the handler runs once. The same id with another payload is a `CommandIdReusedError`. Inside a unit of work the
- * answer is part of it, whatever it was. Where and how long answers are kept: see `Answers`.
- *
- * ```ts
- * import { Effect, Layer, Schema } from "effect"
- * import { Aggregate, Command, Event, EventStore, MessageBus, Repository, UnitOfWork } from "eventfold"
- *
- * const Deposited = Event.make("Deposited", { amount: Schema.Int })
- * const Account = Aggregate.make("Account", {
- *   events: [Deposited],
- *   initial: 0,
- *   evolve: { Deposited: (balance, { amount }) => balance + amount }
- * })
- * const Deposit = Command.make("Deposit", {
- *   payload: { account: Schema.NonEmptyString, amount: Schema.Int },
- *   success: Schema.Int
- * })
- *
- * const DepositLive = MessageBus.handle(Deposit, ({ account, amount }) =>
- *   Repository.execute(Account, account, () => Effect.succeed([Deposited.make({ amount })])).pipe(Effect.map(({ state }) => state))
- * )
- *
- * const program = MessageBus.execute(Deposit, { account: "ada", amount: 5 })
- *
- * const Live = DepositLive.pipe(
- *   Layer.provideMerge(MessageBus.layer),
- *   Layer.provideMerge(UnitOfWork.layer),
- *   Layer.provideMerge(EventStore.layerMemory)
- * )
- * await Effect.runPromise(Effect.provide(program, Live)) // => 5
- * ```
- *
- * @category accessors
- * @since 0.1.0
- */
-export const execute = <C extends Command.Any>(
-  command: C,
-  payload: Command.PayloadInput<C>,
-  options?: {
-    /** Names this execution among those of the command, as an idempotency key does. Default: the command's `primaryKey`, else none. */
-    readonly id?: string | undefined
-    /** Names the conversation. Default: that of the message being handled or of `UnitOfWork.CurrentMetadata`, else a new id. */
-    readonly correlationId?: string | undefined
-    /** Stored with the command and with every event that follows from it, beside `UnitOfWork.CurrentMetadata`. Default: none. */
-    readonly metadata?: Metadata | undefined
-  }
-): Effect.Effect<Command.Success<C>, Command.Error<C> | CommitError, MessageBus | Handler<C["_tag"]>> =>
-  Effect.gen(function* () {
-    const handler: HandlerService = yield* handlerKey<C["_tag"]>(command._tag)
-    const codec = commandCodec(command)
-    const value = yield* codec.make(payload)
-    const recorded = (yield* MessageBus).record === "all"
-    const id = options?.id ?? (PrimaryKey.isPrimaryKey(value) ? PrimaryKey.value(value) : undefined)
-    const encoded = recorded || id !== undefined ? yield* Effect.fromResult(codec.encode(value)) : null
-    const record = recorded ? { type: command._tag, payload: encoded } : undefined
-    const run = (keep?: (value: Command.Success<C>) => Effect.Effect<void, CommitError, Transaction>) =>
-      message(
-        { _tag: "Command", type: command._tag, options, record },
-        // What the handler of this command fails with is typed by `handle`.
-        handler.run(value) as Effect.Effect<Command.Success<C>, Command.Error<C> | CommitError, Transaction>,
-        keep
-      )
-    return yield* id === undefined ? run() : once({ command, id, payload: encoded }, run)
-  })
+export { publicErrors, publicErrorsWith, type ServingOptions, toRpcHandlers } from "./serving.ts"
 
 /**
  * Publishes an event on the bus itself: one that belongs to no aggregate. It is stored in the stream of its conversation,

@@ -18,6 +18,7 @@ import { isConflict as isSqlConflict } from "../sql/errors.ts"
 import { AppendConditionError, EventStore, EventStoreError, ExpectedVersion, OptimisticLockError } from "../store/EventStore.ts"
 import { CurrentCommit, makeUnitOfWork, noteCommit, withoutTransaction } from "./levels.ts"
 import {
+  type Around,
   type Commit,
   type CommitError,
   type Committed,
@@ -32,10 +33,14 @@ export {
   type Commit,
   CommitError,
   type Committed,
+  type Around,
+  type Requires,
   type Slot,
+  SqlTransactions,
   type StagedEvent,
   type Staging,
   Transaction,
+  type TransactionService,
   UnitOfWork
 } from "./transaction.ts"
 
@@ -53,6 +58,8 @@ export const CurrentMetadata: Context.Reference<Metadata> = metadata.CurrentMeta
  * Success commits all that was staged by one atomic append; failure, defect and interruption roll back. Once the commit has
  * begun it is not interrupted. A nested `transact` joins the outer one: it commits with it, and if it fails (and the failure is
  * caught), what it had staged is dropped and the outer one goes on.
+ *
+ * An effect that requires a `SqlClient` requires `UnitOfWork.layerSql` as well ({@link SqlTransactions}), so that its rows commit with the events.
  *
  * ```ts
  * import { Effect, Schema } from "effect"
@@ -82,10 +89,8 @@ export const CurrentMetadata: Context.Reference<Metadata> = metadata.CurrentMeta
  * @category combinators
  * @since 0.1.0
  */
-export const transact = <A, E, R>(
-  effect: Effect.Effect<A, E, R>
-): Effect.Effect<A, E | CommitError, Exclude<R, Transaction> | UnitOfWork> =>
-  Effect.withFiber<A, E | CommitError, Exclude<R, Transaction> | UnitOfWork>((fiber) => {
+export const transact = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | CommitError, Around<R> | UnitOfWork> =>
+  Effect.withFiber<A, E | CommitError, Around<R> | UnitOfWork>((fiber) => {
     const current = Context.getOrUndefined(fiber.context, Transaction)
     return current === undefined ? UnitOfWork.use((unit) => unit.transact(effect)) : current.nested(effect)
   })

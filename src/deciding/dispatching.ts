@@ -6,7 +6,15 @@ import { NewId } from "../internal/ids.ts"
 import { ExpectedVersion } from "../store/EventStore.ts"
 import { CurrentDispatch, CurrentMessage, type Envelope, type Heard, MessageBus } from "./bus.ts"
 import { observed } from "./observing.ts"
-import { type CommitError, type Slot, type StagedEvent, TooManyMessagesError, Transaction, UnitOfWork } from "./transaction.ts"
+import {
+  type CommitError,
+  type Slot,
+  type StagedEvent,
+  TooManyMessagesError,
+  Transaction,
+  type TransactionService,
+  UnitOfWork
+} from "./transaction.ts"
 import { transact } from "./UnitOfWork.ts"
 
 /** A message that comes in. */
@@ -67,10 +75,7 @@ export const message = <A, E>(
   })
 
 /** What is staged of a message. */
-const stagingOf = (
-  incoming: Incoming,
-  metadata: Metadata
-): Parameters<Transaction["Service"]["stage"]>[1][number] | undefined => {
+const stagingOf = (incoming: Incoming, metadata: Metadata): Parameters<TransactionService["stage"]>[1][number] | undefined => {
   switch (incoming._tag) {
     case "Command": {
       const { record } = incoming
@@ -86,7 +91,7 @@ const stagingOf = (
 /** Sees to it that what `run` stages is dispatched. */
 export const dispatching = <A, E, R>(
   bus: MessageBus["Service"],
-  transaction: Transaction["Service"],
+  transaction: TransactionService,
   run: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | CommitError, R | Transaction> =>
   Effect.flatMap(CurrentDispatch, (current) =>
@@ -100,7 +105,7 @@ export const dispatching = <A, E, R>(
   )
 
 /** First in, first out: what a listener stages is dispatched after what stood before it. */
-const dispatchStaged = Effect.fnUntraced(function* (bus: MessageBus["Service"], transaction: Transaction["Service"]) {
+const dispatchStaged = Effect.fnUntraced(function* (bus: MessageBus["Service"], transaction: TransactionService) {
   let staged: StagedEvent | undefined
   while ((staged = transaction.next()) !== undefined) {
     if (staged._tag !== "Record") yield* deliver(bus, staged)

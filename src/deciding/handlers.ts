@@ -8,7 +8,7 @@ import * as Event from "../definitions/Event.ts"
 import { mayBeOf } from "../definitions/listing.ts"
 import { provideBuilt } from "../definitions/services.ts"
 import { DuplicateHandlerError, type Envelope, type Handler, handlerKey, MessageBus } from "./bus.ts"
-import type { CommitError, Transaction } from "./transaction.ts"
+import type { Around, CommitError, Transaction } from "./transaction.ts"
 
 /** The commands that have a handler in one build of Layers. */
 const handled = new WeakMap<Layer.MemoMap, Set<string>>()
@@ -18,7 +18,8 @@ const handled = new WeakMap<Layer.MemoMap, Set<string>>()
  *
  * What the handler needs is required by the Layer, save the transaction, which each execution brings. The services are those that
  * the Layer was built with, whatever the caller has; spans, clock, log annotations and other references are the caller's. It may
- * fail with the command's own error, and with what a unit of work fails with.
+ * fail with the command's own error, and with what a unit of work fails with. Where it requires a `SqlClient`, the Layer requires
+ * `UnitOfWork.layerSql` as well, so that its rows commit with the events.
  *
  * @category layers
  * @since 0.1.0
@@ -26,7 +27,7 @@ const handled = new WeakMap<Layer.MemoMap, Set<string>>()
 export const handle = <C extends Command.Any, R>(
   command: C,
   handler: (payload: Command.Payload<C>) => Effect.Effect<Command.Success<C>, Command.Error<C> | CommitError, R>
-): Layer.Layer<Handler<C["_tag"]>, never, Exclude<R, Transaction>> =>
+): Layer.Layer<Handler<C["_tag"]>, never, Around<R>> =>
   Layer.fromBuildMemo((memoMap, scope) =>
     Effect.gen(function* () {
       const context = yield* Effect.context<Exclude<R, Transaction>>()
@@ -70,7 +71,7 @@ export const listen = <E extends Event.Any, A, Err extends CommitError, R>(
     /** Whether it takes part in replays. Default: `false`. */
     readonly replay?: boolean | undefined
   }
-): Layer.Layer<never, never, MessageBus | Exclude<R, Transaction>> =>
+): Layer.Layer<never, never, MessageBus | Around<R>> =>
   Layer.effectDiscard(
     Effect.gen(function* () {
       const provide = provideBuilt<R, Transaction>(yield* Effect.context<Exclude<R, Transaction>>())

@@ -8,7 +8,15 @@ import type { Metadata, NewEvent } from "../definitions/stored.ts"
 import { freeze } from "../internal/freeze.ts"
 import { makeIds, type NewId, release, reserve } from "../internal/ids.ts"
 import { type EventStore, ExpectedVersion, OptimisticLockError, type StreamAppend } from "../store/EventStore.ts"
-import { type Commit, type CommitError, type Slot, type StagedEvent, Transaction, type UnitOfWork } from "./transaction.ts"
+import {
+  type Commit,
+  type CommitError,
+  type Slot,
+  type StagedEvent,
+  Transaction,
+  type TransactionService,
+  type UnitOfWork
+} from "./transaction.ts"
 
 type Entry = StagedEvent & {
   readonly level: Level
@@ -77,7 +85,7 @@ export interface Carrier {
   readonly outside: <R>(context: Context.Context<R>) => Context.Context<R>
 }
 
-const makeTransaction = (shared: Shared, level: Level, carrier: Carrier): Transaction["Service"] => ({
+const makeTransaction = (shared: Shared, level: Level, carrier: Carrier): TransactionService => ({
   id: shared.id,
   slot: (slot) => slotOf(shared, slot),
   stage: (stream, events, expected) =>
@@ -121,7 +129,7 @@ const stage = (
     stream
   }: {
     readonly stream: string
-    readonly events: Parameters<Transaction["Service"]["stage"]>[1]
+    readonly events: Parameters<TransactionService["stage"]>[1]
     readonly expected: ExpectedVersion
     readonly metadata: Metadata
     /** For the events that have none. */

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import { CommandDecodeError, CommandIdReusedError, type Any } from "../definitions/Command.ts"
+import { type Any, CommandDecodeError, CommandFailure, CommandIdReusedError } from "../definitions/Command.ts"
 import { EventDecodeError } from "../definitions/Event.ts"
 import { canonicalJson } from "../internal/json.ts"
 import { nameFault } from "../store/kit/index.ts"
@@ -79,7 +79,8 @@ export const once = <A, E>(
           )
     }
     const failed = (error: E | CommitError): Effect.Effect<A, E | CommitError> => {
-      const own = isCommitError(error) ? undefined : Result.getOrUndefined(codec.failure.encode(error))
+      const own =
+        isCommitError(error) || error instanceof CommandFailure ? undefined : Result.getOrUndefined(codec.failure.encode(error))
       const kept =
         own === undefined ? Effect.fail(error) : Effect.provideService(transact(keep("failure", own)), UnitOfWork, unitOfWork)
       return Effect.matchEffect(kept, {

@@ -16,7 +16,7 @@ import {
   TransactionConflict
 } from "../store/EventStore.ts"
 import { type Carrier, makeUnitOfWork } from "./levels.ts"
-import { UnitOfWork } from "./transaction.ts"
+import { SqlTransactions, UnitOfWork } from "./transaction.ts"
 
 /**
  * Units of work inside `sql.withTransaction`: what the effect does with the same `SqlClient` commits or rolls back with the events.
@@ -29,8 +29,7 @@ import { UnitOfWork } from "./transaction.ts"
  * @category layers
  * @since 0.1.0
  */
-export const layerSql: Layer.Layer<UnitOfWork, never, EventStore | SqlClient.SqlClient> = Layer.effect(
-  UnitOfWork,
+export const layerSql: Layer.Layer<UnitOfWork | SqlTransactions, never, EventStore | SqlClient.SqlClient> = Layer.effectContext(
   Effect.gen(function* () {
     const store = yield* EventStore
     const sql = yield* SqlClient.SqlClient
@@ -66,7 +65,8 @@ export const layerSql: Layer.Layer<UnitOfWork, never, EventStore | SqlClient.Sql
       })
     const outside: Carrier["outside"] = <R>(context: Context.Context<R>) =>
       Context.omit(sql.transactionService)(context as Context.Context<R | SqlClient.TransactionConnection>) as Context.Context<R>
-    return makeUnitOfWork(store, { run, afterCommit: sql.afterCommit, outside })
+    const unitOfWork = makeUnitOfWork(store, { run, afterCommit: sql.afterCommit, outside })
+    return Context.make(UnitOfWork, unitOfWork).pipe(Context.add(SqlTransactions, true))
   })
 )
 

@@ -1,6 +1,7 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import type * as SqlClient from "effect/sql/SqlClient"
 import type * as Event from "../definitions/Event.ts"
 import { AggregateIdError } from "../definitions/Aggregate.ts"
 import { CommandDecodeError, CommandIdReusedError } from "../definitions/Command.ts"
@@ -140,48 +141,103 @@ export interface Slot<A> {
 }
 
 /**
+ * In the requirements of an effect that must run somewhere in particular. `What` says what to write, and so does the compiler where that
+ * is missing: `Type 'Requires<"…">' is not assignable to type 'never'`.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Requires<out What extends string> {
+  readonly "~eventfold/Requires": What
+}
+
+/**
  * The transaction that an effect inside {@link transact} runs in. Its presence in the requirements of an effect says that the
  * effect must be part of a unit of work; only `transact` provides it.
  *
  * @category services
  * @since 0.1.0
  */
-export class Transaction extends Context.Service<
-  Transaction,
-  {
-    /** Tells the units of work of a process apart; the nested ones have that of the outermost. */
-    readonly id: number
-    /** What this unit of work keeps in a slot. */
-    readonly slot: <A>(slot: Slot<A>) => A
-    /**
-     * Stages events at the end of a stream. `expected` counts what this unit of work has staged there before; where that is known
-     * to differ, the decision was made on stale state and fails at once, otherwise the commit decides.
-     *
-     * An event without an id gets a new one: `id`, if that has been made already.
-     */
-    readonly stage: (
-      stream: string,
-      events: ReadonlyArray<
-        Staging & { readonly event: NewEvent; readonly id?: NewId | undefined; readonly transient?: boolean | undefined }
-      >,
-      expected: ExpectedVersion
-    ) => Effect.Effect<ReadonlyArray<StagedEvent>, OptimisticLockError>
-    /** The events staged so far, in order; of one stream, or of all. */
-    readonly staged: (stream?: string) => ReadonlyArray<StagedEvent>
-    /** The next event staged by this unit of work or one within it that has not been returned before. */
-    readonly next: () => StagedEvent | undefined
-    /** What the outermost unit of work has written: position 0 as long as that is nothing. */
-    readonly committed: () => Commit
-    readonly afterCommit: (effect: Effect.Effect<void>) => Effect.Effect<void>
-    readonly afterRollback: (effect: Effect.Effect<void>) => Effect.Effect<void>
-    /** The context without what belongs to this transaction: what a hook runs in, once the transaction has ended. */
-    readonly outside: <R>(context: Context.Context<R>) => Context.Context<R>
-    /** From now on this unit of work writes nothing, however it ends. */
-    readonly rollback: Effect.Effect<void>
-    /** Runs a nested unit of work: part of this one, but what it staged is dropped if it fails or rolls back. */
-    readonly nested: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | CommitError, Exclude<R, Transaction>>
-  }
->()(executionKeys.transaction) {}
+export type Transaction = (typeof Transaction)["Identifier"]
+
+/**
+ * The transaction that an effect inside {@link transact} runs in.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export const Transaction = Context.Service<
+  Requires<"UnitOfWork.transact(…) around it, or a handler of MessageBus">,
+  TransactionService
+>(executionKeys.transaction)
+
+/**
+ * What a unit of work offers to what runs in it.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface TransactionService {
+  /** Tells the units of work of a process apart; the nested ones have that of the outermost. */
+  readonly id: number
+  /** What this unit of work keeps in a slot. */
+  readonly slot: <A>(slot: Slot<A>) => A
+  /**
+   * Stages events at the end of a stream. `expected` counts what this unit of work has staged there before; where that is known
+   * to differ, the decision was made on stale state and fails at once, otherwise the commit decides.
+   *
+   * An event without an id gets a new one: `id`, if that has been made already.
+   */
+  readonly stage: (
+    stream: string,
+    events: ReadonlyArray<
+      Staging & { readonly event: NewEvent; readonly id?: NewId | undefined; readonly transient?: boolean | undefined }
+    >,
+    expected: ExpectedVersion
+  ) => Effect.Effect<ReadonlyArray<StagedEvent>, OptimisticLockError>
+  /** The events staged so far, in order; of one stream, or of all. */
+  readonly staged: (stream?: string) => ReadonlyArray<StagedEvent>
+  /** The next event staged by this unit of work or one within it that has not been returned before. */
+  readonly next: () => StagedEvent | undefined
+  /** What the outermost unit of work has written: position 0 as long as that is nothing. */
+  readonly committed: () => Commit
+  readonly afterCommit: (effect: Effect.Effect<void>) => Effect.Effect<void>
+  readonly afterRollback: (effect: Effect.Effect<void>) => Effect.Effect<void>
+  /** The context without what belongs to this transaction: what a hook runs in, once the transaction has ended. */
+  readonly outside: <R>(context: Context.Context<R>) => Context.Context<R>
+  /** From now on this unit of work writes nothing, however it ends. */
+  readonly rollback: Effect.Effect<void>
+  /** Runs a nested unit of work: part of this one, but what it staged is dropped if it fails or rolls back. */
+  readonly nested: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | CommitError, Exclude<R, Transaction>>
+}
+
+/**
+ * In the requirements of what uses a `SqlClient` in a unit of work: that its own SQL commits with the events. `UnitOfWork.layerSql` alone
+ * provides it, so that a program which has forgotten it does not compile.
+ *
+ * @category services
+ * @since 0.2.0
+ */
+export type SqlTransactions = (typeof SqlTransactions)["Identifier"]
+
+/**
+ * Says that units of work are SQL transactions.
+ *
+ * @category services
+ * @since 0.2.0
+ */
+export const SqlTransactions = Context.Service<
+  Requires<"UnitOfWork.layerSql, so that your own SQL commits with the events">,
+  true
+>("eventfold/UnitOfWork/SqlTransactions")
+
+/**
+ * What a unit of work requires of its surroundings for an effect that requires `R`.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type Around<R> = Exclude<R, Transaction> | ([Extract<R, SqlClient.SqlClient>] extends [never] ? never : SqlTransactions)
 
 /**
  * The unit of work service.

@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import * as Rpc from "effect/rpc/Rpc"
+import * as RpcMiddleware from "effect/rpc/RpcMiddleware"
 import * as Schema from "effect/Schema"
 import type * as Struct from "effect/Struct"
 
@@ -97,6 +98,75 @@ export class CommandIdReusedError extends Schema.TaggedError<CommandIdReusedErro
     return `Command "${this.command}": the id ${JSON.stringify(this.id)} has been used with another payload: repeat that one, or give this one an id of its own`
   }
 }
+
+/**
+ * How an execution failed that did not come to an answer of the command's own, for whoever called it from elsewhere. `status` is that of HTTP.
+ *
+ * | kind | status | what happened | what to do |
+ * |---|---|---|---|
+ * | `invalid` | 400 | what was sent fits no execution; `path` says where it is wrong | mend the request |
+ * | `conflict` | 409 | others were faster, each time it was tried; nothing was written | repeat it |
+ * | `unavailable` | 503 | the store could not be reached; nothing was written | repeat it later |
+ * | `unknown` | 504 | the answer of the store was lost: it may have taken effect | repeat it **under the same id**, or look first |
+ * | `fault` | 500 | a mistake of the service; `incident` is in its log | tell the service's people |
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type FailureKind = "invalid" | "conflict" | "unavailable" | "unknown" | "fault"
+
+const failures: { readonly [Kind in FailureKind]: { readonly status: number; readonly text: string } } = {
+  invalid: { status: 400, text: "The request does not fit" },
+  conflict: { status: 409, text: "Others were faster, and nothing was written: repeat it" },
+  unavailable: { status: 503, text: "The service is not available for now, and nothing was written: repeat it later" },
+  unknown: { status: 504, text: "Whether it took effect is not known: repeat it under the same id, or look first" },
+  fault: { status: 500, text: "The service has made a mistake" }
+}
+
+/**
+ * The one error that a service shows of all that a unit of work, or a defect, can come to: it can be encoded, and tells nothing of the service's insides.
+ * `MessageBus.publicErrors` makes it.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class CommandFailure extends Schema.TaggedError<CommandFailure>("eventfold/Command/CommandFailure")("CommandFailure", {
+  /** How it failed: see {@link FailureKind}. */
+  kind: Schema.Literals(["invalid", "conflict", "unavailable", "unknown", "fault"]),
+  /** Of `invalid`: where in the request it is, as of `CommandDecodeError`. */
+  path: Schema.optionalKey(Schema.String),
+  /** Of `invalid`: what is wrong there. */
+  problem: Schema.optionalKey(Schema.String),
+  /** Of `fault` and `unknown`: what the service's log calls it. */
+  incident: Schema.optionalKey(Schema.String)
+}) {
+  override get message(): string {
+    const { text } = failures[this.kind]
+    if (this.problem !== undefined) return `${text}: ${this.path ? `"${this.path}" ` : ""}${this.problem}`
+    return this.incident === undefined ? text : `${text} (incident ${this.incident})`
+  }
+
+  /** The status of HTTP. */
+  get status(): number {
+    return failures[this.kind].status
+  }
+
+  /** Whether repeating the very same may succeed, and is safe. Of `unknown` that is so under the same id alone. */
+  get isRetryable(): boolean {
+    return this.kind === "conflict" || this.kind === "unavailable"
+  }
+}
+
+/**
+ * Adds {@link CommandFailure} to the errors of all commands of an `RpcGroup`, for callers: `RpcGroup.make(Deposit, Withdraw).middleware(Command.CommandFailures)`.
+ * `MessageBus.toRpcHandlers` provides it to the server.
+ *
+ * @category middleware
+ * @since 0.2.0
+ */
+export class CommandFailures extends RpcMiddleware.Service<CommandFailures>()("eventfold/Command/CommandFailures", {
+  error: CommandFailure
+}) {}
 
 /**
  * Defines a command.

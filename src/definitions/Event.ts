@@ -27,14 +27,17 @@ export type Fields = {
  * @category models
  * @since 0.1.0
  */
-export interface Event<Tag extends string, F extends Fields> extends Schema.TaggedStruct<Tag, F> {
+export interface Event<Tag extends string, F extends Fields, Published extends boolean = boolean> extends Schema.TaggedStruct<
+  Tag,
+  F
+> {
   readonly [TypeId]: typeof TypeId
   /** The event's type: its tag. Part of the storage format. */
   readonly type: Tag
   /** The version of the payload's schema that this definition writes. */
   readonly version: number
   /** Whether events of this type leave the process through a transport. */
-  readonly published: boolean
+  readonly published: Published
   /** The tags of an event of this type. */
   readonly tags: (event: this["Type"]) => ReadonlyArray<string>
   /** @internal */
@@ -161,20 +164,20 @@ export class EventEncodeError extends Schema.TaggedError<EventEncodeError>("even
  * @category constructors
  * @since 0.1.0
  */
-export const make = <const Tag extends string, const F extends Fields = {}>(
+export const make = <const Tag extends string, const F extends Fields = {}, const Published extends boolean = false>(
   tag: Tag,
   fields?: F,
   options?: {
     /** The version of this payload's schema, from 1. Default: 1. */
     readonly version?: number | undefined
     /** Whether events of this type leave the process through a transport. Default: `false`. */
-    readonly published?: boolean | undefined
+    readonly published?: Published | undefined
     /** Tags to store with an event. Default: none. */
     readonly tags?: ((event: Schema.TaggedStruct<Tag, F>["Type"]) => ReadonlyArray<string>) | undefined
     /** How the payload of each older version becomes one of the next. Default: none, which is right for version 1. */
     readonly upcast?: Upcasts | undefined
   }
-): Event<Tag, F> => {
+): Event<Tag, F, Published> => {
   const version = options?.version ?? 1
   const upcasts = options?.upcast ?? {}
   if (tag === "") throw new RangeError("Event: the type must not be empty")
@@ -198,7 +201,7 @@ export const make = <const Tag extends string, const F extends Fields = {}>(
     tags: options?.tags ?? (() => []),
     codec,
     upcasts
-  } as const) as Event<Tag, F>
+  } as const) as unknown as Event<Tag, F, Published>
 }
 
 // `Schema.Struct({})` lets everything pass, and this drops what is no field as other structs do.

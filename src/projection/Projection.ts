@@ -18,6 +18,7 @@
 export {
   type Envelope,
   Run,
+  type RunService,
   type Handlers,
   type Options,
   type Projection,

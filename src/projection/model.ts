@@ -7,6 +7,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import type { Requires } from "../deciding/UnitOfWork.ts"
 import type * as Event from "../definitions/Event.ts"
 import type { Metadata } from "../definitions/stored.ts"
 import { describe } from "../sql/errors.ts"
@@ -36,20 +37,35 @@ export interface Envelope<out E> {
 }
 
 /**
- * The version of the projection that runs: in the requirements of what only a handler may do. Whatever runs a projection provides it.
+ * The version of the projection that runs.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface RunService {
+  readonly projection: string
+  readonly version: number
+  /** Whether the world beyond the view is to hear of an event at this position. */
+  readonly live: (position: number | undefined) => Effect.Effect<boolean, CheckpointError>
+}
+
+/**
+ * In the requirements of what only a handler may do. Whatever runs a projection provides it.
  *
  * @category services
  * @since 0.1.0
  */
-export class Run extends Context.Service<
-  Run,
-  {
-    readonly projection: string
-    readonly version: number
-    /** Whether the world beyond the view is to hear of an event at this position. */
-    readonly live: (position: number | undefined) => Effect.Effect<boolean, CheckpointError>
-  }
->()("eventfold/Projection/Run") {}
+export type Run = (typeof Run)["Identifier"]
+
+/**
+ * The version of the projection that runs. Whatever runs a projection provides it.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export const Run = Context.Service<Requires<"a handler of Projection.make: it alone writes the table">, RunService>(
+  "eventfold/Projection/Run"
+)
 
 /**
  * One handler per event type.

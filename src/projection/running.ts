@@ -4,7 +4,14 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as SqlClient from "effect/sql/SqlClient"
-import { type CommitError, type Slot, type StagedEvent, Transaction, UnitOfWork } from "../deciding/UnitOfWork.ts"
+import {
+  type CommitError,
+  type Slot,
+  type SqlTransactions,
+  type StagedEvent,
+  Transaction,
+  UnitOfWork
+} from "../deciding/UnitOfWork.ts"
 import * as Event from "../definitions/Event.ts"
 import { mayBeOf } from "../definitions/listing.ts"
 import { provideBuilt } from "../definitions/services.ts"
@@ -16,7 +23,15 @@ import { Checkpoints } from "../store/Checkpoints.ts"
 import { EventStore, EventStoreError, StoreFailure, TransactionConflict } from "../store/EventStore.ts"
 import type { ParkedEventsError } from "../store/ParkedEvents.ts"
 import { matches } from "../store/kit/index.ts"
-import { type Envelope, NotCaughtUpError, type Projection, Run, type RunsInlineError, type StorageError } from "./model.ts"
+import {
+  type Envelope,
+  NotCaughtUpError,
+  type Projection,
+  Run,
+  type RunService,
+  type RunsInlineError,
+  type StorageError
+} from "./model.ts"
 import { begin, change, clear, entryOf, isIncomplete, open, runsInline, transaction } from "./registry.ts"
 import { lockOf } from "./sql.ts"
 import { progressTo } from "./waiting.ts"
@@ -92,7 +107,7 @@ export const follower = <R, D, P extends Subscription.OnFailure, T extends boole
  * that it is about to write. View and events commit together, or not at all; the unit of work fails with an `EventStoreError`
  * where a handler fails, a conflict of the database being one that `UnitOfWork.retryConflicts` tries again.
  *
- * The service must be `UnitOfWork.layerSql`; with any other the unit of work dies. Events that are appended without a unit of work
+ * It requires `UnitOfWork.layerSql`, and that the units of work are those of that Layer: in any other one dies. Events that are appended without a unit of work
  * are not seen, so write through `UnitOfWork` and `MessageBus` alone. A version that starts inline must have seen all history: the
  * Layer fails with `NotCaughtUpError` unless there is none, or {@link rebuild} has caught up with it (let nobody append meanwhile). A
  * version whose table has gone has seen none of it.
@@ -105,7 +120,7 @@ export const inline = <R, D>(
 ): Layer.Layer<
   never,
   StorageError | ParkedEventsError | NotCaughtUpError,
-  R | D | UnitOfWork | SqlClient.SqlClient | EventStore | Checkpoints
+  R | D | UnitOfWork | SqlTransactions | SqlClient.SqlClient | EventStore | Checkpoints
 > =>
   Layer.effectDiscard(
     Effect.gen(function* () {
@@ -152,7 +167,7 @@ const forgetIfGone = Effect.fnUntraced(function* <R, D>(projection: Projection<R
 /** What a projection does with the events that a unit of work is about to write. */
 const projectStaged = <R, D>(
   projection: Projection<R, D>,
-  run: Run["Service"],
+  run: RunService,
   context: Context.Context<R>,
   sql: SqlClient.SqlClient,
   units: UnitOfWork["Service"]
@@ -252,7 +267,7 @@ const toCommitError =
     return new EventStoreError({ reason: isConflict(cause) ? new TransactionConflict(fields) : new StoreFailure(fields) })
   }
 
-const makeRun = <R, D>(projection: Projection<R, D>, checkpoints: Checkpoints["Service"]): Run["Service"] => {
+const makeRun = <R, D>(projection: Projection<R, D>, checkpoints: Checkpoints["Service"]): RunService => {
   const { name, version } = projection
   /** Up to where the world has heard of the events, as was last read. It goes backwards only where the log does. */
   let heard = 0

@@ -35,11 +35,11 @@ export interface Broker {
 
 const batchSize = 500
 
-const OrderPlaced = Event.make("OrderPlaced", {
-  customer: Schema.String,
-  total: Schema.Int,
-  items: Schema.Array(Schema.Int)
-})
+const OrderPlaced = Event.make(
+  "OrderPlaced",
+  { customer: Schema.String, total: Schema.Int, items: Schema.Array(Schema.Int) },
+  { published: true }
+)
 
 const dataOf = (n: number) => ({ customer: "ada", total: n, items: [1, 2, 3] })
 

@@ -22,8 +22,8 @@ import { Scenario } from "eventfold/testing"
 import { eventually, start } from "../support/words.ts"
 
 /** Two aggregates that call an event alike, with payloads that have a field in common. */
-const CustomerCreated = Event.make("Created", { name: Schema.String, email: Schema.String })
-const InvoiceCreated = Event.make("Created", { name: Schema.String, total: Schema.Int })
+const CustomerCreated = Event.make("Created", { name: Schema.String, email: Schema.String }, { published: true })
+const InvoiceCreated = Event.make("Created", { name: Schema.String, total: Schema.Int }, { published: true })
 
 const Customer = Aggregate.make("Customer", {
   events: [CustomerCreated],

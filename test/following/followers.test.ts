@@ -148,7 +148,7 @@ describe("a relay", () => {
   )
 })
 
-const Placed = Event.make("Placed")
+const Placed = Event.make("Placed", {}, { published: true })
 const message = (id: string, subject = "A-1"): Transport.Message => ({
   specversion: "1.0",
   id,

@@ -18,7 +18,7 @@ export class TestSchema extends Context.Service<TestSchema, string>()("test/Test
 export type Wired = EventStore.EventStore | UnitOfWork.UnitOfWork
 
 /** What the wirings on a database provide. */
-export type SqlWired = Wired | PgClient.PgClient | SqlClient.SqlClient | TestSchema
+export type SqlWired = Wired | UnitOfWork.SqlTransactions | PgClient.PgClient | SqlClient.SqlClient | TestSchema
 
 export interface Suite<R> {
   (name: string, test: () => Effect.Effect<void, unknown, R | Scope.Scope>): void
@@ -71,11 +71,8 @@ export const makeWirings = () => {
     "PostgreSQL, layerSql": sqlWirings["PostgreSQL, layerSql"]
   }
   const wirings = { ...concurrentWirings, ...sqlWirings }
-  const sqlite = (unitOfWork: "layer" | "layerSql") =>
-    (unitOfWork === "layer" ? UnitOfWork.layer : UnitOfWork.layerSql).pipe(
-      Layer.provideMerge(SqliteEventStore.layer),
-      Layer.provideMerge(SqliteClient.layer({ filename: ":memory:" }))
-    )
+  const sqlite = <R>(unitOfWork: Layer.Layer<UnitOfWork.UnitOfWork | R, never, EventStore.EventStore | SqlClient.SqlClient>) =>
+    unitOfWork.pipe(Layer.provideMerge(SqliteEventStore.layer), Layer.provideMerge(SqliteClient.layer({ filename: ":memory:" })))
   const jsonl = () =>
     UnitOfWork.layer.pipe(
       Layer.provideMerge(
@@ -86,8 +83,8 @@ export const makeWirings = () => {
     )
   const storeWirings = {
     ...wirings,
-    "SQLite, layer": () => sqlite("layer"),
-    "SQLite, layerSql": () => sqlite("layerSql"),
+    "SQLite, layer": () => sqlite(UnitOfWork.layer),
+    "SQLite, layerSql": () => sqlite(UnitOfWork.layerSql),
     "JSON lines, layer": jsonl
   }
   const over =
@@ -106,7 +103,10 @@ export const makeWirings = () => {
     /** Runs the tests over every wiring, and on the stores that need no server. */
     onEveryStore: over<Wired>(storeWirings),
     /** Runs the tests over the wirings whose units of work are SQL transactions, SQLite's among them. */
-    inEverySql: over<Wired | SqlClient.SqlClient>({ ...sqlWirings, "SQLite, layerSql": storeWirings["SQLite, layerSql"] }),
+    inEverySql: over<Wired | UnitOfWork.SqlTransactions | SqlClient.SqlClient>({
+      ...sqlWirings,
+      "SQLite, layerSql": storeWirings["SQLite, layerSql"]
+    }),
     /** Runs the tests where units of work do not wait for each other: PGlite is one connection, and so one transaction at a time. */
     concurrently: over<Wired>(concurrentWirings),
     /** Runs the tests over the wirings whose units of work are SQL transactions. */

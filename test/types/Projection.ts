@@ -60,7 +60,7 @@ exactly<Needs<typeof parking>, Basic | SqlClient.SqlClient | Mailer | ParkedEven
 const streams = Projection.layer(needy, { onFailure: "park-stream" })
 exactly<Needs<typeof streams>, Basic | SqlClient.SqlClient | Mailer | ParkedEvents.ParkedEvents>()
 const inline = Projection.inline(needy)
-exactly<Needs<typeof inline>, Basic | SqlClient.SqlClient | Mailer | UnitOfWork.UnitOfWork>()
+exactly<Needs<typeof inline>, Basic | SqlClient.SqlClient | Mailer | UnitOfWork.UnitOfWork | UnitOfWork.SqlTransactions>()
 const rebuild = Projection.rebuild(needy)
 exactly<Stream.Services<typeof rebuild>, Basic | SqlClient.SqlClient | Mailer>()
 exactly<Stream.Success<typeof rebuild>, Projection.Progress>()

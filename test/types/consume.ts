@@ -12,8 +12,8 @@ import {
   type Transport
 } from "eventfold"
 
-const A = Event.make("A", { n: Schema.Int })
-const B = Event.make("B", { text: Schema.String })
+const A = Event.make("A", { n: Schema.Int }, { published: true })
+const B = Event.make("B", { text: Schema.String }, { published: true })
 const nothing = () => Effect.void
 
 type Basic = Transport.Transport | DeadLetters.DeadLetters

@@ -1,5 +1,7 @@
 /** Types of `UnitOfWork`, `Repository` and `MessageBus`: this file is compiled and never run. */
+import { PgClient } from "@effect/sql-pg"
 import { Context, Effect, Layer, Schema, type Stream } from "effect"
+import { SqlClient } from "effect/sql"
 import { Aggregate, Command, Event, EventStore, MessageBus, Repository, UnitOfWork } from "eventfold"
 import { exactly, notAny } from "./support.ts"
 
@@ -213,3 +215,16 @@ const published = MessageBus.publish(Closed, Closed.make({}))
 exactly<typeof published, Effect.Effect<void, UnitOfWork.CommitError, MessageBus.MessageBus>>()
 // @ts-expect-error the event of another definition
 MessageBus.publish(Closed, Deposited.make({ amount: 1 }))
+
+// What uses a database in a unit of work requires that units of work are transactions of it.
+const inSql = Effect.orDie(SqlClient.SqlClient.use((sql) => sql`select 1`))
+const inUnit = UnitOfWork.transact(inSql)
+exactly<Effect.Services<typeof inUnit>, UnitOfWork.UnitOfWork | UnitOfWork.SqlTransactions | SqlClient.SqlClient>()
+const sqlHandler = MessageBus.handle(Deposit, () => Effect.as(inSql, 1))
+exactly<typeof sqlHandler, Layer.Layer<MessageBus.Handler<"Deposit">, never, UnitOfWork.SqlTransactions | SqlClient.SqlClient>>()
+const sqlListener = MessageBus.listen(Deposited, () => inSql)
+exactly<typeof sqlListener, Layer.Layer<never, never, MessageBus.MessageBus | UnitOfWork.SqlTransactions | SqlClient.SqlClient>>()
+exactly<Layer.Success<typeof UnitOfWork.layerSql>, UnitOfWork.UnitOfWork | UnitOfWork.SqlTransactions>()
+// A client of some driver is a client of SQL.
+const onPostgres = MessageBus.handle(Deposit, () => Effect.as(PgClient.PgClient, 1))
+exactly<Extract<Layer.Services<typeof onPostgres>, UnitOfWork.SqlTransactions>, UnitOfWork.SqlTransactions>()

@@ -19,7 +19,7 @@ import { Transport } from "../../transport/Transport.ts"
 import { range, turns } from "../suite.ts"
 import { done, every, facts, message } from "./words.ts"
 
-const Happened = Event.make("Happened", { n: Schema.Int })
+const Happened = Event.make("Happened", { n: Schema.Int }, { published: true })
 
 export const consumers = [
   every(

@@ -17,7 +17,7 @@ const { lease, schema, stall, url } = JSON.parse(process.argv[2] as string) as {
   readonly stall?: boolean
 }
 
-const Placed = Event.make("Placed", { n: Schema.Int })
+const Placed = Event.make("Placed", { n: Schema.Int }, { published: true })
 
 const Consuming = Consumer.layer(
   [Placed],
