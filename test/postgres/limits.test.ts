@@ -192,7 +192,7 @@ it.live("a message whose transaction takes longer than the server allows has fai
       logs(/is a dead letter of the group/)
       const schema = freshSchema()
       const { publish } = yield* Transport.Transport
-      const Slow = Event.make("Slow", { n: Schema.Int })
+      const Slow = Event.make("Slow", { n: Schema.Int }, { published: true })
       yield* start(
         Consumer.layer(
           [Slow],

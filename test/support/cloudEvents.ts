@@ -15,7 +15,7 @@ export interface Sample {
 }
 
 /** The type of all samples. */
-export const Sampled = Event.make("com.example.sampled", { n: Schema.Int })
+export const Sampled = Event.make("com.example.sampled", { n: Schema.Int }, { published: true })
 
 const bytes = (text: string) => new TextEncoder().encode(text)
 const base = { specversion: "1.0", id: "A-1", source: "/sensors/7?unit=c", type: Sampled.type } as const
