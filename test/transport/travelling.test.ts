@@ -4,7 +4,7 @@ import { Context, Deferred, Effect, Layer, Option, Schema, Stream, Tracer } from
 import { Checkpoints, Consumer, DeadLetters, Event, EventStore, ParkedEvents, Relay, Transport, UnitOfWork } from "eventfold"
 import { logs } from "../support/logs.ts"
 
-const Placed = Event.make("Placed", { total: Schema.Int })
+const Placed = Event.make("Placed", { total: Schema.Int }, { published: true })
 
 const services = Layer.mergeAll(
   EventStore.layerMemory,
