@@ -19,7 +19,7 @@ import type { Fragment } from "effect/sql/Statement"
 import { isSqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import { CurrentMetadata, recordedMetadata } from "../definitions/metadata.ts"
-import { describe, isConflict, isOutage } from "../sql/errors.ts"
+import { describeOwn, isConflict, isOutage } from "../sql/errors.ts"
 import { number } from "../sql/table.ts"
 import {
   EventStore,
@@ -120,7 +120,7 @@ const failAs = (operation: string) =>
       : isSqlError(cause) && isOutage(cause)
         ? StoreUnavailable
         : StoreFailure
-    return new EventStoreError({ reason: new Reason({ operation, detail: describe(cause), cause }) })
+    return new EventStoreError({ reason: new Reason({ operation, detail: describeOwn(cause), cause }) })
   })
 
 const hour = Duration.toMillis("1 hour")
