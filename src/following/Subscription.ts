@@ -44,8 +44,10 @@ import {
   type Handlers,
   type OnFailure,
   type Options,
+  type ParkedBehindError,
   type RawOptions,
   type Requirements,
+  type Retried,
   type Status,
   type StillRunningError,
   type TypedOptions,
@@ -64,9 +66,11 @@ export {
   HandlerTimeoutError,
   type OnFailure,
   type Options,
+  ParkedBehindError,
   PartitionsChangedError,
   type RawOptions,
   type Requirements,
+  type Retried,
   StillRunningError,
   type State,
   type Status,
@@ -154,7 +158,8 @@ export const resume = (name: string): Effect.Effect<void, UnknownSubscriptionErr
 
 /**
  * Tries a parked event once more with the handler of a subscription of this process, and forgets it if that succeeds. Events of
- * the same stream that came after it have been handled meanwhile.
+ * the same stream that came after it have been handled meanwhile; not so with `onFailure: "park-stream"`, which refuses with
+ * {@link ParkedBehindError} what comes behind another parked event of its stream.
  *
  * @category steering
  * @since 0.2.0
@@ -162,8 +167,58 @@ export const resume = (name: string): Effect.Effect<void, UnknownSubscriptionErr
 export const retry = (
   name: string,
   position: number
-): Effect.Effect<void, UnknownSubscriptionError | NotParkedError | EventRetryError | ParkedEventsError | EventStoreError> =>
-  Effect.flatMap(controls(name), (subscription) => subscription.retry(position)).pipe(Effect.withSpan("Subscription.retry"))
+): Effect.Effect<
+  void,
+  UnknownSubscriptionError | NotParkedError | ParkedBehindError | EventRetryError | ParkedEventsError | EventStoreError
+> => Effect.flatMap(controls(name), (subscription) => subscription.retry(position)).pipe(Effect.withSpan("Subscription.retry"))
+
+/**
+ * Tries everything that is parked once more with the handler of a subscription of this process, in order, and forgets what succeeds. Says
+ * how much that was.
+ *
+ * With `onFailure: "park-stream"` a stream ends at its first event that fails again: what comes behind it stays parked, and is not tried.
+ * What is discarded is passed by. An event that arrives while the last parked one of its stream is tried may be parked as well, for it
+ * must not overtake: retry once more.
+ *
+ * **Gotchas**: retries of one process take turns. Without `transactional`, two processes that retry one subscription at once may both
+ * run a handler.
+ *
+ * ```ts
+ * import { Effect, Layer, Schedule, Stream } from "effect"
+ * import { Checkpoints, EventStore, ParkedEvents, Subscription } from "eventfold"
+ *
+ * const program = Effect.gen(function* () {
+ *   let isDown = true
+ *   const done: Array<number> = []
+ *   yield* Layer.build(
+ *     Subscription.layer({
+ *       name: "mails",
+ *       onFailure: "park-stream",
+ *       retry: Schedule.recurs(0),
+ *       handler: ({ version }) => (isDown ? Effect.fail("no mail server") : Effect.sync(() => done.push(version)))
+ *     })
+ *   )
+ *   yield* EventStore.append("Order-1", [{ type: "Placed", payload: {} }, { type: "Shipped", payload: {} }])
+ *   yield* Subscription.changes("mails").pipe(Stream.takeUntil(({ position }) => position === 2), Stream.runDrain)
+ *   isDown = false
+ *   return [yield* Subscription.retryParked("mails"), done]
+ * })
+ *
+ * const Live = Layer.mergeAll(EventStore.layerMemory, Checkpoints.layerMemory, ParkedEvents.layerMemory)
+ * await Effect.runPromise(Effect.scoped(Effect.provide(program, Live))) // => [{ handled: 2, failed: 0, behind: 0 }, [1, 2]]
+ * ```
+ *
+ * @category steering
+ * @since 0.2.0
+ */
+export const retryParked = (
+  name: string,
+  options?: {
+    /** Only what is parked of this stream. Default: of all streams. */
+    readonly stream?: string | undefined
+  }
+): Effect.Effect<Retried, UnknownSubscriptionError | ParkedEventsError | EventStoreError> =>
+  Effect.flatMap(controls(name), (subscription) => subscription.retryParked(options?.stream))
 
 /**
  * Tries a parked event once more.
@@ -285,7 +340,7 @@ const run = Effect.fnUntraced(function* <R, P extends OnFailure, T extends boole
         ? 0
         : options.from
   const owner = yield* makeId
-  const register = (follower: Pick<SubscriptionControls, "status" | "pause" | "resume" | "retry">) =>
+  const register = (follower: Pick<SubscriptionControls, "status" | "pause" | "resume" | "retry" | "retryParked">) =>
     followers.register(subscriptionCheckpoint(name), {
       ...follower,
       part: "subscription",

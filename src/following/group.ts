@@ -159,7 +159,7 @@ export const makeGroup = Effect.fnUntraced(function* <R, P extends OnFailure, T 
   handling: Handling<R>,
   { from, owner }: { readonly from: number | undefined; readonly owner: string }
 ): Effect.fn.Return<
-  Controls<Status> & { readonly retry: Subscribed["retry"]; readonly start: Effect.Effect<void, never, Scope.Scope> },
+  Controls<Status> & Pick<Subscribed, "retry" | "retryParked"> & { readonly start: Effect.Effect<void, never, Scope.Scope> },
   never,
   Requirements<R, P, T> | Scope.Scope
 > {
@@ -212,6 +212,7 @@ export const makeGroup = Effect.fnUntraced(function* <R, P extends OnFailure, T 
     pause: every(({ pause }) => pause),
     resume: every(({ resume }) => resume),
     retry: (parts[0] as Subscribed).retry,
+    retryParked: (parts[0] as Subscribed).retryParked,
     start
   }
 })

@@ -30,13 +30,18 @@ export interface Delivery {
 }
 
 /**
- * What becomes of an event that cannot be handled: `"halt"` stops the subscription before it, until it is resumed; `"park"` puts it
- * aside in {@link ParkedEvents} and goes on, also with later events of the same stream.
+ * What becomes of an event that cannot be handled:
+ *
+ * - `"halt"` stops the subscription before it, until it is resumed;
+ * - `"park"` puts it aside in {@link ParkedEvents} and goes on, also with later events of the same stream, which overtake it;
+ * - `"park-stream"` puts it aside, and behind it all later events of its stream, which are not tried (their `attempts` are 0), for as long
+ *   as any of that stream is parked. Other streams go on. What is parked of a stream is retried in order, so its events take effect in
+ *   order, whatever fails. It costs one look at the parked events a batch.
  *
  * @category models
  * @since 0.1.0
  */
-export type OnFailure = "halt" | "park"
+export type OnFailure = "halt" | "park" | "park-stream"
 
 /**
  * What all subscriptions have in common.
@@ -150,6 +155,7 @@ export type Requirements<R, P extends OnFailure, T extends boolean> =
   | Checkpoints
   | Exclude<R, Scope.Scope>
   | ("park" extends P ? ParkedEvents : never)
+  | ("park-stream" extends P ? ParkedEvents : never)
   | (true extends T ? SqlClient.SqlClient : never)
 
 /**
@@ -273,4 +279,40 @@ export class EventRetryError extends Schema.TaggedError<EventRetryError>("eventf
   override get message(): string {
     return `The subscription "${this.subscription}" failed again at position ${this.position}: ${describe(this.cause)}`
   }
+}
+
+/**
+ * The parked event comes behind another one of its stream that is parked, and the subscription keeps streams in order (`"park-stream"`).
+ * Nothing was tried. Retry or discard the one before it, or let `Subscription.retryParked` take all of them in order.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class ParkedBehindError extends Schema.TaggedError<ParkedBehindError>("eventfold/Subscription/ParkedBehindError")(
+  "ParkedBehindError",
+  {
+    subscription: Schema.String,
+    position: Schema.Number,
+    /** The position of the first parked event of its stream. */
+    first: Schema.Number
+  }
+) {
+  override get message(): string {
+    return `The event at position ${this.position} is parked behind that at ${this.first} of its stream, and the subscription "${this.subscription}" keeps streams in order: retry or discard that one first`
+  }
+}
+
+/**
+ * What came of `Subscription.retryParked`.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Retried {
+  /** How many events have been handled. */
+  readonly handled: number
+  /** How many have failed again, and stay parked with the new cause. */
+  readonly failed: number
+  /** How many were not tried, for one before them in their stream is parked. */
+  readonly behind: number
 }

@@ -4,7 +4,7 @@ import { Checkpoints } from "../store/Checkpoints.ts"
 import type { EventStoreError } from "../store/EventStore.ts"
 import type { NotParkedError, ParkedEventsError } from "../store/ParkedEvents.ts"
 import { type Controls as ControlsOf, makeRegistries, type Registered } from "./followers.ts"
-import type { EventRetryError, Status } from "./model.ts"
+import type { EventRetryError, ParkedBehindError, Retried, Status } from "./model.ts"
 import { subscriptionCheckpoint } from "./names.ts"
 import type * as body from "./body.ts"
 
@@ -13,7 +13,8 @@ export interface SubscriptionControls extends Registered, ControlsOf<Status> {
   readonly part: "subscription"
   readonly retry: (
     position: number
-  ) => Effect.Effect<void, NotParkedError | EventRetryError | ParkedEventsError | EventStoreError>
+  ) => Effect.Effect<void, NotParkedError | ParkedBehindError | EventRetryError | ParkedEventsError | EventStoreError>
+  readonly retryParked: (stream: string | undefined) => Effect.Effect<Retried, ParkedEventsError | EventStoreError>
 }
 
 /** A relay of this process, or a watch over deadlines. */

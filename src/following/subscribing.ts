@@ -5,13 +5,13 @@
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
-import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
+import * as Semaphore from "effect/Semaphore"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
@@ -24,8 +24,18 @@ import { EventStore, type EventStoreError } from "../store/EventStore.ts"
 import { NotParkedError, ParkedEvents, ParkedEventsError } from "../store/ParkedEvents.ts"
 import { committing } from "./committing.ts"
 import { type Handling, StillHeld } from "./handling.ts"
-import { EventRetryError, HandlerTimeoutError, type OnFailure, type Options, type Requirements, type State } from "./model.ts"
+import {
+  EventRetryError,
+  HandlerTimeoutError,
+  ParkedBehindError,
+  type Retried,
+  type OnFailure,
+  type Options,
+  type Requirements,
+  type State
+} from "./model.ts"
 import { partitionName, subscriptionCheckpoint } from "./names.ts"
+import { type Blocked, blockedIn, park, parkBehind } from "./parking.ts"
 import { partitionOf, type Tail } from "./partitions.ts"
 import { seenOf } from "./progress.ts"
 import type { Halted, WorkContext } from "./body.ts"
@@ -83,9 +93,8 @@ export interface Place {
 
 /** A subscription, or a partition of one, that is not running yet. */
 export interface Subscribed extends Follower<Outage> {
-  readonly retry: (
-    position: number
-  ) => Effect.Effect<void, NotParkedError | EventRetryError | ParkedEventsError | EventStoreError>
+  readonly retry: (position: number) => Effect.Effect<void, RetryError>
+  readonly retryParked: (stream: string | undefined) => Effect.Effect<Retried, ParkedEventsError | EventStoreError>
 }
 
 /** What all of this needs. */
@@ -161,7 +170,13 @@ export const subscribe = Effect.fnUntraced(function* <R, P extends OnFailure, T 
     },
     partition === undefined ? "starting" : "standby"
   )
-  return { ...follower, retry: (position) => retryOne(work, position) }
+  // Two of one stream at once would not be in order.
+  const inTurn = isOrdered(work) ? Semaphore.makeUnsafe(1).withPermit : <A, E>(retrying: Effect.Effect<A, E>) => retrying
+  return {
+    ...follower,
+    retry: (position) => inTurn(retryOne(work, position)),
+    retryParked: (stream) => inTurn(retryAll(work, stream))
+  }
 })
 
 // -----------------------------------------------------------------------------
@@ -218,20 +233,6 @@ const handle = <R>(work: Work<R>, event: RecordedEvent, attempt: number): Effect
         )
   })
 
-const park = Effect.fnUntraced(function* <R>(
-  { meters, name, parking }: Work<R>,
-  event: RecordedEvent,
-  cause: Cause.Cause<unknown>,
-  attempts: number
-): Effect.fn.Return<void, ParkedEventsError> {
-  if (parking === undefined) return yield* Effect.die(new Error(`The subscription "${name}" has nowhere to park events`))
-  const { position, stream, type } = event
-  const parkedAt = yield* DateTime.now
-  yield* parking.park({ subscription: name, position, stream, type, cause: Cause.pretty(cause), attempts, parkedAt })
-  yield* Metric.update(meters.parked, 1)
-  yield* Effect.logWarning(`eventfold: the subscription "${name}" has parked the event at position ${position}`, cause)
-})
-
 /** Makes what is done with an event last. */
 type Commit = <E>(work: Effect.Effect<void, E>) => Effect.Effect<void, E | Outage | Failed>
 
@@ -243,18 +244,26 @@ const settleEvent = <R>(
   work: Work<R>,
   event: RecordedEvent,
   context: WorkContext<RecordedEvent>,
+  blocked: Blocked,
   commit: Commit
-): Effect.Effect<Outcome | "left", Outage> =>
-  settle<Outcome, Outage>({
+): Effect.Effect<Outcome | "left", Outage> => {
+  const parking = (work: Effect.Effect<void, ParkedEventsError>) =>
+    commit(work).pipe(
+      Effect.catchIf(isFailed, ({ cause }) => Effect.die(Cause.squash(cause))),
+      Effect.as("parked" as const)
+    )
+  const first = blocked.by(event)
+  if (first !== undefined) return parking(parkBehind(work, event, first))
+  return settle<Outcome, Outage>({
     attempt: (attempt) =>
       commit(handle(work, event, attempt)).pipe(Effect.as("handled" as const), Effect.catchIf(isFailed, Effect.succeed)),
     giveUp: (cause, attempts) => {
-      if (work.options.onFailure !== "park") {
+      if ((work.options.onFailure ?? "halt") === "halt") {
         return Effect.as(context.tell({ _tag: "Refused", position: event.position, cause }), "refused")
       }
-      return commit(park(work, event, cause, attempts)).pipe(
-        Effect.catchIf(isFailed, ({ cause }) => Effect.die(Cause.squash(cause))),
-        Effect.as("parked")
+      return Effect.tap(
+        parking(park(work, event, cause, attempts)),
+        Effect.sync(() => blocked.add(event))
       )
     },
     retry: work.options.retry ?? defaultRetry,
@@ -262,6 +271,7 @@ const settleEvent = <R>(
     waiting: (cause, wait) =>
       context.tell({ _tag: "Retrying", cause }).pipe(Effect.andThen(wait), Effect.andThen(context.tell({ _tag: "Retried" })))
   })
+}
 
 // -----------------------------------------------------------------------------
 // a batch
@@ -273,8 +283,9 @@ const dealWith = <R>(work: Work<R>, batch: ReadonlyArray<RecordedEvent>, context
     const { epoch, name } = context.lease()
     return Effect.map(checkpoints.get(name), (checkpoint) => Option.isSome(checkpoint) && checkpoint.value.epoch === epoch)
   })
-  const dealing = client === undefined ? separately(work, batch, context) : transactionally(work, client, batch, context)
-  return dealing.pipe(
+  return Effect.flatMap(blockedIn(work, batch, isOrdered(work)), (blocked) =>
+    client === undefined ? separately(work, batch, context, blocked) : transactionally(work, client, batch, context, blocked)
+  ).pipe(
     Effect.provideService(StillHeld, stillHeld),
     Effect.withSpan(`process ${name}`, {
       kind: "consumer",
@@ -290,11 +301,15 @@ const dealWith = <R>(work: Work<R>, batch: ReadonlyArray<RecordedEvent>, context
   )
 }
 
+/** Whether what comes behind a parked event of the same stream waits for it. */
+const isOrdered = <R>({ options }: Work<R>): boolean => options.onFailure === "park-stream"
+
 /** Each event by itself; what is in hand when one is refused comes to its end, too. */
 const separately = <R>(
   work: Work<R>,
   batch: ReadonlyArray<RecordedEvent>,
-  context: WorkContext<RecordedEvent>
+  context: WorkContext<RecordedEvent>,
+  blocked: Blocked
 ): Effect.Effect<void, Outage> => {
   const { handled } = work.meters
   const one = (event: RecordedEvent) =>
@@ -302,7 +317,7 @@ const separately = <R>(
       const { position } = event
       if (!context.mayBegin(position)) return Effect.void
       return Effect.flatMap(
-        settleEvent(work, event, context, (work) => work),
+        settleEvent(work, event, context, blocked, (work) => work),
         (outcome) => {
           if (outcome === "left" || outcome === "refused") return Effect.void
           const settled = context.tell({ _tag: "Settled", position, as: outcome })
@@ -320,47 +335,62 @@ const transactionally = Effect.fnUntraced(function* <R>(
   work: Work<R>,
   sql: SqlClient.SqlClient,
   batch: ReadonlyArray<RecordedEvent>,
-  context: WorkContext<RecordedEvent>
+  context: WorkContext<RecordedEvent>,
+  blocked: Blocked
 ): Effect.fn.Return<void, Outage> {
   const { handled } = work.meters
   const commit = makeCommit(work, sql, context)
   if (batch.length > 1) {
-    const count = yield* Effect.catchIf(commit(allOf(work, batch, context)), isFailed, () => Effect.undefined)
-    if (count !== undefined) return yield* Metric.update(handled, count)
+    const done = yield* Effect.catchIf(commit(allOf(work, batch, context, blocked)), isFailed, () => Effect.undefined)
+    if (done !== undefined) {
+      const free = done.filter((event) => blocked.by(event) === undefined)
+      return yield* Metric.update(handled, free.length)
+    }
   }
   for (const event of batch) {
     if (!context.mayBegin(event.position)) return
-    const outcome = yield* settleEvent(work, event, context, (work) => Effect.asVoid(commit(Effect.as(work, [event]))))
+    const outcome = yield* settleEvent(work, event, context, blocked, (work) => Effect.asVoid(commit(Effect.as(work, [event]))))
     if (outcome === "handled") yield* Metric.update(handled, 1)
     else if (outcome !== "parked") return
   }
 })
 
-/** Handles events until one may not begin, or so much time has passed that the transaction has to end. Those that have been handled. */
+/**
+ * Handles events until one may not begin, or so much time has passed that the transaction has to end; parks those whose stream is blocked.
+ * Those that are done with.
+ */
 const allOf = Effect.fnUntraced(function* <R>(
   work: Work<R>,
   batch: ReadonlyArray<RecordedEvent>,
-  context: WorkContext<RecordedEvent>
-): Effect.fn.Return<ReadonlyArray<RecordedEvent>, Failed> {
+  context: WorkContext<RecordedEvent>,
+  blocked: Blocked
+): Effect.fn.Return<ReadonlyArray<RecordedEvent>, Failed | ParkedEventsError> {
   const { handleBatch } = work.handling
   if (handleBatch !== undefined && !context.leave.isOpen()) {
-    yield* run(work, handleBatch(batch))
+    const free: Array<RecordedEvent> = []
+    for (const event of batch) {
+      const first = blocked.by(event)
+      if (first === undefined) free.push(event)
+      else yield* parkBehind(work, event, first)
+    }
+    if (free.length > 0) yield* run(work, handleBatch(free))
     return batch
   }
   const handled: Array<RecordedEvent> = []
   const end = (yield* Clock.currentTimeMillis) + Duration.toMillis(beat(work.ttl))
   for (const event of batch) {
     if (!context.mayBegin(event.position) || (handled.length > 0 && (yield* Clock.currentTimeMillis) > end)) break
-    yield* handle(work, event, 1)
+    const first = blocked.by(event)
+    yield* first === undefined ? handle(work, event, 1) : parkBehind(work, event, first)
     handled.push(event)
   }
   return handled
 })
 
-/** Commits work that ends with the given events, together with the checkpoint behind them. How many they were. */
+/** Commits work that ends with the given events, together with the checkpoint behind them. Gives those events. */
 const makeCommit =
   <R>({ checkpoints, ttl }: Work<R>, sql: SqlClient.SqlClient, context: WorkContext<RecordedEvent>) =>
-  <E>(work: Effect.Effect<ReadonlyArray<RecordedEvent>, E>): Effect.Effect<number, E | Outage | Failed> =>
+  <E>(work: Effect.Effect<ReadonlyArray<RecordedEvent>, E>): Effect.Effect<ReadonlyArray<RecordedEvent>, E | Outage | Failed> =>
     Effect.uninterruptibleMask((restore) =>
       Effect.gen(function* () {
         const moving = (
@@ -378,7 +408,7 @@ const makeCommit =
           next,
           events.map(({ position }) => position)
         )
-        return events.length
+        return events
       })
     )
 
@@ -386,16 +416,22 @@ const makeCommit =
 // what is parked
 // -----------------------------------------------------------------------------
 
-const retryOne = Effect.fnUntraced(function* <R>(
-  work: Work<R>,
-  position: number
-): Effect.fn.Return<void, NotParkedError | EventRetryError | ParkedEventsError | EventStoreError> {
+type RetryError = NotParkedError | ParkedBehindError | EventRetryError | ParkedEventsError | EventStoreError
+
+const retryOne = Effect.fnUntraced(function* <R>(work: Work<R>, position: number): Effect.fn.Return<void, RetryError> {
   const { client, name, parking, store } = work
   const notParked = new NotParkedError({ follower: name, position })
   if (parking === undefined) return yield* notParked
   const [parked] = yield* parking.list(name, { after: position - 1, limit: 1 })
   const [event] = yield* Stream.runCollect(store.readAll({ after: position - 1, limit: 1 }))
   if (parked?.position !== position || event?.position !== position) return yield* notParked
+  if (isOrdered(work)) {
+    const [before] = yield* parking.firstOf(name, [event.stream])
+    if (before === undefined) return yield* notParked
+    if (before.position < position) {
+      return yield* new ParkedBehindError({ subscription: name, position, first: before.position })
+    }
+  }
   const attempts = parked.attempts + 1
   const discard = Effect.flatMap(parking.discard(name, position), (was) => (was ? Effect.void : Effect.fail(notParked)))
   const trying =
@@ -411,4 +447,36 @@ const retryOne = Effect.fnUntraced(function* <R>(
       Effect.fail(new EventRetryError({ subscription: name, position, cause: Cause.squash(cause) }))
     )
   )
+})
+
+/** How many parked events are looked up at a time. */
+const pageOfParked = 100
+
+/** Tries what is parked, in order, of one stream or of all. */
+const retryAll = Effect.fnUntraced(function* <R>(
+  work: Work<R>,
+  stream: string | undefined
+): Effect.fn.Return<Retried, ParkedEventsError | EventStoreError> {
+  const { name, parking } = work
+  const count = { handled: 0, failed: 0, behind: 0 }
+  let after = 0
+  while (parking !== undefined) {
+    const page = yield* parking.list(name, { after, limit: pageOfParked })
+    for (const parked of page) {
+      after = parked.position
+      if (stream !== undefined && parked.stream !== stream) continue
+      const outcome = yield* retryOne(work, parked.position).pipe(
+        Effect.as("handled" as const),
+        Effect.catchTags({
+          EventRetryError: () => Effect.succeed("failed" as const),
+          ParkedBehindError: () => Effect.succeed("behind" as const),
+          // Somebody else was faster.
+          NotParkedError: () => Effect.undefined
+        })
+      )
+      if (outcome !== undefined) count[outcome]++
+    }
+    if (page.length < pageOfParked) break
+  }
+  return count
 })

@@ -58,6 +58,7 @@ export type Requirements<P extends Any, F extends Subscription.OnFailure> =
   | MessageBus.MessageBus
   | HandlerOf<Commands<P>>
   | ("park" extends F ? ParkedEvents : never)
+  | ("park-stream" extends F ? ParkedEvents : never)
 
 type HandlerOf<Tag extends string> = Tag extends string ? MessageBus.Handler<Tag> : never
 

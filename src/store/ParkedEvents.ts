@@ -31,7 +31,7 @@ export interface ParkedEvent {
   readonly type: string
   /** Why, as text: the last failure. */
   readonly cause: string
-  /** How often it has been tried, retries included. */
+  /** How often it has been tried, retries included: 0 for one that is parked behind another event of its stream. */
   readonly attempts: number
   /** When it was last tried. */
   readonly parkedAt: DateTime.Utc
@@ -94,8 +94,19 @@ export class NotParkedError extends Schema.TaggedError<NotParkedError>("eventfol
 export class ParkedEvents extends Context.Service<
   ParkedEvents,
   {
-    /** Parks an event; one that is parked already gets the new cause, attempts and time. */
-    readonly park: (event: ParkedEvent) => Effect.Effect<void, ParkedEventsError>
+    /** Parks an event; one that is parked already gets the new cause, attempts and time, or with `keep` stays as it is. */
+    readonly park: (
+      event: ParkedEvent,
+      options?: {
+        /** Whether one that is parked already stays as it is. Default: `false`. */
+        readonly keep?: boolean | undefined
+      }
+    ) => Effect.Effect<void, ParkedEventsError>
+    /** Of those of the streams that have parked events of a subscription: the position of the first. In no order. */
+    readonly firstOf: (
+      subscription: string,
+      streams: ReadonlyArray<string>
+    ) => Effect.Effect<ReadonlyArray<Pick<ParkedEvent, "stream" | "position">>, ParkedEventsError>
     /** The parked events of a subscription beyond the position `after` (default: 0), by position: at most `limit` (default: 1000). */
     readonly list: (
       subscription: string,
@@ -120,7 +131,20 @@ export const layerMemory: Layer.Layer<ParkedEvents> = Layer.sync(ParkedEvents, (
     return parked
   }
   return ParkedEvents.of({
-    park: (event) => Effect.sync(() => void of(event.subscription).set(event.position, event)),
+    park: (event, { keep = false } = {}) =>
+      Effect.sync(() => {
+        const parked = of(event.subscription)
+        if (!keep || !parked.has(event.position)) parked.set(event.position, event)
+      }),
+    firstOf: (subscription, streams) =>
+      Effect.sync(() => {
+        const wanted = new Set(streams)
+        const first = new Map<string, number>()
+        for (const { position, stream } of of(subscription).values()) {
+          if (wanted.has(stream)) first.set(stream, Math.min(position, first.get(stream) ?? position))
+        }
+        return Array.from(first, ([stream, position]) => ({ stream, position }))
+      }),
     list: (subscription, { after = 0, limit = 1000 } = {}) =>
       Effect.sync(() =>
         Array.from(of(subscription).values())
@@ -150,6 +174,14 @@ export const layerSqlWith = (options: {
       const sql = yield* SqlClient.SqlClient
       const failAs = (operation: string) => Effect.mapError((cause: unknown) => new ParkedEventsError({ operation, cause }))
       const number = (value: number) => sqlNumber(sql, value)
+      const replace = sql.literal(
+        "do update set cause = excluded.cause, attempts = excluded.attempts, parked_at = excluded.parked_at"
+      )
+      const leave = sql.literal("do nothing")
+      const onPostgres = sql.onDialectOrElse({ pg: () => true, orElse: () => false })
+      // One parameter, however many there are.
+      const texts = sql.literal(onPostgres ? "json_array_elements_text" : "json_each")
+      const asJson = sql.literal(onPostgres ? "::json" : "")
       const name = yield* makeTable(options.table ?? "eventfold_parked_event", (sql, name) => [
         sql`create table if not exists ${name} (
           subscription text not null,
@@ -164,13 +196,15 @@ export const layerSqlWith = (options: {
       ]).pipe(failAs("open"))
 
       return ParkedEvents.of({
-        park: ({ attempts, cause, parkedAt, position, stream, subscription, type }) =>
+        park: ({ attempts, cause, parkedAt, position, stream, subscription, type }, { keep = false } = {}) =>
           sql`insert into ${name} (subscription, position, stream, type, cause, attempts, parked_at)
             values (${subscription}, ${number(position)}, ${stream}, ${type}, ${storable(cause)}, ${number(attempts)}, ${number(parkedAt.epochMilliseconds)})
-            on conflict (subscription, position) do update
-            set cause = excluded.cause, attempts = excluded.attempts, parked_at = excluded.parked_at`.pipe(
-            failAs("park"),
-            Effect.asVoid
+            on conflict (subscription, position) ${keep ? leave : replace}`.pipe(failAs("park"), Effect.asVoid),
+        firstOf: (subscription, streams) =>
+          sql<{ readonly stream: string; readonly position: number }>`select stream, min(position) as position from ${name}
+            where subscription = ${subscription} and stream in (select value from ${texts}(${JSON.stringify(streams)}${asJson})) group by stream`.pipe(
+            Effect.map((rows) => rows.map(({ position, stream }) => ({ stream, position }))),
+            failAs("list")
           ),
         list: (subscription, { after = 0, limit = 1000 } = {}) =>
           sql<Row>`select position, stream, type, cause, attempts, parked_at as at from ${name}

@@ -97,6 +97,9 @@ type Handlers = MessageBus.Handler<"Remind"> | MessageBus.Handler<"Cancel"> | Me
 
 needs<Basic | Handlers>()(ProcessManager.layer(Process))
 needs<Basic | Handlers | ParkedEvents.ParkedEvents>()(ProcessManager.layer(Process, { onFailure: "park", lease: "5 seconds" }))
+needs<Basic | Handlers | ParkedEvents.ParkedEvents>()(ProcessManager.layer(Process, { onFailure: "park-stream" }))
+// @ts-expect-error nowhere to park streams
+needs<Basic | Handlers>()(ProcessManager.layer(Process, { onFailure: "park-stream" }))
 // @ts-expect-error a handler is missing
 needs<Basic | MessageBus.Handler<"Remind"> | MessageBus.Handler<"Cancel">>()(ProcessManager.layer(Process))
 

@@ -35,6 +35,9 @@ declare const send: Effect.Effect<void, "offline", SqlClient.SqlClient>
 needs<Basic | SqlClient.SqlClient>()(Subscription.layer({ name: "s", events: [A, B], handlers: { A: () => send, B: nothing } }))
 // @ts-expect-error nowhere to park
 needs<Basic>()(Subscription.layer({ name: "s", onFailure: "park", handler: nothing }))
+needs<Basic | ParkedEvents.ParkedEvents>()(Subscription.layer({ name: "s", onFailure: "park-stream", handler: nothing }))
+// @ts-expect-error nowhere to park streams
+needs<Basic>()(Subscription.layer({ name: "s", onFailure: "park-stream", handler: nothing }))
 
 // @ts-expect-error a handler is missing
 Subscription.layer({ name: "s", events: [A, B], handlers: { A: nothing } })
