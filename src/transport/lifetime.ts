@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { unavailable } from "./failing.ts"
-import type { Transport, TransportError } from "./service.ts"
+import { GroupInUseError, type Transport, type TransportError } from "./service.ts"
 
 /** What is said of a transport whose Layer has closed. */
 const closedDetail = "the transport's Layer has been closed"
@@ -18,7 +18,7 @@ export const closed = (operation: string): TransportError => unavailable(operati
 
 /**
  * A service that ends with the scope. Whoever publishes or subscribes later, or does so at that moment, gets a `TransportError`:
- * what ends inside of the transport is no interruption of its caller.
+ * what ends inside of the transport is no interruption of its caller. A group is not forgotten while there are subscriptions of it here.
  *
  * **Gotchas**
  *
@@ -31,8 +31,11 @@ export const untilClosed = Effect.fnUntraced(function* (
   service: Transport["Service"]
 ): Effect.fn.Return<Transport["Service"], never, Scope.Scope> {
   let isClosed = false
+  const subscriptions = new Map<string, number>()
+  const count = (group: string, by: number) =>
+    Effect.sync(() => void subscriptions.set(group, (subscriptions.get(group) ?? 0) + by))
   yield* Effect.addFinalizer(() => Effect.sync(() => (isClosed = true)))
-  const ended = (cause: Cause.Cause<TransportError>) => isClosed && Cause.hasInterruptsOnly(cause)
+  const ended = (cause: Cause.Cause<GroupInUseError | TransportError>) => isClosed && Cause.hasInterruptsOnly(cause)
   return {
     publish: (messages) =>
       Effect.suspend(() =>
@@ -44,8 +47,21 @@ export const untilClosed = Effect.fnUntraced(function* (
       Stream.suspend(() =>
         isClosed
           ? Stream.fail(closed("subscribe"))
-          : Stream.catchCauseIf(service.subscribe(options), ended, () => Stream.fail(closed("subscribe")))
-      )
+          : Stream.unwrap(
+              Effect.as(
+                Effect.acquireRelease(count(options.group, 1), () => count(options.group, -1)),
+                Stream.catchCauseIf(service.subscribe(options), ended, () => Stream.fail(closed("subscribe")))
+              )
+            )
+      ),
+    forget: (group) =>
+      Effect.suspend(() => {
+        const members = subscriptions.get(group) ?? 0
+        if (isClosed) return Effect.fail(closed("forget"))
+        if (members > 0) return Effect.fail(new GroupInUseError({ group, detail: "members of this process subscribe to it" }))
+        subscriptions.delete(group)
+        return Effect.catchCauseIf(service.forget(group), ended, () => Effect.fail(closed("forget")))
+      })
   }
 })
 

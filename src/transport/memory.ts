@@ -47,6 +47,8 @@ interface Broker {
   readonly messages: Array<Message>
   readonly publish: (batch: ReadonlyArray<Message>) => void
   readonly group: (name: string) => Group
+  /** Whether there was one. */
+  readonly forget: (name: string) => boolean
   /** Puts a message back in its place. */
   readonly giveBack: (group: Group, waiting: Waiting) => void
 }
@@ -78,6 +80,7 @@ const makeBroker = (): Broker => {
       }
       return group
     },
+    forget: (name) => groups.delete(name),
     giveBack: (group, { attempts, index }) => {
       const place = group.waiting.findIndex((other) => other.index > index)
       group.waiting.splice(place === -1 ? group.waiting.length : place, 0, { index, attempts })
@@ -193,7 +196,8 @@ export const layerMemory: Layer.Layer<Transport | Published> = Layer.effectConte
     const members = yield* makeMembers<object>()
     const transport = yield* untilClosed({
       publish: (batch) => Effect.sync(() => broker.publish(batch)),
-      subscribe: (options) => Stream.unwrap(Effect.map(join(broker, members, scope, options), Stream.fromEffectRepeat))
+      subscribe: (options) => Stream.unwrap(Effect.map(join(broker, members, scope, options), Stream.fromEffectRepeat)),
+      forget: (group) => Effect.sync(() => broker.forget(group))
     })
     return Context.make(Transport, transport).pipe(
       Context.add(Published, { messages: Effect.sync(() => broker.messages.slice()) })
@@ -209,5 +213,6 @@ export const layerMemory: Layer.Layer<Transport | Published> = Layer.effectConte
  */
 export const layerSinkhole: Layer.Layer<Transport> = Layer.succeed(Transport, {
   publish: () => Effect.void,
-  subscribe: () => Stream.never
+  subscribe: () => Stream.never,
+  forget: () => Effect.succeed(false)
 })
