@@ -14,6 +14,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { Fragment } from "effect/sql/Statement"
+import { answered } from "../sql/answering.ts"
 import { describeOwn } from "../sql/errors.ts"
 import { number as sqlNumber, storable } from "../sql/table.ts"
 import { openSide } from "../store/tables.ts"
@@ -171,7 +172,10 @@ export const layerSqlWith = (options: {
     DeadLetters,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
-      const failAs = (operation: string) => Effect.mapError((cause: unknown) => new DeadLettersError({ operation, cause }))
+      const failAs =
+        (operation: string) =>
+        <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+          Effect.mapError(answered(sql, effect), (cause) => new DeadLettersError({ operation, cause }))
       const number = (value: number) => sqlNumber(sql, value)
       const name = yield* failAs("open")(openSide(options, side))
 

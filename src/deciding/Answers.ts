@@ -20,6 +20,7 @@ import { isSqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import { parseJson, writeJson } from "../internal/exactJson.ts"
 import { CurrentMetadata, recordedMetadata } from "../definitions/metadata.ts"
+import { answered } from "../sql/answering.ts"
 import { describeOwn, isConflict, isOutage } from "../sql/errors.ts"
 import { number } from "../sql/table.ts"
 import {
@@ -166,14 +167,18 @@ export const layerSqlWith = (options: {
       const sql = yield* SqlClient.SqlClient
       const store = yield* EventStore
       const keep = Duration.toMillis(Duration.fromInputUnsafe(options.keep ?? "7 days"))
-      const name = yield* failAs("open the answers")(openSide(options, side))
+      const failing =
+        (operation: string) =>
+        <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+          failAs(operation)(answered(sql, effect))
+      const name = yield* failing("open the answers")(openSide(options, side))
 
       let prunedAt = -Infinity
       const prune = Effect.gen(function* () {
         const now = yield* Clock.currentTimeMillis
         if (now - prunedAt < hour || Option.isSome(yield* Effect.serviceOption(sql.transactionService))) return
         prunedAt = now
-        yield* sql`delete from ${name} where answered_at < ${number(sql, now - keep)}`.pipe(
+        yield* answered(sql, sql`delete from ${name} where answered_at < ${number(sql, now - keep)}`).pipe(
           Effect.tapCause((cause) => Effect.logDebug("eventfold: answers could not be pruned", cause)),
           Effect.ignore
         )
@@ -183,7 +188,7 @@ export const layerSqlWith = (options: {
         find: Effect.fnUntraced(function* (command, id) {
           yield* prune
           const [row] = yield* sql<{ readonly payload: string; readonly outcome: string; readonly value: string }>`
-            select payload, outcome, value from ${name} where command = ${command} and id = ${id}`.pipe(failAs("find an answer"))
+            select payload, outcome, value from ${name} where command = ${command} and id = ${id}`.pipe(failing("find an answer"))
           if (row === undefined) return Option.none()
           const outcome = row.outcome === "success" ? "success" : "failure"
           const value = parseJson(row.value) as Schema.Json
@@ -193,7 +198,7 @@ export const layerSqlWith = (options: {
           const now = yield* Clock.currentTimeMillis
           const kept = yield* sql`insert into ${name} (command, id, payload, outcome, value, answered_at)
             values (${command}, ${id}, ${payload}, ${outcome}, ${writeJson(value)}, ${number(sql, now)})
-            on conflict (command, id) do nothing returning 1`.pipe(failAs("keep an answer"))
+            on conflict (command, id) do nothing returning 1`.pipe(failing("keep an answer"))
           if (kept.length > 0) return
           return yield* new OptimisticLockError({
             stream: answerStream(command, id),

@@ -5,14 +5,16 @@
  *
  * @since 0.1.0
  */
+import * as PgClient from "@effect/sql-pg/PgClient"
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError } from "effect/sql/SqlError"
-import { Checkpoints } from "../store/Checkpoints.ts"
+import { answered } from "../sql/answering.ts"
 import { refuseLeftCheckpoints } from "../sql/firstRelease.ts"
+import { Checkpoints } from "../store/Checkpoints.ts"
 import { EventStoreError, StoreFailure } from "../store/EventStore.ts"
 import { makeOnSql } from "../store/kit/index.ts"
 import { usualPostgres } from "../store/tables.ts"
@@ -20,6 +22,7 @@ import { makeCheckpointSql } from "./checkpointSql.ts"
 import { toEventStoreError } from "./errors.ts"
 import { migrate } from "./migrations.ts"
 import { namesBeside } from "./names.ts"
+import { poolingFault } from "./pooling.ts"
 
 /**
  * Where the tables are, and who makes them.
@@ -37,7 +40,14 @@ export interface Options {
   readonly tablePrefix?: string | undefined
   /** Whether to make or update the tables when the Layer is built. Default: as the store that is provided does, or else `true`. */
   readonly migrate?: boolean | undefined
+  /**
+   * How long to wait for the answer to a statement, for example from a host that has vanished without a word. Then its connection is
+   * given up, and the operation fails with a `CheckpointError`. Default: 30 seconds.
+   */
+  readonly timeout?: Duration.Input | undefined
 }
+
+const isPgClient = (sql: SqlClient.SqlClient): sql is PgClient.PgClient => PgClient.TypeId in sql
 
 /**
  * Checkpoints in the database of the `SqlClient` of the environment (which must be PostgreSQL or PGlite). Leases run by the clock
@@ -51,6 +61,8 @@ export const make = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Checkpoints["Service"], EventStoreError, SqlClient.SqlClient> {
   const sql = yield* SqlClient.SqlClient
   const { follows, migrate: isToMigrate, names } = yield* namesBeside(sql, options)
+  const fault = isPgClient(sql) ? yield* poolingFault(sql) : undefined
+  if (fault !== undefined) return yield* new EventStoreError({ reason: new StoreFailure({ operation: "open", detail: fault }) })
   if (isToMigrate) yield* migrate(names)
   if (follows) {
     yield* Effect.mapError(refuseLeftCheckpoints(sql, names, usualPostgres), (error) =>
@@ -59,9 +71,11 @@ export const make = Effect.fnUntraced(function* (
         : new EventStoreError({ reason: new StoreFailure({ operation: "open", detail: error.message, cause: error }) })
     )
   }
+  const timeout = Duration.fromInputUnsafe(options.timeout ?? "30 seconds")
   return makeOnSql(sql, {
     statements: makeCheckpointSql(names).statements,
-    run: (text, parameters) => sql.unsafe(text, parameters).values,
+    run: (text, parameters) => answered(sql, sql.unsafe(text, parameters).values, timeout),
+    timeout,
     number: String,
     lease: (ttl) => Effect.succeed([PgTypes.float8(Duration.toSeconds(ttl))]),
     now: Effect.succeed([])

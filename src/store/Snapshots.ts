@@ -17,6 +17,7 @@ import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Fragment } from "effect/sql/Statement"
 import { parseJson, writeJson } from "../internal/exactJson.ts"
+import { answered } from "../sql/answering.ts"
 import { describeOwn } from "../sql/errors.ts"
 import { openSide } from "./tables.ts"
 
@@ -107,7 +108,7 @@ export const layerMemory: Layer.Layer<Snapshots> = Layer.sync(Snapshots, () => {
   })
 })
 
-const failed = (operation: string) => Effect.mapError((cause: unknown) => new SnapshotError({ operation, cause }))
+const failedTo = (operation: string) => Effect.mapError((cause: unknown) => new SnapshotError({ operation, cause }))
 
 interface Row {
   readonly version: unknown
@@ -147,6 +148,8 @@ const side = {
  *
  * **Gotchas**: each call is another Layer, and is built for itself. Keep the result in a constant where it is provided more than once.
  *
+ * A server that does not answer within 30 seconds is a `SnapshotError`.
+ *
  * @category layers
  * @since 0.2.0
  */
@@ -163,6 +166,10 @@ export const layerSqlWith = (options: {
     Snapshots,
     Effect.gen(function* () {
       const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+      const failed =
+        (operation: string) =>
+        <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+          failedTo(operation)(answered(sql, effect))
       const table = yield* failed("open")(openSide(options, side))
 
       /** A statement that fails would end the transaction on PostgreSQL that it is in: there it gets a savepoint of its own. */

@@ -91,7 +91,7 @@ describe("listening", () => {
     })
   )
 
-  it.live("whoever shares a client shares one connection that listens, beside the pool; the last one closes it", () =>
+  it.live("whoever shares a client shares one connection that listens, of a pool of two", () =>
     Effect.gen(function* () {
       const { schema, url } = yield* arena
       const admin = yield* connect(url)
@@ -114,7 +114,7 @@ describe("listening", () => {
           Effect.ignore,
           Effect.forkScoped
         )
-      const scopes = yield* Effect.replicateEffect(Scope.make(), 5)
+      const scopes = yield* Effect.replicateEffect(Effect.flatMap(Effect.scope, Scope.fork), 5)
       const within = <A, E, R>(n: number, effect: Effect.Effect<A, E, R | Scope.Scope>) =>
         Scope.provide(effect, scopes[n] as Scope.Closeable)
       yield* Effect.forEach(names.keys(), (n) => within(n, follow(n)))
