@@ -2,6 +2,7 @@ import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
 import {
   Cause,
+  Context,
   DateTime,
   Deferred,
   Duration,
@@ -741,6 +742,33 @@ describe("transactional, on SQLite", () => {
         assert.match(parked?.cause ?? "", /FOREIGN KEY/)
         assert.equal((yield* Effect.flip(Subscription.retry(name, 5)))._tag, "EventRetryError")
         assert.equal((yield* list(name))[0]?.attempts, 4)
+      })
+    )
+  )
+
+  it.effect("a handler that appends ends its transaction: other writers come before the next event", () =>
+    inDatabase((sql) =>
+      Effect.gen(function* () {
+        const store = yield* EventStore.EventStore
+        const withoutTransaction = Effect.updateContext<never, never>(
+          (context: Context.Context<never>) => Context.omit(sql.transactionService)(context as never) as Context.Context<never>
+        )
+        yield* start(
+          subscription({}, ({ position }) =>
+            Effect.gen(function* () {
+              if (position > 10) return
+              // Whoever is outside of the transaction waits for its end.
+              const outside = store.append("Foreign-1", events(1, position))
+              yield* Effect.forkDetach(withoutTransaction(outside), { startImmediately: true })
+              yield* store.append("Echo-1", events(1, position))
+            })
+          )
+        )
+        yield* untilCheckpoint(30)
+        const order = yield* Stream.runCollect(store.readAll({ after: 10 }))
+        const at = (stream: string, n: number) =>
+          order.find((event) => event.stream === stream && (event.payload as { n: number }).n === n)?.position ?? assert.fail()
+        for (const n of numbers(8)) assert.ok(at("Foreign-1", n) < at("Echo-1", n + 2), `${n}`)
       })
     )
   )

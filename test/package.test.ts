@@ -276,7 +276,9 @@ describe("the package", () => {
         "definitions/Aggregate",
         "definitions/Event",
         "definitions/fingerprint",
+        "definitions/jsonCodec",
         "definitions/listing",
+        "internal/exactJson",
         "internal/freeze"
       ])
       const page = createContext({ TextEncoder, crypto })

@@ -82,6 +82,9 @@ export interface Options<P extends OnFailure, T extends boolean> {
    * for one and a half times as long, so that a process that was stopped (`SIGSTOP`, a sleeping machine) keeps no locks. On SQLite a
    * batch has the write lock of the file: others wait while it runs, and if its process is stopped then, nobody can write, take over
    * or append until it goes on or is killed. Default: `false`.
+   *
+   * A handler that appends to the event store in the transaction, by itself or in a unit of work, makes all other writers wait from then
+   * on until the transaction ends. So that ends with its event, and the next one begins another: append last, and do what takes long before.
    */
   readonly transactional?: T | undefined
   /**

@@ -19,6 +19,7 @@ import * as Stream from "effect/Stream"
 import { provideBuilt } from "../definitions/services.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import { defaultRestart } from "../internal/lifecycle.ts"
+import { CurrentWriteLock, type WriteLock } from "../sql/transaction.ts"
 import { beat, type CheckpointError, type CheckpointFencedError, Checkpoints, type Lease } from "../store/Checkpoints.ts"
 import { EventStore, type EventStoreError } from "../store/EventStore.ts"
 import { NotParkedError, ParkedEvents, ParkedEventsError } from "../store/ParkedEvents.ts"
@@ -357,8 +358,8 @@ const transactionally = Effect.fnUntraced(function* <R>(
 })
 
 /**
- * Handles events until one may not begin, or so much time has passed that the transaction has to end; parks those whose stream is blocked.
- * Those that are done with.
+ * Handles events until one may not begin, one has appended to the event store, or so much time has passed that the transaction has to end;
+ * parks those whose stream is blocked. Those that are done with.
  */
 const allOf = Effect.fnUntraced(function* <R>(
   work: Work<R>,
@@ -378,12 +379,17 @@ const allOf = Effect.fnUntraced(function* <R>(
     return batch
   }
   const handled: Array<RecordedEvent> = []
+  const lock: WriteLock = { taken: false }
   const end = (yield* Clock.currentTimeMillis) + Duration.toMillis(beat(work.ttl))
   for (const event of batch) {
     if (!context.mayBegin(event.position) || (handled.length > 0 && (yield* Clock.currentTimeMillis) > end)) break
     const first = blocked.by(event)
-    yield* first === undefined ? handle(work, event, 1) : parkBehind(work, event, first)
+    yield* first === undefined
+      ? Effect.provideService(handle(work, event, 1), CurrentWriteLock, lock)
+      : parkBehind(work, event, first)
     handled.push(event)
+    // All who append wait for this transaction: the next event gets one of its own.
+    if (lock.taken) break
   }
   return handled
 })

@@ -11,15 +11,20 @@ type Holder = Readonly<Record<string, unknown>>
 
 /** Of ECMAScript 2026; Node has it since 22. */
 interface SourceText {
-  readonly rawJSON: (text: string) => RawNumber
+  readonly rawJSON: (text: string) => RawNumber | number
   readonly isRawJSON: (value: unknown) => value is RawNumber
   readonly parse: (
     text: string,
-    reviver: (this: Holder, key: string, value: unknown, context: { readonly source?: string }) => unknown
+    reviver: (this: Holder, key: string, value: unknown, context?: { readonly source?: string }) => unknown
   ) => unknown
 }
 
-const { isRawJSON, parse, rawJSON } = JSON as unknown as SourceText
+// A browser that does not have it yet has doubles alone.
+const {
+  isRawJSON = (_value): _value is RawNumber => false,
+  parse,
+  rawJSON = Number
+} = JSON as Omit<SourceText, "isRawJSON" | "rawJSON"> & Partial<SourceText>
 
 /** A number that no double can hold, as JSON text. */
 export interface RawNumber {
@@ -115,7 +120,7 @@ const fateOf = (source: string, value: number): "same" | "saysMore" | "lost" => 
 /** As `JSON.parse`, and no digit is lost: see above. */
 export const parseJson = (text: string): unknown =>
   mayLoseDigits(text)
-    ? parse(text, function (key, value, { source }) {
+    ? parse(text, function (key, value, { source } = {}) {
         if (typeof value !== "number" || source === undefined) {
           if (saysMore(value)) textsOf(this)
           return value
@@ -133,10 +138,17 @@ export const parseJson = (text: string): unknown =>
 export const writeJson = (value: unknown): string => JSON.stringify(value, writesMore(value) ? replacer(asWritten) : undefined)
 
 /** Whether something in a value would not be written as it is by `JSON.stringify` alone. */
-const writesMore = (value: unknown): boolean =>
-  typeof value === "number"
-    ? Object.is(value, -0)
-    : typeof value === "object" && value !== null && (texts.has(value) || Object.values(value).some(writesMore))
+const writesMore = (value: unknown): boolean => {
+  if (typeof value === "number") return Object.is(value, -0)
+  if (typeof value !== "object" || value === null) return false
+  if (texts.has(value)) return true
+  if (Array.isArray(value)) {
+    for (let index = 0; index < value.length; index++) if (writesMore(value[index])) return true
+    return false
+  }
+  for (const key of Object.keys(value)) if (writesMore((value as Holder)[key])) return true
+  return false
+}
 
 /** What {@link writeJson} hands to `JSON.stringify` in place of a value. */
 export const asWritten = (holder: object, key: string, value: unknown): unknown =>

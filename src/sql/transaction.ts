@@ -1,10 +1,31 @@
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { clientClosed } from "./answering.ts"
+
+/** Whether something has been appended to the event store: from then on, until the transaction ends, all its other writers wait. */
+export interface WriteLock {
+  taken: boolean
+}
+
+/**
+ * Where whoever does several things in one transaction learns that one of them has appended, so as to commit before the next. Stores set it;
+ * by default nobody asks.
+ */
+export const CurrentWriteLock = Context.Reference<WriteLock | undefined>("eventfold/sql/CurrentWriteLock", {
+  defaultValue: () => undefined
+})
+
+/** Says that something is being appended in the transaction of the fiber. */
+export const takeWriteLock: Effect.Effect<void> = Effect.withFiber((fiber) => {
+  const lock = fiber.getRef(CurrentWriteLock)
+  if (lock !== undefined) lock.taken = true
+  return Effect.void
+})
 
 /**
  * A transaction that writes. When the effect fails it fails with that, whatever becomes of ROLLBACK. On PostgreSQL it is broken off when

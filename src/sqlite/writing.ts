@@ -9,6 +9,7 @@ import * as SqlClient from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import { answerEach, makeGroupCommit, type Submitted, takeUpTo } from "../internal/groupCommit.ts"
+import { takeWriteLock } from "../sql/transaction.ts"
 import { type AppendError, type AppendResult, EventStoreError, StoreUnavailable } from "../store/EventStore.ts"
 import { type Driver, type Located, makeBatch, type PreparedAppend, type Write } from "../store/kit/index.ts"
 import { type Database, failAs, rowsOn } from "./database.ts"
@@ -60,7 +61,10 @@ export const makeAppend = Effect.fnUntraced(function* (
     Effect.withFiber((fiber) =>
       Context.getOrUndefined(fiber.context, client.transactionService) === undefined
         ? writer.submit(prepared)
-        : Effect.flatMap(prepared, (append) => appendInTransaction(database, append))
+        : Effect.andThen(
+            takeWriteLock,
+            Effect.flatMap(prepared, (append) => appendInTransaction(database, append))
+          )
     )
 })
 

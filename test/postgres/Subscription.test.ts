@@ -1,8 +1,8 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { Context, DateTime, Effect, Layer, Schedule, type Scope } from "effect"
+import { Context, DateTime, Deferred, Effect, Latch, Layer, Schedule, type Scope, Stream } from "effect"
 import { SqlClient } from "effect/sql"
-import { Checkpoints, EventStore, ParkedEvents, Subscription } from "eventfold"
+import { Checkpoints, EventStore, ParkedEvents, Subscription, UnitOfWork } from "eventfold"
 import { PgCheckpoints, PgEventStore } from "eventfold/postgres"
 import { inject } from "vitest"
 import { applied, followsInProcesses, type World } from "../support/followers.ts"
@@ -142,4 +142,63 @@ it.live("a statement that failed in a transactional handler is a failure of the 
       [[2, 2]]
     )
   }).pipe(Effect.provide(Live), Effect.provideService(Subscription.Registry, new Map()))
+})
+
+describe("a transactional handler that appends", () => {
+  const echo = (n: number) => [{ type: "Echo", payload: { n } }]
+  const ways: Readonly<
+    Record<string, (n: number) => Effect.Effect<unknown, unknown, EventStore.EventStore | UnitOfWork.UnitOfWork>>
+  > = {
+    "by itself": (n) => EventStore.append(`Echo-${n}`, echo(n)),
+    "in a unit of work": (n) => UnitOfWork.transact(UnitOfWork.stage(`Echo-${n}`, echo(n)))
+  }
+  for (const [way, append] of Object.entries(ways)) {
+    it.live(`${way} keeps no other writer waiting while the next one is at work, and each takes effect once`, () => {
+      const schema = freshSchema()
+      const store = Layer.fresh(PgEventStore.layerWith({ schema })).pipe(Layer.provide(Layer.fresh(client())))
+      const Base = Layer.mergeAll(PgCheckpoints.layerWith({ schema }), UnitOfWork.layerSql).pipe(
+        Layer.provideMerge(PgEventStore.layerWith({ schema })),
+        Layer.provideMerge(client())
+      )
+      return Effect.gen(function* () {
+        const gates = new Map(
+          numbers(12).map((n) => [n, { arrived: Deferred.makeUnsafe<void>(), open: Latch.makeUnsafe(false) }])
+        )
+        const gate = (n: number) => gates.get(n) ?? assert.fail()
+        yield* EventStore.append(
+          "Count-1",
+          numbers(12).map(() => event())
+        )
+        const view = Subscription.layer({
+          name: "view",
+          transactional: true,
+          filter: { categories: ["Count"] },
+          handler: ({ position }) =>
+            Effect.gen(function* () {
+              yield* Deferred.succeed(gate(position).arrived, undefined)
+              yield* gate(position).open.await
+              yield* append(position)
+            })
+        })
+        const foreign = yield* Layer.build(store).pipe(Effect.map(Context.get(EventStore.EventStore)))
+        yield* Layer.build(view)
+        for (const n of numbers(12)) {
+          // Those before have appended, and this one is in the midst of its work, as long as it likes.
+          yield* Deferred.await(gate(n).arrived)
+          const appended = yield* Effect.timeoutOption(foreign.append(`Foreign-${n}`, [event()]), "10 seconds")
+          assert.ok(appended._tag === "Some", `a foreign append waits for the transaction of the handlers before ${n}`)
+          gate(n).open.openUnsafe()
+        }
+        yield* until(
+          "all are done with",
+          Effect.map(Subscription.status("view"), ({ position }) => position >= 12)
+        )
+        const echoes = yield* Stream.runCollect(EventStore.readAll({ filter: { types: ["Echo"] } }))
+        assert.deepEqual(
+          echoes.map(({ payload }) => payload),
+          numbers(12).map((n) => ({ n }))
+        )
+      }).pipe(Effect.scoped, Effect.provide(Base), Effect.provideService(Subscription.Registry, new Map()))
+    })
+  }
 })

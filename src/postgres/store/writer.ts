@@ -8,6 +8,7 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
 import { makeGroupCommit, type Submitted } from "../../internal/groupCommit.ts"
+import { takeWriteLock } from "../../sql/transaction.ts"
 import {
   type AppendError,
   type AppendResult,
@@ -151,6 +152,6 @@ export const makeAppend = Effect.fnUntraced(function* (
   const within = appendInTransaction(shared, any)
   return (prepared) =>
     Effect.flatMap(Effect.serviceOption(sql.transactionService), (transaction) =>
-      Option.isSome(transaction) ? Effect.flatMap(prepared, within) : writer.submit(prepared)
+      Option.isSome(transaction) ? Effect.andThen(takeWriteLock, Effect.flatMap(prepared, within)) : writer.submit(prepared)
     )
 })
