@@ -18,6 +18,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import { provideBuilt } from "../definitions/services.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
+import type { Episodes } from "../internal/episodes.ts"
 import { defaultRestart } from "../internal/lifecycle.ts"
 import { beat, type CheckpointError, type CheckpointFencedError, Checkpoints, type Lease } from "../store/Checkpoints.ts"
 import { EventStore, type EventStoreError } from "../store/EventStore.ts"
@@ -29,8 +30,9 @@ import { partitionName, subscriptionCheckpoint } from "./names.ts"
 import { partitionOf, type Tail } from "./partitions.ts"
 import { seenOf } from "./progress.ts"
 import type { Halted, WorkContext } from "./body.ts"
+import { tellFailure } from "./reasons.ts"
 import { type Follower, makeFollower } from "./running.ts"
-import { Failed, handling as handlingOf, isFailed, settle } from "./settling.ts"
+import { Failed, handling as handlingOf, isFailed, settle, type Unavailable } from "./settling.ts"
 
 const handledEvents = Metric.counter("eventfold_subscription_handled_events", {
   description: "Events that a handler has dealt with, by subscription",
@@ -62,13 +64,14 @@ const metersOf = (name: string, partition: Partition | undefined) => {
 const defaultRetry = Schedule.max([Schedule.exponential("100 millis"), Schedule.recurs(5)])
 
 /** What fails around the handlers: the subscription backs off and starts again. */
-export type Outage = EventStoreError | CheckpointError | CheckpointFencedError | ParkedEventsError | SqlError
+export type Outage = EventStoreError | CheckpointError | CheckpointFencedError | ParkedEventsError | SqlError | Unavailable
 
 /** The part of a group that a subscription is. */
 interface Partition {
   readonly index: number
   readonly count: number
   readonly tail: Tail<RecordedEvent>
+  readonly episodes: Episodes
   /** Run when the status has changed. */
   readonly onChange: Effect.Effect<void>
 }
@@ -157,6 +160,7 @@ export const subscribe = Effect.fnUntraced(function* <R, P extends OnFailure, T 
         isOwn: partition === undefined ? undefined : ({ stream }) => partitionOf(stream, partition.count) === partition.index
       },
       work: (batch, context) => dealWith(work, batch, context),
+      episodes: partition?.episodes,
       onChange: partition?.onChange
     },
     partition === undefined ? "starting" : "standby"
@@ -207,7 +211,7 @@ const run = <R>({ client, name, provide, ttl }: Work<R>, effect: Effect.Effect<u
 }
 
 /** Tries an event once. */
-const handle = <R>(work: Work<R>, event: RecordedEvent, attempt: number): Effect.Effect<void, Failed> =>
+const handle = <R>(work: Work<R>, event: RecordedEvent, attempt: number): Effect.Effect<void, Failed | Unavailable> =>
   Effect.suspend(() => {
     const prepared = work.handling.prepare(event)
     return Result.isFailure(prepared)
@@ -229,7 +233,11 @@ const park = Effect.fnUntraced(function* <R>(
   const parkedAt = yield* DateTime.now
   yield* parking.park({ subscription: name, position, stream, type, cause: Cause.pretty(cause), attempts, parkedAt })
   yield* Metric.update(meters.parked, 1)
-  yield* Effect.logWarning(`eventfold: the subscription "${name}" has parked the event at position ${position}`, cause)
+  yield* tellFailure(
+    Effect.logWarning,
+    `eventfold: the subscription "${name}" has parked the event at position ${position}`,
+    cause
+  )
 })
 
 /** Makes what is done with an event last. */
@@ -341,7 +349,7 @@ const allOf = Effect.fnUntraced(function* <R>(
   work: Work<R>,
   batch: ReadonlyArray<RecordedEvent>,
   context: WorkContext<RecordedEvent>
-): Effect.fn.Return<ReadonlyArray<RecordedEvent>, Failed> {
+): Effect.fn.Return<ReadonlyArray<RecordedEvent>, Failed | Unavailable> {
   const { handleBatch } = work.handling
   if (handleBatch !== undefined && !context.leave.isOpen()) {
     yield* run(work, handleBatch(batch))
@@ -405,10 +413,10 @@ const retryOne = Effect.fnUntraced(function* <R>(
         Effect.mapError(committing(client, Effect.andThen(discard, handle(work, event, attempts)), Effect.succeed), (error) =>
           error._tag === "SqlError" ? new ParkedEventsError({ operation: "retry", cause: error }) : error
         )
-  yield* Effect.catchIf(trying, isFailed, ({ cause }) =>
-    Effect.andThen(
-      park(work, event, cause, attempts),
-      Effect.fail(new EventRetryError({ subscription: name, position, cause: Cause.squash(cause) }))
-    )
+  const failed = (cause: Cause.Cause<unknown>) =>
+    Effect.fail(new EventRetryError({ subscription: name, position, cause: Cause.squash(cause) }))
+  yield* trying.pipe(
+    Effect.catchIf(isFailed, ({ cause }) => Effect.andThen(park(work, event, cause, attempts), failed(cause))),
+    Effect.catchTag("Unavailable", ({ cause }) => failed(cause))
   )
 })
