@@ -414,7 +414,7 @@ describe("a rebuild", () => {
         handleEvent: (item) =>
           item.position === 55 ? Effect.andThen(Deferred.succeed(reached, undefined), Effect.never) : projection.handleEvent(item)
       }
-      const first = yield* Effect.forkChild(Stream.runDrain(Projection.rebuild(hanging, { batch: 10, lease: "300 millis" })))
+      const first = yield* Effect.forkChild(Stream.runDrain(Projection.rebuild(hanging, { batch: 10, lease: "1 second" })))
       yield* Deferred.await(reached)
       yield* Fiber.interrupt(first)
       const rest = Array.from(yield* Stream.runCollect(Projection.rebuild(projection)))

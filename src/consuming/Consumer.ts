@@ -84,8 +84,9 @@ type HandlerServices<Events extends ReadonlyArray<Event.Any>, H extends Handlers
  * succeeded, or after it has become a dead letter: at once when it cannot be decoded, otherwise when it has been tried
  * `maxAttempts` times or `retry` ends. What has been delivered more often than that (after crashes, or by members that left)
  * is still tried, once a delivery; from twice as many on it is parked unseen, for it may be what kills the process. Failures of
- * the inbox and of the dead letters are no failures of a message: it stays in hand, and is tried until they answer. But it is
- * one when the database of the inbox refuses to commit what its handler has done.
+ * the inbox and of the dead letters are no failures of a message, nor is it one when the handler fails because a database, a store
+ * or a transport is away: it stays in hand, and is tried until they answer. But it is one when the database of the inbox refuses to
+ * commit what its handler has done.
  *
  * **Messages.** Of any producer of CloudEvents: one without a `schemaversion` is of version 1, one without data has the payload
  * `{}`. What cannot be decoded, and what is no CloudEvent at all, becomes a dead letter with its cause, and the next one goes on.
@@ -216,11 +217,15 @@ export const retry = Effect.fn("Consumer.retry")(function* (
   const member = members.findLast(({ types }) => types.has(message.type))
   if (member === undefined) return yield* new UnknownConsumerError({ group, type: message.type })
   const attempts = found.value.attempts + 1
-  const failure = yield* member.handle(message, attempts)
+  const failed = (cause: Cause.Cause<unknown>) => new MessageRetryError({ group, id, cause: Cause.squash(cause) })
+  // That what the handler needs is away is not counted.
+  const failure = yield* Effect.catchTag(member.handle(message, attempts), "Unavailable", ({ cause }) =>
+    Effect.fail(failed(cause))
+  )
   if (Option.isNone(failure)) return yield* Effect.asVoid(letters.discard(group, id))
   const { cause } = failure.value
   yield* letters.park({ group, message, cause: Cause.pretty(cause), attempts, parkedAt: yield* DateTime.now })
-  return yield* new MessageRetryError({ group, id, cause: Cause.squash(cause) })
+  return yield* failed(cause)
 })
 
 const groupOf = (group: string): Effect.Effect<Group, UnknownGroupError> =>

@@ -21,7 +21,18 @@ import type * as Event from "../definitions/Event.ts"
 import { CurrentMetadata } from "../definitions/metadata.ts"
 import { mayBeOf } from "../definitions/listing.ts"
 import { provideBuilt } from "../definitions/services.ts"
-import { Failed, handling, isFailed, type Name, type Registry, settle } from "../following/engine.ts"
+import {
+  Failed,
+  handling,
+  isFailed,
+  type Name,
+  reasonOf,
+  type Registry,
+  settle,
+  tellFailure,
+  type Unavailable
+} from "../following/engine.ts"
+import { type Episodes, makeEpisodes } from "../internal/episodes.ts"
 import { defaultRestart, finishing, restarting } from "../internal/lifecycle.ts"
 import { broughtBy, decodeBy, markedNames } from "../transport/kit.ts"
 import {
@@ -67,6 +78,8 @@ interface Consuming {
   readonly handle: Handle
   readonly group: Group
   readonly member: Member
+  /** When the transport is away, and when what messages are handled with is. */
+  readonly outages: { readonly transport: Episodes; readonly storage: Episodes }
 }
 
 /** What all messages that are in hand at once share. */
@@ -107,7 +120,11 @@ export const makeConsumer = Effect.fnUntraced(function* <R, I extends boolean>(
     letters,
     handle,
     group,
-    member
+    member,
+    outages: {
+      transport: makeEpisodes(`the consumer "${options.group}"`),
+      storage: makeEpisodes(`the consumer "${options.group}", which has its storage again,`)
+    }
   }
   return { main: running(consuming), registry }
 })
@@ -141,7 +158,13 @@ const running = (consuming: Consuming): Effect.Effect<never, TransportError> => 
     onFailure: (cause) =>
       Effect.yieldNow.pipe(
         Effect.andThen(enter(consuming, "backing-off", cause)),
-        Effect.andThen(Effect.logWarning(`eventfold: the consumer "${options.group}" failed and starts again`, cause))
+        Effect.andThen(
+          consuming.outages.transport.failed(consuming, {
+            what: `eventfold: the consumer "${options.group}" failed and starts again`,
+            why: reasonOf(cause),
+            cause
+          })
+        )
       ),
     onEnd: Effect.logError(`eventfold: the consumer "${options.group}" gives up`)
   }).pipe(Effect.annotateLogs({ group: options.group }), Effect.ensuring(stopped))
@@ -177,7 +200,7 @@ const makeHandle = Effect.fnUntraced(function* <R, I extends boolean>(
   const marked = markedNames(`Consumer "${group}"`, options.metadata)
   const inbox = options.inbox === true ? Option.getOrUndefined(yield* Effect.serviceOption(Inbox)) : undefined
 
-  const tried = (message: CloudEvent, attempt: number): Effect.Effect<void, Failed | InboxError> => {
+  const tried = (message: CloudEvent, attempt: number): Effect.Effect<void, Failed | Unavailable | InboxError> => {
     const definition = definitions.get(message.type)
     // The message is one of another definition that has the same type.
     if (definition !== undefined && !mayBeOf(definition, message.subject ?? "")) return Effect.void
@@ -195,7 +218,7 @@ const makeHandle = Effect.fnUntraced(function* <R, I extends boolean>(
     if (inbox === undefined) return work
     return Effect.mapError(Effect.asVoid(inbox.once(group, message, work)), (error) =>
       // What the handler has done cannot be committed.
-      isFailed(error) || error.isRetryable ? error : new Failed(Cause.fail(error), true)
+      error._tag === "InboxError" && !error.isRetryable ? new Failed(Cause.fail(error), true) : error
     )
   }
 
@@ -225,27 +248,31 @@ const makeHandle = Effect.fnUntraced(function* <R, I extends boolean>(
 const belongingTo = (span: Tracer.ExternalSpan | undefined, how: "link" | "parent") =>
   span === undefined ? {} : how === "parent" ? { parent: span } : { links: [{ span, attributes: {} }] }
 
-/** Goes on until inbox or dead letters answer: their failures are none of the message. `None` when the consumer leaves. */
+/**
+ * Goes on until inbox, dead letters and what the handler needs answer: that these are away is no failure of the message. `None` when the
+ * consumer leaves.
+ */
 const outlasting = Effect.fnUntraced(function* <A>(
   consuming: Consuming,
   leave: Latch.Latch,
-  effect: Effect.Effect<A, InboxError | DeadLettersError>
+  effect: Effect.Effect<A, InboxError | DeadLettersError | Unavailable>
 ): Effect.fn.Return<Option.Option<A>> {
+  const me = {}
   let wait: Effect.Success<ReturnType<typeof Schedule.toStepWithSleep<unknown, unknown, never, never>>> | undefined
   while (true) {
     const result = yield* Effect.result(effect)
     if (Result.isSuccess(result)) {
-      if (wait !== undefined) yield* enter(consuming, "live")
+      if (wait !== undefined) yield* Effect.andThen(enter(consuming, "live"), consuming.outages.storage.recovered(me))
       return Option.some(result.success)
     }
     wait ??= yield* Schedule.toStepWithSleep<unknown, unknown, never, never>(defaultRestart)
-    yield* enter(consuming, "backing-off", Cause.fail(result.failure))
-    yield* Effect.logWarning(
-      `eventfold: the consumer "${consuming.options.group}" cannot go on without its storage`,
-      result.failure
-    )
+    const { failure } = result
+    const cause = failure._tag === "Unavailable" ? failure.cause : Cause.fail(failure)
+    yield* enter(consuming, "backing-off", cause)
+    const what = `eventfold: the consumer "${consuming.options.group}" cannot go on without its storage`
+    yield* consuming.outages.storage.failed(me, { what, why: reasonOf(cause), cause })
     yield* Effect.raceFirst(Effect.exit(wait(undefined)), leave.await)
-    if (leave.isOpen()) return Option.none()
+    if (leave.isOpen()) return yield* Effect.as(consuming.outages.storage.forget(me), Option.none())
   }
 })
 
@@ -261,7 +288,7 @@ const park = Effect.fnUntraced(function* (
   const letter = { group, message, cause: Cause.pretty(cause), attempts, parkedAt: yield* DateTime.now }
   if (Option.isNone(yield* outlasting(consuming, leave, consuming.letters.park(letter)))) return "left" as const
   yield* Metric.update(Metric.withAttributes(deadLetters, { group }), 1)
-  yield* Effect.logWarning(`eventfold: the message "${message.id}" is a dead letter of the group "${group}"`, cause)
+  yield* tellFailure(Effect.logWarning, `eventfold: the message "${message.id}" is a dead letter of the group "${group}"`, cause)
   yield* ack
   return "parked" as const
 })
@@ -372,11 +399,16 @@ const session = Effect.fnUntraced(function* (
     last
   )
   yield* enter(consuming, "live")
+  // Whether the transport answers shows by what comes of it, or by its silence.
+  const answers = Effect.suspend(() => consuming.outages.transport.recovered(consuming))
+  if (consuming.outages.transport.isFailing(consuming))
+    yield* Effect.forkScoped(Effect.andThen(Effect.sleep("10 seconds"), answers))
   const broken = yield* Deferred.make<never, TransportError>()
   const inFlight = yield* FiberSet.make()
   const session: Session = { leave, broken, newest: new Map(), progress }
   // A message is among those in hand before it begins. Receiving goes on to the end: a subscription whose pull is interrupted may close, and nothing could be acknowledged any more.
   yield* pull.pipe(
+    Effect.tap(answers),
     Effect.flatMap((deliveries) =>
       Effect.forEach(deliveries, (delivery) =>
         FiberSet.run(inFlight, begin(consuming, session, delivery), { startImmediately: false })

@@ -7,7 +7,7 @@ import * as Latch from "effect/Latch"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as SubscriptionRef from "effect/SubscriptionRef"
-import { makeRegistries, type Name, type Registered, type Registry } from "../following/engine.ts"
+import { makeRegistries, type Name, type Registered, type Registry, type Unavailable } from "../following/engine.ts"
 import { Transport } from "../transport/Transport.ts"
 import type { CloudEvent } from "../transport/Transport.ts"
 import type { InboxError } from "./Inbox.ts"
@@ -18,7 +18,7 @@ const stateGauge = Metric.gauge("eventfold_consumer_state", {
 })
 
 /** Tries a message once. An error is no failure of the message. */
-export type Handle = (message: CloudEvent, attempt: number) => Effect.Effect<Option.Option<Failure>, InboxError>
+export type Handle = (message: CloudEvent, attempt: number) => Effect.Effect<Option.Option<Failure>, InboxError | Unavailable>
 
 /** One consumer. */
 export class Member {

@@ -268,7 +268,8 @@ export const remove = (
  * A subscription, as long as the Layer is open. When its scope closes, the events in hand are finished if that takes no longer than a
  * third of the lease, the checkpoint is moved, and the lease is given back.
  *
- * Failures of the store and of the checkpoints are no failures of an event: the subscription backs off, and goes on by itself. At
+ * Failures of the store and of the checkpoints are no failures of an event, also inside of its handler: the subscription backs off, and
+ * goes on by itself. At
  * most one page of the store is in memory, with partitions one for each of them.
  *
  * ```ts

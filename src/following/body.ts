@@ -11,6 +11,7 @@ import * as Option from "effect/Option"
 import type * as Pull from "effect/Pull"
 import type * as Schedule from "effect/Schedule"
 import * as SubscriptionRef from "effect/SubscriptionRef"
+import { type Episodes, makeEpisodes } from "../internal/episodes.ts"
 import { CheckpointAheadError, Checkpoints, type Lease, type SeenEvent } from "../store/Checkpoints.ts"
 import { EventStore } from "../store/EventStore.ts"
 import {
@@ -105,8 +106,10 @@ export interface Following<A extends SeenEvent, E> {
   readonly work: (events: ReadonlyArray<A>, context: WorkContext<A>) => Effect.Effect<void, E | Halted>
   /** What else goes on while the lease lasts. */
   readonly beside?: ((context: WorkContext<A>) => Effect.Effect<unknown, E>) | undefined
-  /** Says that it fails and starts again. Default: as a warning. */
-  readonly report?: ((cause: Failure) => Effect.Effect<void>) | undefined
+  /** What is said in the log when it fails, where that does not pass by itself. Default: that it starts again. */
+  readonly complaint?: ((cause: Failure) => string | undefined) | undefined
+  /** Where failures are told together with those of others. Default: by itself. */
+  readonly episodes?: Episodes | undefined
   /** Run when the status has changed. */
   readonly onChange?: Effect.Effect<void> | undefined
 }
@@ -116,6 +119,7 @@ export interface Body<A extends SeenEvent, E> {
   readonly following: Following<A, E>
   readonly checkpoints: Checkpoints["Service"]
   readonly store: EventStore["Service"]
+  readonly episodes: Episodes
   readonly status: SubscriptionRef.SubscriptionRef<Status>
   readonly context: WorkContext<A>
   state: State<A, Failure>
@@ -176,8 +180,16 @@ export const tell = <A extends SeenEvent, E>(body: Body<A, E>, input: Input<A, F
     turn(body.quiet, !isAtWork(body.state))
     if (wanted) body.wanted.openUnsafe()
     if (body.agenda.length > 0) body.news.openUnsafe()
-    return publish(body)
+    if (!body.episodes.isFailing(body) || isFailing(body.state)) return publish(body)
+    const { phase } = body.state
+    // It has ended: that is said by itself.
+    const over = phase === "halted" || phase === "stopped" ? body.episodes.forget : body.episodes.recovered
+    return Effect.andThen(publish(body), over(body))
   })
+
+/** Whether it has failed, and not yet come any further: what it begins with may fail again. */
+const isFailing = <A extends SeenEvent>({ live, moved, phase }: State<A, Failure>) =>
+  phase === "starting" || phase === "backing-off" || (phase === "working" && !live && !moved)
 
 const isAtWork = <A extends SeenEvent>({ busy, holds }: State<A, Failure>) =>
   holds && (busy === "batch" || busy === "advance" || busy === "look")
@@ -240,6 +252,7 @@ export const makeBody = Effect.fnUntraced(function* <A extends SeenEvent, E>(
     following,
     checkpoints: yield* Checkpoints,
     store: yield* EventStore,
+    episodes: following.episodes ?? makeEpisodes(`the ${following.title}`),
     status,
     state: initial(shows),
     shown: { name: shows, checkpoint: 0, lag: undefined, cause: undefined, reason: undefined },

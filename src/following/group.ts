@@ -13,6 +13,7 @@ import * as FiberMap from "effect/FiberMap"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as SubscriptionRef from "effect/SubscriptionRef"
+import { makeEpisodes } from "../internal/episodes.ts"
 import { beat, type Checkpoint, type CheckpointError, Checkpoints, type Lease } from "../store/Checkpoints.ts"
 import { EventStore } from "../store/EventStore.ts"
 import type { Controls } from "./followers.ts"
@@ -21,6 +22,7 @@ import { type OnFailure, type Options, PartitionsChangedError, type Requirements
 import { parseCheckpoint, partitionCheckpoint, seatCheckpoint, subscriptionCheckpoint } from "./names.ts"
 import { makeTail, quotaOf } from "./partitions.ts"
 import { Halted } from "./body.ts"
+import { reasonOf, tellFailure } from "./reasons.ts"
 import { leaseTime, subscribe, type Subscribed } from "./subscribing.ts"
 
 /** Fails when a subscription has checkpoints of another number of partitions. */
@@ -172,9 +174,10 @@ export const makeGroup = Effect.fnUntraced(function* <R, P extends OnFailure, T 
   const parts: Array<Subscribed> = []
   let refused: Halted | undefined
   const onChange = SubscriptionRef.update(status, () => summaryOf(name, parts, refused))
+  const episodes = makeEpisodes(`the subscription "${name}"`)
   const tail = yield* makeTail((after) => store.subscribe({ after, filter: handling.filter }))
   for (let index = 0; index < count; index++) {
-    parts.push(yield* subscribe(options, handling, { from, owner, partition: { index, count, tail, onChange } }))
+    parts.push(yield* subscribe(options, handling, { from, owner, partition: { index, count, tail, episodes, onChange } }))
   }
   const every = (effect: (part: Subscribed) => Effect.Effect<void>) =>
     Effect.forEach(parts, effect, { concurrency: "unbounded", discard: true })
@@ -191,10 +194,16 @@ export const makeGroup = Effect.fnUntraced(function* <R, P extends OnFailure, T 
         refused = halted
         if (halted === undefined) return onChange
         const log =
-          before === undefined ? Effect.logError(`eventfold: the subscription "${name}" halts`, halted.cause) : Effect.void
+          before === undefined
+            ? tellFailure(Effect.logError, `eventfold: the subscription "${name}" halts`, halted.cause)
+            : Effect.void
         return Effect.all([FiberMap.clear(running), log, onChange], { discard: true })
       }),
-      Effect.catchCause((cause) => Effect.logWarning(`eventfold: the group of the subscription "${name}" cannot be seen`, cause))
+      Effect.andThen(Effect.suspend(() => episodes.recovered(group))),
+      Effect.catchCause((cause) => {
+        const what = `eventfold: the group of the subscription "${name}" cannot be seen`
+        return episodes.failed(group, { what, why: reasonOf(cause), cause })
+      })
     )
     yield* Effect.addFinalizer(() =>
       Effect.suspend(() => (group.seat === undefined ? Effect.void : Effect.ignore(checkpoints.release(group.seat))))

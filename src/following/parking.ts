@@ -6,6 +6,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import type { RecordedEvent } from "../definitions/stored.ts"
+import { tellFailure } from "./reasons.ts"
 import type { ParkedEvents, ParkedEventsError } from "../store/ParkedEvents.ts"
 
 /** Who parks, and where. */
@@ -30,7 +31,11 @@ export const park = Effect.fnUntraced(function* (
   const parkedAt = yield* DateTime.now
   yield* parking.park({ subscription: name, position, stream, type, cause: Cause.pretty(cause), attempts, parkedAt })
   yield* Metric.update(meters.parked, 1)
-  yield* Effect.logWarning(`eventfold: the subscription "${name}" has parked the event at position ${position}`, cause)
+  yield* tellFailure(
+    Effect.logWarning,
+    `eventfold: the subscription "${name}" has parked the event at position ${position}`,
+    cause
+  )
 })
 
 /** Parks an event that comes behind one of its stream; one that has been parked already stays as it is. */

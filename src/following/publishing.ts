@@ -19,6 +19,7 @@ import { markedNames, messageOf } from "../transport/kit.ts"
 import { type Marked, type Message, spanOf, Transport, type TransportError } from "../transport/Transport.ts"
 import type { Name } from "./follower.ts"
 import { relayCheckpoint } from "./names.ts"
+import { tellFailure } from "./reasons.ts"
 import { type Follower, makeFollower } from "./running.ts"
 
 /**
@@ -169,7 +170,8 @@ const park = Effect.fnUntraced(function* (
     parkedAt: yield* DateTime.now
   })
   yield* Metric.update(Metric.withAttributes(parkedMessages, { relay: name }), 1)
-  yield* Effect.logError(`eventfold: the broker refuses the event at position ${position}, and the relay has parked it`, error)
+  const what = `eventfold: the broker refuses the event at position ${position}, and the relay has parked it`
+  yield* tellFailure(Effect.logError, what, Cause.fail(error))
 })
 
 /** A relay that is not running yet. */
@@ -200,18 +202,15 @@ export const makeRelay = Effect.fnUntraced(function* (
         publish(page),
         Effect.forEach(page, ({ position }) => context.tell({ _tag: "Settled", position, as: "handled" }), { discard: true })
       ),
-    report: (cause) => report(name, cause)
+    complaint: (cause) => complaint(name, cause)
   })
 })
 
-/** Says why the relay starts again. */
-const report = (name: string, cause: Cause.Cause<unknown>): Effect.Effect<void> => {
+/** What is said of a broker that refuses what stands before all else; nothing of what passes by itself. */
+const complaint = (name: string, cause: Cause.Cause<unknown>): string | undefined => {
   // All that fails in a relay is one of these.
   const error = Option.getOrUndefined(Cause.findErrorOption(cause as Cause.Cause<RelayError>))
   return error?._tag === "TransportError" && error.reason._tag === "MessageRefused"
-    ? Effect.logError(
-        `eventfold: the broker refuses the message "${error.reason.id}", and the relay "${name}" cannot pass it`,
-        cause
-      )
-    : Effect.logWarning(`eventfold: the relay "${name}" failed and starts again`, cause)
+    ? `eventfold: the broker refuses the message "${error.reason.id}", and the relay "${name}" cannot pass it`
+    : undefined
 }

@@ -17,9 +17,11 @@ import * as Stream from "effect/Stream"
 import { beat, type Checkpoints, type SeenEvent } from "../store/Checkpoints.ts"
 import type { EventStore } from "../store/EventStore.ts"
 import { aheadOf, type Body, type Failure, type Following, Halted, makeBody, publish, type Status, tell } from "./body.ts"
-import type { Action } from "./follower.ts"
+import type { Action, Reason } from "./follower.ts"
 import type { Controls } from "./followers.ts"
+import { reasonOf, tellFailure } from "./reasons.ts"
 import { keepSeen, look, newestSeen } from "./seeing.ts"
+import { Unavailable } from "./settling.ts"
 
 /** A follower of this process. */
 export interface Follower<E> extends Controls<Status> {
@@ -70,10 +72,8 @@ const unlessItCloses = <A, E>(telling: Effect.Effect<A, E>): Effect.Effect<A, E>
 /** Tells of a failure of what was in hand. */
 const failing = <A extends SeenEvent, E>(body: Body<A, E>, cause: Failure): Effect.Effect<void> => {
   const error = Option.getOrUndefined(Cause.findErrorOption(cause))
-  const failed: Effect.Effect<void> = tell(
-    body,
-    error instanceof Halted ? { _tag: "Failed", cause: error.cause, halts: true } : { _tag: "Failed", cause }
-  )
+  const why = error instanceof Halted || error instanceof Unavailable ? error.cause : cause
+  const failed: Effect.Effect<void> = tell(body, { _tag: "Failed", cause: why, halts: error instanceof Halted })
   return body.state.holds ? unlessItCloses(failed) : failed
 }
 
@@ -115,16 +115,8 @@ const perform = <A extends SeenEvent, E>(
       )
     case "Release":
       return release(body)
-    case "Halt": {
-      body.waits.next = undefined
-      const { reason } = action
-      return reason._tag === "Ahead"
-        ? Effect.logError(`eventfold: the ${following.title} halts`, aheadOf(following.checkpoint, reason))
-        : Effect.logError(
-            `eventfold: the ${following.title} halts${reason.position === undefined ? "" : ` at position ${reason.position}`}`,
-            reason.cause
-          )
-    }
+    case "Halt":
+      return halt(body, action.reason)
   }
 }
 
@@ -208,15 +200,25 @@ const release = Effect.fnUntraced(function* <A extends SeenEvent, E>(body: Body<
   yield* tell(body, { _tag: "Released" })
 })
 
+const halt = <A extends SeenEvent, E>(body: Body<A, E>, reason: Reason<Failure>): Effect.Effect<void> => {
+  body.waits.next = undefined
+  const { checkpoint, title } = body.following
+  const cause = reason._tag === "Ahead" ? Cause.fail(aheadOf(checkpoint, reason)) : reason.cause
+  const at = reason._tag === "Ahead" || reason.position === undefined ? "" : ` at position ${reason.position}`
+  return tellFailure(Effect.logError, `eventfold: the ${title} halts${at}`, cause)
+}
+
 const waitAgain = Effect.fnUntraced(function* <A extends SeenEvent, E>(
   body: Body<A, E>,
   { anew, cause }: Extract<Action<A, Failure>, { readonly _tag: "Wait" }>
 ) {
-  const { report, restart, title } = body.following
+  const { complaint, restart, title } = body.following
   if (anew || body.waits.next === undefined) {
     body.waits.next = yield* Schedule.toStepWithSleep<unknown, unknown, never, never>(restart)
   }
-  yield* report === undefined ? Effect.logWarning(`eventfold: the ${title} failed and starts again`, cause) : report(cause)
+  const complains = complaint?.(cause)
+  const what = complains ?? `eventfold: the ${title} failed and starts again`
+  yield* body.episodes.failed(body, { what, why: reasonOf(cause), cause, severe: complains !== undefined })
   const waiting = Pull.catchDone(Effect.as(body.waits.next(cause), true), () => Effect.succeed(false))
   const exit = yield* carryOut(body, waiting, false)
   if (exit._tag === "Success" && !exit.value) {

@@ -11,6 +11,7 @@ import * as Option from "effect/Option"
 import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import { isOutage } from "./outages.ts"
 
 /** A handler has failed. Not to be confused with what fails around it. */
 export class Failed {
@@ -26,12 +27,24 @@ export class Failed {
 
 export const isFailed = (error: unknown): error is Failed => error instanceof Failed
 
-/** Runs what a handler does, in a scope of its own; whatever goes wrong in it is its failure. */
-export const handling = <R>(work: Effect.Effect<unknown, unknown, R>): Effect.Effect<void, Failed, Exclude<R, Scope.Scope>> =>
+/** What a handler needs is away. That is no failure of what it handles: it is neither counted nor given up. */
+export class Unavailable {
+  readonly _tag = "Unavailable"
+  readonly cause: Cause.Cause<unknown>
+  constructor(cause: Cause.Cause<unknown>) {
+    this.cause = cause
+  }
+}
+
+/** Runs what a handler does, in a scope of its own; whatever goes wrong in it is its failure, unless what it needs is away. */
+export const handling = <R>(
+  work: Effect.Effect<unknown, unknown, R>
+): Effect.Effect<void, Failed | Unavailable, Exclude<R, Scope.Scope>> =>
   Effect.scoped(work).pipe(
     Effect.catchCause((cause) => {
       const failure = Option.getOrUndefined(Cause.findErrorOption(cause))
-      return Effect.fail(isFailed(failure) ? failure : new Failed(cause, true))
+      if (isFailed(failure)) return Effect.fail(failure)
+      return Effect.fail(isOutage(cause) ? new Unavailable(cause) : new Failed(cause, true))
     }),
     Effect.asVoid
   )

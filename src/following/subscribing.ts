@@ -18,6 +18,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import { provideBuilt } from "../definitions/services.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
+import type { Episodes } from "../internal/episodes.ts"
 import { defaultRestart } from "../internal/lifecycle.ts"
 import { CurrentWriteLock, type WriteLock } from "../sql/transaction.ts"
 import { beat, type CheckpointError, type CheckpointFencedError, Checkpoints, type Lease } from "../store/Checkpoints.ts"
@@ -41,7 +42,7 @@ import { partitionOf, type Tail } from "./partitions.ts"
 import { seenOf } from "./progress.ts"
 import type { Halted, WorkContext } from "./body.ts"
 import { type Follower, makeFollower } from "./running.ts"
-import { Failed, handling as handlingOf, isFailed, settle } from "./settling.ts"
+import { Failed, handling as handlingOf, isFailed, settle, type Unavailable } from "./settling.ts"
 
 const handledEvents = Metric.counter("eventfold_subscription_handled_events", {
   description: "Events that a handler has dealt with, by subscription",
@@ -73,13 +74,14 @@ const metersOf = (name: string, partition: Partition | undefined) => {
 const defaultRetry = Schedule.max([Schedule.exponential("100 millis"), Schedule.recurs(5)])
 
 /** What fails around the handlers: the subscription backs off and starts again. */
-export type Outage = EventStoreError | CheckpointError | CheckpointFencedError | ParkedEventsError | SqlError
+export type Outage = EventStoreError | CheckpointError | CheckpointFencedError | ParkedEventsError | SqlError | Unavailable
 
 /** The part of a group that a subscription is. */
 interface Partition {
   readonly index: number
   readonly count: number
   readonly tail: Tail<RecordedEvent>
+  readonly episodes: Episodes
   /** Run when the status has changed. */
   readonly onChange: Effect.Effect<void>
 }
@@ -167,6 +169,7 @@ export const subscribe = Effect.fnUntraced(function* <R, P extends OnFailure, T 
         isOwn: partition === undefined ? undefined : ({ stream }) => partitionOf(stream, partition.count) === partition.index
       },
       work: (batch, context) => dealWith(work, batch, context),
+      episodes: partition?.episodes,
       onChange: partition?.onChange
     },
     partition === undefined ? "starting" : "standby"
@@ -224,7 +227,7 @@ const run = <R>({ client, name, provide, ttl }: Work<R>, effect: Effect.Effect<u
 }
 
 /** Tries an event once. */
-const handle = <R>(work: Work<R>, event: RecordedEvent, attempt: number): Effect.Effect<void, Failed> =>
+const handle = <R>(work: Work<R>, event: RecordedEvent, attempt: number): Effect.Effect<void, Failed | Unavailable> =>
   Effect.suspend(() => {
     const prepared = work.handling.prepare(event)
     return Result.isFailure(prepared)
@@ -366,7 +369,7 @@ const allOf = Effect.fnUntraced(function* <R>(
   batch: ReadonlyArray<RecordedEvent>,
   context: WorkContext<RecordedEvent>,
   blocked: Blocked
-): Effect.fn.Return<ReadonlyArray<RecordedEvent>, Failed | ParkedEventsError> {
+): Effect.fn.Return<ReadonlyArray<RecordedEvent>, Failed | Unavailable | ParkedEventsError> {
   const { handleBatch } = work.handling
   if (handleBatch !== undefined && !context.leave.isOpen()) {
     const free: Array<RecordedEvent> = []
@@ -448,11 +451,11 @@ const retryOne = Effect.fnUntraced(function* <R>(work: Work<R>, position: number
         Effect.mapError(committing(client, Effect.andThen(discard, handle(work, event, attempts)), Effect.succeed), (error) =>
           error._tag === "SqlError" ? new ParkedEventsError({ operation: "retry", cause: error }) : error
         )
-  yield* Effect.catchIf(trying, isFailed, ({ cause }) =>
-    Effect.andThen(
-      park(work, event, cause, attempts),
-      Effect.fail(new EventRetryError({ subscription: name, position, cause: Cause.squash(cause) }))
-    )
+  const failed = (cause: Cause.Cause<unknown>) =>
+    Effect.fail(new EventRetryError({ subscription: name, position, cause: Cause.squash(cause) }))
+  yield* trying.pipe(
+    Effect.catchIf(isFailed, ({ cause }) => Effect.andThen(park(work, event, cause, attempts), failed(cause))),
+    Effect.catchTag("Unavailable", ({ cause }) => failed(cause))
   )
 })
 

@@ -1,3 +1,4 @@
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -16,11 +17,11 @@ import * as Event from "../definitions/Event.ts"
 import { mayBeOf } from "../definitions/listing.ts"
 import { provideBuilt } from "../definitions/services.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
-import { StillHeld } from "../following/engine.ts"
+import { isOutage, StillHeld } from "../following/engine.ts"
 import * as Subscription from "../following/Subscription.ts"
 import { describe, isConflict } from "../sql/errors.ts"
 import { Checkpoints } from "../store/Checkpoints.ts"
-import { EventStore, EventStoreError, StoreFailure, TransactionConflict } from "../store/EventStore.ts"
+import { EventStore, EventStoreError, StoreFailure, StoreUnavailable, TransactionConflict } from "../store/EventStore.ts"
 import type { ParkedEventsError } from "../store/ParkedEvents.ts"
 import { matches } from "../store/kit/index.ts"
 import {
@@ -109,7 +110,8 @@ export const follower = <R, D, P extends Subscription.OnFailure, T extends boole
 /**
  * Runs a projection inline, as long as the Layer is open: at the end of each unit of work of the `UnitOfWork` service, with the events
  * that it is about to write. View and events commit together, or not at all; the unit of work fails with an `EventStoreError`
- * where a handler fails, a conflict of the database being one that `UnitOfWork.retryConflicts` tries again.
+ * where a handler fails: a conflict of the database is one that `UnitOfWork.retryConflicts` tries again, and an outage is
+ * `StoreUnavailable`.
  *
  * It requires `UnitOfWork.layerSql`, and that the units of work are those of that Layer: in any other one dies. Events that are appended without a unit of work
  * are not seen, so write through `UnitOfWork` and `MessageBus` alone. A version that starts inline must have seen all history: the
@@ -273,7 +275,9 @@ const toCommitError =
   (operation: string) =>
   (cause: unknown): EventStoreError => {
     const fields = { operation, detail: describe(cause), cause }
-    return new EventStoreError({ reason: isConflict(cause) ? new TransactionConflict(fields) : new StoreFailure(fields) })
+    // Nothing is committed yet.
+    const Reason = isConflict(cause) ? TransactionConflict : isOutage(Cause.fail(cause)) ? StoreUnavailable : StoreFailure
+    return new EventStoreError({ reason: new Reason(fields) })
   }
 
 const makeRun = <R, D>(projection: Projection<R, D>, checkpoints: Checkpoints["Service"]): RunService => {

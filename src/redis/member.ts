@@ -97,9 +97,11 @@ const finish = (state: State, error: TransportError) => {
 }
 
 const warn = (state: State) => (error: TransportError) => {
+  const begins = state.outage === undefined
   state.outage = error
   failAnswers(state, error)
-  return Effect.logWarning(`eventfold: the group "${state.options.group}" cannot get messages from Redis`, error)
+  const what = `eventfold: the group "${state.options.group}" cannot get messages from Redis`
+  return Effect.andThen(begins ? Effect.logWarning(`${what} (${error.message})`) : Effect.void, Effect.logDebug(what, error))
 }
 
 /** Joins, or comes back after an outage. It goes on until the server answers, or says what waiting does not mend. */

@@ -28,8 +28,11 @@ const install = (): Watch => {
   loggers.delete(Logger.defaultLogger)
   loggers.add(
     Logger.make((options) => {
-      if (!["Warn", "Error", "Fatal"].includes(options.logLevel)) return Logger.defaultLogger.log(options)
       const line = told(options)
+      if (!["Warn", "Error", "Fatal"].includes(options.logLevel)) {
+        // What goes on after a failure says so.
+        return / goes on, after /.test(line) ? undefined : Logger.defaultLogger.log(options)
+      }
       if (/the test clock|TestClock/.test(line)) return void (watch.hint = line)
       watch.lines.push(line)
       if (strict || watch.expected.some((pattern) => pattern.test(line))) return
