@@ -36,7 +36,10 @@ export interface Options {
   readonly replicas?: number | undefined
   /** For how long a message that is published again is known. Default: 10 minutes. */
   readonly deduplication?: Duration.Input | undefined
-  /** The largest document, in bytes of JSON. A larger one is refused, and nothing of its batch is published. Default: 8 MiB. */
+  /**
+   * The largest document, in bytes of JSON. A larger one is refused, and nothing of its batch is published. So is what the server
+   * would not take (`proto-max-bulk-len`, which it is asked for before a document of more than 1 MiB is sent). Default: 8 MiB.
+   */
   readonly maxMessageBytes?: number | undefined
   /** How long messages are kept at least, for groups to come. Default: 7 days. */
   readonly retention?: Duration.Input | undefined
