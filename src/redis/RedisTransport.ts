@@ -138,6 +138,8 @@ export const layerWith = (options: Options): Layer.Layer<Transport, never, Redis
  *
  * **Gotchas**
  *
+ * - The client keeps a connection that has fallen silent until the system gives it up: what is asked over it fails in time, and nothing
+ *   goes on until then. That of `NodeRedis` waits for its answers when its own Layer closes.
  * - Without `disableOfflineQueue` the client keeps what is done during an outage in memory until the server comes back.
  * - What a member's `types` leave out is done with for its whole group: all members of a group ask for the same types.
  * - What a member had whose process died comes behind what is newer, when its lease is over: until then the next member, even with
