@@ -100,7 +100,7 @@ describe("a consumer", () => {
           `process ${type}`,
           "consumer",
           {
-            "messaging.system": "eventfold",
+            "messaging.system.name": "eventfold",
             "messaging.operation.name": "process",
             "messaging.operation.type": "process",
             "messaging.destination.name": type,

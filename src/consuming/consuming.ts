@@ -230,7 +230,7 @@ const makeHandle = Effect.fnUntraced(function* <R, I extends boolean>(
         kind: "consumer",
         ...belongingTo(spanOf(message), trace),
         attributes: {
-          "messaging.system": "eventfold",
+          "messaging.system.name": "eventfold",
           "messaging.operation.name": "process",
           "messaging.operation.type": "process",
           "messaging.destination.name": message.type,

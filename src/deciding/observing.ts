@@ -57,7 +57,7 @@ export const observed = <A, E, R>(
         kind: "consumer",
         ...(parent === undefined ? {} : { parent }),
         attributes: {
-          "messaging.system": "eventfold",
+          "messaging.system.name": "eventfold",
           "messaging.operation.name": "process",
           "messaging.operation.type": "process",
           "messaging.destination.name": type,

@@ -143,7 +143,7 @@ export const makePublish = Effect.fnUntraced(function* (options: AnyOptions): Ef
           return span === undefined ? [] : [{ span, attributes: {} }]
         }),
         attributes: {
-          "messaging.system": "eventfold",
+          "messaging.system.name": "eventfold",
           "messaging.operation.name": "publish",
           "messaging.operation.type": "send",
           "messaging.batch.message_count": page.length,

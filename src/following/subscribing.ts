@@ -295,7 +295,7 @@ const dealWith = <R>(work: Work<R>, batch: ReadonlyArray<RecordedEvent>, context
     Effect.withSpan(`process ${name}`, {
       kind: "consumer",
       attributes: {
-        "messaging.system": "eventfold",
+        "messaging.system.name": "eventfold",
         "messaging.operation.name": "process",
         "messaging.operation.type": "process",
         "messaging.destination.subscription.name": name,

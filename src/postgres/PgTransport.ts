@@ -18,6 +18,7 @@
  * @since 0.1.0
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
+import * as PgProtocol from "@effect/sql-pg/PgProtocol"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -67,6 +68,13 @@ export interface Options {
    * given up: whoever publishes or settles gets a `TransportError`, and a subscription fails. Default: 30 seconds.
    */
   readonly timeout?: Duration.Input | undefined
+  /**
+   * The largest document, in bytes of JSON; the same in all processes. A larger one is refused when it is published, and nothing of
+   * its batch is. The client has to be able to read it: its `maxMessageSize`, 16 MiB by default, is what a row may have, and a limit
+   * beyond that is refused when the transport is opened. What stands in the table and is larger (release 0.1.0 took it) is treated as
+   * what is no CloudEvent. Default: 1 MiB less than the client's, so 15 MiB.
+   */
+  readonly maxMessageBytes?: number | undefined
   /** How long the messages in the hand of a process that died are left alone. Default: 30 seconds. */
   readonly lease?: Duration.Input | undefined
   /**
@@ -80,6 +88,9 @@ export interface Options {
   /** What is older is deleted even if groups still wait for it: messages are lost then. Default: never. */
   readonly discardAfter?: Duration.Input | undefined
 }
+
+/** What a row has beside its message, with room to spare. */
+const rowBytes = 1024 * 1024
 
 /**
  * Makes the transport over the `PgClient` of the environment, in the scope.
@@ -106,9 +117,15 @@ export const make = Effect.fnUntraced(function* (
   // What was published here has woken the members of this process already.
   const heard = (payload: string) => (payload === self ? Effect.void : members.wakeAll)
   yield* listening(sql, hearing, statements.channel, members.wakeAll, heard)
-  const publish = yield* makePublish(shared)
+  const readable = (sql.config.maxMessageSize ?? PgProtocol.defaultMaxMessageSize) - rowBytes
+  const { maxMessageBytes = readable } = options
+  if (maxMessageBytes > readable) {
+    return yield* unavailable("open", `maxMessageBytes is ${maxMessageBytes}, and the client reads no more than ${readable}`)
+  }
+  const publish = yield* makePublish(shared, maxMessageBytes)
   const subscribe = makeSubscribe({
     ...shared,
+    maxMessageBytes,
     settle: yield* makeSettle(shared),
     lease: Duration.fromInputUnsafe(options.lease ?? "30 seconds"),
     pollInterval: hearing.pollInterval

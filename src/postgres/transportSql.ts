@@ -1,5 +1,5 @@
 /** All SQL of the Postgres transport, for one set of tables. Each object and each group of statements has a file in `sql/`. */
-import { claim, createClaim } from "./sql/claim.ts"
+import { bodies, claim, createClaim } from "./sql/claim.ts"
 import { prune, release, renew } from "./sql/deliveries.ts"
 import { forget, lockGroup } from "./sql/forget.ts"
 import { messageTables } from "./sql/messageTables.ts"
@@ -17,7 +17,7 @@ export const transportObjects: Readonly<Record<string, ReadonlyArray<string>>> =
 export const makeTransportSql = (names: Names) => ({
   channel: render("{channel}message", names),
   createTables: Object.values(transportObjects).flatMap((statements) => statements.map((text) => render(text, names))),
-  ...renderAll({ claim, settle, publish, publishOthers, renew, release, prune, lockGroup, forget }, names)
+  ...renderAll({ bodies, claim, settle, publish, publishOthers, renew, release, prune, lockGroup, forget }, names)
 })
 
 export type TransportSql = ReturnType<typeof makeTransportSql>

@@ -37,7 +37,10 @@ export interface Options {
   readonly replicas?: number | undefined
   /** For how long a message that is published again is known. Default: 10 minutes. */
   readonly deduplication?: Duration.Input | undefined
-  /** The largest document, in bytes of JSON. A larger one is refused, and nothing of its batch is published. Default: 8 MiB. */
+  /**
+   * The largest document, in bytes of JSON. A larger one is refused, and nothing of its batch is published. So is what the server
+   * would not take (`proto-max-bulk-len`, which it is asked for before a document of more than 1 MiB is sent). Default: 8 MiB.
+   */
   readonly maxMessageBytes?: number | undefined
   /** How long messages are kept at least, for groups to come. Default: 7 days. */
   readonly retention?: Duration.Input | undefined
@@ -137,6 +140,8 @@ export const layerWith = (options: Options): Layer.Layer<Transport, never, Redis
  *
  * **Gotchas**
  *
+ * - The client keeps a connection that has fallen silent until the system gives it up: what is asked over it fails in time, and nothing
+ *   goes on until then. That of `NodeRedis` waits for its answers when its own Layer closes.
  * - Without `disableOfflineQueue` the client keeps what is done during an outage in memory until the server comes back.
  * - What a member's `types` leave out is done with for its whole group: all members of a group ask for the same types.
  * - What a member had whose process died comes behind what is newer, when its lease is over: until then the next member, even with

@@ -7,7 +7,7 @@ import * as Result from "effect/Result"
 import { batchesOf, encodeText, keyOf, refused, unavailable } from "../transport/kit.ts"
 import type { Message, Transport, TransportError } from "../transport/Transport.ts"
 import * as scripts from "./scripts/index.ts"
-import type { Server } from "./server.ts"
+import { isPassing, type Server } from "./server.ts"
 
 export interface Settings {
   readonly replicas: number
@@ -26,19 +26,26 @@ const batch = { maxItems: 500, maxBytes: 4 * 1024 * 1024 }
 /** How often old messages are removed at most, in milliseconds. */
 const trimInterval = 10_000
 
+/** No server can be told to take less than this at once, in bytes. */
+const alwaysTaken = 1024 * 1024
+
 interface Entry {
+  readonly id: string
   readonly size: number
   /** What the message is known by, its type, its document. */
   readonly fields: readonly [string, string, string]
 }
+
+const tooLarge = (id: string, size: number, limit: number): TransportError =>
+  refused(id, `it has ${size} bytes, and ${limit} are allowed`)
 
 const toEntry = (message: Message, maxMessageBytes: number): Result.Result<Entry, TransportError> => {
   const document = encodeText(message)
   if (Result.isFailure(document)) return Result.fail(refused(message.id, document.failure))
   const size = Buffer.byteLength(document.success)
   return size > maxMessageBytes
-    ? Result.fail(refused(message.id, `it has ${size} bytes, and ${maxMessageBytes} are allowed`))
-    : Result.succeed({ size, fields: [keyOf(message), message.type, document.success] })
+    ? Result.fail(tooLarge(message.id, size, maxMessageBytes))
+    : Result.succeed({ id: message.id, size, fields: [keyOf(message), message.type, document.success] })
 }
 
 export const makePublish = (
@@ -70,6 +77,26 @@ export const makePublish = (
     )
   }
 
+  let serverLimit: number | undefined
+  /** What the server takes at once, in bytes: a larger text makes it cut the connection. One that does not say it is at its default. */
+  const askLimit: Effect.Effect<number, TransportError> = Effect.suspend(() => {
+    if (serverLimit !== undefined) return Effect.succeed(serverLimit)
+    return call("publish", redis.send<unknown>("CONFIG", "GET", "proto-max-bulk-len")).pipe(
+      Effect.map((answer) => Number(/\d+/.exec(JSON.stringify(answer))?.[0] ?? Infinity)),
+      Effect.catch((error) => (isPassing(error) ? Effect.fail(error) : Effect.succeed(Infinity))),
+      Effect.tap((limit) => Effect.sync(() => (serverLimit = limit)))
+    )
+  })
+
+  /** Nothing of a batch is published if the server would not take one of its messages. */
+  const check = (entries: ReadonlyArray<Entry>): Effect.Effect<void, TransportError> =>
+    entries.every(({ size }) => size <= alwaysTaken)
+      ? Effect.void
+      : Effect.flatMap(askLimit, (limit) => {
+          const entry = entries.find(({ size }) => size > limit)
+          return entry === undefined ? Effect.void : Effect.fail(tooLarge(entry.id, entry.size, limit))
+        })
+
   return (messages) =>
     Effect.suspend(() => {
       const entries: Array<Entry> = []
@@ -79,6 +106,6 @@ export const makePublish = (
         entries.push(entry.success)
       }
       const batches = batchesOf(entries, { ...batch, sizeOf: ({ size }) => size })
-      return Effect.andThen(trim, Effect.forEach(batches, add, { discard: true }))
+      return check(entries).pipe(Effect.andThen(trim), Effect.andThen(Effect.forEach(batches, add, { discard: true })))
     })
 }

@@ -21,13 +21,9 @@ const noId = /^0+$/
  * ```ts
  * import { Transport } from "eventfold"
  *
- * Transport.spanOf({
- *   specversion: "1.0",
- *   id: "1",
- *   source: "/shop",
- *   type: "Placed",
- *   extensions: { traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" }
- * })?.spanId // => "b7ad6b7169203331"
+ * const extensions = { traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" }
+ *
+ * Transport.spanOf({ extensions })?.spanId // => "b7ad6b7169203331"
  * ```
  *
  * @category tracing

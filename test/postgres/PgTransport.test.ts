@@ -1,8 +1,8 @@
 import assert from "node:assert/strict"
 import { PgClient } from "@effect/sql-pg"
 import { describe, it } from "@effect/vitest"
-import { Context, Effect, Fiber, Layer, Redacted, Stream } from "effect"
-import { Transport } from "eventfold"
+import { Context, Deferred, Effect, Fiber, Layer, Redacted, Schema, Stream } from "effect"
+import { Consumer, DeadLetters, Event, Transport } from "eventfold"
 import { PgTransport } from "eventfold/postgres"
 import { TransportConformance } from "eventfold/testing"
 import { afterAll, beforeAll, inject } from "vitest"
@@ -59,6 +59,65 @@ const opened = Effect.fnUntraced(function* (options: PgTransport.Options = {}) {
     PgTransport.layerWith({ schema, ...options }).pipe(Layer.provideMerge(Layer.fresh(sharedClient())))
   )
   return { schema, sql: Context.get(context, PgClient.PgClient), ...Context.get(context, Transport.Transport) }
+})
+
+describe("messages that are large", () => {
+  it.live("are refused by name when they are published, and nothing of their batch is", () =>
+    Effect.gen(function* () {
+      const { publish, subscribe } = yield* opened()
+      const error = yield* Effect.flip(publish([message(1), message(2, { data: "x".repeat(17 * 1024 * 1024) })]))
+      assert.ok(error.reason._tag === "MessageRefused", error.message)
+      assert.match(error.reason.detail, /15728640 are allowed/)
+      assert.equal(error.reason.id, "2")
+      const largest = message(3, { data: "é".repeat(7 * 1024 * 1024) })
+      yield* publish([largest])
+      const [delivery] = yield* acknowledge(1)(subscribe({ group: "g" }))
+      assert.equal(delivery?.message.data, largest.data)
+    })
+  )
+
+  it.live("come page by page to whoever may have many of them at once, in order", () =>
+    Effect.gen(function* () {
+      const { publish, subscribe } = yield* opened()
+      const data = "x".repeat(3 * 1024 * 1024)
+      for (let n = 1; n <= 6; n++) yield* publish([message(n, { data: n % 2 === 0 ? data : n })])
+      const received = yield* Stream.runCollect(Stream.take(subscribe({ group: "g", concurrency: 100 }), 6))
+      assert.deepEqual(
+        received.map(({ attempt, message: { data, position } }) => [position, attempt, typeof data]),
+        [1, 2, 3, 4, 5, 6].map((n) => [n, 1, n % 2 === 0 ? "string" : "number"])
+      )
+    })
+  )
+
+  it.live("and have been there before there was a limit hold up nobody: they are set aside, or dead letters", () =>
+    Effect.gen(function* () {
+      logs(/the message 1 is no CloudEvent, .* its 1\d{4} bytes are more than the 10000/, /is a dead letter/)
+      const { schema, subscribe } = yield* Effect.tap(opened(), ({ publish }) =>
+        publish([message(1, { data: "x".repeat(10_000) }), message(2)])
+      )
+      const small = yield* opened({ schema, maxMessageBytes: 10_000 })
+      assert.deepEqual(idsOf(yield* acknowledge(1)(small.subscribe({ group: "bare" }))), ["2"])
+      const handled = yield* Deferred.make<void>()
+      const consuming = yield* Effect.forkChild(
+        Effect.provideService(
+          Consumer.run(
+            [Event.make("Placed", { n: Schema.Int })],
+            { Placed: () => Deferred.succeed(handled, undefined) },
+            { group: "g" }
+          ),
+          Transport.Transport,
+          small
+        )
+      )
+      yield* Effect.raceFirst(Fiber.join(consuming), Deferred.await(handled))
+      yield* Fiber.interrupt(consuming)
+      const [letter, ...rest] = yield* DeadLetters.DeadLetters.use(({ list }) => list("g"))
+      assert.deepEqual(rest, [])
+      assert.match(letter?.cause ?? "", /bytes are more than the 10000/)
+      assert.ok(letter?.message.data instanceof Uint8Array && letter.message.data.length === 1000)
+      assert.deepEqual(idsOf(yield* acknowledge(1)(subscribe({ group: "all" }))), ["1"])
+    }).pipe(Effect.provide(DeadLetters.layerMemory))
+  )
 })
 
 describe("what other producers write into the table", () => {

@@ -145,6 +145,19 @@ describe.runIf(isExpected("redis"))("the transport on Redis", () => {
   // sizes
   // ---------------------------------------------------------------------------
 
+  it.live("refuses what the server would cut the connection for, and publishes what is smaller", () =>
+    Effect.gen(function* () {
+      const { redis, transport } = yield* open((yield* ownServer).url, { name: freshName() })
+      yield* redis.send("CONFIG", "SET", "proto-max-bulk-len", `${1024 * 1024}`)
+      const reason = yield* reasonOf(transport.publish([message(1), message(2, { data: "x".repeat(2 * 1024 * 1024) })]))
+      assert.ok(reason._tag === "MessageRefused")
+      assert.deepEqual([reason.id, reason.detail.includes("1048576 are allowed")], ["2", true])
+      yield* transport.publish([message(3, { data: "x".repeat(900_000) })])
+      const [delivery] = yield* Stream.runCollect(Stream.take(transport.subscribe({ group: "g" }), 1))
+      assert.equal(delivery?.message.position, 3)
+    }).pipe(Effect.scoped)
+  )
+
   it.live("refuses a batch with a message that is too large, and publishes nothing of it", () =>
     Effect.gen(function* () {
       const { name, redis, transport } = yield* fresh({ maxMessageBytes: 1000 })

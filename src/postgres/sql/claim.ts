@@ -87,16 +87,43 @@ export const createClaim = `create function {claim}(p_group text, p_types text[]
   end
   $claim$`
 
-/** What a member gets: the place of the message, how often it has been delivered, and itself as JSON text. */
+/** What a member gets of a message: its place, how often it has been delivered, its size, and as far as there is room for it, itself. */
 export interface ClaimedRow {
   readonly seq: number
   readonly attempts: number
-  readonly body: string
+  readonly bytes: number
+  /** JSON text. `null` where there was no room for it: it is asked for later. Of what is too large its beginning. */
+  readonly body: string | null
 }
 
-/** Of group, types (or null for all), number, member, lease in seconds, and whether the commit need not be flushed. */
+/** So many characters are read of a message that is too large. */
+const beginning = 1000
+
+/**
+ * Of group, types (or null for all), number, member, lease in seconds, whether the commit need not be flushed, how many bytes there is
+ * room for, and the most bytes of one message. The first one comes in any case.
+ */
 export const claim = statement(
-  `select o_seq::float8, o_attempts, o_body from {claim}($1, $2, $3, $4, $5, $6) order by o_seq`,
-  (rows: ReadonlyArray<readonly [seq: number, attempts: number, body: string]>): ReadonlyArray<ClaimedRow> =>
-    rows.map(([seq, attempts, body]) => ({ seq, attempts, body }))
+  `select c.o_seq::float8, c.o_attempts, c.bytes::float8, case
+      when c.bytes > $8 then left(c.o_body, ${beginning})
+      when c.upto <= $7 or c.upto = c.bytes then c.o_body
+    end
+     from (
+       select b.*, sum(case when b.bytes > $8 then 0 else b.bytes end) over (order by b.o_seq) as upto
+         from (select o_seq, o_attempts, o_body, octet_length(o_body) as bytes from {claim}($1, $2, $3, $4, $5, $6)) b
+     ) c
+    order by c.o_seq`,
+  (
+    rows: ReadonlyArray<readonly [seq: number, attempts: number, bytes: number, body: string | null]>
+  ): ReadonlyArray<ClaimedRow> => rows.map(([seq, attempts, bytes, body]) => ({ seq, attempts, bytes, body }))
+)
+
+/** Of places and how many bytes there is room for: the first ones of these messages, at least one. Where it is gone there is none. */
+export const bodies = statement(
+  `select b.seq::float8, b.body from (
+     select m.seq, m.body::text as body, octet_length(m.body::text) as bytes,
+            sum(octet_length(m.body::text)) over (order by m.seq) as upto
+       from {message} m where m.seq = any ($1::bigint[])
+   ) b where b.upto <= $2 or b.upto = b.bytes order by b.seq`,
+  (rows: ReadonlyArray<readonly [seq: number, body: string]>) => new Map(rows)
 )

@@ -18,15 +18,16 @@ import { closed, decodeText, makeDelivery, unavailable, wrap } from "../../trans
 import type { CloudEvent, Delivery, SubscribeOptions, Transport, TransportError } from "../../transport/Transport.ts"
 import { textArray } from "../sql/statement.ts"
 import type { Settle } from "./settling.ts"
-import { failAs, type Shared } from "./shared.ts"
+import { failAs, maxBatchBytes, type Shared } from "./shared.ts"
 
 /** A delivery in the hand of a member. */
 interface Claimed {
   readonly seq: number
   readonly attempts: number
-  readonly message: CloudEvent
+  /** Itself; absent where there was no room for it: it is fetched when it is its turn. */
+  message?: CloudEvent
   /** Why it is no CloudEvent, if it is none. */
-  readonly unreadable?: string
+  unreadable?: string
   /** Whether its consumer has said what becomes of it. */
   settled: boolean
 }
@@ -36,6 +37,8 @@ export interface Membership extends Shared {
   readonly settle: Settle
   readonly lease: Duration.Duration
   readonly pollInterval: Duration.Duration
+  /** The most bytes of one message. */
+  readonly maxMessageBytes: number
 }
 
 interface Member {
@@ -156,25 +159,69 @@ const settling = (
   return Effect.andThen(settled, Effect.andThen(wakeAll, later))
 }
 
-const handOut = (membership: Membership, member: Member, claimed: Claimed): Delivery => {
+const handOut = (membership: Membership, member: Member, claimed: Claimed & { readonly message: CloudEvent }): Delivery => {
   member.inHand.add(claimed)
   const settle = (delay: Duration.Duration | undefined) => Effect.suspend(() => settling(membership, member, claimed, delay))
   return makeDelivery(claimed.message, claimed.attempts, settle, claimed.unreadable)
 }
 
 /** It is no message: it is done with for the group, and stays in its table for as long as others do. */
-const setAside = ({ settle }: Membership, { group, id }: Member, seq: number, attempts: number, why: string) =>
+const setAside = ({ settle }: Membership, { group, id }: Member, { attempts, seq, unreadable }: Claimed) =>
   Effect.andThen(
-    Effect.logError(`eventfold: the message ${seq} is no CloudEvent, and is set aside by the group "${group}": ${why}`),
+    Effect.logError(`eventfold: the message ${seq} is no CloudEvent, and is set aside by the group "${group}": ${unreadable}`),
     settle({ group, seq, attempts, member: id, delay: null })
   )
 
+/** Among what is ready is a message from now on, or what stands for it, if the member takes that. Says whether it is. */
+const read = ({ takesUnreadable }: Member, claimed: Claimed, body: string, fault?: string): boolean => {
+  const message = fault === undefined ? decodeText(body) : Result.fail(fault)
+  if (Result.isSuccess(message)) claimed.message = message.success
+  else {
+    claimed.unreadable = message.failure
+    if (takesUnreadable) claimed.message = wrap({ source: "postgres:message", id: String(claimed.seq), body })
+  }
+  return claimed.message !== undefined
+}
+
+/** Takes a message whose text is here. */
+const take = (membership: Membership, member: Member, claimed: Claimed, body: string, fault?: string) => {
+  if (!read(member, claimed, body, fault)) return setAside(membership, member, claimed)
+  member.ready.push(claimed)
+  return Effect.void
+}
+
+const tooLarge = (bytes: number, limit: number) => `its ${bytes} bytes are more than the ${limit} that this transport takes`
+
+/** Fetches the first of what is ready and not here: as many as there is room for. What is gone, or no message, is ready no more. */
+const fetching = (membership: Membership, member: Member): Effect.Effect<void, TransportError> => {
+  const { ask, statements } = membership
+  return Effect.gen(function* () {
+    const missing = member.ready.filter(({ message }) => message === undefined)
+    const [first] = missing
+    if (first === undefined || first !== member.ready[0]) return
+    const asked = ask(statements.bodies, [seqs(missing), PgTypes.float8(maxBatchBytes)])
+    const found = yield* Effect.mapError(asked, failAs("subscribe"))
+    for (const claimed of missing) {
+      const body = found.get(claimed.seq)
+      if (body !== undefined && read(member, claimed, body)) continue
+      // Those behind the first that did not come have yet to come.
+      if (body === undefined && found.size > 0) break
+      member.ready.splice(member.ready.indexOf(claimed), 1)
+      if (body !== undefined) yield* setAside(membership, member, claimed)
+    }
+  })
+}
+
+const isHere = (claimed: Claimed): claimed is Claimed & { readonly message: CloudEvent } => claimed.message !== undefined
+
 /** Claims messages. Whoever interrupts it finds what was claimed among what is ready. */
 const claiming = (membership: Membership, member: Member, count: number): Effect.Effect<void, TransportError> => {
-  const { ask, pollInterval, sql, statements } = membership
+  const { ask, maxMessageBytes, pollInterval, sql, statements } = membership
   // Alone in its transaction, a claim need not be flushed to the disk: if it is lost, the messages are delivered again.
   const asked = Effect.flatMap(Effect.serviceOption(sql.transactionService), (transaction) => {
-    const parameters = [member.group, member.wanted, count, member.id, leaseSeconds(membership), Option.isNone(transaction)]
+    const limits = [PgTypes.float8(maxBatchBytes), PgTypes.float8(maxMessageBytes)]
+    const async = Option.isNone(transaction)
+    const parameters = [member.group, member.wanted, count, member.id, leaseSeconds(membership), async, ...limits]
     return Effect.mapError(ask(statements.claim, parameters), failAs("subscribe"))
   })
   const claim = Effect.gen(function* () {
@@ -183,13 +230,11 @@ const claiming = (membership: Membership, member: Member, count: number): Effect
     const rows = yield* asked
     // There may be more.
     if (rows.length === count) member.askAt = 0
-    for (const { attempts, body, seq } of rows) {
-      const message = decodeText(body)
-      if (Result.isSuccess(message)) member.ready.push({ seq, attempts, message: message.success, settled: false })
-      else if (member.takesUnreadable) {
-        const wrapped = wrap({ source: "postgres:message", id: String(seq), body })
-        member.ready.push({ seq, attempts, message: wrapped, unreadable: message.failure, settled: false })
-      } else yield* setAside(membership, member, seq, attempts, message.failure)
+    for (const { attempts, body, bytes, seq } of rows) {
+      const claimed: Claimed = { seq, attempts, settled: false }
+      if (bytes > maxMessageBytes) yield* take(membership, member, claimed, body ?? "", tooLarge(bytes, maxMessageBytes))
+      else if (body === null) member.ready.push(claimed)
+      else yield* take(membership, member, claimed, body)
     }
   })
   return Effect.uninterruptible(member.claiming.withPermit(claim))
@@ -205,7 +250,13 @@ const next = (membership: Membership, member: Member) => {
       if (member.broken !== undefined) return yield* member.broken
       const free = most - inHand.size + member.acknowledging - ready.length
       if (free > 0 && performance.now() >= member.askAt) yield* claiming(membership, member, free)
-      const deliveries = ready.splice(0, most - inHand.size).map((claimed) => handOut(membership, member, claimed))
+      yield* fetching(membership, member)
+      const here = ready.findIndex((claimed) => !isHere(claimed))
+      const count = Math.min(most - inHand.size, here === -1 ? ready.length : here)
+      const deliveries = ready
+        .splice(0, count)
+        .filter(isHere)
+        .map((claimed) => handOut(membership, member, claimed))
       if (Arr.isArrayNonEmpty(deliveries)) return deliveries
       yield* free > 0 ? Effect.raceFirst(changed.await, realSleep(Math.max(0, member.askAt - performance.now()))) : changed.await
     }

@@ -19,11 +19,15 @@ interface Request {
   readonly messages: ReadonlyArray<Published>
 }
 
-const toPublished = (message: Message): Result.Result<Published, TransportError> => {
+const toPublished = (message: Message, maxMessageBytes: number): Result.Result<Published, TransportError> => {
   const { id, source, type } = message
   return Result.flatMap(
     Result.mapError(encodeText(message), (why) => refused(id, why)),
     (body) => {
+      const bytes = Buffer.byteLength(body)
+      if (bytes > maxMessageBytes) {
+        return Result.fail(refused(id, `it has ${bytes} bytes, and ${maxMessageBytes} are allowed`))
+      }
       const fault = textFault(id) ?? textFault(type) ?? textFault(source)
       return fault === undefined
         ? Result.succeed({ id, source, key: keyOf(message), type, body })
@@ -32,11 +36,11 @@ const toPublished = (message: Message): Result.Result<Published, TransportError>
   )
 }
 
-const toRequest = (all: ReadonlyArray<Message>): Result.Result<Request, TransportError> => {
+const toRequest = (all: ReadonlyArray<Message>, maxMessageBytes: number): Result.Result<Request, TransportError> => {
   const messages: Array<Published> = []
   let bytes = 0
   for (const message of all) {
-    const published = toPublished(message)
+    const published = toPublished(message, maxMessageBytes)
     if (Result.isFailure(published)) return Result.fail(published.failure)
     bytes += published.success.body.length
     messages.push(published.success)
@@ -89,7 +93,8 @@ const writeBatch = (write: Write, self: string) => (batch: ReadonlyArray<Submitt
   )
 
 export const makePublish = Effect.fnUntraced(function* (
-  shared: Shared
+  shared: Shared,
+  maxMessageBytes: number
 ): Effect.fn.Return<Transport["Service"]["publish"], never, Scope.Scope> {
   const write = makeWrite(shared)
   const publisher = yield* makeGroupCommit<Request, void, TransportError>({
@@ -107,7 +112,7 @@ export const makePublish = Effect.fnUntraced(function* (
     )
   return (messages) =>
     Effect.suspend(() => {
-      const request = toRequest(messages)
+      const request = toRequest(messages, maxMessageBytes)
       if (Result.isFailure(request)) return Effect.fail(request.failure)
       return shared.joining(write(request.success.messages, ""), submit(request.success))
     })
