@@ -79,7 +79,7 @@ export const makeJournal = (
     readonly initial: unknown
     readonly evolve: Folds<unknown>
     readonly snapshot:
-      | { readonly state: Schema.ConstraintCodec<unknown>; readonly every: number; readonly version?: number | undefined }
+      | { readonly state: Aggregate.StateSchema; readonly every: number; readonly version?: number | undefined }
       | undefined
   }
 ): Journal => {
