@@ -160,12 +160,14 @@ export const layerWith = (options: {
         replayed: () => Array.from(byType.keys()).filter((type) => listeners(type).some(({ replay }) => replay)),
         subscribe: (listener) =>
           Effect.sync(() => {
-            byType.set(listener.type, [...listeners(listener.type), listener])
+            for (const type of listener.types) byType.set(type, [...listeners(type), listener])
             return Effect.sync(() => {
-              byType.set(
-                listener.type,
-                listeners(listener.type).filter((other) => other !== listener)
-              )
+              for (const type of listener.types) {
+                byType.set(
+                  type,
+                  listeners(type).filter((other) => other !== listener)
+                )
+              }
             })
           })
       }

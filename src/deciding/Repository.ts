@@ -181,9 +181,9 @@ const loadStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
     if (entry._tag === "Event" && aggregate.definitions.get(event.type) === entry.definition) {
       state = Aggregate.evolve(aggregate, state, entry.value as Aggregate.EventOf<A>)
     } else {
-      const decoded = Event.decodeAny(aggregate.definitions, { schemaVersion: 1, ...event, stream, version, position: 0 })
+      const decoded = Event.readAll(aggregate.readers, { schemaVersion: 1, ...event, stream, version, position: 0 })
       if (Result.isFailure(decoded)) return yield* decoded.failure
-      state = Aggregate.evolve(aggregate, state, decoded.success)
+      for (const { event } of decoded.success) state = Aggregate.evolve(aggregate, state, event)
     }
   }
   return { state, version, stream }
@@ -284,9 +284,9 @@ const foldStream = <A extends Aggregate.Any>(
           if (found) continue
           return Effect.void
         }
-        const event = Event.decodeAny(aggregate.definitions, recorded)
-        if (Result.isFailure(event)) return Effect.fail(event.failure)
-        state = Aggregate.evolve(aggregate, state, event.success)
+        const decoded = Event.readAll(aggregate.readers, recorded)
+        if (Result.isFailure(decoded)) return Effect.fail(decoded.failure)
+        for (const { event } of decoded.success) state = Aggregate.evolve(aggregate, state, event)
         version = recorded.version
         eventId = recorded.id
       }
@@ -373,7 +373,8 @@ export const append = <A extends Aggregate.Any>(
   })
 
 /**
- * The history of an aggregate: its events, decoded, with what the store knows of each.
+ * The history of an aggregate: its events, decoded, with what the store knows of each. Events that one stored event was split into share
+ * its id, version and position; what is retired is not there.
  *
  * @category accessors
  * @since 0.1.0
@@ -387,12 +388,17 @@ export const events = <A extends Aggregate.Any>(
     Effect.gen(function* () {
       const stream = yield* streamOf(aggregate, id)
       const store = yield* EventStore
-      return Stream.mapEffect(store.read(stream, options), (recorded) => {
-        const event = Event.decodeAny(aggregate.definitions, recorded)
-        if (Result.isFailure(event)) return Effect.fail(event.failure)
-        const { id, metadata, position, recordedAt, version } = recorded
-        return Effect.succeed({ event: event.success, id, version, position, recordedAt, metadata })
-      })
+      return store.read(stream, options).pipe(
+        Stream.mapEffect((recorded) => {
+          const { id, metadata, position, recordedAt, version } = recorded
+          return Effect.fromResult(
+            Result.map(Event.readAll(aggregate.readers, recorded), (all) =>
+              all.map(({ event }): EventRecord<A> => ({ event, id, version, position, recordedAt, metadata }))
+            )
+          )
+        }),
+        Stream.flatMap(Stream.fromIterable)
+      )
     })
   )
 

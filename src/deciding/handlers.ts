@@ -78,21 +78,26 @@ export const listen = <E extends Event.Any, A, Err extends CommitError, R>(
       const bus = yield* MessageBus
       yield* Effect.acquireRelease(
         bus.subscribe({
-          type: event.type,
+          types: Event.storedTypes(event),
           replay: options?.replay ?? false,
-          hears: (heard) => (heard._tag === "Event" ? heard.definition === event : mayBeOf(event, heard.stream)),
+          hears: (heard) =>
+            heard._tag === "Event"
+              ? heard.definition === event
+              : mayBeOf(event, { stream: heard.stream, type: heard.event.type }),
           run: (heard, envelope) => {
-            const typed: Result.Result<E["Type"], CommitError> =
+            const typed: Result.Result<E["Type"] | undefined, CommitError> =
               heard._tag === "Event"
                 ? Result.succeed(heard.value as E["Type"])
-                : Event.decode(event, {
+                : Event.read(event, {
                     schemaVersion: 1,
                     position: 0,
                     ...heard.event,
                     stream: heard.stream,
                     version: heard.version ?? 0
                   })
-            return Result.isFailure(typed) ? Effect.fail(typed.failure) : provide(listener(typed.success, envelope))
+            if (Result.isFailure(typed)) return Effect.fail(typed.failure)
+            // What is stored under a type that it is split from may be none of its events.
+            return typed.success === undefined ? Effect.void : provide(listener(typed.success, envelope))
           }
         }),
         (remove) => remove

@@ -9,7 +9,7 @@ import type * as Event from "./Event.ts"
 import { freeze } from "../internal/freeze.ts"
 import { jsonCodec } from "./jsonCodec.ts"
 import { fingerprintOf, type Maker } from "./fingerprint.ts"
-import { definitionsOfAggregate, list } from "./listing.ts"
+import { definitionsOf, list, readersOfAggregate } from "./listing.ts"
 
 export { type Decided } from "./decided.ts"
 
@@ -49,10 +49,12 @@ export interface Any {
   readonly initial: unknown
   /** One pure fold per event type. */
   readonly evolve: object
-  /** The definitions of `events`, by type. */
+  /** The definitions of `events`, by type; without those that are retired. */
   readonly definitions: ReadonlyMap<string, Event.Any>
   /** When and how its state is kept as a snapshot; `undefined` for never. */
   readonly snapshot: SnapshotPolicy | undefined
+  /** @internal */
+  readonly readers: Event.Readers
   /** @internal */
   readonly encodeId: (id: unknown) => Result.Result<string, Schema.SchemaError>
 }
@@ -303,7 +305,7 @@ export const make = <
   name: Name,
   options: Options<Events, Initial, Id, S>
 ): Aggregate<Name, Id, Events, StateOf<S, Initial>> => {
-  const definitions = definitionsOfAggregate(name, options.events)
+  const readers = readersOfAggregate(name, options.events)
   list(name, options.events)
   const id = (options.id ?? Schema.NonEmptyString) as Id
   const { evolve, events, initial } = options
@@ -318,7 +320,8 @@ export const make = <
     state: state as Aggregate<Name, Id, Events, StateOf<S, Initial>>["state"],
     initial: freeze(initial as StateOf<S, Initial>),
     evolve: evolve as Evolve<Events, StateOf<S, Initial>>,
-    definitions,
+    definitions: definitionsOf(events),
+    readers,
     snapshot:
       options.snapshot && makeSnapshotPolicy(name, options, { ...options.snapshot, state: options.snapshot.state ?? state }),
     encodeId: Schema.encodeUnknownResult(id)

@@ -1,6 +1,6 @@
 import * as Aggregate from "../definitions/Aggregate.ts"
 import type * as Event from "../definitions/Event.ts"
-import { definitionsOfAggregate } from "../definitions/listing.ts"
+import { definitionsOf, readersOfAggregate } from "../definitions/listing.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import type { Unlisted } from "../internal/unlisted.ts"
 import type { Action, CommandsOf } from "./actions.ts"
@@ -88,6 +88,8 @@ export interface Any {
   readonly react: object
   /** @internal */
   readonly definitions: ReadonlyMap<string, Event.Any>
+  /** @internal */
+  readonly readers: Event.Readers
   /** @internal */
   readonly journal: Journal
 }
@@ -187,10 +189,10 @@ export const make = <
   const deadlines = options.deadlines ?? ([] as ReadonlyArray<Event.Any> as Deadlines)
   // An aggregate's rules for names hold, and each type is listed once.
   const all: ReadonlyArray<Event.Any> = [...events, ...deadlines]
-  const definitions = definitionsOfAggregate(name, all)
+  const readers = readersOfAggregate(name, all)
   Aggregate.checkInitial(`ProcessManager "${name}"`, state, initial)
   const journal = makeJournal(name, {
-    definitions,
+    readers,
     deadlines,
     evolve: evolve as Folds<unknown>,
     initial,
@@ -206,7 +208,8 @@ export const make = <
     correlate,
     evolve: evolve as ProcessManager<Name, Events, Deadlines, Aggregate.StateOf<S, Initial>, H>["evolve"],
     react,
-    definitions,
+    definitions: definitionsOf(all),
+    readers,
     journal
   }
 }

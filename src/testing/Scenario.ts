@@ -50,7 +50,7 @@ import * as UnitOfWork from "../deciding/UnitOfWork.ts"
 import * as Aggregate from "../definitions/Aggregate.ts"
 import { eventsOf } from "../definitions/decided.ts"
 import * as Event from "../definitions/Event.ts"
-import { definitionsByType } from "../definitions/listing.ts"
+import { definitionsOf, readersOf } from "../definitions/listing.ts"
 import type { NewEvent } from "../definitions/stored.ts"
 import * as EventStore from "../store/EventStore.ts"
 import { same } from "./same.ts"
@@ -107,6 +107,8 @@ export interface Events {
   readonly stream: string
   readonly definitions: ReadonlyMap<string, Event.Any>
   readonly events: ReadonlyArray<{ readonly _tag: string }>
+  /** @internal */
+  readonly readers: Event.Readers
 }
 
 /**
@@ -317,6 +319,7 @@ export const stream = <A extends Aggregate.Any>(
 ): Events => ({
   stream: EventStore.streamName(aggregate.name, Result.getOrThrow(aggregate.encodeId(id))),
   definitions: aggregate.definitions,
+  readers: aggregate.readers,
   events
 })
 
@@ -331,7 +334,8 @@ export const messages = <const Definitions extends ReadonlyArray<Event.Any>>(
   events: ReadonlyArray<Definitions[number]["Type"]>
 ): Events => ({
   stream: busStream,
-  definitions: definitionsByType("Scenario.messages", definitions),
+  definitions: definitionsOf(definitions),
+  readers: readersOf("Scenario.messages", definitions),
   events
 })
 
@@ -365,14 +369,12 @@ const written = (after: number, expected: ReadonlyArray<Events>): Effect.Effect<
       const kind = event.metadata["messageKind"]
       if (kind === "command" || kind === "answer") continue
       const stream = event.stream.startsWith(`${busStream}-`) ? busStream : event.stream
-      const definition = expected
-        .find((part) => part.stream === stream && part.definitions.has(event.type))
-        ?.definitions.get(event.type)
+      const readers = expected.find((part) => part.stream === stream && part.readers.has(event.type))?.readers
       const typed =
-        definition === undefined
-          ? { _tag: event.type, payload: event.payload }
-          : Result.getOrThrow(Event.decode(definition, event))
-      ;(streams[stream] ??= []).push(typed)
+        readers === undefined
+          ? [{ _tag: event.type, payload: event.payload }]
+          : Result.getOrThrow(Event.readAll(readers, event)).map(({ event }) => event)
+      ;(streams[stream] ??= []).push(...typed)
     }
     return sorted(streams)
   })

@@ -3,7 +3,7 @@
  * messages.test.ts holds. This file is compiled and never run.
  */
 import { Effect, Result, Schema } from "effect"
-import { Aggregate, Command, Decider, Event, ProcessManager, Repository } from "eventfold"
+import { Aggregate, Command, Decider, Event, ProcessManager, Repository, Subscription } from "eventfold"
 import { Scenario } from "eventfold/testing"
 
 const Paid = Event.make("Paid", { amount: Schema.Int })
@@ -107,4 +107,28 @@ Decider.make("Order", {
   commands: [Pay],
   // @ts-expect-error Type 'Other' is not assignable to type 'Decided<{ readonly _tag: "Paid"; readonly amount: number; }, Refused, unknown>'.
   decide: { Pay: () => new Other({}) }
+})
+
+// -----------------------------------------------------------------------------
+// a type that is retired
+// -----------------------------------------------------------------------------
+
+const Viewed = Event.retired("Viewed")
+const Half = Aggregate.make("Half", { events: [Paid, Viewed], initial: 0, evolve: { Paid: (_, { amount }) => amount } })
+
+// @ts-expect-error '"\"Viewed\" is retired: what is stored of it is passed over, and no more is written"'.
+Viewed.make({})
+// @ts-expect-error Type '"Viewed"' is not assignable to type '"Paid"'.
+Repository.append(Half, "1", [{ _tag: "Viewed" }])
+Aggregate.make("Half", {
+  events: [Paid, Viewed],
+  initial: 0,
+  // @ts-expect-error 'Viewed' does not exist in type 'Folds<
+  evolve: { Paid: () => 1, Viewed: () => 2 }
+})
+Subscription.layer({
+  name: "half",
+  events: [Paid, Viewed],
+  // @ts-expect-error is not assignable to type '"there is no \"Viewed\" among the events that are listed"'.
+  handlers: { Paid: () => Effect.void, Viewed: () => Effect.void }
 })
