@@ -145,3 +145,41 @@ describe("a decision has any of its forms", () => {
     )
   }
 })
+
+describe("an Effect that makes a handler", () => {
+  it.effect("is run once, when the Layer is built, and what it opens is closed with it", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const Draw = Command.make("Draw", { success: Schema.Int })
+      const DrawLive = MessageBus.handle(
+        Draw,
+        Effect.gen(function* () {
+          const { fee } = yield* Rates
+          yield* Effect.acquireRelease(
+            Effect.sync(() => void seen.push("opened")),
+            () => Effect.sync(() => void seen.push("closed"))
+          )
+          return () => fee
+        })
+      )
+      const Live = DrawLive.pipe(
+        Layer.provide(RatesLive),
+        Layer.provideMerge(MessageBus.layer),
+        Layer.provideMerge(UnitOfWork.layer),
+        Layer.provideMerge(EventStore.layerMemory)
+      )
+      const drawn = yield* Effect.andThen(MessageBus.execute(Draw, undefined), MessageBus.execute(Draw, undefined)).pipe(
+        Effect.provide(Live)
+      )
+      assert.deepEqual([drawn, seen], [1, ["opened", "closed"]])
+    })
+  )
+
+  it.effect("fails the Layer where it fails", () =>
+    Effect.gen(function* () {
+      const Draw = Command.make("Draw", { success: Schema.Int })
+      const error = yield* Effect.flip(Layer.build(MessageBus.handle(Draw, Effect.fail("no numbers")))).pipe(Effect.scoped)
+      assert.equal(error, "no numbers")
+    })
+  )
+})

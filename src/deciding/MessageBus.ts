@@ -26,7 +26,7 @@ import { transact } from "./UnitOfWork.ts"
 export { CurrentMessage, DuplicateHandlerError, type Envelope, type Handler, MessageBus, type Record } from "./bus.ts"
 export { TooManyMessagesError } from "./transaction.ts"
 export { execute } from "./executing.ts"
-export { handle, listen } from "./handlers.ts"
+export { type CommandHandler, handle, listen } from "./handlers.ts"
 export { publicErrors, publicErrorsWith, type ServingOptions, toRpcHandlers } from "./serving.ts"
 
 /**

@@ -24,3 +24,4 @@ export {
 } from "./cloudEvents.ts"
 export { type InFlight, makeDelivery, makeInFlight } from "./inFlight.ts"
 export { closed, makeMembers, type Members, untilClosed } from "./lifetime.ts"
+export { reveal, type Secret, secretsIn, withoutSecrets } from "./secrets.ts"
