@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { Schema } from "effect"
-import { Aggregate, Event } from "eventfold"
+import { Result, Schema } from "effect"
+import { Aggregate, Event, ProcessManager } from "eventfold"
 import { Account, Deposited, Opened, Withdrawn } from "./support/bank.ts"
 
 const AccountEvents = Schema.Array(Schema.Union([Opened, Deposited, Withdrawn]))
@@ -103,6 +103,33 @@ describe("make", () => {
     for (const one of fingerprints) assert.match(one, /^[0-9a-f]{16}$/)
     assert.equal(fingerprint(Schema.Struct({ n: Schema.Number })), fingerprints[0])
     assert.equal(make("A").snapshot, undefined)
+  })
+
+  it("keeps snapshots by the Schema of its state, as if it were said a second time", () => {
+    const state = Schema.Struct({ status: Schema.Literals(["open", "closed"]), balance: Schema.BigInt })
+    const evolve = { Deposited: (before: typeof state.Type) => before }
+    const initial: typeof state.Type = { status: "open", balance: 0n }
+    const once = Aggregate.make("A", { state, events: [Deposited], initial, evolve, snapshot: { every: 3 } })
+    const twice = Aggregate.make("A", { events: [Deposited], initial, evolve, snapshot: { state, every: 3 } })
+    // What was kept before `state` was said is found after it.
+    assert.equal(once.snapshot?.fingerprint, twice.snapshot?.fingerprint)
+    assert.deepEqual(once.snapshot?.encode(initial), Result.succeed({ status: "open", balance: "0" }))
+    assert.deepEqual(once.snapshot?.decode({ status: "open", balance: "0" }), Result.succeed(initial))
+    assert.equal(once.state, state)
+    assert.equal(twice.state, undefined)
+  })
+
+  it("refuses an initial state that its Schema could not store", () => {
+    const state = Schema.Struct({ count: Schema.Int })
+    const named = (message: RegExp) => ({ name: "RangeError", message })
+    assert.throws(
+      () => Aggregate.make("A", { state, events: [], initial: { count: 0.5 }, evolve: {} }),
+      named(/^Aggregate "A": the initial state does not fit its Schema: /)
+    )
+    assert.throws(
+      () => ProcessManager.make("P", { state, events: [], correlate: {}, initial: { count: 0.5 }, evolve: {}, react: {} }),
+      named(/^ProcessManager "P": the initial state does not fit its Schema: /)
+    )
   })
 
   it("knows its events by type, and takes any non-empty string as id by default", () => {

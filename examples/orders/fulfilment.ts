@@ -3,7 +3,7 @@
  * order is paid, then with the warehouse until it is shipped. When that is at its end the order is cancelled, and what follows from
  * this (stock released, money refunded) is the business of the listeners.
  */
-import { Duration } from "effect"
+import { Duration, Schema } from "effect"
 import { Event, ProcessManager } from "eventfold"
 import { CancelOrder } from "./application.ts"
 import { Order, OrderId } from "./domain.ts"
@@ -15,12 +15,6 @@ export const patience = Duration.days(7)
 /** Nothing has happened to the order for too long. */
 const Overdue = Event.make("Overdue")
 
-interface State {
-  readonly waitsFor: "payment" | "shipment" | "nothing"
-}
-
-const initial: State = { waitsFor: "nothing" }
-
 export const Fulfilment = ProcessManager.make("Fulfilment", {
   events: [OrderPlaced, OrderPaid, OrderShipped, OrderCancelled],
   correlate: {
@@ -30,12 +24,13 @@ export const Fulfilment = ProcessManager.make("Fulfilment", {
     OrderCancelled: ({ order }) => order
   },
   deadlines: [Overdue],
-  initial,
+  state: Schema.Struct({ waitsFor: Schema.Literals(["payment", "shipment", "nothing"]) }),
+  initial: { waitsFor: "nothing" },
   evolve: {
-    OrderPlaced: (): State => ({ waitsFor: "payment" }),
-    OrderPaid: (): State => ({ waitsFor: "shipment" }),
-    OrderShipped: (): State => ({ waitsFor: "nothing" }),
-    OrderCancelled: (): State => ({ waitsFor: "nothing" }),
+    OrderPlaced: () => ({ waitsFor: "payment" }),
+    OrderPaid: () => ({ waitsFor: "shipment" }),
+    OrderShipped: () => ({ waitsFor: "nothing" }),
+    OrderCancelled: () => ({ waitsFor: "nothing" }),
     Overdue: (state) => state
   },
   react: {

@@ -16,7 +16,7 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import type * as Event from "../definitions/Event.ts"
-import { definitionsByType } from "../definitions/listing.ts"
+import { readersOf } from "../definitions/listing.ts"
 import { changesOf, type Registry as RegistryOf } from "../following/engine.ts"
 import type { Unlisted } from "../internal/unlisted.ts"
 import { GroupInUseError, Transport, type TransportError } from "../transport/Transport.ts"
@@ -123,8 +123,8 @@ const make = <Events extends ReadonlyArray<Event.Any>, H extends Handlers<Events
   handlers: H,
   options: Options<I>
 ) => {
-  const definitions = definitionsByType(`Consumer "${options.group}"`, events)
-  return makeConsumer(definitions, handlers as Readonly<Record<string, Handler<HandlerServices<Events, H>>>>, options)
+  const readers = readersOf(`Consumer "${options.group}"`, events)
+  return makeConsumer(readers, handlers as Readonly<Record<string, Handler<HandlerServices<Events, H>>>>, options)
 }
 
 /**

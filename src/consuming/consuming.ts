@@ -19,7 +19,7 @@ import * as Stream from "effect/Stream"
 import type * as Tracer from "effect/Tracer"
 import type * as Event from "../definitions/Event.ts"
 import { CurrentMetadata } from "../definitions/metadata.ts"
-import { mayBeOf } from "../definitions/listing.ts"
+import { readOwn } from "../definitions/listing.ts"
 import { provideBuilt } from "../definitions/services.ts"
 import {
   Failed,
@@ -34,7 +34,7 @@ import {
 } from "../following/engine.ts"
 import { type Episodes, makeEpisodes } from "../internal/episodes.ts"
 import { defaultRestart, finishing, restarting } from "../internal/lifecycle.ts"
-import { broughtBy, decodeBy, markedNames } from "../transport/kit.ts"
+import { broughtBy, markedNames, storedOf } from "../transport/kit.ts"
 import {
   type CloudEvent,
   type Delivery,
@@ -93,12 +93,9 @@ interface Session {
   readonly progress: () => void
 }
 
-/** By type. */
-type Definitions = ReadonlyMap<string, Event.Any>
-
 /** A consumer that is known to its process: what it does, and its registry where it is the first of its group. */
 export const makeConsumer = Effect.fnUntraced(function* <R, I extends boolean>(
-  definitions: Definitions,
+  readers: Event.Readers,
   handlers: Readonly<Record<string, Handler<R>>>,
   options: Options<I>
 ): Effect.fn.Return<
@@ -106,8 +103,8 @@ export const makeConsumer = Effect.fnUntraced(function* <R, I extends boolean>(
   never,
   Requirements<R, I>
 > {
-  const handle = yield* makeHandle(definitions, handlers, options)
-  const types = Array.from(definitions.keys())
+  const handle = yield* makeHandle(readers, handlers, options)
+  const types = Array.from(readers.keys())
   const member = new Member(types, handle)
   const transport: Transport["Service"] = yield* Transport
   const letters: DeadLetters["Service"] = yield* DeadLetters
@@ -191,7 +188,7 @@ const oneSession = (consuming: Consuming, progress: () => void): Effect.Effect<v
 // -----------------------------------------------------------------------------
 
 const makeHandle = Effect.fnUntraced(function* <R, I extends boolean>(
-  definitions: Definitions,
+  readers: Event.Readers,
   handlers: Readonly<Record<string, Handler<R>>>,
   { group, trace = "link", ...options }: Options<I>
 ): Effect.fn.Return<Handle, never, Requirements<R, I>> {
@@ -201,14 +198,17 @@ const makeHandle = Effect.fnUntraced(function* <R, I extends boolean>(
   const inbox = options.inbox === true ? Option.getOrUndefined(yield* Effect.serviceOption(Inbox)) : undefined
 
   const tried = (message: CloudEvent, attempt: number): Effect.Effect<void, Failed | Unavailable | InboxError> => {
-    const definition = definitions.get(message.type)
-    // The message is one of another definition that has the same type.
-    if (definition !== undefined && !mayBeOf(definition, message.subject ?? "")) return Effect.void
-    const decoded = decodeBy(definitions, message)
+    const decoded = Result.flatMap(storedOf(readers, message), (stored) => readOwn(readers, stored))
     if (Result.isFailure(decoded)) return Effect.fail(new Failed(Cause.fail(decoded.failure), false))
-    // The handler of this type: it takes what this definition decodes to.
-    const handler = handlers[message.type] as Handler<R>
-    const work = handling(provide(Effect.suspend(() => handler(decoded.success, { group, message, attempt })))).pipe(
+    // It is of no interest any more, or one of another definition that has the same type.
+    if (decoded.success.length === 0) return Effect.void
+    const each = Effect.forEach(
+      decoded.success,
+      // The handler of this type: it takes what this definition decodes to.
+      ({ definition, event }) => (handlers[definition.type] as Handler<R>)(event, { group, message, attempt }),
+      { discard: true }
+    )
+    const work = handling(provide(each)).pipe(
       Effect.provideService(CurrentMetadata, {
         ...broughtBy(message, marked),
         correlationId: message.correlationid ?? message.id,

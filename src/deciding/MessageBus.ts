@@ -26,7 +26,7 @@ import { transact } from "./UnitOfWork.ts"
 export { CurrentMessage, DuplicateHandlerError, type Envelope, type Handler, MessageBus, type Record } from "./bus.ts"
 export { TooManyMessagesError } from "./transaction.ts"
 export { execute } from "./executing.ts"
-export { handle, listen } from "./handlers.ts"
+export { type CommandHandler, handle, listen } from "./handlers.ts"
 export { publicErrors, publicErrorsWith, type ServingOptions, toRpcHandlers } from "./serving.ts"
 
 /**
@@ -160,12 +160,14 @@ export const layerWith = (options: {
         replayed: () => Array.from(byType.keys()).filter((type) => listeners(type).some(({ replay }) => replay)),
         subscribe: (listener) =>
           Effect.sync(() => {
-            byType.set(listener.type, [...listeners(listener.type), listener])
+            for (const type of listener.types) byType.set(type, [...listeners(type), listener])
             return Effect.sync(() => {
-              byType.set(
-                listener.type,
-                listeners(listener.type).filter((other) => other !== listener)
-              )
+              for (const type of listener.types) {
+                byType.set(
+                  type,
+                  listeners(type).filter((other) => other !== listener)
+                )
+              }
             })
           })
       }

@@ -11,6 +11,7 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import * as Aggregate from "../definitions/Aggregate.ts"
+import { eventsOf } from "../definitions/decided.ts"
 import * as Event from "../definitions/Event.ts"
 import type { Metadata, NewEvent, RecordedEvent } from "../definitions/stored.ts"
 import {
@@ -68,8 +69,8 @@ export interface EventRecord<A extends Aggregate.Any> {
 /**
  * Loads an aggregate, decides, and stages the events of the decision: the whole life of a command in one call.
  *
- * The decision sees the state, including what this unit of work has staged already, and returns the events that follow from it;
- * none writes nothing. The commit expects the version that was loaded, so a decision on stale state is an
+ * The decision sees the state, including what this unit of work has staged already, and gives the events that follow from it, in any
+ * of the forms of `Aggregate.Decided`: an event, several, a `Result` or an `Effect` of them. None (`[]`) writes nothing. The commit expects the version that was loaded, so a decision on stale state is an
  * `OptimisticLockError` there and never a lost update. Where the same unit of work has overtaken the decision (it staged events
  * for the aggregate while the decision was being made, concurrently or from within it) the error comes at once.
  *
@@ -92,9 +93,7 @@ export interface EventRecord<A extends Aggregate.Any> {
  *
  * const withdraw = (id: string, amount: number) =>
  *   Repository.execute(Account, id, ({ balance }) =>
- *     balance < amount
- *       ? Effect.fail(new Overdrawn({ missing: amount - balance }))
- *       : Effect.succeed([Withdrawn.make({ amount })])
+ *     balance < amount ? new Overdrawn({ missing: amount - balance }) : Withdrawn.make({ amount })
  *   )
  *
  * const program = Effect.gen(function* () {
@@ -111,17 +110,17 @@ export interface EventRecord<A extends Aggregate.Any> {
  * @category accessors
  * @since 0.1.0
  */
-export const execute = Effect.fnUntraced(function* <A extends Aggregate.Any, E, R>(
+export const execute = Effect.fnUntraced(function* <A extends Aggregate.Any, E = never, R = never>(
   aggregate: A,
   id: Aggregate.Id<A>,
-  decide: (state: Aggregate.State<A>) => Effect.Effect<ReadonlyArray<Aggregate.EventOf<A>>, E, R>
+  decide: (state: Aggregate.State<A>) => Aggregate.Decided<Aggregate.EventOf<A>, E, R>
 ): Effect.fn.Return<
   Loaded<A> & { readonly events: ReadonlyArray<Aggregate.EventOf<A>> },
   E | LoadError | Event.EventEncodeError | OptimisticLockError,
   R | Transaction | EventStore
 > {
   const { state, stream, version } = yield* loadStream(aggregate, id)
-  const events = yield* decide(state)
+  const events = yield* eventsOf<Aggregate.EventOf<A>, E, R>(decide(state))
   if (events.length === 0) return { state, version, events }
   const staged: Array<{
     readonly _tag: "Event"
@@ -182,9 +181,9 @@ const loadStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
     if (entry._tag === "Event" && aggregate.definitions.get(event.type) === entry.definition) {
       state = Aggregate.evolve(aggregate, state, entry.value as Aggregate.EventOf<A>)
     } else {
-      const decoded = Event.decodeAny(aggregate.definitions, { schemaVersion: 1, ...event, stream, version, position: 0 })
+      const decoded = Event.readAll(aggregate.readers, { schemaVersion: 1, ...event, stream, version, position: 0 })
       if (Result.isFailure(decoded)) return yield* decoded.failure
-      state = Aggregate.evolve(aggregate, state, decoded.success)
+      for (const { event } of decoded.success) state = Aggregate.evolve(aggregate, state, event)
     }
   }
   return { state, version, stream }
@@ -285,9 +284,9 @@ const foldStream = <A extends Aggregate.Any>(
           if (found) continue
           return Effect.void
         }
-        const event = Event.decodeAny(aggregate.definitions, recorded)
-        if (Result.isFailure(event)) return Effect.fail(event.failure)
-        state = Aggregate.evolve(aggregate, state, event.success)
+        const decoded = Event.readAll(aggregate.readers, recorded)
+        if (Result.isFailure(decoded)) return Effect.fail(decoded.failure)
+        for (const { event } of decoded.success) state = Aggregate.evolve(aggregate, state, event)
         version = recorded.version
         eventId = recorded.id
       }
@@ -374,7 +373,8 @@ export const append = <A extends Aggregate.Any>(
   })
 
 /**
- * The history of an aggregate: its events, decoded, with what the store knows of each.
+ * The history of an aggregate: its events, decoded, with what the store knows of each. Events that one stored event was split into share
+ * its id, version and position; what is retired is not there.
  *
  * @category accessors
  * @since 0.1.0
@@ -388,12 +388,17 @@ export const events = <A extends Aggregate.Any>(
     Effect.gen(function* () {
       const stream = yield* streamOf(aggregate, id)
       const store = yield* EventStore
-      return Stream.mapEffect(store.read(stream, options), (recorded) => {
-        const event = Event.decodeAny(aggregate.definitions, recorded)
-        if (Result.isFailure(event)) return Effect.fail(event.failure)
-        const { id, metadata, position, recordedAt, version } = recorded
-        return Effect.succeed({ event: event.success, id, version, position, recordedAt, metadata })
-      })
+      return store.read(stream, options).pipe(
+        Stream.mapEffect((recorded) => {
+          const { id, metadata, position, recordedAt, version } = recorded
+          return Effect.fromResult(
+            Result.map(Event.readAll(aggregate.readers, recorded), (all) =>
+              all.map(({ event }): EventRecord<A> => ({ event, id, version, position, recordedAt, metadata }))
+            )
+          )
+        }),
+        Stream.flatMap(Stream.fromIterable)
+      )
     })
   )
 

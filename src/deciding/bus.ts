@@ -64,7 +64,8 @@ export const CurrentDispatch = Context.Reference<
 >(executionKeys.dispatch, { defaultValue: () => undefined })
 
 export interface Listener {
-  readonly type: string
+  /** The types that its events are stored under. */
+  readonly types: ReadonlyArray<string>
   /** Whether an event of its type is one of its definition. */
   readonly hears: (heard: Heard) => boolean
   /** Whether it takes part in replays. */

@@ -14,6 +14,16 @@ import type { Around, CommitError, Transaction } from "./transaction.ts"
 const handled = new WeakMap<Layer.MemoMap, Set<string>>()
 
 /**
+ * What handles a command.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type CommandHandler<C extends Command.Any, R> = (
+  payload: Command.Payload<C>
+) => Effect.Effect<Command.Success<C>, Command.Error<C> | CommitError, R>
+
+/**
  * The handler of a command, as a Layer. Building two handlers of one command together is a defect (`DuplicateHandlerError`).
  *
  * What the handler needs is required by the Layer, save the transaction, which each execution brings. The services are those that
@@ -21,13 +31,39 @@ const handled = new WeakMap<Layer.MemoMap, Set<string>>()
  * fail with the command's own error, and with what a unit of work fails with. Where it requires a `SqlClient`, the Layer requires
  * `UnitOfWork.layerSql` as well, so that its rows commit with the events.
  *
+ * An Effect that gives the handler is run once, when the Layer is built, in the Layer's scope: for what all executions share.
+ *
+ * ```ts
+ * import { Effect, Layer, Ref, Schema } from "effect"
+ * import { Command, EventStore, MessageBus, UnitOfWork } from "eventfold"
+ *
+ * const Draw = Command.make("Draw", { success: Schema.Int })
+ *
+ * const DrawLive = MessageBus.handle(
+ *   Draw,
+ *   Effect.gen(function* () {
+ *     const number = yield* Ref.make(0)
+ *     return () => Ref.updateAndGet(number, (n) => n + 1)
+ *   })
+ * )
+ *
+ * const program = Effect.andThen(MessageBus.execute(Draw, undefined), MessageBus.execute(Draw, undefined))
+ *
+ * const Live = DrawLive.pipe(
+ *   Layer.provideMerge(MessageBus.layer),
+ *   Layer.provideMerge(UnitOfWork.layer),
+ *   Layer.provideMerge(EventStore.layerMemory)
+ * )
+ * await Effect.runPromise(Effect.provide(program, Live)) // => 2
+ * ```
+ *
  * @category layers
  * @since 0.1.0
  */
-export const handle = <C extends Command.Any, R>(
+export const handle = <C extends Command.Any, R = never, E = never, RX = never>(
   command: C,
-  handler: (payload: Command.Payload<C>) => Effect.Effect<Command.Success<C>, Command.Error<C> | CommitError, R>
-): Layer.Layer<Handler<C["_tag"]>, never, Around<R>> =>
+  handler: CommandHandler<C, R> | Effect.Effect<CommandHandler<C, R>, E, RX>
+): Layer.Layer<Handler<C["_tag"]>, E, Around<R> | Exclude<RX, Scope.Scope>> =>
   Layer.fromBuildMemo((memoMap, scope) =>
     Effect.gen(function* () {
       const context = yield* Effect.context<Exclude<R, Transaction>>()
@@ -41,8 +77,9 @@ export const handle = <C extends Command.Any, R>(
         Effect.sync(() => tags.delete(tag))
       )
       const provide = provideBuilt<R, Transaction>(context)
+      const run = Effect.isEffect(handler) ? yield* Scope.provide(handler, scope) : handler
       return Context.make(handlerKey(tag), {
-        run: (payload) => provide(handler(payload as Command.Payload<C>))
+        run: (payload) => provide(run(payload as Command.Payload<C>))
       })
     })
   )
@@ -78,21 +115,26 @@ export const listen = <E extends Event.Any, A, Err extends CommitError, R>(
       const bus = yield* MessageBus
       yield* Effect.acquireRelease(
         bus.subscribe({
-          type: event.type,
+          types: Event.storedTypes(event),
           replay: options?.replay ?? false,
-          hears: (heard) => (heard._tag === "Event" ? heard.definition === event : mayBeOf(event, heard.stream)),
+          hears: (heard) =>
+            heard._tag === "Event"
+              ? heard.definition === event
+              : mayBeOf(event, { stream: heard.stream, type: heard.event.type }),
           run: (heard, envelope) => {
-            const typed: Result.Result<E["Type"], CommitError> =
+            const typed: Result.Result<E["Type"] | undefined, CommitError> =
               heard._tag === "Event"
                 ? Result.succeed(heard.value as E["Type"])
-                : Event.decode(event, {
+                : Event.read(event, {
                     schemaVersion: 1,
                     position: 0,
                     ...heard.event,
                     stream: heard.stream,
                     version: heard.version ?? 0
                   })
-            return Result.isFailure(typed) ? Effect.fail(typed.failure) : provide(listener(typed.success, envelope))
+            if (Result.isFailure(typed)) return Effect.fail(typed.failure)
+            // What is stored under a type that it is split from may be none of its events.
+            return typed.success === undefined ? Effect.void : provide(listener(typed.success, envelope))
           }
         }),
         (remove) => remove

@@ -3,13 +3,15 @@
  *
  * @since 0.1.0
  */
-import type * as Result from "effect/Result"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Event from "./Event.ts"
 import { freeze } from "../internal/freeze.ts"
 import { jsonCodec } from "./jsonCodec.ts"
 import { fingerprintOf, type Maker } from "./fingerprint.ts"
-import { definitionsOfAggregate, list } from "./listing.ts"
+import { definitionsOf, list, readersOfAggregate } from "./listing.ts"
+
+export { type Decided } from "./decided.ts"
 
 const TypeId = "~eventfold/Aggregate"
 
@@ -23,6 +25,7 @@ export interface Aggregate<Name extends string, Id extends IdSchema, Events exte
   readonly name: Name
   readonly id: Id
   readonly events: Events
+  readonly state: Schema.ConstraintCodec<State, unknown, never, never> | undefined
   readonly initial: State
   readonly evolve: Evolve<Events, State>
   readonly definitions: ReadonlyMap<string, Events[number]>
@@ -40,14 +43,18 @@ export interface Any {
   readonly name: string
   readonly id: IdSchema
   readonly events: ReadonlyArray<Event.Any>
+  /** The Schema of the state, where the aggregate says it. */
+  readonly state: StateSchema | undefined
   /** The state of an aggregate that has no events. */
   readonly initial: unknown
   /** One pure fold per event type. */
   readonly evolve: object
-  /** The definitions of `events`, by type. */
+  /** The definitions of `events`, by type; without those that are retired. */
   readonly definitions: ReadonlyMap<string, Event.Any>
   /** When and how its state is kept as a snapshot; `undefined` for never. */
   readonly snapshot: SnapshotPolicy | undefined
+  /** @internal */
+  readonly readers: Event.Readers
   /** @internal */
   readonly encodeId: (id: unknown) => Result.Result<string, Schema.SchemaError>
 }
@@ -79,6 +86,69 @@ export interface SnapshotPolicy {
  * @since 0.1.0
  */
 export type IdSchema = Schema.ConstraintCodec<string, string, never, never>
+
+/**
+ * The Schema of a state: it decodes and encodes without services.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type StateSchema = Schema.ConstraintCodec<unknown, unknown, never, never>
+
+/**
+ * The state that a definition folds events into: that of its Schema, or (where it has none, so that nothing is known of `S`) what the
+ * initial state is.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type StateOf<S extends StateSchema, Initial> = unknown extends S["Type"] ? Initial : S["Type"]
+
+/**
+ * What the initial state is held against: the type of the Schema, from which nothing is inferred.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type TypeOf<S> = S extends { readonly Type: infer T } ? T : never
+
+declare const impossible: unique symbol
+/** What no value is. Beside a type that is still to be inferred, it lets the compiler keep arrays of literals mutable. */
+type Hint = Array<Hint> & { readonly [impossible]: never; readonly [key: string]: Hint }
+
+/**
+ * The folds of a definition while the compiler infers its state. Literals in what they return stay literal.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type Folds<Events extends ReadonlyArray<Event.Any>, State> = {
+  readonly [Type in Events[number]["type"]]: (
+    state: State,
+    event: Extract<Events[number], { readonly type: Type }>["Type"]
+  ) => State | Hint
+}
+
+/**
+ * When snapshots of a state are kept, and (where the definition has no Schema of its state) how the state is stored.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type SnapshotOptions<S extends StateSchema, State> = {
+  /** A snapshot is kept when the version of the stream passes a multiple of this. */
+  readonly every: number
+  /** A whole number. A snapshot that was made with another one is not used. Default: 1. */
+  readonly version?: number | undefined
+} & (unknown extends S["Type"]
+  ? {
+      /** How the state is stored, as JSON. */
+      readonly state: Schema.ConstraintCodec<State, unknown, never, never>
+    }
+  : {
+      /** Said by the definition itself. */
+      readonly state?: undefined
+    })
 
 /**
  * One fold per event type; none may be missing.
@@ -138,6 +208,35 @@ export class AggregateIdError extends Schema.TaggedError<AggregateIdError>("even
 }
 
 /**
+ * What an aggregate is made of.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Options<Events extends ReadonlyArray<Event.Any>, Initial, Id extends IdSchema, S extends StateSchema> {
+  /** The Schema of the ids. Default: `Schema.NonEmptyString`. */
+  readonly id?: Id | undefined
+  /**
+   * The Schema of the state. Its literals and unions hold for `initial` and for what each fold returns, and snapshots are stored by it.
+   * Default: none, the state is what `initial` is.
+   */
+  readonly state?: S
+  /** The definitions of the events in its streams. */
+  readonly events: Events
+  /** The state of an aggregate that has no events. */
+  readonly initial: Initial & TypeOf<S>
+  /** One fold per event type: one that is missing, or one for an event that is not listed, does not compile. */
+  readonly evolve: Folds<Events, NoInfer<StateOf<S, Initial>>>
+  /**
+   * Keeps snapshots of the state, where the `Snapshots` service is provided, so that a long stream is not folded from its
+   * beginning. Default: none. A snapshot is that of the very folds that made it: when their source changes, the stream is replayed.
+   * Raise `version` when something changes that a fold calls or refers to, and give two aggregates of one name whose folds differ in
+   * that alone different ones.
+   */
+  readonly snapshot?: SnapshotOptions<S, NoInfer<StateOf<S, Initial>>> | undefined
+}
+
+/**
  * Defines an aggregate. A fold that is missing, or one for an event that is not listed, does not compile.
  *
  * Folds are pure: they give a new state and leave the one before, and the event, as they are. In development, `initial`, states and events
@@ -166,75 +265,87 @@ export class AggregateIdError extends Schema.TaggedError<AggregateIdError>("even
  * Aggregate.fold(Account, [AccountOpened.make({ owner: "Ada" }), MoneyDeposited.make({ amount: 5 })]) // => { owner: "Ada", balance: 5 }
  * ```
  *
+ * With the Schema of the state, literals stay literal, and snapshots need no other:
+ *
+ * ```ts
+ * import { Schema } from "effect"
+ * import { Aggregate, Event } from "eventfold"
+ *
+ * const Paid = Event.make("Paid")
+ * const Shipped = Event.make("Shipped", { parcel: Schema.String })
+ *
+ * const Order = Aggregate.make("Order", {
+ *   state: Schema.Struct({
+ *     status: Schema.Literals(["open", "paid", "shipped"]),
+ *     parcel: Schema.UndefinedOr(Schema.String)
+ *   }),
+ *   events: [Paid, Shipped],
+ *   initial: { status: "open", parcel: undefined },
+ *   evolve: {
+ *     Paid: (state) => ({ ...state, status: "paid" }), // "payed" would not compile
+ *     Shipped: (_, { parcel }) => ({ status: "shipped", parcel })
+ *   },
+ *   snapshot: { every: 100 }
+ * })
+ *
+ * Aggregate.fold(Order, [Paid.make({}), Shipped.make({ parcel: "p-1" })]) // => { status: "shipped", parcel: "p-1" }
+ * ```
+ *
  * @category constructors
  * @since 0.1.0
  */
 export const make = <
   const Name extends string,
   const Events extends ReadonlyArray<Event.Any>,
-  State,
+  Initial,
+  // As a constant, so that what folds return is inferred as literally.
+  const S extends StateSchema,
   Id extends IdSchema = Schema.NonEmptyString
 >(
   name: Name,
-  options: {
-    /** The Schema of the ids. Default: `Schema.NonEmptyString`. */
-    readonly id?: Id | undefined
-    /** The definitions of the events in its streams. */
-    readonly events: Events
-    /** The state of an aggregate that has no events. */
-    readonly initial: State
-    /**
-     * One fold per event type. Where the state has literal types, say what a fold returns, so that they stay literal:
-     * `Shipped: (state): State => ({ ...state, status: "shipped" })`.
-     */
-    readonly evolve: Evolve<Events, NoInfer<State>>
-    /**
-     * Keeps snapshots of the state, where the `Snapshots` service is provided, so that a long stream is not folded from its
-     * beginning. Default: none. A snapshot is that of the very folds that made it: when their source changes, the stream is replayed.
-     * Raise `version` when something changes that a fold calls or refers to, and give two aggregates of one name whose folds differ in
-     * that alone different ones.
-     */
-    readonly snapshot?:
-      | {
-          /** How the state is stored, as JSON. */
-          readonly state: Schema.ConstraintCodec<NoInfer<State>, unknown, never, never>
-          /** A snapshot is kept when the version of the stream passes a multiple of this. */
-          readonly every: number
-          /** A whole number. A snapshot that was made with another one is not used. Default: 1. */
-          readonly version?: number | undefined
-        }
-      | undefined
-  }
-): Aggregate<Name, Id, Events, State> => {
-  const definitions = definitionsOfAggregate(name, options.events)
+  options: Options<Events, Initial, Id, S>
+): Aggregate<Name, Id, Events, StateOf<S, Initial>> => {
+  const readers = readersOfAggregate(name, options.events)
   list(name, options.events)
   const id = (options.id ?? Schema.NonEmptyString) as Id
+  const { evolve, events, initial } = options
+  // There is one exactly where the types say so.
+  const state = options.state as StateSchema | undefined
+  checkInitial(`Aggregate "${name}"`, state, initial)
   return {
     [TypeId]: TypeId,
     name,
     id,
-    events: options.events,
-    initial: freeze(options.initial),
-    evolve: options.evolve,
-    definitions,
-    snapshot: options.snapshot === undefined ? undefined : makeSnapshotPolicy(name, options, options.snapshot),
+    events,
+    state: state as Aggregate<Name, Id, Events, StateOf<S, Initial>>["state"],
+    initial: freeze(initial as StateOf<S, Initial>),
+    evolve: evolve as Evolve<Events, StateOf<S, Initial>>,
+    definitions: definitionsOf(events),
+    readers,
+    snapshot:
+      options.snapshot && makeSnapshotPolicy(name, options, { ...options.snapshot, state: options.snapshot.state ?? state }),
     encodeId: Schema.encodeUnknownResult(id)
+  }
+}
+
+/** Throws a `RangeError` where the initial state does not fit its Schema: no state that is made from it could be stored. */
+export const checkInitial = (owner: string, state: StateSchema | undefined, initial: unknown): void => {
+  const fits = state === undefined ? undefined : Schema.encodeUnknownResult(state)(initial)
+  if (fits !== undefined && Result.isFailure(fits)) {
+    throw new RangeError(`${owner}: the initial state does not fit its Schema: ${fits.failure.message}`)
   }
 }
 
 const makeSnapshotPolicy = (
   name: string,
   maker: Pick<Maker, "events" | "evolve" | "initial">,
-  options: {
-    readonly state: Schema.ConstraintCodec<unknown, unknown, never, never>
-    readonly every: number
-    readonly version?: number | undefined
-  }
+  options: { readonly state?: StateSchema | undefined; readonly every: number; readonly version?: number | undefined }
 ): SnapshotPolicy => {
   const { every, state, version = 1 } = options
   if (!Number.isSafeInteger(every) || every < 1) {
     throw new RangeError(`Aggregate "${name}": snapshot.every must be a whole number from 1, not ${every}`)
   }
+  if (state === undefined) throw new RangeError(`Aggregate "${name}": a snapshot needs the Schema of the state`)
   return {
     every,
     fingerprint: fingerprintOf({ ...maker, name, version, schema: state }),

@@ -3,11 +3,12 @@
  *
  * @since 0.1.0
  */
+import type * as DateTime from "effect/DateTime"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { freeze } from "../internal/freeze.ts"
 import { type JsonCodec, jsonCodec } from "./jsonCodec.ts"
-import type { NewEvent, RecordedEvent } from "./stored.ts"
+import type { Metadata, NewEvent, RecordedEvent } from "./stored.ts"
 
 const TypeId = "~eventfold/Event"
 
@@ -34,6 +35,8 @@ export interface Event<Tag extends string, F extends Fields, Published extends b
   readonly [TypeId]: typeof TypeId
   /** The event's type: its tag. Part of the storage format. */
   readonly type: Tag
+  /** The types that it had before: what is stored under them is read as one of this type. */
+  readonly aliases: ReadonlyArray<string>
   /** The version of the payload's schema that this definition writes. */
   readonly version: number
   /** Whether events of this type leave the process through a transport. */
@@ -44,6 +47,8 @@ export interface Event<Tag extends string, F extends Fields, Published extends b
   readonly codec: JsonCodec<object>
   /** @internal */
   readonly upcasts: Upcasts
+  /** @internal */
+  readonly from: From
 }
 
 /**
@@ -56,6 +61,7 @@ export interface Any extends Schema.Top {
   readonly [TypeId]: typeof TypeId
   readonly Type: { readonly _tag: string }
   readonly type: string
+  readonly aliases: ReadonlyArray<string>
   readonly version: number
   readonly published: boolean
   // A method, so that definitions of events with different payloads are all `Any`.
@@ -64,17 +70,70 @@ export interface Any extends Schema.Top {
   readonly codec: JsonCodec<object>
   /** @internal */
   readonly upcasts: Upcasts
+  /** @internal */
+  readonly from: From
 }
 
 /**
- * How an old payload becomes one of the next schema version: `{ 1: (v1) => v2, 2: (v2) => v3 }`. Payloads are JSON here, as stored.
+ * A type of events that are read no more, and written no more: see {@link retired}. It gives no events, so nothing folds or handles them.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Retired<Tag extends string> extends Any {
+  readonly Type: never
+  /** No event has it; at run time it is the tag. */
+  readonly type: never
+  readonly retired: Tag
+  readonly "~type.make.in": `"${Tag}" is retired: what is stored of it is passed over, and no more is written`
+}
+
+/**
+ * How an old payload becomes one of the next schema version: `{ 1: (v1) => v2, 2: (v2) => v3 }`. Payloads are JSON here, as stored. The
+ * second argument is what else is known of the event.
  *
  * @category models
  * @since 0.1.0
  */
-// The shape of a payload that is no longer defined anywhere is known to the upcast alone.
-// oxlint-disable-next-line typescript/no-explicit-any
-export type Upcasts = { readonly [version: number]: (payload: any) => Schema.Json }
+export type Upcasts = {
+  // The shape of a payload that is no longer defined anywhere is known to the upcast alone.
+  // oxlint-disable-next-line typescript/no-explicit-any
+  readonly [version: number]: (payload: any, source: Source) => Schema.Json
+}
+
+/**
+ * How events of other types are read as one of this type, by their type: what is given is the payload at this definition's `version`,
+ * `undefined` is for none. Two definitions that read one type split its events.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type From = {
+  // As for upcasts.
+  // oxlint-disable-next-line typescript/no-explicit-any
+  readonly [type: string]: (payload: any, source: Source) => Schema.Json | undefined
+}
+
+/**
+ * What an upcast is told of the event beside its payload.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Source {
+  /** The type that it is stored under. */
+  readonly type: string
+  /** The schema version that it was written at. */
+  readonly schemaVersion: number
+  readonly stream: string
+  /** Its metadata. Of a message from a transport it has what travels: the ids of correlation and causation. */
+  readonly metadata: Metadata
+  /**
+   * When it was recorded; `undefined` while it is not yet: in the unit of work that stages it, and in a `Scenario`. A process manager keeps
+   * it, and the metadata, of what it reacts to if an upcast of the definition has a second parameter by then.
+   */
+  readonly recordedAt: DateTime.Utc | undefined
+}
 
 /**
  * The stored event could not be decoded: its payload does not fit the definition, or an upcast failed.
@@ -137,9 +196,10 @@ export class EventEncodeError extends Schema.TaggedError<EventEncodeError>("even
 /**
  * Defines an event.
  *
- * **The tag, the field names and the version are storage format.** Renaming a type is a breaking change: events that stand in
- * a store keep their old type. To change a payload, raise `version` and add an upcast from the version before; upcasts are
- * chained, so code at version 3 reads events written at version 1. Stored bytes are never touched.
+ * **The tag, the field names and the version are storage format.** To change a payload, raise `version` and add an upcast from the
+ * version before; upcasts are chained, so code at version 3 reads events written at version 1. To rename a type, keep its old name in
+ * `aliases`: what stands in a store, or comes from an older process, is read under the new one everywhere. `from` reads events of another
+ * type, to split it; {@link retired} drops one. Stored bytes are never touched.
  *
  * **Types are best unique in a program.** Where two definitions have one type, a handler only ever gets events of its own. A listener
  * of the bus hears what was staged with its very definition. Whoever reads what is stored goes by the aggregates (`Aggregate.make`): an
@@ -176,6 +236,10 @@ export const make = <const Tag extends string, const F extends Fields = {}, cons
     readonly tags?: ((event: Schema.TaggedStruct<Tag, F>["Type"]) => ReadonlyArray<string>) | undefined
     /** How the payload of each older version becomes one of the next. Default: none, which is right for version 1. */
     readonly upcast?: Upcasts | undefined
+    /** The types that it had before. The versions of its payload are counted on over a renaming. Default: none. */
+    readonly aliases?: ReadonlyArray<string> | undefined
+    /** Other types whose events are read as one of this type as well, or partly. Default: none. */
+    readonly from?: From | undefined
   }
 ): Event<Tag, F, Published> => {
   const version = options?.version ?? 1
@@ -189,6 +253,13 @@ export const make = <const Tag extends string, const F extends Fields = {}, cons
       throw new RangeError(`Event "${tag}": there is an upcast from version ${from}, but the definition is at version ${version}`)
     }
   }
+  const aliases = options?.aliases ?? []
+  const from = options?.from ?? {}
+  const names = new Set<string>([tag])
+  for (const name of [...aliases, ...Object.keys(from)]) {
+    if (name === "" || names.has(name)) throw new RangeError(`Event "${tag}": it cannot be read from the type "${name}" as well`)
+    names.add(name)
+  }
   const definedFields = fields ?? ({} as F)
   if ("_tag" in definedFields) throw new RangeError(`Event "${tag}": a field must not be called _tag`)
   // The type has a column of its own, so the stored payload goes without the tag.
@@ -196,13 +267,88 @@ export const make = <const Tag extends string, const F extends Fields = {}, cons
   return Object.assign(Schema.TaggedStruct(tag, definedFields), {
     [TypeId]: TypeId,
     type: tag,
+    aliases,
     version,
     published: options?.published ?? false,
     tags: options?.tags ?? (() => []),
     codec,
-    upcasts
+    upcasts,
+    from
   } as const) as unknown as Event<Tag, F, Published>
 }
+
+/**
+ * A type that is no longer of interest. Listed among the events of an aggregate, subscription, projection, process manager or consumer,
+ * it lets them pass over what is stored of it: without it, an aggregate refuses its stream (`UnknownEventTypeError`). It has no fold and
+ * no handler, and appending one of it does not compile.
+ *
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { Aggregate, Event, EventStore, Repository } from "eventfold"
+ *
+ * const Placed = Event.make("Placed", { total: Schema.Int })
+ * const Viewed = Event.retired("Viewed") // for a statistic that nobody reads any more
+ *
+ * const Order = Aggregate.make("Order", {
+ *   events: [Placed, Viewed],
+ *   initial: 0,
+ *   evolve: { Placed: (_, { total }) => total }
+ * })
+ *
+ * const program = Effect.gen(function* () {
+ *   yield* EventStore.append("Order-1", [
+ *     { type: "Placed", payload: { total: 5 } },
+ *     { type: "Viewed", payload: { by: "ada" } }
+ *   ])
+ *   return yield* Repository.read(Order, "1")
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, EventStore.layerMemory)) // => { state: 5, version: 2 }
+ * ```
+ *
+ * @category constructors
+ * @since 0.2.0
+ */
+export const retired = <const Tag extends string>(
+  tag: Tag,
+  options?: {
+    /** Other types that are retired with it, such as names that it had before. Default: none. */
+    readonly aliases?: ReadonlyArray<string> | undefined
+  }
+): Retired<Tag> => {
+  const { aliases } = make(tag, {}, options)
+  const refuse = (value: unknown) => Schema.decodeUnknownResult(Schema.Never)(value)
+  return Object.assign(Schema.Never.annotate({}), {
+    [TypeId]: TypeId,
+    type: tag,
+    retired: tag,
+    aliases,
+    version: 1,
+    published: false,
+    tags: () => [],
+    codec: { encode: refuse, decode: refuse },
+    upcasts: {},
+    from: {}
+  } as const) as unknown as Retired<Tag>
+}
+
+/**
+ * All types that events of these definitions are stored under, each once: for filters of one's own.
+ *
+ * ```ts
+ * import { Event } from "eventfold"
+ *
+ * const Placed = Event.make("OrderPlaced", {}, { aliases: ["Placed"] })
+ *
+ * Event.storedTypes(Placed) // => ["OrderPlaced", "Placed"]
+ * ```
+ *
+ * @category accessors
+ * @since 0.2.0
+ */
+export const storedTypes = (...definitions: ReadonlyArray<Any>): ReadonlyArray<string> => [
+  ...new Set(definitions.flatMap(({ aliases, from, type }) => [type, ...aliases, ...Object.keys(from)]))
+]
 
 // `Schema.Struct({})` lets everything pass, and this drops what is no field as other structs do.
 const noFields = Schema.Struct({ "": Schema.optionalKey(Schema.Never) })
@@ -232,55 +378,74 @@ export const encode = <E extends Any>(definition: E, event: E["Type"]): Result.R
  * @category encoding
  * @since 0.1.0
  */
-export type Stored = Pick<RecordedEvent, "stream" | "version" | "position" | "type" | "schemaVersion" | "payload">
+export type Stored = Pick<RecordedEvent, "stream" | "version" | "position" | "type" | "schemaVersion" | "payload"> &
+  Partial<Pick<RecordedEvent, "metadata" | "recordedAt">>
+
+/** The definitions that read what is stored, by the types that it is stored under. */
+export type Readers<E extends Any = Any> = ReadonlyMap<string, ReadonlyArray<E>>
 
 /**
  * Reads a stored event back through its definition: upcasts first, then the Schema.
  *
  * Fails when the payload does not fit, when the event was written by a newer version of the definition, or when an upcast is
- * missing or throws.
+ * missing or throws; and when the event is none of the definition's, which `from` or a retired definition may say.
  *
  * @category encoding
  * @since 0.1.0
  */
-export const decode = <E extends Any>(definition: E, recorded: Stored): Result.Result<E["Type"], EventDecodeError> => {
-  const fail = (cause: unknown) =>
-    Result.fail(
-      new EventDecodeError({
-        stream: recorded.stream,
-        version: recorded.version,
-        position: recorded.position,
-        type: recorded.type,
-        cause
-      })
-    )
-  let payload = recorded.payload
-  if (recorded.schemaVersion !== definition.version) {
-    if (recorded.schemaVersion > definition.version) {
-      return fail(
-        new Error(
-          `it was written at schema version ${recorded.schemaVersion}, and this definition knows up to ${definition.version}`
-        )
-      )
-    }
-    for (let version = recorded.schemaVersion; version < definition.version; version++) {
-      const upcast = definition.upcasts[version]
-      if (upcast === undefined) return fail(new Error(`there is no upcast from schema version ${version} to ${version + 1}`))
-      try {
-        payload = upcast(freeze(payload))
-      } catch (cause) {
-        return fail(new Error(`the upcast from schema version ${version} threw`, { cause }))
-      }
-    }
-  }
-  const fields = definition.codec.decode(payload, recorded.payload)
+export const decode = <E extends Any>(definition: E, recorded: Stored): Result.Result<E["Type"], EventDecodeError> =>
+  Result.flatMap(read(definition, recorded), (event) =>
+    event === undefined
+      ? Result.fail(failed(recorded, new Error(`it is no event of the definition "${definition.type}"`)))
+      : Result.succeed(event)
+  )
+
+const failed = ({ position, stream, type, version }: Stored, cause: unknown) =>
+  new EventDecodeError({ stream, version, position, type, cause })
+
+/** {@link decode}, where the event may be none of the definition's. */
+export const read = <E extends Any>(definition: E, recorded: Stored): Result.Result<E["Type"] | undefined, EventDecodeError> => {
+  if ("retired" in definition) return Result.succeed(undefined)
+  const payload = payloadFor(definition, recorded)
+  if (Result.isFailure(payload)) return Result.fail(failed(recorded, payload.failure))
+  if (payload.success === undefined) return Result.succeed(undefined)
+  const fields = definition.codec.decode(payload.success, recorded.payload)
   return Result.isFailure(fields)
-    ? fail(fields.failure)
+    ? Result.fail(failed(recorded, fields.failure))
     : Result.succeed(freeze({ _tag: definition.type, ...fields.success } as E["Type"]))
 }
 
+/** The payload at the definition's version; `undefined` where the event is none of its. */
+const payloadFor = (definition: Any, recorded: Stored): Result.Result<Schema.Json | undefined, Error> => {
+  const { schemaVersion, type } = recorded
+  const adopt = Object.hasOwn(definition.from, type) ? definition.from[type] : undefined
+  if (adopt === undefined && schemaVersion === definition.version) return Result.succeed(recorded.payload)
+  const { metadata = {}, recordedAt, stream } = recorded
+  const source: Source = freeze({ type, schemaVersion, stream, metadata, recordedAt })
+  if (adopt !== undefined)
+    return casting(`reading it as "${definition.type}" threw`, () => adopt(freeze(recorded.payload), source))
+  if (schemaVersion > definition.version) {
+    return Result.fail(
+      new Error(`it was written at schema version ${schemaVersion}, and this definition knows up to ${definition.version}`)
+    )
+  }
+  let payload: Result.Result<Schema.Json, Error> = Result.succeed(recorded.payload)
+  for (let version = schemaVersion; version < definition.version && Result.isSuccess(payload); version++) {
+    const before = payload.success
+    const upcast = definition.upcasts[version]
+    payload =
+      upcast === undefined
+        ? Result.fail(new Error(`there is no upcast from schema version ${version} to ${version + 1}`))
+        : casting(`the upcast from schema version ${version} threw`, () => upcast(freeze(before), source))
+  }
+  return payload
+}
+
+const casting = <A>(problem: string, cast: () => A): Result.Result<A, Error> =>
+  Result.try({ try: cast, catch: (cause) => new Error(problem, { cause }) })
+
 /**
- * Finds the definition of a stored event by its type, and decodes it.
+ * Finds the definition of a stored event by its type, or by one that it had before, and decodes it.
  *
  * @category encoding
  * @since 0.1.0
@@ -289,8 +454,34 @@ export const decodeAny = <Events extends ReadonlyArray<Any>>(
   definitions: ReadonlyMap<string, Events[number]>,
   recorded: Stored
 ): Result.Result<Events[number]["Type"], EventDecodeError | UnknownEventTypeError> => {
-  const definition = definitions.get(recorded.type)
-  if (definition !== undefined) return decode(definition, recorded)
-  const { position, stream, type, version } = recorded
-  return Result.fail(new UnknownEventTypeError({ stream, version, position, type }))
+  const definition =
+    definitions.get(recorded.type) ?? Array.from(definitions.values()).find(({ aliases }) => aliases.includes(recorded.type))
+  return definition === undefined ? Result.fail(unknownType(recorded)) : decode(definition, recorded)
+}
+
+const unknownType = ({ position, stream, type, version }: Stored) =>
+  new UnknownEventTypeError({ stream, version, position, type })
+
+/** An event as one of its definitions reads it. */
+export interface Read<E extends Any> {
+  readonly definition: E
+  readonly event: E["Type"]
+}
+
+/** What a stored event is read as: one event, several where it is split, none where it is retired. In the order of the definitions. */
+export const readAll = <E extends Any>(
+  readers: Readers<E>,
+  recorded: Stored,
+  isReader: (definition: E) => boolean = () => true
+): Result.Result<ReadonlyArray<Read<E>>, EventDecodeError | UnknownEventTypeError> => {
+  const definitions = readers.get(recorded.type)
+  if (definitions === undefined) return Result.fail(unknownType(recorded))
+  const found: Array<Read<E>> = []
+  for (const definition of definitions) {
+    if (!isReader(definition)) continue
+    const event = read(definition, recorded)
+    if (Result.isFailure(event)) return Result.fail(event.failure)
+    if (event.success !== undefined) found.push({ definition, event: event.success })
+  }
+  return Result.succeed(found)
 }

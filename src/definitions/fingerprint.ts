@@ -4,7 +4,7 @@
  */
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import type * as Event from "./Event.ts"
+import * as Event from "./Event.ts"
 
 /** All that a state comes from, but for the events themselves. */
 export interface Maker {
@@ -32,7 +32,9 @@ export const fingerprintOf = ({ events, evolve, initial, name, schema, version }
           event.version,
           shapeOf(event),
           textsOf(event.upcasts),
-          textsOf({ fold: (evolve as Record<string, unknown>)[event.type] })
+          textsOf({ fold: (evolve as Record<string, unknown>)[event.type] }),
+          // Only where there is any: what was made before there were such is found again.
+          ...(Event.storedTypes(event).length === 1 ? [] : [event.aliases, textsOf(event.from)])
         ])
     ])
   )

@@ -1,11 +1,11 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import * as Event from "../definitions/Event.ts"
-import { definitionsByType, mayBeOf } from "../definitions/listing.ts"
+import type * as Event from "../definitions/Event.ts"
+import { readersOf, readOwn, widened } from "../definitions/listing.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import type { CheckpointError } from "../store/Checkpoints.ts"
-import type { Filter } from "../store/EventStore.ts"
+import type { Filter, Query } from "../store/EventStore.ts"
 import type { Delivery, OnFailure, Options, RawOptions } from "./model.ts"
 
 /**
@@ -51,20 +51,33 @@ const raw = <R>({ filter, handler }: RawOptions<unknown, R, OnFailure, boolean>)
 })
 
 const typed = <R>(options: Extract<AnyOptions<R, OnFailure, boolean>, { readonly events: unknown }>): Handling<R> => {
-  const definitions = definitionsByType(`Subscription "${options.name}"`, options.events)
+  const readers = readersOf(`Subscription "${options.name}"`, options.events)
   return {
-    filter: options.filter ?? { types: Array.from(definitions.keys()) },
-    prepare: (event) => {
-      const definition = definitions.get(event.type)
-      if (definition !== undefined && !mayBeOf(definition, event.stream)) return notOfThese
-      return Result.map(Event.decodeAny(definitions, event), (decoded) => (delivery) => {
-        // The handler of this type: it takes what this definition decodes to.
-        const handler = options.handlers[event.type] as (event: unknown, delivery: Delivery) => Effect.Effect<unknown, unknown, R>
-        return handler(decoded, delivery)
-      })
-    }
+    filter: options.filter === undefined ? widened({}, readers) : widenedFilter(options.filter, readers),
+    prepare: (event) =>
+      Result.map(
+        readOwn(readers, event),
+        (all) => (delivery) =>
+          Effect.forEach(
+            all,
+            ({ definition, event }) => {
+              // The handler of this type: it takes what this definition decodes to.
+              const handler = options.handlers[definition.type] as (
+                event: unknown,
+                delivery: Delivery
+              ) => Effect.Effect<unknown, unknown, R>
+              return handler(event, delivery)
+            },
+            { discard: true }
+          )
+      )
   }
 }
 
-/** The event is one of another definition that has the same type: nothing is done with it. */
-const notOfThese = Result.succeed(() => Effect.void)
+/** The types of a filter, also as those that their events were stored under before; a query without types stays one. */
+const widenedFilter = (filter: Filter, readers: Event.Readers): Filter => {
+  const wide = (query: Query): Query => (query.types === undefined ? query : widened(query, readers))
+  return isMany(filter) ? filter.map(wide) : wide(filter)
+}
+
+const isMany = (filter: Filter): filter is ReadonlyArray<Query> => Array.isArray(filter)

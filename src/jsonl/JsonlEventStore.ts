@@ -28,6 +28,7 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -155,3 +156,14 @@ const refuseAppend =
  */
 export const layer = (options: Options): Layer.Layer<EventStore.EventStore, EventStore.EventStoreError, FileSystem.FileSystem> =>
   Layer.effect(EventStore.EventStore, make(options))
+
+/**
+ * {@link layer} with options that come from the configuration: each of them, or all at once, is a `Config`.
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<Options>
+): Layer.Layer<EventStore.EventStore, EventStore.EventStoreError | Config.ConfigError, FileSystem.FileSystem> =>
+  Layer.unwrap(Effect.map(Config.unwrap(options), layer))

@@ -6,7 +6,7 @@
  * @since 0.1.0
  */
 import type { StreamUpdateConfig } from "@nats-io/jetstream"
-import type { NodeConnectionOptions } from "@nats-io/transport-node"
+import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -14,12 +14,14 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { makeMembers, untilClosed } from "../transport/kit.ts"
 import { Transport, type TransportError } from "../transport/Transport.ts"
-import { openConnection, type Watcher } from "./connection.ts"
+import { type ConnectionOptions, openConnection, type Watcher } from "./connection.ts"
 import { token } from "./encoding.ts"
 import { makeForget } from "./forgetting.ts"
 import { join } from "./member.ts"
 import { makePublish } from "./publishing.ts"
 import { makeTopology } from "./topology.ts"
+
+export { type ConnectionOptions } from "./connection.ts"
 
 /**
  * How the transport finds its server, and what it makes there.
@@ -32,7 +34,7 @@ export interface Options {
    * Servers, credentials and whatever else the client takes. Default: `127.0.0.1:4222`; and, other than the client's own defaults,
    * it connects again without end, four times a second, and finds out within half a minute that a server does not answer.
    */
-  readonly connection?: NodeConnectionOptions | undefined
+  readonly connection?: ConnectionOptions | undefined
   /** The name of the stream. Default: `"eventfold"`. */
   readonly stream?: string | undefined
   /** What the subjects begin with; may have several tokens. Default: the name of the stream. */
@@ -168,3 +170,21 @@ export const layerWith = (options: Options): Layer.Layer<Transport, TransportErr
  * @since 0.1.0
  */
 export const layer: Layer.Layer<Transport, TransportError> = layerWith({})
+
+/**
+ * {@link layer} with options that come from the configuration: each of them, or all at once, is a `Config`.
+ *
+ * ```ts no-run
+ * import { Config } from "effect"
+ * import { NatsTransport } from "eventfold/nats"
+ *
+ * const Live = NatsTransport.layerConfig({
+ *   connection: { servers: Config.String("NATS_SERVERS"), token: Config.Redacted("NATS_TOKEN") }
+ * })
+ * ```
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerConfig = (options: Config.Wrap<Options>): Layer.Layer<Transport, TransportError | Config.ConfigError> =>
+  Layer.unwrap(Effect.map(Config.unwrap(options), layerWith))

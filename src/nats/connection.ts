@@ -5,9 +5,41 @@ import { connect, createInbox, type Msg, type NatsConnection, type NodeConnectio
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import { attempting, detailOf, inTime, unavailable } from "../transport/kit.ts"
+import { attempting, detailOf, inTime, reveal, type Secret, secretsIn, unavailable, withoutSecrets } from "../transport/kit.ts"
 import type { TransportError } from "../transport/Transport.ts"
 import type { Outgoing } from "./encoding.ts"
+
+/**
+ * What the client takes: its servers, and how to log in, may be `Redacted`. No error shows them.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface ConnectionOptions extends Omit<NodeConnectionOptions, "pass" | "servers" | "token" | "user"> {
+  /** One server or several, as `nats://host:4222`. Default: `127.0.0.1:4222`. */
+  readonly servers?: Secret | ReadonlyArray<Secret> | undefined
+  /** Who logs in. Default: nobody. */
+  readonly user?: Secret | undefined
+  /** The password. Default: none. */
+  readonly pass?: Secret | undefined
+  /** A token, in place of user and password. Default: none. */
+  readonly token?: Secret | undefined
+}
+
+/** The options for the client itself, and what of them must not be shown. */
+const revealed = ({ pass, servers, token, user, ...options }: ConnectionOptions) => {
+  const shown = { pass, token, user }
+  const login = Object.fromEntries(
+    Object.entries(shown).flatMap(([key, secret]) => (secret === undefined ? [] : [[key, reveal(secret)]]))
+  )
+  const addresses =
+    servers === undefined ? [] : (Array.isArray(servers) ? (servers as ReadonlyArray<Secret>) : [servers as Secret]).map(reveal)
+  const { user: _user, ...secret } = login
+  return {
+    settings: { ...options, ...login, ...(addresses.length === 0 ? {} : { servers: addresses }) } as NodeConnectionOptions,
+    secrets: [...Object.values(secret), ...addresses.flatMap(secretsIn)]
+  }
+}
 
 /** Who must be told what becomes of the connection. */
 export interface Watcher {
@@ -114,11 +146,12 @@ const connecting = (settings: NodeConnectionOptions | undefined, timeout: Durati
 
 /** Connects. The connection is closed with the scope, in good order if the server answers in time. */
 export const openConnection = Effect.fnUntraced(function* (
-  settings: NodeConnectionOptions | undefined,
+  options: ConnectionOptions | undefined,
   timeout: Duration.Duration
 ): Effect.fn.Return<Connection, TransportError, Scope.Scope> {
-  const nats = yield* connecting(settings, timeout)
-  const newInbox = () => createInbox(settings?.inboxPrefix)
+  const { secrets, settings } = revealed(options ?? {})
+  const nats = yield* withoutSecrets(secrets)(connecting(settings, timeout))
+  const newInbox = () => createInbox(settings.inboxPrefix)
   const { begin, failAll } = makeAsked(nats, newInbox())
   let watchers: ReadonlySet<Watcher> = new Set()
   let isConnected = true

@@ -21,8 +21,7 @@ import { defaultRestart } from "../internal/lifecycle.ts"
 import { type CheckpointError, type CheckpointFencedError, Checkpoints } from "../store/Checkpoints.ts"
 import { type AppendError, EventStore, type EventStoreError, type Filter } from "../store/EventStore.ts"
 import type { Any } from "./definition.ts"
-import { DeadlineCancelled, DeadlineSet } from "./journal.ts"
-import { typesOf } from "./reacting.ts"
+import { DeadlineCancelled, DeadlineSet, isRetired, nameToday } from "./journal.ts"
 
 type WatchError = AppendError | Event.EventDecodeError | CheckpointError | CheckpointFencedError
 
@@ -51,6 +50,16 @@ class Deadlines {
   private readonly pending = new Map<string, Pending>()
   /** How far the log has been seen. */
   seen = 0
+  private readonly definitions: ReadonlyArray<Event.Any>
+
+  constructor(definitions: ReadonlyArray<Event.Any>) {
+    this.definitions = definitions
+  }
+
+  /** Where a deadline stands: one of a type at a time, whatever the type was called when it was set. */
+  private place(stream: string, type: string) {
+    return `${stream}\u0000${nameToday(this.definitions)(type)}`
+  }
 
   /** Begins anew, at a position. */
   restart(position: number) {
@@ -66,8 +75,11 @@ class Deadlines {
     if (recorded.type === DeadlineSet.type) {
       const { due, type, ...event } = yield* Effect.fromResult(Event.decode(DeadlineSet, recorded))
       const { _tag, ...stored } = event
-      const place = placeOf(stream, type)
+      const place = this.place(stream, type)
       this.pending.delete(place)
+      // It comes no more.
+      if (isRetired(this.definitions, type)) return
+      // Recorded under the type that it was set with, as an older process would: with one id, it is one event.
       this.pending.set(place, {
         position,
         due: DateTime.toEpochMillis(due),
@@ -76,9 +88,9 @@ class Deadlines {
       })
     } else if (recorded.type === DeadlineCancelled.type) {
       const { type } = yield* Effect.fromResult(Event.decode(DeadlineCancelled, recorded))
-      this.pending.delete(placeOf(stream, type))
+      this.pending.delete(this.place(stream, type))
     } else {
-      const place = placeOf(stream, recorded.type)
+      const place = this.place(stream, recorded.type)
       if (this.pending.get(place)?.event.id === recorded.id) this.pending.delete(place)
     }
   })
@@ -97,7 +109,7 @@ class Deadlines {
 
   /** Forgets one that has come, unless it has been set anew meanwhile. */
   forget(deadline: Pending) {
-    const place = placeOf(deadline.stream, deadline.event.type)
+    const place = this.place(deadline.stream, deadline.event.type)
     if (this.pending.get(place) === deadline) this.pending.delete(place)
   }
 
@@ -106,8 +118,6 @@ class Deadlines {
     return this.pending.values().next().value?.position
   }
 }
-
-const placeOf = (stream: string, type: string) => `${stream}\u0000${type}`
 
 /** What the watch is kept with. */
 interface Watch {
@@ -192,17 +202,17 @@ export const watchDeadlines = Effect.fnUntraced(function* (
   const store = yield* EventStore
   const checkpoints = yield* Checkpoints
   const reacting = subscriptionCheckpoint(processName(name))
-  const filter: Filter = { categories: [name], types: [DeadlineSet.type, DeadlineCancelled.type, ...typesOf(deadlines)] }
+  const filter: Filter = { categories: [name], types: Event.storedTypes(DeadlineSet, DeadlineCancelled, ...deadlines) }
   const watch: Watch = {
     process,
     filter,
     store,
-    deadlines: new Deadlines(),
+    deadlines: new Deadlines(deadlines),
     news: Latch.makeUnsafe(false),
     reactedTo: (position) =>
       positions(
         // Where its checkpoint is of another log it has halted: it reacts to nothing until somebody has set that right.
-        reached(reacting, position, { types: typesOf(events) }).pipe(
+        reached(reacting, position, { types: Event.storedTypes(...events) }).pipe(
           Effect.catchTags({ CheckpointAheadError: () => notYet, CheckpointContradictedError: () => notYet })
         ),
         position,

@@ -1,7 +1,6 @@
-import type * as Schema from "effect/Schema"
-import type * as Aggregate from "../definitions/Aggregate.ts"
+import * as Aggregate from "../definitions/Aggregate.ts"
 import type * as Event from "../definitions/Event.ts"
-import { definitionsOfAggregate } from "../definitions/listing.ts"
+import { definitionsOf, readersOfAggregate } from "../definitions/listing.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import type { Unlisted } from "../internal/unlisted.ts"
 import type { Action, CommandsOf } from "./actions.ts"
@@ -90,6 +89,8 @@ export interface Any {
   /** @internal */
   readonly definitions: ReadonlyMap<string, Event.Any>
   /** @internal */
+  readonly readers: Event.Readers
+  /** @internal */
   readonly journal: Journal
 }
 
@@ -154,8 +155,9 @@ export type Commands<P extends Any> = P["react"][keyof P["react"]] extends (...a
 export const make = <
   const Name extends string,
   const Events extends ReadonlyArray<Event.Any>,
-  State,
-  const H extends React<Events, Deadlines, State>,
+  Initial,
+  const H extends React<Events, Deadlines, Aggregate.StateOf<S, Initial>>,
+  const S extends Aggregate.StateSchema,
   const Deadlines extends ReadonlyArray<Event.Any> = readonly []
 >(
   name: Name,
@@ -166,30 +168,48 @@ export const make = <
     readonly correlate: Correlate<Events>
     /** The deadlines that it sets, as events of its own. Default: none. */
     readonly deadlines?: Deadlines | undefined
+    /** The Schema of the state: see `Aggregate.Options`. Default: none, the state is what `initial` is. */
+    readonly state?: S
     /** The state before the first event. */
-    readonly initial: State
+    readonly initial: Initial & Aggregate.TypeOf<S>
     /** One fold per type of event and deadline; only what has been reacted to is folded. */
-    readonly evolve: Aggregate.Evolve<ReadonlyArray<Events[number] | Deadlines[number]>, NoInfer<State>>
+    readonly evolve: Aggregate.Folds<ReadonlyArray<Events[number] | Deadlines[number]>, NoInfer<Aggregate.StateOf<S, Initial>>>
     /** What is done about an event: the state is that before the event. Pure: it may be asked more than once. */
     readonly react: H & Unlisted<H, (Events[number] | Deadlines[number])["type"]>
     /**
      * Keeps snapshots, where the `Snapshots` service is provided, of what a process is folded to, every so many events of its stream: then
      * its whole stream is not read at the first reaction after a start, either. Raise `version` as for an aggregate. Default: none.
      */
-    readonly snapshot?:
-      | {
-          readonly state: Schema.ConstraintCodec<NoInfer<State>, unknown, never, never>
-          readonly every: number
-          readonly version?: number | undefined
-        }
-      | undefined
+    readonly snapshot?: Aggregate.SnapshotOptions<S, NoInfer<Aggregate.StateOf<S, Initial>>> | undefined
   }
-): ProcessManager<Name, Events, Deadlines, State, H> => {
+): ProcessManager<Name, Events, Deadlines, Aggregate.StateOf<S, Initial>, H> => {
   const { correlate, events, evolve, initial, react, snapshot } = options
+  // There is one exactly where the types say so.
+  const state = options.state as Aggregate.StateSchema | undefined
   const deadlines = options.deadlines ?? ([] as ReadonlyArray<Event.Any> as Deadlines)
   // An aggregate's rules for names hold, and each type is listed once.
   const all: ReadonlyArray<Event.Any> = [...events, ...deadlines]
-  const definitions = definitionsOfAggregate(name, all)
-  const journal = makeJournal(name, { definitions, deadlines, evolve: evolve as Folds<unknown>, initial, snapshot })
-  return { [TypeId]: TypeId, name, events, deadlines, initial, correlate, evolve, react, definitions, journal }
+  const readers = readersOfAggregate(name, all)
+  Aggregate.checkInitial(`ProcessManager "${name}"`, state, initial)
+  const journal = makeJournal(name, {
+    readers,
+    deadlines,
+    evolve: evolve as Folds<unknown>,
+    initial,
+    // One of the two says the state, as the types want it.
+    snapshot: snapshot && { ...snapshot, state: (snapshot.state ?? state) as Aggregate.StateSchema }
+  })
+  return {
+    [TypeId]: TypeId,
+    name,
+    events,
+    deadlines,
+    initial: initial as Aggregate.StateOf<S, Initial>,
+    correlate,
+    evolve: evolve as ProcessManager<Name, Events, Deadlines, Aggregate.StateOf<S, Initial>, H>["evolve"],
+    react,
+    definitions: definitionsOf(all),
+    readers,
+    journal
+  }
 }

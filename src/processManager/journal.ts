@@ -16,7 +16,10 @@ export const EventHandled = Event.make("$EventHandled", {
   version: Schema.Int,
   position: Schema.Int,
   schemaVersion: Schema.Int,
-  payload: Schema.Json
+  payload: Schema.Json,
+  // Where an upcast of the event asks for them.
+  metadata: Schema.optionalKey(Schema.Record(Schema.String, Schema.Json)),
+  recordedAt: Schema.optionalKey(Schema.DateTimeUtc)
 })
 
 /** A deadline: when it is due, and the event that is recorded then, ready to append. */
@@ -31,6 +34,16 @@ export const DeadlineSet = Event.make("$DeadlineSet", {
 })
 
 export const DeadlineCancelled = Event.make("$DeadlineCancelled", { type: Schema.String })
+
+/** The type that a deadline has today, by the one that it was stored under. */
+export const nameToday =
+  (deadlines: ReadonlyArray<Event.Any>) =>
+  (type: string): string =>
+    deadlines.find(({ aliases }) => aliases.includes(type))?.type ?? type
+
+/** Whether a deadline of this type comes no more. */
+export const isRetired = (deadlines: ReadonlyArray<Event.Any>, type: string): boolean =>
+  deadlines.some((deadline) => "retired" in deadline && Event.storedTypes(deadline).includes(type))
 
 /** What is known of a process. */
 export interface Entries {
@@ -69,32 +82,38 @@ export const wasHandled = (
 
 export type Journal = Aggregate.Aggregate<string, typeof Schema.NonEmptyString, ReadonlyArray<Event.Any>, Entries>
 
-const without = ({ deadlines }: Entries, type: string) => new Map(Array.from(deadlines).filter(([other]) => other !== type))
-
 export const makeJournal = (
   name: string,
   process: {
-    readonly definitions: ReadonlyMap<string, Event.Any>
+    readonly readers: Event.Readers
     readonly deadlines: ReadonlyArray<Event.Any>
     readonly initial: unknown
     readonly evolve: Folds<unknown>
     readonly snapshot:
-      | { readonly state: Schema.ConstraintCodec<unknown>; readonly every: number; readonly version?: number | undefined }
+      | { readonly state: Aggregate.StateSchema; readonly every: number; readonly version?: number | undefined }
       | undefined
   }
 ): Journal => {
-  const { deadlines, definitions, snapshot } = process
+  const { deadlines, readers, snapshot } = process
   const keep: Aggregate.Evolve<[typeof EventHandled, typeof DeadlineSet, typeof DeadlineCancelled], Entries> = {
     $EventHandled: (entries, event) => ({
       state: Result.flatMap(entries.state, (state) =>
-        Result.map(Event.decodeAny(definitions, event), (decoded) => freeze(process.evolve[event.type]?.(state, decoded)))
+        Result.map(Event.readAll(readers, event), (all) =>
+          all.reduce((state, { definition, event }) => freeze(process.evolve[definition.type]?.(state, event)), state)
+        )
       ),
       ...list(entries, event),
-      deadlines: entries.deadlines.get(event.type)?.id === event.id ? without(entries, event.type) : entries.deadlines
+      deadlines: entries.deadlines.get(today(event.type))?.id === event.id ? without(entries, event.type) : entries.deadlines
     }),
-    $DeadlineSet: (entries, event) => ({ ...entries, deadlines: without(entries, event.type).set(event.type, event) }),
+    $DeadlineSet: (entries, event) => ({
+      ...entries,
+      deadlines: isRetired(deadlines, event.type) ? entries.deadlines : without(entries, event.type).set(today(event.type), event)
+    }),
     $DeadlineCancelled: (entries, { type }) => ({ ...entries, deadlines: without(entries, type) })
   }
+  const today = nameToday(deadlines)
+  const without = ({ deadlines }: Entries, type: string) =>
+    new Map(Array.from(deadlines).filter(([other]) => other !== today(type)))
   // That the time of a deadline has come changes nothing until its turn has come as well.
   const come = deadlines.map(({ type }) => [type, (entries: Entries) => entries])
   const events: ReadonlyArray<Event.Any> = [EventHandled, DeadlineSet, DeadlineCancelled, ...deadlines]
@@ -117,6 +136,6 @@ export const makeJournal = (
   // What makes the state of a process is its own folds, and not those of its journal.
   const { evolve, initial } = process
   const { state: schema, version = 1 } = snapshot
-  const own = fingerprintOf({ name, version, schema, initial, events: definitions.values(), evolve })
+  const own = fingerprintOf({ name, version, schema, initial, events: new Set([...readers.values()].flat()), evolve })
   return { ...journal, snapshot: { ...journal.snapshot, fingerprint: `${journal.snapshot.fingerprint}${own}` } }
 }

@@ -8,29 +8,54 @@ import * as Repository from "../deciding/Repository.ts"
 import { type CommitError, CurrentMetadata, retryConflicts, transact, Transaction, UnitOfWork } from "../deciding/UnitOfWork.ts"
 import * as Event from "../definitions/Event.ts"
 import { inheritedMetadata } from "../definitions/metadata.ts"
-import type { RecordedEvent } from "../definitions/stored.ts"
+import type { Metadata, RecordedEvent } from "../definitions/stored.ts"
 import { makeId } from "../internal/ids.ts"
 import { type EventStore, streamName } from "../store/EventStore.ts"
 import type { Action, Tagged } from "./actions.ts"
 import type { Any, Source } from "./definition.ts"
 import { DeadlineCancelled, DeadlineSet, type Entries, EventHandled, wasHandled } from "./journal.ts"
 
-export const typesOf = (events: ReadonlyArray<Event.Any>) => events.map(({ type }) => type)
-
 type Services = EventStore | MessageBus.MessageBus | MessageBus.Handler<string>
 
-export const handle = (process: Any, event: Tagged, recorded: RecordedEvent) =>
-  Effect.gen(function* () {
-    const ofDeadline = process.deadlines.some(({ type }) => type === recorded.type)
-    const correlate = process.correlate as Record<string, (event: Tagged) => string | undefined>
-    const key = ofDeadline ? recorded.stream.slice(process.name.length + 1) : correlate[recorded.type]?.(event)
-    if (key === undefined) return
-    const { unitOfWork } = yield* MessageBus.MessageBus
-    yield* transact(reactTo(process, key, event, recorded)).pipe(
+type Read = Event.Read<Event.Any>
+
+/** Reacts to a stored event: all that it is read as for one process is reacted to in one unit of work. */
+export const handle = Effect.fnUntraced(function* (process: Any, all: ReadonlyArray<Read>, recorded: RecordedEvent) {
+  const { unitOfWork } = yield* MessageBus.MessageBus
+  const correlate = process.correlate as Record<string, (event: Tagged) => string | undefined>
+  const byKey = new Map<string, Array<Read>>()
+  for (const read of all) {
+    const key = process.deadlines.includes(read.definition)
+      ? recorded.stream.slice(process.name.length + 1)
+      : correlate[read.definition.type]?.(read.event)
+    if (key !== undefined) byKey.set(key, [...(byKey.get(key) ?? []), read])
+  }
+  for (const [key, reads] of byKey) {
+    yield* transact(reactTo(process, key, reads, recorded)).pipe(
       Effect.provideService(UnitOfWork, unitOfWork),
       retryConflicts({ times: 10 })
     )
+  }
+})
+
+/** What is noted of an event that was reacted to: what is stored, or, where that was only read as one of this type, the event itself. */
+const noteOf = ({ definition, event }: Read, recorded: RecordedEvent) => {
+  const { metadata, payload, recordedAt, schemaVersion, type } = recorded
+  if (Object.hasOwn(definition.from, type)) {
+    return Effect.map(Effect.fromResult(Event.encode(definition, event)), ({ payload }) => ({
+      type: definition.type,
+      schemaVersion: definition.version,
+      payload
+    }))
+  }
+  const asksForSource = Object.values(definition.upcasts).some((upcast) => upcast.length > 1)
+  return Effect.succeed({
+    type,
+    schemaVersion,
+    payload,
+    ...(asksForSource ? { metadata: defined(metadata), recordedAt } : {})
   })
+}
 
 /** Whether an event was reacted to, however long ago. Reads the whole stream of the process, so it is asked of old events alone. */
 const standsInJournal = ({ journal }: Any, key: string, id: string) =>
@@ -40,25 +65,34 @@ const standsInJournal = ({ journal }: Any, key: string, id: string) =>
     Effect.map(Option.isSome)
   )
 
-const reactTo = Effect.fnUntraced(function* (process: Any, key: string, event: Tagged, recorded: RecordedEvent) {
-  const { definitions, journal, name } = process
-  const { id, metadata, payload, position, schemaVersion, stream, type, version } = recorded
+const reactTo = Effect.fnUntraced(function* (process: Any, key: string, reads: ReadonlyArray<Read>, recorded: RecordedEvent) {
+  const { journal } = process
   const { state: entries } = yield* Repository.load(journal, key)
-  const ofDeadline = process.deadlines.some((deadline) => deadline.type === type)
-  const passed = ofDeadline
-    ? entries.deadlines.get(type)?.id !== id
-    : (wasHandled(entries, recorded) ?? (yield* standsInJournal(process, key, id)))
-  if (passed) return
-  const state = yield* Effect.fromResult(entries.state)
+  const { id } = recorded
+  const before = reads.some(({ definition }) => !process.deadlines.includes(definition))
+    ? (wasHandled(entries, recorded) ?? (yield* standsInJournal(process, key, id)))
+    : false
+  for (const read of reads) {
+    const passed = process.deadlines.includes(read.definition) ? entries.deadlines.get(read.definition.type)?.id !== id : before
+    if (!passed) yield* reactToOne(process, key, read, recorded)
+  }
+})
+
+const reactToOne = Effect.fnUntraced(function* (process: Any, key: string, read: Read, recorded: RecordedEvent) {
+  const { definitions, journal, name } = process
+  const { id, metadata, position, stream, version } = recorded
+  const { event } = read
+  const state = yield* Effect.fromResult((yield* Repository.load(journal, key)).state.state)
 
   const inherited = inheritedMetadata(metadata)
   const correlationId = metadata.correlationId ?? id
   const note = (causationId: string, decide: (entries: Entries) => ReadonlyArray<Tagged>) =>
-    Repository.execute(journal, key, (entries) => Effect.succeed(decide(entries))).pipe(
+    Repository.execute(journal, key, decide).pipe(
       Effect.provideService(CurrentMetadata, { ...inherited, correlationId, causationId })
     )
+  const noted = yield* noteOf(read, recorded)
   // Before all else, so that what follows is caused by it.
-  yield* note(id, () => [EventHandled.make({ type, id, stream, version, position, schemaVersion, payload })])
+  yield* note(id, () => [EventHandled.make({ ...noted, id, stream, version, position })])
   const handled = (yield* Transaction).staged(streamName(name, key)).at(-1)?.event.id ?? id
 
   const act = (action: Action): Effect.Effect<unknown, CommitError, Services | Transaction> => {
@@ -88,5 +122,9 @@ const reactTo = Effect.fnUntraced(function* (process: Any, key: string, event: T
   const actAll = (actions: ReadonlyArray<Action>) => Effect.forEach(actions, act, { discard: true })
 
   const react = process.react as Record<string, (state: unknown, event: Tagged, source: Source) => ReadonlyArray<Action>>
-  yield* actAll(react[type]?.(state, event, { key, recorded }) ?? [])
+  yield* actAll(react[read.definition.type]?.(state, event, { key, recorded }) ?? [])
 })
+
+/** Metadata without what is not there. */
+const defined = (metadata: Metadata) =>
+  Object.fromEntries(Object.entries(metadata).filter((entry): entry is [string, Schema.Json] => entry[1] !== undefined))

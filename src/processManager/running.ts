@@ -2,18 +2,19 @@ import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import type * as MessageBus from "../deciding/MessageBus.ts"
 import * as Repository from "../deciding/Repository.ts"
-import type * as Event from "../definitions/Event.ts"
+import { storedTypes } from "../definitions/Event.ts"
+import { readOwn } from "../definitions/listing.ts"
 import { processName } from "../following/names.ts"
 import * as Subscription from "../following/Subscription.ts"
 import type { Checkpoints } from "../store/Checkpoints.ts"
 import type { EventStore } from "../store/EventStore.ts"
 import type { ParkedEvents } from "../store/ParkedEvents.ts"
-import type { Tagged } from "./actions.ts"
 import { watchDeadlines } from "./deadlines.ts"
 import type { Any, Commands } from "./definition.ts"
-import { handle, typesOf } from "./reacting.ts"
+import { handle } from "./reacting.ts"
 
 /**
  * A process as it stands: its state, and the deadlines that are set with their times.
@@ -130,17 +131,19 @@ export const layer = <P extends Any, const F extends Subscription.OnFailure = "h
 ): Layer.Layer<never, never, Requirements<P, F>> =>
   // A cache for each time that it is built.
   Layer.suspend(() => {
-    const { deadlines, events, name } = process
-    const all: ReadonlyArray<Event.Any> = [...events, ...deadlines]
+    const { deadlines, events, name, readers } = process
     const keeping = keepsStates(process)
-    const handler = (event: Tagged, { event: recorded }: Subscription.Delivery) => keeping(handle(process, event, recorded))
-    const follower = Subscription.layer<typeof all, Record<string, typeof handler>, F>({
-      ...options,
-      name: processName(name),
-      events: all,
-      handlers: Object.fromEntries(all.map(({ type }) => [type, handler])),
-      filter: [{ types: typesOf(events) }, ...(deadlines.length === 0 ? [] : [{ categories: [name], types: typesOf(deadlines) }])]
-    })
+    const follower = Subscription.layerOf<Effect.Services<ReturnType<typeof handle>>, F, false>(
+      { ...options, name: processName(name) },
+      {
+        filter: [
+          { types: storedTypes(...events) },
+          ...(deadlines.length === 0 ? [] : [{ categories: [name], types: storedTypes(...deadlines) }])
+        ],
+        prepare: (recorded) =>
+          Result.map(readOwn(readers, recorded), (all) => (delivery) => keeping(handle(process, all, delivery.event)))
+      }
+    )
     const watch = Layer.effectDiscard(watchDeadlines(process, options?.lease ?? "15 seconds"))
     // The handlers that are looked up by the commands' tags.
     return (deadlines.length === 0 ? follower : Layer.provideMerge(watch, follower)) as Layer.Layer<

@@ -2,7 +2,7 @@ import type * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type * as Event from "../definitions/Event.ts"
-import { definitionsByType } from "../definitions/listing.ts"
+import { readersOf, widened } from "../definitions/listing.ts"
 import { folded, maxName } from "../sql/names.ts"
 import { physicalName } from "./place.ts"
 import { projectionName } from "../following/names.ts"
@@ -105,14 +105,13 @@ export const make: {
     throw new RangeError(`Projection "${name}": version must be a whole number from 1, not ${version}`)
   }
   checkTables(name, version, tables)
-  const definitions = definitionsByType(`Projection "${name}"`, events)
+  const readers = readersOf(`Projection "${name}"`, events)
   const narrow = (query: Query): Query => {
-    const { types = Array.from(definitions.keys()) } = query
-    const unknown = types.find((type) => !definitions.has(type))
+    const unknown = query.types?.find((type) => !readers.has(type))
     if (unknown !== undefined) {
       throw new RangeError(`Projection "${name}": the filter names the type "${unknown}", which is not one of its events`)
     }
-    return { ...query, types }
+    return widened(query, readers)
   }
   const handleBatch = batch as Projection<R, never>["handleBatch"]
   return {
@@ -120,7 +119,7 @@ export const make: {
     version,
     tables,
     reset,
-    definitions,
+    readers,
     handleBatch,
     filter: Array.isArray(filter) ? (filter as ReadonlyArray<Query>).map(narrow) : narrow((filter as Query | undefined) ?? {}),
     subscription: projectionName(name, version),

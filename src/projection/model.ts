@@ -115,7 +115,7 @@ export interface Projection<out R, out D> {
   /** The name of the subscription that {@link layer} runs: for `Subscription.status`, `pause` and so on. */
   readonly subscription: string
   /** @internal */
-  readonly definitions: ReadonlyMap<string, Event.Any>
+  readonly readers: Event.Readers
   /** @internal */
   readonly handleEvent: (item: Envelope<unknown>) => Effect.Effect<unknown, unknown, R>
   /** @internal */

@@ -13,8 +13,7 @@ import {
   Transaction,
   UnitOfWork
 } from "../deciding/UnitOfWork.ts"
-import * as Event from "../definitions/Event.ts"
-import { mayBeOf } from "../definitions/listing.ts"
+import { readOwn } from "../definitions/listing.ts"
 import { provideBuilt } from "../definitions/services.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import { isOutage, StillHeld } from "../following/engine.ts"
@@ -71,18 +70,19 @@ export const follower = <R, D, P extends Subscription.OnFailure, T extends boole
   checkpoints: Checkpoints["Service"],
   onHandled: (position: number) => void
 ): Layer.Layer<never, never, Subscription.Requirements<R | D, P, T>> => {
-  const { definitions, handleEvent, filter, subscription, handleBatch } = projection
+  const { readers, handleEvent, filter, subscription, handleBatch } = projection
   const run = makeRun(projection, checkpoints)
   const handle = (work: Effect.Effect<unknown, unknown, R>, events: ReadonlyArray<RecordedEvent>) =>
     Effect.tap(Effect.provideService(work, Run, run), () =>
       Effect.sync(() => events.forEach(({ position }) => onHandled(position)))
     )
-  const isOwn = ({ stream, type }: RecordedEvent) => handles(definitions, stream, type)
-  const decode = (event: RecordedEvent) =>
-    Result.map(Event.decodeAny(definitions, event), (decoded): Envelope<unknown> => {
-      const { id, metadata, position, recordedAt, stream, version } = event
-      return { event: decoded, id, stream, version, position, recordedAt, metadata }
-    })
+  const decode = (recorded: RecordedEvent) =>
+    Result.map(readOwn(readers, recorded), (all) =>
+      all.map(({ event }): Envelope<unknown> => {
+        const { id, metadata, position, recordedAt, stream, version } = recorded
+        return { event, id, stream, version, position, recordedAt, metadata }
+      })
+    )
   return Subscription.layerOf<R | D, P, T>(
     {
       ...options,
@@ -93,14 +93,12 @@ export const follower = <R, D, P extends Subscription.OnFailure, T extends boole
     {
       filter,
       prepare: (event) =>
-        isOwn(event)
-          ? Result.map(decode(event), (item) => () => handle(handleEvent(item), [event]))
-          : Result.succeed(() => handle(Effect.void, [event])),
+        Result.map(decode(event), (items) => () => handle(Effect.forEach(items, handleEvent, { discard: true }), [event])),
       handleBatch:
         handleBatch &&
         Effect.fnUntraced(function* (events) {
           const items: Array<Envelope<unknown>> = []
-          for (const event of events) if (isOwn(event)) items.push(yield* Effect.fromResult(decode(event)))
+          for (const event of events) items.push(...(yield* Effect.fromResult(decode(event))))
           yield* handle(items.length === 0 ? Effect.void : handleBatch(items as [Envelope<unknown>]), events)
         })
     }
@@ -199,16 +197,10 @@ const projectStaged = <R, D>(
   })
 }
 
-/** Whether an event of a stream is one of a projection's, and not of another definition that has the same type. */
-const handles = (definitions: Projection<never, never>["definitions"], stream: string, type: string): boolean => {
-  const definition = definitions.get(type)
-  return definition !== undefined && mayBeOf(definition, stream)
-}
-
 /** The projections that run inline in the units of work of a service. */
 const inlines = new WeakMap<UnitOfWork["Service"], Set<View>>()
 
-interface View extends Pick<Projection<unknown, never>, "definitions" | "name" | "version"> {
+interface View extends Pick<Projection<unknown, never>, "name" | "readers" | "version"> {
   /** Where its tables are: another store's view of this name is another view. */
   readonly places: ReadonlyArray<string>
 }
@@ -238,35 +230,25 @@ const takeTurns = Effect.fnUntraced(function* (
   if (Option.isSome(turns) && turns.value.taken) return
   const types = new Set(staged.map(({ event }) => event.type))
   const names = Array.from(viewsOf(units))
-    .filter(({ definitions }) => Array.from(definitions.keys()).some((type) => types.has(type)))
+    .filter(({ readers }) => Array.from(readers.keys()).some((type) => types.has(type)))
     .map(({ name, places, version }) => JSON.stringify(["eventfold", name, version, ...places]))
   yield* sql.unsafe(lock, [JSON.stringify(names)]).values
   if (Option.isSome(turns)) turns.value.taken = true
 })
 
 /** Those of the staged events that a projection handles. */
-const envelopes = Effect.fnUntraced(function* <R, D>(
-  { definitions, filter }: Projection<R, D>,
-  staged: ReadonlyArray<StagedEvent>
-) {
+const envelopes = Effect.fnUntraced(function* <R, D>({ filter, readers }: Projection<R, D>, staged: ReadonlyArray<StagedEvent>) {
   const items: Array<Envelope<unknown>> = []
   for (const entry of staged) {
     if (entry._tag === "Record") continue
     const { event, stream, version } = entry
-    const { metadata, published = false, tags = [], type } = event
-    const definition = definitions.get(type)
-    if (
-      definition === undefined ||
-      !handles(definitions, stream, type) ||
-      !matches(filter, { stream, type, tags, published, metadata })
-    )
-      continue
+    const { id, metadata, published = false, tags = [], type } = event
+    if (!readers.has(type) || !matches(filter, { stream, type, tags, published, metadata })) continue
     const stored = { schemaVersion: 1, ...event, stream, version: version ?? 0, position: 0 }
-    const typed =
-      entry._tag === "Event" && entry.definition === definition
-        ? entry.value
-        : yield* Effect.fromResult(Event.decode(definition, stored))
-    items.push({ event: typed, id: event.id, stream, version, position: undefined, recordedAt: undefined, metadata })
+    for (const read of yield* Effect.fromResult(readOwn(readers, stored))) {
+      const typed = entry._tag === "Event" && entry.definition === read.definition ? entry.value : read.event
+      items.push({ event: typed, id, stream, version, position: undefined, recordedAt: undefined, metadata })
+    }
   }
   return items
 })

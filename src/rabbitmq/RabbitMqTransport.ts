@@ -8,6 +8,7 @@
  */
 import type { SocketOptions } from "amqplib"
 import * as Arr from "effect/Array"
+import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -15,7 +16,7 @@ import * as RcRef from "effect/RcRef"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { inTime, untilClosed } from "../transport/kit.ts"
+import { inTime, type Secret, untilClosed } from "../transport/kit.ts"
 import { type SubscribeOptions, Transport, type TransportError } from "../transport/Transport.ts"
 import { openConnection } from "./connection.ts"
 import { makeForget } from "./forgetting.ts"
@@ -33,9 +34,9 @@ import { makeTopology } from "./topology.ts"
 export interface Options {
   /**
    * Where the broker is: `amqp://user:password@host:5672/vhost`, or `amqps:`. Of several, the nodes of a cluster, the first that
-   * answers is taken; each has an even share of {@link Options.timeout} to do so.
+   * answers is taken; each has an even share of {@link Options.timeout} to do so. As text, or `Redacted`; no error shows the password.
    */
-  readonly url: string | Arr.NonEmptyReadonlyArray<string>
+  readonly url: Secret | Arr.NonEmptyReadonlyArray<Secret>
   /** What the socket needs: `ca`, `cert`, `key`, … Default: nothing. */
   readonly socket?: SocketOptions | undefined
   /** The name of the exchange, up to 64 bytes; names of queues begin with it. Default: `"eventfold"`. */
@@ -74,7 +75,7 @@ export const make = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Transport["Service"], TransportError, Scope.Scope> {
   const timeout = Duration.fromInputUnsafe(options.timeout ?? "10 seconds")
   const heartbeat = Duration.fromInputUnsafe(options.heartbeat ?? "10 seconds")
-  const urls = typeof options.url === "string" ? Arr.of(options.url) : options.url
+  const urls = isMany(options.url) ? options.url : Arr.of(options.url)
   const address = { urls, socket: options.socket, timeout, heartbeat }
   const topology = makeTopology(makeNames(options.exchange ?? "eventfold"), {
     declares: options.declare ?? true,
@@ -166,3 +167,21 @@ export const make = Effect.fnUntraced(function* (
  * @since 0.1.0
  */
 export const layer = (options: Options): Layer.Layer<Transport, TransportError> => Layer.effect(Transport, make(options))
+
+const isMany = (url: Options["url"]): url is Arr.NonEmptyReadonlyArray<Secret> => Array.isArray(url)
+
+/**
+ * {@link layer} with options that come from the configuration: each of them, or all at once, is a `Config`.
+ *
+ * ```ts no-run
+ * import { Config } from "effect"
+ * import { RabbitMqTransport } from "eventfold/rabbitmq"
+ *
+ * const Live = RabbitMqTransport.layerConfig({ url: Config.Redacted("RABBITMQ_URL") })
+ * ```
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerConfig = (options: Config.Wrap<Options>): Layer.Layer<Transport, TransportError | Config.ConfigError> =>
+  Layer.unwrap(Effect.map(Config.unwrap(options), layer))

@@ -6,13 +6,13 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as RcRef from "effect/RcRef"
 import type * as Scope from "effect/Scope"
-import { attempting, detailOf, inTime } from "../transport/kit.ts"
+import { attempting, detailOf, inTime, reveal, type Secret, secretsIn, withoutSecrets } from "../transport/kit.ts"
 import type { TransportError } from "../transport/Transport.ts"
 
 /** How to reach the broker. */
 export interface Address {
   /** The nodes of a cluster: the first that answers is taken. */
-  readonly urls: readonly [string, ...ReadonlyArray<string>]
+  readonly urls: readonly [Secret, ...ReadonlyArray<Secret>]
   readonly socket: SocketOptions | undefined
   readonly timeout: Duration.Duration
   readonly heartbeat: Duration.Duration
@@ -104,7 +104,12 @@ const openOne = Effect.fnUntraced(function* (
 /** Connects to the first that answers. Each has its share of the time, so that one that keeps silent leaves some to the others. */
 export const openConnection = (address: Address): Effect.Effect<Connection, TransportError, Scope.Scope> => {
   const share = Duration.divideUnsafe(address.timeout, address.urls.length)
-  return Effect.firstSuccessOf(address.urls.map((url) => inTime("connect", share)(openOne(address, url))))
+  return Effect.firstSuccessOf(
+    address.urls.map((secret) => {
+      const url = reveal(secret)
+      return withoutSecrets(secretsIn(url))(inTime("connect", share)(openOne(address, url)))
+    })
+  )
 }
 
 /** What is there, opened anew when it has been lost. */

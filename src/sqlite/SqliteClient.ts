@@ -6,6 +6,7 @@
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
+import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -82,6 +83,15 @@ export const make = Effect.fnUntraced(function* (
  */
 export const layer = (options: Options): Layer.Layer<SqlClient.SqlClient, SqlError> =>
   Layer.provide(Layer.effect(SqlClient.SqlClient, make(options)), Reactivity.layer)
+
+/**
+ * {@link layer} with options that come from the configuration: each of them, or all at once, is a `Config`.
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerConfig = (options: Config.Wrap<Options>): Layer.Layer<SqlClient.SqlClient, SqlError | Config.ConfigError> =>
+  Layer.unwrap(Effect.map(Config.unwrap(options), layer))
 
 interface SqliteConnection extends Connection {
   readonly database: DatabaseSync

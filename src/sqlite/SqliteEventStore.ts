@@ -8,6 +8,7 @@
  * @since 0.1.0
  */
 import type * as Duration from "effect/Duration"
+import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Reactivity from "effect/reactivity/Reactivity"
@@ -137,3 +138,26 @@ export const layerFile = (
   options: Options & SqliteClient.Options
 ): Layer.Layer<EventStore.EventStore | SqlClient.SqlClient, EventStore.EventStoreError> =>
   Layer.provideMerge(layerWith(options), Layer.effect(SqlClient.SqlClient, openFile(options)))
+
+/**
+ * {@link layerFile} with options that come from the configuration: each of them, or all at once, is a `Config`.
+ *
+ * ```ts
+ * import { Config, ConfigProvider, Effect, Layer } from "effect"
+ * import { EventStore } from "eventfold"
+ * import { SqliteEventStore } from "eventfold/sqlite"
+ *
+ * const Live = SqliteEventStore.layerConfig({ filename: Config.String("EVENTS") }).pipe(
+ *   Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ EVENTS: ":memory:" })))
+ * )
+ *
+ * await Effect.runPromise(Effect.provide(EventStore.head, Live)) // => 0
+ * ```
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<Options & SqliteClient.Options>
+): Layer.Layer<EventStore.EventStore | SqlClient.SqlClient, EventStore.EventStoreError | Config.ConfigError> =>
+  Layer.unwrap(Effect.map(Config.unwrap(options), layerFile))

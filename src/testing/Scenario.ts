@@ -48,8 +48,9 @@ import * as MessageBus from "../deciding/MessageBus.ts"
 import * as Repository from "../deciding/Repository.ts"
 import * as UnitOfWork from "../deciding/UnitOfWork.ts"
 import * as Aggregate from "../definitions/Aggregate.ts"
+import { eventsOf } from "../definitions/decided.ts"
 import * as Event from "../definitions/Event.ts"
-import { definitionsByType } from "../definitions/listing.ts"
+import { definitionsOf, readersOf } from "../definitions/listing.ts"
 import type { NewEvent } from "../definitions/stored.ts"
 import * as EventStore from "../store/EventStore.ts"
 import { same } from "./same.ts"
@@ -65,19 +66,20 @@ export { command, process, type ProcessScenario, type Sent } from "./processScen
 export interface AggregateScenario<A extends Aggregate.Any> {
   /** The same, with these events in the aggregate's past, after those that it has already. */
   readonly given: (events: ReadonlyArray<Aggregate.EventOf<A>>) => AggregateScenario<A>
-  /** Decides on the state that the past has folded to: what `Repository.execute` is given, or a `Result` of that. */
-  readonly when: <E = never, R = never>(decide: (state: Aggregate.State<A>) => Decision<A, E, R>) => AggregateOutcome<A, E, R>
+  /** Decides on the state that the past has folded to: what `Repository.execute` is given. */
+  readonly when: <E = never, R = never>(
+    decide: (state: Aggregate.State<A>) => Aggregate.Decided<Aggregate.EventOf<A>, E, R>
+  ) => AggregateOutcome<A, E, R>
 }
 
 /**
  * The events that follow from a command, or the error that refuses it.
  *
+ * @deprecated `Aggregate.Decided` is the same for any aggregate.
  * @category models
  * @since 0.1.0
  */
-export type Decision<A extends Aggregate.Any, E, R> =
-  | Effect.Effect<ReadonlyArray<Aggregate.EventOf<A>>, E, R>
-  | Result.Result<ReadonlyArray<Aggregate.EventOf<A>>, E>
+export type Decision<A extends Aggregate.Any, E, R> = Aggregate.Decided<Aggregate.EventOf<A>, E, R>
 
 /**
  * What a decision must have come to. Each effect decides anew, and dies with an `AssertionError` when it came to something else.
@@ -105,6 +107,8 @@ export interface Events {
   readonly stream: string
   readonly definitions: ReadonlyMap<string, Event.Any>
   readonly events: ReadonlyArray<{ readonly _tag: string }>
+  /** @internal */
+  readonly readers: Event.Readers
 }
 
 /**
@@ -169,13 +173,12 @@ const aggregateScenario = <A extends Aggregate.Any>(
   past: ReadonlyArray<Aggregate.EventOf<A>>
 ): AggregateScenario<A> => ({
   given: (events) => aggregateScenario(aggregate, [...past, ...events]),
-  when: <E, R>(decide: (state: Aggregate.State<A>) => Decision<A, E, R>): AggregateOutcome<A, E, R> => {
+  when: <E, R>(
+    decide: (state: Aggregate.State<A>) => Aggregate.Decided<Aggregate.EventOf<A>, E, R>
+  ): AggregateOutcome<A, E, R> => {
     const outcome = Effect.gen(function* () {
       const before = Aggregate.fold(aggregate, yield* Effect.orDie(asStored(aggregate, past)))
-      const decided = Effect.suspend((): Effect.Effect<ReadonlyArray<Aggregate.EventOf<A>>, E, R> => {
-        const decision = decide(before)
-        return Result.isResult(decision) ? Effect.fromResult(decision) : decision
-      })
+      const decided = Effect.suspend(() => eventsOf<Aggregate.EventOf<A>, E, R>(decide(before)))
       const result = yield* Effect.result(Effect.flatMap(decided, (events) => asStored(aggregate, events)))
       return { before, result }
     })
@@ -316,6 +319,7 @@ export const stream = <A extends Aggregate.Any>(
 ): Events => ({
   stream: EventStore.streamName(aggregate.name, Result.getOrThrow(aggregate.encodeId(id))),
   definitions: aggregate.definitions,
+  readers: aggregate.readers,
   events
 })
 
@@ -330,7 +334,8 @@ export const messages = <const Definitions extends ReadonlyArray<Event.Any>>(
   events: ReadonlyArray<Definitions[number]["Type"]>
 ): Events => ({
   stream: busStream,
-  definitions: definitionsByType("Scenario.messages", definitions),
+  definitions: definitionsOf(definitions),
+  readers: readersOf("Scenario.messages", definitions),
   events
 })
 
@@ -364,14 +369,12 @@ const written = (after: number, expected: ReadonlyArray<Events>): Effect.Effect<
       const kind = event.metadata["messageKind"]
       if (kind === "command" || kind === "answer") continue
       const stream = event.stream.startsWith(`${busStream}-`) ? busStream : event.stream
-      const definition = expected
-        .find((part) => part.stream === stream && part.definitions.has(event.type))
-        ?.definitions.get(event.type)
+      const readers = expected.find((part) => part.stream === stream && part.readers.has(event.type))?.readers
       const typed =
-        definition === undefined
-          ? { _tag: event.type, payload: event.payload }
-          : Result.getOrThrow(Event.decode(definition, event))
-      ;(streams[stream] ??= []).push(typed)
+        readers === undefined
+          ? [{ _tag: event.type, payload: event.payload }]
+          : Result.getOrThrow(Event.readAll(readers, event)).map(({ event }) => event)
+      ;(streams[stream] ??= []).push(...typed)
     }
     return sorted(streams)
   })

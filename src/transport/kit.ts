@@ -4,7 +4,7 @@
  * @since 0.2.0
  */
 export { messageOf } from "./leaving.ts"
-export { decodeBy, extensionFault } from "./message.ts"
+export { extensionFault, storedOf } from "./message.ts"
 export { broughtBy, markedNames } from "./tracing.ts"
 export { attempting, attemptingSync, detailOf, failAs, inTime, refused, unavailable } from "./failing.ts"
 export { batchesOf } from "./batches.ts"
@@ -24,3 +24,4 @@ export {
 } from "./cloudEvents.ts"
 export { type InFlight, makeDelivery, makeInFlight } from "./inFlight.ts"
 export { closed, makeMembers, type Members, untilClosed } from "./lifetime.ts"
+export { reveal, type Secret, secretsIn, withoutSecrets } from "./secrets.ts"

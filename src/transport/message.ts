@@ -3,7 +3,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import * as Event from "../definitions/Event.ts"
-import { definitionsByType } from "../definitions/listing.ts"
+import { readersOf } from "../definitions/listing.ts"
 
 /**
  * A CloudEvents 1.0 event as it was received, whoever has sent it: everything that CloudEvents allow.
@@ -81,8 +81,10 @@ export const extensionFault = (name: string): string | undefined =>
       : undefined
 
 /**
- * Reads the typed event back from a message, through the definition of its type: upcasts first, then the Schema. Of an event that
- * does not say its `schemaversion` the version is 1, and without data its payload is `{}`.
+ * Reads the typed event back from a message, through the definition of its type (or of one that it had before): upcasts first, then the
+ * Schema. Of an event that does not say its `schemaversion` the version is 1, and without data its payload is `{}`. A message that is
+ * none of the definitions' events, because its type is retired, or several, because it is split, is an `EventDecodeError` here; a
+ * consumer passes over the one, and handles each of the others.
  *
  * The `version` in its errors is 0: a message does not say which place it has in its stream.
  *
@@ -92,8 +94,16 @@ export const extensionFault = (name: string): string | undefined =>
 export const decode = <const Events extends ReadonlyArray<Event.Any>>(
   events: Events,
   message: CloudEvent
-): Result.Result<Events[number]["Type"], Event.EventDecodeError | Event.UnknownEventTypeError> =>
-  decodeBy(definitionsByType("Transport.decode", events), message)
+): Result.Result<Events[number]["Type"], Event.EventDecodeError | Event.UnknownEventTypeError> => {
+  const readers = readersOf("Transport.decode", events)
+  return Result.flatMap(storedOf(readers, message), (stored) =>
+    Result.flatMap(Event.readAll(readers, stored), ([first, ...more]) => {
+      if (first !== undefined && more.length === 0) return Result.succeed(first.event)
+      const cause = new Error(first === undefined ? "its type is retired" : "it is read as several events")
+      return Result.fail(new Event.EventDecodeError({ ...placeOf(message), cause }))
+    })
+  )
+}
 
 /** Why the data of an event cannot be the payload of one of eventfold's. */
 const payloadFault = ({ data, datacontenttype }: CloudEvent): string | undefined =>
@@ -101,24 +111,27 @@ const payloadFault = ({ data, datacontenttype }: CloudEvent): string | undefined
     ? `its data is no JSON: its content type is ${datacontenttype === undefined ? "not said" : `"${datacontenttype}"`}`
     : undefined
 
-/**
- * {@link decode} with the definitions by their types, for whoever decodes many messages.
- *
- * @category encoding
- * @since 0.2.0
- */
-export const decodeBy = <E extends Event.Any>(
-  definitions: ReadonlyMap<string, E>,
-  message: CloudEvent
-): Result.Result<E["Type"], Event.EventDecodeError | Event.UnknownEventTypeError> => {
-  const place = { stream: message.subject ?? "", version: 0, position: message.position ?? 0, type: message.type }
-  const fault = definitions.has(message.type) ? payloadFault(message) : undefined
-  if (fault !== undefined) return Result.fail(new Event.EventDecodeError({ ...place, cause: new Error(fault) }))
-  return Event.decodeAny(definitions, {
-    ...place,
+const placeOf = (message: CloudEvent) => ({
+  stream: message.subject ?? "",
+  version: 0,
+  position: message.position ?? 0,
+  type: message.type
+})
+
+/** A message as decoding looks at it, with what travels of its metadata. It fails where its data cannot be a payload. */
+export const storedOf = (readers: Event.Readers, message: CloudEvent): Result.Result<Event.Stored, Event.EventDecodeError> => {
+  const fault = readers.has(message.type) ? payloadFault(message) : undefined
+  if (fault !== undefined) return Result.fail(new Event.EventDecodeError({ ...placeOf(message), cause: new Error(fault) }))
+  return Result.succeed({
+    ...placeOf(message),
     schemaVersion: message.schemaversion ?? 1,
     // What is no bytes is JSON.
-    payload: (message.data ?? (message.data === null ? null : {})) as Schema.Json
+    payload: (message.data ?? (message.data === null ? null : {})) as Schema.Json,
+    metadata: {
+      ...(message.correlationid === undefined ? {} : { correlationId: message.correlationid }),
+      ...(message.causationid === undefined ? {} : { causationId: message.causationid })
+    },
+    ...(message.time === undefined ? {} : { recordedAt: message.time })
   })
 }
 

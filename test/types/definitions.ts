@@ -1,6 +1,6 @@
 /** Types of `Event`, `Aggregate` and `Command`: this file is compiled and never run. */
 import { Effect, Schema } from "effect"
-import { Aggregate, Command, Event } from "eventfold"
+import { Aggregate, Command, Decider, Event, type EventStore, ProcessManager, Repository, type UnitOfWork } from "eventfold"
 import { exactly, notAny } from "./support.ts"
 
 const AccountId = Schema.NonEmptyString.pipe(Schema.brand("AccountId"))
@@ -144,3 +144,124 @@ exactly<Command.Payload<typeof Tick>, void>()
 exactly<Command.Success<typeof Tick>, void>()
 exactly<Command.Error<typeof Tick>, never>()
 exactly<(typeof Withdraw)["_tag"], "Withdraw">()
+
+// -----------------------------------------------------------------------------
+// The Schema of a state
+// -----------------------------------------------------------------------------
+
+const Paid = Event.make("Paid")
+const Shipped = Event.make("Shipped", { parcel: Schema.String })
+const OrderState = Schema.Struct({
+  status: Schema.Literals(["open", "paid", "shipped"]),
+  parcels: Schema.Array(Schema.Struct({ id: Schema.String, size: Schema.Literals([1, 2]) })),
+  note: Schema.optionalKey(Schema.String)
+})
+const Order = Aggregate.make("Order", {
+  state: OrderState,
+  events: [Opened, Paid, Shipped],
+  initial: { status: "open", parcels: [] },
+  evolve: {
+    // Without parameters, as the whole, by a spread, by a condition: no fold says what it returns.
+    Opened: () => ({ status: "open", parcels: [{ id: "0", size: 2 }] }),
+    Paid: (state) => {
+      exactly<typeof state, typeof OrderState.Type>()
+      return state.status === "open" ? { ...state, status: "paid" } : state
+    },
+    Shipped: (state, { parcel }) => ({ ...state, status: "shipped", parcels: [...state.parcels, { id: parcel, size: 1 }] })
+  },
+  snapshot: { every: 100, version: 2 }
+})
+exactly<Aggregate.State<typeof Order>, typeof OrderState.Type>()
+exactly<(typeof Order)["initial"], typeof OrderState.Type>()
+
+const Maybe = Aggregate.make("Maybe", {
+  state: Schema.UndefinedOr(Schema.Literals(["on", "off"])),
+  events: [Paid, Shipped],
+  initial: undefined,
+  evolve: { Paid: () => "on", Shipped: (state) => (state === "on" ? "off" : undefined) }
+})
+exactly<Aggregate.State<typeof Maybe>, "on" | "off" | undefined>()
+
+// Without one, the state is what `initial` is; its literals hold for the folds, too.
+interface Status {
+  readonly status: "open" | "paid"
+}
+const open: Status = { status: "open" }
+const Plain = Aggregate.make("Plain", {
+  events: [Opened, Paid],
+  initial: open,
+  evolve: { Opened: () => ({ status: "open" }), Paid: (state) => ({ ...state, status: "paid" }) }
+})
+exactly<Aggregate.State<typeof Plain>, Status>()
+const Names = Aggregate.make("Names", {
+  events: [Opened, Paid],
+  initial: { names: [] as Array<string>, count: 0, last: undefined as string | undefined },
+  evolve: {
+    Opened: ({ count, names }, { owner }) => ({ names: [...names, owner], count: count + 1, last: owner }),
+    Paid: () => ({ names: [], count: 0, last: "none" })
+  },
+  snapshot: {
+    state: Schema.Struct({
+      names: Schema.mutable(Schema.Array(Schema.String)),
+      count: Schema.Int,
+      last: Schema.UndefinedOr(Schema.String)
+    }),
+    every: 5
+  }
+})
+exactly<Aggregate.State<typeof Names>, { names: Array<string>; count: number; last: string | undefined }>()
+const List = Aggregate.make("List", {
+  events: [Opened, Paid],
+  initial: [] as Array<string>,
+  evolve: { Opened: (names, { owner }) => [...names, owner], Paid: () => [] }
+})
+exactly<Aggregate.State<typeof List>, Array<string>>()
+Aggregate.make("List", {
+  events: [Opened],
+  initial: 0,
+  // @ts-expect-error an array is no number
+  evolve: { Opened: () => [] }
+})
+
+const Dispatch = ProcessManager.make("Dispatch", {
+  state: Schema.Struct({ waitsFor: Schema.Literals(["payment", "parcel"]) }),
+  events: [Opened, Paid],
+  correlate: { Opened: ({ owner }) => owner, Paid: () => "1" },
+  initial: { waitsFor: "payment" },
+  evolve: { Opened: () => ({ waitsFor: "payment" }), Paid: (state) => ({ ...state, waitsFor: "parcel" }) },
+  react: { Opened: () => [], Paid: () => [] },
+  snapshot: { every: 10 }
+})
+exactly<(typeof Dispatch)["initial"], { readonly waitsFor: "payment" | "parcel" }>()
+
+// -----------------------------------------------------------------------------
+// Decider
+// -----------------------------------------------------------------------------
+
+const Account2 = Decider.make("Account", {
+  id: AccountId,
+  state: Schema.Struct({ balance: Schema.BigInt, status: Schema.Literals(["open", "closed"]) }),
+  events: [Deposited, Closed],
+  initial: { balance: 0n, status: "open" },
+  evolve: {
+    Deposited: (state, { amount }) => ({ ...state, balance: state.balance + amount }),
+    Closed: () => ({ balance: 0n, status: "closed" })
+  },
+  commands: [Withdraw, Tick],
+  decide: {
+    Withdraw: (command, state) => {
+      exactly<typeof command, Command.Payload<typeof Withdraw>>()
+      exactly<typeof state, { readonly balance: bigint; readonly status: "open" | "closed" }>()
+      return state.status === "closed" ? new Overdrawn({ missing: command.amount }) : [Closed.make({})]
+    },
+    Tick: () => []
+  }
+})
+// It is an aggregate.
+exactly<typeof Account2 extends Aggregate.Any ? true : false, true>()
+exactly<Aggregate.Id<typeof Account2>, AccountId>()
+const withdrawal = Account2.decide.Withdraw({ account: AccountId.make("ada"), amount: 1, urgent: false })
+exactly<Parameters<typeof withdrawal>, [state: { readonly balance: bigint; readonly status: "open" | "closed" }]>()
+const withdrawn = Repository.execute(Account2, AccountId.make("ada"), withdrawal)
+exactly<Extract<Effect.Error<typeof withdrawn>, Overdrawn>, Overdrawn>()
+exactly<Effect.Services<typeof withdrawn>, UnitOfWork.Transaction | EventStore.EventStore>()

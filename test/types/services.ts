@@ -1,6 +1,6 @@
 /** Types of `UnitOfWork`, `Repository` and `MessageBus`: this file is compiled and never run. */
 import { PgClient } from "@effect/sql-pg"
-import { Context, Effect, Layer, Schema, type Stream } from "effect"
+import { Context, Effect, Layer, Result, Schema, type Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import { Aggregate, Command, Event, EventStore, MessageBus, Repository, UnitOfWork } from "eventfold"
 import { exactly, notAny } from "./support.ts"
@@ -61,8 +61,17 @@ exactly<Effect.Services<typeof refused>, UnitOfWork.Transaction | EventStore.Eve
 
 // @ts-expect-error an event of another aggregate
 Repository.execute(Account, ada, () => Effect.succeed([Closed.make({})]))
-// @ts-expect-error a decision returns events, not one event
-Repository.execute(Account, ada, () => Effect.succeed(Deposited.make({ amount: 1 })))
+// Whichever of its forms a decision has, events and errors are known.
+const one = Repository.execute(Account, ada, () => Deposited.make({ amount: 1 }))
+exactly<Effect.Error<typeof one>, Effect.Error<typeof executed>>()
+exactly<Effect.Services<typeof one>, UnitOfWork.Transaction | EventStore.EventStore>()
+const mixed = Repository.execute(Account, ada, ({ balance }) =>
+  balance < 0 ? new Overdrawn({ missing: 1 }) : balance === 0 ? [] : Result.succeed([Deposited.make({ amount: 1 })])
+)
+exactly<Extract<Effect.Error<typeof mixed>, Overdrawn>, Overdrawn>()
+exactly<Effect.Services<typeof mixed>, UnitOfWork.Transaction | EventStore.EventStore>()
+// @ts-expect-error an event of another aggregate, by itself
+Repository.execute(Account, ada, () => Closed.make({}))
 // @ts-expect-error an id that is not branded
 Repository.execute(Account, "ada", () => Effect.succeed([]))
 // @ts-expect-error a field of the state that there is not

@@ -44,11 +44,11 @@ export const Order = Aggregate.make("Order", {
   events: [OrderPlaced, LineAdded, OrderPaid, OrderShipped, OrderCancelled],
   initial,
   evolve: {
-    OrderPlaced: (state, { customer, lines, total }): State => ({ ...state, status: "open", customer, lines, total }),
-    LineAdded: (state, { line, total }): State => ({ ...state, lines: [...state.lines, line], total }),
-    OrderPaid: (state, { payment }): State => ({ ...state, status: "paid", payment }),
-    OrderShipped: (state): State => ({ ...state, status: "shipped" }),
-    OrderCancelled: (state): State => ({ ...state, status: "cancelled" })
+    OrderPlaced: (state, { customer, lines, total }) => ({ ...state, status: "open", customer, lines, total }),
+    LineAdded: (state, { line, total }) => ({ ...state, lines: [...state.lines, line], total }),
+    OrderPaid: (state, { payment }) => ({ ...state, status: "paid", payment }),
+    OrderShipped: (state) => ({ ...state, status: "shipped" }),
+    OrderCancelled: (state) => ({ ...state, status: "cancelled" })
   }
 })
 

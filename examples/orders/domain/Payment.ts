@@ -38,8 +38,8 @@ export const Payment = Aggregate.make("Payment", {
   events: [PaymentReceived, PaymentRefunded],
   initial,
   evolve: {
-    PaymentReceived: (_, { amount, order }): State => ({ status: "received", order, amount }),
-    PaymentRefunded: (state): State => ({ ...state, status: "refunded" })
+    PaymentReceived: (_, { amount, order }) => ({ status: "received", order, amount }),
+    PaymentRefunded: (state) => ({ ...state, status: "refunded" })
   }
 })
 

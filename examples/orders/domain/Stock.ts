@@ -43,17 +43,17 @@ export const Stock = Aggregate.make("Stock", {
   events: [StockReceived, StockReserved, StockReleased, StockShipped, SoldOut],
   initial,
   evolve: {
-    StockReceived: (state, { quantity }): State => ({ ...state, onHand: (state.onHand ?? 0) + quantity }),
-    StockReserved: (state, { order, quantity }): State => ({
+    StockReceived: (state, { quantity }) => ({ ...state, onHand: (state.onHand ?? 0) + quantity }),
+    StockReserved: (state, { order, quantity }) => ({
       ...state,
       reserved: new Map(state.reserved).set(order, Quantity.make((state.reserved.get(order) ?? 0) + quantity))
     }),
-    StockReleased: (state, { order }): State => ({ ...state, reserved: without(state.reserved, order) }),
-    StockShipped: (state, { order, quantity }): State => ({
+    StockReleased: (state, { order }) => ({ ...state, reserved: without(state.reserved, order) }),
+    StockShipped: (state, { order, quantity }) => ({
       onHand: (state.onHand ?? 0) - quantity,
       reserved: without(state.reserved, order)
     }),
-    SoldOut: (state): State => state
+    SoldOut: (state) => state
   }
 })
 

@@ -1,0 +1,134 @@
+/**
+ * What a person sees where something does not compile: the sentence behind each `@ts-expect-error` is part of the compiler's message, as
+ * messages.test.ts holds. This file is compiled and never run.
+ */
+import { Effect, Result, Schema } from "effect"
+import { Aggregate, Command, Decider, Event, ProcessManager, Repository, Subscription } from "eventfold"
+import { Scenario } from "eventfold/testing"
+
+const Paid = Event.make("Paid", { amount: Schema.Int })
+const Shipped = Event.make("Shipped", { parcel: Schema.String })
+const State = Schema.Struct({ status: Schema.Literals(["open", "paid", "shipped"]) })
+
+// -----------------------------------------------------------------------------
+// the Schema of a state
+// -----------------------------------------------------------------------------
+
+Aggregate.make("Order", {
+  state: State,
+  events: [Paid],
+  // @ts-expect-error Type '"opened"' is not assignable to type '"open" | "paid" | "shipped"'.
+  initial: { status: "opened" },
+  evolve: { Paid: (state) => state }
+})
+Aggregate.make("Order", {
+  state: State,
+  events: [Paid],
+  initial: { status: "open" },
+  // @ts-expect-error Type '"payed"' is not assignable to type '"open" | "paid" | "shipped" | Hint'.
+  evolve: { Paid: () => ({ status: "payed" }) }
+})
+Aggregate.make("Order", {
+  state: State,
+  events: [Paid],
+  initial: { status: "open" },
+  evolve: { Paid: (state) => state },
+  // @ts-expect-error is not assignable to type 'undefined'.
+  snapshot: { every: 10, state: State }
+})
+Aggregate.make("Order", {
+  events: [Paid],
+  initial: { status: "open" },
+  evolve: { Paid: (state) => state },
+  // @ts-expect-error Property 'state' is missing in type '{ every: number; }'
+  snapshot: { every: 10 }
+})
+ProcessManager.make("Dispatch", {
+  state: State,
+  events: [Paid],
+  correlate: { Paid: () => "1" },
+  initial: { status: "open" },
+  // @ts-expect-error Type '"payed"' is not assignable to type '"open" | "paid" | "shipped" | Hint'.
+  evolve: { Paid: () => ({ status: "payed" }) },
+  react: { Paid: () => [] }
+})
+
+// -----------------------------------------------------------------------------
+// decisions
+// -----------------------------------------------------------------------------
+
+class Refused extends Schema.TaggedError<Refused>()("Refused", { why: Schema.String }) {}
+class Other extends Schema.TaggedError<Other>()("Other", {}) {}
+
+const Pay = Command.make("Pay", { payload: { order: Schema.String, amount: Schema.Int }, error: Refused })
+const Ship = Command.make("Ship", { payload: { order: Schema.String, parcel: Schema.String } })
+
+const Order = Aggregate.make("Order", {
+  state: State,
+  events: [Paid],
+  initial: { status: "open" },
+  evolve: { Paid: (state) => ({ ...state, status: "paid" }) }
+})
+
+// @ts-expect-error Type '{ readonly _tag: "Shipped"; readonly parcel: string; }' is not assignable to type 'Decided<{ readonly _tag: "Paid"; readonly amount: number; }, never, never>'.
+Repository.execute(Order, "1", () => Shipped.make({ parcel: "p" }))
+// @ts-expect-error Type 'Result<{ readonly _tag: "Shipped"; readonly parcel: string; }[], never>' is not assignable to type 'Decided<{ readonly _tag: "Paid"; readonly amount: number; }, never, never>'.
+Repository.execute(Order, "1", () => Result.succeed([Shipped.make({ parcel: "p" })]))
+// @ts-expect-error is not assignable to type 'Decided<{ readonly _tag: "Paid"; readonly amount: number; }, never, never>'.
+Scenario.aggregate(Order).when(() => Effect.succeed([Shipped.make({ parcel: "p" })]))
+
+const decided = {
+  state: State,
+  events: [Paid],
+  initial: { status: "open" },
+  evolve: { Paid: () => ({ status: "paid" as const }) }
+} as const
+
+Decider.make("Order", {
+  ...decided,
+  commands: [Pay, Ship],
+  // @ts-expect-error Property 'Ship' is missing in type
+  decide: { Pay: ({ amount }: { amount: number }) => Paid.make({ amount }) }
+})
+Decider.make("Order", {
+  ...decided,
+  commands: [Pay],
+  // @ts-expect-error is not assignable to type '"there is no \"Ship\" among the commands that are listed"'.
+  decide: { Pay: () => [], Ship: () => [] }
+})
+Decider.make("Order", {
+  ...decided,
+  commands: [Ship],
+  // @ts-expect-error Type 'Refused' is not assignable to type 'Decided<
+  decide: { Ship: () => new Refused({ why: "no" }) }
+})
+Decider.make("Order", {
+  ...decided,
+  commands: [Pay],
+  // @ts-expect-error Type 'Other' is not assignable to type 'Decided<{ readonly _tag: "Paid"; readonly amount: number; }, Refused, unknown>'.
+  decide: { Pay: () => new Other({}) }
+})
+
+// -----------------------------------------------------------------------------
+// a type that is retired
+// -----------------------------------------------------------------------------
+
+const Viewed = Event.retired("Viewed")
+const Half = Aggregate.make("Half", { events: [Paid, Viewed], initial: 0, evolve: { Paid: (_, { amount }) => amount } })
+
+// @ts-expect-error '"\"Viewed\" is retired: what is stored of it is passed over, and no more is written"'.
+Viewed.make({})
+// @ts-expect-error Type '"Viewed"' is not assignable to type '"Paid"'.
+Repository.append(Half, "1", [{ _tag: "Viewed" }])
+Aggregate.make("Half", {
+  events: [Paid, Viewed],
+  initial: 0,
+  // @ts-expect-error 'Viewed' does not exist in type 'Folds<
+  evolve: { Paid: () => 1, Viewed: () => 2 }
+})
+Subscription.layer({
+  name: "half",
+  events: [Paid, Viewed],
+  // @ts-expect-error is not assignable to type '"there is no \"Viewed\" among the events that are listed"'.
+  handlers: { Paid: () => Effect.void, Viewed: () => Effect.void }
+})
