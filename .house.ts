@@ -66,6 +66,7 @@ export const house: Readonly<Record<string, Wing>> = {
     faces: [],
     packages: true
   },
+  http: { floor: 4, holds: "commands over HTTP", knows: ["deciding", "definitions"], faces: [] },
   kit: { floor: 6, holds: "what authors of adapters import", knows: ["store", "transport"], faces: [] }
 }
 

@@ -6,9 +6,9 @@ import { TestClock } from "effect/testing"
 import { Answers, AuditTrail, Command, Event, EventStore, MessageBus, Repository, UnitOfWork } from "eventfold"
 import { Scenario } from "eventfold/testing"
 import { Account, ada, ben, deposit, Deposited, Overdrawn, withdraw, Withdraw } from "./support/bank.ts"
-import { core, elsewhere, makeWirings, type Suite, TestSchema, type Wired } from "./support/wirings.ts"
+import { core, elsewhere, makeWirings, type SqlWired, type Suite, TestSchema, type Wired } from "./support/wirings.ts"
 
-const { concurrently, everywhere, inEverySql, onEveryStore } = makeWirings()
+const { concurrently, everywhere, inEverySql, onEveryStore, onServer } = makeWirings()
 
 const Receipt = Schema.Struct({ balance: Schema.Int, at: Schema.DateTimeUtc })
 const Pay = Command.make("Pay", { payload: { account: Schema.String, amount: Schema.Int }, success: Receipt })
@@ -167,10 +167,12 @@ const promises = <R>(
   })
 }
 
-describe("answers in the log", () => {
-  promises<never>(onEveryStore, onLog)
-
-  concurrently((test) => {
+/** What has to hold where two processes execute at once. */
+const races = <R>(
+  over: (suite: (test: Suite<Wired | R>) => void) => void,
+  bus: Layer.Layer<MessageBus.MessageBus, unknown, Wired | R>
+) => {
+  over((test) => {
     test("of two processes at once one commits, and the other gives its answer", () => {
       let running = 0
       let events = 0
@@ -188,7 +190,7 @@ describe("answers in the log", () => {
                 return missing
               })
             )
-            return yield* Effect.provide(take("k-1", 1), Layer.fresh(Layer.provideMerge(handler, MessageBus.layer)))
+            return yield* Effect.provide(take("k-1", 1), Layer.fresh(Layer.provideMerge(handler, bus)))
           })
         const [one, other] = yield* Effect.all([process(1), process(2)], { concurrency: "unbounded" })
         assert.equal(one, other)
@@ -201,15 +203,21 @@ describe("answers in the log", () => {
     test("a refusal that another process has overtaken gives that one's answer", () => {
       const Succeeds = MessageBus.handle(Withdraw, () => Effect.map(deposit(ben, 1), () => 42))
       return Effect.gen(function* () {
-        const other = yield* elsewhere(withBus(Succeeds, Layer.fresh(onLog))(take("k-1", 1)))
+        const other = yield* elsewhere(withBus(Succeeds, Layer.fresh(bus))(take("k-1", 1)))
         const Refused = MessageBus.handle(Withdraw, () =>
           Effect.andThen(Effect.orDie(other.go), Effect.fail(new Overdrawn({ missing: 1 })))
         )
-        assert.equal(yield* withBus(Refused, onLog)(take("k-1", 1)), 42)
+        assert.equal(yield* withBus(Refused, bus)(take("k-1", 1)), 42)
         assert.deepEqual(yield* facts, ["Deposited"])
       })
     })
   })
+}
+
+describe("answers in the log", () => {
+  promises<never>(onEveryStore, onLog)
+
+  races(concurrently, onLog)
 
   everywhere((test) => {
     test("an answer is part of the conversation, and its bytes are those of the log", () => {
@@ -248,6 +256,7 @@ describe("answers in the log", () => {
 
 describe("answers in a table", () => {
   promises<SqlClient.SqlClient | UnitOfWork.SqlTransactions>(inEverySql, onTable)
+  races<SqlWired>(onServer, onTable)
 
   inEverySql((test) => {
     test("commit with the events, and are deleted a week later: the id is a new one from then on", () => {

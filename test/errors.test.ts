@@ -3,6 +3,7 @@ import { Cause } from "effect"
 import * as eventfold from "eventfold"
 import { EventStore, Transport } from "eventfold"
 import * as jsonl from "eventfold/jsonl"
+import * as http from "eventfold/http"
 import * as kit from "eventfold/kit"
 import * as nats from "eventfold/nats"
 import * as postgres from "eventfold/postgres"
@@ -30,6 +31,7 @@ const classes = Object.entries(eventfold).flatMap(([module, exported]) =>
 const subpaths = {
   ".": eventfold,
   "./jsonl": jsonl,
+  "./http": http,
   "./kit": kit,
   "./nats": nats,
   "./postgres": postgres,

@@ -4,9 +4,11 @@ import { type DocBlock, type DocRunner, makeDocRunner } from "./support/docs.ts"
 /** What stands before each mistake, on one line. */
 const given = `
 import { Effect, Layer, Schema } from "effect"
+import { HttpApi } from "effect/http-api"
 import { RpcGroup } from "effect/rpc"
 import { SqlClient } from "effect/sql"
 import { Aggregate, Checkpoints, Command, Consumer, Event, EventStore, MessageBus, ProcessManager, Projection, Repository, Subscription, Transport, UnitOfWork } from "eventfold"
+import { CommandApi, CommandServer } from "eventfold/http"
 const Opened = Event.make("Opened", { owner: Schema.String })
 const Closed = Event.make("Closed")
 const Left = Event.make("Left", {}, { published: true })
@@ -16,7 +18,7 @@ const Open = Command.make("Open", { payload: { owner: Schema.String }, error: De
 const Account = Aggregate.make("Account", { events: [Opened], initial: 0, evolve: { Opened: (count) => count + 1 } })
 const nothing = () => Effect.void
 const none = () => []
-void [Aggregate, Checkpoints, Closed, Consumer, Gone, Left, Layer, RpcGroup, SqlClient, EventStore, MessageBus, Open, ProcessManager, Projection, Repository, Subscription, Transport, UnitOfWork, Account, nothing, none]
+void [Aggregate, Checkpoints, CommandApi, CommandServer, HttpApi, Closed, Consumer, Gone, Left, Layer, RpcGroup, SqlClient, EventStore, MessageBus, Open, ProcessManager, Projection, Repository, Subscription, Transport, UnitOfWork, Account, nothing, none]
 `
   .trim()
   .replaceAll("\n", "; ")
@@ -85,6 +87,11 @@ const mistakes: ReadonlyArray<readonly [title: string, code: string, message: st
   [
     "a command of a served group without a handler",
     `const Bus = MessageBus.layer.pipe(Layer.provide(UnitOfWork.layer), Layer.provide(EventStore.layerMemory)); void Effect.runPromise(Effect.scoped(Layer.build(Layer.provide(MessageBus.toRpcHandlers(RpcGroup.make(Open).middleware(Command.CommandFailures)), Bus))))`,
+    `Type 'Handler<"Open">' is not assignable to type 'never'.`
+  ],
+  [
+    "a command of an HttpApi without a handler",
+    `class Api extends HttpApi.make("a").add(CommandApi.group("g", [Open])) {} const Bus = MessageBus.layer.pipe(Layer.provide(UnitOfWork.layer), Layer.provide(EventStore.layerMemory)); void Effect.runPromise(Effect.scoped(Layer.build(Layer.provide(CommandServer.layer(Api, "g", [Open]), Bus))))`,
     `Type 'Handler<"Open">' is not assignable to type 'never'.`
   ],
   [

@@ -5,7 +5,7 @@ import type * as Rpc from "effect/rpc/Rpc"
 import type * as RpcGroup from "effect/rpc/RpcGroup"
 import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import { type Any, CommandFailure, CommandFailures } from "../definitions/Command.ts"
+import { type Any, CommandFailure, CommandFailures, type Error, type PayloadInput, type Success } from "../definitions/Command.ts"
 import { CurrentMetadata } from "../definitions/metadata.ts"
 import type { Metadata } from "../definitions/stored.ts"
 import { NewId } from "../internal/ids.ts"
@@ -133,18 +133,23 @@ export interface ServingOptions {
 
 const byOf = ({ by }: Metadata): string | undefined => (typeof by === "string" ? by : undefined)
 
-/** Executes a command that comes from elsewhere. */
-const serve = (
-  command: Any,
-  payload: unknown,
+/**
+ * Executes a command that comes from elsewhere, with the headers that it came with: as {@link toRpcHandlers} does, for a protocol of one's own.
+ *
+ * @category serving
+ * @since 0.2.0
+ */
+export const serve = <C extends Any>(
+  command: C,
+  payload: PayloadInput<C>,
   headers: Readonly<Record<string, string | undefined>>,
   { caller = byOf, header = "idempotency-key" }: ServingOptions = {}
-) =>
+): Effect.Effect<Success<C>, Exclude<Error<C>, CommitError> | CommandFailure, MessageBus | Handler<C["_tag"]>> =>
   Effect.flatMap(CurrentMetadata, (metadata) => {
     const key = headers[header.toLowerCase()]
     const who = caller(metadata)
     const id = key === undefined || who === undefined ? key : `${who.replaceAll("%", "%25").replaceAll("/", "%2F")}/${key}`
-    return publicErrors(execute(command, payload as never, { id }))
+    return publicErrors(execute(command, payload, { id }))
   })
 
 type MissesFailures<R extends Rpc.Any> = R extends Rpc.Any ? (CommandFailures extends Rpc.Middleware<R> ? never : R) : never
@@ -191,7 +196,7 @@ export const toRpcHandlers = <R extends Rpc.Any>(
     Array.from(group.requests, ([tag, rpc]) => [
       tag,
       (payload: unknown, { headers }: { readonly headers: Readonly<Record<string, string | undefined>> }) =>
-        serve(rpc as unknown as Any, payload, headers, options)
+        serve(rpc as unknown as Any, payload as never, headers, options)
     ])
   )
   // Each command of the group has its handler, whose types are those of the command.

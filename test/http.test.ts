@@ -1,0 +1,149 @@
+import assert from "node:assert/strict"
+import { mkdtemp, rm, writeFile } from "node:fs/promises"
+import { join } from "node:path"
+import { NodeHttpServer } from "@effect/platform-node"
+import { describe, it } from "@effect/vitest"
+import { Effect, Layer, Schema, Stream } from "effect"
+import { FetchHttpClient, HttpRouter, HttpServer } from "effect/http"
+import { HttpApi, HttpApiBuilder, HttpApiClient, HttpApiMiddleware } from "effect/http-api"
+import { Command, EventStore, MessageBus, UnitOfWork } from "eventfold"
+import { CommandApi, CommandServer } from "eventfold/http"
+import { createServer } from "node:http"
+import { rolldown } from "rolldown"
+import { ada, Deposit, deposit } from "./support/bank.ts"
+import { logs } from "./support/logs.ts"
+
+class Overdrawn extends Schema.TaggedError<Overdrawn>()("Overdrawn", { missing: Schema.Int }, { httpApiStatus: 422 }) {}
+const Withdraw = Command.make("Withdraw", { payload: { amount: Schema.Int }, success: Schema.Void, error: Overdrawn })
+const commands = [Deposit, Withdraw] as const
+
+class Caller extends HttpApiMiddleware.Service<Caller>()("test/Caller") {}
+class Api extends HttpApi.make("shop").add(CommandApi.group("bank", commands).prefix("/bank").middleware(Caller)) {}
+
+const Handlers = Layer.merge(
+  MessageBus.handle(Deposit, ({ account, amount }) => Effect.map(deposit(account, amount), ({ state }) => state.balance)),
+  MessageBus.handle(Withdraw, ({ amount }) => Effect.fail(new Overdrawn({ missing: amount })))
+)
+
+const secret = "postgres://admin:hunter2@10.0.0.7:5432/bank"
+const reason = { operation: "append", detail: secret }
+
+const serve = (append: Iterable<EventStore.Fault> = []) => {
+  const Routes = HttpApiBuilder.layer(Api).pipe(
+    Layer.provide(CommandServer.layer(Api, "bank", commands)),
+    Layer.provide(Layer.succeed(Caller, (call) => Effect.provideService(call, UnitOfWork.CurrentMetadata, { by: "ada" }))),
+    Layer.provide(Layer.provideMerge(Handlers, MessageBus.layer)),
+    Layer.provide(UnitOfWork.layer)
+  )
+  return HttpRouter.serve(Routes, { disableLogger: true, disableListenLog: true }).pipe(
+    Layer.provideMerge(EventStore.layerFaulty({ append })),
+    Layer.provideMerge(EventStore.layerMemory),
+    Layer.provideMerge(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: 0 })),
+    Layer.provideMerge(FetchHttpClient.layer)
+  )
+}
+
+const url = Effect.map(HttpServer.HttpServer, ({ address }) => HttpServer.formatAddress(address))
+
+const post = (command: string, payload: unknown, key?: string) =>
+  Effect.flatMap(url, (url) =>
+    Effect.promise(async () => {
+      const response = await fetch(`${url}/bank/${command}`, {
+        method: "POST",
+        headers: { "content-type": "application/json", ...(key === undefined ? {} : { "idempotency-key": key }) },
+        body: JSON.stringify(payload)
+      })
+      return { status: response.status, text: await response.text() }
+    })
+  )
+
+/** What a failure is on the wire. */
+const kindOf = (text: string) =>
+  Schema.decodeUnknownSync(Schema.fromJsonString(Schema.Struct({ kind: Schema.String })))(text).kind
+
+describe("commands as endpoints of an HttpApi", () => {
+  it.live("are called by a typed client, once under an id, with the caller in the metadata", () =>
+    Effect.gen(function* () {
+      const client = yield* HttpApiClient.make(Api, { baseUrl: yield* url })
+      const pay = (amount: number) =>
+        client.bank.Deposit({ payload: { account: ada, amount }, headers: { "idempotency-key": "k" } })
+      assert.deepEqual([yield* pay(5), yield* pay(5)], [5, 5])
+      const reused = yield* Effect.flip(pay(6))
+      assert.ok(reused instanceof Command.CommandFailure)
+      assert.deepEqual([reused.kind, reused.path], ["invalid", "id"])
+      const own = yield* Effect.flip(client.bank.Withdraw({ payload: { amount: 3 }, headers: {} }))
+      assert.deepEqual(own, new Overdrawn({ missing: 3 }))
+      const events = yield* Stream.runCollect(EventStore.readAll({ filter: { categories: ["Account"] } }))
+      assert.deepEqual(
+        events.map(({ metadata, type }) => [type, metadata["by"]]),
+        [["Deposited", "ada"]]
+      )
+    }).pipe(Effect.provide(serve()))
+  )
+
+  it.live("each kind of failure has its status, and says nothing of the service's insides", () =>
+    Effect.gen(function* () {
+      logs(/not available/, /incident/)
+      const pay = post("Deposit", { account: "ada", amount: 5 })
+      for (const [kind, status] of [
+        ["conflict", 409],
+        ["unavailable", 503],
+        ["unknown", 504],
+        ["fault", 500]
+      ] as const) {
+        const answer = yield* pay
+        assert.equal(answer.status, status, answer.text)
+        assert.equal(kindOf(answer.text), kind)
+        assert.doesNotMatch(answer.text, /hunter2|10\.0\.0\.7|Account-/)
+      }
+      assert.equal((yield* pay).status, 200)
+      const tooLong = yield* post("Deposit", { account: "x".repeat(300), amount: 5 })
+      assert.deepEqual([tooLong.status, kindOf(tooLong.text)], [400, "invalid"])
+      assert.equal((yield* post("Deposit", { account: "ada", amount: 1.5 })).status, 400)
+      assert.equal((yield* post("Withdraw", { amount: 1 })).status, 422)
+    }).pipe(
+      Effect.provide(
+        serve([
+          ...Array.from(
+            { length: 6 },
+            () => new EventStore.EventStoreError({ reason: new EventStore.TransactionConflict(reason) })
+          ),
+          new EventStore.EventStoreError({ reason: new EventStore.StoreUnavailable(reason) }),
+          new EventStore.EventStoreError({ reason: new EventStore.OutcomeUnknown(reason) }),
+          new EventStore.EventStoreError({ reason: new EventStore.StoreFailure(reason) })
+        ])
+      )
+    )
+  )
+
+  it("take nothing of the server into a browser", async () => {
+    const directory = await mkdtemp(join(import.meta.dirname, ".bundle-"))
+    try {
+      const input = join(directory, "client.ts")
+      await writeFile(
+        input,
+        `import { Schema } from "effect"
+         import { HttpApi } from "effect/http-api"
+         import { Command } from "eventfold"
+         import { CommandApi } from "eventfold/http"
+         const Greet = Command.make("Greet", { payload: { name: Schema.String } })
+         export class Api extends HttpApi.make("api").add(CommandApi.group("greetings", [Greet])) {}`
+      )
+      const build = await rolldown({
+        input,
+        platform: "browser",
+        logLevel: "silent",
+        resolve: { conditionNames: ["@eventfold/source", "import", "default"] }
+      })
+      const { output } = await build.generate({ format: "esm", codeSplitting: false })
+      await build.close()
+      const ours = Object.entries(output[0].modules).flatMap(([id, { renderedLength }]) =>
+        renderedLength === 0 || !id.includes("/src/") || id.includes("node_modules") ? [] : [id.replace(/^.*\/src\//, "")]
+      )
+      assert.deepEqual(ours.toSorted(), ["definitions/Command.ts", "http/CommandApi.ts"])
+      assert.deepEqual(output[0].imports, [])
+    } finally {
+      await rm(directory, { recursive: true, force: true })
+    }
+  })
+})
