@@ -854,8 +854,9 @@ const picky = (broker: Broker, bad: ReadonlySet<string>): Broker => ({
     Transport.Transport,
     Effect.map(
       Effect.map(Layer.build(broker.layer), Context.get(Transport.Transport)),
-      ({ publish, subscribe }): Transport.Transport["Service"] => ({
+      ({ forget, publish, subscribe }): Transport.Transport["Service"] => ({
         subscribe,
+        forget,
         publish: (messages) => {
           const id = messages.find(({ id }) => bad.has(id))?.id
           return id === undefined

@@ -12,12 +12,13 @@ const lastingBroker = Effect.map(Layer.build(Layer.fresh(Transport.layerMemory))
   Layer.effect(
     Transport.Transport,
     Effect.gen(function* () {
-      const { publish, subscribe } = Context.get(context, Transport.Transport)
+      const { forget, publish, subscribe } = Context.get(context, Transport.Transport)
       const closing = yield* Deferred.make<never, Transport.TransportError>()
       yield* Effect.addFinalizer(() => Deferred.fail(closing, closed("use")))
       return yield* untilClosed({
         publish: (messages) => Effect.raceFirst(publish(messages), Deferred.await(closing)),
-        subscribe: (options) => Stream.merge(subscribe(options), Stream.fromEffect(Deferred.await(closing)))
+        subscribe: (options) => Stream.merge(subscribe(options), Stream.fromEffect(Deferred.await(closing))),
+        forget
       })
     })
   )
@@ -36,7 +37,7 @@ const breakable = () => {
   const lost = new Transport.TransportError({
     reason: new Transport.TransportUnavailable({ operation: "network", detail: "the connection was cut" })
   })
-  const connected = <A, R>(effect: Effect.Effect<A, Transport.TransportError, R>) =>
+  const connected = <A, E, R>(effect: Effect.Effect<A, E | Transport.TransportError, R>) =>
     Effect.suspend(() =>
       away ? Effect.fail(lost) : Effect.raceFirst(effect, Effect.andThen(Deferred.await(broken), Effect.fail(lost)))
     )
@@ -49,8 +50,9 @@ const breakable = () => {
     Layer.effect(
       Transport.Transport,
       Effect.map(Layer.build(layer), (context) => {
-        const { publish, subscribe } = Context.get(context, Transport.Transport)
+        const { forget, publish, subscribe } = Context.get(context, Transport.Transport)
         return {
+          forget: (group) => connected(forget(group)),
           // The answer may be lost as well as the question.
           publish: (messages) => connected(Effect.andThen(publish(messages), Effect.yieldNow)),
           subscribe: (options) =>

@@ -17,11 +17,12 @@ const withoutHistory = Layer.effect(
   Transport.Transport,
   Effect.gen(function* () {
     const context = yield* Layer.build(Layer.fresh(Transport.layerMemory))
-    const { publish, subscribe } = Context.get(context, Transport.Transport)
+    const { forget, publish, subscribe } = Context.get(context, Transport.Transport)
     const { messages } = Context.get(context, Transport.Published)
     const groups = new Map<string, number>()
     return {
       publish,
+      forget: (group: string) => Effect.tap(forget(group), () => Effect.sync(() => groups.delete(group))),
       subscribe: (options: Transport.SubscribeOptions) =>
         Stream.unwrap(
           Effect.map(messages, (sofar) => {

@@ -7,7 +7,7 @@ import { Command, Consumer, DeadLetters, Event, EventStore, Inbox, MessageBus, T
 import { SqliteClient } from "eventfold/sqlite"
 import { Faults } from "eventfold/testing"
 import { logs } from "./support/logs.ts"
-import { rest, until } from "./support/words.ts"
+import { rest, start, until } from "./support/words.ts"
 
 const Placed = Event.make(
   "Placed",
@@ -358,6 +358,32 @@ describe("a consumer", () => {
     }).pipe(Effect.scoped, Effect.provide(services))
   )
 
+  it.effect("has its group forgotten when it has ended, and not while it works or is paused", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const consumer = Consumer.layer(
+        [Placed],
+        { Placed: (_, { message }) => Effect.sync(() => seen.push(message.id)) },
+        { group }
+      )
+      const stop = yield* start(consumer)
+      yield* Transport.publish([message("1")])
+      yield* until(() => seen.length === 1)
+      const refused = Effect.map(Effect.flip(Consumer.forget(group)), ({ message }) => message)
+      assert.equal(
+        yield* refused,
+        `The group "g" is in use: consumers of this process belong to it. End its members before it is forgotten`
+      )
+      yield* Consumer.pause(group)
+      assert.match(yield* refused, /is in use/)
+      yield* stop
+      assert.deepEqual([yield* Consumer.forget(group), yield* Consumer.forget(group)], [true, false])
+      yield* start(consumer)
+      yield* until(() => seen.length === 2)
+      assert.deepEqual(seen, ["1", "1"])
+    }).pipe(Effect.scoped, Effect.provide(services))
+  )
+
   it.effect("subscribes again when the transport fails, until its schedule ends", () =>
     Effect.gen(function* () {
       logs(/starts again/, /gives up/)
@@ -368,6 +394,7 @@ describe("a consumer", () => {
       const exit = yield* Consumer.run([Placed], { Placed: () => Effect.void }, { group, restart: Schedule.recurs(3) }).pipe(
         Effect.provideService(Transport.Transport, {
           publish: () => Effect.void,
+          forget: () => Effect.succeed(false),
           subscribe: () => Stream.suspend(() => (++subscriptions % 2 === 0 ? Stream.empty : Stream.fail(lost)))
         }),
         Effect.exit

@@ -19,7 +19,7 @@ import type * as Event from "../definitions/Event.ts"
 import { definitionsByType } from "../definitions/listing.ts"
 import { changesOf, type Registry as RegistryOf } from "../following/engine.ts"
 import type { Unlisted } from "../internal/unlisted.ts"
-import type { TransportError } from "../transport/Transport.ts"
+import { GroupInUseError, Transport, type TransportError } from "../transport/Transport.ts"
 import { type Handler, makeConsumer } from "./consuming.ts"
 import { DeadLetters, type DeadLettersError } from "./DeadLetters.ts"
 import type { InboxError } from "./Inbox.ts"
@@ -252,6 +252,21 @@ export const status = (group: string): Effect.Effect<Status, UnknownGroupError> 
  */
 export const changes = (group: string): Stream.Stream<Status, UnknownGroupError> =>
   Stream.unwrap(Effect.map(groupOf(group), changesOf))
+
+/**
+ * Forgets a group that nobody consumes for any more: see `Transport.forget`. It is refused also where this process has consumers of it that
+ * are paused, or wait for the broker. Dead letters of the group stay, until they are discarded.
+ *
+ * @category steering
+ * @since 0.2.0
+ */
+export const forget = Effect.fnUntraced(function* (
+  group: string
+): Effect.fn.Return<boolean, GroupInUseError | TransportError, Transport> {
+  const members = (yield* findGroup(group))?.members.size ?? 0
+  if (members > 0) return yield* new GroupInUseError({ group, detail: "consumers of this process belong to it" })
+  return yield* Transport.use((transport) => transport.forget(group))
+})
 
 /**
  * Pauses the consumers of a group of this process: they begin no further message, finish those in hand within their grace, give the

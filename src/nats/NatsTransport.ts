@@ -16,6 +16,7 @@ import { makeMembers, untilClosed } from "../transport/kit.ts"
 import { Transport, type TransportError } from "../transport/Transport.ts"
 import { openConnection, type Watcher } from "./connection.ts"
 import { token } from "./encoding.ts"
+import { makeForget } from "./forgetting.ts"
 import { join } from "./member.ts"
 import { makePublish } from "./publishing.ts"
 import { makeTopology } from "./topology.ts"
@@ -92,7 +93,8 @@ export const make = Effect.fnUntraced(function* (
   return yield* untilClosed({
     publish: makePublish(connection, topology),
     subscribe: (options) =>
-      options.types?.length === 0 ? Stream.never : Stream.unwrap(join(connection, topology, members, options))
+      options.types?.length === 0 ? Stream.never : Stream.unwrap(join(connection, topology, members, options)),
+    forget: makeForget(topology)
   })
 })
 

@@ -48,6 +48,8 @@ export interface Topology extends Settings {
     consumer: string,
     types: ReadonlyArray<string> | undefined
   ) => Effect.Effect<ConsumerInfo, TransportError>
+  /** Deletes the consumer of a group. Whether there was one. */
+  readonly dropConsumer: (consumer: string) => Effect.Effect<boolean, TransportError>
   /** The encoded types that a consumer gets: all, when undefined. */
   readonly typesOf: (info: ConsumerInfo) => ReadonlySet<string> | undefined
 }
@@ -61,6 +63,10 @@ const asUpdate = { action: "update", pedantic: false }
 
 const isApiError = (error: TransportError, code: number): boolean =>
   error.reason.cause instanceof JetStreamApiError && error.reason.cause.code === code
+
+/** Whether there is no such consumer, or not even its stream. */
+export const isMissing = (error: TransportError): boolean =>
+  isApiError(error, ConsumerNotFound) || isApiError(error, StreamNotFound)
 
 const isAtLeast = (version: string, major: number, minor: number): boolean => {
   const [theMajor = 0, theMinor = 0] = version.split(".").map(Number)
@@ -150,6 +156,10 @@ export const makeTopology = Effect.fnUntraced(function* (
     largestMessage: () => largestMessage,
     consumerInfo,
     typesOf: presentTypes,
+    dropConsumer: (consumer) =>
+      attempting("forget", () => manager.consumers.delete(stream, consumer)).pipe(
+        Effect.catchIf(isMissing, () => Effect.succeed(false))
+      ),
     openConsumer: Effect.fnUntraced(function* (consumer, types) {
       const wanted = types?.map(token)
       const info = yield* consumerInfo(consumer).pipe(

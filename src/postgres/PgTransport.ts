@@ -29,6 +29,7 @@ import { migrateTransport } from "./migrations.ts"
 import { checkNames } from "./names.ts"
 import { makeSubscribe } from "./transport/member.ts"
 import { pruning } from "./transport/pruning.ts"
+import { makeForget } from "./transport/forgetting.ts"
 import { makePublish } from "./transport/publishing.ts"
 import { makeSettle } from "./transport/settling.ts"
 import { makeShared } from "./transport/shared.ts"
@@ -61,8 +62,8 @@ export interface Options {
    * How long messages are kept at least. What is older is deleted, hourly, once every group has acknowledged those that its members
    * have asked for. A group that joins later begins at the oldest message there is. Default: 7 days.
    *
-   * A group that nobody runs any more keeps all messages that it has not acknowledged, without bound, until its rows are deleted:
-   * first that of `consumer_group`, then those of `delivery`.
+   * A group that nobody runs any more keeps all messages that it has not acknowledged, without bound, until it is forgotten:
+   * `Transport.forget`.
    */
   readonly keep?: Duration.Input | undefined
   /** What is older is deleted even if groups still wait for it: messages are lost then. Default: never. */
@@ -102,7 +103,7 @@ export const make = Effect.fnUntraced(function* (
     pollInterval: hearing.pollInterval
   })
   yield* pruning(shared, options)
-  return yield* untilClosed({ publish, subscribe })
+  return yield* untilClosed({ publish, subscribe, forget: makeForget(shared) })
 })
 
 /**

@@ -18,6 +18,7 @@ import * as Stream from "effect/Stream"
 import { inTime, untilClosed } from "../transport/kit.ts"
 import { type SubscribeOptions, Transport, type TransportError } from "../transport/Transport.ts"
 import { openConnection } from "./connection.ts"
+import { makeForget } from "./forgetting.ts"
 import { join } from "./member.ts"
 import { makeNames } from "./names.ts"
 import { makePublisher } from "./publishing.ts"
@@ -94,7 +95,8 @@ export const make = Effect.fnUntraced(function* (
   )
   return yield* untilClosed({
     publish: publisher.publish,
-    subscribe: (options) => Stream.unwrap(inTime("subscribe", timeout)(join(consuming, topology, publisher, options)))
+    subscribe: (options) => Stream.unwrap(inTime("subscribe", timeout)(join(consuming, topology, publisher, options))),
+    forget: (group) => inTime("forget", timeout)(makeForget(connect, topology)(group))
   })
 })
 

@@ -26,6 +26,8 @@ export interface Topology {
   readonly openGroup: (connection: Connection, group: Group) => Effect.Effect<void, TransportError, Scope.Scope>
   /** Looks after what a group needs: makes it again, or fails where that is not allowed. */
   readonly checkGroup: (connection: Connection, group: Group) => Effect.Effect<void, TransportError>
+  /** Deletes what there is of a group. */
+  readonly dropGroup: (connection: Connection, group: string) => Effect.Effect<"dropped" | "unknown" | "in use", TransportError>
   /** Looks after the groups that this process was told of. */
   readonly keep: (connection: Connection) => Effect.Effect<void, TransportError>
   /** Makes the queue in which messages wait for so many milliseconds. */
@@ -50,7 +52,7 @@ const codeOf = (cause: unknown): unknown => (Predicate.hasProperty(cause, "code"
 const isMissing = ({ reason }: TransportError): boolean => codeOf(reason.cause) === notFound
 
 /** Does something in a channel of its own. */
-const inChannel = ({ model }: Connection, operation: string, work: (channel: Channel) => Promise<unknown>) =>
+const inChannel = <A>({ model }: Connection, operation: string, work: (channel: Channel) => Promise<A>) =>
   Effect.scoped(
     Effect.flatMap(
       open(operation, () => model.createChannel()),
@@ -96,6 +98,17 @@ const makeDeclarations = ({ delayQueueOf, delays, exchange, keyOf, queueOf }: Na
       await channel.checkExchange(exchange)
       await channel.checkQueue(queueOf(group))
     }),
+  dropGroup: (connection: Connection, group: string) => {
+    const queue = queueOf(group)
+    // Whether a quorum queue is in use, the broker does not look at by itself as it deletes one.
+    const drop = async (channel: Channel) => {
+      const { consumerCount } = await channel.checkQueue(queue)
+      if (consumerCount > 0) return "in use" as const
+      await channel.deleteQueue(queue)
+      return "dropped" as const
+    }
+    return Effect.catchIf(inChannel(connection, "forget", drop), isMissing, () => Effect.succeed("unknown" as const))
+  },
   delay: (connection: Connection, millis: number) => {
     const queue = delayQueueOf(millis)
     return Effect.andThen(
@@ -165,6 +178,7 @@ export const makeTopology = (
         options.declares ? declarations.group(connection, group) : Effect.void
       ),
     checkGroup,
+    dropGroup: declarations.dropGroup,
     openDelay: (connection, millis) =>
       // Without the queue the message would be lost.
       options.declares ? declarations.delay(connection, millis) : declarations.hasDelay(connection, millis),

@@ -15,6 +15,7 @@ import * as Stream from "effect/Stream"
 import { defaultRestart } from "../internal/lifecycle.ts"
 import { makeMembers, type Members, untilClosed } from "../transport/kit.ts"
 import { Transport } from "../transport/Transport.ts"
+import { makeForget } from "./forgetting.ts"
 import { type Departures, join, type Listener } from "./member.ts"
 import { makePublish } from "./publishing.ts"
 import { makeServer, milliseconds, type Server } from "./server.ts"
@@ -90,7 +91,8 @@ export const make = Effect.fnUntraced(function* (
       retention: milliseconds(options.retention ?? "7 days"),
       greatestAge: options.greatestAge === undefined ? -1 : milliseconds(options.greatestAge)
     }),
-    subscribe: (options) => Stream.unwrap(join(server, settings, members, departures, options))
+    subscribe: (options) => Stream.unwrap(join(server, settings, members, departures, options)),
+    forget: makeForget(server)
   })
 })
 

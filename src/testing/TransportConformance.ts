@@ -31,6 +31,7 @@ import { arrival } from "./transport/arrival.ts"
 import { consumers } from "./transport/consumers.ts"
 import { durability } from "./transport/durability.ts"
 import { faults } from "./transport/faults.ts"
+import { forgetting } from "./transport/forgetting.ts"
 import { groups } from "./transport/groups.ts"
 import { interruption } from "./transport/interruption.ts"
 import { leaving } from "./transport/leaving.ts"
@@ -95,6 +96,7 @@ const definitions = [
   ...arrival,
   ...order,
   ...groups,
+  ...forgetting,
   ...types,
   ...settling,
   ...leaving,

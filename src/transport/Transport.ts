@@ -8,9 +8,11 @@ export {
   TransportUnavailable,
   MessageRefused,
   TransportError,
+  GroupInUseError,
   Transport,
   publish,
-  subscribe
+  subscribe,
+  forget
 } from "./service.ts"
 export { Published, published, layerMemory, layerSinkhole } from "./memory.ts"
 export { isMessage } from "./cloudEvents.ts"

@@ -95,7 +95,8 @@ export const layerFaulty = (faults: {
         )
       return {
         publish: (messages) => calling(nextOfPublish, "publish", transport.publish(messages)),
-        subscribe: (options) => Stream.flatMap(transport.subscribe(options), delivering)
+        subscribe: (options) => Stream.flatMap(transport.subscribe(options), delivering),
+        forget: transport.forget
       }
     })
   )

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { unavailable } from "./failing.ts"
-import type { Transport, TransportError } from "./service.ts"
+import { GroupInUseError, type Transport, type TransportError } from "./service.ts"
 import { tracing } from "./tracing.ts"
 
 /** What is said of a transport whose Layer has closed. */
@@ -18,8 +18,9 @@ const closedDetail = "the transport's Layer has been closed"
 export const closed = (operation: string): TransportError => unavailable(operation, closedDetail)
 
 /**
- * A service that ends with the scope, and whose messages name the span of their publisher where they name none. Whoever publishes or subscribes later, or does so at that moment, gets a `TransportError`:
- * what ends inside of the transport is no interruption of its caller.
+ * A service that ends with the scope, and whose messages name the span of their publisher where they name none. Whoever publishes or
+ * subscribes later, or does so at that moment, gets a `TransportError`: what ends inside of the transport is no interruption of its
+ * caller. A group is not forgotten while there are subscriptions of it here.
  *
  * **Gotchas**
  *
@@ -32,9 +33,12 @@ export const untilClosed = Effect.fnUntraced(function* (
   service: Transport["Service"]
 ): Effect.fn.Return<Transport["Service"], never, Scope.Scope> {
   let isClosed = false
+  const subscriptions = new Map<string, number>()
+  const count = (group: string, by: number) =>
+    Effect.sync(() => void subscriptions.set(group, (subscriptions.get(group) ?? 0) + by))
   yield* Effect.addFinalizer(() => Effect.sync(() => (isClosed = true)))
   const publish = tracing(service.publish)
-  const ended = (cause: Cause.Cause<TransportError>) => isClosed && Cause.hasInterruptsOnly(cause)
+  const ended = (cause: Cause.Cause<GroupInUseError | TransportError>) => isClosed && Cause.hasInterruptsOnly(cause)
   return {
     publish: (messages) =>
       Effect.suspend(() =>
@@ -46,8 +50,21 @@ export const untilClosed = Effect.fnUntraced(function* (
       Stream.suspend(() =>
         isClosed
           ? Stream.fail(closed("subscribe"))
-          : Stream.catchCauseIf(service.subscribe(options), ended, () => Stream.fail(closed("subscribe")))
-      )
+          : Stream.unwrap(
+              Effect.as(
+                Effect.acquireRelease(count(options.group, 1), () => count(options.group, -1)),
+                Stream.catchCauseIf(service.subscribe(options), ended, () => Stream.fail(closed("subscribe")))
+              )
+            )
+      ),
+    forget: (group) =>
+      Effect.suspend(() => {
+        const members = subscriptions.get(group) ?? 0
+        if (isClosed) return Effect.fail(closed("forget"))
+        if (members > 0) return Effect.fail(new GroupInUseError({ group, detail: "members of this process subscribe to it" }))
+        subscriptions.delete(group)
+        return Effect.catchCauseIf(service.forget(group), ended, () => Effect.fail(closed("forget")))
+      })
   }
 })
 

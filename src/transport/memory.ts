@@ -49,6 +49,8 @@ interface Broker {
   readonly messages: Array<Message>
   readonly publish: (batch: ReadonlyArray<Message>) => void
   readonly group: (name: string) => Group
+  /** Whether there was one. */
+  readonly forget: (name: string) => boolean
   /** Puts a message back in its place. */
   readonly giveBack: (group: Group, waiting: Waiting) => void
 }
@@ -81,6 +83,7 @@ const makeBroker = (): Broker => {
       }
       return group
     },
+    forget: (name) => groups.delete(name),
     giveBack: (group, { attempts, index }) => {
       const place = group.waiting.findIndex((other) => other.index > index)
       group.waiting.splice(place === -1 ? group.waiting.length : place, 0, { index, attempts })
@@ -203,7 +206,8 @@ export const layerMemory: Layer.Layer<Transport | Published> = Layer.effectConte
           }
           return Effect.sync(() => broker.publish(batch))
         }),
-      subscribe: (options) => Stream.unwrap(Effect.map(join(broker, members, scope, options), Stream.fromEffectRepeat))
+      subscribe: (options) => Stream.unwrap(Effect.map(join(broker, members, scope, options), Stream.fromEffectRepeat)),
+      forget: (group) => Effect.sync(() => broker.forget(group))
     })
     return Context.make(Transport, transport).pipe(
       Context.add(Published, { messages: Effect.sync(() => broker.messages.slice()) })
@@ -219,5 +223,6 @@ export const layerMemory: Layer.Layer<Transport | Published> = Layer.effectConte
  */
 export const layerSinkhole: Layer.Layer<Transport> = Layer.succeed(Transport, {
   publish: () => Effect.void,
-  subscribe: () => Stream.never
+  subscribe: () => Stream.never,
+  forget: () => Effect.succeed(false)
 })

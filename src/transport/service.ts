@@ -104,6 +104,26 @@ export class TransportError extends Schema.TaggedError<TransportError>("eventfol
 }
 
 /**
+ * The group cannot be forgotten: it has members, as far as is known. Nothing was changed. End its members, in all processes; what a member
+ * that died had in hand is given back when its time has run out.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class GroupInUseError extends Schema.TaggedError<GroupInUseError>("eventfold/Transport/GroupInUseError")(
+  "GroupInUseError",
+  {
+    group: Schema.String,
+    /** How it is known. */
+    detail: Schema.String
+  }
+) {
+  override get message(): string {
+    return `The group "${this.group}" is in use: ${this.detail}. End its members before it is forgotten`
+  }
+}
+
+/**
  * The transport service.
  *
  * @category services
@@ -123,6 +143,13 @@ export class Transport extends Context.Service<
      * stream fails when the Layer closes.
      */
     readonly subscribe: (options: SubscribeOptions) => Stream.Stream<Delivery, TransportError>
+    /**
+     * Forgets a group for good: how far it has come, and what waits for it. Whether it was known. Its name may be used again, and begins
+     * anew, like any other.
+     *
+     * It is refused where this transport has members of the group, and where the broker can tell that others have.
+     */
+    readonly forget: (group: string) => Effect.Effect<boolean, GroupInUseError | TransportError>
   }
 >()("eventfold/Transport") {}
 
@@ -143,3 +170,29 @@ export const publish = (messages: NonEmptyReadonlyArray<Message>): Effect.Effect
  */
 export const subscribe = (options: SubscribeOptions): Stream.Stream<Delivery, TransportError, Transport> =>
   Stream.unwrap(Transport.useSync((transport) => transport.subscribe(options)))
+
+/**
+ * Forgets a group that nobody consumes for any more: otherwise the broker keeps for it, often without bound, what is published. Whether
+ * it was known.
+ *
+ * **Gotchas**: members of other processes are seen as far as the broker tells of them. RabbitMQ knows all; Redis those that have asked
+ * within their lease; NATS those that wait for messages; Postgres those that have messages in hand. One that is not seen makes the group
+ * anew. Dead letters of the group stay where they are.
+ *
+ * ```ts
+ * import { Effect, Stream } from "effect"
+ * import { Transport } from "eventfold"
+ *
+ * const program = Effect.gen(function* () {
+ *   yield* Effect.timeoutOption(Stream.runDrain(Transport.subscribe({ group: "mail" })), "10 millis")
+ *   return [yield* Transport.forget("mail"), yield* Transport.forget("mail")]
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, Transport.layerMemory)) // => [true, false]
+ * ```
+ *
+ * @category accessors
+ * @since 0.2.0
+ */
+export const forget = (group: string): Effect.Effect<boolean, GroupInUseError | TransportError, Transport> =>
+  Transport.use((transport) => transport.forget(group))

@@ -88,7 +88,8 @@ describe("a relay", () => {
             Deferred.await(gate),
             Effect.sync(() => void taken.push(...messages.map(({ id }) => id)))
           ),
-        subscribe: () => Stream.never
+        subscribe: () => Stream.never,
+        forget: () => Effect.succeed(false)
       })
       yield* EventStore.append("A-1", published("1"))
       yield* start(Layer.provide(Relay.layer({ name: "shop" }), broker))
@@ -203,7 +204,11 @@ describe("consumers", () => {
       const lost = new Transport.TransportError({
         reason: new Transport.TransportUnavailable({ operation: "subscribe", detail: "nobody answers" })
       })
-      const away = Layer.succeed(Transport.Transport, { publish: () => Effect.void, subscribe: () => Stream.fail(lost) })
+      const away = Layer.succeed(Transport.Transport, {
+        publish: () => Effect.void,
+        subscribe: () => Stream.fail(lost),
+        forget: () => Effect.succeed(false)
+      })
       const consumer = Consumer.layer([Placed], { Placed: () => Effect.void }, { group: "g" })
       yield* Effect.gen(function* () {
         const stop = yield* start(consumer)

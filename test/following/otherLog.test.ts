@@ -243,7 +243,8 @@ describe("a restored log that has grown past the checkpoint", () => {
           Transport.Transport,
           Transport.Transport.of({
             publish: (messages) => Effect.sync(() => taken.push(...messages.map(({ id }) => id))),
-            subscribe: () => Stream.never
+            subscribe: () => Stream.never,
+            forget: () => Effect.succeed(false)
           })
         )
         const relay = Layer.provide(Relay.layer({ name: "shop" }), Broker)

@@ -148,7 +148,8 @@ describe("what follows no more", () => {
         const taken: Array<string> = []
         const broker = Transport.Transport.of({
           publish: (messages) => Effect.sync(() => taken.push(...messages.map(({ id }) => id))),
-          subscribe: () => Stream.never
+          subscribe: () => Stream.never,
+          forget: () => Effect.succeed(false)
         })
         const relay = Effect.provideService(
           start(Layer.provide(Relay.layer({ name: "shop" }), Layer.succeed(Transport.Transport, broker))),

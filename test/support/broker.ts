@@ -30,6 +30,7 @@ export const makeBroker = (): Broker => {
     next: (...next) => void behaviours.push(...next),
     layer: Layer.succeed(Transport.Transport, {
       subscribe: () => Stream.never,
+      forget: () => Effect.succeed(false),
       publish: (messages) =>
         Effect.suspend(() => {
           calls.push(messages.map(({ id }) => id))

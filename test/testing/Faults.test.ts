@@ -213,7 +213,8 @@ describe("a faulty transport", () => {
     let calls = 0
     const counting = Layer.succeed(Transport.Transport, {
       publish: () => Effect.sync(() => void calls++),
-      subscribe: () => Stream.never
+      subscribe: () => Stream.never,
+      forget: () => Effect.succeed(false)
     })
     return Effect.gen(function* () {
       yield* Transport.publish([message("1")])

@@ -1,3 +1,4 @@
+export { forget } from "./forget.ts"
 export { join } from "./join.ts"
 export { leave } from "./leave.ts"
 export { publish } from "./publish.ts"

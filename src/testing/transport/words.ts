@@ -37,6 +37,8 @@ export interface Kit {
   readonly publish: (...messages: ReadonlyArray<Message>) => Effect.Effect<void, TransportError>
   /** Joins a group, and stays until it leaves or the case ends. */
   readonly join: (options: SubscribeOptions) => Effect.Effect<Member, TransportError, Scope.Scope>
+  /** Forgets a group, so that a case that joins it again knows that it has begun. */
+  readonly forget: Service["forget"]
   /** The bare deliveries of a group that has had a member. */
   readonly deliveries: Service["subscribe"]
   readonly transport: Service
@@ -92,6 +94,7 @@ const makeOpen = (layer: Layer.Layer<Transport, unknown>, traits: Traits): World
     return {
       publish: (...[first, ...rest]) => (first === undefined ? Effect.void : transport.publish([first, ...rest])),
       deliveries,
+      forget: (group) => Effect.tap(transport.forget(group), () => Effect.sync(() => begun.delete(group))),
       transport,
       overtakes: traits.overtakes,
       join: Effect.fnUntraced(function* (options) {

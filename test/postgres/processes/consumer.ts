@@ -34,13 +34,14 @@ const Consuming = Consumer.layer(
 
 const neverAcknowledging = Layer.effect(
   Transport.Transport,
-  Effect.map(Transport.Transport, ({ publish, subscribe }) => {
+  Effect.map(Transport.Transport, ({ forget, publish, subscribe }) => {
     const ack = Effect.andThen(
       Effect.sync(() => console.log("committed")),
       Effect.never
     )
     return {
       publish,
+      forget,
       subscribe: (options: Transport.SubscribeOptions) =>
         Stream.map(subscribe(options), (delivery) => (stall === true ? { ...delivery, ack } : delivery))
     }

@@ -24,6 +24,7 @@ const Broker = Layer.effect(
   Transport.Transport,
   Effect.map(SqlClient.SqlClient, (sql) => ({
     subscribe: () => Stream.never,
+    forget: () => Effect.succeed(false),
     publish: (messages: Array.NonEmptyReadonlyArray<Transport.Message>) =>
       Effect.gen(function* () {
         const row = ({ id, position, subject }: Transport.Message) => ({ id, stream: subject, position, by: name })
