@@ -25,7 +25,7 @@ export const house: Readonly<Record<string, Wing>> = {
     floor: 2,
     holds: "the ports to what is stored, in memory, and the kit for authors",
     knows: ground,
-    faces: ["EventStore", "Checkpoints", "Snapshots", "ParkedEvents", "AuditTrail", "kit/index"]
+    faces: ["EventStore", "Checkpoints", "Snapshots", "ParkedEvents", "AuditTrail", "tables", "kit/index"]
   },
   deciding: {
     floor: 3,
@@ -45,7 +45,7 @@ export const house: Readonly<Record<string, Wing>> = {
   consuming: {
     floor: 4,
     holds: "what follows a transport",
-    knows: ["transport", "following", ...ground],
+    knows: ["transport", "following", "store", ...ground],
     faces: ["Consumer", "Inbox", "DeadLetters", "Transport"]
   },
   postgres: { floor: 4, holds: "a store and a transport", knows: ["store", "transport", ...ground], faces: [], packages: true },

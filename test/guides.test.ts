@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
+import { PgRights } from "eventfold/postgres"
 import { describe, expect, it } from "vitest"
 import { packageExports } from "./support/exports.ts"
 
@@ -43,6 +44,13 @@ describe("the table of guarantees", () => {
       .map(read)
       .join("\n")
     expect([...tests.values()].filter((title) => !sources.includes(JSON.stringify(title)))).toEqual([])
+  })
+})
+
+describe("the rights of the application's role", () => {
+  it("are those that the script grants", () => {
+    const [, script] = /```sql\n([^]*?)```/.exec(read("src/guides/production.md")) ?? []
+    expect(script).toBe(PgRights.grants({ role: "shop" }))
   })
 })
 

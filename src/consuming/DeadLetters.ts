@@ -13,8 +13,10 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
-import { describe } from "../sql/errors.ts"
-import { makeTable, number as sqlNumber, storable } from "../sql/table.ts"
+import type { Fragment } from "effect/sql/Statement"
+import { describeOwn } from "../sql/errors.ts"
+import { number as sqlNumber, storable } from "../sql/table.ts"
+import { openSide } from "../store/tables.ts"
 import { decodeText, documentOf, keyOf } from "../transport/kit.ts"
 import type { CloudEvent } from "../transport/Transport.ts"
 
@@ -53,7 +55,7 @@ export class DeadLettersError extends Schema.TaggedError<DeadLettersError>("even
   { operation: Schema.String, cause: Schema.Defect() }
 ) {
   override get message(): string {
-    return `The dead letters failed to ${this.operation}: ${describe(this.cause)}`
+    return `The dead letters failed to ${this.operation}: ${describeOwn(this.cause)}`
   }
 }
 
@@ -157,8 +159,13 @@ export const layerMemory: Layer.Layer<DeadLetters> = Layer.sync(DeadLetters, () 
  * @since 0.2.0
  */
 export const layerSqlWith = (options: {
-  /** Letters, digits and `_`, with the schema before a `.` if need be; on PostgreSQL in lower case. Default: `"eventfold_dead_letter"`. */
+  /**
+   * Letters, digits and `_`, with the schema before a `.` if need be; on PostgreSQL in lower case. Default: `dead_letter` in the schema of
+   * the store that is provided, behind its prefix; without a store `eventfold.dead_letter`, on SQLite `eventfold_dead_letter`.
+   */
   readonly table?: string | undefined
+  /** Whether to make the table when it is not there. Default: as the store that is provided does, or else `true`. */
+  readonly migrate?: boolean | undefined
 }): Layer.Layer<DeadLetters, DeadLettersError, SqlClient.SqlClient> =>
   Layer.effect(
     DeadLetters,
@@ -166,17 +173,7 @@ export const layerSqlWith = (options: {
       const sql = yield* SqlClient.SqlClient
       const failAs = (operation: string) => Effect.mapError((cause: unknown) => new DeadLettersError({ operation, cause }))
       const number = (value: number) => sqlNumber(sql, value)
-      const name = yield* makeTable(options.table ?? "eventfold_dead_letter", (sql, name) => [
-        sql`create table if not exists ${name} (
-          consumer_group text not null,
-          id text not null,
-          message text not null,
-          cause text not null,
-          attempts double precision not null,
-          parked_at double precision not null,
-          primary key (consumer_group, id)
-        )`
-      ]).pipe(failAs("open"))
+      const name = yield* failAs("open")(openSide(options, side))
 
       const columns = sql.literal("consumer_group as of, id, message as text, cause, attempts, parked_at as at")
       const toLetter = ({ at, attempts, cause, id, of, text }: Row) =>
@@ -232,6 +229,20 @@ export const layerSqlWith = (options: {
       })
     })
   )
+
+const side = {
+  name: "dead_letter",
+  columns: ["consumer_group", "id", "message", "cause", "attempts", "parked_at"],
+  create: (sql: SqlClient.SqlClient, table: Fragment) => sql`create table if not exists ${table} (
+    consumer_group text not null,
+    id text not null,
+    message text not null,
+    cause text not null,
+    attempts double precision not null,
+    parked_at double precision not null,
+    primary key (consumer_group, id)
+  )`
+}
 
 /**
  * Dead letters in a table of the database of the `SqlClient`: PostgreSQL, PGlite or SQLite. The table is made when it is not there.

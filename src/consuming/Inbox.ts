@@ -19,10 +19,11 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
-import { describe, isRefusal, isTimeLimit } from "../sql/errors.ts"
-import { quoteName } from "../sql/names.ts"
-import { makeTable, number, storable } from "../sql/table.ts"
+import type { Fragment } from "effect/sql/Statement"
+import { describe, describeOwn, isRefusal, isTimeLimit } from "../sql/errors.ts"
+import { number, storable } from "../sql/table.ts"
 import { inTransaction } from "../sql/transaction.ts"
+import { openSide } from "../store/tables.ts"
 import { keyOf } from "../transport/kit.ts"
 
 /**
@@ -37,7 +38,8 @@ export class InboxError extends Schema.TaggedError<InboxError>("eventfold/Inbox/
   cause: Schema.Defect()
 }) {
   override get message(): string {
-    return `The inbox failed to ${this.operation}: ${describe(this.cause)}`
+    // What is refused at the end may be what the effect has done.
+    return `The inbox failed to ${this.operation}: ${this.operation === "commit" ? describe(this.cause) : describeOwn(this.cause)}`
   }
 
   /**
@@ -164,8 +166,13 @@ class Own<E> {
  * @since 0.2.0
  */
 export const layerSqlWith = (options: {
-  /** Letters, digits and `_`, with the schema before a `.` if need be; on PostgreSQL in lower case. Default: `"eventfold_inbox"`. */
+  /**
+   * Letters, digits and `_`, with the schema before a `.` if need be; on PostgreSQL in lower case. Default: `inbox` in the schema of
+   * the store that is provided, behind its prefix; without a store `eventfold.inbox`, on SQLite `eventfold_inbox`.
+   */
   readonly table?: string | undefined
+  /** Whether to make the table when it is not there. Default: as the store that is provided does, or else `true`. */
+  readonly migrate?: boolean | undefined
   /** How long a message is remembered, by the clocks of the processes. Default: 7 days. */
   readonly keep?: Duration.Input | undefined
 }): Layer.Layer<Inbox, InboxError, SqlClient.SqlClient> =>
@@ -174,17 +181,8 @@ export const layerSqlWith = (options: {
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const keep = Duration.toMillis(Duration.fromInputUnsafe(options.keep ?? week))
-      const table = options.table ?? "eventfold_inbox"
       const failAs = (operation: string) => Effect.mapError((cause: unknown) => new InboxError({ operation, cause }))
-      const name = yield* makeTable(table, (sql, name) => [
-        sql`create table if not exists ${name} (
-          consumer_group text not null,
-          id text not null,
-          handled_at double precision not null,
-          primary key (consumer_group, id)
-        )`,
-        sql`create index if not exists ${sql.literal(quoteName(sql, `${table.slice(table.indexOf(".") + 1)}_handled_at`))} on ${name} (handled_at)`
-      ]).pipe(failAs("open"))
+      const name = yield* failAs("open")(openSide(options, side))
 
       let prunedAt = -Infinity
       const prune = Effect.flatMap(Clock.currentTimeMillis, (now) => {
@@ -218,6 +216,18 @@ export const layerSqlWith = (options: {
       return Inbox.of({ once })
     })
   )
+
+const side = {
+  name: "inbox",
+  columns: ["consumer_group", "id", "handled_at"],
+  create: (sql: SqlClient.SqlClient, table: Fragment) => sql`create table if not exists ${table} (
+    consumer_group text not null,
+    id text not null,
+    handled_at double precision not null,
+    primary key (consumer_group, id)
+  )`,
+  index: { name: "handled_at", on: "handled_at" }
+}
 
 /**
  * An inbox in a table of the database of the `SqlClient`: PostgreSQL, PGlite or SQLite. The table is made when it is not there.

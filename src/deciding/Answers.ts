@@ -15,13 +15,13 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
+import type { Fragment } from "effect/sql/Statement"
 import { isSqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import { parseJson, writeJson } from "../internal/exactJson.ts"
 import { CurrentMetadata, recordedMetadata } from "../definitions/metadata.ts"
-import { describe, isConflict, isOutage } from "../sql/errors.ts"
-import { quoteName } from "../sql/names.ts"
-import { makeTable, number } from "../sql/table.ts"
+import { describeOwn, isConflict, isOutage } from "../sql/errors.ts"
+import { number } from "../sql/table.ts"
 import {
   EventStore,
   EventStoreError,
@@ -32,6 +32,7 @@ import {
   StoreUnavailable,
   TransactionConflict
 } from "../store/EventStore.ts"
+import { openSide } from "../store/tables.ts"
 import { type CommitError, type SqlTransactions, Transaction } from "./transaction.ts"
 
 /**
@@ -120,10 +121,25 @@ const failAs = (operation: string) =>
       : isSqlError(cause) && isOutage(cause)
         ? StoreUnavailable
         : StoreFailure
-    return new EventStoreError({ reason: new Reason({ operation, detail: describe(cause), cause }) })
+    return new EventStoreError({ reason: new Reason({ operation, detail: describeOwn(cause), cause }) })
   })
 
 const hour = Duration.toMillis("1 hour")
+
+const side = {
+  name: "answer",
+  columns: ["command", "id", "payload", "outcome", "value", "answered_at"],
+  create: (sql: SqlClient.SqlClient, table: Fragment) => sql`create table if not exists ${table} (
+    command text not null,
+    id text not null,
+    payload text not null,
+    outcome text not null,
+    value text not null,
+    answered_at double precision not null,
+    primary key (command, id)
+  )`,
+  index: { name: "answered_at", on: "answered_at" }
+}
 
 /**
  * {@link layerSql} with options.
@@ -134,8 +150,13 @@ const hour = Duration.toMillis("1 hour")
  * @since 0.2.0
  */
 export const layerSqlWith = (options: {
-  /** Letters, digits and `_`, with the schema before a `.` if need be; on PostgreSQL in lower case. Default: `"eventfold_answer"`. */
+  /**
+   * Letters, digits and `_`, with the schema before a `.` if need be; on PostgreSQL in lower case. Default: `answer` in the schema of the
+   * store, behind its prefix.
+   */
   readonly table?: string | undefined
+  /** Whether to make the table when it is not there. Default: as the store does. */
+  readonly migrate?: boolean | undefined
   /** How long an answer is kept at least, by the clocks of the processes. Default: 7 days. */
   readonly keep?: Duration.Input | undefined
 }): Layer.Layer<Answers, EventStoreError, SqlClient.SqlClient | SqlTransactions | EventStore> =>
@@ -145,19 +166,7 @@ export const layerSqlWith = (options: {
       const sql = yield* SqlClient.SqlClient
       const store = yield* EventStore
       const keep = Duration.toMillis(Duration.fromInputUnsafe(options.keep ?? "7 days"))
-      const table = options.table ?? "eventfold_answer"
-      const name = yield* makeTable(table, (sql, name) => [
-        sql`create table if not exists ${name} (
-          command text not null,
-          id text not null,
-          payload text not null,
-          outcome text not null,
-          value text not null,
-          answered_at double precision not null,
-          primary key (command, id)
-        )`,
-        sql`create index if not exists ${sql.literal(quoteName(sql, `${table.slice(table.indexOf(".") + 1)}_answered_at`))} on ${name} (answered_at)`
-      ]).pipe(failAs("open the answers"))
+      const name = yield* failAs("open the answers")(openSide(options, side))
 
       let prunedAt = -Infinity
       const prune = Effect.gen(function* () {

@@ -10,12 +10,16 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as SqlClient from "effect/sql/SqlClient"
+import { isSqlError } from "effect/sql/SqlError"
 import { Checkpoints } from "../store/Checkpoints.ts"
-import type { EventStoreError } from "../store/EventStore.ts"
+import { refuseLeftCheckpoints } from "../sql/firstRelease.ts"
+import { EventStoreError, StoreFailure } from "../store/EventStore.ts"
 import { makeOnSql } from "../store/kit/index.ts"
+import { usualPostgres } from "../store/tables.ts"
 import { makeCheckpointSql } from "./checkpointSql.ts"
+import { toEventStoreError } from "./errors.ts"
 import { migrate } from "./migrations.ts"
-import { checkNames } from "./names.ts"
+import { namesBeside } from "./names.ts"
 
 /**
  * Where the tables are, and who makes them.
@@ -24,11 +28,14 @@ import { checkNames } from "./names.ts"
  * @since 0.1.0
  */
 export interface Options {
-  /** The database schema (namespace) of the tables: that of the event store. Default: `"eventfold"`. */
+  /**
+   * The database schema (namespace) of the tables: that of the event store. Default: with `tablePrefix`, `"eventfold"`; where neither is
+   * said, that of the store that is provided, and its prefix.
+   */
   readonly schema?: string | undefined
-  /** What the names of the tables begin with. Default: nothing. */
+  /** What the names of the tables begin with. Default: nothing, with `schema`; where neither is said, as the store that is provided. */
   readonly tablePrefix?: string | undefined
-  /** Whether to make or update the tables when the Layer is built. Default: `true`. */
+  /** Whether to make or update the tables when the Layer is built. Default: as the store that is provided does, or else `true`. */
   readonly migrate?: boolean | undefined
 }
 
@@ -43,8 +50,15 @@ export const make = Effect.fnUntraced(function* (
   options: Options = {}
 ): Effect.fn.Return<Checkpoints["Service"], EventStoreError, SqlClient.SqlClient> {
   const sql = yield* SqlClient.SqlClient
-  const names = yield* checkNames(options)
-  if (options.migrate !== false) yield* migrate(names)
+  const { follows, migrate: isToMigrate, names } = yield* namesBeside(sql, options)
+  if (isToMigrate) yield* migrate(names)
+  if (follows) {
+    yield* Effect.mapError(refuseLeftCheckpoints(sql, names, usualPostgres), (error) =>
+      isSqlError(error)
+        ? toEventStoreError("open", error, false)
+        : new EventStoreError({ reason: new StoreFailure({ operation: "open", detail: error.message, cause: error }) })
+    )
+  }
   return makeOnSql(sql, {
     statements: makeCheckpointSql(names).statements,
     run: (text, parameters) => sql.unsafe(text, parameters).values,

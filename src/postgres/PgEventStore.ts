@@ -39,11 +39,17 @@ import { makeAppend } from "./store/writer.ts"
  * @since 0.1.0
  */
 export interface Options {
-  /** The database schema (namespace) of the tables; made when absent. Default: `"eventfold"`. */
+  /**
+   * The database schema (namespace) of the tables; made when absent. What stands beside the events has its tables there, too. Default:
+   * `"eventfold"`.
+   */
   readonly schema?: string | undefined
-  /** What the names of the tables begin with. Default: nothing. */
+  /** What the names of the tables begin with, and of those beside the events. Default: nothing. */
   readonly tablePrefix?: string | undefined
-  /** Whether to make or update the tables when the Layer is built. Default: `true`. */
+  /**
+   * Whether to make or update the tables when the Layer is built. What stands beside the events (checkpoints, snapshots, parked events,
+   * inbox, dead letters, the tables of projections) does as the store does. Default: `true`.
+   */
   readonly migrate?: boolean | undefined
   /**
    * Whether to hear of what other processes write by `LISTEN`, over one connection beside the pool that all share who share the client;
@@ -105,7 +111,8 @@ export const make = Effect.fnUntraced(function* (
     version: (stream, operation) => queries.ask(operation, plans.sized(statements.version), [stream]),
     awaitBeyond: signal.beyond,
     untilAnswered,
-    transactionService: sql.transactionService
+    transactionService: sql.transactionService,
+    tables: { schema: names.schema, prefix: names.prefix, migrate: options.migrate !== false }
   })
 })
 

@@ -27,6 +27,7 @@ import { Transport, type TransportError } from "../transport/Transport.ts"
 import { hearingOf, listening } from "./listening.ts"
 import { migrateTransport } from "./migrations.ts"
 import { checkNames } from "./names.ts"
+import { tablesFor } from "../store/tables.ts"
 import { makeSubscribe } from "./transport/member.ts"
 import { pruning } from "./transport/pruning.ts"
 import { makePublish } from "./transport/publishing.ts"
@@ -45,7 +46,7 @@ export interface Options {
   readonly schema?: string | undefined
   /** What the names of the tables begin with. Default: nothing. */
   readonly tablePrefix?: string | undefined
-  /** Whether to make or update the tables when the Layer is built. Default: `true`. */
+  /** Whether to make or update the tables when the Layer is built. Default: as the store that is provided does, or else `true`. */
   readonly migrate?: boolean | undefined
   /**
    * Whether to hear of what other processes write by `LISTEN`, over one connection beside the pool that all share who share the client;
@@ -85,7 +86,7 @@ export const make = Effect.fnUntraced(function* (
   const names = yield* opening(checkNames(options))
   const hearing = hearingOf(sql, options)
   if (typeof hearing === "string") return yield* unavailable("open", hearing)
-  if (options.migrate !== false) {
+  if (options.migrate ?? (yield* tablesFor(sql)).migrate) {
     yield* opening(Effect.provideService(migrateTransport(names), SqlClient.SqlClient, sql))
   }
   const shared = yield* makeShared(sql, makeTransportSql(names))

@@ -1,6 +1,6 @@
 import * as Predicate from "effect/Predicate"
 import type { SqlError } from "effect/sql/SqlError"
-import { codeOf, describe as describeCause, kindOf as sqlKindOf, type Kind } from "../sql/errors.ts"
+import { codeOf, describe as describeCause, forbiddenHint, kindOf as sqlKindOf, type Kind } from "../sql/errors.ts"
 import {
   EventStoreError,
   OutcomeUnknown,
@@ -40,6 +40,7 @@ export const kindOf = (error: SqlError): Kind => {
 }
 
 const hints: Readonly<Record<string, string>> = {
+  "42501": forbiddenHint,
   "42P01": " (is it the right schema, and have the migrations run?)",
   event_pkey:
     " (the head counter is behind the newest event, as after restoring an old backup: set head.position to the highest position of the events)"

@@ -7,4 +7,5 @@
 export * as PgCheckpoints from "./PgCheckpoints.ts"
 export * as PgEventStore from "./PgEventStore.ts"
 export * as PgLite from "./PgLite.ts"
+export * as PgRights from "./PgRights.ts"
 export * as PgTransport from "./PgTransport.ts"

@@ -1,8 +1,10 @@
 import * as Effect from "effect/Effect"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
-import { isSqlError } from "effect/sql/SqlError"
-import { isUniqueViolation } from "../sql/errors.ts"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { adoptViews } from "../sql/firstRelease.ts"
+import { quoted } from "../sql/names.ts"
+import { againIfMade, isSchemaThere, isThere, makeSchema } from "../sql/table.ts"
 import { EventStoreError, StoreFailure } from "../store/EventStore.ts"
 import { toEventStoreError } from "./errors.ts"
 import { makeCheckpointSql } from "./checkpointSql.ts"
@@ -13,21 +15,34 @@ const run = (text: string) => Effect.flatMap(SqlClient.SqlClient, (sql) => sql.u
 
 const all = (texts: ReadonlyArray<string>) => Effect.forEach(texts, run, { discard: true })
 
+/** Whether all migrations have run. It takes no right but to read: a role that may use the tables need not be able to make them. */
+const isUpToDate = Effect.fnUntraced(function* (
+  sql: SqlClient.SqlClient,
+  { prefix, schema }: Names,
+  table: string,
+  newest: number
+) {
+  if (!(yield* isSchemaThere(sql, schema))) return false
+  const migrations = { schema, name: `${prefix}${table}` }
+  if (!(yield* isThere(sql, migrations))) return false
+  return (yield* sql.unsafe(`select 1 from ${quoted(migrations)} where migration_id >= ${newest} limit 1`).values).length > 0
+})
+
 /**
- * Makes the schema and brings its tables up to date. Safe when repeated, and when several processes do it at once: the
- * migrator locks its table, and whoever comes second finds the work done.
+ * Makes the schema and brings its tables up to date, where they are not. Safe when repeated, and when several processes do it at once:
+ * the migrator locks its table, and whoever comes second finds the work done.
  */
 const migrateBy = Effect.fnUntraced(function* (
   names: Names,
   table: string,
   migrations: Readonly<Record<string, Effect.Effect<void, unknown, SqlClient.SqlClient>>>
 ): Effect.fn.Return<void, EventStoreError, SqlClient.SqlClient> {
-  // Two processes that make one schema at once collide on the system catalogue, "if not exists" notwithstanding.
-  yield* run(makeSql(names).createSchema).pipe(
-    Effect.retry({ times: 3, while: isUniqueViolation }),
-    Effect.mapError((error) => toEventStoreError("migrate", error, false))
-  )
-  yield* Migrator.make({})({ table, loader: Migrator.fromRecord(migrations) }).pipe(
+  const sql = yield* SqlClient.SqlClient
+  const failed = Effect.mapError((error: SqlError) => toEventStoreError("migrate", error, false))
+  if (yield* failed(isUpToDate(sql, names, table, Object.keys(migrations).length))) return
+  yield* failed(againIfMade(makeSchema(sql, names.schema)))
+  // The migrator takes what comes before a dot for a schema.
+  yield* Migrator.make({})({ table: `${names.schema}.${names.prefix}${table}`, loader: Migrator.fromRecord(migrations) }).pipe(
     Effect.mapError((error) => {
       const failure = error._tag === "SqlError" ? error : error.cause
       return isSqlError(failure)
@@ -41,17 +56,18 @@ const migrateBy = Effect.fnUntraced(function* (
 export const migrate = (names: Names): Effect.Effect<void, EventStoreError, SqlClient.SqlClient> => {
   const statements = makeSql(names)
   const checkpoints = makeCheckpointSql(names)
-  return migrateBy(names, statements.names.migrations, {
+  return migrateBy(names, "migration", {
     "0001_events": all(statements.createTables),
     "0002_checkpoints": all(checkpoints.createCheckpoints),
     "0003_projection_versions": all(checkpoints.createVersions),
     "0004_repetitions": all(statements.replaceAppend),
-    "0005_seen_events": all(checkpoints.addSeen)
+    "0005_seen_events": all(checkpoints.addSeen),
+    "0006_tables_of_projections": Effect.flatMap(SqlClient.SqlClient, (sql) => adoptViews(sql, names, names.prefix))
   })
 }
 
 /** The tables of the transport, which need not be those of a store. */
 export const migrateTransport = (names: Names): Effect.Effect<void, EventStoreError, SqlClient.SqlClient> => {
   const statements = makeTransportSql(names)
-  return migrateBy(names, statements.migrations, { "0001_transport": all(statements.createTables) })
+  return migrateBy(names, "transport_migration", { "0001_transport": all(statements.createTables) })
 }

@@ -22,11 +22,9 @@ export const makeSql = (names: Names) => ({
     schema: names.schema,
     event: render("{event}", names),
     tag: render("{tag}", names),
-    head: render("{head}", names),
-    migrations: render("{channel}migration", names)
+    head: render("{head}", names)
   },
   channel: render("{channel}head", names),
-  createSchema: render("create schema if not exists {schema}", names),
   createTables: Object.values(storeObjects).flatMap((statements) => statements.map((text) => render(text, names))),
   /** The function `append` as it is now, in place of that of 0.1.0, to which any event with an id in use was a repetition. */
   replaceAppend: [render(createAppend, names)],

@@ -14,7 +14,6 @@ export const transportObjects: Readonly<Record<string, ReadonlyArray<string>>> =
 }
 
 export const makeTransportSql = (names: Names) => ({
-  migrations: render("{channel}transport_migration", names),
   channel: render("{channel}message", names),
   createTables: Object.values(transportObjects).flatMap((statements) => statements.map((text) => render(text, names))),
   ...renderAll({ claim, settle, publish, publishOthers, renew, release, prune }, names)

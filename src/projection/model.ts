@@ -7,6 +7,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import type { Fragment } from "effect/sql/Statement"
 import type { Requires } from "../deciding/UnitOfWork.ts"
 import type * as Event from "../definitions/Event.ts"
 import type { Metadata } from "../definitions/stored.ts"
@@ -18,6 +19,7 @@ import type {
   ProjectionVersionChangedError
 } from "../store/Checkpoints.ts"
 import type { EventStoreError, Filter } from "../store/EventStore.ts"
+import type { Found } from "../store/tables.ts"
 import type { statementsOf } from "./sql.ts"
 
 /**
@@ -223,7 +225,8 @@ export class ActiveVersionError extends Schema.TaggedError<ActiveVersionError>("
 /**
  * A table belongs to another projection: each would lose the other's rows when it is rebuilt. A defect while the second one is built.
  *
- * Who owns a table stands beside it in `eventfold_projection_table`. Where the owner is no more, drop its last version, or delete its row.
+ * Who owns a table stands in `projection_table` beside the store's tables, behind their prefix; of a table whose definition names a
+ * schema, in `eventfold_projection_table` there. Where the owner is no more, drop its last version, or delete its row.
  *
  * @category errors
  * @since 0.2.0
@@ -285,7 +288,7 @@ export type TableError = SqlError | Schema.SchemaError | RowRefusedError
 export interface AnyTable {
   readonly name: string
   /** @internal */
-  readonly statements: (sql: SqlClient.SqlClient, version: number) => ReturnType<typeof statementsOf>
+  readonly statements: (sql: SqlClient.SqlClient, found: Found, version: number) => ReturnType<typeof statementsOf>
 }
 
 /**
@@ -293,6 +296,10 @@ export interface AnyTable {
  *
  * Each version of the projection writes a table of its own, called `<name>_v<version>`; whoever reads by `name` reads that of the
  * active version, through a database view of that name. So writing is for handlers alone, and who reads need not know of versions.
+ *
+ * Tables and views are in the schema of the store that is provided, and their names begin with its prefix: `eventfold.balance` of a store
+ * on PostgreSQL that was told nothing, `balance` on SQLite. A name with a schema of its own is where it says. In SQL of your own,
+ * {@link Table.identifier} is the name.
  *
  * @category models
  * @since 0.1.0
@@ -302,6 +309,23 @@ export interface Table<F extends Event.Fields, K extends keyof F & string> exten
   readonly fields: F
   /** The name of the field that is the key. */
   readonly key: K
+  /**
+   * The name in SQL of your own, with schema and prefix: inside a handler of the table of its version, elsewhere of the view of the active one.
+   *
+   * ```ts no-run
+   * import { Effect, Schema } from "effect"
+   * import { SqlClient } from "effect/sql"
+   * import { Projection } from "eventfold"
+   *
+   * const Balance = Projection.table("balance", { key: "account", fields: { account: Schema.String, amount: Schema.Int } })
+   *
+   * export const total = Effect.gen(function* () {
+   *   const sql = yield* SqlClient.SqlClient
+   *   return yield* sql`select sum(amount) as total from ${yield* Balance.identifier}`
+   * })
+   * ```
+   */
+  readonly identifier: Effect.Effect<Fragment, never, SqlClient.SqlClient>
   /** The row of a key, if there is one. */
   readonly get: (key: F[K]["Type"]) => Effect.Effect<Option.Option<Row<F>>, TableError, SqlClient.SqlClient>
   /**

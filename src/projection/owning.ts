@@ -1,27 +1,23 @@
 /** Whose a table is: of two projections that write one table, each would lose the rows of the other when it is rebuilt. */
 import * as Effect from "effect/Effect"
-import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
-import { folded, quoteName } from "../sql/names.ts"
+import { quoted, type TableName } from "../sql/names.ts"
+import { isThere } from "../sql/table.ts"
 import { TableTakenError } from "./model.ts"
-import { existsIn } from "./sql.ts"
+import { keyOf, ownersOf } from "./place.ts"
+import type { TablesError, Where } from "./tables.ts"
 
-/** Beside the tables, in their database schema: which projection each belongs to, in all of its versions. */
-const owners = (table: string) => `${table.slice(0, table.indexOf(".") + 1)}eventfold_projection_table`
-
-const keyOf = (table: string) => folded(table.slice(table.indexOf(".") + 1))
-
-/** Takes a table for a projection; a defect where it is another's. */
+/** Takes a table for a projection; a defect where it is another's. `unlessThere` makes the table of the owners. */
 export const own = Effect.fnUntraced(function* (
-  sql: SqlClient.SqlClient,
+  { found, sql }: Where,
   table: string,
-  projection: string
-): Effect.fn.Return<void, SqlError> {
-  const name = quoteName(sql, owners(table))
-  // Looked up before it is made: a role may write it that may make none.
-  if ((yield* sql.unsafe(existsIn(sql, owners(table))).values).length === 0) {
-    yield* sql.unsafe(`create table if not exists ${name} (table_name text primary key, projection text not null)`).values
-  }
+  projection: string,
+  unlessThere: (owners: TableName, make: Effect.Effect<unknown, SqlError>) => Effect.Effect<void, TablesError>
+): Effect.fn.Return<void, TablesError> {
+  const owners = ownersOf(sql, found, table)
+  const name = quoted(owners)
+  const create = `create table if not exists ${name} (table_name text primary key, projection text not null)`
+  yield* unlessThere(owners, sql.unsafe(create))
   const all = sql.literal(name)
   const key = keyOf(table)
   const read = sql`select projection from ${all} where table_name = ${key}`.values
@@ -35,7 +31,9 @@ export const own = Effect.fnUntraced(function* (
 })
 
 /** Gives a table back that no version of its projection has any more. */
-export const disown = Effect.fnUntraced(function* (sql: SqlClient.SqlClient, table: string): Effect.fn.Return<void, SqlError> {
-  if ((yield* sql.unsafe(existsIn(sql, owners(table))).values).length === 0) return
-  yield* sql`delete from ${sql.literal(quoteName(sql, owners(table)))} where table_name = ${keyOf(table)}`
-})
+export const disown = ({ found, sql }: Where, table: string): Effect.Effect<void, SqlError> => {
+  const owners = ownersOf(sql, found, table)
+  return Effect.flatMap(isThere(sql, owners), (there) =>
+    there ? Effect.asVoid(sql`delete from ${sql.literal(quoted(owners))} where table_name = ${keyOf(table)}`) : Effect.void
+  )
+}

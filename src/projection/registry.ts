@@ -9,9 +9,8 @@ import { isConflict, isUniqueViolation } from "../sql/errors.ts"
 import { inTransaction } from "../sql/transaction.ts"
 import { type CheckpointError, Checkpoints, type ProjectionVersion } from "../store/Checkpoints.ts"
 import { EventStore } from "../store/EventStore.ts"
-import { type AnyTable, type Projection, RunsInlineError } from "./model.ts"
-import { own } from "./owning.ts"
-import { existsIn, pointTo, type statementsOf } from "./sql.ts"
+import { type Projection, RunsInlineError } from "./model.ts"
+import { forTables, hasRows, isForbiddenToMake, isIncomplete, makeTables, show, showUnlessThere } from "./tables.ts"
 
 // -----------------------------------------------------------------------------
 // reading
@@ -105,88 +104,38 @@ export const forget = Effect.fnUntraced(function* (projection: Key) {
 })
 
 // -----------------------------------------------------------------------------
-// tables
-// -----------------------------------------------------------------------------
-
-export const physicalName = (name: string, version: number) => `${name}_v${version}`
-
-/** Does something about each table of a version. */
-export const forEachTable = <R, D>(
-  { tables }: Projection<R, D>,
-  work: (sql: SqlClient.SqlClient, table: AnyTable) => Effect.Effect<unknown, SqlError>
-): Effect.Effect<void, SqlError> =>
-  Effect.gen(function* () {
-    if (tables.length === 0) return
-    const sql = yield* Effect.serviceOption(SqlClient.SqlClient)
-    if (Option.isNone(sql)) return yield* Effect.die(new Error("Projection: tables need a SqlClient"))
-    yield* Effect.forEach(tables, (table) => work(sql.value, table), { discard: true })
-  })
-
-/** Runs statements for each table of a version. */
-export const forTables = <R, D>(
-  projection: Projection<R, D>,
-  statements: (all: ReturnType<typeof statementsOf>, table: AnyTable, sql: SqlClient.SqlClient) => ReadonlyArray<string>
-) =>
-  forEachTable(projection, (sql, table) =>
-    Effect.forEach(statements(table.statements(sql, projection.version), table, sql), (text) => sql.unsafe(text).values)
-  )
-
-// -----------------------------------------------------------------------------
 // steps in the life of a version
 // -----------------------------------------------------------------------------
 
-/** Takes the tables of a projection for it. */
-const ownTables = <R, D>(projection: Projection<R, D>) =>
-  forEachTable(projection, (sql, table) => own(sql, table.name, projection.name))
-
 /** Makes this version the active one instead of another, and lets readers see its tables. */
 export const activate = Effect.fnUntraced(function* <R, D>(projection: Projection<R, D>, instead: Option.Option<number>) {
-  const { name, version } = projection
-  yield* ownTables(projection)
-  yield* Checkpoints.use(({ versions }) => versions.activate(name, version, instead))
-  yield* forTables(projection, ({ create }, table, sql) => [
-    create,
-    ...pointTo(sql, table.name, physicalName(table.name, version))
-  ])
+  yield* makeTables(projection, true, true)
+  yield* Checkpoints.use(({ versions }) => versions.activate(projection.name, projection.version, instead))
+  yield* show(projection)
 })
 
-/** Whether a table of a version is not there. */
-export const isIncomplete = <R, D>(projection: Projection<R, D>) => anyTable(projection, ({ exists }) => [exists, 0])
+/** Makes this version the active one if there is none. Of several that are the first, one is. */
+const activateFirst = Effect.fnUntraced(function* <R, D>(projection: Projection<R, D>, may: boolean) {
+  const { name, version } = projection
+  yield* Checkpoints.use(({ versions }) => versions.activate(name, version, Option.none()))
+  // What stands there may be the view of a version that is forgotten; a role that makes no tables takes it as it is.
+  yield* !may && (yield* isForbiddenToMake) ? showUnlessThere(projection, may) : show(projection)
+})
 
-/** Whether a version has written anything into its tables. */
-const hasRows = <R, D>(projection: Projection<R, D>) => anyTable(projection, ({ any }) => [any, 1])
-
-/** Whether a statement gives so many rows for one of the tables. */
-const anyTable = <R, D>(
-  projection: Projection<R, D>,
-  statement: (all: ReturnType<typeof statementsOf>) => readonly [text: string, rows: number]
-) =>
-  Effect.gen(function* () {
-    let found = false
-    yield* forEachTable(projection, (sql, table) => {
-      const [text, count] = statement(table.statements(sql, projection.version))
-      return Effect.map(sql.unsafe(text).values, (rows) => void (found ||= rows.length === count))
-    })
-    return found
-  })
-
-/** Makes what a version lacks of tables and views, and makes it the active one if there is none. */
-export const open = <R, D>(projection: Projection<R, D>) =>
+/**
+ * Makes what a version lacks of tables and views, and makes it the active one if there is none. Where the store's tables are not to be
+ * made in passing, what is missing is an error, unless `may` says otherwise.
+ */
+export const open = <R, D>(projection: Projection<R, D>, may = false) =>
   Effect.gen(function* () {
     const { name, version } = projection
-    yield* ownTables(projection)
-    yield* forTables(projection, ({ create }) => [create])
+    const known = yield* Checkpoints.use(({ versions }) => versions.list(name))
+    yield* makeTables(projection, known.length > 0, may)
     const current = yield* active(name)
     if (Option.isNone(current)) {
-      // Of several that are the first, one is.
-      return yield* Effect.catchTag(activate(projection, current), "ProjectionVersionChangedError", () => Effect.void)
+      return yield* Effect.catchTag(activateFirst(projection, may), "ProjectionVersionChangedError", () => Effect.void)
     }
-    if (current.value !== version) return
-    yield* forEachTable(projection, (sql, table) => {
-      const show = Effect.forEach(pointTo(sql, table.name, physicalName(table.name, version)), (text) => sql.unsafe(text).values)
-      const unlessFound = (found: ReadonlyArray<unknown>) => (found.length === 0 ? show : Effect.void)
-      return Effect.flatMap(sql.unsafe(existsIn(sql, table.name)).values, unlessFound)
-    })
+    if (current.value === version) yield* showUnlessThere(projection, may)
   })
 
 /** Empties the view of a version and sets its checkpoint back. What the world has heard of, it does not hear of again. */

@@ -32,7 +32,11 @@ import {
   type RunsInlineError,
   type StorageError
 } from "./model.ts"
-import { begin, change, clear, entryOf, isIncomplete, open, runsInline, transaction } from "./registry.ts"
+import { begin, change, clear, entryOf, open, runsInline, transaction } from "./registry.ts"
+import { isIncomplete } from "./tables.ts"
+import { placed } from "./place.ts"
+import { quoted } from "../sql/names.ts"
+import { tablesFor } from "../store/tables.ts"
 import { lockOf } from "./sql.ts"
 import { progressTo } from "./waiting.ts"
 
@@ -129,9 +133,11 @@ export const inline = <R, D>(
       const context = yield* Effect.context<R>()
       yield* beginInline(projection)
       const run = makeRun(projection, yield* Checkpoints)
+      const found = yield* tablesFor(sql)
+      const view: View = { ...projection, places: projection.tables.map(({ name }) => quoted(placed(sql, found, name))) }
       yield* Effect.acquireRelease(
-        Effect.sync(() => viewsOf(units).add(projection)),
-        (views) => Effect.sync(() => views.delete(projection))
+        Effect.sync(() => viewsOf(units).add(view)),
+        (views) => Effect.sync(() => views.delete(view))
       )
       yield* Effect.acquireRelease(units.beforeCommit(projectStaged(projection, run, context, sql, units)), (remove) => remove)
     })
@@ -200,7 +206,10 @@ const handles = (definitions: Projection<never, never>["definitions"], stream: s
 /** The projections that run inline in the units of work of a service. */
 const inlines = new WeakMap<UnitOfWork["Service"], Set<View>>()
 
-type View = Pick<Projection<unknown, never>, "definitions" | "name" | "tables" | "version">
+interface View extends Pick<Projection<unknown, never>, "definitions" | "name" | "version"> {
+  /** Where its tables are: another store's view of this name is another view. */
+  readonly places: ReadonlyArray<string>
+}
 
 const viewsOf = (units: UnitOfWork["Service"]): Set<View> => {
   const all = inlines.get(units) ?? new Set()
@@ -228,7 +237,7 @@ const takeTurns = Effect.fnUntraced(function* (
   const types = new Set(staged.map(({ event }) => event.type))
   const names = Array.from(viewsOf(units))
     .filter(({ definitions }) => Array.from(definitions.keys()).some((type) => types.has(type)))
-    .map(({ name, tables, version }) => JSON.stringify(["eventfold", name, version, ...tables.map(({ name }) => name)]))
+    .map(({ name, places, version }) => JSON.stringify(["eventfold", name, version, ...places]))
   yield* sql.unsafe(lock, [JSON.stringify(names)]).values
   if (Option.isSome(turns)) turns.value.taken = true
 })

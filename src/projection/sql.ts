@@ -5,7 +5,7 @@ import * as SchemaAST from "effect/SchemaAST"
 import type * as SqlClient from "effect/sql/SqlClient"
 import { jsonCodec } from "../definitions/jsonCodec.ts"
 import { parseJson, writeWithOneZero } from "../internal/exactJson.ts"
-import { folded, quoteName } from "../sql/names.ts"
+import { quoted, type TableName } from "../sql/names.ts"
 
 /** How a column is stored: what a field's JSON form is. */
 type Kind = "text" | "number" | "boolean" | "json"
@@ -186,8 +186,6 @@ interface Dialect {
   /** The nth parameter, which is given as text. */
   readonly parameter: (nth: number, kind: Kind) => string
   readonly empty: string
-  /** Gives a row if there is a table. */
-  readonly exists: (table: string) => string
   /** Takes locks of these names, in one order, until the transaction ends. */
   readonly lock: string | undefined
 }
@@ -202,7 +200,6 @@ const postgres: Dialect = {
   read: (column, kind) => (kind === "json" ? `${column}::text` : column),
   parameter: (nth, kind) => `$${nth}::${postgres.types[kind]}`,
   empty: "truncate",
-  exists: (table) => `select 1 where to_regclass('"${folded(table).replace(".", '"."')}"') is not null`,
   lock: `select count(pg_advisory_xact_lock(hashtextextended(key, 0)))
     from (select value as key from jsonb_array_elements_text($1::jsonb) order by value) as keys`
 }
@@ -216,10 +213,6 @@ const sqlite: Dialect = {
   read: (column) => column,
   parameter: (nth, kind) => (kind === "boolean" ? `(?${nth} = 'true')` : kind === "number" ? `cast(?${nth} as real)` : `?${nth}`),
   empty: "delete from",
-  exists: (table) => {
-    const dot = table.indexOf(".") + 1
-    return `select 1 from ${dot === 0 ? "" : `"${table.slice(0, dot - 1)}".`}sqlite_schema where name = '${table.slice(dot)}' collate nocase`
-  },
   // Transactions that write come one after the other.
   lock: undefined
 }
@@ -236,10 +229,9 @@ const dialectOf = (sql: SqlClient.SqlClient): Dialect =>
 /** The statement that takes the locks of units of work, by their names as one JSON array; none where transactions take turns. */
 export const lockOf = (sql: SqlClient.SqlClient): string | undefined => dialectOf(sql).lock
 
-/** The statements of the table of this name; the first column is the key. */
-export const statementsOf = (sql: SqlClient.SqlClient, name: string, columns: ReadonlyArray<Column>, key: string) => {
+/** The statements of a table, whose name is SQL text; the first column is the key. */
+export const statementsOf = (sql: SqlClient.SqlClient, table: string, columns: ReadonlyArray<Column>, key: string) => {
   const dialect = dialectOf(sql)
-  const table = quoteName(sql, name)
   const quote = (name: string) => `"${name}"`
   const list = columns.map(({ name }) => quote(name)).join(", ")
   const read = columns.map(({ kind, name }) => dialect.read(quote(name), kind)).join(", ")
@@ -249,10 +241,10 @@ export const statementsOf = (sql: SqlClient.SqlClient, name: string, columns: Re
   )
   const keys = `${quote(key)} in (select ${dialect.element} from ${dialect.elements})`
   return {
+    table,
     create: `create table if not exists ${table} (${definitions.join(", ")})`,
     drop: `drop table if exists ${table}`,
     empty: `${dialect.empty} ${table}`,
-    exists: existsIn(sql, name),
     any: `select 1 from ${table} limit 1`,
     get: `select ${read} from ${table} where ${keys}`,
     delete: `delete from ${table} where ${keys}`,
@@ -274,13 +266,10 @@ export const statementsOf = (sql: SqlClient.SqlClient, name: string, columns: Re
   }
 }
 
-/** Gives a row if there is a table or a view of this name. */
-export const existsIn = (sql: SqlClient.SqlClient, name: string): string => dialectOf(sql).exists(name)
-
-export const dropView = (sql: SqlClient.SqlClient, view: string): string => `drop view if exists ${quoteName(sql, view)}`
+export const dropView = (view: TableName): string => `drop view if exists ${quoted(view)}`
 
 /** Makes `view` show the rows of `table`. */
-export const pointTo = (sql: SqlClient.SqlClient, view: string, table: string): ReadonlyArray<string> => [
-  dropView(sql, view),
-  `create view ${quoteName(sql, view)} as select * from ${quoteName(sql, table)}`
+export const pointTo = (view: TableName, table: TableName): ReadonlyArray<string> => [
+  dropView(view),
+  `create view ${quoted(view)} as select * from ${quoted(table)}`
 ]

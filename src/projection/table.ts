@@ -6,13 +6,14 @@ import type * as Event from "../definitions/Event.ts"
 import { writeWithOneZero } from "../internal/exactJson.ts"
 import { jsonFault } from "../internal/json.ts"
 import { type Row, RowRefusedError, Run, type Table, type TableError } from "./model.ts"
-import { columnsFault, tableNameFault } from "../sql/names.ts"
-import { physicalName } from "./registry.ts"
+import { columnsFault, quoted, type TableName, tableNameFault } from "../sql/names.ts"
+import { type Found, tablesFor } from "../store/tables.ts"
+import { placed } from "./place.ts"
 import { fromValues, isNull, statementsOf, tableOf, toValues } from "./sql.ts"
 
 /**
- * Defines a table: its name (letters, digits and `_`, with the database schema before a `.` if need be), its fields, and which of them
- * is the key, which must be text. Any word is a name, reserved ones too; on PostgreSQL the names of tables are in lower case. Names that
+ * Defines a table: its name (letters, digits and `_`, with the database schema before a `.` if it is not to be the store's), its fields,
+ * and which of them is the key, which must be text. Any word is a name, reserved ones too; on PostgreSQL the names of tables are in lower case. Names that
  * PostgreSQL or SQLite could not tell apart are refused with a `RangeError`.
  *
  * A field becomes a column of its name by what its JSON form is: text, a number, a boolean, or else JSON. Absent, `undefined` and
@@ -41,12 +42,13 @@ export const table = <
   if (odd !== undefined) throw new RangeError(`Projection: a column of the table ${name} ${odd}`)
   const storage = storageOf(name, key, fields)
   const writes = writesTo(storage)
-  const { encodeKey, rowsOf, statements } = storage
+  const { encodeKey, here, rowsOf, statements } = storage
   return {
     name,
     key,
     fields,
     statements,
+    identifier: Effect.map(here, ({ sql, statements }) => sql.literal(statements.table)),
     ...writes,
     patch: patchBy(writes.fold),
     get: (key) =>
@@ -65,7 +67,7 @@ interface Storage<F extends Event.Fields, K extends keyof F & string> extends Re
   /** Refuses the JSON form of a column's value if no database would store it as it is. */
   readonly check: (column: string, value: unknown, key: string | undefined) => Effect.Effect<void, RowRefusedError>
   readonly keyOf: (row: Row<F>) => unknown
-  readonly statements: (sql: SqlClient.SqlClient, version: number) => Statements
+  readonly statements: (sql: SqlClient.SqlClient, found: Found, version: number) => Statements
   /** Inside a handler the table of its version, elsewhere the view of the active one. */
   readonly here: Effect.Effect<{ readonly sql: SqlClient.SqlClient; readonly statements: Statements }, never, SqlClient.SqlClient>
   /** Runs a statement that gives rows. */
@@ -84,18 +86,19 @@ const storageOf = <F extends Event.Fields, K extends keyof F & string>(name: str
   const table = tableOf(name, fields)
   const { columns, decode, encodeField } = table
   const cache = new WeakMap<SqlClient.SqlClient, Map<string, Statements>>()
-  const statementsFor = (sql: SqlClient.SqlClient, physical: string) => {
+  const statementsFor = (sql: SqlClient.SqlClient, place: TableName) => {
+    const physical = quoted(place)
     const known = cache.get(sql) ?? new Map<string, Statements>()
     cache.set(sql, known)
     const statements = known.get(physical) ?? statementsOf(sql, physical, columns, key)
     known.set(physical, statements)
     return statements
   }
-  const statements = (sql: SqlClient.SqlClient, version: number) => statementsFor(sql, physicalName(name, version))
+  const statements: Storage<F, K>["statements"] = (sql, found, version) => statementsFor(sql, placed(sql, found, name, version))
   const here = Effect.gen(function* () {
     const sql = yield* SqlClient.SqlClient
     const run = Option.getOrUndefined(yield* Effect.serviceOption(Run))
-    return { sql, statements: run === undefined ? statementsFor(sql, name) : statements(sql, run.version) }
+    return { sql, statements: statementsFor(sql, placed(sql, yield* tablesFor(sql), name, run?.version)) }
   })
   const check: Storage<F, K>["check"] = (column, value, key) => {
     const fault = value === undefined ? undefined : jsonFault(value)

@@ -6,22 +6,12 @@ import { Checkpoints } from "../store/Checkpoints.ts"
 import { EventStore } from "../store/EventStore.ts"
 import type { ParkedEventsError } from "../store/ParkedEvents.ts"
 import { ActiveVersionError, NotCaughtUpError, type Projection, type StorageError } from "./model.ts"
-import {
-  activate,
-  active,
-  change,
-  entryOf,
-  forget,
-  forEachTable,
-  forTables,
-  isIncomplete,
-  positionOf,
-  runsInline,
-  transaction,
-  write
-} from "./registry.ts"
+import { activate, active, change, entryOf, forget, open, positionOf, runsInline, transaction, write } from "./registry.ts"
+import { isThere } from "../sql/table.ts"
 import { disown } from "./owning.ts"
+import { placed } from "./place.ts"
 import { dropView } from "./sql.ts"
+import { forEachTable, forTables, isIncomplete } from "./tables.ts"
 import { awaitPosition, progressTo } from "./waiting.ts"
 
 /**
@@ -29,8 +19,8 @@ import { awaitPosition, progressTo } from "./waiting.ts"
  * older version by the same way. Refused with `NotCaughtUpError` unless the version has reached the newest event there is when it is
  * called, within the time given.
  *
- * The database views of the tables are made anew. On PostgreSQL, grant anew what had been granted on them; and while other database
- * views are based on them, it fails with a `SqlError`, and nothing is switched.
+ * The database views of the tables are made anew, which takes a role that owns them; what had been granted on them stays. On PostgreSQL,
+ * while other database views are based on them, it fails with a `SqlError`, and nothing is switched.
  *
  * @category versions
  * @since 0.1.0
@@ -71,6 +61,18 @@ const passOn = Effect.fnUntraced(function* <R, D>(projection: Projection<R, D>, 
 })
 
 /**
+ * Makes the tables of this version, and the view that readers see where it is the active version or the first. It runs nothing.
+ *
+ * **When to use**: where the role that runs the projection may not make tables (the store's `migrate` is `false`): call it before, in a role
+ * that may. {@link switchTo} and {@link drop} take such a role as well; {@link rebuild} takes the right to `TRUNCATE` the tables.
+ *
+ * @category versions
+ * @since 0.2.0
+ */
+export const prepare = <R, D>(projection: Projection<R, D>): Effect.Effect<void, StorageError, D | EventStore | Checkpoints> =>
+  transaction(open(projection, true))
+
+/**
  * Drops the tables of a version that is not active, or of the last one that there is, and forgets how far it was and what it had parked:
  * started again, it begins anew. A table that the active version does not have cannot be read by its name any more. With the last version
  * the projection is retired: its tables may be taken by others. What its side effects have told the world is not told again.
@@ -92,11 +94,12 @@ export const drop = <R, D>(
       const heard = entry.active ? Math.max(entry.heard, yield* positionOf(projection)) : entry.heard
       yield* write(projection, entry, { mode: "dropped", target: Option.none(), heard })
       const current = yield* active(name)
-      yield* forEachTable(projection, (sql, table) => {
-        const hide = Effect.andThen(sql.unsafe(dropView(sql, table.name)).values, disown(sql, table.name))
+      yield* forEachTable(projection, (where, table) => {
+        const { found, sql } = where
+        const hide = Effect.andThen(sql.unsafe(dropView(placed(sql, found, table.name))).values, disown(where, table.name))
         if (Option.isNone(current)) return hide
-        const { exists } = table.statements(sql, current.value)
-        return Effect.flatMap(sql.unsafe(exists).values, (found) => (found.length === 0 ? hide : Effect.void))
+        const shown = placed(sql, found, table.name, current.value)
+        return Effect.flatMap(isThere(sql, shown), (there) => (there ? Effect.void : hide))
       })
       yield* forTables(projection, ({ drop }) => [drop])
       yield* forget(projection)

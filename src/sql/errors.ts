@@ -165,6 +165,16 @@ export const isTimeLimit = (error: unknown): boolean => {
 /** Whether a unique key stands already; of a statement that makes something "if not exists", somebody else made it at the same time. */
 export const isUniqueViolation = (error: unknown): boolean => failureIn(error)?.reason._tag === "UniqueViolation"
 
+/** What to do about a right that is missing to what eventfold does by itself. */
+export const forbiddenHint =
+  " (the role lacks a right: PgRights.grants writes the script that gives it; tables are made and updated in a role that owns the schema)"
+
+/** Whether the role lacks a right. */
+export const isForbidden = (error: unknown): boolean => {
+  const failure = failureIn(error)
+  return failure !== undefined && codeOf(failure) === "42501"
+}
+
 /** Whether PostgreSQL refuses a statement because one before it, in the same transaction, has failed. */
 export const isAborted = (error: unknown): boolean => {
   const failure = failureIn(error)
@@ -195,3 +205,6 @@ export const describe = (error: unknown): string => {
   const code = codeOf(failure)
   return code === undefined || text.includes(code) ? text : `${text} [${code}]`
 }
+
+/** {@link describe} of a statement of eventfold's own, and what to do where its role lacks a right. */
+export const describeOwn = (error: unknown): string => `${describe(error)}${isForbidden(error) ? forbiddenHint : ""}`

@@ -37,11 +37,19 @@ export const columnsFault = (names: ReadonlyArray<string>): string | undefined =
   return undefined
 }
 
-/** The name of a table, view or index as SQL text. */
-export const quoteName = (sql: SqlClient.SqlClient, name: string): string => {
-  const text = sql.onDialectOrElse({ pg: () => folded(name), orElse: () => name })
-  return text
-    .split(".")
-    .map((part) => `"${part}"`)
-    .join(".")
+/** A table, view or index, as its database knows it. */
+export interface TableName {
+  /** Where the database has schemas, and one is named. */
+  readonly schema: string | undefined
+  readonly name: string
 }
+
+/** The table of a name with its database schema before a `.` if need be; on PostgreSQL in lower case. */
+export const parseName = (sql: SqlClient.SqlClient, text: string): TableName => {
+  const found = sql.onDialectOrElse({ pg: () => folded(text), orElse: () => text })
+  const dot = found.indexOf(".")
+  return { schema: dot < 0 ? undefined : found.slice(0, dot), name: found.slice(dot + 1) }
+}
+
+/** A name as SQL text. */
+export const quoted = ({ name, schema }: TableName): string => (schema === undefined ? `"${name}"` : `"${schema}"."${name}"`)

@@ -10,11 +10,15 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as SqlClient from "effect/sql/SqlClient"
+import { isSqlError } from "effect/sql/SqlError"
 import { Checkpoints } from "../store/Checkpoints.ts"
-import type { EventStoreError } from "../store/EventStore.ts"
+import { refuseLeftCheckpoints } from "../sql/firstRelease.ts"
+import { EventStoreError, StoreFailure } from "../store/EventStore.ts"
 import { makeOnSql } from "../store/kit/index.ts"
+import { tablesFor, usualSqlite } from "../store/tables.ts"
 import { makeCheckpointSql } from "./checkpointSql.ts"
-import { defaultPrefix, openTables, plainNumbers } from "./tables.ts"
+import { toEventStoreError } from "./errors.ts"
+import { openTables, plainNumbers } from "./tables.ts"
 
 /**
  * What the tables are called.
@@ -23,7 +27,7 @@ import { defaultPrefix, openTables, plainNumbers } from "./tables.ts"
  * @since 0.1.0
  */
 export interface Options {
-  /** What the names of all tables begin with: that of the event store. Default: `"eventfold_"`. */
+  /** What the names of all tables begin with. Default: as the store that is provided, or else `"eventfold_"`. */
   readonly tablePrefix?: string | undefined
 }
 
@@ -34,15 +38,22 @@ export interface Options {
  * @category constructors
  * @since 0.2.0
  */
-export const make = Effect.fnUntraced(function* ({ tablePrefix }: Options = {}): Effect.fn.Return<
-  Checkpoints["Service"],
-  EventStoreError,
-  SqlClient.SqlClient
-> {
+export const make = Effect.fnUntraced(function* (
+  options: Options = {}
+): Effect.fn.Return<Checkpoints["Service"], EventStoreError, SqlClient.SqlClient> {
   const client = yield* SqlClient.SqlClient
-  yield* openTables(tablePrefix)
+  const found = yield* tablesFor(client)
+  const prefix = options.tablePrefix ?? found.prefix
+  yield* openTables(prefix)
+  if (options.tablePrefix === undefined && found.isOfStore) {
+    yield* Effect.mapError(refuseLeftCheckpoints(client, found, usualSqlite), (error) =>
+      isSqlError(error)
+        ? toEventStoreError("open", error)
+        : new EventStoreError({ reason: new StoreFailure({ operation: "open", detail: error.message, cause: error }) })
+    )
+  }
   return makeOnSql(client, {
-    statements: makeCheckpointSql(tablePrefix ?? defaultPrefix).statements,
+    statements: makeCheckpointSql(prefix).statements,
     run: (text, parameters) => plainNumbers(client.unsafe(text, parameters).values),
     number: (value) => value,
     lease: (ttl) => Effect.map(Clock.currentTimeMillis, (now) => [Math.ceil(Duration.toMillis(ttl)), now]),

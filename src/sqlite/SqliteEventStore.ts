@@ -15,6 +15,7 @@ import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import { makeSignal } from "../internal/signal.ts"
 import * as EventStore from "../store/EventStore.ts"
+import { usualSqlite } from "../store/tables.ts"
 import { failAs } from "./database.ts"
 import { makeReads } from "./reading.ts"
 import * as SqliteClient from "./SqliteClient.ts"
@@ -28,7 +29,10 @@ import { makeAppend } from "./writing.ts"
  * @since 0.1.0
  */
 export interface Options {
-  /** What the names of all tables begin with: letters, digits and `_`. Default: `"eventfold_"`. */
+  /**
+   * What the names of all tables begin with, and of those beside the events: letters, digits and `_`. The names of projections' tables
+   * begin with it where it is not the default. Default: `"eventfold_"`.
+   */
   readonly tablePrefix?: string | undefined
   /** How often a subscription that has seen everything looks for commits of other processes. Default: 50 milliseconds. */
   readonly pollInterval?: Duration.Input | undefined
@@ -51,7 +55,8 @@ export const make = Effect.fnUntraced(function* (
   return EventStore.make({
     append: yield* makeAppend(database),
     ...makeReads(database, options.pollInterval ?? "50 millis"),
-    transactionService: client.transactionService
+    transactionService: client.transactionService,
+    tables: { schema: undefined, prefix: options.tablePrefix ?? usualSqlite.prefix, migrate: true }
   })
 })
 

@@ -1,35 +1,37 @@
 import * as Effect from "effect/Effect"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
+import { adoptViews } from "../sql/firstRelease.ts"
 import { EventStoreError, StoreFailure } from "../store/EventStore.ts"
 import { toEventStoreError } from "./errors.ts"
+import { usualSqlite, viewPrefix } from "../store/tables.ts"
 import { makeSql, type Sql } from "./sql.ts"
 
 /** All numbers of the store are below 2^53, whatever the caller wants its own to be. */
 export const plainNumbers = Effect.provideService(SqlClient.SafeIntegers, false)
 
-/** What the names of the tables begin with, unless said otherwise. */
-export const defaultPrefix = "eventfold_"
-
 /** Two processes may do this at once: the second waits for the first, and finds nothing left to do. */
-const migrate = (sql: Sql) =>
+const migrate = (sql: Sql, prefix: string) =>
   Migrator.make({})({
-    loader: Migrator.fromRecord(
-      Object.fromEntries(
+    loader: Migrator.fromRecord({
+      ...Object.fromEntries(
         Object.entries(sql.migrations).map(([name, statements]) => [
           name,
           Effect.flatMap(SqlClient.SqlClient, (client) =>
             Effect.forEach(statements, (statement) => client.unsafe(statement), { discard: true })
           )
         ])
+      ),
+      "5_tables_of_projections": Effect.flatMap(SqlClient.SqlClient, (client) =>
+        adoptViews(client, { schema: undefined, prefix }, viewPrefix({ schema: undefined, prefix }))
       )
-    ),
+    }),
     table: sql.migrationsTable
   }).pipe(Effect.provideService(SqlClient.BeginTransaction, "BEGIN IMMEDIATE"))
 
 /** Makes or migrates the tables in the database of the `SqlClient`, and gives their SQL. */
 export const openTables = Effect.fnUntraced(function* (
-  prefix = defaultPrefix
+  prefix: string = usualSqlite.prefix
 ): Effect.fn.Return<Sql, EventStoreError, SqlClient.SqlClient> {
   const client = yield* SqlClient.SqlClient
   const dialect = client.onDialectOrElse({ sqlite: () => undefined, orElse: () => "the SqlClient is not one of SQLite" })
@@ -39,6 +41,6 @@ export const openTables = Effect.fnUntraced(function* (
     return yield* new EventStoreError({ reason: new StoreFailure({ operation: "open", detail: problem }) })
   }
   const sql = makeSql(prefix)
-  yield* Effect.mapError(migrate(sql), (error) => toEventStoreError("migrate", error))
+  yield* Effect.mapError(migrate(sql, prefix), (error) => toEventStoreError("migrate", error))
   return sql
 })

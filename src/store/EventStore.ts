@@ -21,6 +21,7 @@
  */
 // The service, and its operations as functions.
 export { EventStore, append, appendAll, exists, head, read, readAll, readPage, streams, subscribe, version } from "./service.ts"
+export type { StoreTables } from "./service.ts"
 
 // What is appended, and what comes back.
 export type { Metadata, NewEvent, RecordedEvent } from "../definitions/stored.ts"

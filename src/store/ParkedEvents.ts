@@ -11,8 +11,10 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
-import { describe } from "../sql/errors.ts"
-import { makeTable, number as sqlNumber, storable } from "../sql/table.ts"
+import type { Fragment } from "effect/sql/Statement"
+import { describeOwn } from "../sql/errors.ts"
+import { number as sqlNumber, storable } from "../sql/table.ts"
+import { openSide } from "./tables.ts"
 
 /**
  * An event that its subscription or relay could not handle, and has passed over.
@@ -48,7 +50,7 @@ export class ParkedEventsError extends Schema.TaggedError<ParkedEventsError>("ev
   { operation: Schema.String, cause: Schema.Defect() }
 ) {
   override get message(): string {
-    return `The parked events failed to ${this.operation}: ${describe(this.cause)}`
+    return `The parked events failed to ${this.operation}: ${describeOwn(this.cause)}`
   }
 }
 
@@ -165,8 +167,13 @@ export const layerMemory: Layer.Layer<ParkedEvents> = Layer.sync(ParkedEvents, (
  * @since 0.2.0
  */
 export const layerSqlWith = (options: {
-  /** Letters, digits and `_`, with the schema before a `.` if need be; on PostgreSQL in lower case. Default: `"eventfold_parked_event"`. */
+  /**
+   * Letters, digits and `_`, with the schema before a `.` if need be; on PostgreSQL in lower case. Default: `parked_event` in the schema of
+   * the store that is provided, behind its prefix; without a store `eventfold.parked_event`, on SQLite `eventfold_parked_event`.
+   */
   readonly table?: string | undefined
+  /** Whether to make the table when it is not there. Default: as the store that is provided does, or else `true`. */
+  readonly migrate?: boolean | undefined
 }): Layer.Layer<ParkedEvents, ParkedEventsError, SqlClient.SqlClient> =>
   Layer.effect(
     ParkedEvents,
@@ -182,18 +189,7 @@ export const layerSqlWith = (options: {
       // One parameter, however many there are.
       const texts = sql.literal(onPostgres ? "json_array_elements_text" : "json_each")
       const asJson = sql.literal(onPostgres ? "::json" : "")
-      const name = yield* makeTable(options.table ?? "eventfold_parked_event", (sql, name) => [
-        sql`create table if not exists ${name} (
-          subscription text not null,
-          position double precision not null,
-          stream text not null,
-          type text not null,
-          cause text not null,
-          attempts double precision not null,
-          parked_at double precision not null,
-          primary key (subscription, position)
-        )`
-      ]).pipe(failAs("open"))
+      const name = yield* failAs("open")(openSide(options, side))
 
       return ParkedEvents.of({
         park: ({ attempts, cause, parkedAt, position, stream, subscription, type }, { keep = false } = {}) =>
@@ -223,6 +219,21 @@ export const layerSqlWith = (options: {
       })
     })
   )
+
+const side = {
+  name: "parked_event",
+  columns: ["subscription", "position", "stream", "type", "cause", "attempts", "parked_at"],
+  create: (sql: SqlClient.SqlClient, table: Fragment) => sql`create table if not exists ${table} (
+    subscription text not null,
+    position double precision not null,
+    stream text not null,
+    type text not null,
+    cause text not null,
+    attempts double precision not null,
+    parked_at double precision not null,
+    primary key (subscription, position)
+  )`
+}
 
 /**
  * Parked events in a table of the database of the `SqlClient`: PostgreSQL, PGlite or SQLite. The table is made when it is not there.

@@ -13,12 +13,12 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
-import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
-import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import type { SqlError } from "effect/sql/SqlError"
+import type { Fragment } from "effect/sql/Statement"
 import { parseJson, writeJson } from "../internal/exactJson.ts"
-import { describe } from "../sql/errors.ts"
-import { maxName } from "../sql/names.ts"
+import { describeOwn } from "../sql/errors.ts"
+import { openSide } from "./tables.ts"
 
 /**
  * The folded state of one stream, as of one version.
@@ -50,7 +50,7 @@ export class SnapshotError extends Schema.TaggedError<SnapshotError>("eventfold/
   cause: Schema.Defect()
 }) {
   override get message(): string {
-    return `Snapshots failed to ${this.operation}: ${describe(this.cause)}`
+    return `Snapshots failed to ${this.operation}: ${describeOwn(this.cause)}`
   }
 }
 
@@ -128,26 +128,19 @@ const fromRow = (stream: string, fingerprint: string, row: Row): Effect.Effect<O
     catch: (cause) => cause
   })
 
-const makeTable = (sql: SqlClient.SqlClient, name: string): Effect.Effect<unknown, SnapshotError> =>
-  Migrator.make({})({
-    table: `${name}_migration`,
-    loader: Migrator.fromRecord({
-      "0001_snapshots": sql`
-        create table ${sql(name)} (
-          stream text not null,
-          fingerprint text not null,
-          version bigint not null,
-          event_id text not null,
-          saved_at bigint not null,
-          state text not null,
-          primary key (stream, fingerprint)
-        )`
-    })
-  }).pipe(
-    Effect.mapError((error) => (isSqlError(error) ? error : (error.cause ?? error))),
-    failed("open"),
-    Effect.provideService(SqlClient.SqlClient, sql)
-  )
+const side = {
+  name: "snapshot",
+  columns: ["stream", "fingerprint", "version", "event_id", "saved_at", "state"],
+  create: (sql: SqlClient.SqlClient, table: Fragment) => sql`create table if not exists ${table} (
+    stream text not null,
+    fingerprint text not null,
+    version bigint not null,
+    event_id text not null,
+    saved_at bigint not null,
+    state text not null,
+    primary key (stream, fingerprint)
+  )`
+}
 
 /**
  * {@link layerSql} with options.
@@ -158,22 +151,19 @@ const makeTable = (sql: SqlClient.SqlClient, name: string): Effect.Effect<unknow
  * @since 0.2.0
  */
 export const layerSqlWith = (options: {
-  /** The name of the table. Default: `"eventfold_snapshot"`. */
+  /**
+   * Letters, digits and `_`, with the schema before a `.` if need be; on PostgreSQL in lower case. Default: `snapshot` in the schema of
+   * the store that is provided, behind its prefix; without a store `eventfold.snapshot`, on SQLite `eventfold_snapshot`.
+   */
   readonly table?: string | undefined
+  /** Whether to make the table when it is not there. Default: as the store that is provided does, or else `true`. */
+  readonly migrate?: boolean | undefined
 }): Layer.Layer<Snapshots, SnapshotError, SqlClient.SqlClient> =>
   Layer.effect(
     Snapshots,
     Effect.gen(function* () {
       const sql = (yield* SqlClient.SqlClient).withoutTransforms()
-      const name = options.table ?? "eventfold_snapshot"
-      const table = sql(name)
-      // The table of its migrations has a longer name.
-      if (new TextEncoder().encode(name.slice(name.lastIndexOf(".") + 1)).length >= maxName) {
-        const cause = new Error(
-          `the table cannot be called ${name}: PostgreSQL would cut the names of its tables to ${maxName} bytes`
-        )
-        return yield* new SnapshotError({ operation: "open", cause })
-      }
+      const table = yield* failed("open")(openSide(options, side))
 
       /** A statement that fails would end the transaction on PostgreSQL that it is in: there it gets a savepoint of its own. */
       const apart = <A, E, R>(statement: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
@@ -184,8 +174,6 @@ export const layerSqlWith = (options: {
             ),
           orElse: () => statement
         })
-
-      yield* makeTable(sql, name)
 
       return Snapshots.of({
         load: (stream, fingerprint) =>

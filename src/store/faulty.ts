@@ -92,7 +92,8 @@ export const layerFaulty = (faults: {
         version: (stream) => asking("version", store.version(stream)),
         exists: (stream) => asking("exists", store.exists(stream)),
         head: asking("head", store.head),
-        ...(store.transactionService === undefined ? {} : { transactionService: store.transactionService })
+        ...(store.transactionService === undefined ? {} : { transactionService: store.transactionService }),
+        ...(store.tables === undefined ? {} : { tables: store.tables })
       })
     })
   )

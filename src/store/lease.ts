@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as SqlClient from "effect/sql/SqlClient"
-import { describe } from "../sql/errors.ts"
+import { describeOwn } from "../sql/errors.ts"
 import type { ProjectionVersions } from "./versions.ts"
 
 /**
@@ -173,7 +173,7 @@ export class CheckpointError extends Schema.TaggedError<CheckpointError>("eventf
   }
 ) {
   override get message(): string {
-    return `The checkpoint "${this.checkpoint}" failed to ${this.operation}: ${describe(this.cause)}`
+    return `The checkpoint "${this.checkpoint}" failed to ${this.operation}: ${describeOwn(this.cause)}`
   }
 }
 

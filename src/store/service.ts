@@ -19,6 +19,22 @@ import type {
 } from "./model.ts"
 
 /**
+ * Where the tables of a store are in its database, and who makes them. What stands beside the events (snapshots, parked events, inbox, dead
+ * letters, checkpoints, the tables of projections) follows the store that it is provided with, unless it is told otherwise.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface StoreTables {
+  /** The database schema (namespace); `undefined` where the database has none, as SQLite. */
+  readonly schema: string | undefined
+  /** What the names of the tables begin with. */
+  readonly prefix: string
+  /** Whether what is not there may be made, and what is old be brought up to date. */
+  readonly migrate: boolean
+}
+
+/**
  * The event store service. Every operation also exists as a function of this module that requires the service.
  *
  * **Gotchas**: each build of a Layer is one store, and two equal Layers of one program are built once. A program with several stores
@@ -80,6 +96,8 @@ export class EventStore extends Context.Service<
      * are part of that transaction.
      */
     readonly transactionService?: SqlClient.SqlClient["transactionService"]
+    /** Present where the store lives in a SQL database: where its tables are. What stands beside the events follows it. */
+    readonly tables?: StoreTables
     /** The streams that exist, by name (in code point order). */
     streams(options?: StreamsOptions): Stream.Stream<StreamInfo, EventStoreError>
   }

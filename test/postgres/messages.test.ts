@@ -57,6 +57,9 @@ const said = (reason: (table: string) => string) => [
 
 const hint = " (is it the right schema, and have the migrations run?)"
 
+const lacking =
+  " (the role lacks a right: PgRights.grants writes the script that gives it; tables are made and updated in a role that owns the schema)"
+
 describe("a message says what PostgreSQL said", () => {
   it.live("of a table that is missing", () =>
     Effect.gen(function* () {
@@ -92,11 +95,11 @@ describe("a message says what PostgreSQL said", () => {
         failureOf<unknown, unknown, Layer.Success<ReturnType<typeof opened>>>(write)
       ).pipe(Effect.provide(Layer.provide(opened(schema), client)))
       expect(messages).toEqual([
-        "EventStoreError: StoreFailure during append: permission denied for table head [42501]",
-        `CheckpointError: The checkpoint "emails" failed to claim: permission denied for table checkpoint [42501]`,
-        "TransportError: TransportUnavailable during publish: permission denied for table transport_head [42501]"
+        `EventStoreError: StoreFailure during append: permission denied for table head [42501]${lacking}`,
+        `CheckpointError: The checkpoint "emails" failed to claim: permission denied for table checkpoint [42501]${lacking}`,
+        `TransportError: TransportUnavailable during publish: permission denied for table transport_head [42501]${lacking}`
       ])
-      const reason = "failed to open: permission denied for schema public [42501]"
+      const reason = `failed to open: permission denied for schema public [42501]${lacking}`
       expect(yield* Effect.provide(openings, client)).toEqual([
         `SnapshotError: Snapshots ${reason}`,
         `ParkedEventsError: The parked events ${reason}`,
@@ -105,10 +108,10 @@ describe("a message says what PostgreSQL said", () => {
       ])
       const name = new URL(url()).pathname.slice(1)
       expect(yield* failureOf(Effect.provide(Layer.build(PgEventStore.layerWith({ schema: freshSchema() })), client))).toBe(
-        `EventStoreError: StoreFailure during migrate: permission denied for database ${name} [42501]`
+        `EventStoreError: StoreFailure during migrate: permission denied for database ${name} [42501]${lacking}`
       )
       expect(yield* failureOf(Effect.provide(Layer.build(PgTransport.layerWith({ schema: freshSchema() })), client))).toBe(
-        `TransportError: TransportUnavailable during open: permission denied for database ${name} [42501]`
+        `TransportError: TransportUnavailable during open: permission denied for database ${name} [42501]${lacking}`
       )
     })
   )

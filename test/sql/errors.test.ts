@@ -184,6 +184,11 @@ it("what is asked beside the class", () => {
   expect([postgres("22P05"), postgres("54000"), postgres("23505")].map(Errors.isUnstorable)).toEqual([true, true, false])
 })
 
+it("a right that is missing has a hint, and nothing else has it", () => {
+  expect([postgres("42501"), postgres("42P01"), new Error("no")].map(Errors.isForbidden)).toEqual([true, false, false])
+  expect(Errors.forbiddenHint).toContain("PgRights.grants")
+})
+
 describe("why it failed", () => {
   it.each([
     ["on purpose [42501]", postgres("42501")],
@@ -206,8 +211,9 @@ describe("why it failed", () => {
     ["", undefined]
   ])("%s", (text, error) => {
     expect(Errors.describe(error)).toBe(text)
+    const hint = Errors.isForbidden(error) ? Errors.forbiddenHint : ""
     expect(new Checkpoints.CheckpointError({ operation: "claim", checkpoint: "a", cause: error ?? "" }).message).toBe(
-      `The checkpoint "a" failed to claim: ${text}`
+      `The checkpoint "a" failed to claim: ${text}${hint}`
     )
   })
 })

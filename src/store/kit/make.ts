@@ -2,7 +2,7 @@ import * as Effect from "effect/Effect"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { AppendError, DuplicateEventError, EventStoreError, InvalidAppendError } from "../errors.ts"
 import { type AppendResult, ExpectedVersion } from "../model.ts"
-import { EventStore } from "../service.ts"
+import { EventStore, type StoreTables } from "../service.ts"
 import { prepare, type PreparedAppend } from "./prepare.ts"
 import { refuseName } from "./prepareRead.ts"
 import { makeRead, makeReadAll, makeReadPage, makeStreams, makeSubscribe, newestVersion, type Pages } from "./reads.ts"
@@ -46,6 +46,8 @@ export interface Driver {
   readonly window?: number | undefined
   /** See `EventStore.transactionService`. Default: the store lives in no SQL database. */
   readonly transactionService?: SqlClient.SqlClient["transactionService"] | undefined
+  /** See `EventStore.tables`. Default: what stands beside the events is where it would be without a store. */
+  readonly tables?: StoreTables | undefined
 }
 
 /**
@@ -60,7 +62,7 @@ export interface Driver {
  * @since 0.2.0
  */
 export const make = (driver: Driver): EventStore["Service"] => {
-  const { append, head, pages, transactionService } = driver
+  const { append, head, pages, tables, transactionService } = driver
   const find = driver.version ?? ((stream: string) => newestVersion(pages, stream))
   const version = (operation: string, stream: string) =>
     Effect.suspend(() => refuseName(operation, stream) ?? find(stream, operation))
@@ -76,7 +78,8 @@ export const make = (driver: Driver): EventStore["Service"] => {
     exists: (stream) => Effect.map(version("exists", stream), (version) => version > 0),
     head,
     streams: makeStreams(pages),
-    ...(transactionService === undefined ? {} : { transactionService })
+    ...(transactionService === undefined ? {} : { transactionService }),
+    ...(tables === undefined ? {} : { tables })
   })
 }
 

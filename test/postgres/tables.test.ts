@@ -1,0 +1,51 @@
+import assert from "node:assert/strict"
+import { describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import type { PgEventStore } from "eventfold/postgres"
+import { assertOwn, fill } from "../support/besideEvents.ts"
+import { kinds, stack, tablesOf } from "./databases.ts"
+
+const wholeStore = [
+  "answer",
+  "checkpoint",
+  "dead_letter",
+  "event",
+  "head",
+  "inbox",
+  "inline_total",
+  "inline_total_v1",
+  "migration",
+  "parked_event",
+  "projection_table",
+  "projection_version",
+  "snapshot",
+  "tag",
+  "total",
+  "total_v1"
+]
+
+describe.each(Object.entries(kinds))("stores that share a database on %s", (_, kind) => {
+  it.live(
+    "share nothing, whether they differ by schema or by prefix, and one was told nothing",
+    () =>
+      Effect.gen(function* () {
+        const client = yield* kind
+        const places: ReadonlyArray<PgEventStore.Options> = [
+          {},
+          { schema: "Shop" },
+          { schema: "Shop", tablePrefix: "a_" },
+          { tablePrefix: "b_" }
+        ]
+        yield* Effect.forEach(places, (place, n) => Effect.scoped(Effect.provide(fill(`${n}`, n + 1), stack(place, client))), {
+          discard: true
+        })
+        for (let time = 0; time < 2; time++) {
+          for (const [n, place] of places.entries()) yield* Effect.provide(assertOwn(`${n}`, n + 1), stack(place, client))
+        }
+        assert.deepEqual(yield* tablesOf(client, "public"), [])
+        const all = [...wholeStore, ...wholeStore.map((name) => `b_${name}`)].sort()
+        assert.deepEqual(yield* tablesOf(client, "eventfold"), all)
+      }),
+    120_000
+  )
+})
