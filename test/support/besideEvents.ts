@@ -40,8 +40,7 @@ export const InlineTotals = totals("InlineTotals", InlineTotal)
 export type Beside =
   | EventStore.EventStore
   | Checkpoints.Checkpoints
-  | UnitOfWork.UnitOfWork
-  | UnitOfWork.SqlTransactions
+  | Layer.Success<typeof UnitOfWork.layerSql>
   | Snapshots.Snapshots
   | ParkedEvents.ParkedEvents
   | DeadLetters.DeadLetters
