@@ -13,6 +13,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
+import { answered } from "../sql/answering.ts"
 import { describe } from "../sql/errors.ts"
 import { makeTable, number as sqlNumber, storable } from "../sql/table.ts"
 import { decodeText, documentOf, keyOf } from "../transport/kit.ts"
@@ -164,7 +165,10 @@ export const layerSqlWith = (options: {
     DeadLetters,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
-      const failAs = (operation: string) => Effect.mapError((cause: unknown) => new DeadLettersError({ operation, cause }))
+      const failAs =
+        (operation: string) =>
+        <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+          Effect.mapError(answered(sql, effect), (cause) => new DeadLettersError({ operation, cause }))
       const number = (value: number) => sqlNumber(sql, value)
       const name = yield* makeTable(options.table ?? "eventfold_dead_letter", (sql, name) => [
         sql`create table if not exists ${name} (

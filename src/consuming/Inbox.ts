@@ -19,6 +19,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
+import { answered } from "../sql/answering.ts"
 import { describe, isRefusal, isTimeLimit } from "../sql/errors.ts"
 import { quoteName } from "../sql/names.ts"
 import { makeTable, number, storable } from "../sql/table.ts"
@@ -190,7 +191,7 @@ export const layerSqlWith = (options: {
       const prune = Effect.flatMap(Clock.currentTimeMillis, (now) => {
         if (now - prunedAt < hour) return Effect.void
         prunedAt = now
-        return sql`delete from ${name} where handled_at < ${number(sql, now - keep)}`.pipe(
+        return answered(sql, sql`delete from ${name} where handled_at < ${number(sql, now - keep)}`).pipe(
           Effect.tapCause((cause) => Effect.logDebug("eventfold: the inbox could not be pruned", cause)),
           Effect.ignore
         )
@@ -202,10 +203,13 @@ export const layerSqlWith = (options: {
           let operation = "handle a message once"
           const work = Effect.gen(function* () {
             const now = yield* Clock.currentTimeMillis
-            const noted = yield* sql`insert into ${name} (consumer_group, id, handled_at)
-              select cast(${group} as text), cast(${storable(key)} as text), ${number(sql, now)}
-              where not exists (select 1 from ${name} where consumer_group = ${group} and id = ${storable(text)})
-              on conflict (consumer_group, id) do nothing returning 1`
+            const noted = yield* answered(
+              sql,
+              sql`insert into ${name} (consumer_group, id, handled_at)
+                select cast(${group} as text), cast(${storable(key)} as text), ${number(sql, now)}
+                where not exists (select 1 from ${name} where consumer_group = ${group} and id = ${storable(text)})
+                on conflict (consumer_group, id) do nothing returning 1`
+            )
             if (noted.length === 0) return Option.none<A>()
             const done = yield* Effect.mapError(effect, (error) => new Own(error))
             operation = "commit"

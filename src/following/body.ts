@@ -133,7 +133,14 @@ export interface Body<A extends SeenEvent, E> {
   /** What goes on beside the work, as long as the lease lasts. */
   beside: Fiber.Fiber<void> | undefined
   /** What is being done, and whether it has time to come to its end when that is urgent. */
-  inFlight: { readonly fiber: Fiber.Fiber<unknown, unknown>; readonly worthWaiting: boolean } | undefined
+  inFlight:
+    | {
+        readonly fiber: Fiber.Fiber<unknown, unknown>
+        readonly worthWaiting: boolean
+        /** Open once nobody waits for it any more. */
+        readonly abandoned: Latch.Latch
+      }
+    | undefined
   /** Open while something is being done. */
   readonly occupied: Latch.Latch
   readonly agenda: Array<Action<A, Failure>>

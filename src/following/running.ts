@@ -6,11 +6,13 @@
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import type * as Exit from "effect/Exit"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
 import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
+import { interruptWithin } from "../internal/lifecycle.ts"
 import * as Stream from "effect/Stream"
 import { beat, type Checkpoints, type SeenEvent } from "../store/Checkpoints.ts"
 import type { EventStore } from "../store/EventStore.ts"
@@ -27,18 +29,22 @@ export interface Follower<E> extends Controls<Status> {
   readonly show: (state: "starting" | "standby" | "stopped") => Effect.Effect<void>
 }
 
-/** Does one thing. When its end becomes urgent it is interrupted: at once, or, if it is worth waiting for, some time later. */
+/**
+ * Does one thing. When its end becomes urgent it is interrupted: at once, or, if it is worth waiting for, some time later. What does not
+ * end then is left to itself: its lease is given back, or will run out, and what it still does to the checkpoint is fenced.
+ */
 const carryOut = Effect.fnUntraced(function* <A extends SeenEvent, E, B, E2>(
   body: Body<A, E>,
   effect: Effect.Effect<B, E2>,
   worthWaiting: boolean
 ): Effect.fn.Return<Exit.Exit<B, E2>> {
-  const fiber = yield* Effect.forkChild(effect, { startImmediately: true })
+  const fiber = yield* Effect.forkDetach(effect, { startImmediately: true })
   const done = fiber.pollUnsafe()
   if (done !== undefined) return done
-  body.inFlight = { fiber, worthWaiting }
+  const abandoned = Latch.makeUnsafe(false)
+  body.inFlight = { fiber, worthWaiting, abandoned }
   body.occupied.openUnsafe()
-  const exit = yield* Fiber.await(fiber)
+  const exit = yield* Effect.raceFirst(Fiber.await(fiber), Effect.as(abandoned.await, Exit.interrupt()))
   body.inFlight = undefined
   body.occupied.closeUnsafe()
   return exit
@@ -52,9 +58,9 @@ const hurrying = <A extends SeenEvent, E>(body: Body<A, E>): Effect.Effect<never
       yield* body.occupied.await
       // It was waited for: the end may not be urgent any more.
       if (body.inFlight === undefined || !body.urgent.isOpen()) return
-      const { fiber, worthWaiting } = body.inFlight
+      const { abandoned, fiber, worthWaiting } = body.inFlight
       if (worthWaiting) yield* Effect.timeoutOption(Fiber.await(fiber), beat(body.following.ttl))
-      yield* Fiber.interrupt(fiber)
+      if (!(yield* interruptWithin(fiber))) abandoned.openUnsafe()
     })
   )
 
@@ -149,7 +155,7 @@ const claim = Effect.fnUntraced(function* <A extends SeenEvent, E>(body: Body<A,
   body.unproved = true
   body.dated = true
   body.wanted.closeUnsafe()
-  body.beside = yield* Effect.forkChild(besides(body), { startImmediately: true })
+  body.beside = yield* Effect.forkDetach(besides(body), { startImmediately: true })
   yield* tell(body, { _tag: "Claimed", position: exit.value.position })
 })
 
@@ -196,7 +202,7 @@ const besides = <A extends SeenEvent, E>(body: Body<A, E>): Effect.Effect<void> 
 }
 
 const release = Effect.fnUntraced(function* <A extends SeenEvent, E>(body: Body<A, E>) {
-  if (body.beside !== undefined) yield* Fiber.interrupt(body.beside)
+  if (body.beside !== undefined) yield* interruptWithin(body.beside)
   // Who cannot give it back is rid of it when it has run out.
   yield* carryOut(body, body.checkpoints.release(body.context.lease()), true)
   yield* tell(body, { _tag: "Released" })

@@ -8,6 +8,7 @@ import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
+import { realSleep } from "./realTime.ts"
 
 /** From 100 milliseconds up to 10 seconds, without end. */
 export const defaultRestart = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("10 seconds")])
@@ -37,8 +38,18 @@ export const restarting = Effect.fnUntraced(function* <E, R, E2, R2>(
 })
 
 /**
+ * Interrupts a fiber and waits for its end, but for ten seconds at most: a statement to a server that has fallen silent takes half of
+ * that to be given up, and a COMMIT cannot be interrupted at all. Whether it has ended.
+ */
+export const interruptWithin = (fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<boolean> =>
+  Effect.suspend(() => {
+    fiber.interruptUnsafe()
+    return Effect.raceFirst(Effect.as(Fiber.await(fiber), true), Effect.as(realSleep("10 seconds"), false))
+  })
+
+/**
  * Runs work whose end must not be missed. An interruption ends the waiting and not the work, which has `grace` to come to an
- * end by itself and is interrupted then. To be called in an uninterruptible region, so that nothing comes between the work and
+ * end by itself, and is interrupted then and left to itself if that does not end it. To be called in an uninterruptible region, so that nothing comes between the work and
  * what follows it; `restore` is that of the region.
  */
 export const finishing = <A, E, R>(
@@ -51,12 +62,12 @@ export const finishing = <A, E, R>(
   }
 ): Effect.Effect<Exit.Exit<A, E>, never, R> =>
   Effect.gen(function* () {
-    const fiber = yield* Effect.forkChild(work, { startImmediately: true })
+    const fiber = yield* Effect.forkDetach(work, { startImmediately: true })
     yield* Effect.exit(options.restore(Effect.onInterrupt(Fiber.await(fiber), () => Effect.sync(() => options.onInterrupt?.()))))
     return yield* Effect.exit(
       Effect.timeoutOrElse(Fiber.join(fiber), {
         duration: options.grace,
-        orElse: () => Effect.andThen(Fiber.interrupt(fiber), Effect.interrupt)
+        orElse: () => Effect.andThen(interruptWithin(fiber), Effect.interrupt)
       })
     )
   })

@@ -26,6 +26,7 @@
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
+import * as PlatformError from "effect/PlatformError"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -72,6 +73,13 @@ const Line = Schema.fromJsonString(Schema.Union([CheckpointLine, VersionLine]))
 const decode = Schema.decodeUnknownResult(Line)
 const encode = Schema.encodeSync(Line)
 
+const closed = PlatformError.systemError({
+  _tag: "BadResource",
+  module: "JsonlCheckpoints",
+  method: "write",
+  description: "the checkpoints' Layer has been closed"
+})
+
 /** What a file says, or what is wrong with it. */
 const parse = (path: string, text: string): Result.Result<KeptCheckpoints, string> => {
   const checkpoints: Array<Checkpoint> = []
@@ -107,8 +115,12 @@ export const make = Effect.fnUntraced(function* ({
   // Where the path is a link, what it leads to is replaced.
   const path = yield* failAs("open", fs.realPath(given))
   const next = `${path}.next`
+  let isClosed = false
+  yield* Effect.addFinalizer(() => Effect.sync(() => (isClosed = true)))
 
   const keep = Effect.fnUntraced(function* ({ checkpoints, versions }: KeptCheckpoints) {
+    // The lock is free, and the file may be another's.
+    if (isClosed) return yield* closed
     const text = [...checkpoints, ...versions].map((entry) => `${encode(entry)}\n`).join("")
     const file = Effect.flatMap(fs.open(next, { flag: "w" }), (file) =>
       Effect.andThen(file.writeAll(Buffer.from(text)), file.sync)

@@ -37,7 +37,7 @@ import * as Semaphore from "effect/Semaphore"
 import { realSleep } from "../internal/realTime.ts"
 import { makeSignal } from "../internal/signal.ts"
 import * as EventStore from "../store/EventStore.ts"
-import { type Driver, readsOfIndex } from "../store/kit/index.ts"
+import { type Driver, readsOfIndex, storeUntilClosed } from "../store/kit/index.ts"
 import { failAs, lock, syncDirectory } from "./file.ts"
 import { fetch, load, makeLog, type Progress } from "./log.ts"
 import { makeAppend, repair, type Repair } from "./writing.ts"
@@ -97,22 +97,24 @@ export const make = Effect.fnUntraced(function* (
   signal.notify(log.index.standing.head)
 
   if (writable) {
-    return EventStore.make({
+    const store = EventStore.make({
       ...readsOfIndex(log.index, (entries, operation) => fetch(log, entries, operation)),
       append: yield* makeAppend(log, signal),
       awaitBeyond: signal.beyond
     })
+    return yield* storeUntilClosed(store)
   }
 
   // A reader looks for what the writer has added; the writer itself knows.
   const loading = Semaphore.makeUnsafe(1)
   const refresh = loading.withPermit(Effect.map(load(log), () => signal.notify(log.index.standing.head)))
   const poll = Effect.forever(Effect.andThen(refresh, realSleep(options.pollInterval ?? "50 millis")))
-  return EventStore.make({
+  const store = EventStore.make({
     ...readsOfIndex(log.index, (entries, operation) => fetch(log, entries, operation), refresh),
     append: refuseAppend(path),
     awaitBeyond: (position) => Effect.raceFirst(signal.beyond(position), poll)
   })
+  return yield* storeUntilClosed(store)
 })
 
 const refuseAppend =

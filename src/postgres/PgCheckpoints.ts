@@ -5,17 +5,20 @@
  *
  * @since 0.1.0
  */
+import * as PgClient from "@effect/sql-pg/PgClient"
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as SqlClient from "effect/sql/SqlClient"
+import { answered } from "../sql/answering.ts"
 import { Checkpoints } from "../store/Checkpoints.ts"
-import type { EventStoreError } from "../store/EventStore.ts"
+import { EventStoreError, StoreFailure } from "../store/EventStore.ts"
 import { makeOnSql } from "../store/kit/index.ts"
 import { makeCheckpointSql } from "./checkpointSql.ts"
 import { migrate } from "./migrations.ts"
 import { checkNames } from "./names.ts"
+import { poolingFault } from "./pooling.ts"
 
 /**
  * Where the tables are, and who makes them.
@@ -30,7 +33,14 @@ export interface Options {
   readonly tablePrefix?: string | undefined
   /** Whether to make or update the tables when the Layer is built. Default: `true`. */
   readonly migrate?: boolean | undefined
+  /**
+   * How long to wait for the answer to a statement, for example from a host that has vanished without a word. Then its connection is
+   * given up, and the operation fails with a `CheckpointError`. Default: 30 seconds.
+   */
+  readonly timeout?: Duration.Input | undefined
 }
+
+const isPgClient = (sql: SqlClient.SqlClient): sql is PgClient.PgClient => PgClient.TypeId in sql
 
 /**
  * Checkpoints in the database of the `SqlClient` of the environment (which must be PostgreSQL or PGlite). Leases run by the clock
@@ -44,10 +54,14 @@ export const make = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Checkpoints["Service"], EventStoreError, SqlClient.SqlClient> {
   const sql = yield* SqlClient.SqlClient
   const names = yield* checkNames(options)
+  const fault = isPgClient(sql) ? yield* poolingFault(sql) : undefined
+  if (fault !== undefined) return yield* new EventStoreError({ reason: new StoreFailure({ operation: "open", detail: fault }) })
   if (options.migrate !== false) yield* migrate(names)
+  const timeout = Duration.fromInputUnsafe(options.timeout ?? "30 seconds")
   return makeOnSql(sql, {
     statements: makeCheckpointSql(names).statements,
-    run: (text, parameters) => sql.unsafe(text, parameters).values,
+    run: (text, parameters) => answered(sql, sql.unsafe(text, parameters).values, timeout),
+    timeout,
     number: String,
     lease: (ttl) => Effect.succeed([PgTypes.float8(Duration.toSeconds(ttl))]),
     now: Effect.succeed([])

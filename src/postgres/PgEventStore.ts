@@ -12,6 +12,9 @@
  * truth and a wake-up is only a hint: a lost one costs one poll interval. A subscription outlives lost connections and restarts
  * of the server: it waits, for as long as it takes, and goes on where it was.
  *
+ * **Closing** ends within 10 seconds, whatever the database does: what is under way has 5 seconds to be answered. An append that is not is
+ * `OutcomeUnknown`.
+ *
  * @since 0.1.0
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
@@ -19,9 +22,11 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
+import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import { EventStore, EventStoreError, make as makeStore, StoreFailure } from "../store/EventStore.ts"
+import { storeUntilClosed } from "../store/kit/index.ts"
 import { hearingOf } from "./listening.ts"
 import { migrate } from "./migrations.ts"
 import { checkNames } from "./names.ts"
@@ -46,11 +51,12 @@ export interface Options {
   /** Whether to make or update the tables when the Layer is built. Default: `true`. */
   readonly migrate?: boolean | undefined
   /**
-   * Whether to hear of what other processes write by `LISTEN`, over one connection beside the pool that all share who share the client;
-   * a client with `maxConnections: 1` is refused. Default: `true`, unless the client has just one connection. Turn it off behind a
-   * pooler that hands out transactions and not sessions.
+   * Whether to hear of what other processes write by `LISTEN`, over one connection of the pool that all share who share the client;
+   * a client with `maxConnections: 1` is refused. Through a pooler that hands out transactions (PgBouncer in transaction mode) nobody can
+   * listen: give the URL of a direct connection to the same database. Default: `true`, unless the client has just one connection or goes
+   * through such a pooler.
    */
-  readonly listen?: boolean | undefined
+  readonly listen?: boolean | Redacted.Redacted | undefined
   /** How often the head is polled while somebody waits for events. Default: 1 second with `listen`, 100 milliseconds without. */
   readonly pollInterval?: Duration.Input | undefined
   /** The most appends on their way at once; further callers wait. Default: 4096. */
@@ -59,8 +65,8 @@ export interface Options {
   readonly maxBatch?: number | undefined
   /**
    * How long to wait for the answer to a statement, for example from a host that has vanished without a word. Then its connection is
-   * given up: a read fails as `StoreUnavailable`, and an append is repeated by its ids. An append that is part of a transaction waits as
-   * the other statements of that transaction do. Default: 30 seconds.
+   * given up: a read fails as `StoreUnavailable`, and an append is repeated by its ids. An append that is part of a transaction fails, and
+   * the transaction with it. Default: 30 seconds.
    */
   readonly timeout?: Duration.Input | undefined
 }
@@ -88,7 +94,7 @@ export const make = Effect.fnUntraced(function* (
 ): Effect.fn.Return<EventStore["Service"], EventStoreError, PgClient.PgClient | Scope.Scope> {
   const sql = yield* PgClient.PgClient
   const names = yield* checkNames(options)
-  const hearing = hearingOf(sql, options)
+  const hearing = yield* hearingOf(sql, options)
   if (typeof hearing === "string") {
     return yield* new EventStoreError({ reason: new StoreFailure({ operation: "open", detail: hearing }) })
   }
@@ -98,7 +104,8 @@ export const make = Effect.fnUntraced(function* (
   const append = yield* makeAppend(shared, options)
   const head = readHead(shared)
   yield* keepUp(shared, head, hearing)
-  return makeStore({
+  yield* queries.answering.hearClosing
+  const store = makeStore({
     append,
     pages: makePages(shared),
     head,
@@ -107,6 +114,7 @@ export const make = Effect.fnUntraced(function* (
     untilAnswered,
     transactionService: sql.transactionService
   })
+  return yield* storeUntilClosed(store)
 })
 
 /**

@@ -11,6 +11,8 @@
  * next, which it hands out when that has succeeded; when a settlement fails or is interrupted, the subscription fails, so that
  * nothing overtakes what may come again.
  *
+ * **Closing** ends within 10 seconds, whatever the database does: what is under way has 5 seconds to be answered.
+ *
  * **De-duplication.** By source and id, for as long as the message is kept.
  *
  * @since 0.1.0
@@ -19,9 +21,11 @@ import * as PgClient from "@effect/sql-pg/PgClient"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { EventStoreError } from "../store/EventStore.ts"
+import { makeAnswering } from "../sql/answering.ts"
 import { unavailable, untilClosed } from "../transport/kit.ts"
 import { Transport, type TransportError } from "../transport/Transport.ts"
 import { hearingOf, listening } from "./listening.ts"
@@ -48,13 +52,19 @@ export interface Options {
   /** Whether to make or update the tables when the Layer is built. Default: `true`. */
   readonly migrate?: boolean | undefined
   /**
-   * Whether to hear of what other processes write by `LISTEN`, over one connection beside the pool that all share who share the client;
-   * a client with `maxConnections: 1` is refused. Default: `true`, unless the client has just one connection. Turn it off behind a
-   * pooler that hands out transactions and not sessions.
+   * Whether to hear of what other processes write by `LISTEN`, over one connection of the pool that all share who share the client;
+   * a client with `maxConnections: 1` is refused. Through a pooler that hands out transactions (PgBouncer in transaction mode) nobody can
+   * listen: give the URL of a direct connection to the same database. Default: `true`, unless the client has just one connection or goes
+   * through such a pooler.
    */
-  readonly listen?: boolean | undefined
+  readonly listen?: boolean | Redacted.Redacted | undefined
   /** How often a member that waits asks for messages. Default: 1 second with `listen`, 100 milliseconds without. */
   readonly pollInterval?: Duration.Input | undefined
+  /**
+   * How long to wait for the answer to a statement, for example from a host that has vanished without a word. Then its connection is
+   * given up: whoever publishes or settles gets a `TransportError`, and a subscription fails. Default: 30 seconds.
+   */
+  readonly timeout?: Duration.Input | undefined
   /** How long the messages in the hand of a process that died are left alone. Default: 30 seconds. */
   readonly lease?: Duration.Input | undefined
   /**
@@ -83,17 +93,17 @@ export const make = Effect.fnUntraced(function* (
   const sql = yield* PgClient.PgClient
   const opening = Effect.mapError((error: EventStoreError) => unavailable("open", error.reason.detail, error))
   const names = yield* opening(checkNames(options))
-  const hearing = hearingOf(sql, options)
+  const hearing = yield* hearingOf(sql, options)
   if (typeof hearing === "string") return yield* unavailable("open", hearing)
   if (options.migrate !== false) {
     yield* opening(Effect.provideService(migrateTransport(names), SqlClient.SqlClient, sql))
   }
-  const shared = yield* makeShared(sql, makeTransportSql(names))
+  const answering = makeAnswering(Duration.fromInputUnsafe(options.timeout ?? "30 seconds"))
+  const shared = yield* makeShared(sql, makeTransportSql(names), answering)
   const { members, self, statements } = shared
-  if (hearing.listen) {
-    // What was published here has woken the members of this process already.
-    yield* listening(sql, statements.channel, members.wakeAll, (payload) => (payload === self ? Effect.void : members.wakeAll))
-  }
+  // What was published here has woken the members of this process already.
+  const heard = (payload: string) => (payload === self ? Effect.void : members.wakeAll)
+  yield* listening(sql, hearing, statements.channel, members.wakeAll, heard)
   const publish = yield* makePublish(shared)
   const subscribe = makeSubscribe({
     ...shared,
@@ -102,6 +112,7 @@ export const make = Effect.fnUntraced(function* (
     pollInterval: hearing.pollInterval
   })
   yield* pruning(shared, options)
+  yield* answering.hearClosing
   return yield* untilClosed({ publish, subscribe })
 })
 

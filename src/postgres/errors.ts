@@ -10,6 +10,9 @@ import {
   TransactionConflict
 } from "../store/EventStore.ts"
 
+/** What to do where a pooler loses prepared statements. */
+export const prepareHint = "set prepare: false in the options of PgClient"
+
 /** What these SQLSTATEs mean for the store, where that is not what they mean for every user of a database. */
 const sqlStates: Readonly<Record<string, Kind>> = {
   // No space left: in a batch, what is smaller may still have room, so each request is tried by itself.
@@ -40,6 +43,8 @@ export const kindOf = (error: SqlError): Kind => {
 }
 
 const hints: Readonly<Record<string, string>> = {
+  "26000": ` (a pooler has lost a prepared statement: ${prepareHint})`,
+  "42P05": ` (a pooler has mixed up prepared statements: ${prepareHint})`,
   "42P01": " (is it the right schema, and have the migrations run?)",
   event_pkey:
     " (the head counter is behind the newest event, as after restoring an old backup: set head.position to the highest position of the events)"

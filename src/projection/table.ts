@@ -6,6 +6,7 @@ import type * as Event from "../definitions/Event.ts"
 import { writeWithOneZero } from "../internal/exactJson.ts"
 import { jsonFault } from "../internal/json.ts"
 import { type Row, RowRefusedError, Run, type Table, type TableError } from "./model.ts"
+import { answered } from "../sql/answering.ts"
 import { columnsFault, tableNameFault } from "../sql/names.ts"
 import { physicalName } from "./registry.ts"
 import { fromValues, isNull, statementsOf, tableOf, toValues } from "./sql.ts"
@@ -104,8 +105,9 @@ const storageOf = <F extends Event.Fields, K extends keyof F & string>(name: str
     return Effect.fail(new RowRefusedError({ table: name, key, column, problem }))
   }
   const read: Storage<F, K>["read"] = (sql, text, parameters) =>
-    Effect.flatMap(Effect.provideService(sql.unsafe(text, parameters).values, SqlClient.SafeIntegers, false), (rows) =>
-      Effect.forEach(rows, (values) => decode(fromValues(columns, values)) as Effect.Effect<Row<F>, Schema.SchemaError>)
+    Effect.flatMap(
+      Effect.provideService(answered(sql, sql.unsafe(text, parameters).values), SqlClient.SafeIntegers, false),
+      (rows) => Effect.forEach(rows, (values) => decode(fromValues(columns, values)) as Effect.Effect<Row<F>, Schema.SchemaError>)
     )
   return {
     ...table,
@@ -147,13 +149,14 @@ const writesTo = <F extends Event.Fields, K extends keyof F & string>({
     }
     // In one order, so that two who write the same rows do not wait for each other.
     const ordered = Array.from(values).sort(([a], [b]) => (a < b ? -1 : 1))
-    yield* sql.unsafe(statements.upsert, [JSON.stringify(ordered.map(([, row]) => row))]).values
+    yield* answered(sql, sql.unsafe(statements.upsert, [JSON.stringify(ordered.map(([, row]) => row))]).values)
   })
   const removeAll = Effect.fnUntraced(function* (keys: ReadonlyArray<F[K]["Type"]>) {
     yield* Run
     if (keys.length === 0) return
     const { sql, statements } = yield* here
-    yield* sql.unsafe(statements.delete, [JSON.stringify(yield* Effect.forEach(keys, encodeKey))]).values
+    const encoded = yield* Effect.forEach(keys, encodeKey)
+    yield* answered(sql, sql.unsafe(statements.delete, [JSON.stringify(encoded)]).values)
   })
   const fold: Table<F, K>["fold"] = Effect.fnUntraced(function* (things, { evolve, key: keyOfThing }) {
     yield* Run

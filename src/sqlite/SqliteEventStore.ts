@@ -15,6 +15,7 @@ import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import { makeSignal } from "../internal/signal.ts"
 import * as EventStore from "../store/EventStore.ts"
+import { storeUntilClosed } from "../store/kit/index.ts"
 import { failAs } from "./database.ts"
 import { makeReads } from "./reading.ts"
 import * as SqliteClient from "./SqliteClient.ts"
@@ -48,11 +49,12 @@ export const make = Effect.fnUntraced(function* (
   const client = yield* SqlClient.SqlClient
   const sql = yield* openTables(options.tablePrefix)
   const database = { client, sql, signal: makeSignal() }
-  return EventStore.make({
+  const store = EventStore.make({
     append: yield* makeAppend(database),
     ...makeReads(database, options.pollInterval ?? "50 millis"),
     transactionService: client.transactionService
   })
+  return yield* storeUntilClosed(store)
 })
 
 /**

@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
+import { answered } from "../sql/answering.ts"
 import { describe } from "../sql/errors.ts"
 import { makeTable, number as sqlNumber, storable } from "../sql/table.ts"
 
@@ -161,6 +162,8 @@ export const layerMemory: Layer.Layer<ParkedEvents> = Layer.sync(ParkedEvents, (
  *
  * **Gotchas**: each call is another Layer, and is built for itself. Keep the result in a constant where it is provided more than once.
  *
+ * A server that does not answer within 30 seconds is a `ParkedEventsError`.
+ *
  * @category layers
  * @since 0.2.0
  */
@@ -172,7 +175,10 @@ export const layerSqlWith = (options: {
     ParkedEvents,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
-      const failAs = (operation: string) => Effect.mapError((cause: unknown) => new ParkedEventsError({ operation, cause }))
+      const failAs =
+        (operation: string) =>
+        <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+          Effect.mapError(answered(sql, effect), (cause) => new ParkedEventsError({ operation, cause }))
       const number = (value: number) => sqlNumber(sql, value)
       const replace = sql.literal(
         "do update set cause = excluded.cause, attempts = excluded.attempts, parked_at = excluded.parked_at"

@@ -17,6 +17,7 @@ import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { parseJson, writeJson } from "../internal/exactJson.ts"
+import { answered } from "../sql/answering.ts"
 import { describe } from "../sql/errors.ts"
 import { maxName } from "../sql/names.ts"
 
@@ -107,7 +108,7 @@ export const layerMemory: Layer.Layer<Snapshots> = Layer.sync(Snapshots, () => {
   })
 })
 
-const failed = (operation: string) => Effect.mapError((cause: unknown) => new SnapshotError({ operation, cause }))
+const failedTo = (operation: string) => Effect.mapError((cause: unknown) => new SnapshotError({ operation, cause }))
 
 interface Row {
   readonly version: unknown
@@ -145,7 +146,7 @@ const makeTable = (sql: SqlClient.SqlClient, name: string): Effect.Effect<unknow
     })
   }).pipe(
     Effect.mapError((error) => (isSqlError(error) ? error : (error.cause ?? error))),
-    failed("open"),
+    failedTo("open"),
     Effect.provideService(SqlClient.SqlClient, sql)
   )
 
@@ -153,6 +154,8 @@ const makeTable = (sql: SqlClient.SqlClient, name: string): Effect.Effect<unknow
  * {@link layerSql} with options.
  *
  * **Gotchas**: each call is another Layer, and is built for itself. Keep the result in a constant where it is provided more than once.
+ *
+ * A server that does not answer within 30 seconds is a `SnapshotError`.
  *
  * @category layers
  * @since 0.2.0
@@ -184,6 +187,11 @@ export const layerSqlWith = (options: {
             ),
           orElse: () => statement
         })
+
+      const failed =
+        (operation: string) =>
+        <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+          failedTo(operation)(answered(sql, effect))
 
       yield* makeTable(sql, name)
 

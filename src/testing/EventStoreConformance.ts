@@ -29,7 +29,7 @@ import { EventStore } from "../store/EventStore.ts"
 import { atomicity } from "./eventStore/atomicity.ts"
 import { badInput } from "./eventStore/badInput.ts"
 import { conditions } from "./eventStore/conditions.ts"
-import { durability } from "./eventStore/durability.ts"
+import { closing, durability } from "./eventStore/durability.ts"
 import { emptyAppends } from "./eventStore/emptyAppends.ts"
 import { interruption } from "./eventStore/interruption.ts"
 import { model } from "./eventStore/model.ts"
@@ -99,6 +99,7 @@ const promises = [
   ["subscribe", subscribe],
   ["round trip", roundTrip],
   ["9", interruption],
+  ["9", closing],
   ["model", model],
   ["6", durability],
   ["shared", sharing]

@@ -1,7 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Fiber, Schedule, Stream } from "effect"
 import { type EventStore, UnitOfWork } from "eventfold"
-import { type AddressInfo, createConnection, createServer, type Socket } from "node:net"
 import { afterAll, beforeAll } from "vitest"
 import { type PostgresServer, startPostgres } from "../support/postgres-server.ts"
 import {
@@ -21,6 +20,7 @@ import {
   untilWaiting,
   waiting
 } from "./harness.ts"
+import { startProxy } from "./proxy.ts"
 import { freshSchema } from "./support.ts"
 
 let server: PostgresServer
@@ -65,35 +65,6 @@ const follow = Effect.fnUntraced(function* (store: Opened["store"]) {
     })
   }
 })
-
-/** Stands before the server. The connections that exist when it is silenced stay open, and nothing passes through them any more. */
-const startProxy = (url: string) =>
-  Effect.acquireRelease(
-    Effect.promise(async () => {
-      const { hostname, port } = new URL(url)
-      const open = new Set<Socket>()
-      const proxy = createServer((client) => {
-        const database = createConnection(Number(port), hostname)
-        for (const socket of [client, database]) socket.on("error", () => {})
-        client.pipe(database).pipe(client)
-        open.add(client).add(database)
-      })
-      await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve))
-      const address = new URL(url)
-      address.host = `127.0.0.1:${(proxy.address() as AddressInfo).port}`
-      return {
-        url: address.href,
-        silence: () => {
-          for (const socket of open) socket.unpipe().pause()
-        },
-        close: () => {
-          for (const socket of open) socket.destroy()
-          proxy.close()
-        }
-      }
-    }),
-    ({ close }) => Effect.sync(close)
-  )
 
 describe("a connection that is lost", () => {
   it.live("while a batch is on its way: the batch is repeated by its ids, and written once", () =>

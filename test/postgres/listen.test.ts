@@ -91,7 +91,7 @@ describe("listening", () => {
     })
   )
 
-  it.live("whoever shares a client shares one connection that listens, beside the pool; the last one closes it", () =>
+  it.live("whoever shares a client shares one connection that listens, of a pool of two", () =>
     Effect.gen(function* () {
       const { schema, url } = yield* arena
       const admin = yield* connect(url)

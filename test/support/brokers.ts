@@ -127,10 +127,10 @@ const definitions: Readonly<Record<BrokerName, Definition>> = {
 
 const given = (name: BrokerName): string | undefined => process.env[definitions[name].variable] || undefined
 
-/** The path of the server's binary, if it is on the PATH (or where systems keep servers). */
-const findBinary = (name: BrokerName): string | undefined =>
+/** The path of a server's binary, if it is on the PATH (or where systems keep servers). */
+export const findServer = (binary: string): string | undefined =>
   [...(process.env["PATH"] ?? "").split(delimiter), "/usr/sbin", "/usr/local/sbin"]
-    .map((folder) => join(folder, definitions[name].binary))
+    .map((folder) => join(folder, binary))
     .find((path) => {
       try {
         accessSync(path, constants.X_OK)
@@ -139,6 +139,8 @@ const findBinary = (name: BrokerName): string | undefined =>
         return false
       }
     })
+
+const findBinary = (name: BrokerName): string | undefined => findServer(definitions[name].binary)
 
 /** Whether tests can use the broker. */
 export const isAvailable = (name: BrokerName): boolean => given(name) !== undefined || findBinary(name) !== undefined

@@ -31,14 +31,11 @@ const polling = (
 export const keepUp = (
   shared: Shared,
   readHead: Effect.Effect<number, EventStoreError>,
-  { listen, pollInterval }: Hearing
+  hearing: Hearing
 ): Effect.Effect<void, never, Scope.Scope> => {
   const { signal, sql, statements } = shared
   const look = Effect.map(readHead, signal.notify)
   // Anybody may notify anything: the table says how far it is safe to read.
   const heard = (payload: string) => (Number(payload) > signal.position() ? look : Effect.void)
-  return Effect.andThen(
-    polling(shared, readHead, pollInterval),
-    listen ? listening(sql, statements.channel, look, heard) : Effect.void
-  )
+  return Effect.andThen(polling(shared, readHead, hearing.pollInterval), listening(sql, hearing, statements.channel, look, heard))
 }

@@ -1,21 +1,16 @@
 /** What the rooms of one store share: how the database is asked, and what is known of its head. */
 import type * as PgClient from "@effect/sql-pg/PgClient"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { realSleep } from "../../internal/realTime.ts"
 import { makeSignal, type Signal } from "../../internal/signal.ts"
-import { EventStoreError, type OutcomeUnknown, StoreCorrupted, StoreUnavailable } from "../../store/EventStore.ts"
+import { type Answering, makeAnswering } from "../../sql/answering.ts"
+import { EventStoreError, StoreCorrupted } from "../../store/EventStore.ts"
 import { toEventStoreError } from "../errors.ts"
 import type { Sql } from "../sql.ts"
 import type { Statement } from "../sql/statement.ts"
 
 interface Queries {
-  /** Fails when the answer does not come in time, as the error of a lost connection does. */
-  readonly inTime: <A>(
-    Reason: typeof StoreUnavailable | typeof OutcomeUnknown,
-    operation: string,
-    answer: Effect.Effect<A, EventStoreError>
-  ) => Effect.Effect<A, EventStoreError>
+  readonly answering: Answering
   /** A statement that writes nothing. */
   readonly ask: <A>(
     operation: string,
@@ -24,28 +19,16 @@ interface Queries {
   ) => Effect.Effect<A, EventStoreError>
 }
 
-const makeQueries = (sql: PgClient.PgClient, timeout: Duration.Duration): Queries => {
-  const inTime: Queries["inTime"] = (Reason, operation, answer) =>
-    Effect.raceFirst(
-      answer,
-      Effect.flatMap(realSleep(timeout), () => {
-        const detail = `PostgreSQL did not answer within ${Duration.format(timeout)}`
-        return Effect.fail(new EventStoreError({ reason: new Reason({ operation, detail }) }))
-      })
+const makeQueries = (sql: PgClient.PgClient, answering: Answering): Queries => ({
+  answering,
+  ask: (operation, { read, text }, parameters = []) =>
+    Effect.map(
+      Effect.mapError(answering.inTime(sql.unsafe(text, parameters).values), (error) =>
+        toEventStoreError(operation, error, false)
+      ),
+      read
     )
-  return {
-    inTime,
-    ask: (operation, { read, text }, parameters = []) =>
-      Effect.map(
-        inTime(
-          StoreUnavailable,
-          operation,
-          Effect.mapError(sql.unsafe(text, parameters).values, (error) => toEventStoreError(operation, error, false))
-        ),
-        read
-      )
-  }
-}
+})
 
 /** The head, compared with the newest event. */
 const checkedHead = ({ ask }: Queries, { names, open }: Sql): Effect.Effect<number, EventStoreError> =>
@@ -107,7 +90,7 @@ export const makeShared = Effect.fnUntraced(function* (
   statements: Sql,
   timeout: Duration.Duration
 ): Effect.fn.Return<Shared, EventStoreError> {
-  const queries = makeQueries(sql, timeout)
+  const queries = makeQueries(sql, makeAnswering(timeout))
   const signal = makeSignal(yield* checkedHead(queries, statements))
   return { sql, statements, queries, signal, plans: makePlans(signal) }
 })

@@ -76,7 +76,7 @@ const answerAll = (batch: ReadonlyArray<Request>, verdicts: ReadonlyArray<Verdic
 }
 
 /** Writes a batch, and gives what answers its callers. */
-const writeBatch = ({ queries, signal }: Shared, send: Send) => {
+const writeBatch = ({ queries: { answering }, signal }: Shared, send: Send) => {
   /**
    * `lost` says that a connection broke under an earlier try of the same requests: what went wrong since does not tell whether
    * that one had been carried out.
@@ -86,10 +86,10 @@ const writeBatch = ({ queries, signal }: Shared, send: Send) => {
     return Effect.suspend(() => send(requests, lost)).pipe(
       // Where the default of transactions is stricter than READ COMMITTED, whoever waited for the lock has to begin anew.
       Effect.retry({ while: ({ reason }) => reason._tag === "SerializationError", times: 100 }),
+      answering.inTime,
       Effect.mapError((error) => toEventStoreError("append", error, true)),
-      (answer) => queries.inTime(OutcomeUnknown, "append", answer),
       Effect.tapError(({ reason }) => Effect.sync(() => (lost ||= reason._tag === "OutcomeUnknown"))),
-      Effect.retry({ ...settleLost, while: ({ reason }) => lost && isUnsettled(reason) }),
+      Effect.retry({ ...settleLost, while: ({ reason }) => lost && isUnsettled(reason) && !answering.isOver() }),
       Effect.matchCauseEffect({
         onSuccess: ({ head, verdicts }) => {
           signal.notify(head)
@@ -119,10 +119,10 @@ const writeBatch = ({ queries, signal }: Shared, send: Send) => {
 
 /** Part of the caller's transaction: it commits, or not, with it. */
 const appendInTransaction =
-  ({ signal, sql }: Shared, send: Send) =>
+  ({ queries, signal, sql }: Shared, send: Send) =>
   (append: PreparedAppend): Effect.Effect<ReadonlyArray<AppendResult>, AppendError> =>
     Effect.flatMap(
-      Effect.mapError(send([append], false), (error) => toEventStoreError("append", error, false)),
+      Effect.mapError(queries.answering.inTime(send([append], false)), (error) => toEventStoreError("append", error, false)),
       ({ head, verdicts }) => {
         const verdict = verdicts[0] as Verdict
         return Result.isFailure(verdict)

@@ -13,6 +13,7 @@ import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import { makeId } from "../../internal/ids.ts"
 import { realSleep } from "../../internal/realTime.ts"
+import { closingTime } from "../../sql/answering.ts"
 import { closed, decodeText, makeDelivery, unavailable, wrap } from "../../transport/kit.ts"
 import type { CloudEvent, Delivery, SubscribeOptions, Transport, TransportError } from "../../transport/Transport.ts"
 import { textArray } from "../sql/statement.ts"
@@ -83,8 +84,9 @@ const seqs = (all: ReadonlyArray<Claimed>) => textArray(all.map(({ seq }) => Str
 const leaseSeconds = ({ lease }: Membership) => PgTypes.float8(Duration.toSeconds(lease))
 
 /** Gives back what the member has. What cannot be given back now is given back when the lease has run out. */
-const leaving = ({ ask, members, statements }: Membership, member: Member, wake: () => void): Effect.Effect<void> =>
+const leaving = (membership: Membership, member: Member, wake: () => void): Effect.Effect<void> =>
   Effect.suspend(() => {
+    const { answering, ask, members, statements } = membership
     if (member.left) return Effect.void
     member.left = true
     member.inHand.clear()
@@ -92,10 +94,13 @@ const leaving = ({ ask, members, statements }: Membership, member: Member, wake:
     member.changed.openUnsafe()
     const release = Effect.suspend(() => ask(statements.release, [member.group, member.id, seqs(member.ready.splice(0))]))
     return member.claiming.withPermit(release).pipe(
-      Effect.retry({ schedule: Schedule.spaced("100 millis"), while: ({ reason }) => reason._tag === "ConnectionError" }),
+      Effect.retry({
+        schedule: Schedule.spaced("100 millis"),
+        while: ({ reason }) => reason._tag === "ConnectionError" && !answering.isOver()
+      }),
       Effect.tapCause((cause) => Effect.logDebug("eventfold: a member could not give back what it had", cause)),
       Effect.ignore,
-      Effect.raceFirst(realSleep("5 seconds")),
+      Effect.raceFirst(realSleep(closingTime)),
       Effect.andThen(members.wakeAll)
     )
   })

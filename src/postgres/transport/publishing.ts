@@ -1,20 +1,18 @@
 /** How messages are published: those that come at once go as one statement. */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
+import { isSqlError } from "effect/sql/SqlError"
 import { makeGroupCommit, type Submitted, takeUpTo } from "../../internal/groupCommit.ts"
 import { textFault } from "../../internal/json.ts"
-import { realSleep } from "../../internal/realTime.ts"
-import { isUnstorable } from "../../sql/errors.ts"
+import { isOutage, isUnstorable } from "../../sql/errors.ts"
 import { closed, encodeText, keyOf, refused, unavailable } from "../../transport/kit.ts"
 import type { Message, Transport, TransportError } from "../../transport/Transport.ts"
 import { describe } from "../errors.ts"
 import { encodeOthers, encodePublished, type Published } from "../sql/publish.ts"
 import { failAs, maxBatchBytes, type Shared } from "./shared.ts"
-
-/** How long a publisher waits for the database. */
-const patience = "30 seconds"
 
 interface Request {
   readonly bytes: number
@@ -80,7 +78,7 @@ const writeBatch = (write: Write, self: string) => (batch: ReadonlyArray<Submitt
       )
     ),
     (exit) =>
-      Exit.isFailure(exit) && batch.length > 1
+      Exit.isFailure(exit) && batch.length > 1 && !isOutage(Cause.squash(exit.cause))
         ? // What one publisher has done is nothing to the others.
           Effect.forEach(batch, ({ answer, request }) => Effect.map(Effect.exit(write(request.messages, self)), answer), {
             discard: true
@@ -102,13 +100,15 @@ export const makePublish = Effect.fnUntraced(function* (
     write: writeBatch(write, shared.self),
     closed: () => closed("publish")
   })
-  const inTime = Effect.raceFirst(
-    Effect.andThen(realSleep(patience), Effect.fail(unavailable("publish", "the database does not answer")))
-  )
+  // Also of what waits behind others.
+  const submit = (request: Request): Effect.Effect<void, TransportError> =>
+    Effect.mapError(shared.answering.inTime(publisher.submit(Effect.succeed(request))), (error) =>
+      isSqlError(error) ? failAs("publish")(error) : error
+    )
   return (messages) =>
     Effect.suspend(() => {
       const request = toRequest(messages)
       if (Result.isFailure(request)) return Effect.fail(request.failure)
-      return shared.joining(write(request.success.messages, ""), inTime(publisher.submit(Effect.succeed(request.success))))
+      return shared.joining(write(request.success.messages, ""), submit(request.success))
     })
 })

@@ -5,6 +5,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
 import { makeId } from "../../internal/ids.ts"
+import type { Answering } from "../../sql/answering.ts"
 import { unavailable } from "../../transport/kit.ts"
 import type { TransportError } from "../../transport/Transport.ts"
 import { describe } from "../errors.ts"
@@ -43,6 +44,7 @@ const makeMembers: Effect.Effect<Members, never, Scope.Scope> = Effect.gen(funct
 })
 
 export interface Shared {
+  readonly answering: Answering
   readonly sql: PgClient.PgClient
   readonly statements: TransportSql
   readonly ask: <A>(statement: Statement<A>, parameters: ReadonlyArray<unknown>) => Effect.Effect<A, SqlError>
@@ -57,18 +59,22 @@ export interface Shared {
 
 export const makeShared = Effect.fnUntraced(function* (
   sql: PgClient.PgClient,
-  statements: TransportSql
+  statements: TransportSql,
+  answering: Answering
 ): Effect.fn.Return<Shared, never, Scope.Scope> {
   return {
+    answering,
     sql,
     statements,
     ask: ({ read, text }, parameters) =>
       Effect.map(
         // Where the default of transactions is stricter than READ COMMITTED, whoever waited for a lock has to begin anew.
-        Effect.retry(sql.unsafe(text, parameters).values, {
-          while: ({ reason }) => reason._tag === "SerializationError" || reason._tag === "DeadlockError",
-          times: 100
-        }),
+        answering.inTime(
+          Effect.retry(sql.unsafe(text, parameters).values, {
+            while: ({ reason }) => reason._tag === "SerializationError" || reason._tag === "DeadlockError",
+            times: 100
+          })
+        ),
         read
       ),
     joining: (here, otherwise) =>

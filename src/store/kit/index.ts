@@ -15,6 +15,7 @@ export {
 export { type KeptCheckpoints, makeInMemory } from "./memoryCheckpoints.ts"
 export { type CheckpointStatements, type CheckpointDialect, makeOnSql } from "./sqlCheckpoints.ts"
 export { nameFault } from "./checks.ts"
+export { closedStore, storeUntilClosed } from "./lifetime.ts"
 export type { Driver } from "./make.ts"
 export type { EventPage, Pages } from "./reads.ts"
 export { type PreparedAppend, type PreparedEvent, type PreparedPart, prepare } from "./prepare.ts"

@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { answered } from "../../sql/answering.ts"
 import { isUniqueViolation } from "../../sql/errors.ts"
 import { inTransaction } from "../../sql/transaction.ts"
 import {
@@ -86,6 +87,8 @@ export interface CheckpointDialect {
     text: string,
     parameters: ReadonlyArray<unknown>
   ) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError>
+  /** How long a transaction of several statements may take on PostgreSQL. Default: 30 seconds. */
+  readonly timeout?: Duration.Duration | undefined
   /** How a whole number is passed: a position, an epoch, a version. */
   readonly number: (value: number) => unknown
   /** The parameters by which a statement knows until when a lease lasts that begins now. */
@@ -146,7 +149,7 @@ export const makeOnSql = (sql: SqlClient.SqlClient, dialect: CheckpointDialect):
     name: string,
     work: Effect.Effect<A, E>
   ): Effect.Effect<A, E | CheckpointError> =>
-    Effect.mapError(inTransaction(sql, work), (error) =>
+    Effect.mapError(answered(sql, inTransaction(sql, work), dialect.timeout), (error) =>
       isSqlError(error) ? new CheckpointError({ operation, checkpoint: name, cause: error }) : (error as E)
     )
   const get: Checkpoints["Service"]["get"] = (name) =>

@@ -1,10 +1,41 @@
 /** What was acknowledged is there after closing and opening again. */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import assert from "node:assert/strict"
-import { held, known, long, refusal, reopened } from "./words.ts"
+import { held, known, long, opened, refusal, reopened } from "./words.ts"
 
 export const durability = [
+  opened("checkpoints that have been closed say so, or go on as before: nothing hangs, dies or interrupts", function* (open) {
+    const [checkpoints, lease] = yield* Effect.scoped(
+      Effect.gen(function* () {
+        const checkpoints = yield* open
+        return [checkpoints, yield* checkpoints.claim("mail", { owner: "a", ttl: long })] as const
+      })
+    )
+    const { versions } = checkpoints
+    const row = { projection: "Balances", version: 1, mode: "async", heard: 7, revision: 0, target: Option.none() } as const
+    const asked: Record<string, Effect.Effect<unknown, unknown>> = {
+      get: checkpoints.get("mail"),
+      list: checkpoints.list,
+      renew: checkpoints.renew(lease),
+      advance: checkpoints.advance(lease, 5),
+      release: checkpoints.release(lease),
+      claim: checkpoints.claim("mail", { owner: "a", ttl: long }),
+      reset: checkpoints.reset("mail", 2),
+      remove: checkpoints.remove("mail", { force: true }),
+      "versions.put": versions.put(row),
+      "versions.get": versions.get("Balances", 1),
+      "versions.list": versions.list(),
+      "versions.activate": versions.activate("Balances", 1, Option.none())
+    }
+    for (const [method, ask] of Object.entries(asked)) {
+      const exit = yield* Effect.exit(ask)
+      assert.ok(Exit.isSuccess(exit) || Option.isSome(Cause.findErrorOption(exit.cause)), `${method}: ${String(exit)}`)
+    }
+  }),
+
   reopened("position, epoch and lease are there after closing and opening again", function* (open) {
     const close = yield* Effect.scoped(
       Effect.gen(function* () {

@@ -1,10 +1,15 @@
 /** Promise 6: acknowledged means durable. */
 import * as DateTime from "effect/DateTime"
+import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import assert from "node:assert/strict"
 import { inspect } from "node:util"
+import { EventStoreError } from "../../store/EventStore.ts"
 import * as Kit from "../../store/kit/index.ts"
 import { range } from "../suite.ts"
 import { variety, filters, payloads } from "./samples.ts"
@@ -22,12 +27,61 @@ import {
   lockError,
   named,
   numbered,
+  opened,
   positionsOf,
   refusal,
   refused,
   reopened,
   sound
 } from "./words.ts"
+
+export const closing = [
+  opened(
+    "a store that has been closed says so, or goes on as before, whatever is asked of it: nothing hangs, dies or interrupts",
+    function* (open) {
+      const [store, waiting] = yield* life(open, (store) =>
+        Effect.gen(function* () {
+          yield* store.append("Account-1", numbered(3))
+          const reading = yield* Deferred.make<void>()
+          const waits = yield* Stream.runForEach(store.subscribe(), () => Deferred.succeed(reading, undefined)).pipe(
+            Effect.exit,
+            Effect.forkDetach({ startImmediately: true })
+          )
+          yield* Deferred.await(reading)
+          return [store, waits] as const
+        })
+      )
+      const asked = {
+        append: store.append("Account-1", numbered(1)),
+        appendAll: store.appendAll([{ stream: "Account-2", events: numbered(1) }]),
+        read: Stream.runDrain(store.read("Account-1")),
+        readAll: Stream.runDrain(store.readAll()),
+        readPage: store.readPage(),
+        subscribe: Stream.runDrain(Stream.take(store.subscribe(), 1)),
+        streams: Stream.runDrain(store.streams()),
+        version: store.version("Account-1"),
+        exists: store.exists("Account-1"),
+        head: store.head
+      }
+      const answers: Record<string, string> = {}
+      for (const [method, ask] of Object.entries(asked)) {
+        const exit = yield* Effect.exit(ask as Effect.Effect<unknown, unknown>)
+        answers[method] = Exit.isSuccess(exit)
+          ? "goes on"
+          : Option.match(Cause.findErrorOption(exit.cause), {
+              onNone: () => `no failure: ${inspect(exit.cause)}`,
+              onSome: (error) => (error instanceof EventStoreError ? error.reason._tag : inspect(error))
+            })
+      }
+      const first = answers["append"]
+      assert.ok(first === "goes on" || first === "StoreUnavailable", first)
+      assert.deepEqual(answers, Object.fromEntries(Object.keys(asked).map((method) => [method, first])))
+      if (first === "goes on") return yield* Fiber.interrupt(waiting)
+      const ended = yield* Fiber.join(waiting)
+      assert.ok(Exit.isFailure(ended) && Option.isSome(Cause.findErrorOption(ended.cause)), "a subscription that waits fails")
+    }
+  )
+]
 
 export const durability = [
   reopened("everything is there after the store was closed and opened again", function* (open) {

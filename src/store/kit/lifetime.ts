@@ -1,0 +1,64 @@
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { EventStoreError, StoreUnavailable } from "../errors.ts"
+import type { EventStore } from "../service.ts"
+
+/**
+ * The failure of whatever is asked of a store whose Layer has closed.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export const closedStore = (operation: string): EventStoreError =>
+  new EventStoreError({ reason: new StoreUnavailable({ operation, detail: "the store's Layer has been closed" }) })
+
+/**
+ * A store that ends with the scope. Whoever asks it later, or does so at that moment, gets a `StoreUnavailable`, whatever they ask: what
+ * ends inside of the store is no interruption of its caller. Subscriptions that wait end so as well.
+ *
+ * **Gotchas**
+ *
+ * Make it last: then its end comes before that of connections and files.
+ *
+ * @category constructors
+ * @since 0.2.0
+ */
+export const storeUntilClosed = Effect.fnUntraced(function* (
+  store: EventStore["Service"]
+): Effect.fn.Return<EventStore["Service"], never, Scope.Scope> {
+  let isClosed = false
+  const closing = Deferred.makeUnsafe<never, EventStoreError>()
+  yield* Effect.addFinalizer(() => {
+    isClosed = true
+    return Deferred.fail(closing, closedStore("subscribe"))
+  })
+  const ended = (cause: Cause.Cause<unknown>) => isClosed && Cause.hasInterruptsOnly(cause)
+  const asking = <A, E>(operation: string, ask: () => Effect.Effect<A, E>): Effect.Effect<A, E | EventStoreError> =>
+    Effect.suspend(() =>
+      isClosed
+        ? Effect.fail(closedStore(operation))
+        : Effect.catchCauseIf(ask(), ended, () => Effect.fail(closedStore(operation)))
+    )
+  const reading = <A, E>(operation: string, read: () => Stream.Stream<A, E>): Stream.Stream<A, E | EventStoreError> =>
+    Stream.suspend(() =>
+      isClosed
+        ? Stream.fail(closedStore(operation))
+        : Stream.catchCauseIf(read(), ended, () => Stream.fail(closedStore(operation)))
+    )
+  return {
+    ...store,
+    append: (stream, events, options) => asking("append", () => store.append(stream, events, options)),
+    appendAll: (appends, options) => asking("append", () => store.appendAll(appends, options)),
+    read: (stream, options) => reading("read", () => store.read(stream, options)),
+    readAll: (options) => reading("readAll", () => store.readAll(options)),
+    readPage: (options) => asking("readPage", () => store.readPage(options)),
+    subscribe: (options) => reading("subscribe", () => Stream.interruptWhen(store.subscribe(options), Deferred.await(closing))),
+    version: (stream) => asking("version", () => store.version(stream)),
+    exists: (stream) => asking("exists", () => store.exists(stream)),
+    head: asking("head", () => store.head),
+    streams: (options) => reading("streams", () => store.streams(options))
+  }
+})

@@ -1,0 +1,322 @@
+/** A database that falls silent: nothing is refused, and nothing is answered. Every wait ends, and so does every Layer. */
+import { PgClient } from "@effect/sql-pg"
+import { describe, expect, it } from "@effect/vitest"
+import { Duration, Effect, Exit, Fiber, Latch, Layer, Option, Redacted, Result, Schedule, Schema, Scope, Stream } from "effect"
+import type { SqlClient } from "effect/sql"
+import {
+  Checkpoints,
+  Command,
+  Consumer,
+  DeadLetters,
+  Event,
+  EventStore,
+  Inbox,
+  MessageBus,
+  ParkedEvents,
+  ProcessManager,
+  Projection,
+  Relay,
+  Snapshots,
+  Subscription,
+  Transport,
+  UnitOfWork
+} from "eventfold"
+import { PgCheckpoints, PgEventStore, PgTransport } from "eventfold/postgres"
+import { inject } from "vitest"
+import { AnswerTime } from "../../src/sql/answering.ts"
+import { event, message, until } from "./harness.ts"
+import { startProxy } from "./proxy.ts"
+import { freshSchema } from "./support.ts"
+
+/** How long closing may take at most: of stores and transports, and of a pool behind them. */
+const limit = 12_000
+/** The same of what follows the log, with leases of next to nothing. */
+const followersLimit = 25_000
+
+const Placed = Event.make("Placed", { n: Schema.Number }, { published: true })
+const Due = Event.make("Due", {})
+const Ship = Command.make("Ship", { payload: {} })
+
+/** What is done with what a Layer provides, before the database falls silent; what it gives is begun afterwards. */
+type Busy<R> = (schema: string) => Effect.Effect<Effect.Effect<unknown, unknown, R>, unknown, R>
+
+const idle = () => Effect.succeed(Effect.void)
+
+/** Opens a Layer through a network that falls silent, and says how long it took to close it, and the pool after it. */
+const closing = <R, E>(
+  make: (schema: string) => Layer.Layer<R, E, PgClient.PgClient | SqlClient.SqlClient>,
+  busy: Busy<R> = idle,
+  follows = false
+) =>
+  Effect.gen(function* () {
+    const schema = freshSchema()
+    const proxy = yield* startProxy(inject("postgresUrl"))
+    const pool = yield* Scope.make()
+    const client = yield* Layer.buildWithScope(
+      Layer.fresh(PgClient.layer({ url: Redacted.make(proxy.url), maxConnections: 8, connectTimeout: "2 seconds" })),
+      pool
+    )
+    const scope = yield* Scope.make()
+    const context = yield* Layer.buildWithScope(Layer.provide(make(schema), Layer.succeedContext(client)), scope)
+    const inFlight = yield* Effect.provideContext(busy(schema), context)
+    proxy.silence({ forGood: true })
+    yield* inFlight.pipe(Effect.provideContext(context), Effect.exit, Effect.forkDetach({ startImmediately: true }))
+    // What is in flight is on its way.
+    yield* Effect.sleep("50 millis")
+    return {
+      layer: yield* ends(Scope.close(scope, Exit.void), follows ? followersLimit : limit),
+      // The driver waits for ever for the end of a transaction, and its pool for the connection.
+      connections: follows ? "not looked at" : yield* ends(Scope.close(pool, Exit.void), limit)
+    }
+  })
+
+/** How many milliseconds it took; none if it did not come to its end within the limit. */
+const ends = (effect: Effect.Effect<unknown>, within: number) =>
+  Effect.forkDetach(effect, { startImmediately: true }).pipe(
+    Effect.flatMap(Fiber.await),
+    Effect.timeoutOption(within),
+    Effect.timed,
+    Effect.map(([took, ended]) => Option.as(ended, Math.round(Duration.toMillis(took))).pipe(Option.getOrUndefined))
+  )
+
+/** What follows gives each step a third of its lease. */
+const lease = "900 millis"
+
+const storage = (schema: string) =>
+  Layer.mergeAll(
+    UnitOfWork.layerSql,
+    ParkedEvents.layerSqlWith({ table: `${schema}.parked` }),
+    DeadLetters.layerSqlWith({ table: `${schema}.dead` }),
+    Inbox.layerSqlWith({ table: `${schema}.inbox` })
+  ).pipe(
+    Layer.provideMerge(
+      Layer.mergeAll(PgEventStore.layerWith({ schema }), PgCheckpoints.layerWith({ schema }), PgTransport.layerWith({ schema }))
+    )
+  )
+
+const place = Effect.fnUntraced(function* (schema: string) {
+  yield* EventStore.append(`Order-${schema}`, [{ type: "Placed", payload: { n: 1 }, published: true }])
+})
+
+/** Follows the log of a new store. The handler never ends by itself, and the store has been silent since it has begun. */
+const following = <E>(
+  make: (
+    begun: Effect.Effect<void>,
+    schema: string
+  ) => Layer.Layer<never, E, Layer.Success<ReturnType<typeof storage>> | SqlClient.SqlClient>
+) => {
+  const begun = Latch.makeUnsafe(false)
+  return closing(
+    (schema) => Layer.provideMerge(make(begun.open, schema), storage(schema)),
+    (schema) => Effect.as(Effect.andThen(place(schema), begun.await), Effect.void),
+    true
+  )
+}
+
+describe("closing ends, whatever the database does", () => {
+  const cases: Record<string, Effect.Effect<unknown, unknown, Scope.Scope>> = {
+    store: closing((schema) => PgEventStore.layerWith({ schema })),
+    "store, with an append on its way": closing(
+      (schema) => PgEventStore.layerWith({ schema }),
+      () => Effect.succeed(EventStore.append("A-1", [event()]))
+    ),
+    "store, with a read on its way": closing(
+      (schema) => PgEventStore.layerWith({ schema }),
+      () => Effect.succeed(Stream.runDrain(EventStore.readAll()))
+    ),
+    transport: closing((schema) => PgTransport.layerWith({ schema })),
+    "transport, with a message on its way": closing(
+      (schema) => PgTransport.layerWith({ schema }),
+      () => Effect.succeed(Transport.publish([message(1)]))
+    ),
+    "transport, with a member that has a message in its hand": closing(
+      (schema) => PgTransport.layerWith({ schema }),
+      Effect.fnUntraced(function* () {
+        const has = Latch.makeUnsafe(false)
+        const go = Latch.makeUnsafe(false)
+        yield* Transport.publish([message(1)])
+        yield* Transport.subscribe({ group: "mail" }).pipe(
+          Stream.runForEach(({ ack }) => Effect.andThen(has.open, Effect.andThen(go.await, ack))),
+          Effect.forkDetach({ startImmediately: true })
+        )
+        yield* has.await
+        return go.open
+      })
+    )
+  }
+
+  const followers: Record<string, Effect.Effect<unknown, unknown, Scope.Scope>> = {
+    subscription: following((begun) =>
+      Subscription.layer({ name: "mail", events: [Placed], handlers: { Placed: () => begun }, lease })
+    ),
+    "subscription, at work": following((begun) =>
+      Subscription.layer({
+        name: "mail",
+        events: [Placed],
+        handlers: { Placed: () => Effect.andThen(begun, Effect.never) },
+        lease
+      })
+    ),
+    "subscription, at work in a transaction": following((begun) =>
+      Subscription.layer({
+        name: "mail",
+        events: [Placed],
+        transactional: true,
+        handlers: { Placed: () => Effect.andThen(begun, Effect.never) },
+        lease
+      })
+    ),
+    "subscription with partitions": following((begun) =>
+      Subscription.layer({ name: "mail", events: [Placed], handlers: { Placed: () => begun }, partitions: 3, lease })
+    ),
+    relay: following((begun) =>
+      Layer.effectDiscard(
+        Transport.subscribe({ group: "mail" }).pipe(
+          Stream.runForEach(() => begun),
+          Effect.forkDetach({ startImmediately: true })
+        )
+      ).pipe(Layer.merge(Relay.layer({ name: "shop", lease })))
+    ),
+    consumer: following((begun) =>
+      Layer.merge(
+        Relay.layer({ name: "shop", lease }),
+        Consumer.layer(
+          [Placed],
+          { Placed: () => Effect.andThen(begun, Effect.never) },
+          { group: "mail", inbox: true, grace: "300 millis" }
+        )
+      )
+    ),
+    projection: following((begun, schema) => {
+      const Orders = Projection.table(`${schema}.orders`, { key: "id", fields: { id: Schema.String } })
+      return Projection.layer(
+        Projection.make("orders", {
+          version: 1,
+          events: [Placed],
+          tables: [Orders],
+          handlers: { Placed: () => Effect.andThen(Orders.upsert({ id: "1" }), begun) }
+        }),
+        { lease }
+      )
+    }),
+    "process manager": following((begun) =>
+      ProcessManager.layer(
+        ProcessManager.make("Shipping", {
+          events: [Placed],
+          deadlines: [Due],
+          correlate: { Placed: ({ n }) => String(n) },
+          initial: {},
+          evolve: { Placed: (state) => state, Due: (state) => state },
+          react: { Placed: () => [ProcessManager.send(Ship, {})], Due: () => [] }
+        }),
+        { lease }
+      ).pipe(Layer.provide(MessageBus.handle(Ship, () => begun)), Layer.provide(MessageBus.layer))
+    )
+  }
+
+  it.live(
+    "what follows the log, and consumers",
+    () =>
+      Effect.gen(function* () {
+        const took = yield* Effect.all(followers, { concurrency: "unbounded" })
+        for (const [name, closed] of Object.entries(took)) {
+          expect([name, closed]).toEqual([name, { layer: expect.any(Number), connections: expect.anything() }])
+        }
+      }),
+    200_000
+  )
+
+  it.live(
+    "stores and transports",
+    () =>
+      Effect.gen(function* () {
+        const took = yield* Effect.all(cases, { concurrency: "unbounded" })
+        for (const [name, closed] of Object.entries(took)) {
+          expect([name, closed]).toEqual([name, { layer: expect.any(Number), connections: expect.any(Number) }])
+        }
+      }),
+    200_000
+  )
+})
+describe("a transport whose connections fall silent", () => {
+  it.live("publishers are told in time, and members go on over new connections", () =>
+    Effect.gen(function* () {
+      const proxy = yield* startProxy(inject("postgresUrl"))
+      const client = PgClient.layer({ url: Redacted.make(proxy.url), maxConnections: 4 })
+      const options = { schema: freshSchema(), timeout: "500 millis", listen: false } as const
+      const transport = yield* Layer.build(Layer.provide(PgTransport.layerWith(options), Layer.fresh(client)))
+      const seen: Array<string> = []
+      yield* Transport.subscribe({ group: "mail" }).pipe(
+        Stream.runForEach(({ ack, message: { id } }) =>
+          Effect.andThen(
+            ack,
+            Effect.sync(() => void seen.push(id))
+          )
+        ),
+        // As a consumer does.
+        Effect.retry(Schedule.spaced("50 millis")),
+        Effect.provide(transport),
+        Effect.forkScoped
+      )
+      const publish = (n: number) => Effect.provide(Transport.publish([message(n)]), transport)
+      yield* publish(1)
+      yield* until(
+        "it has come",
+        Effect.sync(() => seen.length === 1)
+      )
+
+      proxy.silence()
+      const [took, failures] = yield* Effect.timed(
+        Effect.forEach([2, 3, 4], (n) => Effect.flip(publish(n)), { concurrency: "unbounded" })
+      )
+      for (const { reason } of failures) {
+        expect(reason).toMatchObject({ _tag: "TransportUnavailable", detail: "PostgreSQL did not answer within 500ms" })
+      }
+      expect(Duration.toMillis(took)).toBeLessThan(2000)
+      yield* Effect.retry(publish(5), Schedule.spaced("50 millis"))
+      yield* until(
+        "it has come, too",
+        Effect.sync(() => seen.includes("5"))
+      )
+    }).pipe(Effect.timeout("25 seconds"))
+  )
+})
+
+describe("what stands beside the store, when its connections fall silent", () => {
+  it.live("fails in time, with errors of its own", () =>
+    Effect.gen(function* () {
+      const proxy = yield* startProxy(inject("postgresUrl"))
+      const schema = freshSchema()
+      const beside = Layer.mergeAll(
+        ParkedEvents.layerSqlWith({ table: `${schema}.parked` }),
+        DeadLetters.layerSqlWith({ table: `${schema}.dead` }),
+        Snapshots.layerSqlWith({ table: `${schema}.snapshot` })
+      ).pipe(
+        Layer.provideMerge(PgCheckpoints.layerWith({ schema, timeout: "300 millis" })),
+        Layer.provideMerge(Layer.fresh(PgClient.layer({ url: Redacted.make(proxy.url), maxConnections: 8 })))
+      )
+      const asked = Effect.all(
+        {
+          ParkedEventsError: ParkedEvents.ParkedEvents.use((parked) => parked.list("mail")),
+          DeadLettersError: DeadLetters.DeadLetters.use((letters) => letters.list("mail")),
+          SnapshotError: Snapshots.Snapshots.use((snapshots) => snapshots.load("Order-1", "1")),
+          CheckpointError: Checkpoints.Checkpoints.use((checkpoints) => checkpoints.get("mail")),
+          "CheckpointError of several statements": Checkpoints.Checkpoints.use((checkpoints) => checkpoints.reset("mail", 1))
+        },
+        { concurrency: "unbounded", mode: "result" }
+      )
+      const context = yield* Layer.build(beside)
+      yield* Effect.provide(asked, context)
+      proxy.silence({ forGood: true })
+      const answers = yield* asked.pipe(
+        Effect.provide(context),
+        Effect.provideService(AnswerTime, Duration.millis(300)),
+        Effect.timeout("5 seconds")
+      )
+      for (const [name, answer] of Object.entries(answers)) {
+        expect([name, answer]).toMatchObject([name, { failure: { _tag: name.split(" ")[0] } }])
+        expect(String(Result.getFailure<unknown, unknown>(answer))).toContain("PostgreSQL did not answer within 300ms")
+      }
+    })
+  )
+})
