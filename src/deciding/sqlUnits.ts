@@ -6,6 +6,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import { clientClosed } from "../sql/answering.ts"
 import { describe, isConflict, isOutage, wasRolledBack } from "../sql/errors.ts"
 import {
   EventStore,
@@ -52,8 +53,13 @@ export const layerSql: Layer.Layer<UnitOfWork | SqlTransactions, never, EventSto
           Effect.onExit((exit) => Effect.sync(() => void (ended = exit))),
           Effect.uninterruptible
         )
+        const transaction = Effect.catchCauseIf(
+          sql.withTransaction(whole),
+          (cause) => ended === undefined && Cause.hasInterruptsOnly(cause),
+          () => Effect.fail(clientClosed())
+        )
         // Who waits for a connection can be interrupted.
-        return Effect.flatMap(Effect.exit(restore(sql.withTransaction(whole))), (exit): Effect.Effect<A, E | EventStoreError> => {
+        return Effect.flatMap(Effect.exit(restore(transaction)), (exit): Effect.Effect<A, E | EventStoreError> => {
           if (Exit.isSuccess(exit)) return Effect.succeed(exit.value)
           // The body's own failure is passed on untouched, whatever became of ROLLBACK: where the connection broke it fails as well.
           // And an interruption that came during COMMIT undoes nothing.

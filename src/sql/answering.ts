@@ -28,7 +28,8 @@ const silent = (detail: string): SqlError =>
 
 const withinText = (time: Duration.Duration) => `PostgreSQL did not answer within ${Duration.format(time)}`
 
-const closedPool = "the connections of the SqlClient have been closed"
+/** What has begun nothing and ends in an interruption that nobody has asked for has met a pool that is closed. */
+export const clientClosed = (): SqlError => silent("the connections of the SqlClient have been closed")
 
 /** The longest that a timer of Node knows. */
 const forever = 2 ** 31 - 1
@@ -52,8 +53,7 @@ const until = <A, E, R>(
       })
       fiber.addObserver((exit) => {
         stop()
-        // What nobody has interrupted here has met a pool that is closed.
-        resume(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause) ? Effect.fail(silent(closedPool)) : exit)
+        resume(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause) ? Effect.fail(clientClosed()) : exit)
       })
       return Effect.suspend(() => {
         stop()

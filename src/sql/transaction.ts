@@ -1,8 +1,10 @@
+import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import { clientClosed } from "./answering.ts"
 
 /**
  * A transaction that writes. When the effect fails it fails with that, whatever becomes of ROLLBACK. On PostgreSQL it is broken off when
@@ -19,7 +21,9 @@ export const inTransaction = <A, E, R>(
     const noted = Effect.onExit(effect, (exit) => Effect.sync(() => void (ended = exit)))
     return Effect.catchCause(beginning(sql, noted, patience), (cause): Effect.Effect<never, E | SqlError> =>
       // Where the connection has broken ROLLBACK is a defect, and says nothing of what has happened before.
-      Effect.failCause(ended !== undefined && Exit.isFailure(ended) ? ended.cause : cause)
+      ended === undefined && Cause.hasInterruptsOnly(cause)
+        ? Effect.fail(clientClosed())
+        : Effect.failCause(ended !== undefined && Exit.isFailure(ended) ? ended.cause : cause)
     )
   })
 

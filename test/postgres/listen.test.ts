@@ -114,7 +114,7 @@ describe("listening", () => {
           Effect.ignore,
           Effect.forkScoped
         )
-      const scopes = yield* Effect.replicateEffect(Scope.make(), 5)
+      const scopes = yield* Effect.replicateEffect(Effect.flatMap(Effect.scope, Scope.fork), 5)
       const within = <A, E, R>(n: number, effect: Effect.Effect<A, E, R | Scope.Scope>) =>
         Scope.provide(effect, scopes[n] as Scope.Closeable)
       yield* Effect.forEach(names.keys(), (n) => within(n, follow(n)))

@@ -30,8 +30,8 @@ import { freshSchema } from "./support.ts"
 
 /** How long closing may take at most: of stores and transports, and of a pool behind them. */
 const limit = 12_000
-/** The same of what follows the log, with leases of next to nothing. */
-const followersLimit = 25_000
+/** The same of what follows the log, with leases of next to nothing, and then of the store and the transport below it. */
+const followersLimit = 45_000
 
 const Placed = Event.make("Placed", { n: Schema.Number }, { published: true })
 const Due = Event.make("Due", {})
@@ -316,6 +316,38 @@ describe("what stands beside the store, when its connections fall silent", () =>
       for (const [name, answer] of Object.entries(answers)) {
         expect([name, answer]).toMatchObject([name, { failure: { _tag: name.split(" ")[0] } }])
         expect(String(Result.getFailure<unknown, unknown>(answer))).toContain("PostgreSQL did not answer within 300ms")
+      }
+    })
+  )
+})
+
+describe("what stands beside the store, when its client has closed", () => {
+  it.live("fails with errors of its own, and interrupts nobody", () =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const client = PgClient.layer({ url: Redacted.make(inject("postgresUrl")), maxConnections: 2 })
+      const context = yield* Layer.buildWithScope(
+        Layer.provideMerge(
+          Snapshots.layerSqlWith({ table: "closed_snapshot" }),
+          Layer.provideMerge(storage(freshSchema()), Layer.fresh(client))
+        ),
+        scope
+      )
+      yield* Scope.close(scope, Exit.void)
+      const asked = {
+        ParkedEventsError: ParkedEvents.ParkedEvents.use((parked) => parked.list("mail")),
+        DeadLettersError: DeadLetters.DeadLetters.use((letters) => letters.list("mail")),
+        SnapshotError: Snapshots.Snapshots.use((snapshots) => snapshots.load("Order-1", "1")),
+        CheckpointError: Checkpoints.Checkpoints.use((checkpoints) => checkpoints.get("mail")),
+        "CheckpointError of several statements": Checkpoints.Checkpoints.use((checkpoints) => checkpoints.reset("mail", 1)),
+        InboxError: Inbox.once("mail", "1", Effect.void),
+        EventStoreError: EventStore.head,
+        "EventStoreError of a unit of work": UnitOfWork.transact(Effect.void),
+        TransportError: Transport.publish([message(1)])
+      }
+      const answers = yield* Effect.provide(Effect.all(asked, { concurrency: "unbounded", mode: "result" }), context)
+      for (const [name, answer] of Object.entries(answers)) {
+        expect([name, answer]).toMatchObject([name, { failure: { _tag: name.split(" ")[0] } }])
       }
     })
   )
