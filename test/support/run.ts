@@ -4,6 +4,8 @@ import { BaseSequencer, type Reporter, type TestSpecification } from "vitest/nod
 
 /** About how many seconds the longest files take, on two cores. Every other file takes less than those named here. */
 const seconds: Readonly<Record<string, number>> = {
+  "test/postgres/silence.test.ts": 60,
+  "test/postgres/pgbouncer.test.ts": 40,
   "examples/orders/orders.test.ts": 35,
   "examples/services/services.test.ts": 35,
   "test/rabbitmq/RabbitMqTransport.test.ts": 35,
