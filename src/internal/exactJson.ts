@@ -151,8 +151,10 @@ const writesMore = (value: unknown): boolean => {
 }
 
 /** What {@link writeJson} hands to `JSON.stringify` in place of a value. */
-export const asWritten = (holder: object, key: string, value: unknown): unknown =>
-  Object.is(value, -0) ? rawJSON("-0") : asSaid(holder, key, value)
+export const asWritten = (holder: object, key: string, value: unknown): unknown => {
+  const said = asSaid(holder, key, value)
+  return Object.is(said, -0) ? rawJSON("-0") : said
+}
 
 /** {@link writeJson} for columns of tables, which have one zero. */
 export const writeWithOneZero = (value: unknown): string => JSON.stringify(value, saysMore(value) ? replacer(asSaid) : undefined)

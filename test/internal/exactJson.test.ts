@@ -41,7 +41,7 @@ describe("JSON without a digit lost", () => {
   })
 
   it("writes numbers as they were read, unless they have been changed since", () => {
-    const text = `{"a":0.10000000000000001,"b":[9223372036854776000,9223372036854775808,{"c":1e-400}],"d":0.1,"e":-0}`
+    const text = `{"a":0.10000000000000001,"b":[9223372036854776000,9223372036854775808,{"c":1e-400},-95e-983],"d":0.1,"e":-0}`
     const value = parseJson(text) as { a: number }
     assert.equal(writeJson(value), text)
     value.a = 2
