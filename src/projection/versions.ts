@@ -17,6 +17,7 @@ import {
   isIncomplete,
   positionOf,
   runsInline,
+  take,
   transaction,
   write
 } from "./registry.ts"
@@ -89,17 +90,22 @@ export const drop = <R, D>(
       const { name, version } = projection
       const entry = yield* entryOf(projection)
       if (entry.active && (yield* hasOthers(projection))) return yield* new ActiveVersionError({ projection: name, version })
-      const heard = entry.active ? Math.max(entry.heard, yield* positionOf(projection)) : entry.heard
-      yield* write(projection, entry, { mode: "dropped", target: Option.none(), heard })
-      const current = yield* active(name)
-      yield* forEachTable(projection, (sql, table) => {
-        const hide = Effect.andThen(sql.unsafe(dropView(sql, table.name)).values, disown(sql, table.name))
-        if (Option.isNone(current)) return hide
-        const { exists } = table.statements(sql, current.value)
-        return Effect.flatMap(sql.unsafe(exists).values, (found) => (found.length === 0 ? hide : Effect.void))
+      // Before all else: without a database there is no transaction, and what is refused changes nothing.
+      const release = yield* take(projection)
+      const dropping = Effect.gen(function* () {
+        const heard = entry.active ? Math.max(entry.heard, yield* positionOf(projection)) : entry.heard
+        yield* write(projection, entry, { mode: "dropped", target: Option.none(), heard })
+        const current = yield* active(name)
+        yield* forEachTable(projection, (sql, table) => {
+          const hide = Effect.andThen(sql.unsafe(dropView(sql, table.name)).values, disown(sql, table.name))
+          if (Option.isNone(current)) return hide
+          const { exists } = table.statements(sql, current.value)
+          return Effect.flatMap(sql.unsafe(exists).values, (found) => (found.length === 0 ? hide : Effect.void))
+        })
+        yield* forTables(projection, ({ drop }) => [drop])
+        yield* forget(projection)
       })
-      yield* forTables(projection, ({ drop }) => [drop])
-      yield* forget(projection)
+      yield* Effect.onError(dropping, () => Effect.ignore(release))
     })
   )
 
