@@ -95,10 +95,12 @@ const startOver = Effect.fnUntraced(function* (projection: Key) {
   return Option.match(before, { onNone: () => 0, onSome: ({ position }) => position })
 })
 
-/** Forgets the checkpoint of a version and what it has parked. Fails where somebody runs it. */
+/** Takes a version that nobody runs, so that nobody runs it until it is forgotten. Fails where somebody does. */
+export const take = (projection: Key) => seize(checkpointName(projection))
+
+/** Forgets the checkpoint of a version that has been taken, and what it has parked. */
 export const forget = Effect.fnUntraced(function* (projection: Key) {
   const name = checkpointName(projection)
-  yield* seize(name)
   yield* discardAll(projectionName(projection.name, projection.version))
   yield* Checkpoints.use(({ remove }) => Effect.catchTag(remove(name, { force: true }), "CheckpointHeldError", Effect.die))
 })

@@ -6,7 +6,7 @@ import { Checkpoints } from "../store/Checkpoints.ts"
 import { EventStore } from "../store/EventStore.ts"
 import type { ParkedEventsError } from "../store/ParkedEvents.ts"
 import { ActiveVersionError, NotCaughtUpError, type Projection, type StorageError } from "./model.ts"
-import { activate, active, change, entryOf, forget, open, positionOf, runsInline, transaction, write } from "./registry.ts"
+import { activate, active, change, entryOf, forget, open, positionOf, runsInline, take, transaction, write } from "./registry.ts"
 import { isThere } from "../sql/table.ts"
 import { disown } from "./owning.ts"
 import { placed } from "./place.ts"
@@ -91,18 +91,23 @@ export const drop = <R, D>(
       const { name, version } = projection
       const entry = yield* entryOf(projection)
       if (entry.active && (yield* hasOthers(projection))) return yield* new ActiveVersionError({ projection: name, version })
-      const heard = entry.active ? Math.max(entry.heard, yield* positionOf(projection)) : entry.heard
-      yield* write(projection, entry, { mode: "dropped", target: Option.none(), heard })
-      const current = yield* active(name)
-      yield* forEachTable(projection, (where, table) => {
-        const { found, sql } = where
-        const hide = Effect.andThen(sql.unsafe(dropView(placed(sql, found, table.name))).values, disown(where, table.name))
-        if (Option.isNone(current)) return hide
-        const shown = placed(sql, found, table.name, current.value)
-        return Effect.flatMap(isThere(sql, shown), (there) => (there ? Effect.void : hide))
+      // Before all else: without a database there is no transaction, and what is refused changes nothing.
+      const release = yield* take(projection)
+      const dropping = Effect.gen(function* () {
+        const heard = entry.active ? Math.max(entry.heard, yield* positionOf(projection)) : entry.heard
+        yield* write(projection, entry, { mode: "dropped", target: Option.none(), heard })
+        const current = yield* active(name)
+        yield* forEachTable(projection, (where, table) => {
+          const { found, sql } = where
+          const hide = Effect.andThen(sql.unsafe(dropView(placed(sql, found, table.name))).values, disown(where, table.name))
+          if (Option.isNone(current)) return hide
+          const shown = placed(sql, found, table.name, current.value)
+          return Effect.flatMap(isThere(sql, shown), (there) => (there ? Effect.void : hide))
+        })
+        yield* forTables(projection, ({ drop }) => [drop])
+        yield* forget(projection)
       })
-      yield* forTables(projection, ({ drop }) => [drop])
-      yield* forget(projection)
+      yield* Effect.onError(dropping, () => Effect.ignore(release))
     })
   )
 

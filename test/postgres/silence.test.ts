@@ -305,7 +305,8 @@ describe("what stands beside the store, when its connections fall silent", () =>
         },
         { concurrency: "unbounded", mode: "result" }
       )
-      const context = yield* Layer.build(beside)
+      // It is left open: its pool waits for a transaction to which nothing is answered. That ends with the network.
+      const context = yield* Layer.buildWithScope(beside, yield* Scope.make())
       yield* Effect.provide(asked, context)
       proxy.silence({ forGood: true })
       const answers = yield* asked.pipe(
