@@ -4,6 +4,7 @@ import { describe, it } from "@effect/vitest"
 import { DateTime, Effect, Layer, Option, References, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import {
+  Answers,
   Checkpoints,
   DeadLetters,
   EventStore,
@@ -17,6 +18,7 @@ import {
   Transport
 } from "eventfold"
 import { PgCheckpoints, PgEventStore, PgRights, PgTransport } from "eventfold/postgres"
+import { SqlTransactions } from "../../src/deciding/transaction.ts"
 import { Handlers, Payment, PlaceOrder } from "../fixtures/0.1.0/domain.ts"
 import { assertOwn, beside, fill, InlineTotals, Totals, version2 } from "../support/besideEvents.ts"
 import { message } from "../support/failing.ts"
@@ -221,6 +223,17 @@ describe("a role that uses the tables and makes none", () => {
               ParkedEvents.layerSqlWith(off),
               ParkedEvents.ParkedEvents.use((_) =>
                 _.park({ subscription: "s", position: 1, stream: "A", type: "X", cause: "", attempts: 1, parkedAt: at })
+              )
+            )
+          ],
+          [
+            "answers",
+            Effect.provide(
+              Answers.Answers.use(({ find }) => find("c", "1")),
+              Answers.layerSqlWith(off).pipe(
+                Layer.provide(Layer.succeed(SqlTransactions, true)),
+                Layer.provide(Layer.effect(EventStore.EventStore, EventStore.makeMemory)),
+                Layer.provide(Layer.fresh(user))
               )
             )
           ],
