@@ -87,7 +87,13 @@ export class DeadLetters extends Context.Service<
   DeadLetters,
   {
     /** Parks a message; one that the group has parked already gets the new cause, attempts and time. */
-    readonly park: (letter: DeadLetter) => Effect.Effect<void, DeadLettersError>
+    readonly park: (
+      letter: DeadLetter,
+      options?: {
+        /** Whether to do nothing unless the group has parked it: it may have been discarded meanwhile. Default: `false`. */
+        readonly ifParked?: boolean | undefined
+      }
+    ) => Effect.Effect<void, DeadLettersError>
     /**
      * The dead letters of a group, by the id of the message (so, for events, by age): at most `limit` (default: 1000), beyond the
      * id `after` (default: from the first).
@@ -117,7 +123,11 @@ export const layerMemory: Layer.Layer<DeadLetters> = Layer.sync(DeadLetters, () 
     return letters
   }
   return DeadLetters.of({
-    park: (letter) => Effect.sync(() => void of(letter.group).set(letter.message.id, letter)),
+    park: (letter, { ifParked = false } = {}) =>
+      Effect.sync(() => {
+        const letters = of(letter.group)
+        if (!ifParked || letters.has(letter.message.id)) letters.set(letter.message.id, letter)
+      }),
     list: (group, { after = "", limit = 1000 } = {}) =>
       Effect.sync(() =>
         Array.from(of(group).values())
@@ -175,10 +185,14 @@ export const layerSqlWith = (options: {
         }))
 
       return DeadLetters.of({
-        park: ({ attempts, cause, group, message, parkedAt }) =>
+        park: ({ attempts, cause, group, message, parkedAt }, { ifParked = false } = {}) =>
           encode(message).pipe(
-            Effect.flatMap(
-              (text) => sql`insert into ${name} (consumer_group, id, message, cause, attempts, parked_at)
+            Effect.flatMap((text) =>
+              ifParked
+                ? sql`update ${name}
+              set cause = ${storable(cause)}, attempts = ${number(attempts)}, parked_at = ${number(parkedAt.epochMilliseconds)}
+              where consumer_group = ${group} and id = ${storable(message.id)}`
+                : sql`insert into ${name} (consumer_group, id, message, cause, attempts, parked_at)
               values (${group}, ${storable(message.id)}, ${text}, ${storable(cause)}, ${number(attempts)}, ${number(parkedAt.epochMilliseconds)})
               on conflict (consumer_group, id) do update
               set cause = excluded.cause, attempts = excluded.attempts, parked_at = excluded.parked_at`

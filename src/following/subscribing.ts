@@ -226,12 +226,13 @@ const park = Effect.fnUntraced(function* <R>(
   { meters, name, parking }: Work<R>,
   event: RecordedEvent,
   cause: Cause.Cause<unknown>,
-  attempts: number
+  attempts: number,
+  options?: { readonly ifParked: boolean }
 ): Effect.fn.Return<void, ParkedEventsError> {
   if (parking === undefined) return yield* Effect.die(new Error(`The subscription "${name}" has nowhere to park events`))
   const { position, stream, type } = event
   const parkedAt = yield* DateTime.now
-  yield* parking.park({ subscription: name, position, stream, type, cause: Cause.pretty(cause), attempts, parkedAt })
+  yield* parking.park({ subscription: name, position, stream, type, cause: Cause.pretty(cause), attempts, parkedAt }, options)
   yield* Metric.update(meters.parked, 1)
   yield* tellFailure(
     Effect.logWarning,
@@ -298,21 +299,26 @@ const dealWith = <R>(work: Work<R>, batch: ReadonlyArray<RecordedEvent>, context
   )
 }
 
-/** Each event by itself; what is in hand when one is refused comes to its end, too. */
+/**
+ * Each event by itself; what is in hand when one is refused comes to its end, too. Behind one that has been parked none begins before the
+ * checkpoint has moved: done again, it would be parked again, though somebody may have discarded it.
+ */
 const separately = <R>(
   work: Work<R>,
   batch: ReadonlyArray<RecordedEvent>,
   context: WorkContext<RecordedEvent>
 ): Effect.Effect<void, Outage> => {
   const { handled } = work.meters
+  let hasParked = false
   const one = (event: RecordedEvent) =>
     Effect.suspend(() => {
       const { position } = event
-      if (!context.mayBegin(position)) return Effect.void
+      if (hasParked || !context.mayBegin(position)) return Effect.void
       return Effect.flatMap(
         settleEvent(work, event, context, (work) => work),
         (outcome) => {
           if (outcome === "left" || outcome === "refused") return Effect.void
+          hasParked ||= outcome === "parked"
           const settled = context.tell({ _tag: "Settled", position, as: outcome })
           return outcome === "handled" ? Effect.andThen(settled, Metric.update(handled, 1)) : settled
         }
@@ -416,7 +422,10 @@ const retryOne = Effect.fnUntraced(function* <R>(
   const failed = (cause: Cause.Cause<unknown>) =>
     Effect.fail(new EventRetryError({ subscription: name, position, cause: Cause.squash(cause) }))
   yield* trying.pipe(
-    Effect.catchIf(isFailed, ({ cause }) => Effect.andThen(park(work, event, cause, attempts), failed(cause))),
+    // One that was discarded meanwhile stays discarded.
+    Effect.catchIf(isFailed, ({ cause }) =>
+      Effect.andThen(park(work, event, cause, attempts, { ifParked: true }), failed(cause))
+    ),
     Effect.catchTag("Unavailable", ({ cause }) => failed(cause))
   )
 })

@@ -95,7 +95,13 @@ export class ParkedEvents extends Context.Service<
   ParkedEvents,
   {
     /** Parks an event; one that is parked already gets the new cause, attempts and time. */
-    readonly park: (event: ParkedEvent) => Effect.Effect<void, ParkedEventsError>
+    readonly park: (
+      event: ParkedEvent,
+      options?: {
+        /** Whether to do nothing unless it is parked: it may have been discarded meanwhile. Default: `false`. */
+        readonly ifParked?: boolean | undefined
+      }
+    ) => Effect.Effect<void, ParkedEventsError>
     /** The parked events of a subscription beyond the position `after` (default: 0), by position: at most `limit` (default: 1000). */
     readonly list: (
       subscription: string,
@@ -120,7 +126,11 @@ export const layerMemory: Layer.Layer<ParkedEvents> = Layer.sync(ParkedEvents, (
     return parked
   }
   return ParkedEvents.of({
-    park: (event) => Effect.sync(() => void of(event.subscription).set(event.position, event)),
+    park: (event, { ifParked = false } = {}) =>
+      Effect.sync(() => {
+        const parked = of(event.subscription)
+        if (!ifParked || parked.has(event.position)) parked.set(event.position, event)
+      }),
     list: (subscription, { after = 0, limit = 1000 } = {}) =>
       Effect.sync(() =>
         Array.from(of(subscription).values())
@@ -164,14 +174,16 @@ export const layerSqlWith = (options: {
       ]).pipe(failAs("open"))
 
       return ParkedEvents.of({
-        park: ({ attempts, cause, parkedAt, position, stream, subscription, type }) =>
-          sql`insert into ${name} (subscription, position, stream, type, cause, attempts, parked_at)
-            values (${subscription}, ${number(position)}, ${stream}, ${type}, ${storable(cause)}, ${number(attempts)}, ${number(parkedAt.epochMilliseconds)})
-            on conflict (subscription, position) do update
-            set cause = excluded.cause, attempts = excluded.attempts, parked_at = excluded.parked_at`.pipe(
-            failAs("park"),
-            Effect.asVoid
-          ),
+        park: ({ attempts, cause, parkedAt, position, stream, subscription, type }, { ifParked = false } = {}) =>
+          (ifParked
+            ? sql`update ${name}
+              set cause = ${storable(cause)}, attempts = ${number(attempts)}, parked_at = ${number(parkedAt.epochMilliseconds)}
+              where subscription = ${subscription} and position = ${number(position)}`
+            : sql`insert into ${name} (subscription, position, stream, type, cause, attempts, parked_at)
+              values (${subscription}, ${number(position)}, ${stream}, ${type}, ${storable(cause)}, ${number(attempts)}, ${number(parkedAt.epochMilliseconds)})
+              on conflict (subscription, position) do update
+              set cause = excluded.cause, attempts = excluded.attempts, parked_at = excluded.parked_at`
+          ).pipe(failAs("park"), Effect.asVoid),
         list: (subscription, { after = 0, limit = 1000 } = {}) =>
           sql<Row>`select position, stream, type, cause, attempts, parked_at as at from ${name}
             where subscription = ${subscription} and position > ${number(after)}
