@@ -17,7 +17,7 @@ import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import type * as Event from "../definitions/Event.ts"
 import { readersOf } from "../definitions/listing.ts"
-import { changesOf, type Registry as RegistryOf } from "../following/engine.ts"
+import { changesOf, type Registry as RegistryOf, unlessInHandler } from "../following/engine.ts"
 import type { Unlisted } from "../internal/unlisted.ts"
 import { GroupInUseError, Transport, type TransportError } from "../transport/Transport.ts"
 import { type Handler, makeConsumer } from "./consuming.ts"
@@ -224,7 +224,9 @@ export const retry = Effect.fn("Consumer.retry")(function* (
   )
   if (Option.isNone(failure)) return yield* Effect.asVoid(letters.discard(group, id))
   const { cause } = failure.value
-  yield* letters.park({ group, message, cause: Cause.pretty(cause), attempts, parkedAt: yield* DateTime.now })
+  const letter = { group, message, cause: Cause.pretty(cause), attempts, parkedAt: yield* DateTime.now }
+  // One that was discarded meanwhile stays discarded.
+  yield* letters.park(letter, { ifParked: true })
   return yield* failed(cause)
 })
 
@@ -275,7 +277,8 @@ export const forget = Effect.fnUntraced(function* (
 
 /**
  * Pauses the consumers of a group of this process: they begin no further message, finish those in hand within their grace, give the
- * others back, and leave the group's messages to its other members. Succeeds when that is done.
+ * others back, and leave the group's messages to its other members. Succeeds when that is done; inside of a handler, which may be the one
+ * in hand, at once.
  *
  * @category steering
  * @since 0.2.0
@@ -285,7 +288,7 @@ export const pause = (group: string): Effect.Effect<void, UnknownGroupError> =>
     Effect.suspend(() => {
       running.closeUnsafe()
       leave?.openUnsafe()
-      return idle.await
+      return unlessInHandler(idle.await)
     })
   )
 

@@ -99,7 +99,13 @@ export class DeadLetters extends Context.Service<
      * Parks a message; one that the group has parked already (of the same source and id) gets the new cause, attempts and time. Its
      * own {@link DeadLetter.id} says nothing here.
      */
-    readonly park: (letter: DeadLetter) => Effect.Effect<void, DeadLettersError>
+    readonly park: (
+      letter: DeadLetter,
+      options?: {
+        /** Whether to do nothing unless the group has parked it: it may have been discarded meanwhile. Default: `false`. */
+        readonly ifParked?: boolean | undefined
+      }
+    ) => Effect.Effect<void, DeadLettersError>
     /**
      * The dead letters of a group, by their ids (so, for events, by age): at most `limit` (default: 1000), beyond the id `after`
      * (default: from the first).
@@ -129,14 +135,15 @@ export const layerMemory: Layer.Layer<DeadLetters> = Layer.sync(DeadLetters, () 
     return letters
   }
   return DeadLetters.of({
-    park: (parked) =>
+    park: (parked, { ifParked = false } = {}) =>
       Effect.sync(() => {
         const { id: _id, ...letter } = parked
         const letters = of(letter.group)
         const { id, source } = letter.message
         const own = keyOf(letter.message)
         const isOthers = letters.has(own) || (letters.get(id)?.message.source ?? source) !== source
-        letters.set(isOthers ? own : id, isOthers ? { ...letter, id: own } : letter)
+        const at = isOthers ? own : id
+        if (!ifParked || letters.has(at)) letters.set(at, isOthers ? { ...letter, id: own } : letter)
       }),
     list: (group, { after = "", limit = 1000 } = {}) =>
       Effect.sync(() =>
@@ -196,10 +203,14 @@ export const layerSqlWith = (options: {
         )
 
       /** Says whether it is parked: not where somebody else was quicker. */
-      const tryToPark = Effect.fnUntraced(function* ({ attempts, cause, group, message, parkedAt }: DeadLetter) {
+      const tryToPark = Effect.fnUntraced(function* (
+        { attempts, cause, group, message, parkedAt }: DeadLetter,
+        ifParked: boolean
+      ) {
         const ids = [storable(message.id), storable(keyOf(message))] as const
         const taken = yield* found(group, ids)
         const own = taken.find(({ letter }) => letter.message.source === message.source)
+        if (own === undefined && ifParked) return true
         const [why, tries, at] = [storable(cause), number(attempts), number(parkedAt.epochMilliseconds)]
         const rows = yield* own === undefined
           ? sql`insert into ${name} (consumer_group, id, message, cause, attempts, parked_at)
@@ -207,11 +218,12 @@ export const layerSqlWith = (options: {
               on conflict (consumer_group, id) do nothing returning 1`
           : sql`update ${name} set cause = ${why}, attempts = ${tries}, parked_at = ${at}
               where consumer_group = ${group} and id = ${own.id} returning 1`
-        return rows.length > 0
+        return ifParked || rows.length > 0
       })
 
       return DeadLetters.of({
-        park: (letter) => tryToPark(letter).pipe(Effect.repeat({ until: (parked) => parked }), failAs("park"), Effect.asVoid),
+        park: (letter, { ifParked = false } = {}) =>
+          tryToPark(letter, ifParked).pipe(Effect.repeat({ until: (parked) => parked }), failAs("park"), Effect.asVoid),
         list: (group, { after = "", limit = 1000 } = {}) =>
           sql<Row>`select ${columns} from ${name} where consumer_group = ${group} and id > ${storable(after)}
             order by id limit cast(${String(limit)} as integer)`.pipe(

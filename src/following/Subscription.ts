@@ -138,8 +138,8 @@ export const lag: Effect.Effect<
 > = progress.lag
 
 /**
- * Pauses a subscription of this process; it keeps its lease. Succeeds when the event in hand is done. One that stands by
- * stands by, and is paused when it takes over.
+ * Pauses a subscription of this process; it keeps its lease. Succeeds when the event in hand is done; inside of a handler, which may be
+ * the one in hand, at once. One that stands by stands by, and is paused when it takes over.
  *
  * @category steering
  * @since 0.1.0
@@ -157,9 +157,9 @@ export const resume = (name: string): Effect.Effect<void, UnknownSubscriptionErr
   Effect.flatMap(controls(name), (subscription) => subscription.resume)
 
 /**
- * Tries a parked event once more with the handler of a subscription of this process, and forgets it if that succeeds. Events of
- * the same stream that came after it have been handled meanwhile; not so with `onFailure: "park-stream"`, which refuses with
- * {@link ParkedBehindError} what comes behind another parked event of its stream.
+ * Tries a parked event once more with the handler of a subscription of this process, and forgets it if that succeeds. One that is
+ * discarded meanwhile stays discarded. Events of the same stream that came after it have been handled meanwhile; not so with
+ * `onFailure: "park-stream"`, which refuses with {@link ParkedBehindError} what comes behind another parked event of its stream.
  *
  * @category steering
  * @since 0.2.0

@@ -24,12 +24,13 @@ export const park = Effect.fnUntraced(function* (
   parker: Parker,
   { position, stream, type }: RecordedEvent,
   cause: Cause.Cause<unknown>,
-  attempts: number
+  attempts: number,
+  options?: { readonly ifParked: boolean }
 ): Effect.fn.Return<void, ParkedEventsError> {
   const { meters, name } = parker
   const parking = yield* placeOf(parker)
   const parkedAt = yield* DateTime.now
-  yield* parking.park({ subscription: name, position, stream, type, cause: Cause.pretty(cause), attempts, parkedAt })
+  yield* parking.park({ subscription: name, position, stream, type, cause: Cause.pretty(cause), attempts, parkedAt }, options)
   yield* Metric.update(meters.parked, 1)
   yield* tellFailure(
     Effect.logWarning,

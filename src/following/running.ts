@@ -21,7 +21,7 @@ import type { Action, Reason } from "./follower.ts"
 import type { Controls } from "./followers.ts"
 import { reasonOf, tellFailure } from "./reasons.ts"
 import { keepSeen, look, newestSeen } from "./seeing.ts"
-import { Unavailable } from "./settling.ts"
+import { Unavailable, unlessInHandler } from "./settling.ts"
 
 /** A follower of this process. */
 export interface Follower<E> extends Controls<Status> {
@@ -272,7 +272,7 @@ export const makeFollower = Effect.fnUntraced(function* <A extends SeenEvent, E>
         body.state = { ...body.state, phase }
         return publish(body)
       }),
-    pause: Effect.andThen(tell(body, { _tag: "Pause" }), body.quiet.await),
+    pause: Effect.andThen(tell(body, { _tag: "Pause" }), unlessInHandler(body.quiet.await)),
     resume: tell(body, { _tag: "Resume" })
   }
 })

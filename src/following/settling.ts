@@ -4,6 +4,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Latch from "effect/Latch"
@@ -36,11 +37,22 @@ export class Unavailable {
   }
 }
 
+/**
+ * Whether one runs inside of a handler. Who steers there does not wait until what is in hand has ended: that may be the handler itself,
+ * or one that waits for it.
+ */
+const InHandler = Context.Reference<boolean>("eventfold/following/InHandler", { defaultValue: () => false })
+
+/** Waits until what is in hand has ended, outside of handlers. */
+export const unlessInHandler = (ended: Effect.Effect<void>): Effect.Effect<void> =>
+  Effect.flatMap(InHandler, (inside) => (inside ? Effect.void : ended))
+
 /** Runs what a handler does, in a scope of its own; whatever goes wrong in it is its failure, unless what it needs is away. */
 export const handling = <R>(
   work: Effect.Effect<unknown, unknown, R>
 ): Effect.Effect<void, Failed | Unavailable, Exclude<R, Scope.Scope>> =>
   Effect.scoped(work).pipe(
+    Effect.provideService(InHandler, true),
     Effect.catchCause((cause) => {
       const failure = Option.getOrUndefined(Cause.findErrorOption(cause))
       if (isFailed(failure)) return Effect.fail(failure)

@@ -309,7 +309,10 @@ const dealWith = <R>(work: Work<R>, batch: ReadonlyArray<RecordedEvent>, context
 /** Whether what comes behind a parked event of the same stream waits for it. */
 const isOrdered = <R>({ options }: Work<R>): boolean => options.onFailure === "park-stream"
 
-/** Each event by itself; what is in hand when one is refused comes to its end, too. */
+/**
+ * Each event by itself; what is in hand when one is refused comes to its end, too. Behind one that has been parked none begins before the
+ * checkpoint has moved: done again, it would be parked again, though somebody may have discarded it.
+ */
 const separately = <R>(
   work: Work<R>,
   batch: ReadonlyArray<RecordedEvent>,
@@ -317,14 +320,17 @@ const separately = <R>(
   blocked: Blocked
 ): Effect.Effect<void, Outage> => {
   const { handled } = work.meters
+  let hasParked = false
   const one = (event: RecordedEvent) =>
     Effect.suspend(() => {
       const { position } = event
-      if (!context.mayBegin(position)) return Effect.void
+      if (hasParked || !context.mayBegin(position)) return Effect.void
+      const isBehind = blocked.by(event) !== undefined
       return Effect.flatMap(
         settleEvent(work, event, context, blocked, (work) => work),
         (outcome) => {
           if (outcome === "left" || outcome === "refused") return Effect.void
+          hasParked ||= outcome === "parked" && !isBehind
           const settled = context.tell({ _tag: "Settled", position, as: outcome })
           return outcome === "handled" ? Effect.andThen(settled, Metric.update(handled, 1)) : settled
         }
@@ -454,7 +460,10 @@ const retryOne = Effect.fnUntraced(function* <R>(work: Work<R>, position: number
   const failed = (cause: Cause.Cause<unknown>) =>
     Effect.fail(new EventRetryError({ subscription: name, position, cause: Cause.squash(cause) }))
   yield* trying.pipe(
-    Effect.catchIf(isFailed, ({ cause }) => Effect.andThen(park(work, event, cause, attempts), failed(cause))),
+    // One that was discarded meanwhile stays discarded.
+    Effect.catchIf(isFailed, ({ cause }) =>
+      Effect.andThen(park(work, event, cause, attempts, { ifParked: true }), failed(cause))
+    ),
     Effect.catchTag("Unavailable", ({ cause }) => failed(cause))
   )
 })

@@ -103,6 +103,8 @@ export class ParkedEvents extends Context.Service<
       options?: {
         /** Whether one that is parked already stays as it is. Default: `false`. */
         readonly keep?: boolean | undefined
+        /** Whether to do nothing unless it is parked: it may have been discarded meanwhile. Default: `false`. */
+        readonly ifParked?: boolean | undefined
       }
     ) => Effect.Effect<void, ParkedEventsError>
     /** Of those of the streams that have parked events of a subscription: the position of the first. In no order. */
@@ -134,10 +136,11 @@ export const layerMemory: Layer.Layer<ParkedEvents> = Layer.sync(ParkedEvents, (
     return parked
   }
   return ParkedEvents.of({
-    park: (event, { keep = false } = {}) =>
+    park: (event, { ifParked = false, keep = false } = {}) =>
       Effect.sync(() => {
         const parked = of(event.subscription)
-        if (!keep || !parked.has(event.position)) parked.set(event.position, event)
+        const isParked = parked.has(event.position)
+        if (isParked ? !keep : !ifParked) parked.set(event.position, event)
       }),
     firstOf: (subscription, streams) =>
       Effect.sync(() => {
@@ -198,10 +201,15 @@ export const layerSqlWith = (options: {
       const name = yield* failAs("open")(openSide(options, side))
 
       return ParkedEvents.of({
-        park: ({ attempts, cause, parkedAt, position, stream, subscription, type }, { keep = false } = {}) =>
-          sql`insert into ${name} (subscription, position, stream, type, cause, attempts, parked_at)
+        park: ({ attempts, cause, parkedAt, position, stream, subscription, type }, { ifParked = false, keep = false } = {}) =>
+          (ifParked
+            ? sql`update ${name}
+              set cause = ${storable(cause)}, attempts = ${number(attempts)}, parked_at = ${number(parkedAt.epochMilliseconds)}
+              where subscription = ${subscription} and position = ${number(position)}`
+            : sql`insert into ${name} (subscription, position, stream, type, cause, attempts, parked_at)
             values (${subscription}, ${number(position)}, ${stream}, ${type}, ${storable(cause)}, ${number(attempts)}, ${number(parkedAt.epochMilliseconds)})
-            on conflict (subscription, position) ${keep ? leave : replace}`.pipe(failAs("park"), Effect.asVoid),
+            on conflict (subscription, position) ${keep ? leave : replace}`
+          ).pipe(failAs("park"), Effect.asVoid),
         firstOf: (subscription, streams) =>
           sql<{ readonly stream: string; readonly position: number }>`select stream, min(position) as position from ${name}
             where subscription = ${subscription} and stream in (select value from ${texts}(${JSON.stringify(streams)}${asJson})) group by stream`.pipe(
