@@ -37,7 +37,7 @@ const mistakes: ReadonlyArray<readonly [title: string, code: string, message: st
   [
     "a fold for an event that is not listed",
     `Aggregate.make("A", { events: [Opened], initial: 0, evolve: { Opened: (n) => n, Closed: (n) => n } })`,
-    `'Closed' does not exist in type 'Evolve<`
+    `'Closed' does not exist in type 'Folds<`
   ],
   [
     "a payload without a field",

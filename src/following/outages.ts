@@ -8,7 +8,7 @@
 import type * as Cause from "effect/Cause"
 import * as Predicate from "effect/Predicate"
 import { isSqlError } from "effect/sql/SqlError"
-import { isOutage as isOutageOfDatabase, isTimeLimit } from "../sql/errors.ts"
+import { isLost, isOutage as isOutageOfDatabase, isTimeLimit } from "../sql/errors.ts"
 
 /** What the system says where it can do it for nobody. */
 const systemCodes: ReadonlyArray<unknown> = ["ENOSPC", "EDQUOT", "EROFS", "EIO", "EMFILE", "ENFILE", "ENOMEM"]
@@ -26,8 +26,8 @@ const saying = (error: object): boolean | undefined => {
 /** More than this is not looked at: an error may hold on to anything. */
 const most = 1000
 
-/** Whether an outage has brought about a failure. */
-export const isOutage = (cause: Cause.Cause<unknown>): boolean => {
+/** Whether something in a cause says so; what says nothing is looked into. */
+const says = (cause: Cause.Cause<unknown>, saying: (error: object) => boolean | undefined): boolean => {
   const found = new Set<unknown>([cause])
   for (const value of found) {
     if (typeof value !== "object" || value === null || found.size > most) continue
@@ -37,6 +37,13 @@ export const isOutage = (cause: Cause.Cause<unknown>): boolean => {
   }
   return false
 }
+
+/** Whether an outage has brought about a failure. */
+export const isOutage = (cause: Cause.Cause<unknown>): boolean => says(cause, saying)
+
+/** Whether a connection to a database broke in the middle of a statement. */
+export const wasCutOff = (cause: Cause.Cause<unknown>): boolean =>
+  says(cause, (error) => (isSqlError(error) ? isLost(error) : undefined))
 
 /** What a value holds, without running any code of its. */
 const partsOf = (value: object): ReadonlyArray<unknown> =>

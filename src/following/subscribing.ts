@@ -37,6 +37,7 @@ import {
   type State
 } from "./model.ts"
 import { partitionName, subscriptionCheckpoint } from "./names.ts"
+import { wasCutOff } from "./outages.ts"
 import { type Blocked, blockedIn, park, parkBehind } from "./parking.ts"
 import { partitionOf, type Tail } from "./partitions.ts"
 import { seenOf } from "./progress.ts"
@@ -114,7 +115,20 @@ interface Work<R> {
   readonly client: SqlClient.SqlClient | undefined
   readonly provide: <A, E>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, Scope.Scope>
   readonly meters: ReturnType<typeof metersOf>
+  readonly caution: Caution
 }
+
+/** What has been learnt from outages. PostgreSQL cuts the connection of a transaction that takes too long, and so looks like one. */
+interface Caution {
+  /** The last batch broke: its events come one by one, each in a transaction of its own, so that it comes to its end. */
+  alone: boolean
+  /** The event at which the connection was cut off, and how often in a row. */
+  position: number
+  times: number
+}
+
+/** So often in a row an event may meet an outage that cuts off its connection: from then on it is its own failure. */
+const mostCuts = 10
 
 export const leaseTime = (options: Options<OnFailure, boolean>) => Duration.fromInputUnsafe(options.lease ?? "15 seconds")
 
@@ -147,7 +161,8 @@ export const subscribe = Effect.fnUntraced(function* <R, P extends OnFailure, T 
     parking: Option.getOrUndefined(yield* Effect.serviceOption(ParkedEvents)),
     client: Option.getOrUndefined(client),
     provide: provideBuilt<R, Scope.Scope>(context),
-    meters: metersOf(name, partition)
+    meters: metersOf(name, partition),
+    caution: { alone: false, position: 0, times: 0 }
   }
   const follower = yield* makeFollower<RecordedEvent, Outage>(
     {
@@ -235,8 +250,16 @@ const handle = <R>(work: Work<R>, event: RecordedEvent, attempt: number): Effect
       : run(
           work,
           Effect.suspend(() => prepared.success({ subscription: work.name, event, attempt }))
-        )
+        ).pipe(Effect.catchTag("Unavailable", (away) => Effect.fail(suspected(work, event, away))))
   })
+
+/** Who meets an outage over and over, and nobody else does, brings it about. */
+const suspected = <R>({ caution }: Work<R>, { position }: RecordedEvent, away: Unavailable): Failed | Unavailable => {
+  if (!wasCutOff(away.cause)) return away
+  caution.times = caution.position === position ? caution.times + 1 : 1
+  caution.position = position
+  return caution.times < mostCuts ? away : new Failed(away.cause, true)
+}
 
 /** Makes what is done with an event last. */
 type Commit = <E>(work: Effect.Effect<void, E>) => Effect.Effect<void, E | Outage | Failed>
@@ -341,7 +364,10 @@ const separately = <R>(
   return Effect.forEach(streams, (events) => Effect.forEach(events, one, { discard: true }), { concurrency, discard: true })
 }
 
-/** The batch in one transaction; when that fails, each event in one of its own. The checkpoint moves with them. */
+/**
+ * The batch in one transaction; when that fails, or has met an outage the last time, each event in one of its own. The checkpoint moves
+ * with them.
+ */
 const transactionally = Effect.fnUntraced(function* <R>(
   work: Work<R>,
   sql: SqlClient.SqlClient,
@@ -349,10 +375,12 @@ const transactionally = Effect.fnUntraced(function* <R>(
   context: WorkContext<RecordedEvent>,
   blocked: Blocked
 ): Effect.fn.Return<void, Outage> {
-  const { handled } = work.meters
+  const { caution, meters } = work
+  const { handled } = meters
   const commit = makeCommit(work, sql, context)
-  if (batch.length > 1) {
-    const done = yield* Effect.catchIf(commit(allOf(work, batch, context, blocked)), isFailed, () => Effect.undefined)
+  if (batch.length > 1 && !caution.alone) {
+    const whole = Effect.onError(commit(allOf(work, batch, context, blocked)), () => Effect.sync(() => (caution.alone = true)))
+    const done = yield* Effect.catchIf(whole, isFailed, () => Effect.undefined)
     if (done !== undefined) {
       const free = done.filter((event) => blocked.by(event) === undefined)
       return yield* Metric.update(handled, free.length)
@@ -364,6 +392,7 @@ const transactionally = Effect.fnUntraced(function* <R>(
     if (outcome === "handled") yield* Metric.update(handled, 1)
     else if (outcome !== "parked") return
   }
+  caution.alone = false
 })
 
 /**

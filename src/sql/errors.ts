@@ -136,6 +136,9 @@ export const isRefusal = isOneOf("refusal", "corrupted")
 /** Whether the database could do it for nobody: it is not the fault of the statement, and passes. As {@link isConflict} otherwise. */
 export const isOutage = isOneOf("outage", "lost")
 
+/** Whether the connection was lost in the middle of something, or the server ended it. */
+export const isLost = isOneOf("lost")
+
 /**
  * Whether the outcome is known: nothing was written, and a transaction that was to be committed has been rolled back. `false` where
  * the answer was lost, and for whatever did not come from a database.

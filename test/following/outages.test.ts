@@ -185,6 +185,32 @@ describe("an outage in a handler is backed off, and held against nothing:", () =
     }).pipe(Effect.scoped, Effect.provide(memory), Effect.provideService(Subscription.Registry, new Map()))
   )
 
+  it.effect("but for the event that cuts off the connection each time it comes: that is its own failure", () =>
+    Effect.gen(function* () {
+      logs(/starts again|has parked/)
+      let cuts = 0
+      const done: Array<number> = []
+      yield* append
+      yield* start(
+        Subscription.layer({
+          name: "view",
+          retry: Schedule.recurs(1),
+          onFailure: "park",
+          handler: ({ position }) =>
+            position === 2
+              ? Effect.suspend(() => (cuts++, Effect.fail(new Wrapped({ cause: connection("query") }))))
+              : Effect.sync(() => done.push(position))
+        })
+      )
+      yield* isAt("subscription:view", 3)
+      assert.deepEqual(done, [1, 3])
+      // Ten outages are none, and then it has failed twice.
+      assert.equal(cuts, 11)
+      const [parked] = yield* ParkedEvents.ParkedEvents.use(({ list }) => list("view"))
+      assert.equal(parked?.position, 2)
+    }).pipe(Effect.provide(memory), Effect.provideService(Subscription.Registry, new Map()))
+  )
+
   it.effect("a transaction on SQLite, whose rows are rolled back", () =>
     Effect.gen(function* () {
       logs(/starts again/)
@@ -229,7 +255,8 @@ describe("an outage in a handler is backed off, and held against nothing:", () =
       )
       yield* isAt("subscription:projection:each@1", 3)
       yield* isAt("subscription:projection:whole@1", 3)
-      assert.deepEqual([one.told.length, all.told.length], [21, 21])
+      // After an outage the events of a batch come one by one.
+      assert.deepEqual([one.told.length, all.told.length], [21, 23])
       yield* nothingParked("projection:each@1")
       yield* nothingParked("projection:whole@1")
     }).pipe(Effect.scoped, Effect.provide(sqlite), Effect.provideService(Subscription.Registry, new Map()))

@@ -23,15 +23,20 @@ import { numbers, start } from "../support/words.ts"
 import { event, until } from "./harness.ts"
 import { freshSchema } from "./support.ts"
 
-/** All that a follower needs, in a schema of its own, over a pool with these settings of the session. */
+/** All that a follower needs, in a schema of its own, over a pool with these settings of the session: the tables are made without them. */
 const storage = (startupParameters: Readonly<Record<string, string>> = {}) => {
   const schema = freshSchema()
-  return Layer.mergeAll(PgCheckpoints.layerWith({ schema }), ParkedEvents.layerSqlWith({ table: `${schema}_parked` })).pipe(
-    Layer.provideMerge(PgEventStore.layerWith({ schema })),
-    Layer.provideMerge(
-      Layer.fresh(PgClient.layer({ url: Redacted.make(inject("postgresUrl")), maxConnections: 4, startupParameters }))
+  const over = (startupParameters: Readonly<Record<string, string>>) =>
+    Layer.mergeAll(
+      PgCheckpoints.layer,
+      ParkedEvents.layerSqlWith({ table: `${schema}_parked` }),
+      Inbox.layerSqlWith({ table: `${schema}_inbox` })
+    ).pipe(
+      Layer.provideMerge(PgEventStore.layerWith({ schema })),
+      Layer.provideMerge(PgClient.layer({ url: Redacted.make(inject("postgresUrl")), maxConnections: 4, startupParameters })),
+      Layer.fresh
     )
-  )
+  return Layer.unwrap(Effect.as(Effect.scoped(Layer.build(over({}))), over(startupParameters)))
 }
 
 const append = (count: number) =>
@@ -190,7 +195,6 @@ it.live("a message whose transaction takes longer than the server allows has fai
   here(
     Effect.gen(function* () {
       logs(/is a dead letter of the group/)
-      const schema = freshSchema()
       const { publish } = yield* Transport.Transport
       const Slow = Event.make("Slow", { n: Schema.Int }, { published: true })
       yield* start(
@@ -198,7 +202,7 @@ it.live("a message whose transaction takes longer than the server allows has fai
           [Slow],
           { Slow: () => Effect.sleep("1500 millis") },
           { group: "slow", inbox: true, maxAttempts: 2, retry: Schedule.forever }
-        ).pipe(Layer.provide(Inbox.layerSqlWith({ table: `${schema}_inbox` })))
+        )
       )
       yield* publish([{ ...message, type: "Slow", data: { n: 1 } }])
       const { get } = yield* DeadLetters.DeadLetters

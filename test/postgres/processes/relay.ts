@@ -4,7 +4,7 @@
  * other, and then prints "paused" and gives no answer before a line comes in.
  */
 import { PgClient } from "@effect/sql-pg"
-import { Array, Cause, Effect, Layer, Logger, Option, Redacted, Stream } from "effect"
+import { Array, Cause, Effect, Layer, Logger, Option, Redacted, References, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import { Relay, Transport } from "eventfold"
 import { PgCheckpoints, PgEventStore } from "eventfold/postgres"
@@ -53,7 +53,9 @@ const Live = Relay.layer({ name: "shop", lease }).pipe(
   Layer.provide(Broker),
   Layer.provide([PgEventStore.layerWith({ schema, pollInterval: "50 millis" }), PgCheckpoints.layerWith({ schema })]),
   Layer.provide(PgClient.layer({ url: Redacted.make(url), maxConnections: 4, applicationName: name })),
-  Layer.provide(Logger.layer([failures]))
+  Layer.provide(Logger.layer([failures])),
+  // The causes are told at this level.
+  Layer.provide(Layer.succeed(References.MinimumLogLevel, "Debug"))
 )
 
 const inputEnds = Effect.callback<void>((resume) => {
