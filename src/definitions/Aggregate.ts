@@ -7,6 +7,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Event from "./Event.ts"
 import { freeze } from "../internal/freeze.ts"
+import { annotatable, type Definition } from "./annotations.ts"
 import { jsonCodec } from "./jsonCodec.ts"
 import { fingerprintOf, type Maker } from "./fingerprint.ts"
 import { definitionsOf, list, readersOfAggregate } from "./listing.ts"
@@ -37,7 +38,7 @@ export interface Aggregate<Name extends string, Id extends IdSchema, Events exte
  * @category models
  * @since 0.1.0
  */
-export interface Any {
+export interface Any extends Definition {
   readonly [TypeId]: typeof TypeId
   /** The category of the aggregate's streams. Part of the storage format. */
   readonly name: string
@@ -312,7 +313,7 @@ export const make = <
   // There is one exactly where the types say so.
   const state = options.state as StateSchema | undefined
   checkInitial(`Aggregate "${name}"`, state, initial)
-  return {
+  return annotatable<Aggregate<Name, Id, Events, StateOf<S, Initial>>>({
     [TypeId]: TypeId,
     name,
     id,
@@ -325,7 +326,7 @@ export const make = <
     snapshot:
       options.snapshot && makeSnapshotPolicy(name, options, { ...options.snapshot, state: options.snapshot.state ?? state }),
     encodeId: Schema.encodeUnknownResult(id)
-  }
+  })
 }
 
 /** Throws a `RangeError` where the initial state does not fit its Schema: no state that is made from it could be stored. */

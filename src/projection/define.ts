@@ -1,6 +1,7 @@
 import type * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
+import { annotatable } from "../definitions/annotations.ts"
 import type * as Event from "../definitions/Event.ts"
 import { readersOf, widened } from "../definitions/listing.ts"
 import { folded, maxName } from "../sql/names.ts"
@@ -114,7 +115,7 @@ export const make: {
     return widened(query, readers)
   }
   const handleBatch = batch as Projection<R, never>["handleBatch"]
-  return {
+  return annotatable<Projection<R, never>>({
     name,
     version,
     tables,
@@ -130,7 +131,7 @@ export const make: {
       const handler = handlers[event._tag] as (event: unknown, envelope: unknown) => Effect.Effect<unknown, unknown, R>
       return handler(event, item)
     }
-  }
+  })
 }
 
 /** Refuses tables that a database would take for one, or for the view of another's name. */

@@ -1,5 +1,5 @@
 /** Types of `Event`, `Aggregate` and `Command`: this file is compiled and never run. */
-import { Effect, Schema } from "effect"
+import { Context, Effect, Schema } from "effect"
 import { Aggregate, Command, Decider, Event, type EventStore, ProcessManager, Repository, type UnitOfWork } from "eventfold"
 import { exactly, notAny } from "./support.ts"
 
@@ -265,3 +265,26 @@ exactly<Parameters<typeof withdrawal>, [state: { readonly balance: bigint; reado
 const withdrawn = Repository.execute(Account2, AccountId.make("ada"), withdrawal)
 exactly<Extract<Effect.Error<typeof withdrawn>, Overdrawn>, Overdrawn>()
 exactly<Effect.Services<typeof withdrawn>, UnitOfWork.Transaction | EventStore.EventStore>()
+
+// -----------------------------------------------------------------------------
+// Annotations
+// -----------------------------------------------------------------------------
+
+class Team extends Context.Service<Team, string>()("types/Team") {}
+const Audited = Context.Reference<boolean>("types/Audited", { defaultValue: () => false })
+
+const annotatedEvent = Opened.annotate(Team, "billing").annotateMerge(Context.make(Audited, true))
+exactly<typeof annotatedEvent, typeof Opened>()
+const annotatedAccount = Account.annotate(Audited, true)
+exactly<typeof annotatedAccount, typeof Account>()
+const piped = Account.pipe((account) => account.annotate(Audited, true))
+exactly<typeof piped, typeof Account>()
+const audited: boolean = Context.get(Opened.annotations, Audited)
+// @ts-expect-error a value of another type
+Opened.annotate(Team, audited)
+// @ts-expect-error a value of another type
+Account.annotate(Audited, "yes")
+// @ts-expect-error Schema's own annotations give a Schema, and no event
+Event.encode(Opened.annotate({ title: "An account was opened" }), Opened.make({ owner: "Ada" }))
+// @ts-expect-error an annotation is asked for that has no default, and may not be there
+Context.get(Opened.annotations, Team)
