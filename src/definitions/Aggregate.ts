@@ -3,6 +3,8 @@
  *
  * @since 0.1.0
  */
+import { dual } from "effect/Function"
+import { hasProperty } from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Event from "./Event.ts"
@@ -354,8 +356,11 @@ const makeSnapshotPolicy = (
   }
 }
 
+/** What an aggregate must be to fold these events; said of nothing else, so that it is inferred from the aggregate alone. */
+type Folding<A extends Any, E, S = State<A>> = [E, S] extends [EventOf<A>, State<A>] ? A : never
+
 /**
- * Folds events into a state: pure and synchronous.
+ * Folds events into a state: pure and synchronous. In a pipe the aggregate comes first: `Account.pipe(Aggregate.fold(events))`.
  *
  * `from` is the state before the first of the events; the initial state by default. Throws a `TypeError` on an event that the
  * aggregate does not list.
@@ -363,11 +368,23 @@ const makeSnapshotPolicy = (
  * @category folding
  * @since 0.1.0
  */
-export const fold = <A extends Any>(aggregate: A, events: Iterable<EventOf<A>>, ...from: [] | [from: State<A>]): State<A> => {
-  // `undefined` may well be a state.
-  let state = from.length === 0 ? aggregate.initial : freeze(from[0])
-  for (const event of events) state = evolve(aggregate, state, event)
-  return state
+export const fold: {
+  <E, S = never>(events: Iterable<E>, ...from: [] | [from: S]): <A extends Any>(aggregate: A & Folding<A, E, S>) => State<A>
+  <A extends Any>(aggregate: A, events: Iterable<EventOf<A>>, ...from: [] | [from: State<A>]): State<A>
+} = dual(
+  ([first]) => hasProperty(first, TypeId),
+  <A extends Any>(aggregate: A, events: Iterable<EventOf<A>>, ...from: [] | [from: State<A>]): State<A> => {
+    // `undefined` may well be a state.
+    let state = from.length === 0 ? aggregate.initial : freeze(from[0])
+    for (const event of events) state = step(aggregate, state, event)
+    return state
+  }
+)
+
+const step = <A extends Any>(aggregate: A, state: State<A>, event: EventOf<A>): State<A> => {
+  if (!aggregate.definitions.has(event._tag)) throw new TypeError(`Aggregate "${aggregate.name}" has no event "${event._tag}"`)
+  const steps = aggregate.evolve as Record<string, (state: State<A>, event: EventOf<A>) => State<A>>
+  return freeze((steps[event._tag] as (typeof steps)[string])(freeze(state), freeze(event)))
 }
 
 /**
@@ -376,8 +393,7 @@ export const fold = <A extends Any>(aggregate: A, events: Iterable<EventOf<A>>, 
  * @category folding
  * @since 0.1.0
  */
-export const evolve = <A extends Any>(aggregate: A, state: State<A>, event: EventOf<A>): State<A> => {
-  if (!aggregate.definitions.has(event._tag)) throw new TypeError(`Aggregate "${aggregate.name}" has no event "${event._tag}"`)
-  const steps = aggregate.evolve as Record<string, (state: State<A>, event: EventOf<A>) => State<A>>
-  return freeze((steps[event._tag] as (typeof steps)[string])(freeze(state), freeze(event)))
-}
+export const evolve: {
+  <E, S>(state: S, event: E): <A extends Any>(aggregate: A & Folding<A, E, S>) => State<A>
+  <A extends Any>(aggregate: A, state: State<A>, event: EventOf<A>): State<A>
+} = dual(3, step)

@@ -155,7 +155,7 @@ const checkTables = (projection: string, version: number, tables: ReadonlyArray<
 /**
  * Marks what a handler does beyond the view, such as sending a mail: it is done by the active version alone, and not for events that
  * had been handled before a rebuild. Like everything beyond the database it is done again where a transaction is rolled back and
- * done again.
+ * done again. In a pipe the effect comes first: `sendMail.pipe(Projection.sideEffect(envelope))`.
  *
  * A switch of versions passes it on at the position of the version that was active: what that one has handled, the other does not
  * repeat. It is not done for events that the other version had handled before the switch and the active one had not: to miss none,
@@ -165,8 +165,16 @@ const checkTables = (projection: string, version: number, tables: ReadonlyArray<
  * @category combinators
  * @since 0.1.0
  */
-export const sideEffect = <A, E, R>(
-  envelope: Envelope<unknown>,
-  effect: Effect.Effect<A, E, R>
-): Effect.Effect<Option.Option<A>, E | CheckpointError, R | Run> =>
-  Run.use(({ live }) => Effect.flatMap(live(envelope.position), (live) => (live ? Effect.asSome(effect) : Effect.succeedNone)))
+export const sideEffect: {
+  (
+    envelope: Envelope<unknown>
+  ): <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<Option.Option<A>, E | CheckpointError, R | Run>
+  <A, E, R>(
+    envelope: Envelope<unknown>,
+    effect: Effect.Effect<A, E, R>
+  ): Effect.Effect<Option.Option<A>, E | CheckpointError, R | Run>
+} = <A, E, R>({ position }: Envelope<unknown>, effect?: Effect.Effect<A, E, R>): never => {
+  const mark = (effect: Effect.Effect<A, E, R>) =>
+    Run.use(({ live }) => Effect.flatMap(live(position), (live) => (live ? Effect.asSome(effect) : Effect.succeedNone)))
+  return (effect === undefined ? mark : mark(effect)) as never
+}
