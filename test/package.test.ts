@@ -275,6 +275,7 @@ describe("the package", () => {
       expect(modulesIn(definitions).toSorted()).toEqual([
         "definitions/Aggregate",
         "definitions/Event",
+        "definitions/annotations",
         "definitions/fingerprint",
         "definitions/jsonCodec",
         "definitions/listing",

@@ -88,7 +88,8 @@ export class Inbox extends Context.Service<
 >()("eventfold/Inbox") {}
 
 /**
- * Runs `effect` unless the group has handled this message; `None` says that it has.
+ * Runs `effect` unless the group has handled this message; `None` says that it has. In a pipe the effect comes first:
+ * `pay.pipe(Inbox.once("payments", message))`.
  *
  * ```ts
  * import { Effect, Option } from "effect"
@@ -102,11 +103,20 @@ export class Inbox extends Context.Service<
  * @category accessors
  * @since 0.1.0
  */
-export const once = <A, E, R>(
-  group: string,
-  message: Handled,
-  effect: Effect.Effect<A, E, R>
-): Effect.Effect<Option.Option<A>, E | InboxError, R | Inbox> => Inbox.use((inbox) => inbox.once(group, message, effect))
+export const once: {
+  (
+    group: string,
+    message: Handled
+  ): <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<Option.Option<A>, E | InboxError, R | Inbox>
+  <A, E, R>(
+    group: string,
+    message: Handled,
+    effect: Effect.Effect<A, E, R>
+  ): Effect.Effect<Option.Option<A>, E | InboxError, R | Inbox>
+} = <A, E, R>(group: string, message: Handled, effect?: Effect.Effect<A, E, R>): never => {
+  const run = (effect: Effect.Effect<A, E, R>) => Inbox.use((inbox) => inbox.once(group, message, effect))
+  return (effect === undefined ? run : run(effect)) as never
+}
 
 /** What a message is known by; and what 0.1.0, which knew ids alone, has noted of it. */
 const keysOf = (message: Handled): readonly [key: string, ofFirstRelease: string] =>

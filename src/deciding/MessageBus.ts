@@ -27,7 +27,7 @@ export { CurrentMessage, DuplicateHandlerError, type Envelope, type Handler, Mes
 export { TooManyMessagesError } from "./transaction.ts"
 export { execute } from "./executing.ts"
 export { type CommandHandler, handle, listen } from "./handlers.ts"
-export { publicErrors, publicErrorsWith, serve, type ServingOptions, toRpcHandlers } from "./serving.ts"
+export { publicErrors, type PublicErrorsOptions, publicErrorsWith, serve, type ServingOptions, toRpcHandlers } from "./serving.ts"
 
 /**
  * Publishes an event on the bus itself: one that belongs to no aggregate. It is stored in the stream of its conversation,

@@ -13,6 +13,7 @@ import * as Stream from "effect/Stream"
 import * as Aggregate from "../definitions/Aggregate.ts"
 import { eventsOf } from "../definitions/decided.ts"
 import * as Event from "../definitions/Event.ts"
+import { isSame } from "../definitions/listing.ts"
 import type { Metadata, NewEvent, RecordedEvent } from "../definitions/stored.ts"
 import {
   type AppendError,
@@ -178,7 +179,8 @@ const loadStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
     const { event } = entry
     version++
     // Typed already, if it was staged by a definition of this aggregate.
-    if (entry._tag === "Event" && aggregate.definitions.get(event.type) === entry.definition) {
+    const own = aggregate.definitions.get(event.type)
+    if (entry._tag === "Event" && own !== undefined && isSame(own, entry.definition)) {
       state = Aggregate.evolve(aggregate, state, entry.value as Aggregate.EventOf<A>)
     } else {
       const decoded = Event.readAll(aggregate.readers, { schemaVersion: 1, ...event, stream, version, position: 0 })

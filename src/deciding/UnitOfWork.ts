@@ -9,6 +9,7 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
 import { isSqlError } from "effect/sql/SqlError"
@@ -216,6 +217,19 @@ export const stage = (
   })
 
 /**
+ * How often, and when, what lost a race is run again.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface RetryOptions {
+  /** The most repetitions. */
+  readonly times: number
+  /** When to repeat. Default: at once. */
+  readonly schedule?: Schedule.Schedule<unknown> | undefined
+}
+
+/**
  * Runs the whole effect again, on fresh state, when somebody else was first: on `OptimisticLockError`, on
  * `AppendConditionError`, and on the database's serialization failures and deadlocks. Gives up after `times` repetitions with
  * the last error.
@@ -243,19 +257,12 @@ export const stage = (
  * @category combinators
  * @since 0.1.0
  */
-export const retryConflicts =
-  (options: {
-    /** The most repetitions. */
-    readonly times: number
-    /** When to repeat. Default: at once. */
-    readonly schedule?: Schedule.Schedule<unknown> | undefined
-  }) =>
-  <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-    Effect.retry(self, {
-      times: options.times,
-      while: isConflict,
-      ...(options.schedule === undefined ? {} : { schedule: options.schedule })
-    })
+export const retryConflicts: {
+  (options: RetryOptions): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  <A, E, R>(self: Effect.Effect<A, E, R>, options: RetryOptions): Effect.Effect<A, E, R>
+} = dual(2, <A, E, R>(self: Effect.Effect<A, E, R>, { schedule, times }: RetryOptions): Effect.Effect<A, E, R> =>
+  Effect.retry(self, { times, while: isConflict, ...(schedule === undefined ? {} : { schedule }) })
+)
 
 const isConflict = (error: unknown): boolean =>
   error instanceof OptimisticLockError ||

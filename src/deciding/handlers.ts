@@ -5,7 +5,7 @@ import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type * as Command from "../definitions/Command.ts"
 import * as Event from "../definitions/Event.ts"
-import { mayBeOf } from "../definitions/listing.ts"
+import { isSame, mayBeOf } from "../definitions/listing.ts"
 import { provideBuilt } from "../definitions/services.ts"
 import { DuplicateHandlerError, type Envelope, type Handler, handlerKey, MessageBus } from "./bus.ts"
 import type { Around, CommitError, Transaction } from "./transaction.ts"
@@ -119,7 +119,7 @@ export const listen = <E extends Event.Any, A, Err extends CommitError, R>(
           replay: options?.replay ?? false,
           hears: (heard) =>
             heard._tag === "Event"
-              ? heard.definition === event
+              ? isSame(heard.definition, event)
               : mayBeOf(event, { stream: heard.stream, type: heard.event.type }),
           run: (heard, envelope) => {
             const typed: Result.Result<E["Type"] | undefined, CommitError> =

@@ -1,5 +1,6 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import type * as Rpc from "effect/rpc/Rpc"
 import type * as RpcGroup from "effect/rpc/RpcGroup"
@@ -53,21 +54,40 @@ const toFailure = (error: CommitError): Effect.Effect<never, CommandFailure> => 
 }
 
 /**
+ * How often, and when, what lost a race is tried again before the caller hears of it.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface PublicErrorsOptions {
+  /** How often it is tried again when somebody else was first. Default: 5 times. */
+  readonly times?: number | undefined
+  /** When it is tried again. Default: at once. */
+  readonly schedule?: Schedule.Schedule<unknown> | undefined
+}
+
+/**
  * {@link publicErrors}, with how often conflicts are tried again.
  *
  * @category combinators
  * @since 0.2.0
  */
-export const publicErrorsWith =
-  (options: {
-    /** How often it is tried again when somebody else was first. Default: 5 times. */
-    readonly times?: number | undefined
-    /** When it is tried again. Default: at once. */
-    readonly schedule?: Schedule.Schedule<unknown> | undefined
-  }) =>
-  <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, Exclude<E, CommitError> | CommandFailure, R> =>
+export const publicErrorsWith: {
+  (
+    options: PublicErrorsOptions
+  ): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, Exclude<E, CommitError> | CommandFailure, R>
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    options: PublicErrorsOptions
+  ): Effect.Effect<A, Exclude<E, CommitError> | CommandFailure, R>
+} = dual(
+  2,
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    { schedule, times = 5 }: PublicErrorsOptions
+  ): Effect.Effect<A, Exclude<E, CommitError> | CommandFailure, R> =>
     self.pipe(
-      retryConflicts({ times: options.times ?? 5, schedule: options.schedule }),
+      retryConflicts({ times, schedule }),
       Effect.catchCause((cause): Effect.Effect<never, Exclude<E, CommitError> | CommandFailure> => {
         const failure = cause.reasons.find(Cause.isFailReason)
         if (failure !== undefined && isCommitError(failure.error)) return toFailure(failure.error)
@@ -76,6 +96,7 @@ export const publicErrorsWith =
         return Effect.failCause(cause as Cause.Cause<Exclude<E, CommitError>>)
       })
     )
+)
 
 /**
  * Makes one public error of all that a unit of work and a defect can come to, for those who call from elsewhere: `Command.CommandFailure`. The

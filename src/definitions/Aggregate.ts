@@ -3,10 +3,13 @@
  *
  * @since 0.1.0
  */
+import { dual } from "effect/Function"
+import { hasProperty } from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Event from "./Event.ts"
 import { freeze } from "../internal/freeze.ts"
+import { annotatable, type Definition } from "./annotations.ts"
 import { jsonCodec } from "./jsonCodec.ts"
 import { fingerprintOf, type Maker } from "./fingerprint.ts"
 import { definitionsOf, list, readersOfAggregate } from "./listing.ts"
@@ -37,7 +40,7 @@ export interface Aggregate<Name extends string, Id extends IdSchema, Events exte
  * @category models
  * @since 0.1.0
  */
-export interface Any {
+export interface Any extends Definition {
   readonly [TypeId]: typeof TypeId
   /** The category of the aggregate's streams. Part of the storage format. */
   readonly name: string
@@ -312,7 +315,7 @@ export const make = <
   // There is one exactly where the types say so.
   const state = options.state as StateSchema | undefined
   checkInitial(`Aggregate "${name}"`, state, initial)
-  return {
+  return annotatable<Aggregate<Name, Id, Events, StateOf<S, Initial>>>({
     [TypeId]: TypeId,
     name,
     id,
@@ -325,7 +328,7 @@ export const make = <
     snapshot:
       options.snapshot && makeSnapshotPolicy(name, options, { ...options.snapshot, state: options.snapshot.state ?? state }),
     encodeId: Schema.encodeUnknownResult(id)
-  }
+  })
 }
 
 /** Throws a `RangeError` where the initial state does not fit its Schema: no state that is made from it could be stored. */
@@ -353,8 +356,11 @@ const makeSnapshotPolicy = (
   }
 }
 
+/** What an aggregate must be to fold these events; said of nothing else, so that it is inferred from the aggregate alone. */
+type Folding<A extends Any, E, S = State<A>> = [E, S] extends [EventOf<A>, State<A>] ? A : never
+
 /**
- * Folds events into a state: pure and synchronous.
+ * Folds events into a state: pure and synchronous. In a pipe the aggregate comes first: `Account.pipe(Aggregate.fold(events))`.
  *
  * `from` is the state before the first of the events; the initial state by default. Throws a `TypeError` on an event that the
  * aggregate does not list.
@@ -362,11 +368,23 @@ const makeSnapshotPolicy = (
  * @category folding
  * @since 0.1.0
  */
-export const fold = <A extends Any>(aggregate: A, events: Iterable<EventOf<A>>, ...from: [] | [from: State<A>]): State<A> => {
-  // `undefined` may well be a state.
-  let state = from.length === 0 ? aggregate.initial : freeze(from[0])
-  for (const event of events) state = evolve(aggregate, state, event)
-  return state
+export const fold: {
+  <E, S = never>(events: Iterable<E>, ...from: [] | [from: S]): <A extends Any>(aggregate: A & Folding<A, E, S>) => State<A>
+  <A extends Any>(aggregate: A, events: Iterable<EventOf<A>>, ...from: [] | [from: State<A>]): State<A>
+} = dual(
+  ([first]) => hasProperty(first, TypeId),
+  <A extends Any>(aggregate: A, events: Iterable<EventOf<A>>, ...from: [] | [from: State<A>]): State<A> => {
+    // `undefined` may well be a state.
+    let state = from.length === 0 ? aggregate.initial : freeze(from[0])
+    for (const event of events) state = step(aggregate, state, event)
+    return state
+  }
+)
+
+const step = <A extends Any>(aggregate: A, state: State<A>, event: EventOf<A>): State<A> => {
+  if (!aggregate.definitions.has(event._tag)) throw new TypeError(`Aggregate "${aggregate.name}" has no event "${event._tag}"`)
+  const steps = aggregate.evolve as Record<string, (state: State<A>, event: EventOf<A>) => State<A>>
+  return freeze((steps[event._tag] as (typeof steps)[string])(freeze(state), freeze(event)))
 }
 
 /**
@@ -375,8 +393,7 @@ export const fold = <A extends Any>(aggregate: A, events: Iterable<EventOf<A>>, 
  * @category folding
  * @since 0.1.0
  */
-export const evolve = <A extends Any>(aggregate: A, state: State<A>, event: EventOf<A>): State<A> => {
-  if (!aggregate.definitions.has(event._tag)) throw new TypeError(`Aggregate "${aggregate.name}" has no event "${event._tag}"`)
-  const steps = aggregate.evolve as Record<string, (state: State<A>, event: EventOf<A>) => State<A>>
-  return freeze((steps[event._tag] as (typeof steps)[string])(freeze(state), freeze(event)))
-}
+export const evolve: {
+  <E, S>(state: S, event: E): <A extends Any>(aggregate: A & Folding<A, E, S>) => State<A>
+  <A extends Any>(aggregate: A, state: State<A>, event: EventOf<A>): State<A>
+} = dual(3, step)

@@ -7,6 +7,7 @@
  */
 import type * as Schema from "effect/Schema"
 import * as Aggregate from "./Aggregate.ts"
+import { annotatable } from "./annotations.ts"
 import type * as Command from "./Command.ts"
 import type { Decided } from "./decided.ts"
 import type * as Event from "./Event.ts"
@@ -149,12 +150,12 @@ export const make = <
     seen.add(tag)
   }
   const decisions = Object.entries(decide as Record<string, AnyDecision>)
-  return {
+  return annotatable<Decider<Name, Id, Events, Aggregate.StateOf<S, Initial>, Commands, D>>({
     ...Aggregate.make<Name, Events, Initial, S, Id>(name, options),
     commands,
     // By the types of `D`.
     decide: Object.fromEntries(decisions.map(([tag, decision]) => [tag, curried(decision)])) as never
-  }
+  })
 }
 
 type AnyDecision = (command: unknown, state: unknown) => unknown

@@ -3,12 +3,17 @@
  *
  * @since 0.1.0
  */
+import type * as Context from "effect/Context"
 import type * as DateTime from "effect/DateTime"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import type { NoInfer } from "effect/Types"
 import { freeze } from "../internal/freeze.ts"
+import { annotatableSchema } from "./annotations.ts"
 import { type JsonCodec, jsonCodec } from "./jsonCodec.ts"
 import type { Metadata, NewEvent, RecordedEvent } from "./stored.ts"
+
+export { type Definition } from "./annotations.ts"
 
 const TypeId = "~eventfold/Event"
 
@@ -43,6 +48,14 @@ export interface Event<Tag extends string, F extends Fields, Published extends b
   readonly published: Published
   /** The tags of an event of this type. */
   readonly tags: (event: this["Type"]) => ReadonlyArray<string>
+  /** What it has been annotated with: see {@link Definition}. */
+  readonly annotations: Context.Context<never>
+  /** A copy that is annotated with the value of a service or a reference. It is an event, and the same one. */
+  annotate<I, S>(key: Context.Key<I, S>, value: NoInfer<S>): this
+  /** Schema's own, such as a `title`: what it gives is a Schema, and no event. */
+  annotate(annotations: Schema.Annotations.Bottom<this["Type"], this["~type.parameters"]>): this["Rebuild"]
+  /** A copy with these annotations as well. */
+  annotateMerge<I>(annotations: Context.Context<I>): this
   /** @internal */
   readonly codec: JsonCodec<object>
   /** @internal */
@@ -66,6 +79,14 @@ export interface Any extends Schema.Top {
   readonly published: boolean
   // A method, so that definitions of events with different payloads are all `Any`.
   tags(event: unknown): ReadonlyArray<string>
+  /** What it has been annotated with: see {@link Definition}. */
+  readonly annotations: Context.Context<never>
+  /** A copy that is annotated with the value of a service or a reference. It is an event, and the same one. */
+  annotate<I, S>(key: Context.Key<I, S>, value: NoInfer<S>): this
+  /** Schema's own, such as a `title`: what it gives is a Schema, and no event. */
+  annotate(annotations: Schema.Annotations.Bottom<this["Type"], this["~type.parameters"]>): this["Rebuild"]
+  /** A copy with these annotations as well. */
+  annotateMerge<I>(annotations: Context.Context<I>): this
   /** @internal */
   readonly codec: JsonCodec<object>
   /** @internal */
@@ -264,7 +285,7 @@ export const make = <const Tag extends string, const F extends Fields = {}, cons
   if ("_tag" in definedFields) throw new RangeError(`Event "${tag}": a field must not be called _tag`)
   // The type has a column of its own, so the stored payload goes without the tag.
   const codec = jsonCodec<object>(Object.keys(definedFields).length === 0 ? noFields : Schema.Struct(definedFields))
-  return Object.assign(Schema.TaggedStruct(tag, definedFields), {
+  return annotatableSchema(Schema.TaggedStruct(tag, definedFields), {
     [TypeId]: TypeId,
     type: tag,
     aliases,
@@ -274,7 +295,7 @@ export const make = <const Tag extends string, const F extends Fields = {}, cons
     codec,
     upcasts,
     from
-  } as const) as unknown as Event<Tag, F, Published>
+  }) as unknown as Event<Tag, F, Published>
 }
 
 /**
@@ -318,7 +339,7 @@ export const retired = <const Tag extends string>(
 ): Retired<Tag> => {
   const { aliases } = make(tag, {}, options)
   const refuse = (value: unknown) => Schema.decodeUnknownResult(Schema.Never)(value)
-  return Object.assign(Schema.Never.annotate({}), {
+  return annotatableSchema(Schema.Never, {
     [TypeId]: TypeId,
     type: tag,
     retired: tag,
@@ -329,7 +350,7 @@ export const retired = <const Tag extends string>(
     codec: { encode: refuse, decode: refuse },
     upcasts: {},
     from: {}
-  } as const) as unknown as Retired<Tag>
+  }) as unknown as Retired<Tag>
 }
 
 /**

@@ -5,20 +5,26 @@
 import * as Event from "./Event.ts"
 import { categoryOf } from "./stored.ts"
 
+/** What a definition shares with its annotated copies, and with no other. */
+const identityOf = ({ codec }: Event.Any): object => codec
+
+/** Whether two definitions are one, or annotated copies of one. */
+export const isSame = (one: Event.Any, other: Event.Any): boolean => identityOf(one) === identityOf(other)
+
 /** By category and type: the definitions that aggregates of this program list. */
-const byCategory = new Map<string, Map<string, WeakSet<Event.Any>>>()
+const byCategory = new Map<string, Map<string, WeakSet<object>>>()
 /** The definitions that any aggregate lists. */
-const ofAggregates = new WeakSet<Event.Any>()
+const ofAggregates = new WeakSet<object>()
 
 /** Notes what an aggregate lists. Two of one name (an old and a new one in a test, say) both count. */
 export const list = (category: string, definitions: Iterable<Event.Any>): void => {
-  const byType = byCategory.get(category) ?? new Map<string, WeakSet<Event.Any>>()
+  const byType = byCategory.get(category) ?? new Map<string, WeakSet<object>>()
   byCategory.set(category, byType)
   for (const definition of definitions) {
-    ofAggregates.add(definition)
+    ofAggregates.add(identityOf(definition))
     for (const type of Event.storedTypes(definition)) {
       const listed = byType.get(type) ?? new WeakSet()
-      byType.set(type, listed.add(definition))
+      byType.set(type, listed.add(identityOf(definition)))
     }
   }
 }
@@ -29,7 +35,7 @@ export const list = (category: string, definitions: Iterable<Event.Any>): void =
  */
 export const mayBeOf = (definition: Event.Any, { stream, type }: { readonly stream: string; readonly type: string }): boolean => {
   const listed = byCategory.get(categoryOf(stream))?.get(type)
-  return listed === undefined || listed.has(definition) || !ofAggregates.has(definition)
+  return listed === undefined || listed.has(identityOf(definition)) || !ofAggregates.has(identityOf(definition))
 }
 
 /** What a stored event is read as by handlers of these definitions: nothing, where it is one of another's of the same type. */
@@ -60,7 +66,7 @@ export const definitionsOf = <E extends Event.Any>(events: ReadonlyArray<E>): Re
 export const readersOf = <E extends Event.Any>(owner: string, events: ReadonlyArray<E>): Event.Readers<E> => {
   const claimed = new Map<string, E>()
   const readers = new Map<string, Array<E>>()
-  for (const event of new Set(events)) {
+  for (const event of new Map(events.map((event) => [identityOf(event), event])).values()) {
     for (const name of [event.type, ...event.aliases]) {
       const other = claimed.get(name)
       if (other !== undefined) throw new RangeError(`${owner}: ${ambiguous(name, event, other)}`)

@@ -23,6 +23,7 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
@@ -169,3 +170,14 @@ export const make = Effect.fnUntraced(function* ({
  */
 export const layer = (options: Options): Layer.Layer<Checkpoints, EventStoreError, FileSystem.FileSystem> =>
   Layer.effect(Checkpoints, make(options))
+
+/**
+ * {@link layer} with options that come from the configuration: each of them, or all at once, is a `Config`.
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<Options>
+): Layer.Layer<Checkpoints, EventStoreError | Config.ConfigError, FileSystem.FileSystem> =>
+  Layer.unwrap(Effect.map(Config.unwrap(options), layer))

@@ -13,9 +13,10 @@
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import type { PGlite } from "@electric-sql/pglite"
+import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Layer from "effect/Layer"
+import * as Layer from "effect/Layer"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
@@ -166,3 +167,15 @@ export const layerWith = (options: Options): Layer.Layer<PgClient.PgClient | Sql
  * @since 0.1.0
  */
 export const layer: Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, EventStoreError> = layerWith({})
+
+/**
+ * {@link layer} with options that come from the configuration: each of them, or all at once, is a `Config`. A store on it is
+ * `PgEventStore.layer`.
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<Options>
+): Layer.Layer<PgClient.PgClient | SqlClient.SqlClient, EventStoreError | Config.ConfigError> =>
+  Layer.unwrap(Effect.map(Config.unwrap(options), layerWith))

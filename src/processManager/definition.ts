@@ -1,4 +1,5 @@
 import * as Aggregate from "../definitions/Aggregate.ts"
+import { annotatable, type Definition } from "../definitions/annotations.ts"
 import type * as Event from "../definitions/Event.ts"
 import { definitionsOf, readersOfAggregate } from "../definitions/listing.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
@@ -75,7 +76,7 @@ export interface ProcessManager<
  * @category models
  * @since 0.1.0
  */
-export interface Any {
+export interface Any extends Definition {
   readonly [TypeId]: typeof TypeId
   /** The category of its streams. Part of the storage format. */
   readonly name: string
@@ -199,7 +200,7 @@ export const make = <
     // One of the two says the state, as the types want it.
     snapshot: snapshot && { ...snapshot, state: (snapshot.state ?? state) as Aggregate.StateSchema }
   })
-  return {
+  return annotatable<ProcessManager<Name, Events, Deadlines, Aggregate.StateOf<S, Initial>, H>>({
     [TypeId]: TypeId,
     name,
     events,
@@ -211,5 +212,5 @@ export const make = <
     definitions: definitionsOf(all),
     readers,
     journal
-  }
+  })
 }

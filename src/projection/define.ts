@@ -1,6 +1,7 @@
 import type * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
+import { annotatable } from "../definitions/annotations.ts"
 import type * as Event from "../definitions/Event.ts"
 import { readersOf, widened } from "../definitions/listing.ts"
 import { folded, maxName } from "../sql/names.ts"
@@ -114,7 +115,7 @@ export const make: {
     return widened(query, readers)
   }
   const handleBatch = batch as Projection<R, never>["handleBatch"]
-  return {
+  return annotatable<Projection<R, never>>({
     name,
     version,
     tables,
@@ -130,7 +131,7 @@ export const make: {
       const handler = handlers[event._tag] as (event: unknown, envelope: unknown) => Effect.Effect<unknown, unknown, R>
       return handler(event, item)
     }
-  }
+  })
 }
 
 /** Refuses tables that a database would take for one, or for the view of another's name. */
@@ -154,7 +155,7 @@ const checkTables = (projection: string, version: number, tables: ReadonlyArray<
 /**
  * Marks what a handler does beyond the view, such as sending a mail: it is done by the active version alone, and not for events that
  * had been handled before a rebuild. Like everything beyond the database it is done again where a transaction is rolled back and
- * done again.
+ * done again. In a pipe the effect comes first: `sendMail.pipe(Projection.sideEffect(envelope))`.
  *
  * A switch of versions passes it on at the position of the version that was active: what that one has handled, the other does not
  * repeat. It is not done for events that the other version had handled before the switch and the active one had not: to miss none,
@@ -164,8 +165,16 @@ const checkTables = (projection: string, version: number, tables: ReadonlyArray<
  * @category combinators
  * @since 0.1.0
  */
-export const sideEffect = <A, E, R>(
-  envelope: Envelope<unknown>,
-  effect: Effect.Effect<A, E, R>
-): Effect.Effect<Option.Option<A>, E | CheckpointError, R | Run> =>
-  Run.use(({ live }) => Effect.flatMap(live(envelope.position), (live) => (live ? Effect.asSome(effect) : Effect.succeedNone)))
+export const sideEffect: {
+  (
+    envelope: Envelope<unknown>
+  ): <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<Option.Option<A>, E | CheckpointError, R | Run>
+  <A, E, R>(
+    envelope: Envelope<unknown>,
+    effect: Effect.Effect<A, E, R>
+  ): Effect.Effect<Option.Option<A>, E | CheckpointError, R | Run>
+} = <A, E, R>({ position }: Envelope<unknown>, effect?: Effect.Effect<A, E, R>): never => {
+  const mark = (effect: Effect.Effect<A, E, R>) =>
+    Run.use(({ live }) => Effect.flatMap(live(position), (live) => (live ? Effect.asSome(effect) : Effect.succeedNone)))
+  return (effect === undefined ? mark : mark(effect)) as never
+}

@@ -9,6 +9,7 @@ import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Fragment } from "effect/sql/Statement"
 import type { Requires } from "../deciding/UnitOfWork.ts"
+import type { Definition } from "../definitions/annotations.ts"
 import type * as Event from "../definitions/Event.ts"
 import type { Metadata } from "../definitions/stored.ts"
 import { describe } from "../sql/errors.ts"
@@ -107,7 +108,7 @@ export interface Options<Events extends ReadonlyArray<Event.Any>, Tables extends
  * @category models
  * @since 0.1.0
  */
-export interface Projection<out R, out D> {
+export interface Projection<out R, out D> extends Definition {
   readonly name: string
   readonly version: number
   readonly filter: Filter

@@ -13,7 +13,7 @@ import {
   Transaction,
   UnitOfWork
 } from "../deciding/UnitOfWork.ts"
-import { readOwn } from "../definitions/listing.ts"
+import { isSame, readOwn } from "../definitions/listing.ts"
 import { provideBuilt } from "../definitions/services.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import { isOutage, StillHeld } from "../following/engine.ts"
@@ -246,7 +246,7 @@ const envelopes = Effect.fnUntraced(function* <R, D>({ filter, readers }: Projec
     if (!readers.has(type) || !matches(filter, { stream, type, tags, published, metadata })) continue
     const stored = { schemaVersion: 1, ...event, stream, version: version ?? 0, position: 0 }
     for (const read of yield* Effect.fromResult(readOwn(readers, stored))) {
-      const typed = entry._tag === "Event" && entry.definition === read.definition ? entry.value : read.event
+      const typed = entry._tag === "Event" && isSame(entry.definition, read.definition) ? entry.value : read.event
       items.push({ event: typed, id, stream, version, position: undefined, recordedAt: undefined, metadata })
     }
   }

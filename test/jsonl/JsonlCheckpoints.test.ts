@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { describe, it } from "@effect/vitest"
-import { Context, Effect, FileSystem, Layer, Option, PlatformError } from "effect"
+import { Config, ConfigProvider, Context, Effect, FileSystem, Layer, Option, PlatformError } from "effect"
 import { Checkpoints } from "eventfold"
 import { JsonlCheckpoints } from "eventfold/jsonl"
 import { CheckpointsConformance } from "eventfold/testing"
@@ -216,3 +216,18 @@ describe("the file", () => {
     )
   }
 })
+
+it.effect("its path comes from the configuration", () =>
+  Effect.gen(function* () {
+    const path = yield* file
+    const configured = (values: object) =>
+      Layer.build(JsonlCheckpoints.layerConfig({ path: Config.String("CHECKPOINTS") })).pipe(
+        Effect.flatMap((context) => Context.get(context, Checkpoints.Checkpoints).claim("a", { owner: "me", ttl: "15 seconds" })),
+        Effect.scoped,
+        Effect.provide([ConfigProvider.layer(ConfigProvider.fromUnknown(values)), NodeFileSystem.layer])
+      )
+    yield* configured({ CHECKPOINTS: path })
+    assert.match(yield* Effect.promise(() => readFile(path, "utf8")), /^\{"name":"a"/)
+    assert.equal((yield* Effect.flip(configured({})))._tag, "ConfigError")
+  })
+)

@@ -1,14 +1,8 @@
 import assert from "node:assert/strict"
-import { inspect } from "node:util"
 import { describe, it } from "@effect/vitest"
-import { Cause, Config, ConfigProvider, Effect, Layer, Redacted } from "effect"
+import { Config, ConfigProvider, Effect, Layer, Redacted } from "effect"
 import { NatsTransport } from "eventfold/nats"
-
-/** All that an error could show: to a log, a span, a person. */
-const shownBy = <A, E>(effect: Effect.Effect<A, E>) =>
-  Effect.map(Effect.flip(Effect.sandbox(effect)), (cause) =>
-    [Cause.pretty(cause), String(Cause.squash(cause)), inspect(cause, { depth: 20 }), JSON.stringify(cause)].join("\n")
-  )
+import { shownBy } from "../support/secrets.ts"
 
 describe("what logs in", () => {
   const redacted = Redacted.make

@@ -1,14 +1,19 @@
 import assert from "node:assert/strict"
 import Fs from "node:fs"
-import { mkdtemp, rm } from "node:fs/promises"
+import { mkdtemp, readdir, rm } from "node:fs/promises"
 import { syncBuiltinESMExports } from "node:module"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Config, ConfigProvider, Effect, Layer } from "effect"
 import { EventStore } from "eventfold"
-import { PgEventStore } from "eventfold/postgres"
+import { PgEventStore, PgLite } from "eventfold/postgres"
 import { event } from "./harness.ts"
+
+const folder = Effect.acquireRelease(
+  Effect.promise(() => mkdtemp(join(tmpdir(), "eventfold-pglite-"))),
+  (folder) => Effect.promise(() => rm(folder, { recursive: true, force: true }))
+)
 
 it.live(
   "in a folder, PGlite flushes its log before an append is acknowledged",
@@ -30,10 +35,7 @@ it.live(
             syncBuiltinESMExports()
           })
       )
-      const dataDir = yield* Effect.acquireRelease(
-        Effect.promise(() => mkdtemp(join(tmpdir(), "eventfold-pglite-"))),
-        (folder) => Effect.promise(() => rm(folder, { recursive: true, force: true }))
-      )
+      const dataDir = yield* folder
       yield* Effect.gen(function* () {
         for (let round = 0; round < 3; round++) {
           flushed = 0
@@ -41,6 +43,23 @@ it.live(
           assert.ok(flushed > 0, `append ${round}`)
         }
       }).pipe(Effect.provide(PgEventStore.layerEmbeddedWith({ dataDir })))
+    }),
+  60_000
+)
+
+it.live(
+  "its folder comes from the configuration",
+  () =>
+    Effect.gen(function* () {
+      const dataDir = yield* folder
+      const configured = (values: object) =>
+        EventStore.append("A-1", [event()]).pipe(
+          Effect.provide(PgEventStore.layer.pipe(Layer.provide(PgLite.layerConfig({ dataDir: Config.String("FOLDER") })))),
+          Effect.provide(ConfigProvider.layer(ConfigProvider.fromUnknown(values)))
+        )
+      assert.equal((yield* Effect.flip(configured({})))._tag, "ConfigError")
+      yield* configured({ FOLDER: dataDir })
+      assert.ok((yield* Effect.promise(() => readdir(dataDir))).includes("PG_VERSION"))
     }),
   60_000
 )

@@ -1,16 +1,10 @@
 import assert from "node:assert/strict"
-import { inspect } from "node:util"
 import { describe, it } from "@effect/vitest"
-import { Cause, Config, ConfigProvider, Effect, Layer, Redacted } from "effect"
+import { Config, ConfigProvider, Effect, Layer, Redacted } from "effect"
 import { RabbitMqTransport } from "eventfold/rabbitmq"
+import { shownBy } from "../support/secrets.ts"
 
 const secret = "s3cr%40t"
-
-/** All that an error could show: to a log, a span, a person. */
-const shownBy = <A, E>(effect: Effect.Effect<A, E>) =>
-  Effect.map(Effect.flip(Effect.sandbox(effect)), (cause) =>
-    [Cause.pretty(cause), String(Cause.squash(cause)), inspect(cause, { depth: 20 }), JSON.stringify(cause)].join("\n")
-  )
 
 describe("the address of the broker", () => {
   const urls = {

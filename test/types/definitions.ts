@@ -1,6 +1,18 @@
 /** Types of `Event`, `Aggregate` and `Command`: this file is compiled and never run. */
-import { Effect, Schema } from "effect"
-import { Aggregate, Command, Decider, Event, type EventStore, ProcessManager, Repository, type UnitOfWork } from "eventfold"
+import { Context, Effect, type Option, Schema } from "effect"
+import {
+  Aggregate,
+  Command,
+  Decider,
+  Event,
+  type EventStore,
+  Inbox,
+  MessageBus,
+  ProcessManager,
+  Projection,
+  Repository,
+  UnitOfWork
+} from "eventfold"
 import { exactly, notAny } from "./support.ts"
 
 const AccountId = Schema.NonEmptyString.pipe(Schema.brand("AccountId"))
@@ -265,3 +277,62 @@ exactly<Parameters<typeof withdrawal>, [state: { readonly balance: bigint; reado
 const withdrawn = Repository.execute(Account2, AccountId.make("ada"), withdrawal)
 exactly<Extract<Effect.Error<typeof withdrawn>, Overdrawn>, Overdrawn>()
 exactly<Effect.Services<typeof withdrawn>, UnitOfWork.Transaction | EventStore.EventStore>()
+
+// -----------------------------------------------------------------------------
+// Annotations
+// -----------------------------------------------------------------------------
+
+class Team extends Context.Service<Team, string>()("types/Team") {}
+const Audited = Context.Reference<boolean>("types/Audited", { defaultValue: () => false })
+
+const annotatedEvent = Opened.annotate(Team, "billing").annotateMerge(Context.make(Audited, true))
+exactly<typeof annotatedEvent, typeof Opened>()
+const annotatedAccount = Account.annotate(Audited, true)
+exactly<typeof annotatedAccount, typeof Account>()
+const piped = Account.pipe((account) => account.annotate(Audited, true))
+exactly<typeof piped, typeof Account>()
+const audited: boolean = Context.get(Opened.annotations, Audited)
+// @ts-expect-error a value of another type
+Opened.annotate(Team, audited)
+// @ts-expect-error a value of another type
+Account.annotate(Audited, "yes")
+// @ts-expect-error Schema's own annotations give a Schema, and no event
+Event.encode(Opened.annotate({ title: "An account was opened" }), Opened.make({ owner: "Ada" }))
+// @ts-expect-error an annotation is asked for that has no default, and may not be there
+Context.get(Opened.annotations, Team)
+
+// -----------------------------------------------------------------------------
+// Data last
+// -----------------------------------------------------------------------------
+
+const foldedLast = Account.pipe(Aggregate.fold([Opened.make({ owner: "Ada" })]))
+exactly<typeof foldedLast, { owner: string; balance: bigint }>()
+const foldedFrom = Account.pipe(Aggregate.fold([Opened.make({ owner: "Ada" })], { owner: "", balance: 5n }))
+exactly<typeof foldedFrom, { owner: string; balance: bigint }>()
+const evolvedLast = Account.pipe(Aggregate.evolve({ owner: "", balance: 5n }, Opened.make({ owner: "Ada" })))
+exactly<typeof evolvedLast, { owner: string; balance: bigint }>()
+// @ts-expect-error an event that is not one of the aggregate's
+Account.pipe(Aggregate.fold([Closed.make({})]))
+// @ts-expect-error a state of another shape
+Account.pipe(Aggregate.fold([Opened.make({ owner: "Ada" })], { owner: "" }))
+// @ts-expect-error an event that is not one of the aggregate's
+Account.pipe(Aggregate.evolve({ owner: "", balance: 5n }, Closed.make({})))
+
+declare const work: Effect.Effect<"done", Overdrawn, Team>
+const retriedFirst = UnitOfWork.retryConflicts(work, { times: 3 })
+const retriedLast = work.pipe(UnitOfWork.retryConflicts({ times: 3 }))
+exactly<typeof retriedFirst, typeof work>()
+exactly<typeof retriedLast, typeof work>()
+const publicFirst = MessageBus.publicErrorsWith(work, { times: 3 })
+const publicLast = work.pipe(MessageBus.publicErrorsWith({ times: 3 }))
+exactly<typeof publicFirst, Effect.Effect<"done", Overdrawn | Command.CommandFailure, Team>>()
+exactly<typeof publicLast, typeof publicFirst>()
+const onceLast = work.pipe(Inbox.once("group", "id"))
+exactly<typeof onceLast, Effect.Effect<Option.Option<"done">, Overdrawn | Inbox.InboxError, Team | Inbox.Inbox>>()
+const onceFirst = Inbox.once("group", "id", work)
+exactly<typeof onceFirst, typeof onceLast>()
+declare const envelope: Projection.Envelope<unknown>
+const markedLast = work.pipe(Projection.sideEffect(envelope))
+const markedFirst = Projection.sideEffect(envelope, work)
+exactly<typeof markedFirst, typeof markedLast>()
+exactly<Effect.Success<typeof markedLast>, Option.Option<"done">>()
