@@ -17,7 +17,7 @@ import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import type * as Event from "../definitions/Event.ts"
 import { readersOf } from "../definitions/listing.ts"
-import { changesOf, type Registry as RegistryOf, unlessInHandler } from "../following/engine.ts"
+import { changesOf, type Registry as RegistryOf, retrying, unlessInHandler } from "../following/engine.ts"
 import type { Unlisted } from "../internal/unlisted.ts"
 import { GroupInUseError, Transport, type TransportError } from "../transport/Transport.ts"
 import { type Handler, makeConsumer } from "./consuming.ts"
@@ -196,7 +196,8 @@ export const layer = <
  * Tries a dead letter once more with the handler of a consumer of this process, and forgets it if that succeeds. Other groups
  * see nothing of it, and messages of the same subject that came after it have been handled meanwhile.
  *
- * Two retries of one dead letter at once may both run the handler, unless the consumer has an inbox.
+ * Two retries of one dead letter at once may both run the handler, unless the consumer has an inbox. Inside of a handler that is being
+ * retried it is refused with {@link MessageRetryError}: it would begin itself again and again.
  *
  * @category steering
  * @since 0.2.0
@@ -219,9 +220,8 @@ export const retry = Effect.fn("Consumer.retry")(function* (
   const attempts = found.value.attempts + 1
   const failed = (cause: Cause.Cause<unknown>) => new MessageRetryError({ group, id, cause: Cause.squash(cause) })
   // That what the handler needs is away is not counted.
-  const failure = yield* Effect.catchTag(member.handle(message, attempts), "Unavailable", ({ cause }) =>
-    Effect.fail(failed(cause))
-  )
+  const handled = Effect.catchTag(member.handle(message, attempts), "Unavailable", ({ cause }) => Effect.fail(failed(cause)))
+  const failure = yield* retrying(group, handled, (cause) => Effect.fail(new MessageRetryError({ group, id, cause })))
   if (Option.isNone(failure)) return yield* Effect.asVoid(letters.discard(group, id))
   const { cause } = failure.value
   const letter = { group, message, cause: Cause.pretty(cause), attempts, parkedAt: yield* DateTime.now }

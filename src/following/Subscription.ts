@@ -161,6 +161,9 @@ export const resume = (name: string): Effect.Effect<void, UnknownSubscriptionErr
  * discarded meanwhile stays discarded. Events of the same stream that came after it have been handled meanwhile; not so with
  * `onFailure: "park-stream"`, which refuses with {@link ParkedBehindError} what comes behind another parked event of its stream.
  *
+ * A handler may retry what is parked of its own subscription, unless it runs for a retry itself: that is an {@link EventRetryError}, for it
+ * would begin itself again and again. So it is, with `"park-stream"`, in a handler while another retry is under way.
+ *
  * @category steering
  * @since 0.2.0
  */
@@ -180,7 +183,9 @@ export const retry = (
  * What is discarded is passed by. An event that arrives while the last parked one of its stream is tried may be parked as well, for it
  * must not overtake: retry once more.
  *
- * **Gotchas**: retries of one process take turns. Without `transactional`, two processes that retry one subscription at once may both
+ * Inside of a handler that is being retried it is refused, with a `ParkedEventsError`: see {@link retry}.
+ *
+ * **Gotchas**: with `"park-stream"` retries of one process take turns. Without `transactional`, two processes that retry one subscription at once may both
  * run a handler.
  *
  * ```ts
@@ -234,7 +239,7 @@ export const replay: typeof retry = (name, position) => retry(name, position)
  * has parked. So {@link lag} does not show it any more. Whether it was known.
  *
  * It is refused with {@link StillRunningError}, and nothing is changed, where a process holds its lease or this process runs it. A process
- * that only stands by is not seen: end all of them before. The name may be used again, with another number of partitions too, and begins
+ * that only stands by is not seen: end all of them before. So a handler cannot remove what it works for. The name may be used again, with another number of partitions too, and begins
  * anew.
  *
  * ```ts

@@ -16,6 +16,9 @@ export const StillHeld = Context.Reference<Effect.Effect<boolean, CheckpointErro
   defaultValue: () => Effect.succeed(true)
 })
 
+/** The names of the subscriptions in whose handlers this runs. */
+export const Inside = Context.Reference<ReadonlySet<string>>("eventfold/following/Inside", { defaultValue: () => new Set() })
+
 /** Both kinds of options of a subscription, as the implementation sees them. */
 export type AnyOptions<R, P extends OnFailure, T extends boolean> =
   | RawOptions<unknown, R, P, T>

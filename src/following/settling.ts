@@ -12,6 +12,7 @@ import * as Option from "effect/Option"
 import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import type * as Semaphore from "effect/Semaphore"
 import { isOutage } from "./outages.ts"
 
 /** A handler has failed. Not to be confused with what fails around it. */
@@ -46,6 +47,30 @@ const InHandler = Context.Reference<boolean>("eventfold/following/InHandler", { 
 /** Waits until what is in hand has ended, outside of handlers. */
 export const unlessInHandler = (ended: Effect.Effect<void>): Effect.Effect<void> =>
   Effect.flatMap(InHandler, (inside) => (inside ? Effect.void : ended))
+
+/** Whose failures are being tried again, as seen from inside of the handlers that this runs. */
+const Retrying = Context.Reference<ReadonlySet<string>>("eventfold/following/Retrying", { defaultValue: () => new Set() })
+
+/**
+ * Tries again what has been given up, with the handler of whoever that is. Refused where it is asked for inside of that: it would begin
+ * itself again and again. Where they take turns, one at a time; inside of a handler, which may be what the other one waits for, it is refused
+ * while it is another one's turn.
+ */
+export const retrying = <A, E, R, E2>(
+  whose: string,
+  retry: Effect.Effect<A, E, R>,
+  refuse: (why: Error) => Effect.Effect<never, E2>,
+  turns?: Semaphore.Semaphore
+): Effect.Effect<A, E | E2, R> =>
+  Effect.gen(function* () {
+    const all = yield* Retrying
+    if (all.has(whose)) return yield* refuse(new Error(`"${whose}" cannot retry inside of its own handler while that is a retry`))
+    const marked = Effect.provideService(retry, Retrying, new Set([...all, whose]))
+    if (turns === undefined) return yield* marked
+    if (!(yield* InHandler)) return yield* turns.withPermit(marked)
+    const done = yield* turns.withPermitsIfAvailable(1)(marked)
+    return Option.isSome(done) ? done.value : yield* refuse(new Error(`"${whose}" retries something else at this moment`))
+  })
 
 /** Runs what a handler does, in a scope of its own; whatever goes wrong in it is its failure, unless what it needs is away. */
 export const handling = <R>(

@@ -20,12 +20,12 @@ import { provideBuilt } from "../definitions/services.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import type { Episodes } from "../internal/episodes.ts"
 import { defaultRestart } from "../internal/lifecycle.ts"
-import { CurrentWriteLock, type WriteLock } from "../sql/transaction.ts"
-import { beat, type CheckpointError, type CheckpointFencedError, Checkpoints, type Lease } from "../store/Checkpoints.ts"
+import { CurrentTakings, CurrentWriteLock, type WriteLock } from "../sql/transaction.ts"
+import { beat, type CheckpointError, CheckpointFencedError, Checkpoints, type Lease } from "../store/Checkpoints.ts"
 import { EventStore, type EventStoreError } from "../store/EventStore.ts"
 import { NotParkedError, ParkedEvents, ParkedEventsError } from "../store/ParkedEvents.ts"
 import { committing } from "./committing.ts"
-import { type Handling, StillHeld } from "./handling.ts"
+import { type Handling, Inside, StillHeld } from "./handling.ts"
 import {
   EventRetryError,
   HandlerTimeoutError,
@@ -43,7 +43,7 @@ import { partitionOf, type Tail } from "./partitions.ts"
 import { seenOf } from "./progress.ts"
 import type { Halted, WorkContext } from "./body.ts"
 import { type Follower, makeFollower } from "./running.ts"
-import { Failed, handling as handlingOf, isFailed, settle, type Unavailable } from "./settling.ts"
+import { Failed, handling as handlingOf, isFailed, retrying, settle, type Unavailable } from "./settling.ts"
 
 const handledEvents = Metric.counter("eventfold_subscription_handled_events", {
   description: "Events that a handler has dealt with, by subscription",
@@ -190,11 +190,14 @@ export const subscribe = Effect.fnUntraced(function* <R, P extends OnFailure, T 
     partition === undefined ? "starting" : "standby"
   )
   // Two of one stream at once would not be in order.
-  const inTurn = isOrdered(work) ? Semaphore.makeUnsafe(1).withPermit : <A, E>(retrying: Effect.Effect<A, E>) => retrying
+  const turns = isOrdered(work) ? Semaphore.makeUnsafe(1) : undefined
+  const refuseOne = (position: number) => (cause: Error) =>
+    Effect.fail(new EventRetryError({ subscription: name, position, cause }))
+  const refuseAll = (cause: Error) => Effect.fail(new ParkedEventsError({ operation: "retry", cause }))
   return {
     ...follower,
-    retry: (position) => inTurn(retryOne(work, position)),
-    retryParked: (stream) => inTurn(retryAll(work, stream))
+    retry: (position) => retrying(name, retryOne(work, position), refuseOne(position), turns),
+    retryParked: (stream) => retrying(name, retryAll(work, stream), refuseAll, turns)
   }
 })
 
@@ -234,7 +237,7 @@ const reading = <R>({ handling: { filter }, partition, store }: Work<R>, after: 
 
 /** Runs what a handler does; in a transaction it has the time of the lease. */
 const run = <R>({ client, name, provide, ttl }: Work<R>, effect: Effect.Effect<unknown, unknown, R>) => {
-  const work = provide(effect)
+  const work = Effect.updateService(provide(effect), Inside, (names) => new Set([...names, name]))
   if (client === undefined) return handlingOf(work)
   const lease = Duration.toMillis(ttl)
   const orElse = () => Effect.fail(new HandlerTimeoutError({ subscription: name, lease }))
@@ -426,8 +429,8 @@ const allOf = Effect.fnUntraced(function* <R>(
       ? Effect.provideService(handle(work, event, 1), CurrentWriteLock, lock)
       : parkBehind(work, event, first)
     handled.push(event)
-    // All who append wait for this transaction: the next event gets one of its own.
-    if (lock.taken) break
+    // All who append wait for this transaction: the next event gets one of its own. Where the checkpoint has been set, it says what is next.
+    if (lock.taken || (yield* CurrentTakings)?.has(context.lease().name) === true) break
   }
   return handled
 })
@@ -438,17 +441,33 @@ const makeCommit =
   <E>(work: Effect.Effect<ReadonlyArray<RecordedEvent>, E>): Effect.Effect<ReadonlyArray<RecordedEvent>, E | Outage | Failed> =>
     Effect.uninterruptibleMask((restore) =>
       Effect.gen(function* () {
+        const takings = new Map<string, number | undefined>()
+        /** Whether the work itself has set the checkpoint, or removed it: then both are to commit, and the lease is lost behind them. */
+        const isTaken = Effect.suspend(() => {
+          const { name } = context.lease()
+          if (!takings.has(name)) return Effect.succeed(false)
+          return Effect.map(checkpoints.get(name), (known) => Option.getOrUndefined(known)?.epoch === takings.get(name))
+        })
         const moving = (
           events: ReadonlyArray<RecordedEvent>
-        ): Effect.Effect<readonly [ReadonlyArray<RecordedEvent>, Lease], CheckpointFencedError | CheckpointError> => {
+        ): Effect.Effect<
+          readonly [ReadonlyArray<RecordedEvent>, Lease | CheckpointFencedError],
+          CheckpointFencedError | CheckpointError
+        > => {
           const last = events.at(-1)
-          return last === undefined
-            ? Effect.succeed([events, context.lease()])
-            : Effect.map(checkpoints.advance(context.lease(), last.position, seenOf(last)), (next) => [events, next])
+          if (last === undefined) return Effect.succeed([events, context.lease()])
+          return checkpoints.advance(context.lease(), last.position, seenOf(last)).pipe(
+            Effect.catchTag("CheckpointFencedError", (fenced) =>
+              Effect.flatMap(isTaken, (taken) => (taken ? Effect.succeed(fenced) : Effect.fail(fenced)))
+            ),
+            Effect.map((next) => [events, next])
+          )
         }
         // The handler that began last may have taken all of its time.
         const patience = Duration.times(ttl, 1.5)
-        const [events, next] = yield* restore(committing(sql, work, moving, patience))
+        const steered = Effect.provideService(work, CurrentTakings, takings)
+        const [events, next] = yield* restore(committing(sql, steered, moving, patience))
+        if (next instanceof CheckpointFencedError) return yield* next
         yield* context.moved(
           next,
           events.map(({ position }) => position)

@@ -2,8 +2,10 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as SqlClient from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
+import { Inside } from "../following/engine.ts"
 import { subscriptionCheckpoint } from "../following/names.ts"
 import * as Subscription from "../following/Subscription.ts"
 import { Checkpoints } from "../store/Checkpoints.ts"
@@ -26,6 +28,9 @@ import { positions, progressTo } from "./waiting.ts"
  * Until it is done the version's view is incomplete. To serve meanwhile, build a new version and then {@link switchTo} it. With
  * `transactional: false`, end the `layer` of this version before.
  *
+ * Inside of a handler of this version, and inside of a transaction, it is refused with a {@link RebuildError} and changes nothing: it would
+ * wait for what waits for it.
+ *
  * @category running
  * @since 0.1.0
  */
@@ -39,6 +44,7 @@ export const rebuild = <R, D, const T extends boolean = true>(
 > =>
   Stream.unwrap(
     Effect.gen(function* () {
+      yield* refuseInside(projection)
       yield* begin(projection, options.transactional)
       const head = yield* EventStore.use((store) => store.head)
       yield* transaction(startAnew(projection, head), options.transactional)
@@ -56,6 +62,22 @@ export const rebuild = <R, D, const T extends boolean = true>(
       )
     })
   )
+
+/** Refuses to rebuild where it would wait for what waits for it: in a handler of this version, or in a transaction. */
+const refuseInside = Effect.fnUntraced(function* <R, D>(projection: Projection<R, D>) {
+  const { name, subscription, version } = projection
+  const refuse = (where: string) =>
+    Effect.flatMap(positionOf(projection), (position) =>
+      Effect.fail(
+        new RebuildError({ projection: name, version, position, cause: new Error(`it cannot be rebuilt inside of ${where}`) })
+      )
+    )
+  if ((yield* Inside).has(subscription)) return yield* refuse("a handler of its own")
+  const sql = Option.getOrUndefined(yield* Effect.serviceOption(SqlClient.SqlClient))
+  if (sql === undefined) return
+  const transaction = yield* Effect.serviceOption(sql.transactionService)
+  if (Option.isSome(transaction)) return yield* refuse("a transaction: what it does there, nobody sees before that has ended")
+})
 
 /** Empties the view and sets its checkpoint back, unless a rebuild has begun before that is not done. */
 const startAnew = <R, D>(projection: Projection<R, D>, head: number) =>

@@ -140,8 +140,9 @@ export const layerWith = (options: Options): Layer.Layer<Transport, never, Redis
  *
  * **Gotchas**
  *
- * - The client keeps a connection that has fallen silent until the system gives it up: what is asked over it fails in time, and nothing
- *   goes on until then. That of `NodeRedis` waits for its answers when its own Layer closes.
+ * - By itself the client keeps a connection that has fallen silent until the system gives it up: what is asked over it fails in time, and
+ *   nothing goes on until then. That of `NodeRedis` waits for its answers when its own Layer closes. With `pingInterval`, and with
+ *   `socketTimeout` and `reconnectStrategy` of its `socket`, it gives such a connection up and makes another one: as in the example.
  * - Without `disableOfflineQueue` the client keeps what is done during an outage in memory until the server comes back.
  * - What a member's `types` leave out is done with for its whole group: all members of a group ask for the same types.
  * - What a member had whose process died comes behind what is newer, when its lease is over: until then the next member, even with
@@ -163,7 +164,14 @@ export const layerWith = (options: Options): Layer.Layer<Transport, never, Redis
  * )
  *
  * const Live = RedisTransport.layerWith({ name: "shop", retention: "30 days" }).pipe(
- *   Layer.provide(NodeRedis.layer({ url: "redis://localhost:6379", disableOfflineQueue: true }))
+ *   Layer.provide(
+ *     NodeRedis.layer({
+ *       url: "redis://localhost:6379",
+ *       disableOfflineQueue: true,
+ *       pingInterval: 1000,
+ *       socket: { socketTimeout: 3000, reconnectStrategy: (retries) => Math.min(2 ** retries * 50, 2000) }
+ *     })
+ *   )
  * )
  * await Effect.runPromise(Effect.provide(program, Live))
  * ```

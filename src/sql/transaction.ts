@@ -20,6 +20,14 @@ export const CurrentWriteLock = Context.Reference<WriteLock | undefined>("eventf
   defaultValue: () => undefined
 })
 
+/**
+ * Where whoever is to move a checkpoint at the end of a transaction learns that it was set or removed inside of it: its name, and the epoch
+ * that it has since then; none where it was removed. By default nobody asks.
+ */
+export const CurrentTakings = Context.Reference<Map<string, number | undefined> | undefined>("eventfold/sql/CurrentTakings", {
+  defaultValue: () => undefined
+})
+
 /** Says that something is being appended in the transaction of the fiber. */
 export const takeWriteLock: Effect.Effect<void> = Effect.withFiber((fiber) => {
   const lock = fiber.getRef(CurrentWriteLock)

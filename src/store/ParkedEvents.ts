@@ -202,14 +202,16 @@ export const layerSqlWith = (options: {
 
       return ParkedEvents.of({
         park: ({ attempts, cause, parkedAt, position, stream, subscription, type }, { ifParked = false, keep = false } = {}) =>
-          (ifParked
-            ? sql`update ${name}
+          ifParked && keep
+            ? Effect.void
+            : (ifParked
+                ? sql`update ${name}
               set cause = ${storable(cause)}, attempts = ${number(attempts)}, parked_at = ${number(parkedAt.epochMilliseconds)}
               where subscription = ${subscription} and position = ${number(position)}`
-            : sql`insert into ${name} (subscription, position, stream, type, cause, attempts, parked_at)
+                : sql`insert into ${name} (subscription, position, stream, type, cause, attempts, parked_at)
             values (${subscription}, ${number(position)}, ${stream}, ${type}, ${storable(cause)}, ${number(attempts)}, ${number(parkedAt.epochMilliseconds)})
             on conflict (subscription, position) ${keep ? leave : replace}`
-          ).pipe(failAs("park"), Effect.asVoid),
+              ).pipe(failAs("park"), Effect.asVoid),
         firstOf: (subscription, streams) =>
           sql<{ readonly stream: string; readonly position: number }>`select stream, min(position) as position from ${name}
             where subscription = ${subscription} and stream in (select value from ${texts}(${JSON.stringify(streams)}${asJson})) group by stream`.pipe(
@@ -246,7 +248,9 @@ const side = {
     attempts double precision not null,
     parked_at double precision not null,
     primary key (subscription, position)
-  )`
+  )`,
+  // For `firstOf`, which is asked for each batch.
+  index: { name: "stream", on: "subscription, stream, position" }
 }
 
 /**

@@ -246,6 +246,9 @@ export class Checkpoints extends Context.Service<
      *
      * This is the one way to move a checkpoint backwards. The superseded owner is fenced: it can commit nothing more, and it may
      * claim the name anew, like anybody else.
+     *
+     * A handler of a subscription may set that one's own checkpoint: what it has done stands, and the subscription goes on from there.
+     * In a transaction both commit together.
      */
     readonly reset: (name: string, position: number) => Effect.Effect<Option.Option<Checkpoint>, CheckpointError>
     /**

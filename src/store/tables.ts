@@ -4,6 +4,7 @@ import * as Option from "effect/Option"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Fragment } from "effect/sql/Statement"
+import { isForbidden } from "../sql/errors.ts"
 import { adoptTable, type Place } from "../sql/firstRelease.ts"
 import { maxName, parseName, quoted, type TableName, tableNameFault } from "../sql/names.ts"
 import { againIfMade, isThere, makeSchema, makeUnless } from "../sql/table.ts"
@@ -60,7 +61,7 @@ interface SideTable {
   readonly name: string
   readonly columns: ReadonlyArray<string>
   readonly create: (sql: SqlClient.SqlClient, table: Fragment) => Effect.Effect<unknown, SqlError>
-  /** Its index, by what its name ends with. */
+  /** Its index, by what its name ends with. It is of help alone: a role that may not make it goes on without. */
   readonly index?: { readonly name: string; readonly on: string } | undefined
 }
 
@@ -93,7 +94,7 @@ export const openSide = Effect.fnUntraced(function* (
   if (side.index !== undefined) {
     const index = { schema: table.schema, name: `${table.name}_${side.index.name}`.slice(0, maxName) }
     const text = `create index if not exists "${index.name}" on ${quoted(table)} (${side.index.on})`
-    yield* againIfMade(makeUnless(isThere(sql, index), sql.unsafe(text)))
+    yield* Effect.catchIf(againIfMade(makeUnless(isThere(sql, index), sql.unsafe(text))), isForbidden, () => Effect.void)
   }
   return name
 })

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { DateTime, Effect, Layer, Schedule } from "effect"
+import { Effect, Layer, Schedule } from "effect"
 import { SqlClient } from "effect/sql"
 import { Checkpoints, Event, EventStore, ParkedEvents, Projection, Subscription } from "eventfold"
 import { SqliteCheckpoints, SqliteEventStore } from "eventfold/sqlite"
@@ -356,42 +356,5 @@ describe("for every stream, events take effect in order and none twice, whatever
         }).pipe(Effect.provide(make()))
       )
     }
-  }
-})
-
-describe("the first parked event of each stream", () => {
-  for (const [title, make] of declared({ memory: () => ParkedEvents.layerMemory, ...inDatabases })) {
-    it.effect(`is found in one look, and what is to be kept is kept: ${title}`, () =>
-      Effect.gen(function* () {
-        const { firstOf, list, park } = yield* ParkedEvents.ParkedEvents
-        const parkedAt = yield* DateTime.now
-        const event = { subscription: "a", type: "T", cause: "one", attempts: 1, parkedAt }
-        for (const position of [30, 4, 200]) yield* park({ ...event, position, stream: "A-1" })
-        yield* park({ ...event, position: 7, stream: `B-"1` })
-        yield* park({ ...event, position: 1, stream: "A-1", subscription: "b" })
-        const found = yield* firstOf("a", ["A-1", `B-"1`, "C-1"])
-        assert.deepEqual(
-          found.toSorted((a, b) => a.position - b.position),
-          [
-            { stream: "A-1", position: 4 },
-            { stream: `B-"1`, position: 7 }
-          ]
-        )
-        assert.deepEqual([yield* firstOf("a", ["C-1"]), yield* firstOf("a", []), yield* firstOf("c", ["A-1"])], [[], [], []])
-        yield* park({ ...event, position: 4, stream: "A-1", cause: "two" }, { keep: true })
-        yield* park({ ...event, position: 30, stream: "A-1", cause: "two" })
-        yield* park({ ...event, position: 31, stream: "A-1", cause: "two" }, { keep: true })
-        assert.deepEqual(
-          (yield* list("a")).map(({ cause, position }) => [position, cause]),
-          [
-            [4, "one"],
-            [7, "one"],
-            [30, "two"],
-            [31, "two"],
-            [200, "one"]
-          ]
-        )
-      }).pipe(Effect.provide(make()))
-    )
   }
 })

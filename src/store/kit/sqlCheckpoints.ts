@@ -6,7 +6,7 @@ import type * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { answered } from "../../sql/answering.ts"
 import { isUniqueViolation } from "../../sql/errors.ts"
-import { inTransaction } from "../../sql/transaction.ts"
+import { CurrentTakings, inTransaction } from "../../sql/transaction.ts"
 import {
   type Checkpoint,
   CheckpointError,
@@ -157,6 +157,12 @@ export const makeOnSql = (sql: SqlClient.SqlClient, dialect: CheckpointDialect):
       Effect.flatMap(prepareName("get", name), () => query<CheckpointRow>("get", name, "get", [name])),
       ([row]) => Option.map(Option.fromUndefinedOr(row), toCheckpoint)
     )
+  const noteTaking = (name: string) =>
+    Effect.flatMap(CurrentTakings, (takings) =>
+      takings === undefined
+        ? Effect.void
+        : Effect.map(get(name), (known) => void takings.set(name, Option.getOrUndefined(known)?.epoch))
+    )
   return Checkpoints.of({
     ...leasing(dialect, query, get),
     get,
@@ -166,6 +172,7 @@ export const makeOnSql = (sql: SqlClient.SqlClient, dialect: CheckpointDialect):
       const work = Effect.gen(function* () {
         const [before] = yield* query<CheckpointRow>("reset", name, "lock", [name])
         yield* query("reset", name, "reset", [name, position, ...(yield* dialect.now)])
+        yield* noteTaking(name)
         return Option.map(Option.fromUndefinedOr(before), toCheckpoint)
       })
       return yield* transactionally("reset", name, work)
@@ -174,7 +181,7 @@ export const makeOnSql = (sql: SqlClient.SqlClient, dialect: CheckpointDialect):
       yield* prepareName("remove", name)
       while (true) {
         const rows = yield* query("remove", name, "remove", [name, dialect.number(force ? 1 : 0), ...(yield* dialect.now)])
-        if (rows.length > 0) return true
+        if (rows.length > 0) return yield* Effect.as(noteTaking(name), true)
         const known = yield* get(name)
         if (Option.isNone(known)) return false
         const { owner } = known.value
