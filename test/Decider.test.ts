@@ -146,6 +146,52 @@ describe("a decision has any of its forms", () => {
   }
 })
 
+describe("a decision with several errors", () => {
+  class Closing extends Schema.TaggedError<Closing>()("Closing", {}) {}
+  const Leave = Command.make("Leave", { payload, error: Schema.Union([Overdrawn, Closing]) })
+  const Till = Decider.make("Till", {
+    events: [Deposited, Withdrawn],
+    initial: { balance: 0 },
+    evolve: {
+      Deposited: ({ balance }, { amount }) => ({ balance: balance + amount }),
+      Withdrawn: ({ balance }, { amount }) => ({ balance: balance - amount })
+    },
+    commands: [Leave],
+    decide: {
+      Leave: ({ amount }, { balance }) => {
+        if (balance === 0) return new Closing()
+        return amount > balance ? new Overdrawn({ missing: amount - balance }) : Withdrawn.make({ amount })
+      }
+    }
+  })
+  const leave = Till.decide.Leave({ account: "1", amount: 7 })
+
+  it.effect("fails with any of them, by their types, in Repository.execute and in Scenario", () =>
+    Effect.gen(function* () {
+      yield* Scenario.aggregate(Till).when(leave).thenFails(new Closing())
+      yield* Scenario.aggregate(Till)
+        .given([Deposited.make({ amount: 5 })])
+        .when(leave)
+        .thenFails(new Overdrawn({ missing: 2 }))
+      const refused = yield* UnitOfWork.transact(Repository.execute(Till, "1", leave)).pipe(
+        Effect.as("left"),
+        Effect.catchTags({
+          Overdrawn: ({ missing }) => Effect.succeed(`${missing} missing`),
+          Closing: () => Effect.succeed("closed")
+        })
+      )
+      assert.equal(refused, "closed")
+      const result = yield* UnitOfWork.transact(
+        Repository.execute(Till, "1", ({ balance }) => {
+          if (balance === 0) return Result.fail(new Closing())
+          return balance < 7 ? Result.fail(new Overdrawn({ missing: 7 })) : Withdrawn.make({ amount: 7 })
+        })
+      ).pipe(Effect.flip)
+      assert.equal(result._tag, "Closing")
+    }).pipe(Effect.provide(UnitOfWork.layer.pipe(Layer.provideMerge(EventStore.layerMemory))))
+  )
+})
+
 describe("an Effect that makes a handler", () => {
   it.effect("is run once, when the Layer is built, and what it opens is closed with it", () =>
     Effect.gen(function* () {

@@ -14,7 +14,12 @@ import { ada, Deposit, deposit } from "./support/bank.ts"
 import { logs } from "./support/logs.ts"
 
 class Overdrawn extends Schema.TaggedError<Overdrawn>()("Overdrawn", { missing: Schema.Int }, { httpApiStatus: 422 }) {}
-const Withdraw = Command.make("Withdraw", { payload: { amount: Schema.Int }, success: Schema.Void, error: Overdrawn })
+class Frozen extends Schema.TaggedError<Frozen>()("Frozen", {}, { httpApiStatus: 423 }) {}
+const Withdraw = Command.make("Withdraw", {
+  payload: { amount: Schema.Int },
+  success: Schema.Void,
+  error: Schema.Union([Overdrawn, Frozen])
+})
 const commands = [Deposit, Withdraw] as const
 
 class Caller extends HttpApiMiddleware.Service<Caller>()("test/Caller") {}
@@ -22,7 +27,9 @@ class Api extends HttpApi.make("shop").add(CommandApi.group("bank", commands).pr
 
 const Handlers = Layer.merge(
   MessageBus.handle(Deposit, ({ account, amount }) => Effect.map(deposit(account, amount), ({ state }) => state.balance)),
-  MessageBus.handle(Withdraw, ({ amount }) => Effect.fail(new Overdrawn({ missing: amount })))
+  MessageBus.handle(Withdraw, ({ amount }) =>
+    amount === 0 ? Effect.fail(new Frozen()) : Effect.fail(new Overdrawn({ missing: amount }))
+  )
 )
 
 const secret = "postgres://admin:hunter2@10.0.0.7:5432/bank"
@@ -101,6 +108,7 @@ describe("commands as endpoints of an HttpApi", () => {
       assert.deepEqual([tooLong.status, kindOf(tooLong.text)], [400, "invalid"])
       assert.equal((yield* post("Deposit", { account: "ada", amount: 1.5 })).status, 400)
       assert.equal((yield* post("Withdraw", { amount: 1 })).status, 422)
+      assert.equal((yield* post("Withdraw", { amount: 0 })).status, 423)
     }).pipe(
       Effect.provide(
         serve([

@@ -111,17 +111,20 @@ export interface EventRecord<A extends Aggregate.Any> {
  * @category accessors
  * @since 0.1.0
  */
-export const execute = Effect.fnUntraced(function* <A extends Aggregate.Any, E = never, R = never>(
+export const execute = Effect.fnUntraced(function* <
+  A extends Aggregate.Any,
+  const D extends Aggregate.AnyDecided<Aggregate.EventOf<A>>
+>(
   aggregate: A,
   id: Aggregate.Id<A>,
-  decide: (state: Aggregate.State<A>) => Aggregate.Decided<Aggregate.EventOf<A>, E, R>
+  decide: (state: Aggregate.State<A>) => D
 ): Effect.fn.Return<
   Loaded<A> & { readonly events: ReadonlyArray<Aggregate.EventOf<A>> },
-  E | LoadError | Event.EventEncodeError | OptimisticLockError,
-  R | Transaction | EventStore
+  Aggregate.DecidedError<D> | LoadError | Event.EventEncodeError | OptimisticLockError,
+  Aggregate.DecidedServices<D> | Transaction | EventStore
 > {
   const { state, stream, version } = yield* loadStream(aggregate, id)
-  const events = yield* eventsOf<Aggregate.EventOf<A>, E, R>(decide(state))
+  const events = yield* eventsOf<Aggregate.EventOf<A>, D>(decide(state))
   if (events.length === 0) return { state, version, events }
   const staged: Array<{
     readonly _tag: "Event"

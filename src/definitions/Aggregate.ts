@@ -14,7 +14,7 @@ import { jsonCodec } from "./jsonCodec.ts"
 import { fingerprintOf, type Maker } from "./fingerprint.ts"
 import { definitionsOf, list, readersOfAggregate } from "./listing.ts"
 
-export { type Decided } from "./decided.ts"
+export { type AnyDecided, type Decided, type DecidedError, type DecidedServices } from "./decided.ts"
 
 const TypeId = "~eventfold/Aggregate"
 

@@ -14,13 +14,45 @@ export type Decided<Event, E = never, R = never> =
   | Result.Result<Event | ReadonlyArray<Event>, E>
   | Effect.Effect<Event | ReadonlyArray<Event>, E, R>
 
+/**
+ * Any decision about these events, whatever it may fail with and need: what `Repository.execute` and `Scenario` take. Its errors and
+ * services follow from its type ({@link DecidedError}, {@link DecidedServices}), so it may return one of several errors.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type AnyDecided<Event> = Decided<Event, unknown, unknown>
+
+/**
+ * What a decision of this type may be refused with.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type DecidedError<D> =
+  D extends Result.Result<infer _A, infer E> ? E : D extends Effect.Effect<infer _A, infer E, infer _R> ? E : never
+
+/**
+ * What a decision of this type needs.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type DecidedServices<D> = D extends Effect.Effect<infer _A, infer _E, infer R> ? R : never
+
 const isMany = <Event>(events: Event | ReadonlyArray<Event>): events is ReadonlyArray<Event> => Array.isArray(events)
 
 const toMany = <Event>(events: Event | ReadonlyArray<Event>): ReadonlyArray<Event> => (isMany(events) ? events : [events])
 
 /** What a decision comes to, in one form. */
-export const eventsOf = <Event, E, R>(decided: Decided<Event, E, R>): Effect.Effect<ReadonlyArray<Event>, E, R> => {
-  if (Effect.isEffect(decided)) return Effect.map(decided as Effect.Effect<Event | ReadonlyArray<Event>, E, R>, toMany)
-  if (Result.isResult(decided)) return Effect.map(Effect.fromResult(decided), toMany)
-  return Effect.succeed(toMany(decided))
+export const eventsOf = <Event, D extends AnyDecided<Event>>(
+  decided: D
+): Effect.Effect<ReadonlyArray<Event>, DecidedError<D>, DecidedServices<D>> => {
+  const one: AnyDecided<Event> = decided
+  const events: Effect.Effect<ReadonlyArray<Event>, unknown, unknown> = Effect.isEffect(one)
+    ? Effect.map(one as Effect.Effect<Event | ReadonlyArray<Event>, unknown, unknown>, toMany)
+    : Result.isResult(one)
+      ? Effect.map(Effect.fromResult(one), toMany)
+      : Effect.succeed(toMany(one))
+  return events as Effect.Effect<ReadonlyArray<Event>, DecidedError<D>, DecidedServices<D>>
 }

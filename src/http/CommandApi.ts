@@ -24,6 +24,12 @@ const failure = (kind: FailureKind) =>
 
 const failures = [failure("invalid"), failure("conflict"), failure("unavailable"), failure("unknown"), failure("fault")] as const
 
+/** The errors of a command one by one: an endpoint has a status for each of the list, and one for a union as a whole. */
+const membersOf = (schema: Schema.Constraint): ReadonlyArray<Schema.Constraint> => {
+  const { members } = schema as { readonly members?: ReadonlyArray<Schema.Constraint> }
+  return members === undefined || schema.ast.annotations?.["httpApiStatus"] !== undefined ? [schema] : members.flatMap(membersOf)
+}
+
 /**
  * `Command.CommandFailure` with the status of each kind.
  *
@@ -45,7 +51,7 @@ export type Endpoint<C> =
 
 /**
  * A group of an `HttpApi` that has an endpoint for each of the commands. The errors of a command have the status that they are annotated with
- * (`httpApiStatus`), 500 without; what the service comes to beside them is a `Command.CommandFailure`.
+ * (`httpApiStatus`), each of a union its own, 500 without; what the service comes to beside them is a `Command.CommandFailure`.
  *
  * ```ts
  * import { Schema } from "effect"
@@ -72,7 +78,7 @@ export const group = <const Name extends string, const Commands extends readonly
       payload: command.payloadSchema,
       headers: Headers,
       success: command.successSchema,
-      error: [command.errorSchema, ...failures]
+      error: [...membersOf(command.errorSchema), ...failures]
     } as never)
   )
   // An endpoint for each command, of its types.

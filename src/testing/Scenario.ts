@@ -67,9 +67,9 @@ export interface AggregateScenario<A extends Aggregate.Any> {
   /** The same, with these events in the aggregate's past, after those that it has already. */
   readonly given: (events: ReadonlyArray<Aggregate.EventOf<A>>) => AggregateScenario<A>
   /** Decides on the state that the past has folded to: what `Repository.execute` is given. */
-  readonly when: <E = never, R = never>(
-    decide: (state: Aggregate.State<A>) => Aggregate.Decided<Aggregate.EventOf<A>, E, R>
-  ) => AggregateOutcome<A, E, R>
+  readonly when: <const D extends Aggregate.AnyDecided<Aggregate.EventOf<A>>>(
+    decide: (state: Aggregate.State<A>) => D
+  ) => AggregateOutcome<A, Aggregate.DecidedError<D>, Aggregate.DecidedServices<D>>
 }
 
 /**
@@ -173,12 +173,12 @@ const aggregateScenario = <A extends Aggregate.Any>(
   past: ReadonlyArray<Aggregate.EventOf<A>>
 ): AggregateScenario<A> => ({
   given: (events) => aggregateScenario(aggregate, [...past, ...events]),
-  when: <E, R>(
-    decide: (state: Aggregate.State<A>) => Aggregate.Decided<Aggregate.EventOf<A>, E, R>
-  ): AggregateOutcome<A, E, R> => {
+  when: <const D extends Aggregate.AnyDecided<Aggregate.EventOf<A>>>(
+    decide: (state: Aggregate.State<A>) => D
+  ): AggregateOutcome<A, Aggregate.DecidedError<D>, Aggregate.DecidedServices<D>> => {
     const outcome = Effect.gen(function* () {
       const before = Aggregate.fold(aggregate, yield* Effect.orDie(asStored(aggregate, past)))
-      const decided = Effect.suspend(() => eventsOf<Aggregate.EventOf<A>, E, R>(decide(before)))
+      const decided = Effect.suspend(() => eventsOf<Aggregate.EventOf<A>, D>(decide(before)))
       const result = yield* Effect.result(Effect.flatMap(decided, (events) => asStored(aggregate, events)))
       return { before, result }
     })

@@ -7,6 +7,7 @@ const seconds: Readonly<Record<string, number>> = {
   "test/postgres/silence.test.ts": 60,
   "test/postgres/pgbouncer.test.ts": 40,
   "examples/orders/orders.test.ts": 35,
+  "examples/billing/billing.test.ts": 25,
   "examples/services/services.test.ts": 35,
   "test/rabbitmq/RabbitMqTransport.test.ts": 35,
   "test/nats/NatsTransport.test.ts": 30,

@@ -70,11 +70,11 @@ const Order = Aggregate.make("Order", {
   evolve: { Paid: (state) => ({ ...state, status: "paid" }) }
 })
 
-// @ts-expect-error Type '{ readonly _tag: "Shipped"; readonly parcel: string; }' is not assignable to type 'Decided<{ readonly _tag: "Paid"; readonly amount: number; }, never, never>'.
+// @ts-expect-error Type '{ readonly _tag: "Shipped"; readonly parcel: string; }' is not assignable to type 'AnyDecided<{ readonly _tag: "Paid"; readonly amount: number; }>'.
 Repository.execute(Order, "1", () => Shipped.make({ parcel: "p" }))
-// @ts-expect-error Type 'Result<{ readonly _tag: "Shipped"; readonly parcel: string; }[], never>' is not assignable to type 'Decided<{ readonly _tag: "Paid"; readonly amount: number; }, never, never>'.
+// @ts-expect-error Type 'Result<{ readonly _tag: "Shipped"; readonly parcel: string; }[], never>' is not assignable to type 'AnyDecided<{ readonly _tag: "Paid"; readonly amount: number; }>'.
 Repository.execute(Order, "1", () => Result.succeed([Shipped.make({ parcel: "p" })]))
-// @ts-expect-error is not assignable to type 'Decided<{ readonly _tag: "Paid"; readonly amount: number; }, never, never>'.
+// @ts-expect-error is not assignable to type 'AnyDecided<{ readonly _tag: "Paid"; readonly amount: number; }>'.
 Scenario.aggregate(Order).when(() => Effect.succeed([Shipped.make({ parcel: "p" })]))
 
 const decided = {
