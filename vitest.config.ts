@@ -19,7 +19,8 @@ const servers = [
 /** What runs over several wirings, some of which are in memory and some on a server: see test/support/wirings.ts. */
 const both = [
   "test/{Answers,Inbox,MessageBus,ProcessManager,Projection,Repository,Snapshots,UnitOfWork}.test.ts",
-  "test/following/parkStream.test.ts"
+  "test/following/parkStream.test.ts",
+  "test/projection/*.test.ts"
 ]
 
 export default defineConfig({
