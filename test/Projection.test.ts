@@ -3,7 +3,6 @@ import { describe, it } from "@effect/vitest"
 import {
   BigDecimal,
   Cause,
-  Context,
   DateTime,
   Deferred,
   Effect,
@@ -30,10 +29,9 @@ import {
   UnitOfWork
 } from "eventfold"
 import * as Kit from "eventfold/kit"
-import { PgCheckpoints, PgEventStore } from "eventfold/postgres"
 import { SqliteCheckpoints, SqliteEventStore } from "eventfold/sqlite"
-import { freshSchema, pgLiteOfFile, serverOfFile } from "./postgres/support.ts"
-import { core, declared, servers } from "./support/wirings.ts"
+import { makeEverywhere, onSqlite, Prefix } from "./projection/everywhere.ts"
+import { core, servers } from "./support/wirings.ts"
 import { logs } from "./support/logs.ts"
 import { numbers, start } from "./support/words.ts"
 
@@ -41,47 +39,7 @@ const Opened = Event.make("Opened", { owner: Schema.String })
 const Deposited = Event.make("Deposited", { amount: Schema.Int })
 const Closed = Event.make("Closed", {})
 
-type Wired =
-  | EventStore.EventStore
-  | Checkpoints.Checkpoints
-  | SqlClient.SqlClient
-  | UnitOfWork.UnitOfWork
-  | UnitOfWork.SqlTransactions
-  | Prefix
-  | Scope.Scope
-
-/** What the names of a test's own tables begin with. */
-class Prefix extends Context.Service<Prefix, string>()("test/Prefix") {}
-
-const databases = { server: serverOfFile(), pglite: pgLiteOfFile() }
-
-const onPostgres = (name: keyof typeof databases) => {
-  const schema = freshSchema()
-  return Layer.mergeAll(UnitOfWork.layerSql, PgCheckpoints.layerWith({ schema }), Layer.succeed(Prefix, `${schema}.`)).pipe(
-    Layer.provideMerge(PgEventStore.layerWith({ schema, listen: false, pollInterval: "20 millis" })),
-    Layer.provideMerge(databases[name])
-  )
-}
-
-const onSqlite = () =>
-  Layer.mergeAll(UnitOfWork.layerSql, SqliteCheckpoints.layer, Layer.succeed(Prefix, "")).pipe(
-    Layer.provideMerge(SqliteEventStore.layerFile({ filename: ":memory:" }))
-  )
-
-const wirings: Record<string, () => Layer.Layer<Exclude<Wired, Scope.Scope>, unknown>> = {
-  SQLite: onSqlite,
-  PostgreSQL: () => onPostgres("server"),
-  PGlite: () => onPostgres("pglite")
-}
-
-/** Declares a test over every database. */
-const everywhere = (title: string, test: () => Effect.Effect<void, unknown, Wired>) => {
-  for (const [name, make] of declared(wirings)) {
-    it.live(`${name}: ${title}`, () =>
-      Effect.scoped(Effect.provide(Effect.scoped(test()), make())).pipe(Effect.provideService(Subscription.Registry, new Map()))
-    )
-  }
-}
+const everywhere = makeEverywhere()
 
 const opened = (owner: string): EventStore.NewEvent => ({ type: "Opened", payload: { owner } })
 const deposited = (amount: number): EventStore.NewEvent => ({ type: "Deposited", payload: { amount } })

@@ -35,6 +35,9 @@ export {
   type Table,
   type Row
 } from "./model.ts"
+export type { ColumnType } from "./columns.ts"
+export { type Condition, InvalidCursorError, type Orderable, type Page, type Query } from "./query.ts"
+export type { IndexOptions } from "./indexes.ts"
 export { make, sideEffect } from "./define.ts"
 export { layer, inline } from "./running.ts"
 export { rebuild } from "./rebuild.ts"

@@ -7,6 +7,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import type * as Stream from "effect/Stream"
 import type { Fragment } from "effect/sql/Statement"
 import type { Requires } from "../deciding/UnitOfWork.ts"
 import type { Definition } from "../definitions/annotations.ts"
@@ -21,6 +22,8 @@ import type {
 } from "../store/Checkpoints.ts"
 import type { EventStoreError, Filter } from "../store/EventStore.ts"
 import type { Found } from "../store/tables.ts"
+import type { InvalidCursorError, Page, Query } from "./query.ts"
+import type { Index } from "./indexes.ts"
 import type { statementsOf } from "./sql.ts"
 
 /**
@@ -248,8 +251,8 @@ export class TableTakenError extends Schema.TaggedError<TableTakenError>("eventf
 }
 
 /**
- * A row has something that no database could store as it is: U+0000, a lone surrogate (half of an emoji), or what is not plain JSON. It
- * is refused on every database alike, as in events, and so is a value that rows are looked for by. Nothing was written.
+ * A row has something that no database could store as it is: U+0000, a lone surrogate (half of an emoji), what is not plain JSON, or what the
+ * type of its column does not hold. It is refused on every database alike, as in events, and so is a value that rows are looked for by. Nothing was written.
  *
  * @category errors
  * @since 0.2.0
@@ -288,8 +291,12 @@ export type TableError = SqlError | Schema.SchemaError | RowRefusedError
  */
 export interface AnyTable {
   readonly name: string
+  /** The name of the field that is the key. */
+  readonly key: string
   /** @internal */
   readonly statements: (sql: SqlClient.SqlClient, found: Found, version: number) => ReturnType<typeof statementsOf>
+  /** @internal */
+  readonly indexes: ReadonlyArray<Index>
 }
 
 /**
@@ -331,13 +338,33 @@ export interface Table<F extends Event.Fields, K extends keyof F & string> exten
   readonly get: (key: F[K]["Type"]) => Effect.Effect<Option.Option<Row<F>>, TableError, SqlClient.SqlClient>
   /**
    * Rows by key, in code point order: those with the values of `where` (default: all), beyond the key `after` (default: from the first),
-   * at most `limit` (default: 1000).
+   * at most `limit` (default: 1000). For other orders and conditions, and for more rows than that, see {@link Table.page} and {@link Table.stream}.
    */
   readonly list: (options?: {
     readonly where?: Partial<Row<F>> | undefined
     readonly after?: F[K]["Type"] | undefined
     readonly limit?: number | undefined
   }) => Effect.Effect<ReadonlyArray<Row<F>>, TableError, SqlClient.SqlClient>
+  /**
+   * A page of the rows that meet conditions, in any order, and the cursor of the next page: at most `limit` rows (default: 100).
+   *
+   * A row that changes between two pages may be missed or seen twice where what it is put in order by has changed; no other is. Values reach
+   * the database as parameters alone. What cannot be put in order, a limit below 1 or above 1 000 000, or a field that is not there, which
+   * do not compile either, are defects.
+   */
+  readonly page: (
+    options?: Query<F> & {
+      readonly limit?: number | undefined
+      /** The cursor of the page before, with the same `where` and `order`. Default: the first page. */
+      readonly cursor?: string | undefined
+    }
+  ) => Effect.Effect<Page<Row<F>>, TableError | InvalidCursorError, SqlClient.SqlClient>
+  /** All rows that meet conditions, in any order: page after page, of `pageSize` rows (default: 1000). As {@link Table.page}. */
+  readonly stream: (
+    options?: Query<F> & { readonly pageSize?: number | undefined }
+  ) => Stream.Stream<Row<F>, TableError, SqlClient.SqlClient>
+  /** How many rows meet conditions. Default: all. */
+  readonly count: (options?: Pick<Query<F>, "where">) => Effect.Effect<number, TableError, SqlClient.SqlClient>
   /** Writes rows, over those that stand under their keys: any number with one statement. */
   readonly upsert: (...rows: ReadonlyArray<Row<F>>) => Effect.Effect<void, TableError, SqlClient.SqlClient | Run>
   /** Changes the row of a key. Whether there is one. */

@@ -2,23 +2,31 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
 import type * as Event from "../definitions/Event.ts"
-import { writeWithOneZero } from "../internal/exactJson.ts"
-import { jsonFault } from "../internal/json.ts"
 import { type Row, RowRefusedError, Run, type Table, type TableError } from "./model.ts"
 import { answered } from "../sql/answering.ts"
 import { columnsFault, quoted, type TableName, tableNameFault } from "../sql/names.ts"
 import { type Found, tablesFor } from "../store/tables.ts"
 import { placed } from "./place.ts"
-import { fromValues, isNull, statementsOf, tableOf, toValues } from "./sql.ts"
+import { type Column, type ColumnType, fromValues, isNull, toText, toValues, valueFault } from "./columns.ts"
+import { type IndexOptions, indexesOf } from "./indexes.ts"
+import { queriesOf } from "./query.ts"
+import { type Statements, statementsOf, tableOf } from "./sql.ts"
 
 /**
  * Defines a table: its name (letters, digits and `_`, with the database schema before a `.` if it is not to be the store's), its fields,
  * and which of them is the key, which must be text. Any word is a name, reserved ones too; on PostgreSQL the names of tables are in lower case. Names that
  * PostgreSQL or SQLite could not tell apart are refused with a `RangeError`.
  *
- * A field becomes a column of its name by what its JSON form is: text, a number, a boolean, or else JSON. Absent, `undefined` and
- * `null` come back as what they were; a field for which one column cannot tell them apart is refused with a `RangeError`. Works on PostgreSQL, PGlite
+ * A field becomes a column of its name and of a real type, here as PostgreSQL has it: `Schema.DateTimeUtc` and `Schema.Date` are `timestamptz`,
+ * `Schema.Int` is `bigint` (`integer` where its checks bound it to 32 bits), `Schema.Finite` is `double precision`, `Schema.BigInt` and
+ * `Schema.BigDecimal` are `numeric` (a `BigInt` that checks bound to 64 bits is `bigint`), booleans are `boolean`, what is written as text is
+ * `text` (in code point order), and all else `jsonb`: also `Schema.Number`, which may be `NaN`. SQLite has `integer`, `real` and text for
+ * these. `columns` says otherwise. What a type cannot hold, such as an instant beyond the year 9999, is refused with a `RowRefusedError`.
+ * A table that is there keeps the types that it was made with, also those of 0.1.0, and works: a new version has the new ones.
+ *
+ * Absent, `undefined` and `null` come back as what they were; a field for which one column cannot tell them apart is refused with a `RangeError`. Works on PostgreSQL, PGlite
  * and SQLite; {@link layer}, {@link inline} and {@link rebuild} make the tables of the projections that list them.
  *
  * @category constructors
@@ -34,14 +42,26 @@ export const table = <
     readonly key: K
     /** The Schemas of the columns, by name. */
     readonly fields: F
+    /** The types of columns that are not to have the one of their field. A value that such a column cannot hold is refused. Default: none. */
+    readonly columns?: { readonly [P in keyof F & string]?: ColumnType } | undefined
+    /**
+     * Indexes beside that of the key, such as `[["owner"], { on: ["mail"], unique: true }]`. They are made when the projection starts, also of
+     * a table that stands already (PostgreSQL lets nobody write meanwhile); one that is taken out of the list stays until the version is
+     * dropped. Not of JSON, nor for texts of more than 2700 bytes, which PostgreSQL refuses in an index.
+     *
+     * A row that would be a second one under a unique index fails the handler with a `SqlError` whose reason is `UniqueViolation`, and nothing
+     * is written: it is the event's own fault, so that an async projection halts or parks it by its `onFailure`, and inline the unit of work
+     * fails with an `EventStoreError` (`StoreFailure`). Default: none.
+     */
+    readonly indexes?: ReadonlyArray<IndexOptions<keyof F & string>> | undefined
   }
 ): Table<F, K> => {
-  const { fields, key } = options
+  const { columns: told = {}, fields, indexes = [], key } = options
   const fault = tableNameFault(name) ?? (/(^|\.)\w{51,}$/.test(name) ? "it is longer than 50 characters" : undefined)
   if (fault !== undefined) throw new RangeError(`Projection: a table cannot be called ${name}: ${fault}`)
   const odd = columnsFault(Object.keys(fields))
   if (odd !== undefined) throw new RangeError(`Projection: a column of the table ${name} ${odd}`)
-  const storage = storageOf(name, key, fields)
+  const storage = storageOf(name, key, fields, told)
   const writes = writesTo(storage)
   const { encodeKey, here, rowsOf, statements } = storage
   return {
@@ -49,6 +69,7 @@ export const table = <
     key,
     fields,
     statements,
+    indexes: indexesOf(name, key, storage.columns, indexes),
     identifier: Effect.map(here, ({ sql, statements }) => sql.literal(statements.table)),
     ...writes,
     patch: patchBy(writes.fold),
@@ -57,16 +78,18 @@ export const table = <
         Effect.flatMap(encodeKey(key), (key) => rowsOf([key])),
         ([row]) => Option.fromUndefinedOr(row)
       ),
-    list: listOf(storage)
+    list: listOf(storage),
+    ...queriesOf(storage)
   }
 }
 
 /** What reads and writes of a table share: its statements, and its rows as they come and go. */
 interface Storage<F extends Event.Fields, K extends keyof F & string> extends ReturnType<typeof tableOf> {
+  readonly name: string
   readonly key: K
   readonly encodeKey: (value: unknown) => Effect.Effect<string, TableError>
   /** Refuses the JSON form of a column's value if no database would store it as it is. */
-  readonly check: (column: string, value: unknown, key: string | undefined) => Effect.Effect<void, RowRefusedError>
+  readonly check: (column: Column, value: unknown, key: string | undefined) => Effect.Effect<void, RowRefusedError>
   readonly keyOf: (row: Row<F>) => unknown
   readonly statements: (sql: SqlClient.SqlClient, found: Found, version: number) => Statements
   /** Inside a handler the table of its version, elsewhere the view of the active one. */
@@ -77,14 +100,23 @@ interface Storage<F extends Event.Fields, K extends keyof F & string> extends Re
     text: string,
     parameters: ReadonlyArray<string>
   ) => Effect.Effect<Array<Row<F>>, TableError>
+  /** Runs a statement. */
+  readonly values: (
+    sql: SqlClient.SqlClient,
+    text: string,
+    parameters: ReadonlyArray<string>
+  ) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError>
   /** The rows of keys. */
   readonly rowsOf: (keys: ReadonlyArray<string>) => Effect.Effect<Array<Row<F>>, TableError, SqlClient.SqlClient>
 }
 
-type Statements = ReturnType<typeof statementsOf>
-
-const storageOf = <F extends Event.Fields, K extends keyof F & string>(name: string, key: K, fields: F): Storage<F, K> => {
-  const table = tableOf(name, fields)
+const storageOf = <F extends Event.Fields, K extends keyof F & string>(
+  name: string,
+  key: K,
+  fields: F,
+  told: { readonly [name: string]: ColumnType | undefined }
+): Storage<F, K> => {
+  const table = tableOf(name, key, fields, told)
   const { columns, decode, encodeField } = table
   const cache = new WeakMap<SqlClient.SqlClient, Map<string, Statements>>()
   const statementsFor = (sql: SqlClient.SqlClient, place: TableName) => {
@@ -102,27 +134,30 @@ const storageOf = <F extends Event.Fields, K extends keyof F & string>(name: str
     return { sql, statements: statementsFor(sql, placed(sql, yield* tablesFor(sql), name, run?.version)) }
   })
   const check: Storage<F, K>["check"] = (column, value, key) => {
-    const fault = value === undefined ? undefined : jsonFault(value)
-    if (fault === undefined) return Effect.void
-    const problem = fault.path === "" ? fault.problem : `(${fault.path}) ${fault.problem}`
-    return Effect.fail(new RowRefusedError({ table: name, key, column, problem }))
+    const problem = valueFault(column, value)
+    if (problem === undefined) return Effect.void
+    return Effect.fail(new RowRefusedError({ table: name, key, column: column.name, problem }))
   }
+  const keyColumn = columns.find(({ name }) => name === key) as Column
+  const values: Storage<F, K>["values"] = (sql, text, parameters) =>
+    Effect.provideService(answered(sql, sql.unsafe(text, parameters).values), SqlClient.SafeIntegers, false)
   const read: Storage<F, K>["read"] = (sql, text, parameters) =>
-    Effect.flatMap(
-      Effect.provideService(answered(sql, sql.unsafe(text, parameters).values), SqlClient.SafeIntegers, false),
-      (rows) => Effect.forEach(rows, (values) => decode(fromValues(columns, values)) as Effect.Effect<Row<F>, Schema.SchemaError>)
+    Effect.flatMap(values(sql, text, parameters), (rows) =>
+      Effect.forEach(rows, (values) => decode(fromValues(columns, values)) as Effect.Effect<Row<F>, Schema.SchemaError>)
     )
   return {
     ...table,
+    name,
     key,
     // The type of `table` lets only those fields be keys whose JSON form is text.
     encodeKey: (value) =>
-      Effect.tap(encodeField(key, value) as Effect.Effect<string, Schema.SchemaError>, (text) => check(key, text, text)),
+      Effect.tap(encodeField(key, value) as Effect.Effect<string, Schema.SchemaError>, (text) => check(keyColumn, text, text)),
     check,
     keyOf: (row) => (row as { readonly [K in string]: unknown })[key],
     statements,
     here,
     read,
+    values,
     rowsOf: Effect.fnUntraced(function* (keys) {
       const { sql, statements } = yield* here
       return yield* read(sql, statements.get, [JSON.stringify(keys)])
@@ -147,7 +182,7 @@ const writesTo = <F extends Event.Fields, K extends keyof F & string>({
     const values = new Map<string, ReadonlyArray<unknown>>()
     for (const row of rows) {
       const encoded = yield* encode(row)
-      for (const { name } of columns) yield* check(name, encoded[name], encoded[key] as string)
+      for (const column of columns) yield* check(column, encoded[column.name], encoded[key] as string)
       values.set(encoded[key] as string, toValues(columns, encoded))
     }
     // In one order, so that two who write the same rows do not wait for each other.
@@ -177,8 +212,8 @@ const writesTo = <F extends Event.Fields, K extends keyof F & string>({
       else gone.delete(at)
     }
     // As arrays: there may be more of them than a function takes arguments.
-    yield* upsertAll(Array.from(rows.values()).filter((row) => row !== undefined))
     yield* removeAll(Array.from(gone.values()))
+    yield* upsertAll(Array.from(rows.values()).filter((row) => row !== undefined))
   })
   return { upsert: (...rows) => upsertAll(rows), fold, delete: (...keys) => removeAll(keys) }
 }
@@ -211,12 +246,8 @@ const listOf = <F extends Event.Fields, K extends keyof F & string>({
       (column) =>
         Effect.gen(function* () {
           const value = yield* encodeField(column.name, (where as { readonly [name: string]: unknown })[column.name])
-          yield* check(column.name, value, undefined)
-          return {
-            column,
-            isNull: isNull(column, value),
-            value: column.kind === "json" ? writeWithOneZero(value) : String(value)
-          }
+          yield* check(column, value, undefined)
+          return { column, isNull: isNull(column, value), value: toText(column, value) }
         })
     )
     const beyond = after === undefined ? [] : [yield* encodeKey(after)]

@@ -10,6 +10,7 @@ import { quoted, type TableName } from "../sql/names.ts"
 import { EventStoreError, StoreFailure } from "../store/EventStore.ts"
 import { type Found, tablesFor } from "../store/tables.ts"
 import type { AnyTable, Projection } from "./model.ts"
+import { indexOf } from "./indexes.ts"
 import { own } from "./owning.ts"
 import { placed, placeFault } from "./place.ts"
 import { pointTo, type statementsOf } from "./sql.ts"
@@ -79,7 +80,7 @@ const unlessThere = (
 
 /** Takes the tables of a version for its projection and makes those that are not there. `may` says that tables are made whatever the store says. */
 export const makeTables = <R, D>(projection: Projection<R, D>, hasRun: boolean, may: boolean) =>
-  forEachTable(projection, (where, { name, statements }) =>
+  forEachTable(projection, (where, { indexes, key, name, statements }) =>
     Effect.gen(function* () {
       const { found, sql } = where
       const fault = placeFault(sql, found, name, projection.version)
@@ -95,6 +96,10 @@ export const makeTables = <R, D>(projection: Projection<R, D>, hasRun: boolean, 
       yield* own(where, name, projection.name, (owners, make) => unlessThere(projection.name, where, owners, make, may))
       const { create } = statements(sql, found, projection.version)
       yield* unlessThere(projection.name, where, table, sql.unsafe(create), may)
+      for (const index of indexes) {
+        const { create, name } = indexOf(sql, table, key, index)
+        yield* unlessThere(projection.name, where, name, sql.unsafe(create), may)
+      }
     })
   )
 

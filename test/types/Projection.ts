@@ -98,6 +98,42 @@ const one = Count.get("a")
 exactly<Effect.Success<typeof one>, Option.Option<Projection.Row<(typeof Count)["fields"]>>>()
 exactly<Effect.Services<typeof one>, SqlClient.SqlClient>()
 
+// Other orders and conditions: of fields that have an order, with values of their fields.
+const page = Count.page({
+  where: [
+    ["n", ">=", 1],
+    ["id", "in", ["a", "b"]]
+  ],
+  order: [["since", "desc"], "n"],
+  limit: 5
+})
+exactly<Effect.Success<typeof page>, Projection.Page<Projection.Row<(typeof Count)["fields"]>>>()
+const streamed = Count.stream({ order: ["n"] })
+exactly<Stream.Success<typeof streamed>, Projection.Row<(typeof Count)["fields"]>>()
+
+const Odd = Projection.table("odd", {
+  key: "id",
+  fields: { id: Schema.String, json: Schema.Json, price: Schema.BigDecimal, tags: Schema.Array(Schema.String) },
+  columns: { price: "text" }
+})
+exactly<Projection.Orderable<(typeof Odd)["fields"]>, "id">()
+// @ts-expect-error a field that has no order
+Odd.page({ order: ["price"] })
+// @ts-expect-error a range of what has no order
+Odd.page({ where: [["tags", ">", ["a"]]] })
+// @ts-expect-error not a field
+Count.page({ order: ["m"] })
+// @ts-expect-error a value of another type
+Count.page({ where: [["n", "=", "one"]] })
+// @ts-expect-error a direction that there is not
+Count.page({ order: [["n", "down"]] })
+// @ts-expect-error `null` lies in no range
+Count.count({ where: [["n", "<", null]] })
+// @ts-expect-error an index on what is not a field
+Projection.table("t", { key: "id", fields: { id: Schema.String }, indexes: [["name"]] })
+// @ts-expect-error a type that there is not
+Projection.table("t", { key: "id", fields: { id: Schema.String }, columns: { id: "varchar" } })
+
 // Only a handler may write.
 const written = Count.delete("a")
 exactly<Effect.Services<typeof written>, SqlClient.SqlClient | Projection.Run>()
