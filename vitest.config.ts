@@ -20,11 +20,8 @@ const servers = [
 const both = [
   "test/{Answers,Inbox,MessageBus,ProcessManager,Projection,Repository,Snapshots,UnitOfWork}.test.ts",
   "test/following/parkStream.test.ts",
-<<<<<<< HEAD
-  "test/following/setAside.test.ts"
-=======
+  "test/following/setAside.test.ts",
   "test/projection/*.test.ts"
->>>>>>> proj
 ]
 
 export default defineConfig({
