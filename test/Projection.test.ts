@@ -375,11 +375,15 @@ describe("a rebuild", () => {
       const first = yield* Effect.forkChild(Stream.runDrain(Projection.rebuild(hanging, { batch: 10, lease: "1 second" })))
       yield* Deferred.await(reached)
       yield* Fiber.interrupt(first)
+      // Behind a whole batch, or where a slow one was committed before its end.
+      const checkpoint = yield* Checkpoints.Checkpoints.use(({ get }) => get(`subscription:${projection.subscription}`))
+      const done = Option.getOrThrow(checkpoint).position
+      assert.equal(done >= 50 && done < 55, true)
       const rest = Array.from(yield* Stream.runCollect(Projection.rebuild(projection)))
-      assert.equal(rest.at(-1)?.handled, 50)
+      assert.equal(rest.at(-1)?.handled, 100 - done)
       assert.deepEqual(yield* Balance.list(), yield* fromScratch)
       // Those of the batch that was in hand are done again, as whenever a transaction is rolled back.
-      assert.deepEqual(sent, [...numbers(54), ...numbers(100).slice(50)])
+      assert.deepEqual(sent, [...numbers(54), ...numbers(100).slice(done)])
     })
   )
 
