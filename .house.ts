@@ -62,7 +62,7 @@ export const house: Readonly<Record<string, Wing>> = {
   testing: {
     floor: 5,
     holds: "conformance suites, scenarios",
-    knows: ["processManager", "deciding", "consuming", "transport", "store", ...ground],
+    knows: ["processManager", "projection", "deciding", "consuming", "transport", "store", ...ground],
     faces: [],
     packages: true
   },

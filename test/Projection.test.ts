@@ -9,6 +9,7 @@ import {
   Exit,
   Fiber,
   Layer,
+  Logger,
   Option,
   Schedule,
   Schema,
@@ -544,6 +545,34 @@ describe("two versions", () => {
       yield* Projection.whenCaughtUp(one.projection, waiting)
       yield* Projection.switchTo(one.projection)
       assert.deepEqual([yield* amounts, sent1], [[6], [1, 2, 3]])
+    })
+  )
+
+  everywhere("an old one that starts where nobody runs the active one says once that readers see a view that stands still", () =>
+    Effect.gen(function* () {
+      const lines: Array<string> = []
+      const logger = Logger.make(({ logLevel, message }) => void (logLevel === "Warn" && lines.push(String(message))))
+      const prefix = yield* Prefix
+      const [one, two] = [balances(prefix, 1), balances(prefix, 2)]
+      const runs = (projection: typeof one.projection) =>
+        Effect.scoped(start(Projection.layer(projection))).pipe(Effect.provide(Logger.layer([logger])))
+      yield* append("Account-a", opened("Ada"))
+      yield* runs(one.projection)
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          yield* start(Projection.layer(two.projection))
+          yield* Projection.switchTo(two.projection, waiting)
+          yield* runs(one.projection)
+          assert.deepEqual(lines, [])
+        })
+      )
+      for (let time = 0; time < 2; time++) yield* runs(one.projection)
+      yield* runs(two.projection)
+      assert.deepEqual(lines.length, 1)
+      assert.match(
+        String(lines[0]),
+        /version 1 of the projection "Balances" starts, but readers see version 2, which nobody runs/
+      )
     })
   )
 

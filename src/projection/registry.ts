@@ -1,4 +1,5 @@
 /** What is known of a projection's versions, the tables that belong to them, and how both change together. */
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as SqlClient from "effect/sql/SqlClient"
@@ -87,6 +88,33 @@ export const transaction = <A, E, R>(work: Effect.Effect<A, E, R>, transactional
       while: (error: unknown) => isConflict(error) || isChanged(error) || isUniqueViolation(error)
     })
   )
+
+/** The versions of which it was said that nobody runs what readers see, by their storage: each is told once. */
+const warned = new WeakMap<Checkpoints["Service"], Set<string>>()
+
+/**
+ * Warns when a version starts while a later one is active and nobody runs that: as where a roll-out was taken back without switching
+ * back. Readers see a view that stands still.
+ */
+export const warnOfStill = Effect.fnUntraced(function* ({ name, version }: Key) {
+  const checkpoints = yield* Checkpoints
+  const shown = (yield* checkpoints.versions.list(name)).find(({ active }) => active)
+  if (shown === undefined || shown.version <= version || shown.mode === "inline") return
+  const checkpoint = yield* checkpoints.get(checkpointName({ name, version: shown.version }))
+  const now = yield* DateTime.now
+  const isHeld = Option.exists(
+    checkpoint,
+    ({ expiresAt, owner }) => Option.isSome(owner) && DateTime.isGreaterThan(expiresAt, now)
+  )
+  const told = warned.get(checkpoints) ?? new Set<string>()
+  warned.set(checkpoints, told)
+  const key = `${name}@${version}`
+  if (isHeld || told.has(key)) return
+  told.add(key)
+  yield* Effect.logWarning(
+    `eventfold: version ${version} of the projection "${name}" starts, but readers see version ${shown.version}, which nobody runs: run that one, or switch back (Projection.switchTo)`
+  )
+})
 
 /** Sets a version back to the beginning, and forgets what it has parked. Gives the position that it was at. */
 const startOver = Effect.fnUntraced(function* (projection: Key) {

@@ -32,7 +32,7 @@ import {
   type RunsInlineError,
   type StorageError
 } from "./model.ts"
-import { begin, change, clear, entryOf, open, runsInline, transaction } from "./registry.ts"
+import { begin, change, clear, entryOf, open, runsInline, transaction, warnOfStill } from "./registry.ts"
 import { isIncomplete } from "./tables.ts"
 import { placed } from "./place.ts"
 import { quoted } from "../sql/names.ts"
@@ -48,6 +48,9 @@ import { progressTo } from "./waiting.ts"
  * Where a table has gone although the checkpoint stands, or the checkpoint has gone although a table has rows, the version begins anew,
  * and says so in the log: it empties its view and repeats no side effect.
  *
+ * Where it starts while a later version is the active one and nobody runs that, as after a roll-out that was taken back, it warns once: readers
+ * see a view that stands still until {@link switchTo}.
+ *
  * With `transactional: false` it needs no `SqlClient`, and each event takes effect at least once: for views in memory or elsewhere.
  *
  * @category layers
@@ -60,6 +63,7 @@ export const layer = <R, D, const P extends Subscription.OnFailure = "halt", con
   Layer.unwrap(
     Effect.gen(function* () {
       yield* begin(projection, options.transactional)
+      yield* warnOfStill(projection)
       return follower(projection, options, yield* Checkpoints, () => undefined)
     })
   )

@@ -3,7 +3,7 @@
  *
  * {@link aggregate} tests a decision with the aggregate's own fold and the definitions' own codecs, without a store.
  * {@link bus} tests handlers and listeners as they run in production, on a store in memory. {@link process} tests a process manager over
- * time. What differs is shown by an
+ * time, and {@link projection} the tables of a view. What differs is shown by an
  * `AssertionError`, as a defect of the effect, so any test runner reports it with a diff.
  *
  * ```ts
@@ -55,6 +55,7 @@ import type { NewEvent } from "../definitions/stored.ts"
 import * as EventStore from "../store/EventStore.ts"
 import { same } from "./same.ts"
 
+export { projection, type ProjectionScenario } from "./projectionScenario.ts"
 export { command, process, type ProcessScenario, type Sent } from "./processScenario.ts"
 
 /**
