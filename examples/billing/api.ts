@@ -5,7 +5,7 @@ import { CommandApi } from "eventfold/http"
 import { Contact } from "./contacts.ts"
 import { ForgetCustomer, RegisterCustomer } from "./domain/Customer.ts"
 import { PayInvoice } from "./domain/Invoice.ts"
-import { State, Subscribe } from "./domain/Subscription.ts"
+import { Subscribe, Subscription } from "./domain/Subscription.ts"
 import { CustomerId, SubscriptionId } from "./domain/values.ts"
 import { InvoiceTable } from "./view.ts"
 
@@ -32,7 +32,7 @@ const queries = HttpApiGroup.make("queries").add(
   }),
   HttpApiEndpoint.get("subscription", "/subscriptions/:subscription", {
     params: { subscription: SubscriptionId },
-    success: State
+    success: Subscription.state
   })
 )
 

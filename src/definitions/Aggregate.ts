@@ -108,6 +108,16 @@ export type StateSchema = Schema.ConstraintCodec<unknown, unknown, never, never>
 export type StateOf<S extends StateSchema, Initial> = unknown extends S["Type"] ? Initial : S["Type"]
 
 /**
+ * What a definition says of the Schema of its state: the very Schema, for the answer of an API or a column; `undefined` where it has none.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Stated<S extends StateSchema> {
+  readonly state: unknown extends S["Type"] ? undefined : S
+}
+
+/**
  * What the initial state is held against: the type of the Schema, from which nothing is inferred.
  *
  * @category models
@@ -307,7 +317,7 @@ export const make = <
 >(
   name: Name,
   options: Options<Events, Initial, Id, S>
-): Aggregate<Name, Id, Events, StateOf<S, Initial>> => {
+): Aggregate<Name, Id, Events, StateOf<S, Initial>> & Stated<S> => {
   const readers = readersOfAggregate(name, options.events)
   list(name, options.events)
   const id = (options.id ?? Schema.NonEmptyString) as Id
@@ -315,12 +325,13 @@ export const make = <
   // There is one exactly where the types say so.
   const state = options.state as StateSchema | undefined
   checkInitial(`Aggregate "${name}"`, state, initial)
-  return annotatable<Aggregate<Name, Id, Events, StateOf<S, Initial>>>({
+  return annotatable<Aggregate<Name, Id, Events, StateOf<S, Initial>> & Stated<S>>({
     [TypeId]: TypeId,
     name,
     id,
     events,
-    state: state as Aggregate<Name, Id, Events, StateOf<S, Initial>>["state"],
+    // There is one exactly where the types say so.
+    state: state as (Aggregate<Name, Id, Events, StateOf<S, Initial>> & Stated<S>)["state"],
     initial: freeze(initial as StateOf<S, Initial>),
     evolve: evolve as Evolve<Events, StateOf<S, Initial>>,
     definitions: definitionsOf(events),

@@ -142,7 +142,7 @@ export const make = <
     /** One decision per command, by its tag. Pure, or an Effect of what it needs. */
     readonly decide: D & Unlisted<D, Commands[number]["_tag"]>
   }
-): Decider<Name, Id, Events, Aggregate.StateOf<S, Initial>, Commands, D> => {
+): Decider<Name, Id, Events, Aggregate.StateOf<S, Initial>, Commands, D> & Aggregate.Stated<S> => {
   const { commands, decide } = options
   const seen = new Set<string>()
   for (const { _tag: tag } of commands) {
@@ -150,7 +150,7 @@ export const make = <
     seen.add(tag)
   }
   const decisions = Object.entries(decide as Record<string, AnyDecision>)
-  return annotatable<Decider<Name, Id, Events, Aggregate.StateOf<S, Initial>, Commands, D>>({
+  return annotatable<Decider<Name, Id, Events, Aggregate.StateOf<S, Initial>, Commands, D> & Aggregate.Stated<S>>({
     ...Aggregate.make<Name, Events, Initial, S, Id>(name, options),
     commands,
     // By the types of `D`.

@@ -183,6 +183,10 @@ const Order = Aggregate.make("Order", {
   },
   snapshot: { every: 100, version: 2 }
 })
+
+// The Schema of a state is at hand as it was given, for the answer of an API; where there is none, that is known.
+export const stated: typeof OrderState = Order.state
+export const unstated: undefined = Account.state
 exactly<Aggregate.State<typeof Order>, typeof OrderState.Type>()
 exactly<(typeof Order)["initial"], typeof OrderState.Type>()
 

@@ -43,15 +43,13 @@ export const Resume = Command.make("Resume", { payload })
 
 // state, fold and decisions
 
-export const State = Schema.Struct({
-  status: Schema.Literals(["none", "active", "suspended"]),
-  last: Schema.UndefinedOr(Schema.Struct({ customer: CustomerId, period: Schema.Int, price: Cents }))
-})
-
 export const Subscription = Decider.make("Subscription", {
   id: SubscriptionId,
   events: [PeriodBegan, SubscriptionSuspended],
-  state: State,
+  state: Schema.Struct({
+    status: Schema.Literals(["none", "active", "suspended"]),
+    last: Schema.UndefinedOr(Schema.Struct({ customer: CustomerId, period: Schema.Int, price: Cents }))
+  }),
   initial: { status: "none", last: undefined },
   evolve: {
     PeriodBegan: (_, { customer, period, price }) => ({ status: "active", last: { customer, period, price } }),
