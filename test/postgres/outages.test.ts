@@ -82,7 +82,8 @@ const world = (transport: "memory" | "PostgreSQL", disturb: (seen: string) => Ef
   const logger = Logger.make<unknown, void>(({ cause, logLevel, message }) => {
     lines.push(`${logLevel} ${String(message)}${cause.reasons.length === 0 ? "" : " with its cause"}`)
   })
-  const Transports = transport === "memory" ? Transport.layerMemory : PgTransport.layerWith({ schema })
+  // What was in hand when its connections broke comes again when the lease has run out.
+  const Transports = transport === "memory" ? Transport.layerMemory : PgTransport.layerWith({ schema, lease: "3 seconds" })
   const Live = NoteLive.pipe(
     Layer.provideMerge(MessageBus.layer),
     Layer.provideMerge(UnitOfWork.layerSql),
