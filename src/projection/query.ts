@@ -96,18 +96,21 @@ export class InvalidCursorError extends Schema.TaggedError<InvalidCursorError>("
 }
 
 /** What queries need of a table. */
-interface Source<F extends Event.Fields> {
+export interface Source<F extends Event.Fields> {
   readonly name: string
   readonly key: string
   readonly columns: ReadonlyArray<Column>
   readonly encodeField: (field: string, value: unknown) => Effect.Effect<unknown, Schema.SchemaError>
   readonly check: (column: Column, value: unknown, key: string | undefined) => Effect.Effect<void, TableError>
+  /** Inside a handler the table of its version, elsewhere the view of the active one. */
   readonly here: Effect.Effect<{ readonly sql: SqlClient.SqlClient; readonly statements: Statements }, never, SqlClient.SqlClient>
+  /** Runs a statement that gives rows. */
   readonly read: (
     sql: SqlClient.SqlClient,
     text: string,
     parameters: ReadonlyArray<string>
   ) => Effect.Effect<Array<Row<F>>, TableError>
+  /** Runs a statement. */
   readonly values: (
     sql: SqlClient.SqlClient,
     text: string,

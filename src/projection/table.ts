@@ -11,7 +11,7 @@ import { type Found, tablesFor } from "../store/tables.ts"
 import { placed } from "./place.ts"
 import { type Column, type ColumnType, fromValues, isNull, toText, toValues, valueFault } from "./columns.ts"
 import { type IndexOptions, indexesOf } from "./indexes.ts"
-import { queriesOf } from "./query.ts"
+import { queriesOf, type Source } from "./query.ts"
 import { type Statements, statementsOf, tableOf } from "./sql.ts"
 
 /**
@@ -84,27 +84,16 @@ export const table = <
 }
 
 /** What reads and writes of a table share: its statements, and its rows as they come and go. */
-interface Storage<F extends Event.Fields, K extends keyof F & string> extends ReturnType<typeof tableOf> {
-  readonly name: string
+interface Storage<F extends Event.Fields, K extends keyof F & string>
+  extends Omit<ReturnType<typeof tableOf>, "columns" | "encodeField">, Source<F> {
   readonly key: K
   readonly encodeKey: (value: unknown) => Effect.Effect<string, TableError>
   /** Refuses the JSON form of a column's value if no database would store it as it is. */
   readonly check: (column: Column, value: unknown, key: string | undefined) => Effect.Effect<void, RowRefusedError>
   readonly keyOf: (row: Row<F>) => unknown
   readonly statements: (sql: SqlClient.SqlClient, found: Found, version: number) => Statements
-  /** Inside a handler the table of its version, elsewhere the view of the active one. */
-  readonly here: Effect.Effect<{ readonly sql: SqlClient.SqlClient; readonly statements: Statements }, never, SqlClient.SqlClient>
-  /** Runs a statement that gives rows. */
-  readonly read: (
-    sql: SqlClient.SqlClient,
-    text: string,
-    parameters: ReadonlyArray<string>
-  ) => Effect.Effect<Array<Row<F>>, TableError>
-  /** Runs a statement. */
   readonly values: (
-    sql: SqlClient.SqlClient,
-    text: string,
-    parameters: ReadonlyArray<string>
+    ...statement: Parameters<Source<F>["values"]>
   ) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError>
   /** The rows of keys. */
   readonly rowsOf: (keys: ReadonlyArray<string>) => Effect.Effect<Array<Row<F>>, TableError, SqlClient.SqlClient>
