@@ -6,7 +6,7 @@ import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { discardAll, seize } from "../following/engine.ts"
 import { projectionName, subscriptionCheckpoint } from "../following/names.ts"
-import { isConflict, isUniqueViolation } from "../sql/errors.ts"
+import { isConflict, isMadeMeanwhile } from "../sql/errors.ts"
 import { inTransaction } from "../sql/transaction.ts"
 import { type CheckpointError, Checkpoints, type ProjectionVersion } from "../store/Checkpoints.ts"
 import { EventStore } from "../store/EventStore.ts"
@@ -85,7 +85,7 @@ export const transaction = <A, E, R>(work: Effect.Effect<A, E, R>, transactional
     Effect.retry({
       times: 5,
       // Two that make one table at once collide on the catalogue of PostgreSQL, "if not exists" notwithstanding.
-      while: (error: unknown) => isConflict(error) || isChanged(error) || isUniqueViolation(error)
+      while: (error: unknown) => isConflict(error) || isChanged(error) || isMadeMeanwhile(error)
     })
   )
 

@@ -165,8 +165,20 @@ export const isTimeLimit = (error: unknown): boolean => {
   return failure.reason._tag === "StatementTimeoutError" || ["25P03", "25P04", "57014"].includes(codeOf(failure) ?? "")
 }
 
-/** Whether a unique key stands already; of a statement that makes something "if not exists", somebody else made it at the same time. */
+/** Whether a unique key stands already. */
 export const isUniqueViolation = (error: unknown): boolean => failureIn(error)?.reason._tag === "UniqueViolation"
+
+/** PostgreSQL: a table or index, a schema, a type or another object of that name stands already. */
+const duplicates = ["42P07", "42P06", "42710"]
+
+/**
+ * Whether a statement that makes something "if not exists" failed because somebody else made it at the same time: PostgreSQL finds the
+ * other's table, its type, or its row in the catalogue, whichever it comes upon first.
+ */
+export const isMadeMeanwhile = (error: unknown): boolean => {
+  const failure = failureIn(error)
+  return failure !== undefined && (isUniqueViolation(failure) || duplicates.includes(codeOf(failure) ?? ""))
+}
 
 /** What to do about a right that is missing to what eventfold does by itself. */
 export const forbiddenHint =

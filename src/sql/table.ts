@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Fragment } from "effect/sql/Statement"
-import { isUniqueViolation } from "./errors.ts"
+import { isMadeMeanwhile } from "./errors.ts"
 import { quoted, type TableName } from "./names.ts"
 
 /** Whether there is a table, view or index of this name; without a schema, where the database looks for it by itself. */
@@ -41,7 +41,7 @@ export const makeUnless = <E, R>(
 
 /** Two processes that make one thing at once collide on the catalogue of PostgreSQL, "if not exists" notwithstanding: outside of a transaction. */
 export const againIfMade = <A, E, R>(make: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.retry(make, { times: 3, while: isUniqueViolation })
+  Effect.retry(make, { times: 3, while: isMadeMeanwhile })
 
 /** Makes a database schema that is not there. */
 export const makeSchema = (sql: SqlClient.SqlClient, schema: string | undefined): Effect.Effect<void, SqlError> =>

@@ -23,5 +23,6 @@ export {
   wrap
 } from "./cloudEvents.ts"
 export { type InFlight, makeDelivery, makeInFlight } from "./inFlight.ts"
+export { onceLeft } from "./left.ts"
 export { closed, makeMembers, type Members, untilClosed } from "./lifetime.ts"
 export { reveal, type Secret, secretsIn, withoutSecrets } from "./secrets.ts"

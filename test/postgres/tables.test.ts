@@ -1,9 +1,9 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Layer } from "effect"
 import type { PgEventStore } from "eventfold/postgres"
 import { assertOwn, fill } from "../support/besideEvents.ts"
-import { kinds, stack, tablesOf } from "./databases.ts"
+import { clientOf, database, kinds, stack, tablesOf } from "./databases.ts"
 
 const wholeStore = [
   "answer",
@@ -49,3 +49,26 @@ describe.each(Object.entries(kinds))("stores that share a database on %s", (_, k
     120_000
   )
 })
+
+it.live(
+  "what stands beside the events is made once by many that start at the same time, in any database",
+  () =>
+    Effect.forEach(
+      Array.from({ length: 8 }, (_, n) => n),
+      () =>
+        Effect.scoped(
+          Effect.gen(function* () {
+            const client = clientOf(yield* database)
+            const processes = Array.from({ length: 6 }, () => Layer.build(stack({}, client)))
+            yield* Effect.all(processes, { concurrency: "unbounded", discard: true })
+            const made = ["answer", "dead_letter", "inbox", "parked_event", "snapshot"]
+            assert.deepEqual(
+              (yield* tablesOf(client, "eventfold")).filter((name) => made.includes(name)),
+              made
+            )
+          })
+        ),
+      { discard: true }
+    ),
+  120_000
+)
