@@ -155,20 +155,20 @@ const writeBatch = Effect.fnUntraced(function* (
   appends: ReadonlyArray<PreparedAppend>
 ): Effect.fn.Return<{ readonly verdicts: ReadonlyArray<Verdict>; readonly head: number }, SqlError> {
   const { head, located, newest } = yield* lookUp(sql, connection, appends)
-  let match: number | undefined
+  const matches = new Map<object, number | undefined>()
   const batch = makeBatch({
     newest: (stream) => newest.get(stream) ?? { version: 0, position: 0 },
     locate: (id) => located.get(id),
-    newestMatch: () => match,
+    newestMatch: (filter) => matches.get(filter),
     head
   })
   const verdicts: Array<Verdict> = []
   for (const append of appends) {
-    match = undefined
-    if (append.unless !== undefined && append.unless.filter.length > 0) {
-      const { params, text } = sql.newestMatch(append.unless.filter, append.unless.after)
+    matches.clear()
+    for (const { after, filter } of append.unless) {
+      const { params, text } = sql.newestMatch(filter, after)
       const [found] = yield* rowsOn<{ position: number | null }>(connection, text, params)
-      match = found?.position ?? undefined
+      matches.set(filter, found?.position ?? undefined)
     }
     verdicts.push(batch.decide(append))
   }
@@ -212,7 +212,7 @@ const oneEvent = ({ appends, count, unless }: PreparedAppend) => {
   const [append] = appends
   const event = append?.events[0]
   if (append === undefined || event === undefined || appends.length > 1 || count > 1) return undefined
-  if (unless !== undefined || !event.fresh || event.tags.length > 0) return undefined
+  if (unless.length > 0 || !event.fresh || event.tags.length > 0) return undefined
   const { expected, stream } = append
   const [least, most] =
     expected === "any"

@@ -20,7 +20,20 @@
  * @since 0.1.0
  */
 // The service, and its operations as functions.
-export { EventStore, append, appendAll, exists, head, read, readAll, readPage, streams, subscribe, version } from "./service.ts"
+export {
+  EventStore,
+  append,
+  appendAll,
+  exists,
+  head,
+  read,
+  readAll,
+  readBoundary,
+  readPage,
+  streams,
+  subscribe,
+  version
+} from "./service.ts"
 export type { StoreTables } from "./service.ts"
 
 // What is appended, and what comes back.
@@ -28,6 +41,7 @@ export type { Metadata, NewEvent, RecordedEvent } from "../definitions/stored.ts
 export { categoryOf } from "../definitions/stored.ts"
 export { ExpectedVersion, limits, streamName } from "./model.ts"
 export type { AppendCondition, AppendResult, Filter, Query, StreamAppend, StreamInfo } from "./model.ts"
+export type { Boundary, BoundaryQuery, ReadBoundaryOptions } from "./model.ts"
 export type { Page, ReadAllOptions, ReadOptions, ReadPageOptions, StreamsOptions, SubscribeOptions } from "./model.ts"
 
 // What an append is refused for, and how the storage fails.

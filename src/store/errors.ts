@@ -23,7 +23,7 @@ export class OptimisticLockError extends Schema.TaggedError<OptimisticLockError>
 }
 
 /**
- * An event that the append's condition excludes stands in the store already. Nothing was written.
+ * An event that a condition of the append excludes stands in the store already. Nothing was written.
  *
  * @category errors
  * @since 0.1.0
@@ -31,12 +31,30 @@ export class OptimisticLockError extends Schema.TaggedError<OptimisticLockError>
 export class AppendConditionError extends Schema.TaggedError<AppendConditionError>("eventfold/EventStore/AppendConditionError")(
   "AppendConditionError",
   {
-    /** The position of the newest event that matches the condition's filter. */
-    position: Schema.Number
+    /** The position of the newest event that matches a condition's filter. */
+    position: Schema.Number,
+    /** The condition that it matches. */
+    condition: Schema.optionalKey(
+      Schema.Struct({
+        filter: Schema.Array(
+          Schema.Struct({
+            categories: Schema.optionalKey(Schema.Array(Schema.String)),
+            types: Schema.optionalKey(Schema.Array(Schema.String)),
+            tags: Schema.optionalKey(Schema.Array(Schema.String)),
+            published: Schema.optionalKey(Schema.Boolean),
+            correlationId: Schema.optionalKey(Schema.String)
+          })
+        ),
+        after: Schema.Number
+      })
+    )
   }
 ) {
   override get message(): string {
-    return `An event at position ${this.position} matches the append condition: read the matching events again and decide anew`
+    const { condition, position } = this
+    const which =
+      condition === undefined ? "" : ` (beyond position ${condition.after}: ${clip(JSON.stringify(condition.filter), 300)})`
+    return `An event at position ${position} matches the append condition${which}: read the matching events again and decide anew`
   }
 }
 
@@ -80,7 +98,7 @@ export class InvalidAppendError extends Schema.TaggedError<InvalidAppendError>("
   }
 }
 
-const clip = (text: string): string => (text.length > 60 ? `${text.slice(0, 60)}…` : text)
+const clip = (text: string, most = 60): string => (text.length > most ? `${text.slice(0, most)}…` : text)
 
 const reasonFields = {
   /** What was being done: `append`, `read`, … */

@@ -87,6 +87,7 @@ export const layerFaulty = (faults: {
         read: (stream, options) => reading("read", store.read(stream, options)),
         readAll: (options) => reading("readAll", store.readAll(options)),
         readPage: (options) => asking("readPage", store.readPage(options)),
+        readBoundary: (queries, options) => asking("readBoundary", store.readBoundary(queries, options)),
         subscribe: (options) => reading("subscribe", store.subscribe(options)),
         streams: (options) => reading("streams", store.streams(options)),
         version: (stream) => asking("version", store.version(stream)),

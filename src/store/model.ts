@@ -100,7 +100,8 @@ export interface Query {
 export type Filter = Query | ReadonlyArray<Query>
 
 /**
- * A dynamic consistency boundary: the append fails if any event newer than `after` matches.
+ * What must not stand in the store for an append to succeed: an event newer than `after` that passes the filter. An append may have several
+ * such conditions, each with its own `after`, and all must hold.
  *
  * @category models
  * @since 0.1.0
@@ -162,6 +163,8 @@ export interface ReadOptions {
 export interface ReadAllOptions {
   /** Only events beyond this position; read backward, only events before it. Default: from the end where the read begins. */
   readonly after?: number | undefined
+  /** Only events up to this position (inclusive). Default: the newest. */
+  readonly upTo?: number | undefined
   /** Which events to return. Default: all. */
   readonly filter?: Filter | undefined
   /** `"backward"` returns the newest event first. Default: `"forward"`. */
@@ -219,6 +222,55 @@ export interface Page {
    * not below it. A `head` below `after` says that the log ends before `after`: it is not the log that `after` was taken from.
    */
   readonly head: number
+}
+
+/**
+ * One question of {@link EventStore.readBoundary}.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface BoundaryQuery {
+  /** Which events. */
+  readonly filter: Filter
+  /** Only events beyond this position. Default: 0, from the beginning. */
+  readonly after?: number | undefined
+  /** Whether the newest of them alone is wanted. Default: `false`. */
+  readonly newest?: boolean | undefined
+}
+
+/**
+ * How much {@link EventStore.readBoundary} reads.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface ReadBoundaryOptions {
+  /** The position that is not gone beyond (inclusive). Default: the head. */
+  readonly upTo?: number | undefined
+  /** The most events that answer one question, at least 1. Default: 256. */
+  readonly size?: number | undefined
+}
+
+/**
+ * What passes several filters as of one position of the log: what a decision is made on.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Boundary {
+  /**
+   * The position of the newest event when all of this was read, or `upTo`, if that is less: every event that passes a filter and is not
+   * among the answers lies beyond it.
+   */
+  readonly position: number
+  /** What answers each question, in the order of the questions. */
+  readonly answers: ReadonlyArray<{
+    /** By position; the first of them where there are more than `size`. */
+    readonly events: ReadonlyArray<RecordedEvent>
+    /** Whether there are no more: otherwise `readAll` up to `position` gives those that come after the last of these. */
+    readonly complete: boolean
+  }>
 }
 
 /**

@@ -7,8 +7,11 @@ import type { AppendError, EventStoreError } from "./errors.ts"
 import type {
   AppendCondition,
   AppendResult,
+  Boundary,
+  BoundaryQuery,
   ExpectedVersion,
   Page,
+  ReadBoundaryOptions,
   ReadAllOptions,
   ReadOptions,
   ReadPageOptions,
@@ -70,12 +73,12 @@ export class EventStore extends Context.Service<
       options?: { readonly expected?: ExpectedVersion | undefined }
     ): Effect.Effect<AppendResult, AppendError>
     /**
-     * Appends to several streams, all or nothing; the results are in the order of `appends`. Fails where an event stands in the store
-     * that `unless` excludes (default: none).
+     * Appends to several streams, all or nothing; the results are in the order of `appends`. A part without events writes nothing, but what
+     * it expects must hold if others write. Fails where an event stands in the store that `unless` excludes (default: none).
      */
     appendAll(
       appends: ReadonlyArray<StreamAppend>,
-      options?: { readonly unless?: AppendCondition | undefined }
+      options?: { readonly unless?: AppendCondition | ReadonlyArray<AppendCondition> | undefined }
     ): Effect.Effect<ReadonlyArray<AppendResult>, AppendError>
     /** The events of one stream. An absent stream is empty. */
     read(stream: string, options?: ReadOptions): Stream.Stream<RecordedEvent, EventStoreError>
@@ -83,6 +86,8 @@ export class EventStore extends Context.Service<
     readAll(options?: ReadAllOptions): Stream.Stream<RecordedEvent, EventStoreError>
     /** One page of the log, by position, and how far it has read: what a follower needs that passes over what it does not want. */
     readPage(options?: ReadPageOptions): Effect.Effect<Page, EventStoreError>
+    /** What passes several filters, all as of one position: what a decision is made on. */
+    readBoundary(queries: ReadonlyArray<BoundaryQuery>, options?: ReadBoundaryOptions): Effect.Effect<Boundary, EventStoreError>
     /** History, then live, one seamless sequence by position. Never ends. */
     subscribe(options?: SubscribeOptions): Stream.Stream<RecordedEvent, EventStoreError>
     /** The version of the newest event of `stream`, 0 when it does not exist. */
@@ -148,7 +153,7 @@ export const append = (
  */
 export const appendAll = (
   appends: ReadonlyArray<StreamAppend>,
-  options?: { readonly unless?: AppendCondition | undefined }
+  options?: { readonly unless?: AppendCondition | ReadonlyArray<AppendCondition> | undefined }
 ): Effect.Effect<ReadonlyArray<AppendResult>, AppendError, EventStore> =>
   EventStore.use((store) => store.appendAll(appends, options))
 
@@ -203,6 +208,41 @@ export const readAll = (options?: ReadAllOptions): Stream.Stream<RecordedEvent, 
  */
 export const readPage = (options?: ReadPageOptions): Effect.Effect<Page, EventStoreError, EventStore> =>
   EventStore.use((store) => store.readPage(options))
+
+/**
+ * What passes several filters, all as of one position of the log.
+ *
+ * **When to use**: to decide by facts from anywhere in the log, and to append under the condition that nothing has come beyond that
+ * position. `Decision` is made of it.
+ *
+ * **Details**: whatever is appended meanwhile, the answers are those of one moment: nothing that passes a filter and is not among them stands
+ * at or below `position`. Each answer has at most `size` events, and says whether there are more.
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { EventStore } from "eventfold"
+ *
+ * const enrolled = { type: "Enrolled", payload: {}, tags: ["course:1", "student:ada"] }
+ *
+ * const program = Effect.gen(function* () {
+ *   yield* EventStore.append("Course-1", [enrolled])
+ *   const { answers, position } = yield* EventStore.readBoundary([
+ *     { filter: { tags: ["course:1"] } },
+ *     { filter: { tags: ["student:ben"] } }
+ *   ])
+ *   return [answers.map(({ events }) => events.length), position]
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, EventStore.layerMemory)) // => [[1, 0], 1]
+ * ```
+ *
+ * @category accessors
+ * @since 0.2.0
+ */
+export const readBoundary = (
+  queries: ReadonlyArray<BoundaryQuery>,
+  options?: ReadBoundaryOptions
+): Effect.Effect<Boundary, EventStoreError, EventStore> => EventStore.use((store) => store.readBoundary(queries, options))
 
 /**
  * History, then live, one seamless sequence by position. Never ends.

@@ -42,7 +42,7 @@ export interface One {
 export const encodeAppendOne = ({ appends, count, unless }: PreparedAppend): One | undefined => {
   const [part] = appends
   const event = part?.events[0]
-  if (part === undefined || event === undefined || count !== 1 || appends.length !== 1 || unless !== undefined) return undefined
+  if (part === undefined || event === undefined || count !== 1 || appends.length !== 1 || unless.length > 0) return undefined
   const expected = expectedNumber(part.expected)
   if (expected < -1 || event.tags.length > 0) return undefined
   const { id, metadata, payload, published, recordedAt, schemaVersion, type } = event

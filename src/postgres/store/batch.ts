@@ -42,13 +42,13 @@ const add = ({ appends }: PreparedAppend, seen: Seen, conditional: boolean): boo
  */
 export const takeBatch = (waiting: ReadonlyArray<{ readonly request: PreparedAppend }>, most: number): number => {
   const seen: Seen = { ids: new Set(), categories: new Set(), types: new Set(), tags: new Set() }
-  const conditional = waiting.some(({ request }) => request.unless !== undefined)
+  const conditional = waiting.some(({ request }) => request.unless.length > 0)
   let bytes = 0
   let size = 0
   for (const { request } of waiting) {
     if (size > 0) {
       if (size >= most || bytes + request.bytes > maxBatchBytes) break
-      if (request.unless?.filter.some((query) => couldMatch(query, seen))) break
+      if (request.unless.some(({ filter }) => filter.some((query) => couldMatch(query, seen)))) break
     }
     if (!add(request, seen, conditional) && size > 0) break
     bytes += request.bytes

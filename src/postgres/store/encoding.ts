@@ -63,8 +63,8 @@ export const encodeAppend = (requests: ReadonlyArray<PreparedAppend>, again: boo
   const streams = new Map<string, number>()
   for (const { appends, unless } of requests) {
     columns.p_request_entries.push(appends.length)
-    columns.p_request_after.push(unless === undefined ? -1 : unless.after)
-    columns.p_request_filter.push(unless === undefined ? null : JSON.stringify(unless.filter))
+    columns.p_request_after.push(unless.length === 0 ? -1 : Math.min(...unless.map(({ after }) => after)))
+    columns.p_request_filter.push(unless.length === 0 ? null : JSON.stringify(unless.flatMap(({ filter }) => filter)))
     for (const part of appends) {
       let index = streams.get(part.stream)
       if (index === undefined) streams.set(part.stream, (index = columns.p_streams.push(part.stream)))

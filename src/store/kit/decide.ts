@@ -78,20 +78,27 @@ export const decide = (
   for (const { events, expected, stream } of append.appends) {
     const newest = standing.newest(stream)
     const current = versions.get(stream) ?? newest.version
+    // Of an append that writes nothing there is nothing to be in conflict with.
+    if (append.count > 0 && !meets(expected, current)) {
+      return Result.fail(new OptimisticLockError({ stream, expected, actual: newest.version }))
+    }
     if (events.length === 0) {
       const own = writes.findLast((write) => write.stream === stream)
       results.push({ stream, version: current, position: own?.position ?? newest.position, deduplicated: false })
       continue
     }
-    if (!meets(expected, current)) return Result.fail(new OptimisticLockError({ stream, expected, actual: newest.version }))
     let version = current
     for (const event of events) writes.push({ stream, version: ++version, position: ++position, event })
     versions.set(stream, version)
     results.push({ stream, version, position, deduplicated: false })
   }
-  if (append.unless !== undefined && writes.length > 0) {
-    const match = standing.newestMatch(append.unless.filter, append.unless.after)
-    if (match !== undefined) return Result.fail(new AppendConditionError({ position: match }))
+  if (writes.length > 0) {
+    let broken: AppendConditionError | undefined
+    for (const condition of append.unless) {
+      const position = standing.newestMatch(condition.filter, condition.after)
+      if (position !== undefined && position > (broken?.position ?? 0)) broken = new AppendConditionError({ position, condition })
+    }
+    if (broken !== undefined) return Result.fail(broken)
   }
   return Result.succeed({ results, writes })
 }

@@ -4,8 +4,18 @@ import type { AppendError, DuplicateEventError, EventStoreError, InvalidAppendEr
 import { type AppendResult, ExpectedVersion } from "../model.ts"
 import { EventStore, type StoreTables } from "../service.ts"
 import { prepare, type PreparedAppend } from "./prepare.ts"
-import { refuseName } from "./prepareRead.ts"
-import { makeRead, makeReadAll, makeReadPage, makeStreams, makeSubscribe, newestVersion, type Pages } from "./reads.ts"
+import { type PreparedBoundaryQuery, refuseName } from "./prepareRead.ts"
+import {
+  type EventPage,
+  makeRead,
+  makeReadAll,
+  makeReadBoundary,
+  makeReadPage,
+  makeStreams,
+  makeSubscribe,
+  newestVersion,
+  type Pages
+} from "./reads.ts"
 
 /**
  * What one store does in a way of its own; `EventStore.make` makes an `EventStore` of it. All that comes in has been checked.
@@ -25,6 +35,20 @@ export interface Driver {
   ) => Effect.Effect<ReadonlyArray<AppendResult>, AppendError>
   /** What all reads are made of. */
   readonly pages: Pages
+  /**
+   * `readBoundary`: pages of at most `size` events beyond `after` (where `newest` is set, the newest one alone), and the position of the newest
+   * event, or `upTo` if that is less; all as of one moment. Default: the head, and then one question after the other, out of `pages`.
+   */
+  readonly boundary?:
+    | ((request: {
+        readonly queries: ReadonlyArray<PreparedBoundaryQuery>
+        readonly upTo: number
+        readonly size: number
+      }) => Effect.Effect<
+        { readonly position: number; readonly answers: ReadonlyArray<EventPage & { readonly complete: boolean }> },
+        EventStoreError
+      >)
+    | undefined
   /** The position of the newest event, 0 when the store is empty. */
   readonly head: Effect.Effect<number, EventStoreError>
   /** Waits until there is an event beyond `position`. Succeeds with the newest position known. */
@@ -73,6 +97,7 @@ export const make = (driver: Driver): EventStore["Service"] => {
     read: makeRead(pages),
     readAll: makeReadAll(driver),
     readPage: makeReadPage(driver),
+    readBoundary: makeReadBoundary(driver),
     subscribe: makeSubscribe(driver),
     version: (stream) => version("version", stream),
     exists: (stream) => Effect.map(version("exists", stream), (version) => version > 0),

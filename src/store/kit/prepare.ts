@@ -38,7 +38,8 @@ export interface PreparedEvent {
  */
 export interface PreparedAppend {
   readonly appends: ReadonlyArray<PreparedPart>
-  readonly unless: { readonly filter: ReadonlyArray<Query>; readonly after: number } | undefined
+  /** Its conditions, all of which must hold. */
+  readonly unless: ReadonlyArray<PreparedCondition>
   /** How many events in all. */
   readonly count: number
   /** About how many bytes in all. */
@@ -46,7 +47,18 @@ export interface PreparedAppend {
 }
 
 /**
- * One stream's part of an append.
+ * An append condition that has passed all checks.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
+export interface PreparedCondition {
+  readonly filter: ReadonlyArray<Query>
+  readonly after: number
+}
+
+/**
+ * One stream's part of an append. One without events writes nothing; what it expects must hold where others of the append write.
  *
  * @category adapters
  * @since 0.2.0
@@ -65,7 +77,7 @@ export interface PreparedPart {
  */
 export const prepare = (
   appends: ReadonlyArray<StreamAppend>,
-  unless?: AppendCondition | undefined
+  unless: AppendCondition | ReadonlyArray<AppendCondition> = noConditions
 ): Effect.Effect<PreparedAppend, InvalidAppendError | DuplicateEventError> =>
   Effect.withFiber((fiber) => {
     let anonymous = 0
@@ -78,6 +90,7 @@ export const prepare = (
   })
 
 const noIds: ReadonlyArray<NewId> = []
+const noConditions: ReadonlyArray<PreparedCondition> = []
 
 /** What is known of an append while its events are prepared one after the other. */
 interface Tally {
@@ -101,7 +114,7 @@ class Fault {
 
 const prepareWith = (
   appends: ReadonlyArray<StreamAppend>,
-  unless: AppendCondition | undefined,
+  unless: AppendCondition | ReadonlyArray<AppendCondition>,
   ids: ReadonlyArray<NewId>,
   now: number
 ): PreparedAppend | InvalidAppendError | DuplicateEventError => {
@@ -131,21 +144,31 @@ const prepareWith = (
     parts.push({ stream, expected, events: prepared })
   }
   const { bytes } = tally
-  if (unless === undefined) return { appends: parts, unless, count, bytes }
-  const condition = { filter: queriesOf(unless.filter), after: unless.after ?? 0 }
-  const fault = conditionFault(condition)
-  return fault === undefined
-    ? { appends: parts, unless: condition, count, bytes }
-    : refuse(parts[0]?.stream ?? "", fault.field, fault.problem)
+  if (unless === noConditions) return { appends: parts, unless: noConditions, count, bytes }
+  const conditions: Array<PreparedCondition> = []
+  const [many, all] = Array.isArray(unless)
+    ? [true, unless as ReadonlyArray<AppendCondition>]
+    : [false, [unless as AppendCondition]]
+  for (const { after = 0, filter } of all) {
+    const condition = { filter: queriesOf(filter), after }
+    const fault = conditionFault(condition)
+    if (fault !== undefined) {
+      const field = many ? `unless[${conditions.length}]` : "unless"
+      return refuse(parts[0]?.stream ?? "", `${field}.${fault.field}`, fault.problem)
+    }
+    // No event passes a filter of no queries.
+    if (condition.filter.length > 0) conditions.push(condition)
+  }
+  return { appends: parts, unless: conditions, count, bytes }
 }
 
 const refuse = (stream: string, field: string, problem: string) =>
   new InvalidAppendError({ stream: String(stream), field, problem })
 
-const conditionFault = ({ after, filter }: { readonly filter: ReadonlyArray<Query>; readonly after: number }) => {
-  if (!isCount(after)) return new Fault("unless.after", `must be a position, not ${after}`)
+const conditionFault = ({ after, filter }: PreparedCondition) => {
+  if (!isCount(after)) return new Fault("after", `must be a position, not ${after}`)
   const problem = filterFault(filter)
-  return problem === undefined ? undefined : new Fault("unless.filter", problem)
+  return problem === undefined ? undefined : new Fault("filter", problem)
 }
 
 /** Checks an event and writes out its JSON, which is added to the bytes of the append. */

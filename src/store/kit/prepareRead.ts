@@ -3,7 +3,16 @@
  */
 import * as Effect from "effect/Effect"
 import { EventStoreError, InvalidRead } from "../errors.ts"
-import type { Filter, Query, ReadAllOptions, ReadOptions, ReadPageOptions, StreamsOptions } from "../model.ts"
+import type {
+  BoundaryQuery,
+  Filter,
+  Query,
+  ReadAllOptions,
+  ReadBoundaryOptions,
+  ReadOptions,
+  ReadPageOptions,
+  StreamsOptions
+} from "../model.ts"
 import { countFault, filterFault, nameFault, queriesOf } from "./checks.ts"
 
 interface PreparedRead {
@@ -38,21 +47,24 @@ export const prepareRead = (stream: string, options: ReadOptions = {}): Effect.E
 interface PreparedReadAll {
   /** Exclusive: the lower bound of a forward read, the upper bound of a backward one (`undefined`: from the newest). */
   readonly after: number | undefined
+  /** Inclusive, whatever the direction. */
+  readonly upTo: number
   readonly filter: ReadonlyArray<Query>
   readonly backward: boolean
   readonly limit: number
 }
 
 export const prepareReadAll = (options: ReadAllOptions = {}): Effect.Effect<PreparedReadAll, EventStoreError> => {
-  const { after, direction = "forward", limit = Number.MAX_SAFE_INTEGER } = options
+  const { after, direction = "forward", limit = Number.MAX_SAFE_INTEGER, upTo = Number.MAX_SAFE_INTEGER } = options
   const filter = filterOf(options.filter)
   const problem =
     (after === undefined ? undefined : countFault("after", after)) ??
+    countFault("upTo", upTo) ??
     countFault("limit", limit) ??
     directionFault(direction) ??
     prefixed("filter", filterFault(filter))
   if (problem !== undefined) return invalidRead("readAll", problem)
-  return Effect.succeed({ after, filter, backward: direction === "backward", limit })
+  return Effect.succeed({ after, upTo, filter, backward: direction === "backward", limit })
 }
 
 interface PreparedReadPage {
@@ -72,6 +84,38 @@ export const prepareReadPage = (options: ReadPageOptions = {}): Effect.Effect<Pr
     (size === 0 ? "size must be at least 1" : undefined) ??
     prefixed("filter", filterFault(filter))
   return problem === undefined ? Effect.succeed({ after, upTo, filter, size }) : invalidRead("readPage", problem)
+}
+
+/**
+ * A question of `readBoundary`, checked.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
+export interface PreparedBoundaryQuery {
+  readonly filter: ReadonlyArray<Query>
+  /** Exclusive. */
+  readonly after: number
+  readonly newest: boolean
+}
+
+interface PreparedReadBoundary {
+  readonly queries: ReadonlyArray<PreparedBoundaryQuery>
+  readonly upTo: number
+  readonly size: number
+}
+
+export const prepareReadBoundary = (
+  queries: ReadonlyArray<BoundaryQuery>,
+  options: ReadBoundaryOptions = {}
+): Effect.Effect<PreparedReadBoundary, EventStoreError> => {
+  const { size = 256, upTo = Number.MAX_SAFE_INTEGER } = options
+  const prepared = queries.map(({ after = 0, filter, newest = false }) => ({ filter: queriesOf(filter), after, newest }))
+  let problem = countFault("upTo", upTo) ?? countFault("size", size) ?? (size === 0 ? "size must be at least 1" : undefined)
+  for (const [index, { after, filter }] of prepared.entries()) {
+    problem ??= countFault(`queries[${index}].after`, after) ?? prefixed(`queries[${index}].filter`, filterFault(filter))
+  }
+  return problem === undefined ? Effect.succeed({ queries: prepared, upTo, size }) : invalidRead("readBoundary", problem)
 }
 
 interface PreparedStreams {

@@ -8,7 +8,7 @@ import type { EventStore } from "../service.ts"
 import type { Driver } from "./make.ts"
 import { type Page, paginate } from "./pages.ts"
 import { isFound, makeScan, type Scan, type Scanned } from "./scan.ts"
-import { prepareRead, prepareReadAll, prepareReadPage, prepareStreams } from "./prepareRead.ts"
+import { prepareRead, prepareReadAll, prepareReadBoundary, prepareReadPage, prepareStreams } from "./prepareRead.ts"
 
 /**
  * The pages that a store can fetch: `read`, `readAll`, `readPage`, `subscribe` and `streams` are made out of them.
@@ -60,6 +60,8 @@ export interface EventPage {
 type Store = EventStore["Service"]
 type Log = Pick<Driver, "head" | "pages" | "window">
 type Fetched<Cursor> = Effect.Effect<Page<RecordedEvent, Cursor>, EventStoreError>
+
+const noItems: EventPage = { items: [], bytes: 0 }
 
 /** Nothing is left. */
 const noPage = Effect.succeed({ items: [], bytes: 0, next: undefined })
@@ -114,21 +116,21 @@ export const makeReadAll =
   ({ head, pages, window }: Log): Store["readAll"] =>
   (options) =>
     Stream.unwrap(
-      Effect.map(prepareReadAll(options), ({ after, backward, filter, limit }) => {
+      Effect.map(prepareReadAll(options), ({ after, backward, filter, limit, upTo }) => {
         const scan = makeScan(pages, window)
         // As in `makeRead`, a forward read is bounded by what stood at its first page.
         const start = backward
-          ? { after: 0, upTo: after === undefined ? Number.MAX_SAFE_INTEGER : after - 1, left: limit, bounded: false }
-          : { after: after ?? 0, upTo: Number.MAX_SAFE_INTEGER, left: limit, bounded: false }
+          ? { after: 0, upTo: after === undefined ? upTo : Math.min(upTo, after - 1), left: limit, bounded: false }
+          : { after: after ?? 0, upTo, left: limit, bounded: false }
         /** The first page; what is left of the log is bounded by its end. */
         const first = (request: Parameters<Scan>[0]): Effect.Effect<Scanned, EventStoreError> => {
           if (backward) {
             return Effect.flatMap(head, (head) => scan({ ...request, upTo: Math.min(request.upTo, head) }))
           }
-          const bound = ({ rest, ...page }: Scanned, upTo: number) => ({ ...page, rest: { ...rest, upTo } })
+          const bound = ({ rest, ...page }: Scanned, head: number) => ({ ...page, rest: { ...rest, upTo: Math.min(upTo, head) } })
           if (!filter.every(isFound)) return Effect.zipWith(scan(request), head, bound, { concurrent: true })
           return Effect.flatMap(scan(request), (scanned) =>
-            isLookedThrough(scanned.rest) ? Effect.succeed(scanned) : Effect.map(head, (upTo) => bound(scanned, upTo))
+            isLookedThrough(scanned.rest) ? Effect.succeed(scanned) : Effect.map(head, (head) => bound(scanned, head))
           )
         }
         return paginate(start, ({ after, bounded, left, upTo }, size) => {
@@ -168,6 +170,31 @@ export const makeReadPage = ({ head, pages, window }: Log): Store["readPage"] =>
       if ((yield* Clock.currentTimeMillis) - began > longestLook) break
     }
     return { events, position: Math.max(after, rest.after), head: newest }
+  })
+
+export const makeReadBoundary = ({ boundary, head, pages, window }: Log & Pick<Driver, "boundary">): Store["readBoundary"] => {
+  const read = boundary ?? readByPages({ head, pages, window })
+  return (queries, options) =>
+    Effect.map(Effect.flatMap(prepareReadBoundary(queries, options), read), ({ answers, position }) => ({
+      position,
+      answers: answers.map(({ complete, items }) => ({ events: items, complete }))
+    }))
+}
+
+/** One question after the other: what is appended meanwhile lies beyond the head, which comes first. */
+const readByPages = ({ head, pages, window }: Log): Exclude<Driver["boundary"], undefined> =>
+  Effect.fnUntraced(function* ({ queries, size, upTo }) {
+    const position = Math.min(upTo, yield* head)
+    const answers = yield* Effect.forEach(queries, ({ after, filter, newest }) => {
+      const request = { after, upTo: position, filter, backward: newest, size: newest ? 1 : size }
+      if (position <= after || filter.length === 0) return Effect.succeed({ ...noItems, complete: true })
+      return Effect.map(scanOn(makeScan(pages, window), request), ({ bytes, items, rest }) => ({
+        items,
+        bytes,
+        complete: newest || isLookedThrough(rest)
+      }))
+    })
+    return { position, answers }
   })
 
 export const makeSubscribe = ({
