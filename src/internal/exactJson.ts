@@ -35,16 +35,23 @@ export const isRawNumber = (value: unknown): value is RawNumber => isRawJSON(val
 
 /** The texts of numbers in parsed objects, by key. Who has none of his own, but something within that has, has an empty map. */
 const texts = new WeakMap<object, Map<string, string>>()
+/** Whether there ever were such numbers: in most processes there are none to look for. */
+let areTexts = false
+
+const remember = (holder: object, own: Map<string, string>): void => {
+  areTexts = true
+  texts.set(holder, own)
+}
 
 const textsOf = (holder: object): Map<string, string> => {
   let own = texts.get(holder)
-  if (own === undefined) texts.set(holder, (own = new Map()))
+  if (own === undefined) remember(holder, (own = new Map()))
   return own
 }
 
 /** Whether a value that was parsed has a number in it whose text says more than a double does. */
 export const saysMore = (value: unknown): boolean =>
-  typeof value === "object" && value !== null && (isRawJSON(value) || texts.has(value))
+  typeof value === "object" && value !== null && ((areTexts && texts.has(value)) || isRawJSON(value))
 
 /** The text of a number in a parsed object, where it says more than the number does. */
 const textOf = (holder: object, key: string, value: number): string | undefined => {
@@ -135,13 +142,16 @@ export const parseJson = (text: string): unknown =>
     : JSON.parse(text)
 
 /** As `JSON.stringify`, with numbers as they were written, and -0 as such. */
-export const writeJson = (value: unknown): string => JSON.stringify(value, writesMore(value) ? replacer(asWritten) : undefined)
+export const writeJson = (value: unknown): string => (writesMore(value) ? writeExactly(value) : JSON.stringify(value))
+
+/** {@link writeJson} for a value that has such numbers. */
+export const writeExactly = (value: unknown): string => JSON.stringify(value, replacer(asWritten))
 
 /** Whether something in a value would not be written as it is by `JSON.stringify` alone. */
 const writesMore = (value: unknown): boolean => {
   if (typeof value === "number") return Object.is(value, -0)
   if (typeof value !== "object" || value === null) return false
-  if (texts.has(value)) return true
+  if (areTexts && texts.has(value)) return true
   if (Array.isArray(value)) {
     for (let index = 0; index < value.length; index++) if (writesMore(value[index])) return true
     return false
@@ -172,7 +182,7 @@ const replacer = (replace: typeof asSaid) =>
 /** Lets the copy of a parsed object say what the object says. */
 export const alike = <A extends object>(from: object, copy: A): A => {
   const own = texts.get(from)
-  if (own !== undefined) texts.set(copy, own)
+  if (own !== undefined) remember(copy, own)
   return copy
 }
 
@@ -229,18 +239,18 @@ export const unhide = (value: unknown, shown: (hidden: symbol) => string): unkno
     const text = shown(part)
     return doubleOf(text) ?? rawJSON(text)
   })
-  remember(value, copy, shown)
+  rememberSymbols(value, copy, shown)
   return copy
 }
 
 /** Lets a copy without symbols say what they said. */
-const remember = (value: unknown, copy: unknown, shown: (hidden: symbol) => string): void => {
+const rememberSymbols = (value: unknown, copy: unknown, shown: (hidden: symbol) => string): void => {
   if (value === copy || typeof value !== "object" || value === null) return
   const own = textsOf(copy as object)
   for (const key of Object.keys(value)) {
     const part = (value as Holder)[key]
     if (typeof part === "symbol") own.set(key, shown(part))
-    else remember(part, (copy as Holder)[key], shown)
+    else rememberSymbols(part, (copy as Holder)[key], shown)
   }
 }
 

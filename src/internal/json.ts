@@ -4,7 +4,7 @@
  * A store keeps JSON text. `NaN`, `undefined`, a `Date` or a cycle would be changed or lost on the way, and
  * U+0000 and lone surrogates are refused by databases, so all stores refuse them alike, with the path of the culprit.
  */
-import { alike, asWritten, isRawNumber } from "./exactJson.ts"
+import { alike, asWritten, isRawNumber, saysMore, writeExactly } from "./exactJson.ts"
 
 /** Where the culprit stands (`.items[2].name`, empty for the value itself) and what is wrong with it. */
 export interface JsonFault {
@@ -22,8 +22,20 @@ export const textFault = (text: string): string | undefined =>
       ? undefined
       : "contains a lone surrogate (half of a UTF-16 pair)"
 
+/** What is noticed of a value on the way through it. */
+interface Walk {
+  /** Whether `JSON.stringify` alone would not write all of it as it is. */
+  isExact: boolean
+}
+
 /** The first fault of `value`, `undefined` when it comes back as it is from JSON text. */
-export const jsonFault = (value: unknown): JsonFault | undefined => visit(value, 0)
+export const jsonFault = (value: unknown): JsonFault | undefined => visit(value, 0, { isExact: false })
+
+/** The JSON text of `value`, from which it comes back as it is; or its first fault. */
+export const jsonText = (value: unknown): string | JsonFault => {
+  const walk = { isExact: false }
+  return visit(value, 0, walk) ?? (walk.isExact ? writeExactly(value) : JSON.stringify(value))
+}
 
 /** Whether an object has no class: its prototype, if any, is the root of some realm (each frame and each `vm` context has one of its own). */
 const isPlain = (value: object): boolean => {
@@ -35,22 +47,24 @@ const isPlain = (value: object): boolean => {
 const rawFault = (text: string): JsonFault | undefined =>
   /^-?\d/.test(text) ? undefined : { path: "", problem: "is raw JSON that is no number" }
 
-const visit = (value: unknown, depth: number): JsonFault | undefined => {
+const visit = (value: unknown, depth: number, walk: Walk): JsonFault | undefined => {
   switch (typeof value) {
     case "string": {
       const problem = textFault(value)
       return problem === undefined ? undefined : { path: "", problem }
     }
     case "number":
+      if (Object.is(value, -0)) walk.isExact = true
       return Number.isFinite(value) ? undefined : { path: "", problem: `is ${value}, which JSON cannot carry` }
     case "boolean":
       return undefined
     case "object": {
       if (value === null) return undefined
       if (depth === maxDepth) return { path: "", problem: `is nested deeper than ${maxDepth} levels or refers to itself` }
+      if (saysMore(value)) walk.isExact = true
       if (Array.isArray(value)) {
         for (let index = 0; index < value.length; index++) {
-          const fault = visit(value[index], depth + 1)
+          const fault = visit(value[index], depth + 1, walk)
           if (fault !== undefined) return { path: `[${index}]${fault.path}`, problem: fault.problem }
         }
         return undefined
@@ -68,7 +82,7 @@ const visit = (value: unknown, depth: number): JsonFault | undefined => {
       for (const key of Object.keys(value)) {
         const problem = textFault(key)
         if (problem !== undefined) return { path: "", problem: `has a key that ${problem}` }
-        const fault = visit((value as Record<string, unknown>)[key], depth + 1)
+        const fault = visit((value as Record<string, unknown>)[key], depth + 1, walk)
         if (fault !== undefined) return { path: `.${key}${fault.path}`, problem: fault.problem }
       }
       return undefined

@@ -2,8 +2,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { Metadata, NewEvent } from "../../definitions/stored.ts"
 import { makeIds, type NewId, release } from "../../internal/ids.ts"
-import { writeJson } from "../../internal/exactJson.ts"
-import { jsonFault } from "../../internal/json.ts"
+import { type JsonFault, jsonText } from "../../internal/json.ts"
 import { DuplicateEventError, InvalidAppendError } from "../errors.ts"
 import { type AppendCondition, ExpectedVersion, limits, type Query, type StreamAppend } from "../model.ts"
 import { filterFault, isCount, nameFault, queriesOf } from "./checks.ts"
@@ -179,12 +178,10 @@ const prepareEvent = (event: NewEvent, tally: Tally): PreparedEvent | Fault => {
   const recordedAt = event.recordedAt === undefined ? tally.now : event.recordedAt.epochMilliseconds
   const fault = headFault(event, schemaVersion, tags, recordedAt)
   if (fault !== undefined) return fault
-  const payloadFault = jsonFault(event.payload)
-  if (payloadFault !== undefined) return new Fault(`payload${payloadFault.path}`, payloadFault.problem)
-  const metadataProblem = metadataFault(metadata)
-  if (metadataProblem !== undefined) return new Fault(`metadata${metadataProblem.path}`, metadataProblem.problem)
-  const payload = writeJson(event.payload)
-  const metadataText = metadata === noMetadata ? "{}" : writeJson(metadata)
+  const payload = jsonText(event.payload)
+  if (typeof payload !== "string") return new Fault(`payload${payload.path}`, payload.problem)
+  const metadataText = textOfMetadata(metadata)
+  if (typeof metadataText !== "string") return new Fault(`metadata${metadataText.path}`, metadataText.problem)
   const sizeProblem = sizeFault(payload, metadataText, tally)
   if (sizeProblem !== undefined) return sizeProblem
   const { unseen, value } =
@@ -257,8 +254,8 @@ const expectedFault = (expected: ExpectedVersion): string | undefined =>
       ? undefined
       : `must be a version, "any", "no-stream" or "exists", not ${JSON.stringify(expected)}`
 
-const metadataFault = (metadata: Metadata): { readonly path: string; readonly problem: string } | undefined => {
-  if (metadata === noMetadata) return undefined
+const textOfMetadata = (metadata: Metadata): string | JsonFault => {
+  if (metadata === noMetadata) return "{}"
   if (typeof metadata !== "object" || metadata === null || Array.isArray(metadata))
     return { path: "", problem: "must be an object" }
   for (const key of ["correlationId", "causationId"] as const) {
@@ -267,7 +264,7 @@ const metadataFault = (metadata: Metadata): { readonly path: string; readonly pr
     const problem = nameFault(id as string)
     if (problem !== undefined) return { path: `.${key}`, problem }
   }
-  return jsonFault(metadata)
+  return jsonText(metadata)
 }
 
 const utf8Bytes = (text: string, limit: number): number => {
