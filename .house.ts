@@ -29,9 +29,9 @@ export const house: Readonly<Record<string, Wing>> = {
   },
   deciding: {
     floor: 3,
-    holds: "unit of work, repository, message bus",
+    holds: "unit of work, repository, decisions, message bus",
     knows: ["store", ...ground],
-    faces: ["UnitOfWork", "Repository", "MessageBus", "Answers"]
+    faces: ["UnitOfWork", "Repository", "Decision", "MessageBus", "Answers"]
   },
   transport: { floor: 3, holds: "the port to brokers, in memory", knows: ground, faces: ["Transport", "kit"] },
   sqlite: { floor: 3, holds: "a store", knows: ["store", ...ground], faces: [], packages: true },

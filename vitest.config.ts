@@ -21,7 +21,8 @@ const both = [
   "test/{Answers,Inbox,MessageBus,ProcessManager,Projection,Repository,Snapshots,UnitOfWork}.test.ts",
   "test/following/parkStream.test.ts",
   "test/following/setAside.test.ts",
-  "test/projection/*.test.ts"
+  "test/projection/*.test.ts",
+  "test/decisions/*.test.ts"
 ]
 
 export default defineConfig({

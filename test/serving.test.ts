@@ -2,7 +2,7 @@ import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Layer, Schema } from "effect"
 import { RpcGroup, RpcMiddleware, RpcTest } from "effect/rpc"
-import { Aggregate, Command, Event, EventStore, MessageBus, UnitOfWork } from "eventfold"
+import { Aggregate, Command, Event, EventStore, MessageBus, Tag, UnitOfWork } from "eventfold"
 import { ada, deposit, Deposit, Overdrawn, withdraw, Withdraw } from "./support/bank.ts"
 import { logs } from "./support/logs.ts"
 
@@ -15,6 +15,7 @@ const told: ReadonlyArray<readonly [error: UnitOfWork.CommitError, kind: Command
   [new Command.CommandDecodeError({ command: "Deposit", path: "amount", problem: "Expected an integer" }), "invalid"],
   [new Command.CommandIdReusedError({ command: "Deposit", id: "1" }), "invalid"],
   [new Aggregate.AggregateIdError({ aggregate: "Account", problem: "must not be empty" }), "invalid"],
+  [new Tag.TagError({ tag: "course", problem: "it is empty" }), "invalid"],
   [new EventStore.OptimisticLockError({ stream: `Account-${secret}`, expected: 1, actual: 2 }), "conflict"],
   [new EventStore.AppendConditionError({ position: 1 }), "conflict"],
   [store(new EventStore.TransactionConflict(reason)), "conflict"],

@@ -3,54 +3,27 @@
  *
  * @since 0.1.0
  */
-import * as Cause from "effect/Cause"
 import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import * as Metric from "effect/Metric"
-import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import * as Aggregate from "../definitions/Aggregate.ts"
 import { eventsOf } from "../definitions/decided.ts"
 import * as Event from "../definitions/Event.ts"
-import { isSame } from "../definitions/listing.ts"
-import type { Metadata, NewEvent, RecordedEvent } from "../definitions/stored.ts"
+import type { Metadata, NewEvent } from "../definitions/stored.ts"
 import {
   type AppendError,
   type AppendResult,
   EventStore,
-  type EventStoreError,
   type ExpectedVersion,
   type OptimisticLockError,
-  type ReadOptions,
-  streamName
+  type ReadOptions
 } from "../store/EventStore.ts"
-import { freeze } from "../internal/freeze.ts"
-import { nameFault } from "../store/kit/index.ts"
-import { Snapshots } from "../store/Snapshots.ts"
-import { type Folded, StateCache } from "./stateCache.ts"
-import { SeenStreams, Transaction } from "./transaction.ts"
+import { type Loaded, type LoadError, loadStream, readStream, streamOf } from "./loading.ts"
+import { Transaction } from "./transaction.ts"
 
+export { type Loaded, type LoadError } from "./loading.ts"
 export { type Folded, layerCache, layerCacheWith, makeStateCache, StateCache } from "./stateCache.ts"
-
-/**
- * What reading an aggregate can fail with.
- *
- * @category errors
- * @since 0.1.0
- */
-export type LoadError = EventStoreError | Aggregate.AggregateIdError | Event.EventDecodeError | Event.UnknownEventTypeError
-
-/**
- * An aggregate as it was at some version; version 0 is the initial state of one that has no events.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Loaded<A extends Aggregate.Any> {
-  readonly state: Aggregate.State<A>
-  readonly version: number
-}
 
 /**
  * A decoded event with what the store knows of it.
@@ -156,44 +129,6 @@ export const load = <A extends Aggregate.Any>(
 ): Effect.Effect<Loaded<A>, LoadError, Transaction | EventStore> =>
   Effect.map(loadStream(aggregate, id), ({ state, version }) => ({ state, version }))
 
-const loadStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
-  aggregate: A,
-  id: Aggregate.Id<A>
-): Effect.fn.Return<Loaded<A> & { readonly stream: string }, LoadError, Transaction | EventStore> {
-  const stream = yield* streamOf(aggregate, id)
-  const transaction = yield* Transaction
-  const streams = transaction.slot(SeenStreams)
-  let seen = streams.get(stream)
-  if (seen === undefined || !seen.states.has(aggregate)) {
-    // Read for another aggregate on the same stream: up to the version that was seen then.
-    let base: Loaded<A> = yield* readStream(aggregate, stream, { to: seen?.version }, transaction.afterCommit)
-    seen = streams.get(stream) ?? { version: base.version, states: new Map() }
-    // Another fiber of this unit of work was first.
-    if (seen.version !== base.version) {
-      base = yield* readStream(aggregate, stream, { to: seen.version }, transaction.afterCommit)
-    }
-    seen.states.set(aggregate, base.state)
-    streams.set(stream, seen)
-  }
-  const staged = transaction.staged(stream)
-  let state = seen.states.get(aggregate) as Aggregate.State<A>
-  let version = seen.version
-  for (const entry of staged) {
-    const { event } = entry
-    version++
-    // Typed already, if it was staged by a definition of this aggregate.
-    const own = aggregate.definitions.get(event.type)
-    if (entry._tag === "Event" && own !== undefined && isSame(own, entry.definition)) {
-      state = Aggregate.evolve(aggregate, state, entry.value as Aggregate.EventOf<A>)
-    } else {
-      const decoded = Event.readAll(aggregate.readers, { schemaVersion: 1, ...event, stream, version, position: 0 })
-      if (Result.isFailure(decoded)) return yield* decoded.failure
-      for (const { event } of decoded.success) state = Aggregate.evolve(aggregate, state, event)
-    }
-  }
-  return { state, version, stream }
-})
-
 /**
  * The state of an aggregate: now, at a version, or as it was at an instant. Requires the store alone.
  *
@@ -232,121 +167,6 @@ export const read = <A extends Aggregate.Any>(
 ): Effect.Effect<Loaded<A>, LoadError, EventStore> =>
   Effect.flatMap(streamOf(aggregate, id), (stream) =>
     readStream(aggregate, stream, { to: options?.version, until: options?.at }, (save) => save)
-  )
-
-const readStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
-  aggregate: A,
-  stream: string,
-  options: ReadOptions,
-  /** When a new snapshot is saved. */
-  schedule: (save: Effect.Effect<void>) => Effect.Effect<void>
-): Effect.fn.Return<Loaded<A>, LoadError, EventStore> {
-  const store = yield* EventStore
-  const cache = Option.getOrUndefined(yield* Effect.serviceOption(StateCache))
-  const policy = aggregate.snapshot
-  const snapshots = policy === undefined ? Option.none() : yield* Effect.serviceOption(Snapshots)
-  const initial: Folded<A> = { state: aggregate.initial, version: 0, eventId: "" }
-  // What was folded before does not say when its events were recorded.
-  const usable = policy !== undefined && Option.isSome(snapshots) && options.until === undefined
-  const cached = options.until === undefined ? cache?.get(store, aggregate, stream) : undefined
-  const kept = cached !== undefined && cached.version <= (options.to ?? Infinity) ? cached : undefined
-  const loaded = kept ?? (usable ? yield* loadSnapshot<A>(snapshots.value, policy, stream, options.to) : undefined)
-  const base = loaded === "undecodable" ? undefined : loaded
-  let folded: Folded<A> | undefined
-  /** Whether what was kept is good for nothing. */
-  let replace = loaded === "undecodable"
-  if (base !== undefined) {
-    // The event that it ends with is read as well: it tells whether it was made from this stream.
-    folded = yield* foldStream(aggregate, store.read(stream, { ...options, from: base.version }), base)
-    replace = folded === undefined
-    if (kept === undefined) yield* Metric.update(replace ? stale : hits, 1)
-  }
-  folded ??= (yield* foldStream(aggregate, store.read(stream, options), initial)) ?? initial
-  const { state, version } = folded
-  const from = replace || base === undefined ? 0 : base.version
-  if (usable && Math.floor(from / policy.every) < Math.floor(version / policy.every)) {
-    yield* schedule(saveSnapshot(snapshots.value, policy, stream, folded, replace))
-  }
-  if (version > 0 && options.until === undefined && (replace || version >= (cached?.version ?? 0))) {
-    cache?.set(store, aggregate, stream, folded)
-  }
-  return { state, version }
-})
-
-/** Folds the events of a stream, the first of which is the last of `from`; `undefined` if it is another one. */
-const foldStream = <A extends Aggregate.Any>(
-  aggregate: A,
-  events: Stream.Stream<RecordedEvent, EventStoreError>,
-  from: Folded<A>
-): Effect.Effect<Folded<A> | undefined, LoadError> =>
-  Effect.suspend(() => {
-    let { eventId, state, version } = from
-    let found = version === 0
-    const folding = Stream.runForEachArray(events, (page) => {
-      for (const recorded of page) {
-        if (!found) {
-          found = recorded.version === version && recorded.id === eventId
-          if (found) continue
-          return Effect.void
-        }
-        const decoded = Event.readAll(aggregate.readers, recorded)
-        if (Result.isFailure(decoded)) return Effect.fail(decoded.failure)
-        for (const { event } of decoded.success) state = Aggregate.evolve(aggregate, state, event)
-        version = recorded.version
-        eventId = recorded.id
-      }
-      return Effect.void
-    })
-    return Effect.map(folding, () => (found ? { state, version, eventId } : undefined))
-  })
-
-const snapshotOutcomes = Metric.counter("eventfold_snapshots", {
-  description: "Snapshots, by what came of them: hit, miss, stale (of another stream), failed, saved",
-  incremental: true
-})
-const outcome = (outcome: string) => Metric.withAttributes(snapshotOutcomes, { outcome })
-const hits = outcome("hit")
-const misses = outcome("miss")
-const stale = outcome("stale")
-const failures = outcome("failed")
-const saved = outcome("saved")
-
-/** A snapshot of the stream that is not beyond `to`. Whatever goes wrong, there is none. */
-const loadSnapshot = <A extends Aggregate.Any>(
-  snapshots: Snapshots["Service"],
-  policy: Aggregate.SnapshotPolicy,
-  stream: string,
-  to: number | undefined
-): Effect.Effect<Folded<A> | "undecodable" | undefined> =>
-  snapshots.load(stream, policy.fingerprint).pipe(
-    Effect.flatMap((found): Effect.Effect<Folded<A> | "undecodable" | undefined> => {
-      if (Option.isNone(found) || found.value.version > (to ?? Infinity)) return Effect.as(Metric.update(misses, 1), undefined)
-      const { eventId, state, version } = found.value
-      const decoded = policy.decode(state)
-      return Result.isSuccess(decoded)
-        ? Effect.succeed({ state: freeze(decoded.success), version, eventId })
-        : Effect.as(failed("load", Cause.fail(decoded.failure)), "undecodable" as const)
-    }),
-    Effect.catchCause((cause) => Effect.as(failed("load", cause), undefined))
-  )
-
-const saveSnapshot = <A extends Aggregate.Any>(
-  snapshots: Snapshots["Service"],
-  { encode, fingerprint }: Aggregate.SnapshotPolicy,
-  stream: string,
-  { eventId, state, version }: Folded<A>,
-  replace: boolean
-): Effect.Effect<void> =>
-  Effect.fromResult(encode(state)).pipe(
-    Effect.flatMap((state) => snapshots.save({ stream, fingerprint, version, eventId, state }, { replace })),
-    Effect.andThen(Metric.update(saved, 1)),
-    Effect.catchCause((cause) => failed("save", cause))
-  )
-
-const failed = (operation: string, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
-  Effect.andThen(
-    Metric.update(failures, 1),
-    Effect.logDebug(`eventfold: a snapshot failed to ${operation}; the stream is replayed instead`, cause)
   )
 
 /**
@@ -420,17 +240,4 @@ const encode = <A extends Aggregate.Any>(
         })
       )
     : Result.map(Event.encode(definition, event), (event) => ({ definition, event }))
-}
-
-/** The name of the stream of an aggregate, if the id is one. */
-const streamOf = <A extends Aggregate.Any>(
-  aggregate: A,
-  id: Aggregate.Id<A>
-): Effect.Effect<string, Aggregate.AggregateIdError> => {
-  const refuse = (problem: string) => Effect.fail(new Aggregate.AggregateIdError({ aggregate: aggregate.name, problem }))
-  const encoded = aggregate.encodeId(id)
-  if (Result.isFailure(encoded)) return refuse(`${JSON.stringify(id)} does not fit its schema: ${encoded.failure.message}`)
-  const stream = streamName(aggregate.name, encoded.success)
-  const fault = nameFault(stream)
-  return fault === undefined ? Effect.succeed(stream) : refuse(`the name of its stream ${fault}`)
 }

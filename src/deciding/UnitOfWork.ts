@@ -11,19 +11,20 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
+import { hasProperty, isTagged } from "effect/Predicate"
 import type * as Schedule from "effect/Schedule"
 import { isSqlError } from "effect/sql/SqlError"
 import * as metadata from "../definitions/metadata.ts"
 import type { Metadata, NewEvent } from "../definitions/stored.ts"
 import { isConflict as isSqlConflict } from "../sql/errors.ts"
-import { AppendConditionError, EventStore, EventStoreError, ExpectedVersion, OptimisticLockError } from "../store/EventStore.ts"
+import { type AppendCondition, EventStore, type ExpectedVersion, type OptimisticLockError } from "../store/EventStore.ts"
 import { CurrentCommit, makeUnitOfWork, noteCommit, withoutTransaction } from "./levels.ts"
 import {
   type Around,
   type Commit,
   type CommitError,
   type Committed,
-  SeenStreams,
+  expectedOf,
   type StagedEvent,
   Transaction,
   UnitOfWork
@@ -206,15 +207,80 @@ export const stage = (
   events: ReadonlyArray<NewEvent>,
   options?: { readonly expected?: ExpectedVersion | undefined }
 ): Effect.Effect<ReadonlyArray<StagedEvent>, OptimisticLockError, Transaction> =>
-  Transaction.use((transaction) => {
-    const seen = transaction.slot(SeenStreams).get(stream)
-    const known = seen === undefined ? ExpectedVersion.Any : seen.version + transaction.staged(stream).length
-    return transaction.stage(
+  Transaction.use((transaction) =>
+    transaction.stage(
       stream,
       events.map((event) => ({ _tag: "Untyped", event })),
-      options?.expected ?? known
+      options?.expected ?? expectedOf(transaction, stream)
     )
-  })
+  )
+
+/**
+ * Says what must not have come when this unit of work commits: an event beyond `after` that passes the filter. The commit then fails with
+ * `AppendConditionError`, and nothing is written. `Decision` says so for what it reads.
+ *
+ * All conditions of a unit of work must hold, each with its own `after`. Those of a nested one that fails or rolls back are dropped with what it has staged. A
+ * unit of work that stages no event writes none, and nothing is checked: whoever writes rows alone (`layerSql`) stages an event as well.
+ *
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import { EventStore, UnitOfWork } from "eventfold"
+ *
+ * const claim = (name: string, account: string) =>
+ *   UnitOfWork.transact(
+ *     Effect.gen(function* () {
+ *       yield* UnitOfWork.unless({ filter: { tags: [`name:${name}`] } }) // nowhere in the log
+ *       yield* UnitOfWork.stage(`Account-${account}`, [{ type: "Named", payload: {}, tags: [`name:${name}`] }])
+ *     })
+ *   )
+ *
+ * const program = Effect.gen(function* () {
+ *   yield* claim("ada", "1")
+ *   return (yield* Effect.flip(claim("ada", "2")))._tag
+ * })
+ *
+ * const Live = UnitOfWork.layer.pipe(Layer.provideMerge(EventStore.layerMemory))
+ * await Effect.runPromise(Effect.provide(program, Live)) // => "AppendConditionError"
+ * ```
+ *
+ * @category combinators
+ * @since 0.2.0
+ */
+export const unless = (condition: AppendCondition): Effect.Effect<void, never, Transaction> =>
+  Transaction.use((transaction) => transaction.unless(condition))
+
+/**
+ * Says at which version a stream must stand when this unit of work commits, whether it writes to it or not: the version that was seen,
+ * or `ExpectedVersion.NoStream` or `Exists`. What the unit of work itself stages there does not count. The commit then fails with
+ * `OptimisticLockError`, and nothing is written.
+ *
+ * As with {@link unless}, a nested unit of work that fails takes its guards with it, and where no event is staged, nothing is checked.
+ *
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import { EventStore, UnitOfWork } from "eventfold"
+ *
+ * const order = UnitOfWork.transact(
+ *   Effect.gen(function* () {
+ *     yield* UnitOfWork.guard("Customer-1", 1) // as it was when the prices were agreed
+ *     yield* UnitOfWork.stage("Order-1", [{ type: "Placed", payload: {} }])
+ *   })
+ * )
+ *
+ * const program = Effect.gen(function* () {
+ *   yield* EventStore.append("Customer-1", [{ type: "Registered", payload: {} }, { type: "Moved", payload: {} }])
+ *   return (yield* Effect.flip(order))._tag
+ * })
+ *
+ * const Live = UnitOfWork.layer.pipe(Layer.provideMerge(EventStore.layerMemory))
+ * await Effect.runPromise(Effect.provide(program, Live)) // => "OptimisticLockError"
+ * ```
+ *
+ * @category combinators
+ * @since 0.2.0
+ */
+export const guard = (stream: string, version: ExpectedVersion): Effect.Effect<void, never, Transaction> =>
+  Transaction.use((transaction) => transaction.guard(stream, version))
 
 /**
  * How often, and when, what lost a race is run again.
@@ -232,7 +298,10 @@ export interface RetryOptions {
 /**
  * Runs the whole effect again, on fresh state, when somebody else was first: on `OptimisticLockError`, on
  * `AppendConditionError`, and on the database's serialization failures and deadlocks. Gives up after `times` repetitions with
- * the last error.
+ * the last error. All of the effect runs again: what it does beside deciding happens again, too, and ids that it makes are new ones.
+ *
+ * Where many race for one thing, let them wait for times that differ:
+ * `UnitOfWork.retryConflicts({ times: 10, schedule: Schedule.exponential("5 millis").pipe(Schedule.jittered) })`.
  *
  * ```ts
  * import { Effect, Layer } from "effect"
@@ -264,10 +333,11 @@ export const retryConflicts: {
   Effect.retry(self, { times, while: isConflict, ...(schedule === undefined ? {} : { schedule }) })
 )
 
+/** By their tags: of another copy of this package in the program they are conflicts as well. */
 const isConflict = (error: unknown): boolean =>
-  error instanceof OptimisticLockError ||
-  error instanceof AppendConditionError ||
-  (error instanceof EventStoreError && error.reason._tag === "TransactionConflict") ||
+  isTagged(error, "OptimisticLockError") ||
+  isTagged(error, "AppendConditionError") ||
+  (isTagged(error, "EventStoreError") && hasProperty(error, "reason") && isTagged(error.reason, "TransactionConflict")) ||
   (isSqlError(error) && isSqlConflict(error))
 
 /**

@@ -7,7 +7,14 @@ import { executionKeys } from "../definitions/services.ts"
 import type { Metadata, NewEvent } from "../definitions/stored.ts"
 import { freeze } from "../internal/freeze.ts"
 import { makeIds, type NewId, release, reserve } from "../internal/ids.ts"
-import { type EventStore, ExpectedVersion, OptimisticLockError, type StreamAppend } from "../store/EventStore.ts"
+import {
+  type AppendCondition,
+  AppendConditionError,
+  type EventStore,
+  ExpectedVersion,
+  OptimisticLockError,
+  type StreamAppend
+} from "../store/EventStore.ts"
 import {
   type Commit,
   type CommitError,
@@ -32,6 +39,12 @@ interface Level {
   ended: boolean
   readonly afterRollback: Array<Effect.Effect<void>>
 }
+
+/** What a level has found, and what must still be so at the commit. */
+type Demand = { readonly level: Level } & (
+  | { readonly _tag: "Unless"; readonly condition: AppendCondition; readonly given: ReadonlyArray<StagedEvent> }
+  | { readonly _tag: "Guard"; readonly stream: string; readonly expected: ExpectedVersion }
+)
 
 const belongsTo = (level: Level | undefined, ancestor: Level): boolean =>
   level !== undefined && (level === ancestor || belongsTo(level.parent, ancestor))
@@ -64,6 +77,8 @@ interface Shared {
   commit: Commit
   /** Replaced, and not changed in place, when something is dropped. */
   staged: Array<Entry>
+  /** What must hold at the commit. Replaced as well. */
+  demands: ReadonlyArray<Demand>
   readonly afterCommit: Array<{ readonly level: Level; readonly effect: Effect.Effect<void> }>
   /** The `afterRollback` hooks of the levels that have been rolled back: they wait for the end of the outermost one. */
   readonly afterRollback: Array<Effect.Effect<void>>
@@ -88,14 +103,23 @@ export interface Carrier {
 const makeTransaction = (shared: Shared, level: Level, carrier: Carrier): TransactionService => ({
   id: shared.id,
   slot: (slot) => slotOf(shared, slot),
-  stage: (stream, events, expected) =>
+  stage: <E = never>(
+    stream: string,
+    events: Parameters<TransactionService["stage"]>[1],
+    expected: ExpectedVersion,
+    check?: () => E | undefined
+  ) =>
     Effect.withFiber((fiber) => {
       const metadata = fiber.getRef(CurrentMetadata)
       const missing = events.reduce((count, { event, id }) => (event.id === undefined && id === undefined ? count + 1 : count), 0)
-      return Effect.flatMap(makeIds(missing), (ids) =>
-        hasEnded(level) ? dieEnded : stage(shared, level, { stream, events, expected, metadata, ids })
-      )
+      return Effect.flatMap(makeIds(missing), (ids): Effect.Effect<ReadonlyArray<StagedEvent>, OptimisticLockError | E> => {
+        if (hasEnded(level)) return dieEnded
+        const problem = check?.()
+        return problem === undefined ? stage(shared, level, { stream, events, expected, metadata, ids }) : Effect.fail(problem)
+      })
     }),
+  unless: (condition, given = []) => unlessEnded(level, () => demand(shared, { _tag: "Unless", level, condition, given })),
+  guard: (stream, expected) => unlessEnded(level, () => demand(shared, { _tag: "Guard", level, stream, expected })),
   staged: (stream) => (stream === undefined ? shared.staged : shared.staged.filter((entry) => entry.stream === stream)),
   next: makeQueue(shared, level),
   committed: () => shared.commit,
@@ -110,6 +134,10 @@ const makeTransaction = (shared: Shared, level: Level, carrier: Carrier): Transa
   }),
   nested: (effect) => Effect.suspend(() => (hasEnded(level) ? dieEnded : runLevel(effect, shared, level, carrier, Effect.void)))
 })
+
+const demand = (shared: Shared, demand: Demand): void => {
+  shared.demands = [...shared.demands, demand]
+}
 
 const slotOf = <A>({ slots }: Shared, slot: Slot<A>): A => {
   if (!slots.has(slot)) slots.set(slot, slot.make())
@@ -255,6 +283,7 @@ const forget = (shared: Shared, level: Level): void => {
     else kept.push(entry)
   }
   shared.staged = kept
+  shared.demands = shared.demands.filter((demand) => !belongsTo(demand.level, level))
   const keptHooks = shared.afterCommit.filter((hook) => !belongsTo(hook.level, level))
   shared.afterCommit.length = 0
   for (const hook of keptHooks) shared.afterCommit.push(hook)
@@ -273,6 +302,35 @@ const toAppends = (staged: ReadonlyArray<Entry>): ReadonlyArray<StreamAppend> =>
   }
   return appends
 }
+
+/** Guards as parts of an append, and conditions, each of them once: decisions of one unit of work may well ask for the same. */
+const toDemands = (demands: ReadonlyArray<Demand>) => {
+  const guards = new Map<string, StreamAppend>()
+  const conditions = new Map<string, AppendCondition>()
+  for (const demand of demands) {
+    if (demand._tag === "Unless") conditions.set(JSON.stringify(demand.condition), demand.condition)
+    else {
+      const { expected, stream } = demand
+      guards.set(JSON.stringify([stream, expected]), { stream, expected, events: [] })
+    }
+  }
+  return { guards: [...guards.values()], unless: [...conditions.values()] }
+}
+
+/** The condition of a decision that has seen what is not written after all: a nested unit of work beside it has dropped it. */
+const baseless = ({ demands, staged }: Shared): AppendConditionError | undefined => {
+  const written = new Set<StagedEvent>(staged)
+  for (const demand of demands) {
+    if (demand._tag === "Guard" || demand.given.every((entry) => written.has(entry))) continue
+    const { after = 0, filter } = demand.condition
+    return new AppendConditionError({ position: 0, condition: { filter: [filter].flat(), after } })
+  }
+  return undefined
+}
+
+const unchecked = Effect.logDebug(
+  "eventfold: a unit of work that decided on what it has read has staged no event, so it is not checked whether that still holds"
+)
 
 /** How many units of work this process has begun. */
 let units = 0
@@ -296,13 +354,18 @@ export const makeUnitOfWork = (store: EventStore["Service"], carrier: Carrier): 
           slots: new Map(),
           commit: { position: 0 },
           staged: [],
+          demands: [],
           afterCommit: [],
           afterRollback: []
         }
         const commit = Effect.suspend(() => {
           const appends = toAppends(shared.staged)
-          if (appends.length === 0) return Effect.void
-          return Effect.map(store.appendAll(appends), (results) => {
+          if (appends.length === 0) return shared.demands.length === 0 ? Effect.void : unchecked
+          const dropped = baseless(shared)
+          if (dropped !== undefined) return Effect.fail(dropped)
+          const { guards, unless } = toDemands(shared.demands)
+          // The guards come first: they are about the versions from before this unit of work.
+          return Effect.map(store.appendAll([...guards, ...appends], { unless }), (results) => {
             shared.commit = { position: results.reduce((last, { position }) => Math.max(last, position), 0) }
             for (const { event } of shared.staged) release(event.id)
           })

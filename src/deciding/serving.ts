@@ -34,6 +34,8 @@ const toFailure = (error: CommitError): Effect.Effect<never, CommandFailure> => 
       return Effect.fail(new CommandFailure({ kind: "invalid", path: "id", problem: "has been used with another payload" }))
     case "AggregateIdError":
       return Effect.fail(new CommandFailure({ kind: "invalid", problem: `an id of ${error.aggregate}: ${error.problem}` }))
+    case "TagError":
+      return Effect.fail(new CommandFailure({ kind: "invalid", problem: `a value of ${error.tag}: ${error.problem}` }))
     case "OptimisticLockError":
     case "AppendConditionError":
       return Effect.fail(new CommandFailure({ kind: "conflict" }))

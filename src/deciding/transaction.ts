@@ -8,14 +8,16 @@ import { CommandDecodeError, CommandIdReusedError } from "../definitions/Command
 import { EventDecodeError, EventEncodeError, UnknownEventTypeError } from "../definitions/Event.ts"
 import { executionKeys } from "../definitions/services.ts"
 import type { Metadata, NewEvent } from "../definitions/stored.ts"
+import { TagError } from "../definitions/Tag.ts"
 import type { NewId } from "../internal/ids.ts"
 import {
+  type AppendCondition,
   AppendConditionError,
   type AppendError,
   DuplicateEventError,
   type EventStore,
   EventStoreError,
-  type ExpectedVersion,
+  ExpectedVersion,
   InvalidAppendError,
   OptimisticLockError
 } from "../store/EventStore.ts"
@@ -60,6 +62,7 @@ export const CommitError = Schema.Union([
   EventDecodeError,
   UnknownEventTypeError,
   AggregateIdError,
+  TagError,
   CommandDecodeError,
   CommandIdReusedError,
   TooManyMessagesError
@@ -77,6 +80,7 @@ export type CommitError =
   | EventDecodeError
   | UnknownEventTypeError
   | AggregateIdError
+  | TagError
   | CommandDecodeError
   | CommandIdReusedError
   | TooManyMessagesError
@@ -186,15 +190,24 @@ export interface TransactionService {
    * Stages events at the end of a stream. `expected` counts what this unit of work has staged there before; where that is known
    * to differ, the decision was made on stale state and fails at once, otherwise the commit decides.
    *
-   * An event without an id gets a new one: `id`, if that has been made already.
+   * An event without an id gets a new one: `id`, if that has been made already. `check` is asked in the very moment of staging; what it gives
+   * is the failure.
    */
-  readonly stage: (
+  readonly stage: <E = never>(
     stream: string,
     events: ReadonlyArray<
       Staging & { readonly event: NewEvent; readonly id?: NewId | undefined; readonly transient?: boolean | undefined }
     >,
-    expected: ExpectedVersion
-  ) => Effect.Effect<ReadonlyArray<StagedEvent>, OptimisticLockError>
+    expected: ExpectedVersion,
+    check?: () => E | undefined
+  ) => Effect.Effect<ReadonlyArray<StagedEvent>, OptimisticLockError | E>
+  /**
+   * What must hold at the commit, where anything is written: no newer event that passes the filter. It is dropped with the unit of work
+   * (the innermost, where they are nested) that said so. `given` is what it has seen of the staged events: they must be written as well.
+   */
+  readonly unless: (condition: AppendCondition, given?: ReadonlyArray<StagedEvent>) => Effect.Effect<void>
+  /** As `unless`: a stream must be, before this unit of work writes, at the version. */
+  readonly guard: (stream: string, version: ExpectedVersion) => Effect.Effect<void>
   /** The events staged so far, in order; of one stream, or of all. */
   readonly staged: (stream?: string) => ReadonlyArray<StagedEvent>
   /** The next event staged by this unit of work or one within it that has not been returned before. */
@@ -271,3 +284,9 @@ export interface Seen {
 
 /** What the unit of work has seen, by stream. */
 export const SeenStreams: Slot<Map<string, Seen>> = { make: () => new Map() }
+
+/** What is expected of a stream where nothing is said: the version that it was loaded at, with what has been staged since, and else nothing. */
+export const expectedOf = (transaction: TransactionService, stream: string): ExpectedVersion => {
+  const seen = transaction.slot(SeenStreams).get(stream)
+  return seen === undefined ? ExpectedVersion.Any : seen.version + transaction.staged(stream).length
+}

@@ -33,10 +33,12 @@ export type Fields = {
  * @category models
  * @since 0.1.0
  */
-export interface Event<Tag extends string, F extends Fields, Published extends boolean = boolean> extends Schema.TaggedStruct<
-  Tag,
-  F
-> {
+export interface Event<
+  Tag extends string,
+  F extends Fields,
+  Published extends boolean = boolean,
+  Tags extends string = string
+> extends Schema.TaggedStruct<Tag, F> {
   readonly [TypeId]: typeof TypeId
   /** The event's type: its tag. Part of the storage format. */
   readonly type: Tag
@@ -46,8 +48,8 @@ export interface Event<Tag extends string, F extends Fields, Published extends b
   readonly version: number
   /** Whether events of this type leave the process through a transport. */
   readonly published: Published
-  /** The tags of an event of this type. */
-  readonly tags: (event: this["Type"]) => ReadonlyArray<string>
+  /** The tags of an event of this type: `Tags` says which it may bear. */
+  readonly tags: (event: this["Type"]) => ReadonlyArray<Tags>
   /** What it has been annotated with: see {@link Definition}. */
   readonly annotations: Context.Context<never>
   /** A copy that is annotated with the value of a service or a reference. It is an event, and the same one. */
@@ -245,7 +247,12 @@ export class EventEncodeError extends Schema.TaggedError<EventEncodeError>("even
  * @category constructors
  * @since 0.1.0
  */
-export const make = <const Tag extends string, const F extends Fields = {}, const Published extends boolean = false>(
+export const make = <
+  const Tag extends string,
+  const F extends Fields = {},
+  const Published extends boolean = false,
+  const Tags extends string = never
+>(
   tag: Tag,
   fields?: F,
   options?: {
@@ -253,8 +260,11 @@ export const make = <const Tag extends string, const F extends Fields = {}, cons
     readonly version?: number | undefined
     /** Whether events of this type leave the process through a transport. Default: `false`. */
     readonly published?: Published | undefined
-    /** Tags to store with an event. Default: none. */
-    readonly tags?: ((event: Schema.TaggedStruct<Tag, F>["Type"]) => ReadonlyArray<string>) | undefined
+    /**
+     * Tags to store with an event; those of `Tag.make` are known to the compiler, so that a `Decision` asks for none that the event never
+     * bears. An event keeps the tags that it was written with, whatever this says later. Default: none.
+     */
+    readonly tags?: ((event: Schema.TaggedStruct<Tag, F>["Type"]) => ReadonlyArray<Tags>) | undefined
     /** How the payload of each older version becomes one of the next. Default: none, which is right for version 1. */
     readonly upcast?: Upcasts | undefined
     /** The types that it had before. The versions of its payload are counted on over a renaming. Default: none. */
@@ -262,7 +272,7 @@ export const make = <const Tag extends string, const F extends Fields = {}, cons
     /** Other types whose events are read as one of this type as well, or partly. Default: none. */
     readonly from?: From | undefined
   }
-): Event<Tag, F, Published> => {
+): Event<Tag, F, Published, Tags> => {
   const version = options?.version ?? 1
   const upcasts = options?.upcast ?? {}
   if (tag === "") throw new RangeError("Event: the type must not be empty")
@@ -295,7 +305,7 @@ export const make = <const Tag extends string, const F extends Fields = {}, cons
     codec,
     upcasts,
     from
-  }) as unknown as Event<Tag, F, Published>
+  }) as unknown as Event<Tag, F, Published, Tags>
 }
 
 /**
@@ -383,14 +393,18 @@ const noFields = Schema.Struct({ "": Schema.optionalKey(Schema.Never) })
 export const encode = <E extends Any>(definition: E, event: E["Type"]): Result.Result<NewEvent, EventEncodeError> => {
   const payload = definition.codec.encode(event)
   if (Result.isFailure(payload)) return Result.fail(new EventEncodeError({ type: definition.type, cause: payload.failure }))
-  const tags = definition.tags(event)
-  return Result.succeed({
+  // A tag is made of what is in the event, which may be nothing that a tag can be made of.
+  const tags = Result.try({
+    try: () => definition.tags(event),
+    catch: (cause) => new EventEncodeError({ type: definition.type, cause })
+  })
+  return Result.map(tags, (tags) => ({
     type: definition.type,
     payload: payload.success,
     schemaVersion: definition.version,
     published: definition.published,
     ...(tags.length === 0 ? {} : { tags })
-  })
+  }))
 }
 
 /**

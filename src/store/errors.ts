@@ -31,7 +31,10 @@ export class OptimisticLockError extends Schema.TaggedError<OptimisticLockError>
 export class AppendConditionError extends Schema.TaggedError<AppendConditionError>("eventfold/EventStore/AppendConditionError")(
   "AppendConditionError",
   {
-    /** The position of the newest event that matches a condition's filter. */
+    /**
+     * The position of the newest event that matches a condition's filter; 0 where there is none, because the unit of work has itself staged
+     * such an event, or dropped it again, since it was read.
+     */
     position: Schema.Number,
     /** The condition that it matches. */
     condition: Schema.optionalKey(
@@ -54,7 +57,11 @@ export class AppendConditionError extends Schema.TaggedError<AppendConditionErro
     const { condition, position } = this
     const which =
       condition === undefined ? "" : ` (beyond position ${condition.after}: ${clip(JSON.stringify(condition.filter), 300)})`
-    return `An event at position ${position} matches the append condition${which}: read the matching events again and decide anew`
+    const event =
+      position === 0
+        ? "An event that this unit of work has itself staged, or dropped, meanwhile"
+        : `An event at position ${position}`
+    return `${event} matches the append condition${which}: read the matching events again and decide anew`
   }
 }
 

@@ -1,4 +1,5 @@
 import type * as DateTime from "effect/DateTime"
+import { nameLength } from "../definitions/names.ts"
 import type { NewEvent, RecordedEvent } from "../definitions/stored.ts"
 
 /**
@@ -296,7 +297,7 @@ export interface StreamsOptions {
  */
 export const limits = {
   /** Characters (UTF-16 code units) of a stream's name, an event's id, a type or a tag. */
-  nameLength: 255,
+  nameLength,
   /** Bytes (UTF-8) of a payload as JSON text. */
   payloadBytes: 8 * 1024 * 1024,
   /** Bytes (UTF-8) of the metadata as JSON text. */

@@ -42,8 +42,6 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
-import assert from "node:assert/strict"
-import { inspect } from "node:util"
 import * as MessageBus from "../deciding/MessageBus.ts"
 import * as Repository from "../deciding/Repository.ts"
 import * as UnitOfWork from "../deciding/UnitOfWork.ts"
@@ -53,8 +51,9 @@ import * as Event from "../definitions/Event.ts"
 import { definitionsOf, readersOf } from "../definitions/listing.ts"
 import type { NewEvent } from "../definitions/stored.ts"
 import * as EventStore from "../store/EventStore.ts"
-import { same } from "./same.ts"
+import { failed, same, succeeded } from "./same.ts"
 
+export { decision, type DecisionOutcome, type DecisionScenario } from "./decisionScenario.ts"
 export { projection, type ProjectionScenario } from "./projectionScenario.ts"
 export { command, process, type ProcessScenario, type Sent } from "./processScenario.ts"
 
@@ -386,19 +385,3 @@ const sorted = (streams: ByStream): ByStream =>
       .sort()
       .map((stream) => [stream, streams[stream] ?? []])
   )
-
-const succeeded = <A, E>(result: Result.Result<A, E>): A => {
-  if (Result.isSuccess(result)) return result.success
-  const { failure } = result
-  const facts = failure instanceof Error ? `${inspect({ ...failure }, { depth: 8 })}\n${failure.message}` : inspect(failure)
-  throw new assert.AssertionError({ message: `It failed, with\n${facts}`, actual: failure, operator: "then" })
-}
-
-const failed = <A, E>(result: Result.Result<A, E>): E => {
-  if (Result.isFailure(result)) return result.failure
-  throw new assert.AssertionError({
-    message: `It succeeded, where an error was expected, with\n${inspect(result.success, { depth: 8 })}`,
-    actual: result.success,
-    operator: "thenFails"
-  })
-}

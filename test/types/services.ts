@@ -2,7 +2,7 @@
 import { PgClient } from "@effect/sql-pg"
 import { Context, Effect, Layer, Result, Schema, type Stream } from "effect"
 import { SqlClient } from "effect/sql"
-import { Aggregate, Command, Event, EventStore, MessageBus, Repository, UnitOfWork } from "eventfold"
+import { Aggregate, Command, Event, EventStore, MessageBus, Repository, type Tag, UnitOfWork } from "eventfold"
 import { exactly, notAny } from "./support.ts"
 
 const AccountId = Schema.NonEmptyString.pipe(Schema.brand("AccountId"))
@@ -107,6 +107,7 @@ exactly<
   | Event.EventDecodeError
   | Event.UnknownEventTypeError
   | Aggregate.AggregateIdError
+  | Tag.TagError
   | Command.CommandDecodeError
   | Command.CommandIdReusedError
   | MessageBus.TooManyMessagesError
@@ -138,6 +139,7 @@ const handledAll: Effect.Effect<unknown, never, UnitOfWork.UnitOfWork | EventSto
     DuplicateEventError: ({ id }) => Effect.succeed(id),
     InvalidAppendError: ({ field }) => Effect.succeed(field),
     AggregateIdError: ({ aggregate }) => Effect.succeed(aggregate),
+    TagError: ({ tag }) => Effect.succeed(tag),
     CommandDecodeError: ({ path }) => Effect.succeed(path),
     CommandIdReusedError: ({ id }) => Effect.succeed(id),
     EventStoreError: ({ reason }) => Effect.succeed(reason.detail),

@@ -1,23 +1,12 @@
 /**
  * What is wrong with names, numbers and filters, in words: `undefined` where nothing is.
  */
-import { textFault } from "../../internal/json.ts"
-import { type Filter, limits, type Query } from "../model.ts"
+import { nameFault } from "../../definitions/names.ts"
+import type { Filter, Query } from "../model.ts"
+
+export { nameFault } from "../../definitions/names.ts"
 
 export const isCount = (value: number): boolean => Number.isSafeInteger(value) && value >= 0
-
-/**
- * What is wrong with the name of a stream, an event's id, a type or a tag, as every store sees it: `undefined` where nothing is.
- *
- * @category accessors
- * @since 0.2.0
- */
-export const nameFault = (name: string): string | undefined => {
-  if (typeof name !== "string") return `must be a string, not ${typeof name}`
-  if (name.length === 0) return "must not be empty"
-  if (name.length > limits.nameLength) return `has ${name.length} characters, more than ${limits.nameLength}`
-  return textFault(name)
-}
 
 export const countFault = (field: string, value: number): string | undefined =>
   isCount(value) ? undefined : `${field} must be a whole number from 0 to 2^53 - 1, not ${value}`

@@ -1,0 +1,17 @@
+import { textFault } from "../internal/json.ts"
+
+/** The most characters (UTF-16 code units) of the name of a stream, an event's id, a type or a tag; public as `EventStore.limits.nameLength`. */
+export const nameLength = 255
+
+/**
+ * What is wrong with the name of a stream, an event's id, a type or a tag, as every store sees it: `undefined` where nothing is.
+ *
+ * @category accessors
+ * @since 0.2.0
+ */
+export const nameFault = (name: string): string | undefined => {
+  if (typeof name !== "string") return `must be a string, not ${typeof name}`
+  if (name.length === 0) return "must not be empty"
+  if (name.length > nameLength) return `has ${name.length} characters, more than ${nameLength}`
+  return textFault(name)
+}
