@@ -307,6 +307,28 @@ export const conditions = [
     }
   }),
 
+  every(
+    "a hundred conditions in a filter, a hundred filters in a list, and a hundred tags are as good as one",
+    function* (store) {
+      const many = range(1, 700)
+      yield* store.append("A-1", [enrolled("350"), event({ type: "Type-600" })])
+      const append = (unless: EventStore.AppendCondition | ReadonlyArray<EventStore.AppendCondition>) =>
+        store.appendAll([{ stream: "B-1", events: [event()] }], { unless })
+      const courses = { filter: many.map((n) => ({ tags: [`course:${n}`] })) }
+      assert.deepEqual(yield* refused(store, append(courses)), conditionError(1, courses))
+      assert.equal((yield* append({ ...courses, after: 1 })).length, 1)
+      const types = { filter: { types: many.map((n) => `Type-${n}`) }, after: 1 }
+      assert.deepEqual(yield* refused(store, append(types)), conditionError(2, types))
+      const list = many.map((n) => ({ filter: { tags: [`course:${n}`] }, after: n % 2 }))
+      assert.deepEqual(yield* refused(store, append(list)), conditionError(1, { filter: { tags: ["course:350"] } }))
+      assert.equal((yield* append(list.map(({ filter }) => ({ filter, after: 1 })))).length, 1)
+      // More tags than an event can have.
+      assert.equal((yield* append({ filter: { tags: ["course:350", ...many.map((n) => `other:${n}`)] } })).length, 1)
+      const alike = { filter: { tags: many.map(() => "course:350") } }
+      assert.deepEqual(yield* refused(store, append(alike)), conditionError(1, alike))
+    }
+  ),
+
   every("a repetition succeeds although its condition no longer holds: its own events stand there", function* (store) {
     const append = store.appendAll([{ stream: "Student-1", events: [enrolled("1", { id: "a" })], expected: NoStream }], {
       unless: { filter: { tags: ["course:1"] } }

@@ -126,6 +126,26 @@ export const readAll = [
     }
   }),
 
+  every("a filter of many queries, or of many tags, is like any other", function* (store) {
+    yield* store.append(
+      "A-1",
+      range(1, 3).map((n) => event({ tags: [`course:${n * 200}`, "all"] }))
+    )
+    const many = range(1, 700)
+    const filter = many.map((n) => ({ tags: [`course:${n}`] }))
+    for (const direction of ["forward", "backward"] as const) {
+      const wanted = direction === "forward" ? [1, 2, 3] : [3, 2, 1]
+      assert.deepEqual(yield* positionsOf(store.readAll({ filter, direction })), wanted)
+      assert.deepEqual(yield* positionsOf(store.readAll({ filter: { tags: many.map(() => "all") }, direction })), wanted)
+      assert.deepEqual(yield* positionsOf(store.readAll({ filter: { tags: many.map((n) => `course:${n}`) }, direction })), [])
+    }
+    assert.deepEqual(
+      (yield* store.readPage({ filter, size: 2 })).events.map(({ position }) => position),
+      [1, 2]
+    )
+    assert.deepEqual(yield* positionsOf(Stream.take(store.subscribe({ filter, after: 1 }), 2)), [2, 3])
+  }),
+
   every("what is rare is found behind thousands of others, from either end and by a subscriber", function* (store) {
     const rare = event({ type: "Rare" })
     yield* store.append("Rare-1", [rare, ...numbered(2999)])

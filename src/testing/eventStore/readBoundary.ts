@@ -261,6 +261,29 @@ export const readBoundary = [
     assert.deepEqual(yield* answersOf(store, queries, { size: 2 }), { position: 12_001, answers: wanted })
   }),
 
+  every("a thousand questions are answered like one, each with what it asks for", function* (store) {
+    yield* store.append(
+      "A-1",
+      range(1, 200).map((n) => event({ tags: [`thing:${n}`, "all"] }))
+    )
+    const queries = range(1, 1000).map((n) => ({
+      filter: n % 5 === 0 ? [{ tags: [`thing:${n}`] }, { tags: ["all", `thing:${n + 1}`] }] : { tags: [`thing:${n}`] },
+      after: n % 7 === 0 ? 100 : 0,
+      newest: n % 2 === 0
+    }))
+    const wanted = queries.map(({ after, newest }, index) => {
+      const n = index + 1
+      const found = [n, ...(n % 5 === 0 ? [n + 1] : [])].filter((position) => position > after && position <= 200)
+      return newest ? found.slice(-1) : found
+    })
+    assert.deepEqual(yield* answersOf(store, queries), { position: 200, answers: wanted })
+    const filter = queries.flatMap(({ filter }) => filter)
+    assert.deepEqual(yield* answersOf(store, [{ filter }, { filter, newest: true }]), {
+      position: 200,
+      answers: [range(1, 200), [200]]
+    })
+  }),
+
   every("sees as of one position, whoever appends meanwhile", function* (store) {
     yield* readWhileAppending([store], [store])
   }),
