@@ -57,7 +57,7 @@ describe("accessors", () => {
         { stream: "B-1", events: [event()], expected: Any }
       ])
       const error = yield* Effect.flip(EventStore.appendAll([{ stream: "C-1", events: [event()] }], { unless: { filter: {} } }))
-      assert.deepEqual({ ...error }, { _tag: "AppendConditionError", position: 4 })
+      assert.deepEqual({ ...error }, { _tag: "AppendConditionError", position: 4, condition: { filter: [{}], after: 0 } })
       assert.equal(yield* EventStore.version("A-1"), 3)
       assert.equal(yield* EventStore.exists("A-1"), true)
       assert.equal(yield* EventStore.exists("C-1"), false)
@@ -69,6 +69,13 @@ describe("accessors", () => {
       assert.deepEqual(yield* Stream.runCollect(positions(EventStore.streams({ category: "B" }))), [4])
       const page = yield* EventStore.readPage({ after: 1, filter: { types: ["Other"] }, size: 9 })
       assert.deepEqual([page.events.map(({ position }) => position), page.position, page.head], [[3], 4, 4])
+      const boundary = yield* EventStore.readBoundary([{ filter: { types: ["Other"] } }, { filter: {}, newest: true }], {
+        upTo: 3
+      })
+      assert.deepEqual(
+        [boundary.position, boundary.answers.map(({ events }) => events.map(({ position }) => position))],
+        [3, [[3], [3]]]
+      )
     }).pipe(Effect.provide(EventStore.layerMemory))
   )
 })
@@ -78,6 +85,11 @@ describe("errors", () => {
     const messages = [
       new EventStore.OptimisticLockError({ stream: "A-1", expected: 2, actual: 3 }),
       new EventStore.AppendConditionError({ position: 7 }),
+      new EventStore.AppendConditionError({
+        position: 7,
+        condition: { filter: [{ types: ["Enrolled"], tags: ["course:1"] }], after: 5 }
+      }),
+      new EventStore.AppendConditionError({ position: 7, condition: { filter: [{ tags: ["a".repeat(999)] }], after: 0 } }),
       new EventStore.DuplicateEventError({ stream: "A-1", id: "x" }),
       new EventStore.InvalidAppendError({ stream: `A-${"1".repeat(99)}`, field: "events[0].payload.a", problem: "is NaN" }),
       new EventStore.EventStoreError({ reason: new EventStore.StoreFailure({ operation: "append", detail: "no space left" }) })
@@ -85,6 +97,8 @@ describe("errors", () => {
     assert.deepEqual(messages, [
       'Stream "A-1" is at version 3, not at the expected 2: reload it and decide again',
       "An event at position 7 matches the append condition: read the matching events again and decide anew",
+      'An event at position 7 matches the append condition (beyond position 5: [{"types":["Enrolled"],"tags":["course:1"]}]): read the matching events again and decide anew',
+      `An event at position 7 matches the append condition (beyond position 0: [{"tags":["${"a".repeat(289)}…): read the matching events again and decide anew`,
       'Event id "x", appended to stream "A-1", is already in use: give the event an id of its own, or repeat the whole first append unchanged',
       `Append to stream "A-${"1".repeat(58)}…" refused: events[0].payload.a is NaN`,
       "StoreFailure during append: no space left"
@@ -128,7 +142,7 @@ describe("prepare", () => {
         ],
         { filter: { types: ["T"] } }
       )
-      assert.deepEqual(rest, { unless: { filter: [{ types: ["T"] }], after: 0 }, count: 3, bytes: 49 })
+      assert.deepEqual(rest, { unless: [{ filter: [{ types: ["T"] }], after: 0 }], count: 3, bytes: 49 })
       assert.deepEqual(
         appends.map(({ expected, stream }) => [stream, expected]),
         [

@@ -6,20 +6,22 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { realSleep } from "../internal/realTime.ts"
 import { categoryOf, type EventStoreError } from "../store/EventStore.ts"
-import { type Driver, type EventPage, type Pages, parseMetadata, parsePayload } from "../store/kit/index.ts"
+import { type Driver, type EventPage, isFound, type Pages, parseMetadata, parsePayload } from "../store/kit/index.ts"
+import { askedParam } from "./asking.ts"
 import { type Database, rowOf, rowsOf } from "./database.ts"
-import { type EventRow, parseTags, type StreamRow } from "./sql.ts"
+import { type BoundaryRow, type EventRow, parseTags, type StreamRow } from "./sql.ts"
 
 export const makeReads = (
   database: Database,
   pollInterval: Duration.Input
-): Required<Pick<Driver, "awaitBeyond" | "head" | "pages" | "version">> => {
+): Required<Pick<Driver, "awaitBeyond" | "boundary" | "head" | "pages" | "version">> => {
   const { signal, sql } = database
   const head = Effect.map(rowOf<{ head: number }>(database, "head", sql.head), ({ head = 0 }) => head)
   const poll = makePoll(database, head, pollInterval)
   return {
     head,
     pages: makePages(database),
+    boundary: makeBoundary(database),
     version: (stream, operation) =>
       Effect.map(rowOf<{ version: number | null }>(database, operation, sql.version, [stream]), ({ version }) => version ?? 0),
     awaitBeyond: (position) => Effect.raceFirst(signal.beyond(position), poll(position))
@@ -46,6 +48,37 @@ const makePages = (database: Database): Pages => {
     }
   }
 }
+
+/**
+ * How many positions of the log one statement looks through for a question whose answer cannot be told by an index: no other thread does its
+ * work. What comes behind them is read by pages.
+ */
+const boundaryWindow = 100_000
+
+/** All questions in one statement: one state of the database, whoever writes to it. */
+const makeBoundary =
+  (database: Database): Exclude<Driver["boundary"], undefined> =>
+  ({ queries, size, upTo }) => {
+    const windows = queries.map(({ filter }) => (filter.every(isFound) ? undefined : boundaryWindow))
+    const asked = queries.flatMap(({ after, filter, newest }, question) =>
+      filter.map((query) => ({ question, query, after, newest, window: windows[question] }))
+    )
+    const params = [askedParam(asked), size, upTo]
+    return Effect.map(rowsOf<BoundaryRow>(database, "readBoundary", database.sql.boundary, params), (rows) => {
+      const found = queries.map(() => new Map<number, EventRow>())
+      let position = 0
+      for (const row of rows) {
+        if (row.query === null) position = row.position
+        else found[asked[row.query]?.question ?? 0]?.set(row.position, row)
+      }
+      const answers = queries.map(({ after, newest }, question) => {
+        const inOrder = Array.from(found[question]?.values() ?? []).sort((a, b) => a.position - b.position)
+        const complete = inOrder.length < (newest ? 1 : size) && position - after <= (windows[question] ?? Infinity)
+        return { ...eventPage(newest ? inOrder.slice(-1) : inOrder.slice(0, size)), complete }
+      })
+      return { position, answers }
+    })
+  }
 
 /** Asks whether another connection has committed, until one has gone beyond a position. */
 const makePoll = (database: Database, head: Effect.Effect<number, EventStoreError>, pollInterval: Duration.Input) => {

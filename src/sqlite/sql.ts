@@ -1,7 +1,8 @@
 /**
  * All SQL of the SQLite store, and the rows that it returns.
  */
-import type { Query } from "../store/EventStore.ts"
+import { limits, type Query } from "../store/EventStore.ts"
+import { askedParam, categoryOf, makeAsking } from "./asking.ts"
 import { makeCheckpointSql } from "./checkpointSql.ts"
 
 /** An event as `select` gives it. */
@@ -42,6 +43,15 @@ export interface PlaceRow {
   readonly position: number
 }
 
+/** A row of `newestMatches`: null where nothing passes. */
+export interface MatchRow {
+  readonly query: number
+  readonly position: number | null
+}
+
+/** A row of `boundary`: an event that passes a query, or (without one) the position that all of them are as of. */
+export type BoundaryRow = (EventRow & { readonly query: number }) | { readonly query: null; readonly position: number }
+
 /** A row of `streams`: a stream and the place of its newest event. */
 export type StreamRow = PlaceRow
 
@@ -55,7 +65,20 @@ export interface Statement {
   readonly params: ReadonlyArray<Param>
 }
 
-const columns = "position, stream, version, id, type, schema_version, published, tags, payload, metadata, recorded_at"
+const columnNames = [
+  "position",
+  "stream",
+  "version",
+  "id",
+  "type",
+  "schema_version",
+  "published",
+  "tags",
+  "payload",
+  "metadata",
+  "recorded_at"
+]
+const columns = columnNames.join(", ")
 
 export type Sql = ReturnType<typeof makeSql>
 
@@ -78,10 +101,7 @@ export const makeSql = (prefix: string) => {
     }
     if (query.types !== undefined) add("type IN (SELECT value FROM json_each(?))", JSON.stringify(query.types))
     if (query.categories !== undefined) {
-      add(
-        "substr(stream, 1, instr(stream || '-', '-') - 1) IN (SELECT value FROM json_each(?))",
-        JSON.stringify(query.categories)
-      )
+      add(`${categoryOf("stream")} IN (SELECT value FROM json_each(?))`, JSON.stringify(query.categories))
     }
     if (query.published !== undefined) add("published = ?", query.published ? 1 : 0)
     if (query.correlationId !== undefined) add("metadata ->> '$.correlationId' = ?", query.correlationId)
@@ -90,7 +110,7 @@ export const makeSql = (prefix: string) => {
 
   /** The first `size` positions in `(after, upTo]` that pass one query. */
   const positions = (query: Query, after: number, upTo: number, backward: boolean, size: number): Statement => {
-    const [first, ...others] = query.tags ?? []
+    const [first, ...others] = new Set(query.tags)
     const own = conditions(query)
     const clauses = ["position > ?", "position <= ?"]
     const params: Array<Param> = [after, upTo]
@@ -99,7 +119,8 @@ export const makeSql = (prefix: string) => {
     } else {
       clauses.push("tag = ?")
       params.push(first)
-      for (const other of others) {
+      if (others.length >= limits.tags) clauses.push("FALSE") // no event has so many
+      for (const other of others.slice(0, limits.tags)) {
         clauses.push(`EXISTS (SELECT 1 FROM ${tag} WHERE tag = ? AND position = found.position)`)
         params.push(other)
       }
@@ -112,20 +133,7 @@ export const makeSql = (prefix: string) => {
     }
   }
 
-  /** The positions that pass any of the queries: the first `size` of them, and perhaps more. */
-  const anyPositions = (
-    filter: ReadonlyArray<Query>,
-    after: number,
-    upTo: number,
-    backward: boolean,
-    size: number
-  ): Statement => {
-    const each = filter.map((query) => positions(query, after, upTo, backward, size))
-    return {
-      text: each.map(({ text }) => `SELECT position FROM (${text})`).join(" UNION "),
-      params: each.flatMap(({ params }) => params)
-    }
-  }
+  const asking = makeAsking(event, tag, columnNames)
 
   return {
     migrationsTable: `${prefix}migrations`,
@@ -178,11 +186,9 @@ export const makeSql = (prefix: string) => {
       UNION ALL
       SELECT NULL, NULL, 0, ifnull(max(position), 0), NULL, NULL FROM ${event}`,
 
-    /** The newest event beyond a position that passes a filter. */
-    newestMatch: (filter: ReadonlyArray<Query>, after: number): Statement => {
-      const { params, text } = anyPositions(filter, after, Number.MAX_SAFE_INTEGER, true, 1)
-      return { text: `SELECT max(position) AS position FROM (${text})`, params }
-    },
+    /** Of queries: see `asking.ts`. */
+    newestMatches: asking.newestMatches,
+    boundary: asking.boundary,
 
     /** One event: SQLite takes many of these faster than one statement of many rows. */
     insertEvent: `INSERT INTO ${event} (${columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -210,9 +216,14 @@ export const makeSql = (prefix: string) => {
       ORDER BY version ${backward ? "DESC" : "ASC"} LIMIT ?`,
 
     all: (filter: ReadonlyArray<Query>, after: number, upTo: number, backward: boolean, size: number): Statement => {
-      const order = `ORDER BY position ${backward ? "DESC" : "ASC"} LIMIT ?`
       const [only] = filter
-      if (only !== undefined && filter.length === 1 && only.tags === undefined) {
+      const direction = backward ? "DESC" : "ASC"
+      if (only === undefined || filter.length > 1) {
+        const asked = filter.map((query) => ({ query, after }))
+        return { text: backward ? asking.allBackward : asking.all, params: [askedParam(asked), size, upTo] }
+      }
+      const order = `ORDER BY position ${direction} LIMIT ?`
+      if (only.tags === undefined) {
         const own = conditions(only)
         const and = own.text === "" ? "" : `AND ${own.text}`
         return {
@@ -220,7 +231,7 @@ export const makeSql = (prefix: string) => {
           params: [after, upTo, ...own.params, size]
         }
       }
-      const { params, text } = anyPositions(filter, after, upTo, backward, size)
+      const { params, text } = positions(only, after, upTo, backward, size)
       return { text: `SELECT ${columns} FROM ${event} WHERE position IN (${text}) ${order}`, params: [...params, size] }
     },
 

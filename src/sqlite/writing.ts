@@ -11,10 +11,18 @@ import type { SqlError } from "effect/sql/SqlError"
 import { answerEach, makeGroupCommit, type Submitted, takeUpTo } from "../internal/groupCommit.ts"
 import { takeWriteLock } from "../sql/transaction.ts"
 import { type AppendError, type AppendResult, EventStoreError, StoreUnavailable } from "../store/EventStore.ts"
-import { type Driver, type Located, makeBatch, type PreparedAppend, type Write } from "../store/kit/index.ts"
+import {
+  type Driver,
+  type Located,
+  makeBatch,
+  type PreparedAppend,
+  type PreparedCondition,
+  type Write
+} from "../store/kit/index.ts"
+import { askedParam } from "./asking.ts"
 import { type Database, failAs, rowsOn } from "./database.ts"
 import { toEventStoreError } from "./errors.ts"
-import type { Param, PlaceRow, Sql, StandingRow } from "./sql.ts"
+import type { MatchRow, Param, PlaceRow, Sql, StandingRow } from "./sql.ts"
 import { plainNumbers } from "./tables.ts"
 
 type Results = ReadonlyArray<AppendResult>
@@ -155,23 +163,14 @@ const writeBatch = Effect.fnUntraced(function* (
   appends: ReadonlyArray<PreparedAppend>
 ): Effect.fn.Return<{ readonly verdicts: ReadonlyArray<Verdict>; readonly head: number }, SqlError> {
   const { head, located, newest } = yield* lookUp(sql, connection, appends)
-  const matches = new Map<object, number | undefined>()
+  const matches = yield* lookForMatches(sql, connection, appends)
   const batch = makeBatch({
     newest: (stream) => newest.get(stream) ?? { version: 0, position: 0 },
     locate: (id) => located.get(id),
     newestMatch: (filter) => matches.get(filter),
     head
   })
-  const verdicts: Array<Verdict> = []
-  for (const append of appends) {
-    matches.clear()
-    for (const { after, filter } of append.unless) {
-      const { params, text } = sql.newestMatch(filter, after)
-      const [found] = yield* rowsOn<{ position: number | null }>(connection, text, params)
-      matches.set(filter, found?.position ?? undefined)
-    }
-    verdicts.push(batch.decide(append))
-  }
+  const verdicts = appends.map(batch.decide)
 
   const { writes } = batch
   const tags: Array<readonly [string, number]> = []
@@ -203,6 +202,19 @@ const lookUp = Effect.fnUntraced(function* (sql: Sql, connection: Connection, ap
     else located.set(id, { stream, version, position, type, payload })
   }
   return { head, located, newest }
+})
+
+/** The newest event that stands against each condition of a batch, by its filter. */
+const lookForMatches = Effect.fnUntraced(function* (sql: Sql, connection: Connection, appends: ReadonlyArray<PreparedAppend>) {
+  const conditions = appends.flatMap(({ unless }) => unless)
+  const matches = new Map<PreparedCondition["filter"], number>()
+  if (conditions.length === 0) return matches
+  const asked = conditions.flatMap(({ after, filter }) => filter.map((query) => ({ query, after, filter })))
+  for (const { position, query } of yield* rowsOn<MatchRow>(connection, sql.newestMatches, [askedParam(asked)])) {
+    const filter = asked[query]?.filter
+    if (position !== null && filter !== undefined) matches.set(filter, Math.max(position, matches.get(filter) ?? 0))
+  }
+  return matches
 })
 
 type OneEvent = Exclude<ReturnType<typeof oneEvent>, undefined>

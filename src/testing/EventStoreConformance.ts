@@ -31,11 +31,13 @@ import { badInput } from "./eventStore/badInput.ts"
 import { conditions } from "./eventStore/conditions.ts"
 import { closing, durability } from "./eventStore/durability.ts"
 import { emptyAppends } from "./eventStore/emptyAppends.ts"
+import { guards } from "./eventStore/guards.ts"
 import { interruption } from "./eventStore/interruption.ts"
 import { model } from "./eventStore/model.ts"
 import { positions } from "./eventStore/positions.ts"
 import { read } from "./eventStore/read.ts"
 import { readAll } from "./eventStore/readAll.ts"
+import { readBoundary } from "./eventStore/readBoundary.ts"
 import { readPage } from "./eventStore/readPage.ts"
 import { repetition } from "./eventStore/repetition.ts"
 import { roundTrip } from "./eventStore/roundTrip.ts"
@@ -88,6 +90,7 @@ const promises = [
   ["1", versions],
   ["2", positions],
   ["3", atomicity],
+  ["3", guards],
   ["4", repetition],
   ["5", emptyAppends],
   ["7", badInput],
@@ -95,6 +98,7 @@ const promises = [
   ["read", read],
   ["readAll", readAll],
   ["readPage", readPage],
+  ["readBoundary", readBoundary],
   ["streams", streams],
   ["subscribe", subscribe],
   ["round trip", roundTrip],

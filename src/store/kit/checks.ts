@@ -17,8 +17,12 @@ export const queriesOf = (filter: Filter): ReadonlyArray<Query> =>
 
 export const filterFault = (queries: ReadonlyArray<Query>): string | undefined => {
   for (const query of queries) {
+    if (typeof query !== "object" || query === null) return `must be a query or a list of queries, not ${String(query)}`
     for (const key of ["categories", "types", "tags"] as const) {
-      for (const name of query[key] ?? []) {
+      const names = query[key]
+      if (names === undefined) continue
+      if (!Array.isArray(names)) return `has ${key} that are no list`
+      for (const name of names) {
         const problem = nameFault(name)
         if (problem !== undefined) return `has an entry in ${key} that ${problem}`
       }

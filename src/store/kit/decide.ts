@@ -5,7 +5,8 @@ import { AppendConditionError, type AppendError, DuplicateEventError, Optimistic
 import type { AppendResult, ExpectedVersion, Query } from "../model.ts"
 import { comparable } from "../../internal/exactJson.ts"
 import { matchesPrepared } from "./filter.ts"
-import type { PreparedAppend, PreparedEvent } from "./prepare.ts"
+import { addTagged, newestAmong } from "./newest.ts"
+import type { PreparedAppend, PreparedCondition, PreparedEvent } from "./prepare.ts"
 
 /**
  * An event that has an id, as {@link decide} asks for it: where it stands, and what a repetition of it must be.
@@ -33,7 +34,10 @@ export interface Standing {
   readonly newest: (stream: string) => { readonly version: number; readonly position: number }
   /** The event with this id. */
   readonly locate: (id: string) => Located | undefined
-  /** The position of the newest event beyond `after` that passes the filter. */
+  /**
+   * The position of the newest event beyond `after` that passes the filter. It is asked of the append's conditions alone, each with the very
+   * `filter` that stands in it, so a store may have looked for all of them at once.
+   */
   readonly newestMatch: (filter: ReadonlyArray<Query>, after: number) => number | undefined
   /** The newest position of the store. */
   readonly head: number
@@ -66,7 +70,6 @@ export const decide = (
   const repeated = decideIds(append, standing)
   if (repeated !== undefined)
     return repeated instanceof DuplicateEventError ? Result.fail(repeated) : Result.succeed({ results: repeated, writes: [] })
-  const versions = new Map<string, number>()
   const writes: Array<{
     readonly stream: string
     readonly version: number
@@ -74,33 +77,38 @@ export const decide = (
     readonly event: PreparedEvent
   }> = []
   const results: Array<AppendResult> = []
-  let position = standing.head
+  /** Where the streams are behind the parts that have been decided. */
+  const own = new Map<string, { readonly version: number; readonly position: number }>()
+  let head = standing.head
   for (const { events, expected, stream } of append.appends) {
-    const newest = standing.newest(stream)
-    const current = versions.get(stream) ?? newest.version
+    let { position, version } = own.get(stream) ?? standing.newest(stream)
     // Of an append that writes nothing there is nothing to be in conflict with.
-    if (append.count > 0 && !meets(expected, current)) {
-      return Result.fail(new OptimisticLockError({ stream, expected, actual: newest.version }))
+    if (append.count > 0 && !meets(expected, version)) {
+      return Result.fail(new OptimisticLockError({ stream, expected, actual: standing.newest(stream).version }))
     }
-    if (events.length === 0) {
-      const own = writes.findLast((write) => write.stream === stream)
-      results.push({ stream, version: current, position: own?.position ?? newest.position, deduplicated: false })
-      continue
+    if (events.length > 0) {
+      for (const event of events) writes.push({ stream, version: ++version, position: ++head, event })
+      position = head
+      own.set(stream, { version, position })
     }
-    let version = current
-    for (const event of events) writes.push({ stream, version: ++version, position: ++position, event })
-    versions.set(stream, version)
     results.push({ stream, version, position, deduplicated: false })
   }
-  if (writes.length > 0) {
-    let broken: AppendConditionError | undefined
-    for (const condition of append.unless) {
-      const position = standing.newestMatch(condition.filter, condition.after)
-      if (position !== undefined && position > (broken?.position ?? 0)) broken = new AppendConditionError({ position, condition })
+  const broken = writes.length > 0 ? brokenCondition(append, standing) : undefined
+  return broken === undefined ? Result.succeed({ results, writes }) : Result.fail(broken)
+}
+
+/** The condition that the newest of all matches breaks: the first of those that it breaks. */
+const brokenCondition = ({ unless }: PreparedAppend, { newestMatch }: Standing): AppendConditionError | undefined => {
+  let newest = 0
+  let broken: PreparedCondition | undefined
+  for (const condition of unless) {
+    const match = newestMatch(condition.filter, condition.after) ?? 0
+    if (match > newest) {
+      newest = match
+      broken = condition
     }
-    if (broken !== undefined) return Result.fail(broken)
   }
-  return Result.succeed({ results, writes })
+  return broken === undefined ? undefined : new AppendConditionError({ position: newest, condition: broken })
 }
 
 /**
@@ -129,12 +137,12 @@ export const makeBatch = (
   const writes: Array<Write> = []
   const byStream = new Map<string, Write>()
   const byId = new Map<string, Located>()
+  const matchable = makeMatchable(writes)
   const standing: Standing = {
     newest: (stream) => byStream.get(stream) ?? base.newest(stream),
     locate: (id) => byId.get(id) ?? base.locate(id),
-    newestMatch: (filter, after) =>
-      writes.findLast(({ event, position, stream }) => position > after && matchesPrepared(filter, { ...event, stream }))
-        ?.position ?? base.newestMatch(filter, after),
+    // What the batch writes is newer than all that stands.
+    newestMatch: (filter, after) => newestAmong(matchable(), filter, after) ?? base.newestMatch(filter, after),
     get head() {
       return base.head + writes.length
     }
@@ -152,6 +160,23 @@ export const makeBatch = (
       }
       return Exit.succeed(verdict.success.results)
     }
+  }
+}
+
+/** The writes of a batch, to be looked up by their tags: brought up to date when somebody asks, so a batch without conditions is not. */
+const makeMatchable = (writes: ReadonlyArray<Write>) => {
+  type Row = Parameters<typeof matchesPrepared>[1] & { readonly position: number }
+  const rows: Array<Row> = []
+  const byTag = new Map<string, Array<Row>>()
+  const matchable = { rows, byTag, passes: matchesPrepared }
+  return () => {
+    for (let index = rows.length; index < writes.length; index++) {
+      // Below the length.
+      const { event, position, stream } = writes[index] as Write
+      const { metadata, published, tags, type } = event
+      addTagged(byTag, rows, { position, stream, type, tags, published, metadata })
+    }
+    return matchable
   }
 }
 

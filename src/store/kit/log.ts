@@ -5,7 +5,10 @@ import type { EventStoreError } from "../errors.ts"
 import type { Query, StreamInfo } from "../model.ts"
 import type { Standing } from "./decide.ts"
 import type { Driver } from "./make.ts"
+import { addTagged, candidatesOf, newestAmong } from "./newest.ts"
+import type { PreparedBoundaryQuery } from "./prepareRead.ts"
 import type { EventPage, Pages } from "./reads.ts"
+import { isFound } from "./scan.ts"
 
 /**
  * What {@link makeIndex} must know of an event.
@@ -67,32 +70,19 @@ export const makeIndex = <Row extends Indexable>(passes: (filter: ReadonlyArray<
     standing: {
       newest,
       locate: (id) => byId.get(id),
-      newestMatch: (filter, after) => {
-        let found = after
-        for (const query of filter) {
-          const candidates = (query.tags ?? []).map((tag) => byTag.get(tag) ?? noRows)
-          const rows = candidates.reduce<ReadonlyArray<Row>>((best, rows) => (rows.length < best.length ? rows : best), log)
-          found = Math.max(found, rows.findLast((row) => row.position <= found || passes([query], row))?.position ?? 0)
-        }
-        return found === after ? undefined : found
-      },
+      newestMatch: (filter, after) => newestAmong({ rows: log, byTag, passes }, filter, after),
       get head() {
         return log.length
       }
     },
     add: (row) => {
-      log.push(row)
+      addTagged(byTag, log, row)
       byId.set(row.id, row)
       const rows = byStream.get(row.stream)
       if (rows === undefined) {
         byStream.set(row.stream, [row])
         names = undefined
       } else rows.push(row)
-      for (const tag of row.tags) {
-        const tagged = byTag.get(tag)
-        if (tagged === undefined) byTag.set(tag, [row])
-        else tagged.push(row)
-      }
     },
     stream: ({ backward, from, size, stream, to }) => {
       const rows = byStream.get(stream) ?? noRows
@@ -102,14 +92,17 @@ export const makeIndex = <Row extends Indexable>(passes: (filter: ReadonlyArray<
         : rows.slice(from - 1, Math.min(last, from - 1 + size))
     },
     versionAt: (stream, until) => (byStream.get(stream) ?? noRows).findLast((row) => row.recordedAt <= until)?.version ?? 0,
-    all: ({ after, backward, filter, size, upTo }) => {
-      const found: Array<Row> = []
-      const last = Math.min(upTo, log.length)
-      for (let step = 0; step < last - after && found.length < size; step++) {
-        const row = log[backward ? last - 1 - step : after + step]
-        if (row !== undefined && passes(filter, row)) found.push(row)
-      }
-      return found
+    all: (request) => {
+      const { backward, filter, size } = request
+      const candidates = filter.map((query) => candidatesOf(log, byTag, query))
+      if (candidates.includes(log)) return pageOf(log, (row) => passes(filter, row), request)
+      const [only] = candidates
+      if (only !== undefined && candidates.length === 1) return pageOf(only, (row) => passes(filter, row), request)
+      const found = new Set<Row>()
+      for (const rows of candidates) for (const row of pageOf(rows, (row) => passes(filter, row), request)) found.add(row)
+      return Array.from(found)
+        .sort((a, b) => (backward ? b.position - a.position : a.position - b.position))
+        .slice(0, size)
     },
     streams: ({ after, category, size }) => {
       names ??= Array.from(byStream.keys()).sort(byCodePoint)
@@ -125,9 +118,60 @@ export const makeIndex = <Row extends Indexable>(passes: (filter: ReadonlyArray<
   }
 }
 
+/** The first `size` rows with a position in `(after, upTo]` that pass. The rows are in the order of their positions. */
+const pageOf = <Row extends Indexable>(
+  rows: ReadonlyArray<Row>,
+  passes: (row: Row) => boolean,
+  { after, backward, size, upTo }: Pick<Parameters<Pages["all"]>[0], "after" | "backward" | "size" | "upTo">
+): ReadonlyArray<Row> => {
+  const found: Array<Row> = []
+  const step = backward ? -1 : 1
+  for (let index = backward ? countUpTo(rows, upTo) - 1 : countUpTo(rows, after); found.length < size; index += step) {
+    const row = rows[index]
+    if (row === undefined || (backward ? row.position <= after : row.position > upTo)) break
+    if (passes(row)) found.push(row)
+  }
+  return found
+}
+
+/** How many rows have a position of at most `position`. */
+const countUpTo = (rows: ReadonlyArray<Indexable>, position: number): number => {
+  let [low, high] = [0, rows.length]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if ((rows[middle]?.position ?? Infinity) <= position) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
 /**
- * The reads of a {@link Driver} whose log is indexed in memory. `load` makes a page of the rows that the index finds, for `read` or
- * `readAll`. `refresh` runs before the index is asked; by default it knows all there is.
+ * How many positions of the log are looked through at once for a question of `readBoundary` that asks for no tag; what comes behind them is
+ * read by pages, between which others come to their turn.
+ */
+const boundaryWindow = 100_000
+
+/** The rows that begin the answer to a question of `readBoundary`, and whether they are all of it. */
+const beginAnswer = <Row extends Indexable>(
+  index: Index<Row>,
+  { after, filter, newest }: PreparedBoundaryQuery,
+  position: number,
+  most: number
+): { readonly rows: ReadonlyArray<Row>; readonly complete: boolean } => {
+  const size = newest ? 1 : most
+  const whole = position - after <= boundaryWindow || filter.every((query) => isFound(query) || (query.tags ?? []).length > 0)
+  const seen = whole
+    ? { after, upTo: position }
+    : newest
+      ? { after: position - boundaryWindow, upTo: position }
+      : { after, upTo: after + boundaryWindow }
+  const rows = index.all({ ...seen, filter, backward: newest, size })
+  return { rows, complete: whole && rows.length < size }
+}
+
+/**
+ * The reads of a {@link Driver} whose log is indexed in memory. `load` makes a page of the rows that the index finds, for `read`,
+ * `readAll` or `readBoundary`. `refresh` runs before the index is asked; by default it knows all there is.
  *
  * @category adapters
  * @since 0.2.0
@@ -136,12 +180,22 @@ export const readsOfIndex = <Row extends Indexable>(
   index: Index<Row>,
   load: (rows: ReadonlyArray<Row>, operation: string) => Effect.Effect<EventPage, EventStoreError>,
   refresh?: Effect.Effect<void, EventStoreError> | undefined
-): Required<Pick<Driver, "head" | "pages" | "version">> => {
+): Required<Pick<Driver, "boundary" | "head" | "pages" | "version">> => {
   const ask: <A>(answer: () => A) => Effect.Effect<A, EventStoreError> =
     refresh === undefined ? Effect.sync : (answer) => Effect.map(refresh, answer)
   return {
     head: ask(() => index.standing.head),
     version: (stream) => ask(() => index.standing.newest(stream).version),
+    boundary: Effect.fnUntraced(function* ({ queries, size, upTo }) {
+      const { begun, position } = yield* ask(() => {
+        const position = Math.min(upTo, index.standing.head)
+        return { position, begun: queries.map((query) => beginAnswer(index, query, position, size)) }
+      })
+      const answers = yield* Effect.forEach(begun, ({ complete, rows }) =>
+        Effect.map(load(rows, "readBoundary"), (page) => ({ ...page, complete }))
+      )
+      return { position, answers }
+    }),
     pages: {
       stream: (request) =>
         Effect.flatMap(

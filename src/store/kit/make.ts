@@ -4,7 +4,7 @@ import type { AppendError, DuplicateEventError, EventStoreError, InvalidAppendEr
 import { type AppendResult, ExpectedVersion } from "../model.ts"
 import { EventStore, type StoreTables } from "../service.ts"
 import { prepare, type PreparedAppend } from "./prepare.ts"
-import { type PreparedBoundaryQuery, refuseName } from "./prepareRead.ts"
+import { type PreparedReadBoundary, refuseName } from "./prepareRead.ts"
 import {
   type EventPage,
   makeRead,
@@ -36,15 +36,15 @@ export interface Driver {
   /** What all reads are made of. */
   readonly pages: Pages
   /**
-   * `readBoundary`: pages of at most `size` events beyond `after` (where `newest` is set, the newest one alone), and the position of the newest
-   * event, or `upTo` if that is less; all as of one moment. Default: the head, and then one question after the other, out of `pages`.
+   * What `readBoundary` begins with: all of its questions at once, and the position of the newest event, or `upTo` if that is less, which no
+   * answer goes beyond. An answer is the first `size` events beyond `after`, or, where `newest` is set, the newest alone; `complete` says
+   * that there are no more. One that is neither full nor complete is read on by `pages`, behind its last event: so a driver need not look
+   * through all of the log in one request. Default: the position alone, and all answers by `pages`.
    */
   readonly boundary?:
-    | ((request: {
-        readonly queries: ReadonlyArray<PreparedBoundaryQuery>
-        readonly upTo: number
-        readonly size: number
-      }) => Effect.Effect<
+    | ((
+        request: PreparedReadBoundary
+      ) => Effect.Effect<
         { readonly position: number; readonly answers: ReadonlyArray<EventPage & { readonly complete: boolean }> },
         EventStoreError
       >)

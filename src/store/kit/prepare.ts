@@ -142,33 +142,43 @@ const prepareWith = (
     count += prepared.length
     parts.push({ stream, expected, events: prepared })
   }
-  const { bytes } = tally
-  if (unless === noConditions) return { appends: parts, unless: noConditions, count, bytes }
-  const conditions: Array<PreparedCondition> = []
-  const [many, all] = Array.isArray(unless)
-    ? [true, unless as ReadonlyArray<AppendCondition>]
-    : [false, [unless as AppendCondition]]
-  for (const { after = 0, filter } of all) {
-    const condition = { filter: queriesOf(filter), after }
-    const fault = conditionFault(condition)
-    if (fault !== undefined) {
-      const field = many ? `unless[${conditions.length}]` : "unless"
-      return refuse(parts[0]?.stream ?? "", `${field}.${fault.field}`, fault.problem)
-    }
-    // No event passes a filter of no queries.
-    if (condition.filter.length > 0) conditions.push(condition)
-  }
-  return { appends: parts, unless: conditions, count, bytes }
+  const conditions = prepareConditions(unless)
+  if (conditions instanceof Fault) return refuse(parts[0]?.stream ?? "", conditions.field, conditions.problem)
+  return { appends: parts, unless: conditions, count, bytes: tally.bytes }
 }
 
 const refuse = (stream: string, field: string, problem: string) =>
   new InvalidAppendError({ stream: String(stream), field, problem })
 
-const conditionFault = ({ after, filter }: PreparedCondition) => {
-  if (!isCount(after)) return new Fault("after", `must be a position, not ${after}`)
-  const problem = filterFault(filter)
-  return problem === undefined ? undefined : new Fault("filter", problem)
+const prepareConditions = (
+  unless: AppendCondition | ReadonlyArray<AppendCondition>
+): ReadonlyArray<PreparedCondition> | Fault => {
+  if (unless === noConditions) return noConditions
+  if (!Array.isArray(unless)) return prepareList([unless as AppendCondition], () => "unless")
+  return prepareList(unless as ReadonlyArray<AppendCondition>, (index) => `unless[${index}]`)
 }
+
+const prepareList = (
+  conditions: ReadonlyArray<AppendCondition>,
+  pathOf: (index: number) => string
+): ReadonlyArray<PreparedCondition> | Fault => {
+  const prepared: Array<PreparedCondition> = []
+  for (const [index, { after = 0, filter }] of conditions.entries()) {
+    const queries = queriesOf(filter)
+    if (!isCount(after)) return new Fault(`${pathOf(index)}.after`, `must be a position, not ${after}`)
+    const problem = filterFault(queries)
+    if (problem !== undefined) return new Fault(`${pathOf(index)}.filter`, problem)
+    // No event passes a filter of no queries.
+    if (queries.length > 0) prepared.push({ filter: queries.map(withoutUndefined), after })
+  }
+  return prepared
+}
+
+/** A key may be given as `undefined` where the compiler is not told to tell that apart. */
+const withoutUndefined = (query: Query): Query =>
+  Object.values(query).includes(undefined)
+    ? (Object.fromEntries(Object.entries(query).filter(([, value]) => value !== undefined)) as Query)
+    : query
 
 /** Checks an event and writes out its JSON, which is added to the bytes of the append. */
 const prepareEvent = (event: NewEvent, tally: Tally): PreparedEvent | Fault => {

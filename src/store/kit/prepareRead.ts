@@ -99,9 +99,17 @@ export interface PreparedBoundaryQuery {
   readonly newest: boolean
 }
 
-interface PreparedReadBoundary {
+/**
+ * What `readBoundary` is asked for, checked.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
+export interface PreparedReadBoundary {
   readonly queries: ReadonlyArray<PreparedBoundaryQuery>
+  /** Inclusive. */
   readonly upTo: number
+  /** Of each answer. */
   readonly size: number
 }
 
@@ -112,8 +120,12 @@ export const prepareReadBoundary = (
   const { size = 256, upTo = Number.MAX_SAFE_INTEGER } = options
   const prepared = queries.map(({ after = 0, filter, newest = false }) => ({ filter: queriesOf(filter), after, newest }))
   let problem = countFault("upTo", upTo) ?? countFault("size", size) ?? (size === 0 ? "size must be at least 1" : undefined)
-  for (const [index, { after, filter }] of prepared.entries()) {
-    problem ??= countFault(`queries[${index}].after`, after) ?? prefixed(`queries[${index}].filter`, filterFault(filter))
+  for (const [index, { after, filter, newest }] of prepared.entries()) {
+    if (problem !== undefined) break
+    problem =
+      countFault(`queries[${index}].after`, after) ??
+      prefixed(`queries[${index}].filter`, filterFault(filter)) ??
+      (typeof newest === "boolean" ? undefined : `queries[${index}].newest must be a boolean`)
   }
   return problem === undefined ? Effect.succeed({ queries: prepared, upTo, size }) : invalidRead("readBoundary", problem)
 }

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { RecordedEvent } from "../../definitions/stored.ts"
 import type { EventStoreError } from "../errors.ts"
-import type { Query, StreamInfo } from "../model.ts"
+import type { Boundary, Query, StreamInfo } from "../model.ts"
 import type { EventStore } from "../service.ts"
 import type { Driver } from "./make.ts"
 import { type Page, paginate } from "./pages.ts"
@@ -60,8 +60,6 @@ export interface EventPage {
 type Store = EventStore["Service"]
 type Log = Pick<Driver, "head" | "pages" | "window">
 type Fetched<Cursor> = Effect.Effect<Page<RecordedEvent, Cursor>, EventStoreError>
-
-const noItems: EventPage = { items: [], bytes: 0 }
 
 /** Nothing is left. */
 const noPage = Effect.succeed({ items: [], bytes: 0, next: undefined })
@@ -173,29 +171,36 @@ export const makeReadPage = ({ head, pages, window }: Log): Store["readPage"] =>
   })
 
 export const makeReadBoundary = ({ boundary, head, pages, window }: Log & Pick<Driver, "boundary">): Store["readBoundary"] => {
-  const read = boundary ?? readByPages({ head, pages, window })
-  return (queries, options) =>
-    Effect.map(Effect.flatMap(prepareReadBoundary(queries, options), read), ({ answers, position }) => ({
-      position,
-      answers: answers.map(({ complete, items }) => ({ events: items, complete }))
-    }))
-}
-
-/** One question after the other: what is appended meanwhile lies beyond the head, which comes first. */
-const readByPages = ({ head, pages, window }: Log): Exclude<Driver["boundary"], undefined> =>
-  Effect.fnUntraced(function* ({ queries, size, upTo }) {
-    const position = Math.min(upTo, yield* head)
-    const answers = yield* Effect.forEach(queries, ({ after, filter, newest }) => {
-      const request = { after, upTo: position, filter, backward: newest, size: newest ? 1 : size }
-      if (position <= after || filter.length === 0) return Effect.succeed({ ...noItems, complete: true })
-      return Effect.map(scanOn(makeScan(pages, window), request), ({ bytes, items, rest }) => ({
-        items,
-        bytes,
-        complete: newest || isLookedThrough(rest)
-      }))
-    })
+  // The head comes first: what is appended while the answers are read lies beyond it.
+  const begin: Exclude<typeof boundary, undefined> =
+    boundary ??
+    (({ queries, upTo }) =>
+      Effect.map(head, (head) => ({ position: Math.min(upTo, head), answers: queries.map(() => nothingYet) })))
+  return Effect.fnUntraced(function* (queries, options) {
+    const request = yield* prepareReadBoundary(queries, options)
+    const { answers: begun, position } = yield* begin(request)
+    const answers: Array<Boundary["answers"][number]> = []
+    for (const [index, query] of request.queries.entries()) {
+      const { complete, items } = begun[index] ?? nothingYet
+      const { after, filter, newest } = query
+      const size = newest ? 1 : request.size
+      const events = Array.from(items)
+      let rest = { after: events.at(-1)?.position ?? after, upTo: complete ? 0 : position }
+      if (events.length < size && !isLookedThrough(rest)) {
+        const scan = makeScan(pages, window)
+        while (events.length < size && !isLookedThrough(rest)) {
+          const scanned = yield* scan({ ...rest, filter, backward: newest, size: size - events.length })
+          events.push(...scanned.items)
+          rest = scanned.rest
+        }
+      }
+      answers.push({ events, complete: newest || isLookedThrough(rest) })
+    }
     return { position, answers }
   })
+}
+
+const nothingYet = { items: [], bytes: 0, complete: false }
 
 export const makeSubscribe = ({
   awaitBeyond,

@@ -27,7 +27,12 @@ export interface Scanned extends EventPage {
 
 export type Scan = (request: Parameters<Pages["all"]>[0]) => Effect.Effect<Scanned, EventStoreError>
 
-/** Whether a page of it is found without looking at what does not pass: all of the log, or what has one tag. */
+/**
+ * Whether a page of a query is found without looking at what does not pass: all of the log, or what has one tag.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
 export const isFound = ({ categories, correlationId, published, tags = [], types }: Query): boolean =>
   tags.length <= 1 && types === undefined && categories === undefined && published === undefined && correlationId === undefined
 

@@ -188,22 +188,36 @@ export const badInput = [
 
   every("an append condition is refused when it makes no sense", function* (store) {
     const attempts: ReadonlyArray<readonly [field: string, unless: EventStore.AppendCondition]> = [
-      ...badCounts.map((after) => ["unless.after", { filter: {}, after }] as const),
+      ...badCounts.map((after) => ["after", { filter: {}, after }] as const),
       ...badNames.flatMap(([, name]) => [
-        ["unless.filter", { filter: { types: ["Good", name] } }] as const,
-        ["unless.filter", { filter: { tags: [name] } }] as const,
-        ["unless.filter", { filter: [{}, { categories: [name] }] }] as const
+        ["filter", { filter: { types: ["Good", name] } }] as const,
+        ["filter", { filter: { tags: [name] } }] as const,
+        ["filter", { filter: [{}, { categories: [name] }] }] as const
       ]),
-      ["unless.filter", { filter: { correlationId: "" } }],
-      ["unless.filter", { filter: { published: untyped("yes") } }]
+      ["filter", { filter: { correlationId: "" } }],
+      ["filter", { filter: { published: untyped("yes") } }],
+      ["filter", { filter: { tags: untyped("course:1") } }],
+      ["filter", { filter: { types: untyped({}) } }],
+      ["filter", { filter: untyped("course:1") }],
+      ["filter", { filter: [{}, untyped(null)] }],
+      ["filter", untyped({})]
     ]
     for (const [field, unless] of attempts) {
-      const error = yield* refused(store, store.appendAll([{ stream: "Account-1", events: [event()] }], { unless }))
-      assert.deepEqual(
-        { ...error, problem: "" },
-        { _tag: "InvalidAppendError", stream: "Account-1", field, problem: "" },
-        inspect(unless)
-      )
+      const good = { filter: { tags: ["absent"] }, after: 0 }
+      for (const [path, conditions] of [
+        ["unless", unless],
+        ["unless[0]", [unless]],
+        ["unless[1]", [good, unless, { filter: {}, after: -1 }]],
+        ["unless[2]", [{ filter: [] }, good, unless]]
+      ] as const) {
+        const append = store.appendAll([{ stream: "Account-1", events: [event()] }], { unless: conditions })
+        const error = yield* refused(store, append)
+        assert.deepEqual(
+          { ...error, problem: "" },
+          { _tag: "InvalidAppendError", stream: "Account-1", field: `${path}.${field}`, problem: "" },
+          inspect(unless)
+        )
+      }
     }
   }),
 
@@ -236,12 +250,17 @@ export const badInput = [
       yield* invalid("read", what, Stream.runCollect(store.read("Account-1", { limit: count })))
       yield* invalid("readAll", what, Stream.runCollect(store.readAll({ after: count })))
       yield* invalid("readAll", what, Stream.runCollect(store.readAll({ limit: count })))
+      yield* invalid("readAll", what, Stream.runCollect(store.readAll({ upTo: count })))
+      yield* invalid("readAll", what, Stream.runCollect(store.readAll({ upTo: count, direction: "backward" })))
       yield* invalid("streams", what, Stream.runCollect(store.streams({ limit: count })))
       yield* invalid("readAll", what, Stream.runHead(store.subscribe({ after: count })))
     }
     yield* invalid("read", "direction", Stream.runCollect(store.read("Account-1", { direction: untyped("up") })))
     yield* invalid("readAll", "direction", Stream.runCollect(store.readAll({ direction: untyped("up") })))
     yield* invalid("readAll", "filter", Stream.runHead(store.subscribe({ filter: { types: [""] } })))
+    for (const filter of [untyped<EventStore.Filter>("a"), { tags: untyped<[]>("a") }, [untyped<EventStore.Query>(null)]]) {
+      yield* invalid("readAll", "filter", Stream.runCollect(store.readAll({ filter })))
+    }
     assert.deepEqual(yield* versionsOf(store.read("Account-1")), [1, 2, 3])
   }),
 
@@ -323,7 +342,7 @@ export const badInput = [
         { _tag: "InvalidAppendError", stream, field: "events[1].payload", problem: "contains the character U+0000" },
         lockError("Taken-1", 7, 1),
         duplicate(stream, "taken"),
-        conditionError(1),
+        conditionError(1, { filter: { categories: ["Taken"] } }),
         { stream, version: 1 }
       ]
       assert.deepEqual(result, wanted[n % 5])

@@ -4,6 +4,7 @@ import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import assert from "node:assert/strict"
 import { inspect } from "node:util"
+import type { NewEvent } from "../../definitions/stored.ts"
 import type * as EventStore from "../../store/EventStore.ts"
 import * as Kit from "../../store/kit/index.ts"
 import { range } from "../suite.ts"
@@ -20,6 +21,7 @@ import {
   lockError,
   race,
   refused,
+  untyped,
   verdict
 } from "./words.ts"
 
@@ -29,10 +31,9 @@ export const conditions = [
       const taken = yield* collect(store.readAll({ filter: { tags: [`course:${course}`] } }))
       return { free: 2 - taken.length, seen: taken.at(-1)?.position ?? 0 }
     })
+    const full = (course: string, seen: number) => ({ filter: { tags: [`course:${course}`] }, after: seen })
     const enrol = (course: string, student: string, seen: number) =>
-      store.appendAll([{ stream: `Student-${student}`, events: [enrolled(course)] }], {
-        unless: { filter: { tags: [`course:${course}`] }, after: seen }
-      })
+      store.appendAll([{ stream: `Student-${student}`, events: [enrolled(course)] }], { unless: full(course, seen) })
     yield* store.append("Student-0", [enrolled("1"), enrolled("2"), enrolled("3")])
     // Each has made its decision before any acts on it.
     const [ada, ben, cy, dee] = yield* Effect.all([seats("1"), seats("1"), seats("2"), seats("3")], { concurrency: "unbounded" })
@@ -45,19 +46,16 @@ export const conditions = [
     ])
     assert.equal(won.length, 3)
     const winner = won.flat().find(({ stream }) => stream === "Student-ada" || stream === "Student-ben")
-    assert.deepEqual(lost, [conditionError(winner?.position ?? 0)])
+    assert.deepEqual(lost, [conditionError(winner?.position ?? 0, full("1", ada.seen))])
     assert.equal((yield* seats("1")).free, 0)
   }),
 
   every("of 20 decisions over the same facts exactly one commits, over disjoint facts all do", function* (store) {
     for (let round = 1; round <= 3; round++) {
       const seen = yield* store.head
+      const unless = { filter: { tags: ["course:full"] }, after: seen }
       const same = yield* race(
-        range(1, 20).map((n) =>
-          store.appendAll([{ stream: `Student-${round}-${n}`, events: [enrolled("full")] }], {
-            unless: { filter: { tags: ["course:full"] }, after: seen }
-          })
-        )
+        range(1, 20).map((n) => store.appendAll([{ stream: `Student-${round}-${n}`, events: [enrolled("full")] }], { unless }))
       )
       assert.deepEqual(
         same.won.map(([result]) => result?.position),
@@ -65,7 +63,7 @@ export const conditions = [
       )
       assert.deepEqual(
         same.lost,
-        range(1, 19).map(() => conditionError(seen + 1))
+        range(1, 19).map(() => conditionError(seen + 1, unless))
       )
     }
     const disjoint = yield* race(
@@ -85,18 +83,16 @@ export const conditions = [
       everything: {},
       several: [{ types: ["Absent"] }, { types: ["Closed"], categories: ["Period"], published: false }]
     })) {
-      const seen = yield* store.head
+      const unless = { filter, after: yield* store.head }
       const { lost, won } = yield* race(
         range(1, 12).map((n) =>
-          store.appendAll([{ stream: `Period-${what}-${n}`, events: [event({ type: "Closed" })] }], {
-            unless: { filter, after: seen }
-          })
+          store.appendAll([{ stream: `Period-${what}-${n}`, events: [event({ type: "Closed" })] }], { unless })
         )
       )
       assert.equal(won.length, 1, what)
       assert.deepEqual(
         lost,
-        range(1, 11).map(() => conditionError(seen + 1)),
+        range(1, 11).map(() => conditionError(unless.after + 1, unless)),
         what
       )
     }
@@ -147,12 +143,12 @@ export const conditions = [
     for (const [filter, after, position] of attempts) {
       assert.deepEqual(
         yield* attempt(filter, after),
-        position === undefined ? "written" : conditionError(position),
+        position === undefined ? "written" : conditionError(position, { filter, after: after ?? 0 }),
         inspect({ filter, after })
       )
     }
     const head = yield* store.head
-    assert.deepEqual(yield* attempt({}, head - 1), conditionError(head))
+    assert.deepEqual(yield* attempt({}, head - 1), conditionError(head, { filter: {}, after: head - 1 }))
     assert.deepEqual(yield* attempt({}, head), "written")
   }),
 
@@ -163,7 +159,7 @@ export const conditions = [
       store.appendAll([part("A-1", 1), part("B-1", NoStream), part("C-1", Any)], {
         unless: { filter: { tags: ["course:1"] }, after }
       })
-    assert.deepEqual(yield* refused(store, append(0)), conditionError(1))
+    assert.deepEqual(yield* refused(store, append(0)), conditionError(1, { filter: { tags: ["course:1"] } }))
     assert.deepEqual(
       yield* refused(
         store,
@@ -178,6 +174,160 @@ export const conditions = [
       [2, 3, 4]
     )
   }),
+
+  every("several conditions, each with a position of its own, must all hold", function* (store) {
+    yield* store.append("A-1", [enrolled("1"), enrolled("2"), event({ type: "Closed" }), enrolled("1")])
+    const on = (course: string, after: number) => ({ filter: { tags: [`course:${course}`] }, after })
+    const closed = (after: number) => ({ filter: { types: ["Closed"] }, after })
+    type Attempt = readonly [unless: ReadonlyArray<EventStore.AppendCondition>, position?: number, broken?: number]
+    const attempts: ReadonlyArray<Attempt> = [
+      [[]],
+      [[on("1", 4)]],
+      [[on("1", 4), on("2", 2)]],
+      [[on("1", 4), on("2", 2), closed(3), { filter: { tags: ["course:3"] } }]],
+      [[on("1", 4), on("2", 1)], 2, 1],
+      [[on("2", 1), on("1", 4)], 2, 0],
+      [[on("1", 3), on("2", 2)], 4, 0],
+      // The newest of all matches is told of, and whose it is.
+      [[on("2", 0), closed(0), on("1", 0)], 4, 2],
+      [[on("1", 0), on("2", 0), closed(0)], 4, 0],
+      [[on("2", 0), closed(0)], 3, 1],
+      // Of two that one event breaks, the first.
+      [[on("2", 2), on("1", 3), on("1", 0)], 4, 1],
+      [[on("1", 0), { filter: { categories: ["A"] } }], 4, 0],
+      // What no event can pass holds always, and does not shift the others.
+      [[{ filter: [] }, { filter: { types: [] } }]],
+      [[{ filter: [] }, on("1", 3)], 4, 1],
+      [
+        [
+          { filter: [], after: 7 },
+          { filter: [{ types: [] }, { tags: ["course:2"] }], after: 1 }
+        ],
+        2,
+        1
+      ]
+    ]
+    for (const [unless, position, broken] of attempts) {
+      const append = store.appendAll([{ stream: "Probe-1", events: [event({ type: "Probed" })] }], { unless })
+      if (position === undefined) assert.equal((yield* append)[0]?.deduplicated, false, inspect(unless, { depth: 5 }))
+      else {
+        const condition = unless[broken ?? 0]
+        assert.ok(condition !== undefined)
+        assert.deepEqual(yield* refused(store, append), conditionError(position, condition), inspect(unless, { depth: 5 }))
+      }
+    }
+    assert.equal(yield* store.version("Probe-1"), 5, "one for each list that holds")
+  }),
+
+  every("a condition that stands for itself is a list of one", function* (store) {
+    yield* store.append("A-1", [enrolled("1")])
+    const unless = { filter: { tags: ["course:1"] }, after: 0 }
+    const append = (unless: EventStore.AppendCondition | ReadonlyArray<EventStore.AppendCondition>) =>
+      store.appendAll([{ stream: "B-1", events: [event()] }], { unless })
+    assert.deepEqual(yield* refused(store, append(unless)), conditionError(1, unless))
+    assert.deepEqual(yield* refused(store, append([unless])), conditionError(1, unless))
+    const loose = { filter: [{ ...unless.filter, types: undefined }], after: undefined }
+    assert.deepEqual(yield* refused(store, append(untyped<EventStore.AppendCondition>(loose))), conditionError(1, unless))
+  }),
+
+  every("of two appends at once that exclude each other one is refused, with the position of the other", function* (store) {
+    /** Pairs of what one append writes and what excludes it, in all that a filter may look at. */
+    const kinds: ReadonlyArray<readonly [what: string, fact: Partial<NewEvent>, stream: string, filter: EventStore.Filter]> = [
+      ["tag", { tags: ["seat:1"] }, "Seat-1", { tags: ["seat:1"] }],
+      ["tags", { tags: ["seat:2", "row:1"] }, "Seat-2", { tags: ["row:1", "seat:2"] }],
+      ["tag and type", { type: "Taken", tags: ["seat:3"] }, "Seat-3", { types: ["Freed", "Taken"], tags: ["seat:3"] }],
+      ["type", { type: "Opened4" }, "Seat-4", { types: ["Opened4"] }],
+      ["category", {}, "Hall5-1", { categories: ["Hall5"] }],
+      ["correlation", { metadata: { correlationId: "c6" } }, "Seat-6", { correlationId: "c6" }],
+      ["published", { type: "Sold7", published: true }, "Seat-7", { types: ["Sold7"], published: true }],
+      ["any of two", { tags: ["seat:8"] }, "Seat-8", [{ types: ["Absent"] }, { tags: ["seat:8"] }]]
+    ]
+    const rounds = 4
+    for (let round = 0; round < rounds; round++) {
+      const seen = yield* store.head
+      // All at once, and others between them, so that they come to stand in one batch.
+      const attempts = kinds.flatMap(([what, fact, stream, filter]) =>
+        range(1, 3).map((n) => {
+          const condition = { filter, after: seen }
+          const unless = n === 2 ? [{ filter: { tags: ["absent"] } }, condition] : [condition]
+          const append = store.appendAll([{ stream, events: [event(), event(fact)] }], { unless })
+          return { what, condition, append: Effect.result(append) }
+        })
+      )
+      const others = range(1, 24).map((n) => store.append(`Other-${n % 3}`, [event()]))
+      const outcomes = yield* concurrently(attempts, ({ append }, index) => Effect.andThen(others[index] ?? Effect.void, append))
+      for (const [what] of kinds) {
+        const own = attempts.flatMap((attempt, index) =>
+          attempt.what === what ? [{ ...attempt, outcome: outcomes[index] }] : []
+        )
+        const won = own.flatMap(({ outcome }) => (outcome?._tag === "Success" ? [outcome.success] : []))
+        assert.equal(won.length, 1, what)
+        const position = won[0]?.[0]?.position ?? 0
+        for (const { condition, outcome } of own) {
+          if (outcome?._tag !== "Failure") continue
+          assert.deepEqual({ ...outcome.failure }, conditionError(position, condition), what)
+        }
+      }
+    }
+    assert.equal(yield* store.head, rounds * (24 + kinds.length * 2))
+  }),
+
+  every("what is refused is in nobody's way, and who excludes what nobody writes is not refused", function* (store) {
+    yield* store.append(
+      "Old-1",
+      range(1, 20).map((n) => event({ tags: [`old:${n}`] }))
+    )
+    const outcomes = yield* concurrently(range(1, 60), (n) => {
+      const own = Math.ceil(n / 3)
+      const fact = [event({ tags: [`new:${own}`, `student:${own}`] })]
+      switch (n % 3) {
+        case 1: // is refused for what stands
+          return verdict(store.appendAll([{ stream: `A-${n}`, events: fact }], { unless: { filter: { tags: [`old:${own}`] } } }))
+        case 2: // is refused for its version
+          return verdict(store.append("Old-1", fact, { expected: 3 }))
+        default: // would be, if those were written
+          return verdict(
+            Effect.as(
+              store.appendAll([{ stream: `B-${n}`, events: [event({ tags: [`own:${own}`] })] }], {
+                unless: [
+                  { filter: { tags: [`new:${own}`] } },
+                  { filter: { tags: [`student:${own}`], types: ["Happened"] }, after: 20 },
+                  { filter: { tags: [`own:${own}`] } }
+                ]
+              }),
+              "written"
+            )
+          )
+      }
+    })
+    for (const [index, outcome] of outcomes.entries()) {
+      const own = Math.ceil((index + 1) / 3)
+      const wanted = [conditionError(own, { filter: { tags: [`old:${own}`] } }), lockError("Old-1", 3, 20), "written"]
+      assert.deepEqual(outcome, wanted[index % 3])
+    }
+  }),
+
+  every(
+    "a hundred conditions in a filter, a hundred filters in a list, and a hundred tags are as good as one",
+    function* (store) {
+      const many = range(1, 700)
+      yield* store.append("A-1", [enrolled("350"), event({ type: "Type-600" })])
+      const append = (unless: EventStore.AppendCondition | ReadonlyArray<EventStore.AppendCondition>) =>
+        store.appendAll([{ stream: "B-1", events: [event()] }], { unless })
+      const courses = { filter: many.map((n) => ({ tags: [`course:${n}`] })) }
+      assert.deepEqual(yield* refused(store, append(courses)), conditionError(1, courses))
+      assert.equal((yield* append({ ...courses, after: 1 })).length, 1)
+      const types = { filter: { types: many.map((n) => `Type-${n}`) }, after: 1 }
+      assert.deepEqual(yield* refused(store, append(types)), conditionError(2, types))
+      const list = many.map((n) => ({ filter: { tags: [`course:${n}`] }, after: n % 2 }))
+      assert.deepEqual(yield* refused(store, append(list)), conditionError(1, { filter: { tags: ["course:350"] } }))
+      assert.equal((yield* append(list.map(({ filter }) => ({ filter, after: 1 })))).length, 1)
+      // More tags than an event can have.
+      assert.equal((yield* append({ filter: { tags: ["course:350", ...many.map((n) => `other:${n}`)] } })).length, 1)
+      const alike = { filter: { tags: many.map(() => "course:350") } }
+      assert.deepEqual(yield* refused(store, append(alike)), conditionError(1, alike))
+    }
+  ),
 
   every("a repetition succeeds although its condition no longer holds: its own events stand there", function* (store) {
     const append = store.appendAll([{ stream: "Student-1", events: [enrolled("1", { id: "a" })], expected: NoStream }], {

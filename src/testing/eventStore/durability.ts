@@ -144,7 +144,7 @@ export const durability = [
           const unless = { filter: { tags: ["course:1"] } }
           assert.deepEqual(
             yield* refused(store, store.appendAll([{ stream: "B-1", events: [event()] }], { unless })),
-            conditionError(3)
+            conditionError(3, unless)
           )
           assert.deepEqual(yield* store.append("Account-1", [event()], { expected: again + 1 }), {
             stream: "Account-1",

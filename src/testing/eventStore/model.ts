@@ -7,7 +7,7 @@ import { inspect } from "node:util"
 import type { NewEvent } from "../../definitions/stored.ts"
 import * as EventStore from "../../store/EventStore.ts"
 import { build } from "../suite.ts"
-import { Any, Exists, NoStream, collect, contents, every, untyped, verdict } from "./words.ts"
+import { Any, Exists, NoStream, collect, contents, every, plain, type Store, untyped, verdict } from "./words.ts"
 
 const oneOf = <A>(items: ReadonlyArray<A>) =>
   Effect.map(Random.nextIntBetween(0, items.length, { halfOpen: true }), (index) => items[index] as A)
@@ -24,6 +24,12 @@ const randomFilter: Effect.Effect<EventStore.Filter> = Effect.gen(function* () {
     return { ...(yield* oneOf(keys)), ...(yield* oneOf([{}, yield* oneOf(keys)])) }
   })
   return yield* oneOf<EventStore.Filter>([yield* query, [yield* query, yield* query]])
+})
+
+const streams = ["A-1", "A-2", "A-3", "B-1", "B-2", "C"]
+
+const expected: Effect.Effect<EventStore.ExpectedVersion> = Effect.gen(function* () {
+  return yield* oneOf<EventStore.ExpectedVersion>([Any, Any, Any, Exists, NoStream, yield* Random.nextIntBetween(0, 40)])
 })
 
 const randomAppends: Effect.Effect<ReadonlyArray<EventStore.StreamAppend>> = Effect.gen(function* () {
@@ -43,19 +49,31 @@ const randomAppends: Effect.Effect<ReadonlyArray<EventStore.StreamAppend>> = Eff
         recordedAt: DateTime.makeUnsafe(yield* Random.nextIntBetween(0, 10_000))
       })
     }
-    const stream = yield* oneOf(["A-1", "A-2", "A-3", "B-1", "B-2", "C"])
-    const expected = yield* oneOf<EventStore.ExpectedVersion>([
-      Any,
-      Any,
-      Any,
-      Exists,
-      NoStream,
-      yield* Random.nextIntBetween(0, 40)
-    ])
-    return { stream, events, expected }
+    return { stream: yield* oneOf(streams), events, expected: yield* expected }
   })
-  return yield* Effect.all(Array.from({ length: yield* oneOf([1, 1, 1, 2, 3]) }, () => part))
+  // Those that hold often stand beside what is written, also to the same stream.
+  const guard = Effect.gen(function* () {
+    return { stream: yield* oneOf([...streams, "Absent"]), events: [], expected: yield* oneOf([yield* expected, Exists, Any]) }
+  })
+  const parts = yield* Effect.all(Array.from({ length: yield* oneOf([1, 1, 1, 2, 3]) }, () => part))
+  return yield* oneOf([parts, parts, [yield* guard, ...parts], [...parts, yield* guard], [yield* guard, ...parts, yield* guard]])
 })
+
+const randomConditions = Effect.fnUntraced(function* (
+  head: number
+): Effect.fn.Return<EventStore.AppendCondition | ReadonlyArray<EventStore.AppendCondition>> {
+  const condition = Effect.gen(function* () {
+    return { filter: yield* randomFilter, after: yield* oneOf([head, Math.max(0, head - 2), Math.max(0, head - 5), 0]) }
+  })
+  const list = yield* Effect.all(Array.from({ length: yield* oneOf([0, 1, 2, 3]) }, () => condition))
+  return yield* oneOf([yield* condition, list])
+})
+
+const boundaryOf = (store: Store, queries: ReadonlyArray<EventStore.BoundaryQuery>, upTo: number | undefined) =>
+  Effect.map(store.readBoundary(queries, { upTo, size: 10_000 }), ({ answers, position }) => ({
+    position,
+    answers: answers.map(({ complete, events }) => ({ complete, events: events.map(plain) }))
+  }))
 
 export const model = [
   every("a long random sequence of appends and reads is answered just as the memory store answers it", function* (store) {
@@ -67,18 +85,17 @@ export const model = [
         const appends = step % 7 === 0 ? last : yield* randomAppends
         last = appends
         const head = yield* model.head
-        const options = yield* oneOf<{ readonly unless?: EventStore.AppendCondition }>([
-          {},
-          {},
-          { unless: { filter: yield* randomFilter, after: yield* oneOf([head, Math.max(0, head - 5), 0]) } }
-        ])
+        const options = yield* oneOf([{}, {}, { unless: yield* randomConditions(head) }])
         const what = `step ${step}: ${inspect({ appends, options }, { depth: 9 })}`
         const answer = yield* verdict(model.appendAll(appends, options))
         assert.deepEqual(yield* verdict(store.appendAll(appends, options)), answer, what)
+        const guarded = appends.some(({ events, expected }) => events.length === 0 && expected !== Any)
         const kind = Array.isArray(answer)
           ? answer.some(({ deduplicated }) => deduplicated)
             ? "repeated"
-            : "written"
+            : guarded
+              ? "written under a guard"
+              : "written"
           : untyped<{ _tag: string }>(answer)._tag
         seen[kind] = (seen[kind] ?? 0) + 1
         if (step % 4 !== 0) continue
@@ -86,6 +103,7 @@ export const model = [
           filter: yield* randomFilter,
           after: yield* oneOf([undefined, Math.floor(head / 2)]),
           direction: yield* oneOf(["forward", "backward"] as const),
+          upTo: yield* oneOf([undefined, undefined, Math.floor(head / 3)]),
           limit: yield* oneOf([undefined, 3])
         }
         assert.deepEqual(yield* collect(store.readAll(readAll)), yield* collect(model.readAll(readAll)), inspect(readAll))
@@ -97,12 +115,20 @@ export const model = [
           limit: yield* oneOf([undefined, 2])
         }
         assert.deepEqual(yield* collect(store.read("A-1", read)), yield* collect(model.read("A-1", read)), inspect(read))
+        const question = Effect.gen(function* () {
+          return { filter: yield* randomFilter, after: yield* oneOf([undefined, head >> 1]), newest: yield* Random.nextBoolean }
+        })
+        const queries = [yield* question, yield* question]
+        const upTo = yield* oneOf([undefined, Math.floor((head * 2) / 3)])
+        const boundary = yield* boundaryOf(model, queries, upTo)
+        assert.deepEqual(yield* boundaryOf(store, queries, upTo), boundary, inspect({ queries, upTo }, { depth: 5 }))
       }
       return seen
     })
     const seen = yield* Random.withSeed(sequence, "eventfold")
     assert.deepEqual(yield* contents(store), yield* contents(model))
-    const kinds = ["AppendConditionError", "DuplicateEventError", "OptimisticLockError", "repeated", "written"]
+    const refusals = ["AppendConditionError", "DuplicateEventError", "OptimisticLockError"]
+    const kinds = [...refusals, "repeated", "written", "written under a guard"]
     assert.deepEqual(Object.keys(seen).toSorted(), kinds, "the sequence comes to every kind of answer")
   })
 ]

@@ -1,4 +1,5 @@
 /** Reading the log, with filters. */
+import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import assert from "node:assert/strict"
 import { inspect } from "node:util"
@@ -27,7 +28,22 @@ export const readAll = [
       [{ direction: "backward", after: 1 }, []],
       [{ direction: "backward", after: 0 }, []],
       [{ direction: "backward", after: 99 }, range(1, 10).toReversed()],
-      [{ after: undefined, filter: undefined, direction: undefined, limit: undefined }, range(1, 10)]
+      [{ upTo: 4 }, [1, 2, 3, 4]],
+      [{ upTo: 0 }, []],
+      [{ upTo: 10 }, range(1, 10)],
+      [{ upTo: 99 }, range(1, 10)],
+      [{ after: 4, upTo: 7 }, [5, 6, 7]],
+      [{ after: 4, upTo: 5 }, [5]],
+      [{ after: 4, upTo: 4 }, []],
+      [{ after: 7, upTo: 4 }, []],
+      [{ after: 2, upTo: 7, limit: 3 }, [3, 4, 5]],
+      [{ direction: "backward", upTo: 4 }, [4, 3, 2, 1]],
+      [{ direction: "backward", upTo: 0 }, []],
+      [{ direction: "backward", upTo: 99 }, range(1, 10).toReversed()],
+      [{ direction: "backward", upTo: 4, limit: 2 }, [4, 3]],
+      [{ direction: "backward", after: 4, upTo: 9 }, [3, 2, 1]],
+      [{ direction: "backward", after: 9, upTo: 4 }, [4, 3, 2, 1]],
+      [{ after: undefined, upTo: undefined, filter: undefined, direction: undefined, limit: undefined }, range(1, 10)]
     ]
     for (const [options, wanted] of reads) assert.deepEqual(yield* positionsOf(store.readAll(options)), wanted, inspect(options))
   }),
@@ -53,6 +69,9 @@ export const readAll = [
         wanted.filter((n) => n > 1).slice(0, 2),
         what
       )
+      const early = wanted.filter((n) => n <= 4)
+      assert.deepEqual(yield* positionsOf(store.readAll({ filter, upTo: 4 })), early, what)
+      assert.deepEqual(yield* positionsOf(store.readAll({ filter, upTo: 4, direction: "backward" })), early.toReversed(), what)
     }
   }),
 
@@ -68,6 +87,10 @@ export const readAll = [
     assert.deepEqual(yield* read({ limit: 30 }), rare)
     assert.deepEqual(yield* read({ limit: 4, after: 1000 }), [1100, 1200, 1300, 1400])
     assert.deepEqual(yield* read({ limit: 4, direction: "backward" }), [3000, 2900, 2800, 2700])
+    assert.deepEqual(yield* read({ upTo: 2050 }), rare.slice(0, 20))
+    assert.deepEqual(yield* read({ upTo: 2050, direction: "backward", limit: 2 }), [2000, 1900])
+    assert.deepEqual(yield* read({ upTo: 2050, after: 1850, limit: 9 }), [1900, 2000])
+    assert.deepEqual(yield* read({ filter: { tags: ["rarer"] }, upTo: 1999 }), [500, 1000, 1500])
     assert.deepEqual(yield* read({ filter: { tags: ["rarer"] }, limit: 2, after: 500 }), [1000, 1500])
     assert.deepEqual(yield* read({ filter: [{ tags: ["rarer"] }, { types: ["Rare"] }], limit: 100 }), rare)
     assert.deepEqual(
@@ -76,6 +99,51 @@ export const readAll = [
         .filter((n) => n % 100 !== 0)
         .slice(0, 200)
     )
+  }),
+
+  every("does not go beyond a position, also while its consumer appends", function* (store) {
+    yield* store.append("Account-1", numbered(300))
+    for (const upTo of [200, 300, 320, 400]) {
+      for (const filter of [{}, { types: ["Numbered"] }, { categories: ["Account"] }] as const) {
+        const before = yield* store.head
+        const seen: Array<number> = []
+        const appending = Stream.tap(store.readAll({ upTo, filter }), ({ position }) => {
+          seen.push(position)
+          return position % 50 === 0 ? store.append("Account-1", numbered(3)) : Effect.void
+        })
+        yield* Stream.runDrain(appending)
+        assert.deepEqual(
+          seen.filter((position) => position <= before),
+          range(1, Math.min(upTo, before)),
+          inspect({ upTo, filter })
+        )
+        assert.ok(seen.every((position, index) => position === index + 1 && position <= upTo))
+        assert.deepEqual(
+          yield* positionsOf(store.readAll({ upTo, filter, direction: "backward" })),
+          range(1, Math.min(upTo, yield* store.head)).toReversed()
+        )
+      }
+    }
+  }),
+
+  every("a filter of many queries, or of many tags, is like any other", function* (store) {
+    yield* store.append(
+      "A-1",
+      range(1, 3).map((n) => event({ tags: [`course:${n * 200}`, "all"] }))
+    )
+    const many = range(1, 700)
+    const filter = many.map((n) => ({ tags: [`course:${n}`] }))
+    for (const direction of ["forward", "backward"] as const) {
+      const wanted = direction === "forward" ? [1, 2, 3] : [3, 2, 1]
+      assert.deepEqual(yield* positionsOf(store.readAll({ filter, direction })), wanted)
+      assert.deepEqual(yield* positionsOf(store.readAll({ filter: { tags: many.map(() => "all") }, direction })), wanted)
+      assert.deepEqual(yield* positionsOf(store.readAll({ filter: { tags: many.map((n) => `course:${n}`) }, direction })), [])
+    }
+    assert.deepEqual(
+      (yield* store.readPage({ filter, size: 2 })).events.map(({ position }) => position),
+      [1, 2]
+    )
+    assert.deepEqual(yield* positionsOf(Stream.take(store.subscribe({ filter, after: 1 }), 2)), [2, 3])
   }),
 
   every("what is rare is found behind thousands of others, from either end and by a subscriber", function* (store) {

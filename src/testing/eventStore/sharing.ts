@@ -83,12 +83,9 @@ export const sharing = [
       )
 
       const seen = yield* stores[0].head
+      const unless = { filter: { tags: ["course:1"] }, after: seen }
       const decided = yield* race(
-        both.map((store, n) =>
-          store.appendAll([{ stream: `Student-${n}`, events: [enrolled("1")] }], {
-            unless: { filter: { tags: ["course:1"] }, after: seen }
-          })
-        )
+        both.map((store, n) => store.appendAll([{ stream: `Student-${n}`, events: [enrolled("1")] }], { unless }))
       )
       assert.deepEqual(
         decided.won.map(([result]) => result?.position),
@@ -96,7 +93,7 @@ export const sharing = [
       )
       assert.deepEqual(
         decided.lost,
-        range(1, 15).map(() => conditionError(seen + 1))
+        range(1, 15).map(() => conditionError(seen + 1, unless))
       )
     }
   }),

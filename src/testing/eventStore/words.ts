@@ -111,7 +111,12 @@ export const lockError = (stream: string, expected: EventStore.ExpectedVersion, 
 
 export const duplicate = (stream: string, id: string) => ({ _tag: "DuplicateEventError", stream, id })
 
-export const conditionError = (position: number) => ({ _tag: "AppendConditionError", position })
+/** What an append is refused with whose condition is broken by the event at `position`. */
+export const conditionError = (position: number, { after = 0, filter }: EventStore.AppendCondition) => ({
+  _tag: "AppendConditionError",
+  position,
+  condition: { filter: Array.isArray(filter) ? filter : [filter], after }
+})
 
 /** Numbers the outcomes of a race by kind, and insists that its losers lost in the way they should. */
 export const race = <A, E>(attempts: ReadonlyArray<Effect.Effect<A, E>>) =>
