@@ -1,7 +1,7 @@
 /** What the database decided of each append of a batch. */
 import * as Result from "effect/Result"
 import { AppendConditionError, type AppendResult, DuplicateEventError, OptimisticLockError } from "../../store/EventStore.ts"
-import type { PreparedAppend } from "../../store/kit/index.ts"
+import type { PreparedAppend, PreparedCondition } from "../../store/kit/index.ts"
 import { type Appended, status } from "../sql/append.ts"
 
 export type Verdict = Result.Result<ReadonlyArray<AppendResult>, OptimisticLockError | DuplicateEventError | AppendConditionError>
@@ -19,8 +19,8 @@ interface Place {
 }
 
 const refusalOf = (
-  { appends }: PreparedAppend,
-  { details, statuses, versions }: Appended,
+  { appends, unless }: PreparedAppend,
+  { conditions, details, statuses, versions }: Appended,
   index: number,
   before: Place
 ): OptimisticLockError | DuplicateEventError | AppendConditionError | undefined => {
@@ -35,7 +35,10 @@ const refusalOf = (
       return new DuplicateEventError(ids[detail - 1 - before.event] as { stream: string; id: string })
     }
     case status.condition:
-      return new AppendConditionError({ position: detail })
+      return new AppendConditionError({
+        position: detail,
+        condition: unless[(conditions[index] as number) - 1] as PreparedCondition
+      })
     default:
       return undefined
   }
