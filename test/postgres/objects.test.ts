@@ -43,9 +43,17 @@ it("each SQL object is a script of its own, and in their order they make what th
     }
     const files = (await readdir(folder)).toSorted()
     expect(files.map((file) => file.slice(2))).toEqual(
-      ["eventTables", "refuseChange", "newestMatch", "append", "appendOld", "messageTables", "claim", "settle"].map(
-        (name) => `${name}.sql`
-      )
+      [
+        "eventTables",
+        "refuseChange",
+        "newestMatch",
+        "append",
+        "appendEvent",
+        "appendOld",
+        "messageTables",
+        "claim",
+        "settle"
+      ].map((name) => `${name}.sql`)
     )
     const scripts = await Promise.all(files.map((file) => readFile(join(folder, file), "utf8")))
     const [store, transport] = [makeSql(names), makeTransportSql(names)]

@@ -198,7 +198,7 @@ describe("a role that uses the tables and makes none", () => {
         // As it was before, where nobody may run a new function unless that is granted.
         yield* execute(
           owner,
-          "drop function eventfold.append_batch",
+          "drop function eventfold.append_batch, eventfold.append_event",
           "delete from eventfold.migration where migration_id = 7",
           "alter default privileges revoke execute on functions from public",
           `grant usage on schema eventfold to ${role}`,

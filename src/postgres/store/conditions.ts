@@ -1,26 +1,8 @@
 /** The append conditions of a batch as the arrays that the function `append_batch` takes. */
 import type { Query } from "../../store/EventStore.ts"
+import { type Attempt, encodeAsk, isTagged, mostOf } from "../sql/conditions.ts"
 import { type Matchable, matches, parseMetadata, type PreparedAppend } from "../../store/kit/index.ts"
 import type { AppendValues } from "../sql/append.ts"
-import { arrayLiteral } from "../sql/statement.ts"
-
-/**
- * What is known of an append whose conditions have been looked for in the log, without the lock: what was found stands for ever, and so does
- * what was not, for the log only grows.
- */
-interface Known {
-  /** Up to this position. */
-  readonly upTo: number
-  /** Of each condition: its newest match, 0 where there is none. */
-  readonly matches: ReadonlyArray<number>
-  /** Whether the rest is looked through under the lock, however much it is. */
-  readonly final: boolean
-}
-
-/** An append on its way to the database. */
-export interface Attempt extends PreparedAppend {
-  readonly known?: Known | undefined
-}
 
 type Names =
   | "p_request_conditions"
@@ -42,29 +24,6 @@ type ConditionValues = Pick<AppendValues, Names>
 
 /** The arrays while they are filled. */
 type Columns = { readonly [Name in Names]: Array<Exclude<AppendValues[Name], null>[number]> }
-
-/** Whether a query asks for tags and types, and for nothing else. */
-const isTagged = ({ categories, correlationId, published, tags = [] }: Query): boolean =>
-  tags.length > 0 && categories === undefined && published === undefined && correlationId === undefined
-
-/** Whether a query is one tag: then the newest match is found at once, wherever it is. */
-const isOneTag = (query: Query): boolean => isTagged(query) && query.tags?.length === 1 && query.types === undefined
-
-/** Over how many positions the queries of one condition may look under the lock, taken together. */
-const mostUnderLock = 1_000
-
-/** Over how many positions a condition may be checked under the lock. */
-const mostOf = (filter: ReadonlyArray<Query>): number => {
-  const slow = filter.filter((query) => !isOneTag(query)).length
-  return slow === 0 ? Number.MAX_SAFE_INTEGER : Math.floor(mostUnderLock / slow)
-}
-
-/** What {@link isTagged} queries ask, in SQL: one of the tags, the array of all if there are others, and the types if there are any. */
-const encodeTagged = ({ tags = [], types }: Query) => ({
-  tag: tags[0] as string,
-  tags: tags.length > 1 ? arrayLiteral(tags) : null,
-  types: types === undefined ? null : arrayLiteral(types)
-})
 
 /** An event of the batch. */
 interface Candidate extends Matchable {
@@ -175,7 +134,7 @@ const addConditions = (columns: Columns, { known, unless }: Attempt): void => {
     columns.p_condition_most.push(known?.final === true ? Number.MAX_SAFE_INTEGER : mostOf(filter))
     for (const query of filter) {
       if (!isTagged(query)) continue
-      const { tag, tags, types } = encodeTagged(query)
+      const { tag, tags, types } = encodeAsk(query)
       columns.p_ask_condition.push(condition)
       columns.p_ask_tag.push(tag)
       columns.p_ask_tags.push(tags)

@@ -2,7 +2,8 @@
 import type { PreparedPart } from "../../store/kit/index.ts"
 import { type AppendValues, expectedNumber } from "../sql/append.ts"
 import { arrayLiteral } from "../sql/statement.ts"
-import { type Attempt, encodeConditions } from "./conditions.ts"
+import type { Attempt } from "../sql/conditions.ts"
+import { encodeConditions } from "./conditions.ts"
 
 /** The arrays while they are filled. */
 type Columns = {

@@ -24,4 +24,5 @@ export { decide, type Located, makeBatch, type Standing, type Write } from "./de
 export { type Matchable, matches, matchesPrepared } from "./filter.ts"
 export { type Index, type Indexable, makeIndex, readsOfIndex } from "./log.ts"
 export { eventPage, parseMetadata, parsePayload, recordedEvent, type StoredEvent, storedEvent, writePayload } from "./recorded.ts"
+export { findNewest } from "./scan.ts"
 export { makeSignal, type Signal } from "../../internal/signal.ts"
