@@ -1,5 +1,7 @@
 /** All SQL of the Postgres store, for one set of tables. Each object and each group of statements has a file in `sql/`. */
 import { append, createAppend } from "./sql/append.ts"
+import { appendOld, grantAsBefore } from "./sql/appendOld.ts"
+import { appendEvent, createAppendEvent } from "./sql/appendEvent.ts"
 import { appendOne } from "./sql/appendOne.ts"
 import { eventTables } from "./sql/eventTables.ts"
 import { newestMatch } from "./sql/newestMatch.ts"
@@ -9,13 +11,13 @@ import { type Names, render, renderAll } from "./sql/statement.ts"
 
 export type { Names } from "./sql/statement.ts"
 
+const tables = { eventTables, refuseChange }
+
+/** Each is made in place of what an older release has made by its name. */
+const functions = { newestMatch: [newestMatch], append: [createAppend], appendEvent: [createAppendEvent], appendOld: [appendOld] }
+
 /** What the store stands on, in the order in which it is made: each needs what comes before it. */
-export const storeObjects: Readonly<Record<string, ReadonlyArray<string>>> = {
-  eventTables,
-  refuseChange,
-  newestMatch: [newestMatch],
-  append: [createAppend]
-}
+export const storeObjects: Readonly<Record<string, ReadonlyArray<string>>> = { ...tables, ...functions }
 
 export const makeSql = (names: Names) => ({
   names: {
@@ -25,10 +27,9 @@ export const makeSql = (names: Names) => ({
     head: render("{head}", names)
   },
   channel: render("{channel}head", names),
-  createTables: Object.values(storeObjects).flatMap((statements) => statements.map((text) => render(text, names))),
-  /** The function `append` as it is now, in place of that of 0.1.0, to which any event with an id in use was a repetition. */
-  replaceAppend: [render(createAppend, names)],
-  ...renderAll({ append, appendOne, ...reads }, names)
+  createTables: Object.values(tables).flatMap((statements) => statements.map((text) => render(text, names))),
+  createFunctions: [...Object.values(functions).flat(), grantAsBefore].map((text) => render(text, names)),
+  ...renderAll({ append, appendEvent, appendOne, ...reads }, names)
 })
 
 export type Sql = ReturnType<typeof makeSql>

@@ -16,7 +16,7 @@ export interface Part {
 
 const names = Object.keys(appendParameters) as ReadonlyArray<keyof typeof appendParameters>
 
-/** The parameters of the store's `append` function for a batch of requests, each of one or several parts. */
+/** The parameters of the store's function `append_batch` for a batch of requests, each of one or several parts. */
 export const appendCall = (requests: ReadonlyArray<ReadonlyArray<Part>>): ReadonlyArray<Parameter | null> => {
   const streams = new Map<string, number>()
   const values = Object.fromEntries(names.map((name) => [name, []])) as unknown as Record<
@@ -26,8 +26,6 @@ export const appendCall = (requests: ReadonlyArray<ReadonlyArray<Part>>): Readon
   const now = Date.now()
   for (const parts of requests) {
     values.p_request_entries.push(parts.length)
-    values.p_request_after.push(-1)
-    values.p_request_filter.push("")
     for (const part of parts) {
       let index = streams.get(part.stream)
       if (index === undefined) streams.set(part.stream, (index = streams.size + 1))
@@ -49,9 +47,8 @@ export const appendCall = (requests: ReadonlyArray<ReadonlyArray<Part>>): Readon
     }
   }
   values.p_streams.push(...streams.keys())
-  // No tags, and ids that stand nowhere yet.
-  const absent: typeof names = ["p_tags", "p_asked", "p_asked_id"]
-  return names.map((name) => (absent.includes(name) ? null : { type: appendParameters[name], values: values[name] }))
+  // No tags, no conditions, and ids that stand nowhere yet.
+  return names.map((name) => (values[name].length === 0 ? null : { type: appendParameters[name], values: values[name] }))
 }
 
 /**

@@ -271,6 +271,49 @@ describe("verdicts in one batch", () => {
     })
   )
 
+  it.live("a batch sees what it accepts itself: conditions that overlap are in one transaction, and the later is refused", () =>
+    Effect.gen(function* () {
+      const here = yield* arena
+      const { store } = yield* here.join()
+      yield* store.append("Taken-1", [{ ...event("stands"), tags: ["seat:9"] }])
+      const seat = (stream: string, tags: ReadonlyArray<string>, unless: EventStore.Filter, after = 1, expected?: number) =>
+        store.appendAll([{ stream, events: [{ ...event(), tags }], ...(expected === undefined ? {} : { expected }) }], {
+          unless: [{ filter: { tags: ["none"] } }, { filter: unless, after }]
+        })
+      const seat1 = { tags: ["seat:1"] }
+      const exits = yield* together(here, store, [
+        seat("Good-1", ["seat:1"], seat1), // position 3: one has been appended before the batch
+        seat("Good-2", ["seat:1"], seat1),
+        seat("Good-3", ["seat:2"], { types: ["Absent"], tags: ["seat:1"] }),
+        seat("Good-4", ["seat:1"], [{ tags: ["absent"] }, { types: ["Counted"], categories: ["Good"] }]),
+        seat("Good-5", ["seat:3"], { tags: ["seat:9"] }, 0),
+        seat("Good-6", ["seat:4"], {}, 99),
+        seat("Good-7", ["seat:5"], { tags: ["seat:6"] }, 1, 7),
+        // What was refused is in nobody's way.
+        seat("Good-8", ["seat:6"], [{ tags: ["seat:5"] }, { tags: ["seat:3"] }]),
+        seat("Good-9", ["seat:7"], { tags: ["seat:2", "seat:1"] }),
+        store.append("Good-10", [{ ...event(), tags: ["seat:1"] }]),
+        seat("Good-11", ["seat:1"], [{ tags: ["seat:4"], types: ["Counted"] }, seat1])
+      ])
+      const condition = (filter: EventStore.Filter, after = 1) => ({ filter: [filter].flat(), after })
+      expect(exits.map(outcome)).toMatchObject([
+        { value: [{ position: 3 }] },
+        { error: { _tag: "AppendConditionError", position: 3, condition: condition(seat1) } },
+        { value: [{ position: 4 }] },
+        { error: { _tag: "AppendConditionError", position: 4 } },
+        { error: { _tag: "AppendConditionError", position: 1, condition: condition({ tags: ["seat:9"] }, 0) } },
+        { value: [{ position: 5 }] },
+        { error: { _tag: "OptimisticLockError", expected: 7, actual: 0 } },
+        { value: [{ position: 6 }] },
+        { value: [{ position: 7 }] },
+        { value: { position: 8 } },
+        { error: { _tag: "AppendConditionError", position: 8 } }
+      ])
+      expect(yield* transactions(here.admin, here.schema)).toBe(1)
+      yield* assertSound(store)
+    })
+  )
+
   it.live("what is larger than one batch may be is still one batch after another, and nobody is forgotten", () =>
     Effect.gen(function* () {
       const here = yield* arena

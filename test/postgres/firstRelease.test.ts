@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs"
 import { PgClient } from "@effect/sql-pg"
 import { describe, expect, it } from "@effect/vitest"
 import { Context, Effect, Layer, Redacted, Stream } from "effect"
-import { Checkpoints, Transport } from "eventfold"
+import { Checkpoints, type EventStore, Transport } from "eventfold"
 import { PgCheckpoints, PgTransport } from "eventfold/postgres"
 import { inject } from "vitest"
 import { assertSound, connect, event, open } from "./harness.ts"
@@ -103,16 +103,65 @@ describe("what 0.1.0 made", () => {
         )
       )
       const made = yield* functions(fresh)
-      const names = ["append", "claim", "newest_match", "refuse_change", "settle"].map((name) => `${tablePrefix}${name}`)
+      const ofToday = ["append", "append_batch", "append_event"].map((name) => `${tablePrefix}${name}`)
+      const names = [...ofToday, ...["claim", "newest_match", "refuse_change", "settle"].map((name) => `${tablePrefix}${name}`)]
       expect(Object.keys(made)).toEqual(expect.arrayContaining(names))
       const today = Object.fromEntries(names.map((name) => [name, made[name]]))
-      // To 0.1.0 any event with an id in use was a repetition.
-      const append = `${tablePrefix}append`
+      const appends = Object.fromEntries(ofToday.map((name) => [name, made[name]]))
       const before = yield* functions(schema)
-      expect(before[append]).not.toEqual(today[append])
-      expect({ ...before, [append]: today[append] }).toEqual(today)
+      for (const [name, definition] of Object.entries(appends)) expect(before[name]).not.toEqual(definition)
+      expect({ ...before, ...appends }).toEqual(today)
       yield* open({ url: url(), schema, tablePrefix })
       expect(yield* functions(schema)).toMatchObject(today)
     })
   )
+
+  it.live("is appended to by programs of 0.1.0 that still run, whose conditions and expected versions hold", () =>
+    Effect.gen(function* () {
+      const { admin, schema } = yield* left
+      const { store } = yield* open({ url: url(), schema, tablePrefix })
+      /** The statement of 0.1.0: a batch of appends of one event each. */
+      const append = (...requests: ReadonlyArray<Old>) => {
+        const array = (type: string, value: (request: Old, index: number) => string) => `array[${requests.map(value)}]::${type}[]`
+        const text = (value: string) => `'${value}'`
+        return Effect.map(
+          admin.unsafe<{ status: ReadonlyArray<number>; detail: ReadonlyArray<number>; version: ReadonlyArray<number> }>(
+            `select o_status as status, o_detail as detail, o_version as version from "${schema}"."${tablePrefix}append"(
+               ${array("text", ({ stream }) => text(stream))}, ${array("int4", (_, index) => `${index + 1}`)},
+               ${array("float8", ({ expected = -1 }) => `${expected}`)}, ${array("int4", () => "1")}, ${array("int4", () => "1")},
+               ${array("float8", ({ after = -1 }) => `${after}`)},
+               ${array("text", ({ filter }) => (filter === undefined ? "null" : text(JSON.stringify(filter))))},
+               ${array("int4", (_, index) => `${index + 1}`)}, ${array("int4", () => "1")}, ${array("text", ({ stream }) => text(stream))},
+               ${array("text", ({ id }) => text(id))}, ${array("text", () => "'Seated'")}, ${array("int4", () => "1")},
+               ${array("bool", () => "false")}, ${array("text", () => `'{"seat:1"}'`)}, ${array("text", () => "'{}'")},
+               ${array("text", () => "'{}'")}, ${array("float8", () => "0")},
+               ${array("int4", (_, index) => `${index + 1}`)}, ${array("text", ({ id }) => text(id))})`
+          ),
+          ([row]) => row ?? expect.unreachable()
+        )
+      }
+      const free = { filter: [{ tags: ["seat:1"] }], after: 0 }
+      expect(yield* append({ stream: "A-1", id: "o1", expected: 1 })).toEqual({ status: [2], detail: [1], version: [0] })
+      expect(yield* append({ stream: "A-1", id: "o2", ...free })).toEqual({ status: [0], detail: [0], version: [1] })
+      expect(
+        yield* append(
+          { stream: "A-1", id: "o2", ...free },
+          { stream: "A-1", id: "o3", ...free },
+          { stream: "A-2", id: "o4", filter: [{ types: ["Seated"], categories: ["B"] }], after: 0 },
+          { stream: "A-3", id: "o5", filter: [{ types: ["Seated"] }], after: 3 },
+          { stream: "Order-9", id: "a" },
+          { stream: "A-3", id: "o6" }
+        )
+      ).toMatchObject({ status: [1, 4, 0, 4, 3, 0], detail: [0, 4, 0, 4, 5, 0] })
+      yield* assertSound(store)
+    })
+  )
 })
+
+interface Old {
+  readonly stream: string
+  readonly id: string
+  readonly expected?: number
+  readonly after?: number
+  readonly filter?: ReadonlyArray<EventStore.Query>
+}

@@ -59,7 +59,7 @@ export const holdHead = (sql: SqlClient.SqlClient, schema: string) =>
   begin(sql, `select position from "${schema}".head for update`)
 
 /** The backends that run a statement which names the schema, and wait for a lock. */
-export const waiting = (sql: SqlClient.SqlClient, schema: string, statement = '"append"|update "[^"]+"."head"') =>
+export const waiting = (sql: SqlClient.SqlClient, schema: string, statement = '"append(_batch|_event)?"|update "[^"]+"."head"') =>
   Effect.map(
     sql<{ pid: number }>`select pid from pg_stat_activity
       where wait_event_type = 'Lock' and query like ${`%"${schema}".%`} and query ~ ${statement} order by pid`,

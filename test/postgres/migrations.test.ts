@@ -44,7 +44,9 @@ const expected = (prefix: string) =>
     ].flatMap((name) => [`index ${prefix}${name}`, `constraint ${prefix}${name}`]),
     `index ${prefix}projection_version_active_key`,
     `constraint ${prefix}projection_version_mode_check`,
-    ...["append", "newest_match", "refuse_change", "refuse_old_program"].map((name) => `function ${prefix}${name}`),
+    ...["append", "append_batch", "append_event", "newest_match", "refuse_change", "refuse_old_program"].map(
+      (name) => `function ${prefix}${name}`
+    ),
     `trigger refuse_old_program on ${prefix}checkpoint`,
     ...["event", "tag"].flatMap((name) => [
       `trigger refuse_change on ${prefix}${name}`,

@@ -43,13 +43,25 @@ it("each SQL object is a script of its own, and in their order they make what th
     }
     const files = (await readdir(folder)).toSorted()
     expect(files.map((file) => file.slice(2))).toEqual(
-      ["eventTables", "refuseChange", "newestMatch", "append", "messageTables", "claim", "settle"].map((name) => `${name}.sql`)
+      [
+        "eventTables",
+        "refuseChange",
+        "newestMatch",
+        "append",
+        "appendEvent",
+        "appendOld",
+        "messageTables",
+        "claim",
+        "settle"
+      ].map((name) => `${name}.sql`)
     )
     const scripts = await Promise.all(files.map((file) => readFile(join(folder, file), "utf8")))
     const [store, transport] = [makeSql(names), makeTransportSql(names)]
     const made = await after(database, [schema, ...scripts])
     expect(made.length).toBeGreaterThan(60)
-    expect(made).toEqual(await after(database, [schema, ...store.createTables, ...transport.createTables]))
+    expect(made).toEqual(
+      await after(database, [schema, ...store.createTables, ...store.createFunctions, ...transport.createTables])
+    )
   } finally {
     await database.close()
     await rm(folder, { recursive: true })

@@ -50,6 +50,22 @@ const operations: Readonly<Record<string, (store: Store) => Effect.Effect<unknow
   "append at a version": (store) =>
     Effect.flatMap(store.version("Acc-8"), (expected) => store.append("Acc-8", one(), { expected })),
   "append with tags": (store) => store.append("Acc-7", one(["new"])),
+  "append with tags at a version": (store) =>
+    Effect.flatMap(store.version("Acc-8"), (expected) => store.append("Acc-8", one(["new", "every"]), { expected })),
+  "append with a given id and tags": (store) => store.append("Acc-7", [{ ...event(`given-${++appended}`), tags: ["new"] }]),
+  "append beside guards": (store) =>
+    Effect.flatMap(store.version("Acc-8"), (expected) =>
+      store.appendAll([
+        { stream: "Acc-8", expected, events: [] },
+        { stream: "None-1", expected: "no-stream", events: [] },
+        { stream: "Acc-7", events: one() }
+      ])
+    ),
+  "append several beside a guard": (store) =>
+    store.appendAll([
+      { stream: "Acc-8", expected: "exists", events: [] },
+      { stream: "Acc-7", events: [event(), event()] }
+    ]),
   "append several": (store) => store.append("Acc-7", [event(), event(), event()]),
   "append to several": (store) =>
     store.appendAll(["Acc-7", "Acc-8", `New-${++appended}`].map((stream) => ({ stream, events: one() }))),
@@ -57,7 +73,17 @@ const operations: Readonly<Record<string, (store: Store) => Effect.Effect<unknow
   "append again": (store) => Effect.ignore(store.append("Acc-7", [event("id-9"), event("id-10")])),
   "append unless a tag": (store) => unless(store, { tags: ["none"] }),
   "append unless a rare tag": (store) => Effect.ignore(unless(store, { tags: ["rare"], types: ["None"] })),
-  "append unless two tags": (store) => unless(store, { tags: ["none", "every"] })
+  "append unless two tags": (store) => unless(store, { tags: ["none", "every"] }),
+  "append unless any of many": (store) =>
+    unless(store, [{ tags: ["none"] }, { tags: ["rare", "none"] }, { tags: ["none"], types: ["T1"] }]),
+  "append at once, unless tags": (store) =>
+    Effect.forEach(
+      Array.from({ length: 4 }).keys(),
+      (n) => unless(store, [{ tags: [`none-${n}`] }, { tags: ["rare", `none-${n}`] }]),
+      {
+        concurrency: "unbounded"
+      }
+    )
 }
 
 /** Scans the log in its order, as far as it is asked to: fine for a few positions, and what a filter without tags comes down to. */
@@ -140,7 +166,7 @@ const rowsOf = (plan: Plan | undefined): number =>
       )
 
 /** Enough for the few rows that each operation needs, and far below the number of rows. */
-const few = 150
+const few = 300
 
 /** Runs everything often enough that generic plans are made where the database prefers them, and judges each. */
 const judge = Effect.fnUntraced(function* (

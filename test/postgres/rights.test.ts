@@ -190,6 +190,34 @@ describe("a role that uses the tables and makes none", () => {
   )
 
   it.live(
+    "appends on when a migration puts functions in the place of those that it was granted",
+    () =>
+      Effect.gen(function* () {
+        const { owner, role, user } = yield* world()
+        yield* migrate(owner)
+        // As it was before, where nobody may run a new function unless that is granted.
+        yield* execute(
+          owner,
+          "drop function eventfold.append_batch, eventfold.append_event",
+          "delete from eventfold.migration where migration_id = 7",
+          "alter default privileges revoke execute on functions from public",
+          `grant usage on schema eventfold to ${role}`,
+          `grant select, insert on eventfold.event, eventfold.tag to ${role}`,
+          `grant select, update on eventfold.head to ${role}`,
+          `grant select on eventfold.migration to ${role}`,
+          `grant execute on function eventfold.append, eventfold.newest_match to ${role}`
+        )
+        yield* migrate(owner)
+        const store = Layer.provide(PgEventStore.layerWith({ migrate: false, listen: false }), Layer.fresh(user))
+        const append = EventStore.appendAll([{ stream: "A-1", events: [{ type: "X", payload: {} }] }], {
+          unless: [{ filter: { tags: ["none"] } }, { filter: { categories: ["B"] } }]
+        })
+        yield* Effect.provide(append, store)
+      }),
+    60_000
+  )
+
+  it.live(
     "is told what it lacks, module by module, and each module's rights are enough for it",
     () =>
       Effect.gen(function* () {

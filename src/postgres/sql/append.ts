@@ -1,24 +1,41 @@
 /**
- * `append`: a batch of requests, each of parts (some events for one stream), decided and written in one call, with a verdict for each.
+ * `append_batch`: a batch of requests, each of parts (some events for one stream), decided and written in one call, with a verdict for each.
  *
  * How it works. One call is one round trip and, outside a transaction, one commit. It first locks the one row of `head`, so appends of
  * all processes happen one after the other; every later statement of the function has a snapshot taken after the lock, so it sees all
  * that was committed before it. That makes positions dense and commit-ordered, version checks and append conditions exact, and
  * deadlocks between appends impossible: there is just one lock.
+ *
+ * How conditions are checked. Against what stood before the batch: those of tags and types alone all in one statement, the rest by
+ * `newest_match`. Against the batch itself: the caller says which of its events match which queries, and the function whether they were
+ * accepted. What is looked through under the lock is bounded: a condition that reaches back too far is not checked, and its request is
+ * `wide`: the caller looks through the log without the lock, and comes back with what it has found.
  */
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 import type { ExpectedVersion } from "../../store/EventStore.ts"
 import { array, statement } from "./statement.ts"
 
-/** The arrays that `append` takes, in order, and the type of their elements. The call, its values and the function's head follow it. */
+/** The arrays that `append_batch` takes, in order, and the type of their elements. The call, its values and the function's head follow it. */
 export const appendParameters = {
   p_streams: "text", // the distinct streams of the batch
   p_entry_stream: "int4", // for each part of a request, its stream as an index into p_streams
   p_entry_expected: "float8", // the expected version, -1 for any, -2 for exists
   p_entry_count: "int4", // how many events
   p_request_entries: "int4", // for each request, how many parts
-  p_request_after: "float8", // the position of its append condition, -1 for no condition
-  p_request_filter: "text", // the filter of its append condition, as JSON; null for no condition
+  p_request_conditions: "int4", // how many append conditions; null in place of all arrays of conditions when no request has any
+  p_condition_after: "float8", // the position beyond which no event may match
+  p_condition_match: "float8", // the newest match that is known already, 0 for none
+  p_condition_most: "float8", // over how many positions at most it may be checked under the lock
+  p_condition_rest: "int4", // its place in p_rest_filter, 0 for none
+  p_condition_own: "int4", // where its queries end in p_own_query
+  p_ask_condition: "int4", // for each query of tags and types alone, its condition
+  p_ask_tag: "text", // one of its tags
+  p_ask_tags: "text", // an array literal of all of them, null when there are no others
+  p_ask_types: "text", // an array literal, null for any type
+  p_rest_filter: "text", // what other queries a condition has, as JSON
+  p_own_query: "int4", // the queries of conditions that events of the batch match
+  p_matched_event: "int4", // the events of the batch that a query matches, in their order
+  p_matched_query: "int4", // and the query
   p_event_entry: "int4", // for each event, its part
   p_event_nth: "int4", // its place in the part, from 1
   p_event_stream: "text",
@@ -56,10 +73,10 @@ export const encodeAppendValues = (values: AppendValues): ReadonlyArray<PgTypes.
 export const expectedNumber = (expected: ExpectedVersion): number =>
   expected === "any" ? -1 : expected === "exists" ? -2 : expected === "no-stream" ? 0 : expected
 
-/** What `append` says of a request. */
-export const status = { accepted: 0, deduplicated: 1, conflict: 2, duplicate: 3, condition: 4 } as const
+/** What `append_batch` says of a request. */
+export const status = { accepted: 0, deduplicated: 1, conflict: 2, duplicate: 3, condition: 4, wide: 5 } as const
 
-/** What `append` answers. */
+/** What `append_batch` answers. */
 export interface Appended {
   /** Of each request: one of {@link status}. */
   readonly statuses: ReadonlyArray<number>
@@ -68,6 +85,8 @@ export interface Appended {
    * from 1), on a condition the position that it matches.
    */
   readonly details: ReadonlyArray<number>
+  /** Of each request: which of its conditions has that match, counted from 1; 0 where none is broken. */
+  readonly conditions: ReadonlyArray<number>
   /** Of each part: the version of its stream. */
   readonly versions: ReadonlyArray<number>
   /** Of each part: the position of the newest event of its stream. */
@@ -79,28 +98,30 @@ export interface Appended {
 type AppendedRow = readonly [
   statuses: ReadonlyArray<number>,
   details: ReadonlyArray<number>,
+  conditions: ReadonlyArray<number>,
   versions: ReadonlyArray<number>,
   positions: ReadonlyArray<number>,
   head: number
 ]
 
-const toAppended = ([statuses, details, versions, positions, head]: AppendedRow): Appended => ({
+const toAppended = ([statuses, details, conditions, versions, positions, head]: AppendedRow): Appended => ({
   statuses,
   details,
+  conditions,
   versions,
   positions,
   head
 })
 
 export const append = statement(
-  `select o_status, o_detail, o_version, o_position, o_head from {append}(${parameters.map((_, index) => `$${index + 1}`).join(", ")})`,
+  `select o_status, o_detail, o_condition, o_version, o_position, o_head from {append_batch}(${parameters.map((_, index) => `$${index + 1}`).join(", ")})`,
   ([row]: ReadonlyArray<AppendedRow>): Appended => toAppended(row as AppendedRow)
 )
 
-/** Makes the function, in place of an older one that takes the same. It needs the tables of the events and `newest_match`. */
-export const createAppend = `create or replace function {append}(
+/** Makes the function. It needs the tables of the events and `newest_match`. */
+export const createAppend = `create or replace function {append_batch}(
   ${parameters.map(([name, type]) => `${name} ${type}[]`).join(", ")},
-  out o_status int[], out o_detail float8[], out o_version float8[], out o_position float8[], out o_head float8
+  out o_status int[], out o_detail float8[], out o_condition int[], out o_version float8[], out o_position float8[], out o_head float8
   ) language plpgsql set enable_seqscan = off set plan_cache_mode = force_generic_plan as $append$
   declare
     v_head bigint;
@@ -127,10 +148,30 @@ export const createAppend = `create or replace function {append}(
     v_count bigint;
     v_same boolean;
     v_notified text;
+    v_matches bigint[] := p_condition_match::bigint[]; -- of each condition: its newest match before the batch, 0 for none
+    v_own bigint[] := '{}';    -- of each query that events of the batch match: the newest of those accepted so far
+    v_matched int := 0;        -- how many of these matches come before the request's
+    v_condition int := 0;      -- how many conditions come before the request's
+    v_after bigint;
+    v_found bigint;
   begin
     -- Acknowledged means durable, whatever the default of the server.
     if current_setting('synchronous_commit') = 'off' then
       perform set_config('synchronous_commit', 'on', true);
+    end if;
+
+    -- Who is alone learns that it has to look through the log before it has the lock: a transaction of the caller's would keep it.
+    if v_requests = 1 and p_condition_after is not null then
+      select h.position into v_head from {head} h;
+      if exists (select from unnest(p_condition_after, p_condition_most) c(after, most) where v_head - c.after > c.most) then
+        o_status := array[${status.wide}];
+        o_detail := array[0];
+        o_condition := array[0];
+        o_version := array_fill(0, array[v_entries]);
+        o_position := array_fill(0, array[v_entries]);
+        o_head := v_head;
+        return;
+      end if;
     end if;
 
     select h.position into v_head from {head} h for update;
@@ -162,10 +203,37 @@ export const createAppend = `create or replace function {append}(
 
     o_status := array_fill(${status.accepted}, array[v_requests]);
     o_detail := array_fill(0::float8, array[v_requests]);
+    o_condition := array_fill(0, array[v_requests]);
     o_version := array_fill(0::float8, array[v_entries]);
     o_position := array_fill(0::float8, array[v_entries]);
     v_base_version := array_fill(0::bigint, array[v_entries]);
     v_base_position := array_fill(-1::bigint, array[v_entries]);
+
+    if p_ask_condition is not null then
+      for v_current, v_found in
+        select a.condition, max(m.position)
+          from unnest(p_ask_condition, p_ask_tag, p_ask_tags, p_ask_types) a(condition, tag, tags, types)
+          cross join lateral (
+            select t.position from {tag} t
+             where t.tag = a.tag
+               and t.position > p_condition_after[a.condition]::bigint
+               and v_before - p_condition_after[a.condition] <= p_condition_most[a.condition]
+               and (
+                 (a.tags is null and a.types is null)
+                 or exists (
+                   select from {event} e
+                    where e.position = t.position
+                      and (a.types is null or e.type = any (a.types::text[]))
+                      and (a.tags is null or e.tags @> a.tags::text[])
+                 )
+               )
+             order by t.position desc limit 1
+          ) m
+         group by a.condition
+      loop
+        v_matches[v_current] := greatest(v_matches[v_current], v_found);
+      end loop;
+    end if;
 
     for r in 1 .. v_requests loop
       v_last := v_first + p_request_entries[r] - 1;
@@ -214,23 +282,39 @@ export const createAppend = `create or replace function {append}(
           v_current := v_version[v_stream];
           v_expected := p_entry_expected[e];
           v_base_version[e] := v_current;
-          if p_entry_count[e] > 0 then
-            if v_expected <> -1 and v_expected <> v_current and not (v_expected = -2 and v_current > 0) then
-              o_status[r] := ${status.conflict};
-              o_detail[r] := e;
-              v_last := e - 1; -- the parts to take back
-              exit;
-            end if;
-            v_version[v_stream] := v_current + p_entry_count[e];
+          -- of an append that writes nothing there is nothing to be in conflict with
+          if v_events > 0 and v_expected <> -1 and v_expected <> v_current and not (v_expected = -2 and v_current > 0) then
+            o_status[r] := ${status.conflict};
+            o_detail[r] := e;
+            v_last := e - 1; -- the parts to take back
+            exit;
           end if;
+          v_version[v_stream] := v_current + p_entry_count[e];
         end loop;
 
-        if o_status[r] = ${status.accepted} and p_request_after[r] >= 0 and v_events > 0 then
-          v_match := {newest_match}(p_request_after[r]::bigint, p_request_filter[r]::jsonb);
-          if v_match is not null then
-            o_status[r] := ${status.condition};
-            o_detail[r] := v_match;
-          end if;
+        if o_status[r] = ${status.accepted} and v_events > 0 then
+          for c in v_condition + 1 .. v_condition + coalesce(p_request_conditions[r], 0) loop
+            v_after := p_condition_after[c];
+            if v_before - v_after > p_condition_most[c] then
+              o_status[r] := ${status.wide};
+              exit;
+            end if;
+            v_match := v_matches[c];
+            if p_condition_rest[c] > 0 then
+              v_match := coalesce({newest_match}(greatest(v_after, v_match), p_rest_filter[p_condition_rest[c]]::jsonb), v_match);
+            end if;
+            for q in coalesce(p_condition_own[c - 1], 0) + 1 .. p_condition_own[c] loop
+              v_found := v_own[p_own_query[q]];
+              if v_found > v_after and v_found > v_match then
+                v_match := v_found;
+              end if;
+            end loop;
+            if v_match > o_detail[r] then
+              o_status[r] := ${status.condition};
+              o_detail[r] := v_match;
+              o_condition[r] := c - v_condition;
+            end if;
+          end loop;
         end if;
 
         if o_status[r] = ${status.accepted} then
@@ -256,6 +340,14 @@ export const createAppend = `create or replace function {append}(
 
       v_first := v_first + p_request_entries[r];
       v_event := v_event + v_events;
+      v_condition := v_condition + coalesce(p_request_conditions[r], 0);
+      while p_matched_event[v_matched + 1] <= v_event loop
+        v_matched := v_matched + 1;
+        if o_status[r] = ${status.accepted} then
+          v_own[p_matched_query[v_matched]] :=
+            v_base_position[p_event_entry[p_matched_event[v_matched]]] + p_event_nth[p_matched_event[v_matched]];
+        end if;
+      end loop;
     end loop;
 
     if v_head > v_before then

@@ -7,7 +7,7 @@ export const grants = {
     `grant select, insert on {event}, {tag} to {role}`,
     `grant select, update on {head} to {role}`,
     `grant select on {migration} to {role}`,
-    `grant execute on function {append}, {newest_match} to {role}`
+    `grant execute on function {append_batch}, {append_event}, {append}, {newest_match} to {role}`
   ],
   checkpoints: [`grant select, insert, update on {checkpoint}, {projection_version} to {role}`],
   snapshots: [`grant select, insert, update, delete on {snapshot} to {role}`],

@@ -1,5 +1,5 @@
 /** The newest event beyond a position that passes a filter (JSON, as `Filter` is), `null` when there is none: for append conditions. */
-export const newestMatch = `create function {newest_match}(p_after bigint, p_filter jsonb) returns bigint
+export const newestMatch = `create or replace function {newest_match}(p_after bigint, p_filter jsonb) returns bigint
   language plpgsql set enable_seqscan = off set plan_cache_mode = force_generic_plan as $match$
   declare
     v_query jsonb;

@@ -65,3 +65,7 @@ export const array = (values: ReadonlyArray<unknown>, oid: number): PgTypes.Para
   Result.getOrThrow(PgTypes.array(values, oid))
 
 export const textArray = (values: ReadonlyArray<string | null>): PgTypes.Parameter => array(values, PgTypes.OID.text)
+
+/** An array of texts as PostgreSQL writes it: for arrays of arrays, whose elements need not have one length. */
+export const arrayLiteral = (values: ReadonlyArray<string>): string =>
+  values.length === 0 ? "{}" : `{${values.map((value) => `"${value.replace(/["\\]/g, "\\$&")}"`).join(",")}}`

@@ -1,15 +1,15 @@
 /** A batch of appends as the arrays that the function `append` takes. */
-import type { PreparedAppend } from "../../store/kit/index.ts"
+import type { PreparedPart } from "../../store/kit/index.ts"
 import { type AppendValues, expectedNumber } from "../sql/append.ts"
-
-type Part = PreparedAppend["appends"][number]
-
-const arrayLiteral = (values: ReadonlyArray<string>): string =>
-  values.length === 0 ? "{}" : `{${values.map((value) => `"${value.replace(/["\\]/g, "\\$&")}"`).join(",")}}`
+import { arrayLiteral } from "../sql/statement.ts"
+import type { Attempt } from "../sql/conditions.ts"
+import { encodeConditions } from "./conditions.ts"
 
 /** The arrays while they are filled. */
 type Columns = {
-  readonly [Name in keyof AppendValues]: Array<Exclude<AppendValues[Name], null>[number]>
+  readonly [Name in Exclude<keyof AppendValues, keyof ReturnType<typeof encodeConditions>>]: Array<
+    Exclude<AppendValues[Name], null>[number]
+  >
 }
 
 const emptyColumns = (): Columns => ({
@@ -18,8 +18,6 @@ const emptyColumns = (): Columns => ({
   p_entry_expected: [],
   p_entry_count: [],
   p_request_entries: [],
-  p_request_after: [],
-  p_request_filter: [],
   p_event_entry: [],
   p_event_nth: [],
   p_event_stream: [],
@@ -35,7 +33,7 @@ const emptyColumns = (): Columns => ({
   p_asked_id: []
 })
 
-const addEvents = (columns: Columns, { events, stream }: Part, again: boolean): void => {
+const addEvents = (columns: Columns, { events, stream }: PreparedPart, again: boolean): void => {
   const entry = columns.p_entry_stream.length
   let nth = 0
   for (const event of events) {
@@ -58,13 +56,11 @@ const addEvents = (columns: Columns, { events, stream }: Part, again: boolean): 
 }
 
 /** `again` says that these requests have been sent before: then every id may stand already. */
-export const encodeAppend = (requests: ReadonlyArray<PreparedAppend>, again: boolean): AppendValues => {
+export const encodeAppend = (requests: ReadonlyArray<Attempt>, again: boolean): AppendValues => {
   const columns = emptyColumns()
   const streams = new Map<string, number>()
-  for (const { appends, unless } of requests) {
+  for (const { appends } of requests) {
     columns.p_request_entries.push(appends.length)
-    columns.p_request_after.push(unless.length === 0 ? -1 : Math.min(...unless.map(({ after }) => after)))
-    columns.p_request_filter.push(unless.length === 0 ? null : JSON.stringify(unless.flatMap(({ filter }) => filter)))
     for (const part of appends) {
       let index = streams.get(part.stream)
       if (index === undefined) streams.set(part.stream, (index = columns.p_streams.push(part.stream)))
@@ -77,6 +73,7 @@ export const encodeAppend = (requests: ReadonlyArray<PreparedAppend>, again: boo
   const nothingAsked = columns.p_asked.length === 0
   return {
     ...columns,
+    ...encodeConditions(requests),
     p_tags: columns.p_tags.some((tags) => tags !== "{}") ? columns.p_tags : null,
     p_asked: nothingAsked ? null : columns.p_asked,
     p_asked_id: nothingAsked ? null : columns.p_asked_id

@@ -4,7 +4,15 @@ import type { Pages } from "../../store/kit/index.ts"
 import { readAll } from "../sql/readAll.ts"
 import type { Shared } from "./shared.ts"
 
-export const makePages = ({ plans: { sized }, queries: { ask }, statements }: Shared): Pages => ({
+/** A page of the log, asked for by `operation`. */
+export const readPageOfAll =
+  ({ plans: { sized }, queries: { ask }, statements }: Shared, operation: string): Pages["all"] =>
+  (request) => {
+    const { page, parameters } = readAll(statements.names, request)
+    return ask(operation, sized(page), parameters)
+  }
+
+const makePagesOf = ({ plans: { sized }, queries: { ask }, statements }: Shared): Omit<Pages, "all"> => ({
   stream: ({ backward, from, size, stream, to }) =>
     ask("read", sized(backward ? statements.readBackward : statements.readForward), [
       stream,
@@ -13,12 +21,10 @@ export const makePages = ({ plans: { sized }, queries: { ask }, statements }: Sh
       String(size)
     ]),
   versionAt: (stream, until) => ask("read", sized(statements.versionAt), [stream, PgTypes.float8(until)]),
-  all: (request) => {
-    const { page, parameters } = readAll(statements.names, request)
-    return ask("readAll", sized(page), parameters)
-  },
   streams: ({ after, category, size }) =>
     category === undefined
       ? ask("streams", sized(statements.streams), [after, String(size)])
       : ask("streams", sized(statements.streamsOfCategory), [after, String(size), category])
 })
+
+export const makePages = (shared: Shared): Pages => ({ ...makePagesOf(shared), all: readPageOfAll(shared, "readAll") })

@@ -77,11 +77,11 @@ export interface Shared {
 }
 
 /** The head as it stands, perhaps of the caller's transaction, which nobody shall be woken for before it has committed. */
-export const readHead = ({
-  queries,
-  statements
-}: Pick<Shared, "queries" | "statements">): Effect.Effect<number, EventStoreError> =>
-  Effect.flatMap(queries.ask("head", statements.head), (head) =>
+export const readHead = (
+  { queries, statements }: Pick<Shared, "queries" | "statements">,
+  operation = "head"
+): Effect.Effect<number, EventStoreError> =>
+  Effect.flatMap(queries.ask(operation, statements.head), (head) =>
     head === undefined ? checkedHead(queries, statements) : Effect.succeed(head)
   )
 

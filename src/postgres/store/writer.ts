@@ -7,7 +7,7 @@ import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
-import { makeGroupCommit, type Submitted } from "../../internal/groupCommit.ts"
+import { type GroupCommit, makeGroupCommit, type Submitted } from "../../internal/groupCommit.ts"
 import { takeWriteLock } from "../../sql/transaction.ts"
 import {
   type AppendError,
@@ -20,16 +20,22 @@ import {
 import type { Driver, PreparedAppend } from "../../store/kit/index.ts"
 import { toEventStoreError } from "../errors.ts"
 import { encodeAppendValues } from "../sql/append.ts"
-import { encodeAppendOne, isDoubt } from "../sql/appendOne.ts"
+import { encodeAppendEvent, type Single } from "../sql/appendEvent.ts"
+import { encodeAppendOne, isDoubt, type One } from "../sql/appendOne.ts"
+import type { Attempt } from "../sql/conditions.ts"
 import { encodeAppend } from "./encoding.ts"
+import { type Looking, makeLooking } from "./looking.ts"
 import type { Shared } from "./shared.ts"
 import { takeBatch } from "./batch.ts"
-import { toVerdicts, type Verdict, type Verdicts } from "./verdicts.ts"
+import { toVerdicts, type Verdict, type Verdicts, Wide } from "./verdicts.ts"
 
-type Request = Submitted<PreparedAppend, ReadonlyArray<AppendResult>, AppendError>
+/** What an append is answered. */
+type Answer = ReadonlyArray<AppendResult> | Wide
+
+type Request = Submitted<Attempt, Answer, AppendError>
 
 /** Sends appends, with a verdict for each. `again` says that they have been sent before: then every id may stand already. */
-type Send = (requests: ReadonlyArray<PreparedAppend>, again: boolean) => Effect.Effect<Verdicts, SqlError>
+type Send = (requests: ReadonlyArray<Attempt>, again: boolean) => Effect.Effect<Verdicts, SqlError>
 
 const sendAny =
   ({ sql, statements: { append } }: Shared): Send =>
@@ -38,22 +44,41 @@ const sendAny =
       toVerdicts(requests, append.read(rows))
     )
 
-/** A single append of the usual kind takes the shorter way, where commits are flushed without being told. */
+/** A single append of the usual kind takes a shorter way: one event without more, where commits are flushed without being told. */
+const sendPlain = (
+  { plans, sql, statements }: Shared,
+  { parameters, stream }: One
+): Effect.Effect<Verdicts | undefined, SqlError> => {
+  const { read, text } = plans.sized(statements.appendOne)
+  return Effect.map(sql.unsafe(text, parameters).values, (rows) => {
+    const place = read(rows)
+    return place && { verdicts: [Result.succeed([{ stream, ...place, deduplicated: false }])], head: place.position }
+  })
+}
+
+/** Another: one event. */
+const sendSingle = (
+  { sql, statements }: Shared,
+  { parameters, results }: Single
+): Effect.Effect<Verdicts | undefined, SqlError> =>
+  Effect.map(sql.unsafe(statements.appendEvent.text, parameters).values, (rows) => {
+    const place = statements.appendEvent.read(rows)
+    return place && { verdicts: [Result.succeed(results(place))], head: place.position }
+  })
+
+/** Where a shorter way has a doubt, `append_batch` says why. */
 const sendBatch = (shared: Shared, durable: boolean, any: Send): Send => {
-  const { plans, sql, statements } = shared
+  const shorter = (request: Attempt, again: boolean) => {
+    const plain = durable ? encodeAppendOne(request) : undefined
+    if (plain !== undefined) return sendPlain(shared, plain)
+    const single = encodeAppendEvent(request, again)
+    return single && sendSingle(shared, single)
+  }
   return (requests, again) => {
-    const only = requests.length === 1 && durable ? encodeAppendOne(requests[0] as PreparedAppend) : undefined
-    if (only === undefined) return any(requests, again)
-    const { stream } = only
-    const { read, text } = plans.sized(statements.appendOne)
-    return sql.unsafe(text, only.parameters).values.pipe(
-      Effect.flatMap((rows) => {
-        const place = read(rows)
-        // Without a head there is no row, and `append` says why.
-        if (place === undefined) return any(requests, again)
-        const verdict = Result.succeed([{ stream, ...place, deduplicated: false }])
-        return Effect.succeed<Verdicts>({ verdicts: [verdict], head: place.position })
-      }),
+    const sent = requests.length === 1 ? shorter(requests[0] as Attempt, again) : undefined
+    if (sent === undefined) return any(requests, again)
+    return sent.pipe(
+      Effect.flatMap((verdicts) => (verdicts === undefined ? any(requests, again) : Effect.succeed(verdicts))),
       Effect.catchIf(isDoubt, () => any(requests, true))
     )
   }
@@ -118,19 +143,42 @@ const writeBatch = ({ queries: { answering }, signal }: Shared, send: Send) => {
   return (batch: ReadonlyArray<Request>) => write(batch, false)
 }
 
+/** A shorter way that has a doubt has changed nothing of the transaction, and is not to be one that fails for it. */
+const sendWithin =
+  (shared: Shared, any: Send): Send =>
+  (requests, again) => {
+    const single = encodeAppendEvent(requests[0] as Attempt, again)
+    if (single === undefined) return any(requests, again)
+    return Effect.flatMap(sendSingle(shared, single), (verdicts) =>
+      verdicts === undefined ? any(requests, again) : Effect.succeed(verdicts)
+    )
+  }
+
 /** Part of the caller's transaction: it commits, or not, with it. */
-const appendInTransaction =
-  ({ queries, signal, sql }: Shared, send: Send) =>
-  (append: PreparedAppend): Effect.Effect<ReadonlyArray<AppendResult>, AppendError> =>
+const appendInTransaction = ({ queries, signal, sql }: Shared, send: Send, looking: Looking) => {
+  const within = (attempt: Attempt): Effect.Effect<ReadonlyArray<AppendResult>, AppendError> =>
     Effect.flatMap(
-      Effect.mapError(queries.answering.inTime(send([append], false)), (error) => toEventStoreError("append", error, false)),
+      Effect.mapError(queries.answering.inTime(send([attempt], false)), (error) => toEventStoreError("append", error, false)),
       ({ head, verdicts }) => {
         const verdict = verdicts[0] as Verdict
-        return Result.isFailure(verdict)
-          ? Effect.fail(verdict.failure)
-          : Effect.as(sql.afterCommit(Effect.sync(() => signal.notify(head))), verdict.success)
+        if (Result.isFailure(verdict)) return Effect.fail(verdict.failure)
+        const answer = verdict.success
+        if (answer instanceof Wide) return Effect.flatMap(looking.again(answer.attempt), within)
+        return Effect.as(sql.afterCommit(Effect.sync(() => signal.notify(head))), answer)
       }
     )
+  return (append: PreparedAppend) =>
+    Effect.flatMap(looking.begin(append), (attempt) => Effect.andThen(takeWriteLock, within(attempt)))
+}
+
+/** Through the batches of the process, after as many looks at the log as it takes. */
+const appendInBatches = (writer: GroupCommit<Attempt, Answer, AppendError>, looking: Looking) => {
+  const submit = <E>(attempt: Effect.Effect<Attempt, E>): Effect.Effect<ReadonlyArray<AppendResult>, AppendError | E> =>
+    Effect.flatMap(writer.submit(attempt), (answer) =>
+      answer instanceof Wide ? submit(looking.again(answer.attempt)) : Effect.succeed(answer)
+    )
+  return <E>(prepared: Effect.Effect<PreparedAppend, E>) => submit(Effect.flatMap(prepared, looking.begin))
+}
 
 export const makeAppend = Effect.fnUntraced(function* (
   shared: Shared,
@@ -138,9 +186,10 @@ export const makeAppend = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Driver["append"], EventStoreError, Scope.Scope> {
   const { queries, sql, statements } = shared
   const any = sendAny(shared)
-  // Where commits are not flushed by default, only `append` sees to it that they are.
+  const looking = makeLooking(shared)
+  // Where commits are not flushed by default, only the functions see to it that they are.
   const durable = yield* queries.ask("open", statements.durable)
-  const writer = yield* makeGroupCommit<PreparedAppend, ReadonlyArray<AppendResult>, AppendError>({
+  const writer = yield* makeGroupCommit<Attempt, Answer, AppendError>({
     capacity,
     maxBatch,
     take: takeBatch,
@@ -149,9 +198,10 @@ export const makeAppend = Effect.fnUntraced(function* (
     closed: () =>
       new EventStoreError({ reason: new StoreUnavailable({ operation: "append", detail: "the store's Layer has been closed" }) })
   })
-  const within = appendInTransaction(shared, any)
+  const within = appendInTransaction(shared, sendWithin(shared, any), looking)
+  const inBatches = appendInBatches(writer, looking)
   return (prepared) =>
     Effect.flatMap(Effect.serviceOption(sql.transactionService), (transaction) =>
-      Option.isSome(transaction) ? Effect.andThen(takeWriteLock, Effect.flatMap(prepared, within)) : writer.submit(prepared)
+      Option.isSome(transaction) ? Effect.flatMap(prepared, within) : inBatches(prepared)
     )
 })

@@ -47,7 +47,7 @@ const restOf = ({ items }: EventPage, { after, backward, size, upTo }: Parameter
  * Makes the requests of one reader. Each asks for one window, whose size comes from how long those before it took; one that failed makes it
  * smaller, so whoever tries again comes through.
  */
-export const makeScan = (pages: Pages, window = firstWindow): Scan => {
+export const makeScan = (pages: Pick<Pages, "all">, window = firstWindow): Scan => {
   let width = window
   return (request) => {
     const { after, backward, filter, upTo } = request
@@ -68,4 +68,25 @@ export const makeScan = (pages: Pages, window = firstWindow): Scan => {
       )
     })
   }
+}
+
+/**
+ * The position of the newest event in `(after, upTo]` that passes a filter, 0 where there is none: what a store finds out of a condition
+ * without its write lock. It looks through as much at a time as takes some 50 milliseconds, the newest first.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
+export const findNewest = (
+  pages: Pick<Pages, "all">,
+  request: { readonly filter: ReadonlyArray<Query>; readonly after: number; readonly upTo: number }
+): Effect.Effect<number, EventStoreError> => {
+  const scan = makeScan(pages)
+  const look = (stretch: Stretch): Effect.Effect<number, EventStoreError> =>
+    stretch.upTo <= stretch.after
+      ? Effect.succeed(0)
+      : Effect.flatMap(scan({ ...stretch, filter: request.filter, backward: true, size: 1 }), ({ items: [found], rest }) =>
+          found === undefined ? look(rest) : Effect.succeed(found.position)
+        )
+  return look(request)
 }
