@@ -109,6 +109,12 @@ export const makeWirings = () => {
     }),
     /** Runs the tests where units of work do not wait for each other: PGlite is one connection, and so one transaction at a time. */
     concurrently: over<Wired>(concurrentWirings),
+    /** The same, and on the stores that need no server: units of work there append at their end, and hold nothing before. */
+    concurrentlyOnEveryStore: over<Wired>({
+      ...concurrentWirings,
+      "SQLite, layer": storeWirings["SQLite, layer"],
+      "JSON lines, layer": storeWirings["JSON lines, layer"]
+    }),
     /** Runs the tests over the wirings whose units of work are SQL transactions. */
     inSql: over<SqlWired>(sqlWirings),
     /** The same for what takes two connections at once. */
