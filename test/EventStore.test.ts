@@ -482,6 +482,19 @@ describe("reads out of pages", () => {
     })
   )
 
+  it.effect("a boundary tells of nothing that is appended while its questions are answered one after the other", () =>
+    Effect.gen(function* () {
+      const { reads } = makeLog(50, 10, 5)
+      const questions = [{ filter: {}, after: 47 }, { filter: { types: ["Happened"] } }, { filter: {}, after: 49 }]
+      const { answers, position } = yield* reads.readBoundary(questions)
+      assert.equal(position, 50)
+      assert.deepEqual(
+        answers.map(({ events }) => events.map(({ position }) => position)),
+        [[48, 49, 50], Array.from({ length: 50 }, (_, index) => index + 1), [50]]
+      )
+    })
+  )
+
   it.effect("a subscription passes over what its filter drops once, and then waits", () =>
     Effect.gen(function* () {
       const { fetched, reads, waits } = makeLog(50, 10)
@@ -515,6 +528,55 @@ describe("EventStore.make", () => {
     head: Effect.succeed(0),
     awaitBeyond: () => Effect.never
   }
+
+  it.effect("reads on where the driver has begun to answer a boundary, and nowhere else", () =>
+    Effect.gen(function* () {
+      const memory = yield* EventStore.makeMemory
+      yield* memory.append(
+        "A-1",
+        Array.from({ length: 20 }, () => event({ tags: ["a"] }))
+      )
+      const events = yield* Stream.runCollect(memory.readAll())
+      const asked: Array<readonly [after: number, upTo: number, backward: boolean, size: number]> = []
+      const store = EventStore.make({
+        ...driver,
+        pages: {
+          ...driver.pages,
+          all: ({ after, backward, size, upTo }) =>
+            Effect.sync(() => {
+              asked.push([after, upTo, backward, size])
+              const items = events.filter(({ position }) => position > after && position <= upTo)
+              return { items: (backward ? items.reverse() : items).slice(0, size), bytes: 0 }
+            })
+        },
+        boundary: ({ queries }) =>
+          Effect.succeed({
+            position: 12,
+            answers: queries.map(({ after, newest }) =>
+              newest
+                ? { items: [], bytes: 0, complete: after > 0 }
+                : { items: events.slice(after, after + 3), bytes: 0, complete: after === 9 }
+            )
+          })
+      })
+      const filter = { tags: ["a"] }
+      const queries = [{ filter }, { filter, after: 9 }, { filter, newest: true }, { filter, newest: true, after: 5 }]
+      const read = (size: number) =>
+        Effect.map(store.readBoundary(queries, { size }), ({ answers, position }) => [
+          position,
+          ...answers.map(({ complete, events }) => [events.map(({ position }) => position), complete])
+        ])
+      const first = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
+      assert.deepEqual(yield* read(20), [12, [first, true], [[10, 11, 12], true], [[12], true], [[], true]])
+      assert.deepEqual(asked, [
+        [3, 12, false, 17],
+        [0, 12, true, 1]
+      ])
+      asked.length = 0
+      assert.deepEqual(yield* read(3), [12, [[1, 2, 3], false], [[10, 11, 12], true], [[12], true], [[], true]])
+      assert.deepEqual(asked, [[0, 12, true, 1]])
+    })
+  )
 
   it.effect("finds a version by the newest event where the driver has no better way", () =>
     Effect.gen(function* () {

@@ -34,6 +34,12 @@ export const askedParam = (asked: ReadonlyArray<Asked | AskedOfBoundary>): strin
     })
   )
 
+/**
+ * A parameter as the limit of a statement. Where it stands alone, SQLite plans the statement anew each time that it is bound: that takes
+ * longer than most statements.
+ */
+export const limitOf = (parameter: string): string => `LIMIT ${parameter} + 0`
+
 /** The category of a stream. */
 export const categoryOf = (stream: string): string => `substr(${stream}, 1, instr(${stream} || '-', '-') - 1)`
 
@@ -42,13 +48,8 @@ export const makeAsking = (event: string, tag: string, columns: ReadonlyArray<st
   const given = `key AS query, value ->> 1 AS tag, value ->> 2 AS types, value -> 3 ->> 'others' AS others, value ->> 3 IS NOT NULL AS rest,
     value -> 3 ->> 'categories' AS categories, value -> 3 ->> 'published' AS published, value -> 3 ->> 'correlationId' AS correlation_id`
 
-  /** The lists in a row of `asked`: they are looked up for each event. */
-  const lists = `
-    typed AS MATERIALIZED (SELECT asked.query, each.value AS type FROM asked, json_each(asked.types) AS each),
-    categorised AS MATERIALIZED (SELECT asked.query, each.value AS category FROM asked, json_each(asked.categories) AS each)`
-
   const asked = (upTo: string): string => `WITH
-    asked AS MATERIALIZED (SELECT ${given}, value ->> 0 AS after, ${upTo} AS up_to FROM json_each(?1)), ${lists}`
+    asked AS MATERIALIZED (SELECT ${given}, value ->> 0 AS after, ${upTo} AS up_to FROM json_each(?1))`
 
   /** No position is beyond `bound`; a window begins at the end from which the query looks. */
   const askedOfBoundary = `WITH
@@ -58,13 +59,13 @@ export const makeAsking = (event: string, tag: string, columns: ReadonlyArray<st
         iif(value ->> 4, max(value ->> 0, bound.position - ifnull(value ->> 5, bound.position)), value ->> 0) AS after,
         iif(value ->> 4, bound.position, min(bound.position, (value ->> 0) + ifnull(value ->> 5, bound.position))) AS up_to
       FROM json_each(?1), bound
-    ), ${lists}`
+    )`
 
   /** Whether an event passes the query of a row of `asked`, save its tags. */
   const passes = `
-    (asked.types IS NULL OR EXISTS (SELECT 1 FROM typed WHERE typed.query = asked.query AND typed.type = found_event.type))
+    (asked.types IS NULL OR EXISTS (SELECT 1 FROM json_each(asked.types) AS each WHERE each.value = found_event.type))
     AND (asked.categories IS NULL OR EXISTS (
-      SELECT 1 FROM categorised WHERE categorised.query = asked.query AND categorised.category = ${categoryOf("found_event.stream")}
+      SELECT 1 FROM json_each(asked.categories) AS each WHERE each.value = ${categoryOf("found_event.stream")}
     ))
     AND (asked.published IS NULL OR found_event.published = asked.published)
     AND (asked.correlation_id IS NULL OR found_event.metadata ->> '$.correlationId' = asked.correlation_id)`
@@ -81,21 +82,21 @@ export const makeAsking = (event: string, tag: string, columns: ReadonlyArray<st
           ))
           AND (asked.types IS NULL AND NOT asked.rest
             OR EXISTS (SELECT 1 FROM ${event} AS found_event WHERE found_event.position = found.position AND ${passes}))
-          ORDER BY position ${direction} LIMIT ${limit}`
-      : `SELECT position FROM ${event} AS found_event WHERE ${within} AND ${passes} ORDER BY position ${direction} LIMIT ${limit}`
+          ORDER BY position ${direction} ${limit}`
+      : `SELECT position FROM ${event} AS found_event WHERE ${within} AND ${passes} ORDER BY position ${direction} ${limit}`
 
   const byTag = (choose: (tagged: boolean) => string): string => `iif(asked.tag IS NULL, (${choose(false)}), (${choose(true)}))`
 
-  const newest = byTag((tagged) => positions(tagged, "DESC", "1"))
+  const newest = byTag((tagged) => positions(tagged, "DESC", "LIMIT 1"))
 
   /** A JSON array of as many positions as the second parameter says. */
   const list = (direction: "ASC" | "DESC"): string =>
-    byTag((tagged) => `SELECT json_group_array(position) FROM (${positions(tagged, direction, "?2")})`)
+    byTag((tagged) => `SELECT json_group_array(position) FROM (${positions(tagged, direction, limitOf("?2"))})`)
 
   const all = (direction: "ASC" | "DESC"): string => `${asked("?3")}
     SELECT ${columns.join(", ")} FROM ${event}
     WHERE position IN (SELECT each.value FROM asked, json_each(${list(direction)}) AS each)
-    ORDER BY position ${direction} LIMIT ?2`
+    ORDER BY position ${direction} ${limitOf("?2")}`
 
   return {
     /** The queries. For each, by its place among them, the position of the newest event that passes, or null. */

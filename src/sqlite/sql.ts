@@ -2,7 +2,7 @@
  * All SQL of the SQLite store, and the rows that it returns.
  */
 import { limits, type Query } from "../store/EventStore.ts"
-import { askedParam, categoryOf, makeAsking } from "./asking.ts"
+import { askedParam, categoryOf, limitOf, makeAsking } from "./asking.ts"
 import { makeCheckpointSql } from "./checkpointSql.ts"
 
 /** An event as `select` gives it. */
@@ -128,7 +128,7 @@ export const makeSql = (prefix: string) => {
     }
     return {
       text: `SELECT position FROM ${first === undefined ? event : tag} AS found WHERE ${clauses.join(" AND ")}
-        ORDER BY position ${backward ? "DESC" : "ASC"} LIMIT ?`,
+        ORDER BY position ${backward ? "DESC" : "ASC"} ${limitOf("?")}`,
       params: [...params, ...own.params, size]
     }
   }
@@ -213,7 +213,7 @@ export const makeSql = (prefix: string) => {
 
     stream: (backward: boolean) => `
       SELECT ${columns} FROM ${event} WHERE stream = ? AND version >= ? AND version <= ?
-      ORDER BY version ${backward ? "DESC" : "ASC"} LIMIT ?`,
+      ORDER BY version ${backward ? "DESC" : "ASC"} ${limitOf("?")}`,
 
     all: (filter: ReadonlyArray<Query>, after: number, upTo: number, backward: boolean, size: number): Statement => {
       const [only] = filter
@@ -222,7 +222,7 @@ export const makeSql = (prefix: string) => {
         const asked = filter.map((query) => ({ query, after }))
         return { text: backward ? asking.allBackward : asking.all, params: [askedParam(asked), size, upTo] }
       }
-      const order = `ORDER BY position ${direction} LIMIT ?`
+      const order = `ORDER BY position ${direction} ${limitOf("?")}`
       if (only.tags === undefined) {
         const own = conditions(only)
         const and = own.text === "" ? "" : `AND ${own.text}`
@@ -246,7 +246,7 @@ export const makeSql = (prefix: string) => {
             SELECT min(stream) FROM ${event} WHERE stream > ? ${within}
             UNION ALL
             SELECT (SELECT min(stream) FROM ${event} WHERE stream > name.stream ${within}) FROM name WHERE stream IS NOT NULL
-            LIMIT ?
+            ${limitOf("?")}
           )
           SELECT stream, version, position FROM name JOIN ${event} USING (stream)
           WHERE version = (SELECT max(version) FROM ${event} WHERE stream = name.stream)

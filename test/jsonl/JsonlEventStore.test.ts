@@ -112,15 +112,60 @@ describe("the file", () => {
           }))
         )
       )
-      calls.length = 0
-      yield* Effect.all(
-        Array.from({ length: 300 }, (_, n) => store.append(`A-${n % 7}`, [event()])),
-        { concurrency: "unbounded" }
+      // Plain ones, and those with conditions that exclude none of the others.
+      for (const tag of [undefined, "thing"]) {
+        calls.length = 0
+        yield* Effect.forEach(
+          Array.from({ length: 300 }),
+          (_, n) => {
+            const tags = tag === undefined ? [] : [`${tag}:${n}`]
+            const unless = tags.map((tag) => ({ filter: { tags: [tag], types: ["Happened"] } }))
+            return store.appendAll([{ stream: `A-${n % 7}`, events: [event({ tags })] }], { unless })
+          },
+          { concurrency: "unbounded" }
+        )
+        assert.ok(calls.length <= 6, calls.join())
+        assert.deepEqual(
+          calls,
+          calls.map((_, n) => (n % 2 === 0 ? "write" : "sync"))
+        )
+      }
+    })
+  )
+
+  it.effect("is read as of one position by readBoundary, while the read is held up and others append", () =>
+    Effect.gen(function* () {
+      const path = yield* temporaryFile
+      const [reading, go] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      let gated = false
+      const gate = Effect.andThen(Deferred.succeed(reading, undefined), Deferred.await(go))
+      const store = yield* open(
+        Layer.provide(
+          JsonlEventStore.layer({ path }),
+          meddled((file) => ({
+            read: (...args: Parameters<typeof file.read>) =>
+              Effect.suspend(() => (gated ? Effect.andThen(gate, file.read(...args)) : file.read(...args)))
+          }))
+        )
       )
-      assert.ok(calls.length <= 6, calls.join())
+      const tagged = (tag: string) => event({ tags: [tag] })
+      yield* store.append("A-1", [tagged("left"), tagged("right")])
+      gated = true
+      const questions = [{ filter: { tags: ["left"] } }, { filter: { tags: ["right"] } }, { filter: {}, newest: true }]
+      const held = yield* Effect.forkChild(store.readBoundary(questions))
+      yield* Deferred.await(reading)
+      assert.equal((yield* store.append("A-1", [tagged("right"), tagged("left")])).position, 4)
+      assert.equal(held.pollUnsafe(), undefined)
+      yield* Deferred.succeed(go, undefined)
+      const { answers, position } = yield* Fiber.join(held)
+      assert.equal(position, 2)
       assert.deepEqual(
-        calls,
-        calls.map((_, n) => (n % 2 === 0 ? "write" : "sync"))
+        answers.map(({ complete, events }) => [events.map(({ position }) => position), complete]),
+        [
+          [[1], true],
+          [[2], true],
+          [[2], true]
+        ]
       )
     })
   )

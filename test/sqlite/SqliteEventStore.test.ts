@@ -65,6 +65,34 @@ describe("several processes", () => {
       }
     })
   )
+
+  it.live("append while this one reads boundaries: each is as of its position, whole", () =>
+    Effect.gen(function* () {
+      const [processes, events] = [2, 300]
+      const filename = yield* temporaryFile
+      const children = yield* Effect.forEach(Array.from({ length: processes }), () => child)
+      for (const { line } of children) assert.equal(yield* Effect.promise(line), "ready")
+      const store = yield* openStore(SqliteEventStore.layerFile({ filename }))
+      for (const { begin } of children) begin("append", "sqlite", filename, `${events}`, "4", "3")
+      const questions = [
+        { filter: {} },
+        { filter: { categories: ["Shared"] } },
+        { filter: [{ types: ["Absent"] }, { categories: ["Shared"] }] },
+        { filter: {}, newest: true }
+      ]
+      const seen = new Set<number>()
+      while (!seen.has(processes * events)) {
+        const { answers, position } = yield* store.readBoundary(questions, { size: 10_000 })
+        const lengths = answers.map(({ events }) => events.length)
+        assert.deepEqual(lengths, [position, position, position, Math.min(1, position)])
+        assert.equal(answers[3]?.events[0]?.position ?? 0, position)
+        seen.add(position)
+        yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+      }
+      assert.ok(seen.size > 2, "it has read in the midst of it")
+      for (const { rest } of children) assert.deepEqual(yield* Effect.promise(rest), ["done"])
+    })
+  )
 })
 
 describe("the write lock of another connection", () => {
@@ -184,6 +212,31 @@ describe("a transaction of the same client", () => {
     }).pipe(Effect.provide(memory))
   )
 
+  it.effect("reads a boundary with what it has written itself, and leaves nothing of it when it is rolled back", () =>
+    Effect.gen(function* () {
+      const sql = yield* table
+      yield* EventStore.append("A-1", [event({ tags: ["a:1"] })])
+      const boundary = Effect.map(
+        EventStore.readBoundary([{ filter: { tags: ["a:1"] } }, { filter: { types: ["Happened"] }, newest: true }]),
+        ({ answers, position }) => [position, ...answers.map(({ events }) => events.map(({ position }) => position))]
+      )
+      const failing = Effect.gen(function* () {
+        assert.deepEqual(yield* boundary, [1, [1], [1]])
+        yield* EventStore.append("A-1", [event(), event({ tags: ["a:1"] })])
+        assert.deepEqual(yield* boundary, [3, [1, 3], [3]])
+        const unless = { filter: { tags: ["a:1"] }, after: 1 }
+        const refused = yield* Effect.flip(EventStore.appendAll([{ stream: "B-1", events: [event()] }], { unless }))
+        assert.ok(refused._tag === "AppendConditionError" && refused.position === 3, "its own events count")
+        const guard = { stream: "A-1", expected: 1, events: [] }
+        const guarded = yield* Effect.flip(EventStore.appendAll([guard, { stream: "B-1", events: [event()] }]))
+        assert.ok(guarded._tag === "OptimisticLockError" && guarded.actual === 3)
+        return yield* Effect.fail("no")
+      })
+      assert.deepEqual(yield* Effect.exit(sql.withTransaction(failing)), Exit.fail("no"))
+      assert.deepEqual(yield* boundary, [1, [1], [1]])
+    }).pipe(Effect.provide(memory))
+  )
+
   it.effect("goes on after a refused append that it has caught", () =>
     Effect.gen(function* () {
       const sql = yield* table
@@ -294,21 +347,37 @@ describe("one batch", () => {
     }).pipe(Effect.provide(memory))
   )
 
-  it.effect("is one transaction", () =>
+  it.effect("is one transaction, and asks once for what stands against all of its conditions", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
-      let transactions = 0
-      const counting: SqlClient.SqlClient = Object.assign((...args: Parameters<SqlClient.SqlClient>) => sql(...args), sql, {
-        withTransaction: <A, E, R>(effect: Effect.Effect<A, E, R>) => (transactions++, sql.withTransaction(effect))
+      const statements: Array<string> = []
+      const noting: SqlClient.SqlClient = Object.assign((...args: Parameters<SqlClient.SqlClient>) => sql(...args), sql, {
+        reserve: Effect.map(sql.reserve, (connection) => ({
+          ...connection,
+          execute: (...args: Parameters<typeof connection.execute>) => {
+            statements.push(args[0])
+            return connection.execute(...args)
+          }
+        }))
       }) as SqlClient.SqlClient
       const store = yield* Effect.map(
-        Layer.build(Layer.provide(Layer.fresh(SqliteEventStore.layer), Layer.succeed(SqlClient.SqlClient, counting))),
+        Layer.build(Layer.provide(Layer.fresh(SqliteEventStore.layer), Layer.succeed(SqlClient.SqlClient, noting))),
         Context.get(EventStore.EventStore)
       )
-      transactions = 0
-      const all = Array.from({ length: 200 }, (_, n) => store.append(`A-${n % 7}`, [event()]))
-      yield* Effect.all(all, { concurrency: "unbounded" })
-      assert.ok(transactions <= 4, `${transactions} transactions`)
+      for (const conditions of [0, 1, 2]) {
+        statements.length = 0
+        const all = Array.from({ length: 200 }, (_, n) => {
+          const unless = [{ tags: [`thing:${n}`] }, { tags: ["all", `own:${n}`], types: ["Happened"] }]
+          return store.appendAll([{ stream: `A-${n % 7}`, events: [event({ tags: ["all", `thing:${n}`] }), event()] }], {
+            unless: unless.slice(0, conditions).map((filter) => ({ filter, after: conditions * 400 - 400 }))
+          })
+        })
+        yield* Effect.all(all, { concurrency: "unbounded" })
+        const begun = statements.filter((text) => text.startsWith("BEGIN")).length
+        assert.ok(begun > 0 && begun <= 4, `${begun} transactions`)
+        const others = statements.filter((text) => !/^(BEGIN|COMMIT|INSERT)/.test(text.trim())).length
+        assert.ok(others <= begun * 2, `${others} questions in ${begun} transactions`)
+      }
     }).pipe(Effect.provide(SqliteClient.layer({ filename: ":memory:" })))
   )
 })

@@ -107,7 +107,8 @@ describe("a faulty store", () => {
       assert.equal(yield* reason(read), "StoreUnavailable")
       assert.deepEqual(seen, ["1"])
       assert.equal(yield* Effect.flip(read), conflict)
-      for (const ask of [EventStore.head, EventStore.version("A-1"), EventStore.exists("A-1"), EventStore.readPage()]) {
+      const boundary = EventStore.readBoundary([{ filter: {} }])
+      for (const ask of [EventStore.head, EventStore.version("A-1"), EventStore.exists("A-1"), EventStore.readPage(), boundary]) {
         assert.equal(yield* reason<unknown, EventStore.EventStoreError, EventStore.EventStore>(ask), "StoreUnavailable")
       }
       for (const ask of [EventStore.readAll(), EventStore.subscribe(), EventStore.streams()]) {
@@ -126,6 +127,7 @@ describe("a faulty store", () => {
             "lost",
             conflict,
             "unavailable",
+            "lost",
             "lost",
             "unavailable",
             "lost",
