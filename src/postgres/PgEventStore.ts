@@ -32,6 +32,7 @@ import { migrate } from "./migrations.ts"
 import { checkNames } from "./names.ts"
 import * as PgLite from "./PgLite.ts"
 import { makeSql } from "./sql.ts"
+import { makeBoundary } from "./store/boundary.ts"
 import { keepUp } from "./store/following.ts"
 import { makePages } from "./store/reading.ts"
 import { makeShared, readHead } from "./store/shared.ts"
@@ -108,11 +109,13 @@ export const make = Effect.fnUntraced(function* (
   const shared = yield* makeShared(sql, makeSql(names), Duration.fromInputUnsafe(options.timeout ?? "30 seconds"))
   const { plans, queries, signal, statements } = shared
   const append = yield* makeAppend(shared, options)
+  const boundary = yield* makeBoundary(shared, options)
   const head = readHead(shared)
   yield* keepUp(shared, head, hearing)
   yield* queries.answering.hearClosing
   const store = makeStore({
     append,
+    boundary,
     pages: makePages(shared),
     head,
     version: (stream, operation) => queries.ask(operation, plans.sized(statements.version), [stream]),

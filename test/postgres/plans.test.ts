@@ -42,6 +42,22 @@ const operations: Readonly<Record<string, (store: Store) => Effect.Effect<unknow
     filter: { tags: ["acc:7"], categories: ["Acc"], published: false, correlationId: "c7" }
   }),
   "read all by either tag": all({ filter: [{ tags: ["acc:7"] }, { tags: ["acc:8"] }] }),
+  "read a boundary of a tag": (store) => store.readBoundary([{ filter: { tags: ["acc:7"] } }], { size: 5 }),
+  "read a boundary of tags, types and the newest": (store) =>
+    store.readBoundary(
+      [
+        { filter: { tags: ["acc:7", "every"] } },
+        { filter: [{ tags: ["acc:8"], types: ["T1", "T2"] }, { tags: ["rare"] }] },
+        { filter: { tags: ["every"], types: ["T1"] }, newest: true },
+        { filter: { tags: ["every"] }, after: 700 },
+        { filter: { tags: ["none"] } }
+      ],
+      { size: 5 }
+    ),
+  "read boundaries at once": (store) =>
+    Effect.forEach([7, 8, 9, 10], (n) => store.readBoundary([{ filter: { tags: [`acc:${n}`, "every"] } }], { size: 5 }), {
+      concurrency: "unbounded"
+    }),
   "read all by nothing": all({ filter: [] }),
   streams: (store) => Stream.runDrain(store.streams({ limit: 3 })),
   "streams of a category": (store) => Stream.runDrain(store.streams({ limit: 3, category: "Acc" })),

@@ -22,7 +22,9 @@ export const appendParameters = {
   p_entry_expected: "float8", // the expected version, -1 for any, -2 for exists
   p_entry_count: "int4", // how many events
   p_request_entries: "int4", // for each request, how many parts
-  p_request_conditions: "int4", // how many append conditions; null in place of all arrays of conditions when no request has any
+  p_request_conditions: "int4", // where its append conditions end among all; null in place of all arrays of conditions when no request has any
+  p_request_checked: "bool", // whether its conditions ask more than what is of tags and types, and stood before the batch
+  p_condition_request: "int4", // the request of each
   p_condition_after: "float8", // the position beyond which no event may match
   p_condition_match: "float8", // the newest match that is known already, 0 for none
   p_condition_most: "float8", // over how many positions at most it may be checked under the lock
@@ -151,7 +153,8 @@ export const createAppend = `create or replace function {append_batch}(
     v_matches bigint[] := p_condition_match::bigint[]; -- of each condition: its newest match before the batch, 0 for none
     v_own bigint[] := '{}';    -- of each query that events of the batch match: the newest of those accepted so far
     v_matched int := 0;        -- how many of these matches come before the request's
-    v_condition int := 0;      -- how many conditions come before the request's
+    v_checked boolean[] := p_request_checked; -- whether conditions of the request are to be looked at one by one
+    v_condition int;
     v_after bigint;
     v_found bigint;
   begin
@@ -212,12 +215,18 @@ export const createAppend = `create or replace function {append_batch}(
     if p_ask_condition is not null then
       for v_current, v_found in
         select a.condition, max(m.position)
-          from unnest(p_ask_condition, p_ask_tag, p_ask_tags, p_ask_types) a(condition, tag, tags, types)
+          from (
+            -- most tags have no newer event at all
+            select a.*, p_condition_after[a.condition]::bigint as after
+              from unnest(p_ask_condition, p_ask_tag, p_ask_tags, p_ask_types) a(condition, tag, tags, types)
+             where exists (select from {tag} t where t.tag = a.tag and t.position > p_condition_after[a.condition]::bigint)
+            offset 0
+          ) a
           cross join lateral (
             select t.position from {tag} t
              where t.tag = a.tag
-               and t.position > p_condition_after[a.condition]::bigint
-               and v_before - p_condition_after[a.condition] <= p_condition_most[a.condition]
+               and t.position > a.after
+               and v_before - a.after <= p_condition_most[a.condition]
                and (
                  (a.tags is null and a.types is null)
                  or exists (
@@ -232,6 +241,16 @@ export const createAppend = `create or replace function {append_batch}(
          group by a.condition
       loop
         v_matches[v_current] := greatest(v_matches[v_current], v_found);
+        v_checked[p_condition_request[v_current]] := true;
+      end loop;
+    end if;
+
+    if p_condition_after is not null then
+      for v_condition in
+        select c.request from unnest(p_condition_request, p_condition_after, p_condition_most) c(request, after, most)
+         where v_before - c.after > c.most
+      loop
+        v_checked[v_condition] := true;
       end loop;
     end if;
 
@@ -292,8 +311,9 @@ export const createAppend = `create or replace function {append_batch}(
           v_version[v_stream] := v_current + p_entry_count[e];
         end loop;
 
-        if o_status[r] = ${status.accepted} and v_events > 0 then
-          for c in v_condition + 1 .. v_condition + coalesce(p_request_conditions[r], 0) loop
+        if v_checked[r] and o_status[r] = ${status.accepted} and v_events > 0 then
+          v_condition := coalesce(p_request_conditions[r - 1], 0);
+          for c in v_condition + 1 .. p_request_conditions[r] loop
             v_after := p_condition_after[c];
             if v_before - v_after > p_condition_most[c] then
               o_status[r] := ${status.wide};
@@ -340,7 +360,6 @@ export const createAppend = `create or replace function {append_batch}(
 
       v_first := v_first + p_request_entries[r];
       v_event := v_event + v_events;
-      v_condition := v_condition + coalesce(p_request_conditions[r], 0);
       while p_matched_event[v_matched + 1] <= v_event loop
         v_matched := v_matched + 1;
         if o_status[r] = ${status.accepted} then

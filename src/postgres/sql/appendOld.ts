@@ -13,16 +13,23 @@ export const appendOld = `create or replace function {append}(
     select b.o_status, b.o_detail, b.o_version, b.o_position, b.o_head
       into o_status, o_detail, o_version, o_position, o_head
       from (
-        select array_agg((r.after >= 0)::int order by r.n) as conditions,
+        select array_agg(r.conditions order by r.n) as conditions,
+               array_agg(r.after >= 0 order by r.n) as checked,
+               array_agg(r.n::int order by r.n) filter (where r.after >= 0) as requests,
                array_agg(r.after order by r.n) filter (where r.after >= 0) as afters,
                array_agg(r.filter order by r.n) filter (where r.after >= 0) as filters,
                count(*) filter (where r.after >= 0)::int as count
-          from unnest(p_request_after, p_request_filter) with ordinality r(after, filter, n)
+          from (
+            select r.*, (count(*) filter (where r.after >= 0) over (order by r.n))::int as conditions
+              from unnest(p_request_after, p_request_filter) with ordinality r(after, filter, n)
+          ) r
       ) c
       cross join lateral {append_batch}(
         p_streams => p_streams, p_entry_stream => p_entry_stream, p_entry_expected => p_entry_expected, p_entry_count => p_entry_count,
         p_request_entries => p_request_entries,
         p_request_conditions => c.conditions,
+        p_request_checked => c.checked,
+        p_condition_request => c.requests,
         p_condition_after => c.afters,
         p_condition_match => array_fill(0::float8, array[c.count]),
         p_condition_most => array_fill('infinity'::float8, array[c.count]),

@@ -28,7 +28,7 @@ export const isTagged = ({ categories, correlationId, published, tags = [] }: Qu
   tags.length > 0 && categories === undefined && published === undefined && correlationId === undefined
 
 /** Whether a query is one tag: then the newest match is found at once, wherever it is. */
-const isOneTag = (query: Query): boolean => isTagged(query) && query.tags?.length === 1 && query.types === undefined
+export const isOneTag = (query: Query): boolean => isTagged(query) && query.tags?.length === 1 && query.types === undefined
 
 /** Over how many positions the queries of one condition may look under the lock, taken together. */
 const mostUnderLock = 1_000

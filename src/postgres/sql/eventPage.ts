@@ -3,9 +3,12 @@ import * as DateTime from "effect/DateTime"
 import type { RecordedEvent } from "../../definitions/stored.ts"
 import { type EventPage, parseMetadata, parsePayload } from "../../store/kit/index.ts"
 
-/** Of a row `e` of the table of events, in the order of {@link EventRow}. Numbers are exact up to 2^53; JSON comes as text. */
-export const eventColumns =
-  "e.version::float8, e.position::float8, e.stream, e.id, e.type, e.schema_version, e.published, e.tags, e.payload::text, e.metadata::text, date_part('epoch', e.recorded_at)"
+/** Of a row of the table of events, in the order of {@link EventRow}. Numbers are exact up to 2^53; JSON comes as text. */
+export const eventColumnsOf = (e: string): string =>
+  `${e}.version::float8, ${e}.position::float8, ${e}.stream, ${e}.id, ${e}.type, ${e}.schema_version, ${e}.published, ${e}.tags, ${e}.payload::text, ${e}.metadata::text, date_part('epoch', ${e}.recorded_at)`
+
+/** Of a row `e`. */
+export const eventColumns = eventColumnsOf("e")
 
 export type EventRow = readonly [
   version: number,

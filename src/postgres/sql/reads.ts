@@ -27,7 +27,7 @@ export const head = statement(
 )
 
 export const version = statement(
-  `select version::float8 from {event} where stream = $1 order by version desc limit 1`,
+  `select e.version::float8 from {event} e where e.stream = $1 order by e.version desc limit 1`,
   ([row]: ReadonlyArray<readonly [version: number]>) => row?.[0] ?? 0
 )
 

@@ -6,6 +6,8 @@ import type { AppendValues } from "../sql/append.ts"
 
 type Names =
   | "p_request_conditions"
+  | "p_request_checked"
+  | "p_condition_request"
   | "p_condition_after"
   | "p_condition_match"
   | "p_condition_most"
@@ -93,6 +95,8 @@ const matchesWithin = (requests: ReadonlyArray<PreparedAppend>, queries: Readonl
 
 const none: ConditionValues = {
   p_request_conditions: null,
+  p_request_checked: null,
+  p_condition_request: null,
   p_condition_after: null,
   p_condition_match: null,
   p_condition_most: null,
@@ -110,6 +114,8 @@ const none: ConditionValues = {
 
 const emptyColumns = (): Columns => ({
   p_request_conditions: [],
+  p_request_checked: [],
+  p_condition_request: [],
   p_condition_after: [],
   p_condition_match: [],
   p_condition_most: [],
@@ -127,9 +133,10 @@ const emptyColumns = (): Columns => ({
 
 /** What the conditions of a request ask of what stood before the batch. */
 const addConditions = (columns: Columns, { known, unless }: Attempt): void => {
-  columns.p_request_conditions.push(unless.length)
+  const request = columns.p_request_checked.push(known?.matches.some((match) => match > 0) === true)
   for (const [index, { after, filter }] of unless.entries()) {
     const condition = columns.p_condition_after.push(Math.max(after, known?.upTo ?? 0))
+    columns.p_condition_request.push(request)
     columns.p_condition_match.push(known?.matches[index] ?? 0)
     columns.p_condition_most.push(known?.final === true ? Number.MAX_SAFE_INTEGER : mostOf(filter))
     for (const query of filter) {
@@ -142,7 +149,9 @@ const addConditions = (columns: Columns, { known, unless }: Attempt): void => {
     }
     const rest = filter.filter((query) => !isTagged(query))
     columns.p_condition_rest.push(rest.length === 0 ? 0 : columns.p_rest_filter.push(JSON.stringify(rest)))
+    if (rest.length > 0) columns.p_request_checked[request - 1] = true
   }
+  columns.p_request_conditions.push(columns.p_condition_request.length)
 }
 
 export const encodeConditions = (requests: ReadonlyArray<Attempt>): ConditionValues => {
@@ -168,8 +177,12 @@ export const encodeConditions = (requests: ReadonlyArray<Attempt>): ConditionVal
     columns.p_matched_event.push(nth)
     columns.p_matched_query.push(query)
   }
-  for (const queriesOfOne of asks) {
-    for (const { number } of queriesOfOne) if (number > 0) columns.p_own_query.push(number)
+  for (const [index, queriesOfOne] of asks.entries()) {
+    for (const { number } of queriesOfOne) {
+      if (number === 0) continue
+      columns.p_own_query.push(number)
+      columns.p_request_checked[(columns.p_condition_request[index] as number) - 1] = true
+    }
     columns.p_condition_own.push(columns.p_own_query.length)
   }
   return columns

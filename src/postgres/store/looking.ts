@@ -20,7 +20,9 @@ const fewest = 100
 
 const queryCanceled = "57014"
 
-const isCancelled = ({ reason: { cause } }: EventStoreError): boolean => isSqlError(cause) && codeOf(cause) === queryCanceled
+/** Whether the server has ended a statement that took too long. */
+export const isCancelled = ({ reason: { cause } }: EventStoreError): boolean =>
+  isSqlError(cause) && codeOf(cause) === queryCanceled
 
 /** The newest event of a stretch, however little time the server gives a statement: half of the stretch takes half of it. */
 const inHalves =

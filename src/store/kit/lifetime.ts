@@ -55,6 +55,7 @@ export const storeUntilClosed = Effect.fnUntraced(function* (
     read: (stream, options) => reading("read", () => store.read(stream, options)),
     readAll: (options) => reading("readAll", () => store.readAll(options)),
     readPage: (options) => asking("readPage", () => store.readPage(options)),
+    readBoundary: (queries, options) => asking("readBoundary", () => store.readBoundary(queries, options)),
     subscribe: (options) => reading("subscribe", () => Stream.interruptWhen(store.subscribe(options), Deferred.await(closing))),
     version: (stream) => asking("version", () => store.version(stream)),
     exists: (stream) => asking("exists", () => store.exists(stream)),
