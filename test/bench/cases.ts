@@ -1,13 +1,16 @@
 import { PgConnection } from "@effect/sql-pg"
 import { Deferred, Effect, Fiber, Layer, Queue, Redacted, Result, Schema, type Scope, Stream } from "effect"
-import { Event, EventStore, MessageBus, Projection, Repository, Snapshots, Subscription, UnitOfWork } from "eventfold"
+import { Event, EventStore, MessageBus, Projection, Repository, Subscription, UnitOfWork } from "eventfold"
 import { PgCheckpoints } from "eventfold/postgres"
 import { type ChildProcess, fork } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { status } from "../../src/postgres/sql/append.ts"
 import { eventColumns } from "../../src/postgres/sql/eventPage.ts"
+import { layerWith, sqlSnapshots } from "./adapter.ts"
+import { callersText } from "./contest.ts"
+import { decisionCases } from "./decisions.ts"
 import { jsonlBatch, rawJsonlAll, rawSqliteAll, rawSqliteStream } from "./embedded.ts"
-import { type Case, collectGarbage, concurrently, type Run, type Sample } from "./harness.ts"
+import { atRate, type Case, collectGarbage, concurrently, type Run, type Sample } from "./harness.ts"
 import { type Lab, type Place, type RawAppend, type RawConnection, type Services } from "./lab.ts"
 import { Account, deposited, Deposit, depositHandler, KeptAccount, MoneyDeposited, payloadOf } from "./model.ts"
 import { natsCases } from "./nats.ts"
@@ -16,6 +19,7 @@ import { processCases } from "./processManager.ts"
 import { rabbitmqCases } from "./rabbitmq.ts"
 import { appendCall, appendOne, insertMany, type Part } from "./raw.ts"
 import { redisCases } from "./redis.ts"
+import { streamCases } from "./streams.ts"
 
 /** How much a case does. */
 export interface Shape {
@@ -119,6 +123,30 @@ const singleStatementCase = (name: string, place: Place, shape: Shape): Case => 
               "MoneyDeposited",
               payloadOf(nth)
             ])
+          ),
+        1
+      )
+    )
+})
+
+/** Appends that come at their own time, as requests do. */
+const steadyCase = (perSecond: number, times: number): Case => ({
+  name: `append, ${perSecond}/s, from when it is due`,
+  place: "postgres",
+  unit: "latency",
+  ours: ({ store }) =>
+    warmed(
+      times,
+      (_, times) => atRate(perSecond, times, (nth) => Repository.append(Account, `${nth % 50}`, [deposited(nth)])),
+      1
+    ).pipe(Effect.provide(store)),
+  raw: ({ connect, sql }) =>
+    Effect.flatMap(connect, ({ query }) =>
+      warmed(
+        times,
+        (_, times) =>
+          atRate(perSecond, times, (nth) =>
+            query(appendOne(sql), [`Account-${nth % 50}`, crypto.randomUUID(), "MoneyDeposited", payloadOf(nth)])
           ),
         1
       )
@@ -343,7 +371,7 @@ const folding = (events: number, times: number, kept: boolean): Case => ({
         version === events ? Effect.void : Effect.fail(new Error(`${version} of ${events} events were folded`))
       )
       const measured = warmed(times, (_, times) => concurrently(1, times, () => read), 1, 0)
-      return yield* kept ? Effect.provide(measured, Snapshots.layerSqlWith({ table: `${address.schema}.snapshot` })) : measured
+      return yield* kept ? Effect.provide(measured, sqlSnapshots({ table: `${address.schema}.snapshot` })) : measured
     }).pipe(
       Effect.map((sample) => ({ ...sample, events })),
       Effect.provide(store)
@@ -375,7 +403,7 @@ const subscribed = (schema: string, options: { readonly partitions?: number; rea
       Effect.suspend(() => (++handled === eventsBeforeReading ? Deferred.succeed(all, undefined) : Effect.void))
     yield* Layer.build(
       Subscription.layer({ name: `s${++subscriptions}`, ...options, handler }).pipe(
-        Layer.provide(PgCheckpoints.layerWith({ schema }))
+        Layer.provide(layerWith(PgCheckpoints)({ schema }))
       )
     )
     yield* Deferred.await(all)
@@ -583,7 +611,7 @@ const projecting = (by: "batch" | "handlers", events: number): Case => {
           yield* Layer.build(Projection.layer(projection, { batch: projectedBatch }))
           yield* Projection.awaitPosition(projection, events, { timeout: "5 minutes" })
         }).pipe(Effect.scoped)
-      const services = PgCheckpoints.layerWith({ schema: lab.address.schema }).pipe(Layer.provideMerge(lab.store))
+      const services = layerWith(PgCheckpoints)({ schema: lab.address.schema }).pipe(Layer.provideMerge(lab.store))
       return Effect.andThen(
         seeded(lab),
         Effect.provide(
@@ -677,7 +705,7 @@ const commands = (place: Place, layer: "layer" | "layerSql", callers: number, ti
       ).pipe(
         Effect.provide(
           depositHandler.pipe(
-            Layer.provideMerge(MessageBus.layer),
+            Layer.provideMerge(layerWith(MessageBus)({})),
             Layer.provideMerge(layer === "layer" ? UnitOfWork.layer : UnitOfWork.layerSql),
             Layer.provideMerge(store)
           )
@@ -759,13 +787,30 @@ const memoryAppends = (shape: Shape): Case => ({
   raw: () => memoryPush(shape.callers * shape.times, shape.perAppend)
 })
 
-const callersText = (callers: number) => (callers === 1 ? "1 caller" : `${callers} callers`)
-
 const prefixOf = (place: Place) => (place === "postgres" ? "" : `${place}: `)
 
 // -----------------------------------------------------------------------------
 // all
 // -----------------------------------------------------------------------------
+
+/** Those that the page of `--report` shows beside the bare driver. */
+const shown: ReadonlySet<string> = new Set([
+  "append, 1 caller",
+  "append, 256 callers",
+  "append, 200/s, from when it is due",
+  "read a stream of 10 000 as state",
+  "read all",
+  "fold 1000 events",
+  "subscription, a handler that does nothing",
+  "import, raw calls the function",
+  "append to subscriber in another process",
+  "projection catches up, a statement a batch",
+  "command through bus and UnitOfWork.layer, 64 callers",
+  "sqlite: append, 256 callers, raw in batches",
+  "sqlite: read all",
+  "jsonl: append, 256 callers, raw in batches",
+  "jsonl: read all"
+])
 
 /** All cases, in the order of the table; `scale` multiplies the work of each. */
 export const makeCases = (scale: number): ReadonlyArray<Case> => {
@@ -774,12 +819,13 @@ export const makeCases = (scale: number): ReadonlyArray<Case> => {
   const create = (callers: number, times: number): Shape => ({ ...grow(callers, times), perStream: 1 })
   const hundred = (callers: number, times: number): Shape => ({ ...grow(callers, times), perStream: 10, perAppend: 100 })
   const halves = grow(128, 300)
-  return [
+  const cases: ReadonlyArray<Case> = [
     singleStatementCase("append, 1 caller", "postgres", grow(1, 3000)),
     appendCase("append, 1 caller, raw calls the function", "postgres", grow(1, 3000)),
     appendCase("append, 16 callers", "postgres", grow(16, 1200)),
     appendCase("append, 256 callers", "postgres", grow(256, 200)),
     appendCase("append, 1024 callers", "postgres", grow(1024, 60)),
+    steadyCase(200, some(600)),
     singleStatementCase("append to a new stream, 1 caller", "postgres", create(1, 3000)),
     appendCase("append to a new stream, 16 callers", "postgres", create(16, 1200)),
     appendCase("append to a new stream, 256 callers", "postgres", create(256, 200)),
@@ -839,10 +885,13 @@ export const makeCases = (scale: number): ReadonlyArray<Case> => {
     memoryAppends(grow(256, 400)),
     reading("memory: read a stream of 10 000 as state", "memory", some(20), eventsBeforeReading, readState, rawMemory),
     commands("memory", "layer", 1, some(10_000)),
+    ...decisionCases(scale),
+    ...streamCases(scale),
     ...processCases(some),
     ...pgTransportCases(some),
     ...natsCases(some),
     ...redisCases(some),
     ...rabbitmqCases(some)
   ]
+  return cases.map((one) => (shown.has(one.name) ? { ...one, chart: { title: "Beside the bare driver" } } : one))
 }
