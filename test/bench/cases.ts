@@ -1,13 +1,15 @@
 import { PgConnection } from "@effect/sql-pg"
 import { Deferred, Effect, Fiber, Layer, Queue, Redacted, Result, Schema, type Scope, Stream } from "effect"
-import { Event, EventStore, MessageBus, Projection, Repository, Snapshots, Subscription, UnitOfWork } from "eventfold"
+import { Event, EventStore, MessageBus, Projection, Repository, Subscription, UnitOfWork } from "eventfold"
 import { PgCheckpoints } from "eventfold/postgres"
 import { type ChildProcess, fork } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { status } from "../../src/postgres/sql/append.ts"
 import { eventColumns } from "../../src/postgres/sql/eventPage.ts"
+import { layerWith, sqlSnapshots } from "./adapter.ts"
+import { decisionCases } from "./decisions.ts"
 import { jsonlBatch, rawJsonlAll, rawSqliteAll, rawSqliteStream } from "./embedded.ts"
-import { type Case, collectGarbage, concurrently, type Run, type Sample } from "./harness.ts"
+import { atRate, type Case, collectGarbage, concurrently, type Run, type Sample } from "./harness.ts"
 import { type Lab, type Place, type RawAppend, type RawConnection, type Services } from "./lab.ts"
 import { Account, deposited, Deposit, depositHandler, KeptAccount, MoneyDeposited, payloadOf } from "./model.ts"
 import { natsCases } from "./nats.ts"
@@ -119,6 +121,30 @@ const singleStatementCase = (name: string, place: Place, shape: Shape): Case => 
               "MoneyDeposited",
               payloadOf(nth)
             ])
+          ),
+        1
+      )
+    )
+})
+
+/** Appends that come at their own time, as requests do. */
+const steadyCase = (perSecond: number, times: number): Case => ({
+  name: `append, ${perSecond}/s, from when it is due`,
+  place: "postgres",
+  unit: "latency",
+  ours: ({ store }) =>
+    warmed(
+      times,
+      (_, times) => atRate(perSecond, times, (nth) => Repository.append(Account, `${nth % 50}`, [deposited(nth)])),
+      1
+    ).pipe(Effect.provide(store)),
+  raw: ({ connect, sql }) =>
+    Effect.flatMap(connect, ({ query }) =>
+      warmed(
+        times,
+        (_, times) =>
+          atRate(perSecond, times, (nth) =>
+            query(appendOne(sql), [`Account-${nth % 50}`, crypto.randomUUID(), "MoneyDeposited", payloadOf(nth)])
           ),
         1
       )
@@ -343,7 +369,7 @@ const folding = (events: number, times: number, kept: boolean): Case => ({
         version === events ? Effect.void : Effect.fail(new Error(`${version} of ${events} events were folded`))
       )
       const measured = warmed(times, (_, times) => concurrently(1, times, () => read), 1, 0)
-      return yield* kept ? Effect.provide(measured, Snapshots.layerSqlWith({ table: `${address.schema}.snapshot` })) : measured
+      return yield* kept ? Effect.provide(measured, sqlSnapshots({ table: `${address.schema}.snapshot` })) : measured
     }).pipe(
       Effect.map((sample) => ({ ...sample, events })),
       Effect.provide(store)
@@ -375,7 +401,7 @@ const subscribed = (schema: string, options: { readonly partitions?: number; rea
       Effect.suspend(() => (++handled === eventsBeforeReading ? Deferred.succeed(all, undefined) : Effect.void))
     yield* Layer.build(
       Subscription.layer({ name: `s${++subscriptions}`, ...options, handler }).pipe(
-        Layer.provide(PgCheckpoints.layerWith({ schema }))
+        Layer.provide(layerWith(PgCheckpoints)({ schema }))
       )
     )
     yield* Deferred.await(all)
@@ -583,7 +609,7 @@ const projecting = (by: "batch" | "handlers", events: number): Case => {
           yield* Layer.build(Projection.layer(projection, { batch: projectedBatch }))
           yield* Projection.awaitPosition(projection, events, { timeout: "5 minutes" })
         }).pipe(Effect.scoped)
-      const services = PgCheckpoints.layerWith({ schema: lab.address.schema }).pipe(Layer.provideMerge(lab.store))
+      const services = layerWith(PgCheckpoints)({ schema: lab.address.schema }).pipe(Layer.provideMerge(lab.store))
       return Effect.andThen(
         seeded(lab),
         Effect.provide(
@@ -677,7 +703,7 @@ const commands = (place: Place, layer: "layer" | "layerSql", callers: number, ti
       ).pipe(
         Effect.provide(
           depositHandler.pipe(
-            Layer.provideMerge(MessageBus.layer),
+            Layer.provideMerge(layerWith(MessageBus)({})),
             Layer.provideMerge(layer === "layer" ? UnitOfWork.layer : UnitOfWork.layerSql),
             Layer.provideMerge(store)
           )
@@ -780,6 +806,7 @@ export const makeCases = (scale: number): ReadonlyArray<Case> => {
     appendCase("append, 16 callers", "postgres", grow(16, 1200)),
     appendCase("append, 256 callers", "postgres", grow(256, 200)),
     appendCase("append, 1024 callers", "postgres", grow(1024, 60)),
+    steadyCase(200, some(600)),
     singleStatementCase("append to a new stream, 1 caller", "postgres", create(1, 3000)),
     appendCase("append to a new stream, 16 callers", "postgres", create(16, 1200)),
     appendCase("append to a new stream, 256 callers", "postgres", create(256, 200)),
@@ -839,6 +866,7 @@ export const makeCases = (scale: number): ReadonlyArray<Case> => {
     memoryAppends(grow(256, 400)),
     reading("memory: read a stream of 10 000 as state", "memory", some(20), eventsBeforeReading, readState, rawMemory),
     commands("memory", "layer", 1, some(10_000)),
+    ...decisionCases(scale),
     ...processCases(some),
     ...pgTransportCases(some),
     ...natsCases(some),

@@ -10,6 +10,8 @@ export interface Sample {
   readonly latencies: ReadonlyArray<number>
   /** How many events must stand in the store when the run has ended, those of the warm-up included. */
   readonly events: number
+  /** How many bytes an event takes on the disk, where that is measured. */
+  readonly bytesPerEvent?: number
 }
 
 /** One side of a case: warms up, measures, and says what it measured. */
@@ -19,33 +21,28 @@ export interface Case {
   readonly name: string
   readonly place: Place
   /** `latency` cases report the median latency in milliseconds and not `unit` per second. */
-  readonly unit: "appends" | "events" | "commands" | "latency"
+  readonly unit: "appends" | "events" | "commands" | "decisions" | "latency"
   readonly ours: Run
-  readonly raw: Run
+  readonly raw?: Run
+  /** The same work by other stores, which are in `peers/`, by their names. */
+  readonly peers?: Readonly<Record<string, Run>>
+  /** Cases of one group are run by turns, so that they can be compared: with `base`, the name of one of them, each is. */
+  readonly group?: string
+  readonly base?: string
 }
 
-/** One side of a case over all rounds. */
-interface Side {
-  readonly median: number
-  readonly min: number
-  readonly max: number
-  /** Milliseconds, over the operations of all rounds. */
-  readonly p50: number
-  readonly p99: number
-}
+/** The sides of a case that a run has, by their names. */
+export const sidesOf = ({ ours, peers = {}, raw }: Case, withPeers: boolean): Readonly<Record<string, Run>> => ({
+  ours,
+  ...(raw === undefined ? {} : { raw }),
+  ...(withPeers ? peers : {})
+})
 
-export interface Row {
-  readonly name: string
-  readonly unit: string
-  readonly ours: Side
-  readonly raw: Side
-  /** How fast ours is, as a share of raw: 1 is as fast, 0.5 half as fast. */
-  readonly ratio: number
-  /** How many bytes an event takes on the disk, where that was measured: the median of the rounds of ours. */
-  readonly bytesPerEvent: number | undefined
-}
-
-/** Carries out `operation` `times` times for each of `callers` at once, each of which waits for one to end before the next. */
+/**
+ * Carries out `operation` `times` times for each of `callers` at once, each of which waits for one to end before the next: what
+ * is slow keeps them from asking. So latencies are what one of so many callers waits for, and not what somebody would who
+ * comes at a time of his own: see `atRate`.
+ */
 export const concurrently = <A, E, R>(
   callers: number,
   times: number,
@@ -79,98 +76,82 @@ export const concurrently = <A, E, R>(
     )
   })
 
-/** Collects what earlier work left behind, so that it is not collected within a measurement. */
-export const collectGarbage = Effect.sync(() => globalThis.gc?.())
-
-const quantile = (values: ReadonlyArray<number>, share: number): number => {
-  const sorted = Float64Array.from(values).sort()
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN
+/** How long {@link during} measures. */
+export interface Span {
+  readonly warmUp: number
+  readonly millis: number
 }
 
-const median = (values: ReadonlyArray<number>): number => {
-  const sorted = Float64Array.from(values).sort()
-  const middle = sorted.length >> 1
-  return sorted.length % 2 === 1 ? (sorted[middle] as number) : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2
-}
-
-const side = (unit: Case["unit"], samples: ReadonlyArray<Sample>): Side => {
-  const values = samples.map(({ latencies, millis, units }) =>
-    unit === "latency" ? quantile(latencies, 0.5) : (units / millis) * 1000
-  )
-  const latencies = samples.flatMap((sample) => sample.latencies)
-  return {
-    median: median(values),
-    min: Math.min(...values),
-    max: Math.max(...values),
-    p50: quantile(latencies, 0.5),
-    p99: quantile(latencies, 0.99)
-  }
-}
-
-/** Runs a case: ours and raw in turns, each time on fresh tables, which are checked afterwards. */
-export const runCase = (
-  one: Case,
-  rounds: number,
-  makeLab: Effect.Effect<Lab, unknown, Scope.Scope>
-): Effect.Effect<Row, unknown> =>
-  Effect.gen(function* () {
-    const samples = { ours: [] as Array<Sample>, raw: [] as Array<Sample> }
-    const sizes: Array<number> = []
-    for (let round = 0; round < rounds; round++) {
-      for (const who of round % 2 === 0 ? (["ours", "raw"] as const) : (["raw", "ours"] as const)) {
-        const sample = yield* Effect.scoped(
-          Effect.gen(function* () {
-            const lab = yield* makeLab
-            const sample = yield* Effect.scoped(one[who](lab))
-            if (lab.bytes !== undefined && who === "ours") sizes.push((yield* lab.bytes) / sample.events)
-            yield* lab.check(sample.events, who)
-            return sample
-          })
-        ).pipe(Effect.mapError((cause) => new Error(`${one.name}: ${who} failed in round ${round + 1}`, { cause })))
-        samples[who].push(sample)
-      }
-    }
-    const ours = side(one.unit, samples.ours)
-    const raw = side(one.unit, samples.raw)
-    return {
-      name: one.name,
-      unit: one.unit === "latency" ? "ms" : `${one.unit}/s`,
-      ours,
-      raw,
-      ratio: one.unit === "latency" ? raw.median / ours.median : ours.median / raw.median,
-      bytesPerEvent: sizes.length === 0 ? undefined : Math.round(median(sizes))
-    }
+/**
+ * The same for sides that differ by orders of magnitude: callers go on through the warm-up and the measurement, so that nobody begins or
+ * ends within it, and what ends in it is counted. It goes on until there are as many as callers.
+ */
+export const during = <E, R>(
+  callers: number,
+  { millis, warmUp }: Span,
+  operation: (caller: number, nth: number) => Effect.Effect<unknown, E, R>
+): Effect.Effect<Pick<Sample, "units" | "millis" | "latencies">, E, R> =>
+  Effect.suspend(() => {
+    const latencies: Array<number> = []
+    const warm = performance.now() + warmUp
+    let start: number | undefined
+    let end: number | undefined
+    const call = (caller: number) =>
+      Effect.suspend(() => {
+        let nth = 0
+        let before = performance.now()
+        return Effect.whileLoop({
+          while: () => end === undefined,
+          body: () => operation(caller, nth++),
+          step: () => {
+            const now = performance.now()
+            if (start === undefined) {
+              if (now >= warm) start = now
+            } else if (end === undefined) {
+              latencies.push(now - before)
+              if (now >= start + millis && latencies.length >= callers) end = now
+            }
+            before = now
+          }
+        })
+      })
+    return Effect.map(
+      Effect.forEach(
+        Array.from({ length: callers }, (_, caller) => caller),
+        call,
+        { concurrency: "unbounded", discard: true }
+      ),
+      () => ({ units: latencies.length, millis: (end as number) - (start as number), latencies })
+    )
   })
 
-const titles = ["case", "unit", "ours", "raw", "ratio", "p50 ms", "p99 ms", "min–max"] as const
+/**
+ * Carries out `operation` at a steady rate, whoever waits for what came before. Latencies count from when each was due, so
+ * that a pause is told by all whom it kept waiting.
+ */
+export const atRate = <E, R>(
+  perSecond: number,
+  times: number,
+  operation: (nth: number) => Effect.Effect<unknown, E, R>
+): Effect.Effect<Pick<Sample, "millis" | "latencies">, E, R> =>
+  Effect.suspend(() => {
+    const latencies: Array<number> = []
+    const start = performance.now()
+    return Effect.map(
+      Effect.forEach(
+        Array.from({ length: times }, (_, nth) => nth),
+        (nth) => {
+          const due = start + (nth * 1000) / perSecond
+          return Effect.sleep(Math.max(0, due - performance.now())).pipe(
+            Effect.andThen(operation(nth)),
+            Effect.andThen(Effect.sync(() => latencies.push(performance.now() - due)))
+          )
+        },
+        { concurrency: "unbounded", discard: true }
+      ),
+      () => ({ millis: performance.now() - start, latencies })
+    )
+  })
 
-/** The table of all rows, as lines of text. */
-export const table = (rows: ReadonlyArray<Row>): string => {
-  const digits = (value: number) =>
-    value >= 100 ? Math.round(value).toLocaleString("en").replaceAll(",", " ") : value.toFixed(value >= 10 ? 1 : 2)
-  const cells = [
-    [...titles],
-    ...rows.map(({ name, ours, ratio, raw, unit }) => [
-      name,
-      unit,
-      digits(ours.median),
-      digits(raw.median),
-      ratio.toFixed(2),
-      digits(ours.p50),
-      digits(ours.p99),
-      `${digits(ours.min)}–${digits(ours.max)}`
-    ])
-  ]
-  const widths = titles.map((_, column) => Math.max(...cells.map((row) => (row[column] as string).length)))
-  const lines = cells.map((row) =>
-    row
-      .map((cell, column) => (column < 2 ? cell.padEnd(widths[column] as number) : cell.padStart(widths[column] as number)))
-      .join("  ")
-  )
-  const sizes = rows.flatMap(({ bytesPerEvent, name }) =>
-    bytesPerEvent === undefined ? [] : [`${name}: ${bytesPerEvent} bytes an event on the disk`]
-  )
-  return [lines[0], "─".repeat(lines[0]?.length ?? 0), ...lines.slice(1), ...(sizes.length === 0 ? [] : ["", ...sizes])].join(
-    "\n"
-  )
-}
+/** Collects what earlier work left behind, so that it is not collected within a measurement. */
+export const collectGarbage = Effect.sync(() => globalThis.gc?.())

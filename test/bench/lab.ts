@@ -7,10 +7,11 @@ import { EventStore } from "eventfold"
 import { PgEventStore, PgLite } from "eventfold/postgres"
 import { fsyncSync } from "node:fs"
 import { makeSql, type Sql } from "../../src/postgres/sql.ts"
+import { layerWith } from "./adapter.ts"
 import { appendCall, type Part } from "./raw.ts"
 
 /** What the tables of a case live in. */
-export type Place = "postgres" | "pglite" | "sqlite" | "jsonl" | "memory"
+export type Place = "postgres" | "databases" | "pglite" | "sqlite" | "jsonl" | "memory"
 
 /** A parameter of a raw statement: text, or an array of a type. */
 export type Parameter =
@@ -61,7 +62,7 @@ const connections = 10
 /** The store on a server. */
 export const serverStore = ({ schema, url }: Address): Layer.Layer<Services, unknown> =>
   Layer.fresh(
-    PgEventStore.layerWith({ schema }).pipe(
+    layerWith(PgEventStore)({ schema }).pipe(
       Layer.provideMerge(PgClient.layer({ url: Redacted.make(url), maxConnections: connections }))
     )
   )
@@ -85,7 +86,7 @@ let schemas = 0
 /** A schema of its own on a server, dropped when the scope closes. */
 export const serverLab = (url: string): Effect.Effect<Lab, unknown, Scope.Scope> =>
   Effect.gen(function* () {
-    const schema = `bench_${++schemas}`
+    const schema = `bench_${process.pid}_${++schemas}`
     const address = { url, schema }
     const sql = makeSql({ schema, prefix: "" })
     const connect = serverConnection(url)
@@ -99,6 +100,46 @@ export const serverLab = (url: string): Effect.Effect<Lab, unknown, Scope.Scope>
     )
     const append = Effect.map(connect, (connection) => rawAppend(connection, sql))
     return { store: serverStore(address), connect, sql, append, address, check: checkTables(connect, sql) }
+  })
+
+/** A server on which a run makes the databases that it needs, and checks them: see {@link databaseCopy}. */
+export const databasesLab = (url: string): Effect.Effect<Lab> =>
+  Effect.succeed({
+    ...noPostgres(url),
+    store: Layer.effectContext(Effect.die(new Error("there is a store in each database"))),
+    append: Effect.die(new Error("there is a store in each database")),
+    check: () => Effect.void
+  })
+
+const templates = new Set<string>()
+
+/**
+ * The URL of a database that begins with what `fill` wrote into the first of that name, so that every run finds the same; dropped
+ * when the scope closes. The server waits for connections that are about to close.
+ */
+export const databaseCopy = (
+  server: string,
+  name: string,
+  fill: (url: string) => Effect.Effect<unknown, unknown, Scope.Scope>
+): Effect.Effect<string, unknown, Scope.Scope> =>
+  Effect.gen(function* () {
+    const { query } = yield* serverConnection(server)
+    const template = `bench_${process.pid}_${name}`
+    const copy = `${template}_copy`
+    const urlOf = (database: string) => Object.assign(new URL(server), { pathname: database }).href
+    if (!templates.has(template)) {
+      yield* query(`drop database if exists "${template}" with (force)`)
+      yield* query(`create database "${template}"`)
+      yield* Effect.scoped(fill(urlOf(template)))
+      yield* Effect.flatMap(serverConnection(urlOf(template)), ({ query }) => query("vacuum analyze")).pipe(Effect.scoped)
+      templates.add(template)
+    }
+    yield* Effect.acquireRelease(
+      // By files: with a checkpoint before and after, so that there is none in the middle of the next measurement.
+      query(`create database "${copy}" template "${template}" strategy file_copy`),
+      () => Effect.orDie(query(`drop database "${copy}"`))
+    )
+    return urlOf(copy)
   })
 
 /** PGlite's own connection to a folder, flushed at every commit like that of the store. */
@@ -144,10 +185,10 @@ const pgliteConnection = (dataDir: string): Effect.Effect<RawConnection, unknown
 /** A schema of its own in a folder of PGlite. */
 export const pgliteLab = (dataDir: string): Effect.Effect<Lab, unknown, Scope.Scope> =>
   Effect.gen(function* () {
-    const schema = `bench_${++schemas}`
+    const schema = `bench_${process.pid}_${++schemas}`
     const sql = makeSql({ schema, prefix: "" })
     const connect = pgliteConnection(dataDir)
-    const store = Layer.fresh(PgEventStore.layerWith({ schema }).pipe(Layer.provideMerge(PgLite.layerWith({ dataDir }))))
+    const store = Layer.fresh(layerWith(PgEventStore)({ schema }).pipe(Layer.provideMerge(layerWith(PgLite)({ dataDir }))))
     yield* Effect.scoped(Layer.build(store))
     const append = Effect.map(connect, (connection) => rawAppend(connection, sql))
     return { store, connect, sql, append, address: { url: "", schema }, check: checkTables(connect, sql) }

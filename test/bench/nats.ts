@@ -7,6 +7,7 @@ import { connect, headers } from "@nats-io/transport-node"
 import { DateTime, Effect } from "effect"
 import { NatsTransport } from "eventfold/nats"
 import { isAvailable, startBroker } from "../support/brokers.ts"
+import { layerWith } from "./adapter.ts"
 import { type Case } from "./harness.ts"
 import { type Broker, type RawTransport, transportCases } from "./transport.ts"
 
@@ -57,7 +58,7 @@ const broker = Effect.map(
     Effect.promise(() => startBroker("nats", { own: true })),
     ({ dispose }) => Effect.promise(dispose)
   ),
-  ({ url }): Broker => ({ layer: NatsTransport.layerWith({ connection: { servers: url } }), raw: raw(url) })
+  ({ url }): Broker => ({ layer: layerWith(NatsTransport)({ connection: { servers: url } }), raw: raw(url) })
 )
 
 export const natsCases = (some: (times: number) => number): ReadonlyArray<Case> =>

@@ -7,6 +7,7 @@ import { PgClient, PgConnection } from "@effect/sql-pg"
 import { Effect, Layer, Queue, Redacted, Schema } from "effect"
 import { Transport } from "eventfold"
 import { PgTransport } from "eventfold/postgres"
+import { layerWith } from "./adapter.ts"
 import { type Case } from "./harness.ts"
 import { type Lab, type Parameter } from "./lab.ts"
 import { type Broker, type RawTransport, transportCases } from "./transport.ts"
@@ -57,7 +58,7 @@ const raw = Effect.fnUntraced(function* ({ address: { schema, url }, connect }: 
 
 const broker = (lab: Lab): Effect.Effect<Broker> =>
   Effect.succeed({
-    layer: PgTransport.layerWith({ schema: lab.address.schema }).pipe(
+    layer: layerWith(PgTransport)({ schema: lab.address.schema }).pipe(
       Layer.provide(Layer.fresh(PgClient.layer({ url: Redacted.make(lab.address.url), maxConnections: 10 })))
     ),
     raw: raw(lab)

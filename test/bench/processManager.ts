@@ -1,5 +1,6 @@
 import { Effect, Layer, Stream } from "effect"
 import { Checkpoints, EventStore, MessageBus, ProcessManager, Repository, UnitOfWork } from "eventfold"
+import { layerWith } from "./adapter.ts"
 import { type Case, collectGarbage, type Sample } from "./harness.ts"
 import { type Lab, type Place } from "./lab.ts"
 import { Account, deposited, MoneyDeposited } from "./model.ts"
@@ -14,7 +15,7 @@ const Watching = ProcessManager.make("Watching", {
 })
 
 const Live = ProcessManager.layer(Watching).pipe(
-  Layer.provideMerge(MessageBus.layer),
+  Layer.provideMerge(layerWith(MessageBus)({})),
   Layer.provideMerge(UnitOfWork.layer),
   Layer.provideMerge(Checkpoints.layerMemory)
 )

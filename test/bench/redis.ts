@@ -9,6 +9,7 @@ import { Transport } from "eventfold"
 import { RedisTransport } from "eventfold/redis"
 import { createClient } from "redis"
 import { isAvailable, startBroker } from "../support/brokers.ts"
+import { layerWith } from "./adapter.ts"
 import { type Case } from "./harness.ts"
 import { type Broker, type RawTransport, transportCases } from "./transport.ts"
 
@@ -54,7 +55,7 @@ const broker = Effect.map(
     ({ dispose }) => Effect.promise(dispose)
   ),
   ({ url }): Broker => ({
-    layer: RedisTransport.layer.pipe(Layer.provide(Layer.fresh(NodeRedis.layer({ url })))),
+    layer: layerWith(RedisTransport)({}).pipe(Layer.provide(Layer.fresh(NodeRedis.layer({ url })))),
     raw: raw(url)
   })
 )

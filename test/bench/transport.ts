@@ -8,9 +8,10 @@
  */
 import { PgConnection } from "@effect/sql-pg"
 import { Array, Context, DateTime, Effect, Latch, Layer, Queue, Redacted, Result, Schema, type Scope, Stream } from "effect"
-import { Checkpoints, Consumer, DeadLetters, Event, EventStore, Relay, Transport } from "eventfold"
+import { Checkpoints, DeadLetters, Event, EventStore, Relay, Transport } from "eventfold"
 import { PgCheckpoints } from "eventfold/postgres"
 import { eventColumns } from "../../src/postgres/sql/eventPage.ts"
+import { consumer, layerWith } from "./adapter.ts"
 import { type Case, collectGarbage, concurrently, type Sample } from "./harness.ts"
 import { type Lab } from "./lab.ts"
 import { appendCall } from "./raw.ts"
@@ -144,7 +145,7 @@ const relaying =
   (broker: Broker, { address: { schema }, store }: Lab): Effect.Effect<Sample, unknown, Scope.Scope> => {
     const move = moving(from, pages, Relay.drain({ name: "bench" }))
     return from === "postgres"
-      ? Effect.provide(move, Layer.merge(broker.layer, PgCheckpoints.layerWith({ schema })).pipe(Layer.provideMerge(store)))
+      ? Effect.provide(move, Layer.merge(broker.layer, layerWith(PgCheckpoints)({ schema })).pipe(Layer.provideMerge(store)))
       : Effect.provide(move, Layer.mergeAll(broker.layer, Checkpoints.layerMemory, Layer.fresh(EventStore.layerMemory)))
   }
 
@@ -265,7 +266,7 @@ const arriving =
         Layer.build(
           Layer.merge(
             Relay.layer({ name: "bench" }),
-            Consumer.layer(
+            consumer(
               [OrderPlaced],
               { OrderPlaced: (_, { message }) => Effect.sync(() => arrived(message.id)) },
               { group: "group", concurrency: inHand }

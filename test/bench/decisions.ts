@@ -1,0 +1,155 @@
+import { Context, Effect, Layer } from "effect"
+import { EventStore } from "eventfold"
+import { boundary } from "./adapter.ts"
+import { type Contest, contest, type Contestant } from "./contest.ts"
+import { busyTag, deedsOf, evolve, initial, isFree, type Kind, logged, subscribed, types } from "./courses.ts"
+import { type Case, collectGarbage, during, type Run, type Span } from "./harness.ts"
+import { databaseCopy, serverStore } from "./lab.ts"
+import { dcb } from "./peers/dcb.ts"
+
+const address = (url: string) => ({ url, schema: "eventfold" })
+
+const pageSize = 1000
+
+const part = (course: string, { data, tags, type }: ReturnType<typeof subscribed>) => ({
+  stream: `Course-${course}`,
+  events: [{ type, payload: data, tags }]
+})
+
+/** The store by its port. */
+const connect = (url: string) =>
+  Effect.map(Layer.build(serverStore(address(url))), (services) => Context.get(services, EventStore.EventStore))
+
+const fill = (url: string, events: number) =>
+  Effect.gen(function* () {
+    const store = yield* connect(url)
+    for (let first = 0; first < events; first += pageSize) {
+      yield* store.appendAll(
+        Array.from({ length: Math.min(pageSize, events - first) }, (_, index) => {
+          const event = logged(events, first + index)
+          return part(event.course, event)
+        })
+      )
+    }
+  })
+
+const ours: Contestant<Kind> = {
+  name: "eventfold",
+  fill,
+  open: (url, setting) =>
+    Effect.gen(function* () {
+      const store = yield* connect(url)
+      /** The newest positions that this process knows. */
+      const known = new Map<string, number>()
+      const append = (course: string, unless?: EventStore.AppendCondition) =>
+        store.appendAll([part(course, subscribed(course))], { unless }).pipe(
+          Effect.map(([result]) => {
+            known.set(course, result?.position ?? 0)
+            return true
+          }),
+          Effect.catchTag("AppendConditionError", () => Effect.succeed(false))
+        )
+      const filterOf = (course: string) => ({ types, tags: [`course:${course}`] })
+      const courses = {
+        append: (course: string) => append(course),
+        conditional: (course: string) => append(course, { filter: filterOf(course), after: known.get(course) ?? setting.events }),
+        decide: (course: string) =>
+          Effect.flatMap(boundary(store, filterOf(course)), ({ events, position }) => {
+            const state = events.reduce(
+              (state, { payload, type }) =>
+                evolve[type as keyof typeof evolve](state, payload as unknown as { readonly capacity: number }),
+              initial
+            )
+            return isFree(state) ? append(course, { filter: filterOf(course), after: position }) : Effect.succeed(false)
+          })
+      }
+      return { deeds: deedsOf(courses, setting), count: store.head }
+    })
+}
+
+// -----------------------------------------------------------------------------
+// beside a busy condition
+// -----------------------------------------------------------------------------
+
+/** Writers of other things, alone or beside a client that repeats a condition for which its whole busy tag is looked through. */
+const besideBusy =
+  (where: "alone" | "the same" | "another", writers: number, events: number, span: Span): Run =>
+  (lab) =>
+    Effect.gen(function* () {
+      const url = yield* databaseCopy(lab.address.url, `eventfold_${events}`, (url) => fill(url, events))
+      const store = yield* connect(url)
+      const others = where === "another" ? yield* connect(url) : store
+      let standing = events
+      let over = false
+      const busy = others
+        .appendAll([part("busy", subscribed("busy"))], {
+          unless: { filter: { types: ["CourseClosed"], tags: [busyTag] }, after: 0 }
+        })
+        .pipe(Effect.map(() => standing++))
+      yield* collectGarbage
+      const [measured] = yield* Effect.all(
+        [
+          during(writers, span, (caller) =>
+            Effect.map(store.appendAll([part(`own-${caller}`, subscribed(`own-${caller}`))]), () => standing++)
+          ).pipe(Effect.ensuring(Effect.sync(() => (over = true)))),
+          where === "alone" ? Effect.void : Effect.whileLoop({ while: () => !over, body: () => busy, step: () => {} })
+        ],
+        { concurrency: "unbounded" }
+      )
+      const head = yield* store.head
+      if (head !== standing) return yield* Effect.fail(new Error(`${standing} events were acknowledged, and the head is ${head}`))
+      return { ...measured, events: standing }
+    })
+
+// -----------------------------------------------------------------------------
+// all
+// -----------------------------------------------------------------------------
+
+const kinds: Readonly<Record<Kind, string>> = {
+  plain: "append with a tag",
+  disjoint: "append on a condition, disjoint tags",
+  overlap: "append on a condition, 10 % overlap",
+  whole: "whole decision"
+}
+
+const callersText = (callers: number) => (callers === 1 ? "1 caller" : `${callers} callers`)
+
+/** The cases; `scale` shortens runs and logs. */
+export const decisionCases = (scale: number): ReadonlyArray<Case> => {
+  const span = { warmUp: 400 * scale, millis: 1000 * scale }
+  const on = (work: Omit<Contest<Kind>, "span">) => ({
+    place: "databases" as const,
+    ours: contest(ours, { ...work, events: work.events * scale, span }),
+    peers: { "dcb-es": contest(dcb, { ...work, events: work.events * scale, span }) }
+  })
+  const nameOf = (kind: Kind, callers: number) => `decisions: ${kinds[kind]}, ${callersText(callers)}`
+  const byCallers = (kind: Kind, callers: number): Case => ({
+    ...on({ kind, callers, events: 20_000 }),
+    name: nameOf(kind, callers),
+    unit: kind === "whole" ? "decisions" : "appends",
+    group: "decisions",
+    ...(kind === "plain" ? {} : { base: nameOf("plain", callers) })
+  })
+  const byLength = (kind: Kind, events: number): Case => ({
+    ...on({ kind, callers: 1, events }),
+    name: `lengths: ${kinds[kind]}, 1 caller, on a log of ${events.toLocaleString("en").replaceAll(",", " ")}`,
+    unit: "latency",
+    group: "lengths"
+  })
+  const alone = "decisions: 16 writers alone, on a log of 400 000"
+  const writers = (name: string, where: Parameters<typeof besideBusy>[0]): Case => ({
+    name,
+    place: "databases",
+    unit: "appends",
+    ours: besideBusy(where, 16, 400_000 * scale, { ...span, millis: 2 * span.millis }),
+    group: "decisions: writers",
+    ...(where === "alone" ? {} : { base: alone })
+  })
+  return [
+    ...[1, 16, 256].flatMap((callers) => (Object.keys(kinds) as ReadonlyArray<Kind>).map((kind) => byCallers(kind, callers))),
+    writers(alone, "alone"),
+    writers("decisions: 16 writers beside a busy condition of another process, on a log of 400 000", "another"),
+    writers("decisions: 16 writers beside a busy condition of the same process, on a log of 400 000", "the same"),
+    ...[1000, 20_000, 400_000].flatMap((events) => (["plain", "whole"] as const).map((kind) => byLength(kind, events)))
+  ]
+}

@@ -1,0 +1,120 @@
+/** Decisions with `@dcb-es/event-store` on PostgreSQL. */
+import { Effect } from "effect"
+import { type Contestant } from "../contest.ts"
+import { deedsOf, evolve, initial, isFree, type Kind, logged, subscribed, types } from "../courses.ts"
+import { load } from "./load.ts"
+
+/** What is used of the packages. */
+interface Position {
+  readonly isAfter: (other: Position) => boolean
+}
+
+interface Condition {
+  readonly failIfEventsMatch: object
+  readonly after?: Position
+}
+
+interface Command {
+  readonly events: ReadonlyArray<object> | object
+  readonly condition?: Condition
+}
+
+interface Store {
+  readonly ensureInstalled: () => Promise<void>
+  readonly append: (command: Command) => Promise<Position>
+}
+
+interface Core {
+  readonly Tags: { readonly from: (tags: ReadonlyArray<string>) => object }
+  readonly Query: { readonly fromItems: (items: ReadonlyArray<object>) => object }
+  readonly SequencePosition: { readonly fromString: (position: string) => Position }
+  readonly AppendConditionError: abstract new () => Error
+  readonly buildDecisionModel: <S>(
+    store: Store,
+    handlers: { readonly course: { readonly tagFilter: object; readonly init: S; readonly when: object } }
+  ) => Promise<{ readonly state: { readonly course: S }; readonly appendCondition: Condition }>
+}
+
+interface Pool {
+  readonly query: (text: string) => Promise<{ readonly rows: ReadonlyArray<{ readonly count: string }> }>
+  readonly end: () => Promise<void>
+}
+
+/** As many connections as are its best: with ten it is slower. */
+const connections = 20
+
+const connect = (url: string) =>
+  Effect.gen(function* () {
+    const core = (yield* Effect.promise(() => load("@dcb-es/event-store"))) as Core
+    const postgres = (yield* Effect.promise(() => load("@dcb-es/event-store-postgres"))) as {
+      readonly PostgresEventStore: new (options: { readonly pool: Pool }) => Store
+    }
+    const pg = (yield* Effect.promise(() => load("pg"))) as {
+      readonly Pool: new (options: { readonly connectionString: string; readonly max: number }) => Pool
+    }
+    const pool = yield* Effect.acquireRelease(
+      Effect.sync(() => new pg.Pool({ connectionString: url, max: connections })),
+      (pool) => Effect.promise(() => pool.end())
+    )
+    return { core, pool, store: new postgres.PostgresEventStore({ pool }) }
+  })
+
+export const dcb: Contestant<Kind> = {
+  name: "dcb-es",
+  fill: (url, events) =>
+    Effect.gen(function* () {
+      const { core, store } = yield* connect(url)
+      yield* Effect.promise(() => store.ensureInstalled())
+      const all = Array.from({ length: events }, (_, nth) => {
+        const { data, tags, type } = logged(events, nth)
+        return { type, data, metadata: {}, tags: core.Tags.from(tags) }
+      })
+      yield* Effect.tryPromise(() => store.append({ events: all }))
+    }),
+  open: (url, setting) =>
+    Effect.gen(function* () {
+      const { core, pool, store } = yield* connect(url)
+      const eventOf = (course: string) => {
+        const { data, tags, type } = subscribed(course)
+        return { type, data, metadata: {}, tags: core.Tags.from(tags) }
+      }
+      const append = async (course: string, condition?: Condition) => {
+        try {
+          const position = await store.append({ events: eventOf(course), ...(condition === undefined ? {} : { condition }) })
+          known.set(course, position)
+          return true
+        } catch (error) {
+          if (error instanceof core.AppendConditionError) return false
+          throw error
+        }
+      }
+      const head = core.SequencePosition.fromString(`${setting.events}`)
+      /** The newest positions that this process knows. */
+      const known = new Map<string, Position>()
+      const handlers = {
+        CourseDefined: ({ event }: { readonly event: { readonly data: { readonly capacity: number } } }, state: typeof initial) =>
+          evolve.CourseDefined(state, event.data),
+        Subscribed: (_: unknown, state: typeof initial) => evolve.Subscribed(state)
+      }
+      const courses = {
+        append: (course: string) => Effect.tryPromise(() => append(course)),
+        conditional: (course: string) =>
+          Effect.tryPromise(() => {
+            const failIfEventsMatch = core.Query.fromItems([{ types, tags: core.Tags.from([`course:${course}`]) }])
+            return append(course, { failIfEventsMatch, after: known.get(course) ?? head })
+          }),
+        decide: (course: string) =>
+          Effect.tryPromise(async () => {
+            const { appendCondition, state } = await core.buildDecisionModel(store, {
+              course: { tagFilter: core.Tags.from([`course:${course}`]), init: initial, when: handlers }
+            })
+            return isFree(state.course) && append(course, appendCondition)
+          })
+      }
+      const count = Effect.map(
+        Effect.tryPromise(() => pool.query("select count(*) from events")),
+        ({ rows }) => Number(rows[0]?.count)
+      )
+      return { deeds: deedsOf(courses, setting), count }
+    })
+}
