@@ -17,6 +17,9 @@ export const consumer: (typeof eventfold)["Consumer"]["layer"] =
   (eventfold as Partial<typeof eventfold>).Consumer?.layer ??
   (eventfold.Transport as unknown as { readonly layerConsumer: (typeof eventfold)["Consumer"]["layer"] }).layerConsumer
 
+/** What a build has that is younger than some builds. */
+export const { Decision, Tag } = eventfold as Partial<typeof eventfold>
+
 /** The events that pass a filter, and the position up to which they are all: two questions, where the store cannot be asked at once. */
 export const boundary = (store: EventStore.EventStore["Service"], filter: EventStore.Query) =>
   (store as Partial<typeof store>).readBoundary === undefined

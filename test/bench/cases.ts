@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url"
 import { status } from "../../src/postgres/sql/append.ts"
 import { eventColumns } from "../../src/postgres/sql/eventPage.ts"
 import { layerWith, sqlSnapshots } from "./adapter.ts"
+import { callersText } from "./contest.ts"
 import { decisionCases } from "./decisions.ts"
 import { jsonlBatch, rawJsonlAll, rawSqliteAll, rawSqliteStream } from "./embedded.ts"
 import { atRate, type Case, collectGarbage, concurrently, type Run, type Sample } from "./harness.ts"
@@ -18,6 +19,7 @@ import { processCases } from "./processManager.ts"
 import { rabbitmqCases } from "./rabbitmq.ts"
 import { appendCall, appendOne, insertMany, type Part } from "./raw.ts"
 import { redisCases } from "./redis.ts"
+import { streamCases } from "./streams.ts"
 
 /** How much a case does. */
 export interface Shape {
@@ -785,13 +787,30 @@ const memoryAppends = (shape: Shape): Case => ({
   raw: () => memoryPush(shape.callers * shape.times, shape.perAppend)
 })
 
-const callersText = (callers: number) => (callers === 1 ? "1 caller" : `${callers} callers`)
-
 const prefixOf = (place: Place) => (place === "postgres" ? "" : `${place}: `)
 
 // -----------------------------------------------------------------------------
 // all
 // -----------------------------------------------------------------------------
+
+/** Those that the page of `--report` shows beside the bare driver. */
+const shown: ReadonlySet<string> = new Set([
+  "append, 1 caller",
+  "append, 256 callers",
+  "append, 200/s, from when it is due",
+  "read a stream of 10 000 as state",
+  "read all",
+  "fold 1000 events",
+  "subscription, a handler that does nothing",
+  "import, raw calls the function",
+  "append to subscriber in another process",
+  "projection catches up, a statement a batch",
+  "command through bus and UnitOfWork.layer, 64 callers",
+  "sqlite: append, 256 callers, raw in batches",
+  "sqlite: read all",
+  "jsonl: append, 256 callers, raw in batches",
+  "jsonl: read all"
+])
 
 /** All cases, in the order of the table; `scale` multiplies the work of each. */
 export const makeCases = (scale: number): ReadonlyArray<Case> => {
@@ -800,7 +819,7 @@ export const makeCases = (scale: number): ReadonlyArray<Case> => {
   const create = (callers: number, times: number): Shape => ({ ...grow(callers, times), perStream: 1 })
   const hundred = (callers: number, times: number): Shape => ({ ...grow(callers, times), perStream: 10, perAppend: 100 })
   const halves = grow(128, 300)
-  return [
+  const cases: ReadonlyArray<Case> = [
     singleStatementCase("append, 1 caller", "postgres", grow(1, 3000)),
     appendCase("append, 1 caller, raw calls the function", "postgres", grow(1, 3000)),
     appendCase("append, 16 callers", "postgres", grow(16, 1200)),
@@ -867,10 +886,12 @@ export const makeCases = (scale: number): ReadonlyArray<Case> => {
     reading("memory: read a stream of 10 000 as state", "memory", some(20), eventsBeforeReading, readState, rawMemory),
     commands("memory", "layer", 1, some(10_000)),
     ...decisionCases(scale),
+    ...streamCases(scale),
     ...processCases(some),
     ...pgTransportCases(some),
     ...natsCases(some),
     ...redisCases(some),
     ...rabbitmqCases(some)
   ]
+  return cases.map((one) => (shown.has(one.name) ? { ...one, chart: { title: "Beside the bare driver" } } : one))
 }

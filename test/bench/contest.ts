@@ -49,3 +49,5 @@ export const contest =
       }
       return { ...measured, events: standing }
     })
+
+export const callersText = (callers: number): string => (callers === 1 ? "1 caller" : `${callers} callers`)

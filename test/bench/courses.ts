@@ -5,12 +5,13 @@
  * - *plain*: without a condition.
  * - *disjoint*: unless there is an event with a tag of the caller's own that is newer than the newest that it knows.
  * - *overlap*: the same, and every tenth append is for one of 16 tags that all callers share; one that is refused counts as answered.
- * - *whole*: reads the events of a course, folds them, and appends unless one has come since.
+ * - *port*: reads the events of a course, folds them, and appends unless one has come since.
+ * - *whole*: the same by what the store has for decisions.
  */
 import { type Effect } from "effect"
 import { type Deed } from "./contest.ts"
 
-export type Kind = "plain" | "disjoint" | "overlap" | "whole"
+export type Kind = "plain" | "disjoint" | "overlap" | "port" | "whole"
 
 const coursesIn = (events: number) => events / 10
 
@@ -23,14 +24,14 @@ export const busyTag = "school:1"
 export const logged = (events: number, nth: number) => {
   const course = `${nth % coursesIn(events)}`
   const type = nth < coursesIn(events) ? "CourseDefined" : "Subscribed"
-  return { type, course, tags: [`course:${course}`, busyTag], data: { capacity: 1_000_000, student: `student-${nth}` } }
+  return { type, course, tags: [`course:${course}`, busyTag], data: { course, capacity: 1_000_000, student: `student-${nth}` } }
 }
 
 /** The event that is appended. */
 export const subscribed = (course: string) => ({
   type: "Subscribed",
   tags: [`course:${course}`],
-  data: { capacity: 0, student: "ada.lovelace@example.com" }
+  data: { course, capacity: 0, student: "ada.lovelace@example.com" }
 })
 
 interface State {
@@ -52,17 +53,19 @@ export const isFree = ({ capacity, taken }: State): boolean => taken < capacity
 export interface Courses {
   readonly append: (course: string) => Effect.Effect<boolean, unknown>
   readonly conditional: (course: string) => Effect.Effect<boolean, unknown>
+  readonly decideByPort: (course: string) => Effect.Effect<boolean, unknown>
   readonly decide: (course: string) => Effect.Effect<boolean, unknown>
 }
 
 /** What the kinds of work come to. */
 export const deedsOf = (
-  { append, conditional, decide }: Courses,
+  { append, conditional, decide, decideByPort }: Courses,
   { callers, events }: { readonly events: number; readonly callers: number }
 ): Readonly<Record<Kind, Deed>> => ({
   plain: (caller) => append(`own-${caller}`),
   disjoint: (caller) => conditional(`own-${caller}`),
   overlap: (caller, nth) =>
     conditional((caller + nth) % 10 === 0 ? `shared-${(caller + Math.floor(nth / 10)) % 16}` : `own-${caller}`),
+  port: (caller, nth) => decideByPort(`${(nth * callers + caller) % coursesIn(events)}`),
   whole: (caller, nth) => decide(`${(nth * callers + caller) % coursesIn(events)}`)
 })

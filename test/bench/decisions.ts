@@ -1,7 +1,7 @@
-import { Context, Effect, Layer } from "effect"
-import { EventStore } from "eventfold"
-import { boundary } from "./adapter.ts"
-import { type Contest, contest, type Contestant } from "./contest.ts"
+import { Context, Effect, Layer, Schema } from "effect"
+import { Event, EventStore, UnitOfWork } from "eventfold"
+import { boundary, Decision, Tag } from "./adapter.ts"
+import { callersText, type Contest, contest, type Contestant } from "./contest.ts"
 import { busyTag, deedsOf, evolve, initial, isFree, type Kind, logged, subscribed, types } from "./courses.ts"
 import { type Case, collectGarbage, during, type Run, type Span } from "./harness.ts"
 import { databaseCopy, serverStore } from "./lab.ts"
@@ -16,9 +16,27 @@ const part = (course: string, { data, tags, type }: ReturnType<typeof subscribed
   events: [{ type, payload: data, tags }]
 })
 
+/** The store, and units of work on it. */
+const build = (url: string) => Layer.build(UnitOfWork.layer.pipe(Layer.provideMerge(serverStore(address(url)))))
+
 /** The store by its port. */
-const connect = (url: string) =>
-  Effect.map(Layer.build(serverStore(address(url))), (services) => Context.get(services, EventStore.EventStore))
+const connect = (url: string) => Effect.map(build(url), (services) => Context.get(services, EventStore.EventStore))
+
+/** The decision as a program makes it, in a unit of work; absent on a build that has none. */
+const typed = () => {
+  if (Decision === undefined || Tag === undefined) return undefined
+  const { execute } = Decision
+  const course = Tag.make("course")
+  const fields = { course: Schema.String, capacity: Schema.Int, student: Schema.String }
+  const options = { tags: (event: { readonly course: string }) => [course(event.course)] }
+  const Subscribed = Event.make("Subscribed", fields, options)
+  const events = [Event.make("CourseDefined", fields, options), Subscribed]
+  const Seats = Decision.make("Seats", { tags: { course }, events, initial, evolve })
+  return (id: string) =>
+    UnitOfWork.transact(
+      execute(Seats({ course: id }), `Course-${id}`, (state) => (isFree(state) ? [Subscribed.make(subscribed(id).data)] : []))
+    )
+}
 
 const fill = (url: string, events: number) =>
   Effect.gen(function* () {
@@ -38,7 +56,9 @@ const ours: Contestant<Kind> = {
   fill,
   open: (url, setting) =>
     Effect.gen(function* () {
-      const store = yield* connect(url)
+      const execute = typed()
+      const services = yield* build(url)
+      const store = Context.get(services, EventStore.EventStore)
       /** The newest positions that this process knows. */
       const known = new Map<string, number>()
       const append = (course: string, unless?: EventStore.AppendCondition) =>
@@ -53,7 +73,7 @@ const ours: Contestant<Kind> = {
       const courses = {
         append: (course: string) => append(course),
         conditional: (course: string) => append(course, { filter: filterOf(course), after: known.get(course) ?? setting.events }),
-        decide: (course: string) =>
+        decideByPort: (course: string) =>
           Effect.flatMap(boundary(store, filterOf(course)), ({ events, position }) => {
             const state = events.reduce(
               (state, { payload, type }) =>
@@ -61,7 +81,15 @@ const ours: Contestant<Kind> = {
               initial
             )
             return isFree(state) ? append(course, { filter: filterOf(course), after: position }) : Effect.succeed(false)
-          })
+          }),
+        decide: (course: string) =>
+          execute === undefined
+            ? Effect.fail(new Error("this build has no Decision"))
+            : execute(course).pipe(
+                Effect.map(({ events }) => events.length > 0),
+                Effect.catchTag("AppendConditionError", () => Effect.succeed(false)),
+                Effect.provideContext(services)
+              )
       }
       return { deeds: deedsOf(courses, setting), count: store.head }
     })
@@ -109,10 +137,9 @@ const kinds: Readonly<Record<Kind, string>> = {
   plain: "append with a tag",
   disjoint: "append on a condition, disjoint tags",
   overlap: "append on a condition, 10 % overlap",
+  port: "whole decision by the port",
   whole: "whole decision"
 }
-
-const callersText = (callers: number) => (callers === 1 ? "1 caller" : `${callers} callers`)
 
 /** The cases; `scale` shortens runs and logs. */
 export const decisionCases = (scale: number): ReadonlyArray<Case> => {
@@ -120,21 +147,24 @@ export const decisionCases = (scale: number): ReadonlyArray<Case> => {
   const on = (work: Omit<Contest<Kind>, "span">) => ({
     place: "databases" as const,
     ours: contest(ours, { ...work, events: work.events * scale, span }),
-    peers: { "dcb-es": contest(dcb, { ...work, events: work.events * scale, span }) }
+    // It has one way to decide.
+    ...(work.kind === "port" ? {} : { peers: { "dcb-es": contest(dcb, { ...work, events: work.events * scale, span }) } })
   })
   const nameOf = (kind: Kind, callers: number) => `decisions: ${kinds[kind]}, ${callersText(callers)}`
   const byCallers = (kind: Kind, callers: number): Case => ({
     ...on({ kind, callers, events: 20_000 }),
     name: nameOf(kind, callers),
-    unit: kind === "whole" ? "decisions" : "appends",
+    unit: kind === "whole" || kind === "port" ? "decisions" : "appends",
     group: "decisions",
-    ...(kind === "plain" ? {} : { base: nameOf("plain", callers) })
+    ...(kind === "plain" ? {} : { base: nameOf("plain", callers) }),
+    ...(kind === "port" ? {} : { chart: { title: `Decisions: ${kinds[kind]}, by callers`, x: ["callers", callers] } })
   })
   const byLength = (kind: Kind, events: number): Case => ({
     ...on({ kind, callers: 1, events }),
     name: `lengths: ${kinds[kind]}, 1 caller, on a log of ${events.toLocaleString("en").replaceAll(",", " ")}`,
     unit: "latency",
-    group: "lengths"
+    group: "lengths",
+    chart: { title: `Decisions: ${kinds[kind]}, by the length of the log`, x: ["events in the log", events] }
   })
   const alone = "decisions: 16 writers alone, on a log of 400 000"
   const writers = (name: string, where: Parameters<typeof besideBusy>[0]): Case => ({

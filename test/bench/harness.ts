@@ -29,6 +29,12 @@ export interface Case {
   /** Cases of one group are run by turns, so that they can be compared: with `base`, the name of one of them, each is. */
   readonly group?: string
   readonly base?: string
+  /** The plot in which the page of `--report` shows it. */
+  readonly chart?: {
+    readonly title: string
+    /** What the horizontal axis says, and where this case is on it; without it the case is a bar, as long as its ratio. */
+    readonly x?: readonly [label: string, value: number]
+  }
 }
 
 /** The sides of a case that a run has, by their names. */

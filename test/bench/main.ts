@@ -43,6 +43,7 @@ import { makeCases } from "./cases.ts"
 import { type Case, sidesOf } from "./harness.ts"
 import { serverConnection } from "./lab.ts"
 import { install } from "./peers/load.ts"
+import { writeReport } from "./report.ts"
 import { type Entrant, measure, type Row, rowsOf, table } from "./rows.ts"
 import { type Runner, makeRunner } from "./runners.ts"
 
@@ -101,11 +102,18 @@ const bench = Command.make("bench", {
     Flag.withDescription("Measures this build beside that of a commit, in place of other stores and the bare driver"),
     Flag.optional
   ),
+  report: Flag.String("report").pipe(
+    Flag.withDescription("Measures what the page of results shows, and writes it into this folder"),
+    Flag.optional
+  ),
   quick: Flag.Boolean("quick").pipe(
     Flag.withDescription("Two rounds of a tenth of the work, on logs of a tenth of the length"),
     Flag.withDefault(false)
   ),
-  rounds: Flag.Int("rounds").pipe(Flag.withDescription("How often each case is run (default: 5)"), Flag.optional),
+  rounds: Flag.Int("rounds").pipe(
+    Flag.withDescription("How often each case is run (default: 5, for the page of results 3)"),
+    Flag.optional
+  ),
   peers: Flag.Boolean("peers").pipe(
     Flag.withDescription("Measures other stores too, which are installed when they are needed (default: true)"),
     Flag.withDefault(true)
@@ -118,12 +126,16 @@ const bench = Command.make("bench", {
 }).pipe(
   Command.withDescription("Measures eventfold beside the bare driver, other stores, or an older build"),
   Command.withHandler(
-    Effect.fnUntraced(function* ({ against, json, list, only, peers, quick, rounds: wanted }) {
+    Effect.fnUntraced(function* ({ against, json, list, only, peers, quick, report, rounds: wanted }) {
+      if (Option.isSome(against) && Option.isSome(report)) return yield* refuse("--report and --against do not go together")
       const scale = quick ? 0.1 : 1
-      const cases = makeCases(scale).filter(({ name }) => only.length === 0 || only.some((text) => name.includes(text)))
+      const cases = makeCases(scale).filter(
+        ({ chart, name }) =>
+          (Option.isNone(report) || chart !== undefined) && (only.length === 0 || only.some((text) => name.includes(text)))
+      )
       if (cases.length === 0) return yield* refuse(`no case is called ${only.join(" or ")}: see --list`)
       if (list) return yield* Console.log(cases.map(({ name }) => name).join("\n"))
-      const rounds = Option.getOrElse(wanted, () => (quick ? 2 : 5))
+      const rounds = Option.getOrElse(wanted, () => (quick ? 2 : Option.isSome(report) ? 3 : 5))
       if (rounds < 1) return yield* refuse("--rounds is 1 at least")
       const print = Option.contains(json, "-") ? Console.error : Console.log
 
@@ -172,6 +184,7 @@ const bench = Command.make("bench", {
         const text = JSON.stringify({ ...machine, cases: rows }, null, 2)
         yield* json.value === "-" ? Console.log(text) : Effect.promise(() => writeFile(json.value, `${text}\n`))
       }
+      if (Option.isSome(report)) yield* writeReport(report.value, { heading, cases, rows })
       if (failed.length > 0) return yield* refuse(failed.join("; "))
     }, Effect.scoped)
   )

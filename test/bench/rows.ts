@@ -136,7 +136,7 @@ const titles = ["case", "unit", "ours", "beside", "", "ratio", "rounds", "p50 ms
 const ratioCells = ({ highest, lowest, ratio }: Ratio) => [ratio.toFixed(2), `${lowest.toFixed(2)}–${highest.toFixed(2)}`]
 
 /** The table of all rows as cells, the titles first: a line for each thing that a case was measured beside. */
-const cellsOf = (rows: ReadonlyArray<Row>): ReadonlyArray<ReadonlyArray<string>> => [
+export const cellsOf = (rows: ReadonlyArray<Row>): ReadonlyArray<ReadonlyArray<string>> => [
   titles,
   ...rows.flatMap(({ base, beside, name, ours, unit }) => {
     const start = [name, unit, digits(ours.median)]

@@ -2,7 +2,7 @@
 import { Effect } from "effect"
 import { type Contestant } from "../contest.ts"
 import { deedsOf, evolve, initial, isFree, type Kind, logged, subscribed, types } from "../courses.ts"
-import { load } from "./load.ts"
+import { countOf, load, openPool, type Pool } from "./load.ts"
 
 /** What is used of the packages. */
 interface Position {
@@ -35,11 +35,6 @@ interface Core {
   ) => Promise<{ readonly state: { readonly course: S }; readonly appendCondition: Condition }>
 }
 
-interface Pool {
-  readonly query: (text: string) => Promise<{ readonly rows: ReadonlyArray<{ readonly count: string }> }>
-  readonly end: () => Promise<void>
-}
-
 /** As many connections as are its best: with ten it is slower. */
 const connections = 20
 
@@ -49,13 +44,7 @@ const connect = (url: string) =>
     const postgres = (yield* Effect.promise(() => load("@dcb-es/event-store-postgres"))) as {
       readonly PostgresEventStore: new (options: { readonly pool: Pool }) => Store
     }
-    const pg = (yield* Effect.promise(() => load("pg"))) as {
-      readonly Pool: new (options: { readonly connectionString: string; readonly max: number }) => Pool
-    }
-    const pool = yield* Effect.acquireRelease(
-      Effect.sync(() => new pg.Pool({ connectionString: url, max: connections })),
-      (pool) => Effect.promise(() => pool.end())
-    )
+    const pool = yield* openPool(url, connections)
     return { core, pool, store: new postgres.PostgresEventStore({ pool }) }
   })
 
@@ -96,6 +85,13 @@ export const dcb: Contestant<Kind> = {
           evolve.CourseDefined(state, event.data),
         Subscribed: (_: unknown, state: typeof initial) => evolve.Subscribed(state)
       }
+      const decide = (course: string) =>
+        Effect.tryPromise(async () => {
+          const { appendCondition, state } = await core.buildDecisionModel(store, {
+            course: { tagFilter: core.Tags.from([`course:${course}`]), init: initial, when: handlers }
+          })
+          return isFree(state.course) && append(course, appendCondition)
+        })
       const courses = {
         append: (course: string) => Effect.tryPromise(() => append(course)),
         conditional: (course: string) =>
@@ -103,18 +99,9 @@ export const dcb: Contestant<Kind> = {
             const failIfEventsMatch = core.Query.fromItems([{ types, tags: core.Tags.from([`course:${course}`]) }])
             return append(course, { failIfEventsMatch, after: known.get(course) ?? head })
           }),
-        decide: (course: string) =>
-          Effect.tryPromise(async () => {
-            const { appendCondition, state } = await core.buildDecisionModel(store, {
-              course: { tagFilter: core.Tags.from([`course:${course}`]), init: initial, when: handlers }
-            })
-            return isFree(state.course) && append(course, appendCondition)
-          })
+        decideByPort: decide,
+        decide
       }
-      const count = Effect.map(
-        Effect.tryPromise(() => pool.query("select count(*) from events")),
-        ({ rows }) => Number(rows[0]?.count)
-      )
-      return { deeds: deedsOf(courses, setting), count }
+      return { deeds: deedsOf(courses, setting), count: countOf(pool, "events") }
     })
 }

@@ -1,4 +1,5 @@
 /** The other event stores: packages of this folder, which is installed when a case needs it. */
+import { Effect, type Scope } from "effect"
 import { execFileSync } from "node:child_process"
 import { existsSync, readFileSync } from "node:fs"
 import { join } from "node:path"
@@ -37,3 +38,25 @@ export const install = (): void => {
 
 /** A package of this folder, of which the caller says what it needs of it: it is absent where types are checked. */
 export const load = (name: string): Promise<unknown> => import(name)
+
+/** What is used of a pool of `pg`. */
+export interface Pool {
+  readonly query: (text: string) => Promise<{ readonly rows: ReadonlyArray<{ readonly count: string }> }>
+  readonly end: () => Promise<void>
+}
+
+export const openPool = (connectionString: string, max: number): Effect.Effect<Pool, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.promise(async () => {
+      const { Pool } = (await load("pg")) as { readonly Pool: new (options: object) => Pool }
+      return new Pool({ connectionString, max })
+    }),
+    (pool) => Effect.promise(() => pool.end())
+  )
+
+/** How many rows a table has. */
+export const countOf = (pool: Pool, table: string): Effect.Effect<number, unknown> =>
+  Effect.map(
+    Effect.tryPromise(() => pool.query(`select count(*) from ${table}`)),
+    ({ rows }) => Number(rows[0]?.count)
+  )
