@@ -143,7 +143,7 @@ const kinds: Readonly<Record<Kind, string>> = {
 
 /** The cases; `scale` shortens runs and logs. */
 export const decisionCases = (scale: number): ReadonlyArray<Case> => {
-  const span = { warmUp: 400 * scale, millis: 1000 * scale }
+  const span = { warmUp: 300 * scale, millis: 700 * scale }
   const on = (work: Omit<Contest<Kind>, "span">) => ({
     place: "databases" as const,
     ours: contest(ours, { ...work, events: work.events * scale, span }),
@@ -171,7 +171,7 @@ export const decisionCases = (scale: number): ReadonlyArray<Case> => {
     name,
     place: "databases",
     unit: "appends",
-    ours: besideBusy(where, 16, 400_000 * scale, { ...span, millis: 2 * span.millis }),
+    ours: besideBusy(where, 16, 400_000 * scale, { ...span, millis: 3 * span.millis }),
     group: "decisions: writers",
     ...(where === "alone" ? {} : { base: alone })
   })

@@ -38,6 +38,9 @@ interface Core {
 /** As many connections as are its best: with ten it is slower. */
 const connections = 20
 
+/** It takes a lock for each tag of an append, and the server has room for some thousands. */
+const pageSize = 1000
+
 const connect = (url: string) =>
   Effect.gen(function* () {
     const core = (yield* Effect.promise(() => load("@dcb-es/event-store"))) as Core
@@ -54,11 +57,13 @@ export const dcb: Contestant<Kind> = {
     Effect.gen(function* () {
       const { core, store } = yield* connect(url)
       yield* Effect.promise(() => store.ensureInstalled())
-      const all = Array.from({ length: events }, (_, nth) => {
-        const { data, tags, type } = logged(events, nth)
-        return { type, data, metadata: {}, tags: core.Tags.from(tags) }
-      })
-      yield* Effect.tryPromise(() => store.append({ events: all }))
+      for (let first = 0; first < events; first += pageSize) {
+        const page = Array.from({ length: Math.min(pageSize, events - first) }, (_, index) => {
+          const { data, tags, type } = logged(events, first + index)
+          return { type, data, metadata: {}, tags: core.Tags.from(tags) }
+        })
+        yield* Effect.tryPromise(() => store.append({ events: page }))
+      }
     }),
   open: (url, setting) =>
     Effect.gen(function* () {
