@@ -7,14 +7,14 @@
  * 2. Positions are 1-based, dense and in commit order: no gap ever, also after rollbacks and crashes. A reader that has seen
  *    position n has seen all below n.
  * 3. An append is all or nothing, across streams too. Of two appends that expect the same version exactly one wins.
- *    `ExpectedVersion.Any` never conflicts.
+ *    `ExpectedVersion.Any` never conflicts. What a part without events expects must hold where other parts write.
  * 4. The same append again (the same ids, with the same types and payloads, in this order, in this stream) succeeds and writes
  *    nothing, so a retry after a lost answer is safe. Any other reuse of an id is a `DuplicateEventError`. Tags, metadata, schema
  *    version and time do not count, nor does the order of a payload's keys: what was written first stays.
  * 5. An append of no events is a no-op that reports the current version. A failed append writes nothing.
  * 6. Acknowledged means durable, for the stores that are durable.
  * 7. Bad input gets a typed error that says what is wrong and where.
- * 8. An append condition is checked under the same lock as the append.
+ * 8. Append conditions are checked under the same lock as the append; of several all must hold.
  * 9. Interruption at any point leaks nothing and leaves the store usable.
  *
  * @since 0.1.0

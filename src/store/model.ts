@@ -45,7 +45,8 @@ export declare namespace ExpectedVersion {
 /**
  * One stream's part of an `appendAll`.
  *
- * A stream may come more than once: each part sees the versions that the parts before it made.
+ * A stream may come more than once: each part sees the versions that the parts before it made. A part without events is a guard: what it
+ * expects must hold where other parts write. Of an append that writes nothing nothing is checked, and a repetition succeeds all the same.
  *
  * @category models
  * @since 0.1.0

@@ -74,7 +74,8 @@ export class EventStore extends Context.Service<
     ): Effect.Effect<AppendResult, AppendError>
     /**
      * Appends to several streams, all or nothing; the results are in the order of `appends`. A part without events writes nothing, but what
-     * it expects must hold if others write. Fails where an event stands in the store that `unless` excludes (default: none).
+     * it expects must hold if others write. Fails where an event stands in the store that `unless` excludes (default: none). Called inside a
+     * unit of work it commits by itself, at once: there use `UnitOfWork.unless` and `UnitOfWork.guard`.
      */
     appendAll(
       appends: ReadonlyArray<StreamAppend>,
@@ -147,6 +148,12 @@ export const append = (
  * const error = await Effect.runPromise(Effect.provide(program, EventStore.layerMemory))
  * error._tag // => "AppendConditionError"
  * ```
+ *
+ * Of several conditions each has an `after` of its own, and all must hold; the error says which one was broken. A part without events is a
+ * guard: nothing is written to that stream, but what it `expected` must hold where other parts are written.
+ *
+ * **Gotchas**: called inside a unit of work it leaves it: it commits by itself and at once, also where the unit of work fails. There stage the events, and
+ * say what must hold by `UnitOfWork.unless` and `UnitOfWork.guard`.
  *
  * @category accessors
  * @since 0.1.0
