@@ -240,6 +240,80 @@ describe("plans", () => {
     })
   )
 
+  it.live("of a stream of ten thousand events in a long log: each statement reads a few pages of the database", () =>
+    Effect.gen(function* () {
+      const { admin, opened, schema } = yield* arena
+      yield* fill(admin, schema, 100_000)
+      yield* admin.unsafe(`
+        with e as (
+          insert into "${schema}".event (position, version, recorded_at, schema_version, published, stream, id, type, tags, payload, metadata)
+          select 100000 + p, p, to_timestamp(p), 1, false, 'Long-1', 'long-' || p, 'T1', array['long', 'every'], '{}', '{}'
+            from generate_series(1, 10000) p
+          returning tags, position
+        ), t as (
+          insert into "${schema}".tag select unnest(e.tags), e.position from e
+        )
+        update "${schema}".head set position = 110000`)
+      yield* admin.unsafe(`analyze "${schema}".event, "${schema}".tag`)
+      const long = "Long-1"
+      const at = (seconds: number) => DateTime.makeUnsafe(seconds * 1000)
+      const ofLong: Readonly<Record<string, (store: Store) => Effect.Effect<unknown, EventStore.AppendError>>> = {
+        version: (store) => store.version(long),
+        exists: (store) => store.exists(long),
+        read: (store) => Stream.runDrain(store.read(long, { limit: 5 })),
+        "read backward": (store) => Stream.runDrain(store.read(long, { direction: "backward", limit: 5 })),
+        "read from": (store) => Stream.runDrain(store.read(long, { from: 5_000, limit: 5 })),
+        "read until": (store) => Stream.runDrain(store.read(long, { until: at(9_990), direction: "backward", limit: 5 })),
+        append: (store) => store.append(long, [event()]),
+        "append at a version": (store) =>
+          Effect.flatMap(store.version(long), (expected) => store.append(long, one(["long"]), { expected })),
+        "append beside a guard": (store) =>
+          Effect.flatMap(store.version(long), (expected) =>
+            store.appendAll([
+              { stream: long, expected, events: [] },
+              { stream: "Acc-1", events: one() }
+            ])
+          ),
+        "append several": (store) => store.append(long, [event(), event()], { expected: "exists" }),
+        "append unless a tag": (store) => Effect.ignore(unless(store, { tags: ["long"] })),
+        "read a boundary": (store) => store.readBoundary([{ filter: { tags: ["long"] } }], { size: 5 }),
+        streams: (store) => Stream.runDrain(store.streams({ after: "Log", limit: 3 })),
+        "read all by tag": all({ filter: { tags: ["long"] } }),
+        head: (store) => store.head
+      }
+      /** Look for what is rare or not there, some of the log at a time. */
+      const looks: typeof ofLong = {
+        "read until long ago": (store) => Stream.runDrain(store.read(long, { until: at(10), limit: 5 })),
+        "append unless a busy tag and a rare type": (store) => unless(store, { tags: ["every"], types: ["None"] }, 100_000),
+        "append unless a type": (store) => unless(store, { types: ["None"] }, 100_000),
+        "read a boundary of a rare type": (store) =>
+          store.readBoundary([{ filter: { tags: ["every"], types: ["None"] }, after: 100_000 }]),
+        "read a boundary of the newest": (store) =>
+          store.readBoundary([{ filter: { tags: ["every"], types: ["None"] }, newest: true, after: 100_000 }])
+      }
+      const pages = opened.sql.unsafe<{ pages: number }>(`
+        select pg_stat_force_next_flush(),
+               (select sum(heap_blks_hit + heap_blks_read + idx_blks_hit + idx_blks_read)::int from pg_statio_user_tables
+                 where schemaname = '${schema}' and relname in ('event', 'tag', 'head')) as pages`)
+      const settled = Effect.map(Effect.andThen(pages, pages), ([row]) => row?.pages ?? expect.unreachable())
+      const excess: Array<readonly [string, number]> = []
+      for (const [most, which] of [
+        [150, ofLong],
+        [45_000, looks]
+      ] as const) {
+        for (const [name, operation] of Object.entries(which)) {
+          for (let round = 1; round <= 7; round++) {
+            const before = yield* settled
+            yield* operation(opened.store)
+            const read = (yield* settled) - before
+            if (read > most || read === 0) excess.push([name, read])
+          }
+        }
+      }
+      expect(excess).toEqual([])
+    })
+  )
+
   it.live("of a filter that nothing passes: each statement looks through a part of the log", () =>
     Effect.gen(function* () {
       const { admin, opened, schema } = yield* arena

@@ -31,9 +31,14 @@ export const version = statement(
   ([row]: ReadonlyArray<readonly [version: number]>) => row?.[0] ?? 0
 )
 
+/** Of the newest versions up to one: the newest that was recorded by an instant, 0 when there is none, and the lowest that was looked at. */
 export const versionAt = statement(
-  `select coalesce(max(version), 0)::float8 from {event} where stream = $1 and recorded_at <= to_timestamp($2::float8 / 1000.0)`,
-  ([row]: ReadonlyArray<readonly [version: number]>) => row?.[0] ?? 0
+  `select coalesce(max(l.version) filter (where l.recorded_at <= to_timestamp($2::float8 / 1000.0)), 0)::float8, coalesce(min(l.version), 0)::float8
+     from (
+       select e.version, e.recorded_at from {event} e
+        where e.stream = $1 and e.version <= $3::bigint order by e.version desc limit $4::bigint
+     ) l`,
+  ([row]: ReadonlyArray<readonly [version: number, lowest: number]>) => ({ version: row?.[0] ?? 0, lowest: row?.[1] ?? 0 })
 )
 
 const ofStream = (order: string) =>

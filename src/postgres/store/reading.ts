@@ -1,8 +1,13 @@
 /** The pages that the reads of the store are made of. */
+import * as Effect from "effect/Effect"
 import * as PgTypes from "@effect/sql-pg/PgTypes"
+import type { EventStoreError } from "../../store/EventStore.ts"
 import type { Pages } from "../../store/kit/index.ts"
 import { readAll } from "../sql/readAll.ts"
 import type { Shared } from "./shared.ts"
+
+/** How many versions of a stream are looked at in one statement, at first and at most, for the last one that was recorded by an instant. */
+const [fewVersions, mostVersions] = [250, 4_000]
 
 /** A page of the log, asked for by `operation`. */
 export const readPageOfAll =
@@ -20,7 +25,16 @@ const makePagesOf = ({ plans: { sized }, queries: { ask }, statements }: Shared)
       String(to),
       String(size)
     ]),
-  versionAt: (stream, until) => ask("read", sized(statements.versionAt), [stream, PgTypes.float8(until)]),
+  versionAt: (stream, until) => {
+    // Times need not rise with versions, so all that came later is looked at, some of it at a time.
+    const look = (upTo: number, size: number): Effect.Effect<number, EventStoreError> =>
+      Effect.flatMap(
+        ask("read", sized(statements.versionAt), [stream, PgTypes.float8(until), String(upTo), String(size)]),
+        ({ lowest, version }) =>
+          version > 0 || lowest <= 1 ? Effect.succeed(version) : look(lowest - 1, Math.min(size * 2, mostVersions))
+      )
+    return look(Number.MAX_SAFE_INTEGER, fewVersions)
+  },
   streams: ({ after, category, size }) =>
     category === undefined
       ? ask("streams", sized(statements.streams), [after, String(size)])
