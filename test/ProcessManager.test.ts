@@ -1,9 +1,10 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { Clock, DateTime, type Duration, Effect, Layer, References, Schedule, Schema, Scope, Stream } from "effect"
+import { Clock, DateTime, type Duration, Effect, Latch, Layer, References, Schedule, Schema, Scope, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import {
+  Aggregate,
   Checkpoints,
   Command,
   Event,
@@ -493,6 +494,100 @@ describe("reacting", () => {
         yield* arrived("1")
         yield* caughtUp()
         assert.deepEqual(yield* of("Parcel-1"), ["Arrived", "Collected", "Returned"])
+      })
+    )
+  )
+})
+
+core.describe("many processes", () => {
+  const Noted = Event.make("Noted", { key: Schema.String, n: Schema.Int })
+  const noted = (stream: string, key: string, n: number) => EventStore.append(stream, [{ type: "Noted", payload: { key, n } }])
+  const Note = Command.make("Note", { payload: { key: Schema.String, n: Schema.Int } })
+
+  const Noting = ProcessManager.make("Noting", {
+    events: [Noted],
+    correlate: { Noted: ({ key }) => key },
+    initial: [] as ReadonlyArray<number>,
+    evolve: { Noted: (all, { n }) => [...all, n] },
+    react: { Noted: (_, { key, n }) => [ProcessManager.send(Note, { key, n })] }
+  })
+
+  it.effect("react at once, each to its events in the order of the log, whichever streams they are in", () =>
+    inMemory(
+      Effect.gen(function* () {
+        const began: Array<string> = []
+        const mayEnd = Latch.makeUnsafe(false)
+        const NoteLive = MessageBus.handle(Note, ({ key, n }) =>
+          Effect.andThen(
+            Effect.sync(() => began.push(`${key}${n}`)),
+            key === "a" ? mayEnd.await : Effect.void
+          )
+        )
+        yield* noted("One-1", "a", 1)
+        yield* noted("Two-1", "a", 2)
+        yield* noted("Two-2", "b", 1)
+        yield* noted("One-2", "b", 2)
+        yield* noted("One-1", "c", 1)
+        yield* noted("Three-1", "d", 1)
+        yield* start(Layer.provide(ProcessManager.layer(Noting), NoteLive))
+        // c1 is behind a1 in its stream.
+        yield* until(() => began.length === 4)
+        yield* rest
+        assert.deepEqual(began, ["a1", "b1", "b2", "d1"])
+        mayEnd.openUnsafe()
+        yield* caughtUp("Noting")
+        assert.deepEqual(began.slice(4).toSorted(), ["a2", "c1"])
+        assert.deepEqual((yield* ProcessManager.read(Noting, "a")).state, [1, 2])
+      })
+    )
+  )
+
+  it.effect("react one after the other, in the order of the log, where that is asked for", () =>
+    inMemory(
+      Effect.gen(function* () {
+        const began: Array<string> = []
+        const NoteLive = MessageBus.handle(Note, ({ key, n }) =>
+          Effect.andThen(
+            Effect.sync(() => began.push(`${key}${n}`)),
+            rest
+          )
+        )
+        for (const key of ["a", "b", "c"]) yield* noted(`One-${key}`, key, 1)
+        yield* start(Layer.provide(ProcessManager.layer(Noting, { concurrency: 1 }), NoteLive))
+        yield* until(() => began.length === 1)
+        yield* Effect.yieldNow
+        assert.deepEqual(began, ["a1"])
+        yield* caughtUp("Noting")
+        assert.deepEqual(began, ["a1", "b1", "c1"])
+      })
+    )
+  )
+
+  it.effect("that all command one aggregate get their turns: none waits for time to pass, and none gives up", () =>
+    inMemory(
+      Effect.gen(function* () {
+        const Counted = Event.make("Counted", { by: Schema.String })
+        const Counter = Aggregate.make("Counter", {
+          events: [Counted],
+          initial: 0,
+          evolve: { Counted: (count) => count + 1 }
+        })
+        let tries = 0
+        const NoteLive = MessageBus.handle(Note, ({ key }) =>
+          Effect.gen(function* () {
+            tries++
+            yield* Repository.load(Counter, "all")
+            // All the others come to this point as well.
+            yield* rest
+            yield* Repository.execute(Counter, "all", () => Counted.make({ by: key }))
+          })
+        )
+        for (const n of numbers(200)) yield* noted(`One-${n}`, String(n), n)
+        yield* start(Layer.provide(ProcessManager.layer(Noting), NoteLive))
+        yield* caughtUp("Noting")
+        assert.equal((yield* Repository.read(Counter, "all")).state, 200)
+        assert.equal((yield* Subscription.status("process:Noting")).state, "live")
+        assert.ok(tries < 3 * 200, `${tries} tries`)
       })
     )
   )
