@@ -730,8 +730,11 @@ core.describe("deadlines", () => {
           EventStore.EventStore,
           EventStore.EventStore.useSync((store) => ({
             ...store,
-            append: (...args: Parameters<typeof store.append>) =>
-              Effect.andThen(store.append("Parcel-1", [{ type: "Collected", payload: { parcel: "1" } }]), store.append(...args))
+            appendAll: (...args: Parameters<typeof store.appendAll>) =>
+              Effect.andThen(
+                store.append("Parcel-1", [{ type: "Collected", payload: { parcel: "1" } }]),
+                store.appendAll(...args)
+              )
           }))
         )
         yield* start(Layer.provide(Collecting, Overtaken))

@@ -62,7 +62,8 @@ export const migrate = (names: Names): Effect.Effect<void, EventStoreError, SqlC
     "0003_projection_versions": all(checkpoints.createVersions),
     "0004_repetitions": all(statements.replaceAppend),
     "0005_seen_events": all(checkpoints.addSeen),
-    "0006_tables_of_projections": Effect.flatMap(SqlClient.SqlClient, (sql) => adoptViews(sql, names, names.prefix))
+    "0006_tables_of_projections": Effect.flatMap(SqlClient.SqlClient, (sql) => adoptViews(sql, names, names.prefix)),
+    "0008_deadlines": all(checkpoints.createDeadlines)
   })
 }
 
