@@ -70,7 +70,7 @@ const closeBy = 64
 
 /** The event of a deadline as it is recorded: under the type that it was set with, as an older process would: with one id, it is one event. */
 const toRecord = Effect.fnUntraced(function* (recorded: RecordedEvent): Effect.fn.Return<NewEvent, Event.EventDecodeError> {
-  const { _tag, due, ...stored } = yield* Effect.fromResult(Event.decode(DeadlineSet, recorded))
+  const { _tag, due: _due, ...stored } = yield* Effect.fromResult(Event.decode(DeadlineSet, recorded))
   return { ...stored, metadata: { ...recorded.metadata, causationId: recorded.id } }
 })
 
