@@ -221,5 +221,7 @@ export const watchDeadlines = Effect.fnUntraced(function* (
     about: `the watch over the deadlines of the process manager "${name}"`,
     isStopped: stoppedBy(follower.status)
   })
+  // Also where it ends before it has begun.
+  yield* Effect.addFinalizer(() => follower.show("stopped"))
   yield* Effect.forkScoped(follower.main)
 })

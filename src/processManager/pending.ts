@@ -49,7 +49,7 @@ export interface Pending {
 }
 
 /** How many deadlines a page has. */
-const pageSize = 256
+const pageSize = 1000
 
 /** No time is further away, in milliseconds. */
 const eternity = 8.64e15
