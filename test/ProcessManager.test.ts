@@ -1,9 +1,10 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { Clock, DateTime, type Duration, Effect, Layer, References, Schedule, Schema, Scope, Stream } from "effect"
+import { Clock, DateTime, type Duration, Effect, Latch, Layer, Option, References, Schedule, Schema, Scope, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import {
+  Aggregate,
   Checkpoints,
   Command,
   Event,
@@ -498,6 +499,100 @@ describe("reacting", () => {
   )
 })
 
+core.describe("many processes", () => {
+  const Noted = Event.make("Noted", { key: Schema.String, n: Schema.Int })
+  const noted = (stream: string, key: string, n: number) => EventStore.append(stream, [{ type: "Noted", payload: { key, n } }])
+  const Note = Command.make("Note", { payload: { key: Schema.String, n: Schema.Int } })
+
+  const Noting = ProcessManager.make("Noting", {
+    events: [Noted],
+    correlate: { Noted: ({ key }) => key },
+    initial: [] as ReadonlyArray<number>,
+    evolve: { Noted: (all, { n }) => [...all, n] },
+    react: { Noted: (_, { key, n }) => [ProcessManager.send(Note, { key, n })] }
+  })
+
+  it.effect("react at once, each to its events in the order of the log, whichever streams they are in", () =>
+    inMemory(
+      Effect.gen(function* () {
+        const began: Array<string> = []
+        const mayEnd = Latch.makeUnsafe(false)
+        const NoteLive = MessageBus.handle(Note, ({ key, n }) =>
+          Effect.andThen(
+            Effect.sync(() => began.push(`${key}${n}`)),
+            key === "a" ? mayEnd.await : Effect.void
+          )
+        )
+        yield* noted("One-1", "a", 1)
+        yield* noted("Two-1", "a", 2)
+        yield* noted("Two-2", "b", 1)
+        yield* noted("One-2", "b", 2)
+        yield* noted("One-1", "c", 1)
+        yield* noted("Three-1", "d", 1)
+        yield* start(Layer.provide(ProcessManager.layer(Noting), NoteLive))
+        // c1 is behind a1 in its stream.
+        yield* until(() => began.length === 4)
+        yield* rest
+        assert.deepEqual(began, ["a1", "b1", "b2", "d1"])
+        mayEnd.openUnsafe()
+        yield* caughtUp("Noting")
+        assert.deepEqual(began.slice(4).toSorted(), ["a2", "c1"])
+        assert.deepEqual((yield* ProcessManager.read(Noting, "a")).state, [1, 2])
+      })
+    )
+  )
+
+  it.effect("react one after the other, in the order of the log, where that is asked for", () =>
+    inMemory(
+      Effect.gen(function* () {
+        const began: Array<string> = []
+        const NoteLive = MessageBus.handle(Note, ({ key, n }) =>
+          Effect.andThen(
+            Effect.sync(() => began.push(`${key}${n}`)),
+            rest
+          )
+        )
+        for (const key of ["a", "b", "c"]) yield* noted(`One-${key}`, key, 1)
+        yield* start(Layer.provide(ProcessManager.layer(Noting, { concurrency: 1 }), NoteLive))
+        yield* until(() => began.length === 1)
+        yield* Effect.yieldNow
+        assert.deepEqual(began, ["a1"])
+        yield* caughtUp("Noting")
+        assert.deepEqual(began, ["a1", "b1", "c1"])
+      })
+    )
+  )
+
+  it.effect("that all command one aggregate get their turns: none waits for time to pass, and none gives up", () =>
+    inMemory(
+      Effect.gen(function* () {
+        const Counted = Event.make("Counted", { by: Schema.String })
+        const Counter = Aggregate.make("Counter", {
+          events: [Counted],
+          initial: 0,
+          evolve: { Counted: (count) => count + 1 }
+        })
+        let tries = 0
+        const NoteLive = MessageBus.handle(Note, ({ key }) =>
+          Effect.gen(function* () {
+            tries++
+            yield* Repository.load(Counter, "all")
+            // All the others come to this point as well.
+            yield* rest
+            yield* Repository.execute(Counter, "all", () => Counted.make({ by: key }))
+          })
+        )
+        for (const n of numbers(200)) yield* noted(`One-${n}`, String(n), n)
+        yield* start(Layer.provide(ProcessManager.layer(Noting), NoteLive))
+        yield* caughtUp("Noting")
+        assert.equal((yield* Repository.read(Counter, "all")).state, 200)
+        assert.equal((yield* Subscription.status("process:Noting")).state, "live")
+        assert.ok(tries < 3 * 200, `${tries} tries`)
+      })
+    )
+  )
+})
+
 core.describe("deadlines", () => {
   /** A day later, if all that is to happen now has happened. */
   const nextDay = Effect.andThen(caughtUp(), TestClock.adjust("1 day"))
@@ -635,8 +730,11 @@ core.describe("deadlines", () => {
           EventStore.EventStore,
           EventStore.EventStore.useSync((store) => ({
             ...store,
-            append: (...args: Parameters<typeof store.append>) =>
-              Effect.andThen(store.append("Parcel-1", [{ type: "Collected", payload: { parcel: "1" } }]), store.append(...args))
+            appendAll: (...args: Parameters<typeof store.appendAll>) =>
+              Effect.andThen(
+                store.append("Parcel-1", [{ type: "Collected", payload: { parcel: "1" } }]),
+                store.appendAll(...args)
+              )
           }))
         )
         yield* start(Layer.provide(Collecting, Overtaken))
@@ -749,6 +847,279 @@ core.describe("deadlines", () => {
         assert.deepEqual(yield* of(`Collection-${parcel}`), uncollected)
       }
     }).pipe(inMemory)
+  )
+})
+
+core.describe("deadlines that are kept in a table", () => {
+  /** A new database in memory for each test, over which Layers may come and go. */
+  const onSqlite = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+    effect.pipe(
+      Effect.provide(Handlers.pipe(Layer.provideMerge(MessageBus.layer), Layer.provideMerge(UnitOfWork.layer))),
+      Effect.provide(
+        Layer.fresh(SqliteCheckpoints.layer.pipe(Layer.provideMerge(SqliteEventStore.layerFile({ filename: ":memory:" }))))
+      ),
+      Effect.provideService(Subscription.Registry, new Map())
+    )
+
+  const watch = "deadlines:Collection"
+  const kept = Effect.gen(function* () {
+    const { deadlines } = yield* Checkpoints.Checkpoints
+    assert.ok(deadlines !== undefined)
+    return yield* deadlines.due(watch, { upTo: 8.64e15, after: { due: -8.64e15, position: 0 }, limit: 1000 })
+  })
+  const position = Effect.map(
+    Checkpoints.Checkpoints.use(({ get }) => get(watch)),
+    (found) => Option.getOrUndefined(found)?.position
+  )
+  /** The watch has seen all that has been said of deadlines. */
+  const watched = until(
+    Effect.gen(function* () {
+      const own = (yield* recorded).findLast(({ stream, type }) => stream.startsWith("Collection-") && type !== "$EventHandled")
+      return ((yield* position) ?? 0) >= (own?.position ?? 0)
+    })
+  )
+
+  it.effect("a restart reads none of those that were set and cancelled, however old one is that still stands", () =>
+    onSqlite(
+      Effect.gen(function* () {
+        const stop = yield* start(Collecting)
+        yield* arrived("old")
+        for (const n of numbers(50)) {
+          yield* arrived(`${n}`)
+          yield* collected(`${n}`)
+        }
+        yield* caughtUp()
+        yield* watched
+        assert.deepEqual(
+          (yield* kept).map(({ due, stream, type }) => [due, stream, type]),
+          [[86_400_000, "Collection-old", "CollectionDue"]]
+        )
+        yield* stop
+        let read = 0
+        const Counting = Layer.effect(
+          EventStore.EventStore,
+          EventStore.EventStore.useSync((store) => {
+            const counted = <E>(events: Stream.Stream<EventStore.RecordedEvent, E>) =>
+              Stream.tap(events, ({ type }) => Effect.sync(() => void (type.startsWith("$Deadline") && read++)))
+            return {
+              ...store,
+              readAll: (options?: EventStore.ReadAllOptions) => counted(store.readAll(options)),
+              subscribe: (options?: EventStore.SubscribeOptions) => counted(store.subscribe(options)),
+              readPage: (options?: EventStore.ReadPageOptions) =>
+                Effect.tap(store.readPage(options), ({ events }) =>
+                  Effect.sync(() => void (read += events.filter(({ type }) => type.startsWith("$Deadline")).length))
+                )
+            }
+          })
+        )
+        yield* TestClock.adjust("1 day")
+        yield* start(Layer.provide(Collecting, Counting))
+        yield* until(Effect.map(of("Parcel-old"), (types) => types.length === 3))
+        yield* caughtUp()
+        yield* watched
+        // The one that has come, what was seen last, and the one that is set anew: each once, or once more on the way to the next look.
+        assert.ok(read <= 6, `${read} events were read`)
+        assert.deepEqual(
+          (yield* kept).map(({ due, stream }) => [due, stream]),
+          [[2 * 86_400_000, "Collection-old"]]
+        )
+      })
+    )
+  )
+
+  it.effect("are filled from the log where the checkpoint was moved without them, was reset, or was removed", () =>
+    onSqlite(
+      Effect.gen(function* () {
+        const checkpoints = yield* Checkpoints.Checkpoints
+        const losses: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
+          // As a program does that keeps none.
+          Effect.gen(function* () {
+            const lease = yield* checkpoints.claim(watch, { owner: "other", ttl: "1 second" })
+            yield* checkpoints.release(yield* checkpoints.advance(lease, lease.position))
+          }),
+          Effect.flatMap(EventStore.head, (head) => checkpoints.reset(watch, head)).pipe(
+            Effect.provideService(EventStore.EventStore, yield* EventStore.EventStore)
+          ),
+          checkpoints.remove(watch)
+        ]
+        for (const [nth, loss] of losses.entries()) {
+          const stop = yield* start(Collecting)
+          yield* arrived(`${nth}`)
+          yield* caughtUp()
+          yield* watched
+          yield* stop
+          yield* loss
+        }
+        yield* start(Collecting)
+        yield* watched
+        assert.deepEqual(
+          (yield* kept).map(({ stream }) => stream),
+          ["Collection-0", "Collection-1", "Collection-2"]
+        )
+        yield* TestClock.adjust("1 day")
+        for (const nth of losses.keys()) {
+          yield* until(Effect.map(of(`Parcel-${nth}`), (types) => types.filter((type) => type === "Reminded").length === 2))
+        }
+      })
+    )
+  )
+
+  it.effect("many that are due at once come in the order of their times, each once, also beside another who watches", () =>
+    onSqlite(
+      Effect.gen(function* () {
+        const stop = yield* start(Collecting)
+        for (const n of numbers(60)) {
+          yield* arrived(`${n}`)
+          yield* caughtUp()
+          yield* TestClock.adjust(1)
+        }
+        yield* watched
+        yield* stop
+        yield* TestClock.adjust("1 day")
+        // The other one has its own checkpoints, and has recorded some of them already.
+        const others = yield* EventStore.EventStore
+        const sets = (yield* recorded).filter(({ type }) => type === "$DeadlineSet")
+        for (const { id, metadata, payload, stream } of sets.slice(20, 30)) {
+          const { due: _, ...event } = payload as unknown as EventStore.NewEvent & { readonly due: string }
+          yield* others.append(stream, [{ ...event, metadata: { ...metadata, causationId: id } }])
+        }
+        yield* start(Collecting)
+        const come = Effect.map(recorded, (events) =>
+          events.filter(({ type }) => type === "CollectionDue").map(({ stream }) => stream)
+        )
+        yield* until(Effect.map(come, (streams) => streams.length === 60))
+        yield* caughtUp()
+        yield* watched
+        const inOrder = (from: number, to: number) => numbers(to - from + 1, from).map((n) => `Collection-${n}`)
+        assert.deepEqual(yield* come, [...inOrder(21, 30), ...inOrder(1, 20), ...inOrder(31, 60)])
+        assert.equal((yield* kept).length, 60)
+      })
+    )
+  )
+
+  it.effect("are right after whatever is set, moved, cancelled and comes, over restarts at any moment", () =>
+    Effect.forEach(
+      numbers(6),
+      (seed) => {
+        let state = seed * 7919
+        const next = (below: number) => (state = (state * 48_271) % 2_147_483_647) % below
+        const Short = Event.make("Short")
+        const Long = Event.make("Long")
+        const Told = Event.make("Told", { key: Schema.String, what: Schema.String, minutes: Schema.Int })
+        const Telling = ProcessManager.make("Collection", {
+          events: [Told],
+          correlate: { Told: ({ key }) => key },
+          deadlines: [Short, Long],
+          initial: [] as ReadonlyArray<string>,
+          evolve: {
+            Told: (all) => all,
+            Short: (all) => [...all, "Short"],
+            Long: (all) => [...all, "Long"]
+          },
+          react: {
+            Told: (_, { minutes, what }) => {
+              switch (what) {
+                case "short":
+                  return [ProcessManager.setDeadline(Short.make({}), `${minutes} minutes`)]
+                case "long":
+                  return [ProcessManager.setDeadline(Long.make({}), `${minutes + 100} minutes`)]
+                case "both":
+                  return [
+                    ProcessManager.setDeadline(Long.make({}), `${minutes} minutes`),
+                    ProcessManager.setDeadline(Short.make({}), `${minutes + 1} minutes`)
+                  ]
+                default:
+                  return [ProcessManager.cancelDeadline(Short), ProcessManager.cancelDeadline(Long)]
+              }
+            },
+            Short: () => [],
+            Long: () => []
+          }
+        })
+        return onSqlite(
+          Effect.gen(function* () {
+            /** By key and type, when it is due; and what has come of each key. */
+            const set = new Map<string, number>()
+            const come = new Map<string, Array<string>>()
+            let now = 0
+            /** Who sleeps may have looked at the clock before it was moved: so it is moved by little, and then a moment passes. */
+            const soon = <E, R>(check: Effect.Effect<boolean, E, R>): Effect.Effect<void, E, R> =>
+              Effect.gen(function* () {
+                for (let moment = 0; !(yield* check); moment++) {
+                  assert.ok(moment < 1000, `${seed}: it never comes`)
+                  for (let turn = 0; turn < 20; turn++) yield* Effect.yieldNow
+                  yield* TestClock.adjust(1)
+                }
+              })
+            const pass = Effect.fnUntraced(function* (minutes: number) {
+              now += minutes
+              const due = Array.from(set).filter(([, at]) => at <= now)
+              for (const [place] of due.sort(([, a], [, b]) => a - b)) {
+                set.delete(place)
+                const [key = "", type = ""] = place.split(" ")
+                come.set(key, [...(come.get(key) ?? []), type])
+              }
+              for (let minute = 0; minute < minutes; minute++) {
+                yield* TestClock.adjust("1 minute")
+                for (let turn = 0; turn < 100; turn++) yield* Effect.yieldNow
+              }
+            })
+            const settled = Effect.gen(function* () {
+              yield* caughtUp()
+              yield* watched
+              for (const [key, types] of come) {
+                yield* soon(Effect.map(ProcessManager.read(Telling, key), ({ state }) => state.length >= types.length))
+                assert.deepEqual((yield* ProcessManager.read(Telling, key)).state, types, `${seed}: ${key}`)
+              }
+              yield* caughtUp()
+              yield* watched
+              const standing = (yield* kept).map(
+                ({ due, stream, type }) => `${stream.slice(11)} ${type} ${Math.floor(due / 60_000)}`
+              )
+              assert.deepEqual(standing.toSorted(), Array.from(set, ([place, due]) => `${place} ${due}`).toSorted(), `${seed}`)
+            })
+            // Milliseconds pass besides, and minutes are counted.
+            yield* TestClock.adjust("30 seconds")
+            let stop = yield* start(ProcessManager.layer(Telling))
+            for (let step = 0; step < 40; step++) {
+              const key = String(next(4))
+              const what = ["short", "long", "both", "none"][next(4)] ?? ""
+              const minutes = 1 + next(40)
+              switch (next(6)) {
+                case 0:
+                  yield* settled
+                  yield* pass(1 + next(60))
+                  yield* settled
+                  break
+                case 1:
+                  yield* stop
+                  stop = yield* start(ProcessManager.layer(Telling))
+                  break
+                case 2:
+                  yield* settled
+                  yield* stop
+                  yield* pass(1 + next(60))
+                  stop = yield* start(ProcessManager.layer(Telling))
+                  yield* settled
+                  break
+                default:
+                  yield* EventStore.append(`Source-${key}`, [{ type: "Told", payload: { key, what, minutes } }])
+                  if (what === "none") for (const type of ["Short", "Long"]) set.delete(`${key} ${type}`)
+                  if (what === "short") set.set(`${key} Short`, now + minutes)
+                  if (what === "long") set.set(`${key} Long`, now + minutes + 100)
+                  if (what === "both") {
+                    set.set(`${key} Long`, now + minutes)
+                    set.set(`${key} Short`, now + minutes + 1)
+                  }
+              }
+            }
+            yield* settled
+            yield* stop
+          }).pipe(Effect.provide(TestClock.layer()))
+        )
+      },
+      { discard: true }
+    )
   )
 })
 

@@ -12,7 +12,14 @@ import type * as Pull from "effect/Pull"
 import type * as Schedule from "effect/Schedule"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import { type Episodes, makeEpisodes } from "../internal/episodes.ts"
-import { CheckpointAheadError, Checkpoints, type Lease, type SeenEvent } from "../store/Checkpoints.ts"
+import {
+  CheckpointAheadError,
+  type CheckpointError,
+  type CheckpointFencedError,
+  Checkpoints,
+  type Lease,
+  type SeenEvent
+} from "../store/Checkpoints.ts"
 import { EventStore } from "../store/EventStore.ts"
 import {
   type Action,
@@ -93,6 +100,10 @@ export interface Following<A extends SeenEvent, E> {
   readonly restart: Schedule.Schedule<unknown, unknown>
   /** What must be so before the lease is claimed. */
   readonly check?: Effect.Effect<void, E | Halted> | undefined
+  /** What a lease becomes before anything is done under it. Default: it stays as it was claimed. */
+  readonly claimed?: ((lease: Lease) => Effect.Effect<Lease, CheckpointError | CheckpointFencedError>) | undefined
+  /** Moves the checkpoint. Default: nothing else is written with it. */
+  readonly advance?: Checkpoints["Service"]["advance"] | undefined
   /** Reads on and on from a position, and waits after each page. */
   readonly read: (
     after: number,
@@ -158,6 +169,14 @@ export interface Body<A extends SeenEvent, E> {
   readonly wanted: Latch.Latch
   readonly waits: { next: ((cause: Failure) => Pull.Pull<unknown, never, unknown>) | undefined }
 }
+
+/** Moves the checkpoint of a follower. */
+export const advance = <A extends SeenEvent, E>(
+  { checkpoints, context, following }: Body<A, E>,
+  to: number,
+  seen: SeenEvent | undefined
+): Effect.Effect<Lease, CheckpointError | CheckpointFencedError> =>
+  (following.advance ?? checkpoints.advance)(context.lease(), to, seen)
 
 const turn = (latch: Latch.Latch, open: boolean) => void (open ? latch.openUnsafe() : latch.closeUnsafe())
 

@@ -41,6 +41,8 @@ export interface Handling<R> {
     (delivery: Delivery) => Effect.Effect<unknown, unknown, R>,
     Event.EventDecodeError | Event.UnknownEventTypeError
   >
+  /** In whose order, beside that of its stream, an event is handled. Default: in no other. */
+  readonly lanesOf?: ((event: RecordedEvent) => ReadonlyArray<string>) | undefined
   /** What is done, in one transaction, with several events at once. When it fails they are prepared one by one. */
   readonly handleBatch?: ((events: ReadonlyArray<RecordedEvent>) => Effect.Effect<unknown, unknown, R>) | undefined
 }

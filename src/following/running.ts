@@ -14,9 +14,20 @@ import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
 import { interruptWithin } from "../internal/lifecycle.ts"
 import * as Stream from "effect/Stream"
-import { beat, type Checkpoints, type SeenEvent } from "../store/Checkpoints.ts"
+import { beat, type Checkpoints, type Lease, type SeenEvent } from "../store/Checkpoints.ts"
 import type { EventStore } from "../store/EventStore.ts"
-import { aheadOf, type Body, type Failure, type Following, Halted, makeBody, publish, type Status, tell } from "./body.ts"
+import {
+  advance,
+  aheadOf,
+  type Body,
+  type Failure,
+  type Following,
+  Halted,
+  makeBody,
+  publish,
+  type Status,
+  tell
+} from "./body.ts"
 import type { Action, Reason } from "./follower.ts"
 import type { Controls } from "./followers.ts"
 import { reasonOf, tellFailure } from "./reasons.ts"
@@ -82,7 +93,7 @@ const perform = <A extends SeenEvent, E>(
   body: Body<A, E>,
   action: Exclude<Action<A, Failure>, { readonly _tag: "Read" | "Stop" }>
 ): Effect.Effect<void> => {
-  const { checkpoints, following } = body
+  const { following } = body
   switch (action._tag) {
     case "Claim":
       return claim(body, action.first)
@@ -105,14 +116,11 @@ const perform = <A extends SeenEvent, E>(
         exit._tag === "Success" ? tell(body, { _tag: "Ended" }) : failing(body, exit.cause)
       )
     case "Advance":
-      return Effect.flatMap(
-        carryOut(body, checkpoints.advance(body.context.lease(), action.to, newestSeen(body)), true),
-        (exit) => {
-          if (exit._tag === "Failure") return failing(body, exit.cause)
-          body.lease = exit.value
-          return tell(body, { _tag: "Advanced", position: exit.value.position })
-        }
-      )
+      return Effect.flatMap(carryOut(body, advance(body, action.to, newestSeen(body)), true), (exit) => {
+        if (exit._tag === "Failure") return failing(body, exit.cause)
+        body.lease = exit.value
+        return tell(body, { _tag: "Advanced", position: exit.value.position })
+      })
     case "Release":
       return release(body)
     case "Halt":
@@ -133,8 +141,8 @@ const looking = Effect.fnUntraced(function* <A extends SeenEvent, E>(body: Body<
 })
 
 const claim = Effect.fnUntraced(function* <A extends SeenEvent, E>(body: Body<A, E>, first: boolean) {
-  const { check = Effect.void, checkpoint, from, owner, ttl } = body.following
-  const claiming = body.checkpoints.claim(checkpoint, { owner, ttl, from })
+  const { check = Effect.void, checkpoint, claimed = Effect.succeed<Lease>, from, owner, ttl } = body.following
+  const claiming = Effect.flatMap(body.checkpoints.claim(checkpoint, { owner, ttl, from }), claimed)
   const exit = yield* carryOut(body, first ? Effect.andThen(check, claiming) : claiming, true)
   if (exit._tag === "Failure") {
     const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))

@@ -9,7 +9,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type { CheckpointError, CheckpointFencedError, SeenEvent } from "../store/Checkpoints.ts"
 import type { EventStoreError } from "../store/EventStore.ts"
-import { type Body, Halted } from "./body.ts"
+import { advance, type Body, Halted } from "./body.ts"
 import { type Ahead, compare, lookAhead, seeAt, seenOf } from "./progress.ts"
 
 /** The newest event known, up to where everything has come to its end. */
@@ -51,5 +51,5 @@ export const keepSeen = Effect.fnUntraced(function* <A extends SeenEvent, E>(
   const lease = body.context.lease()
   const newest = newestSeen(body)
   if (newest === undefined || newest.position <= (lease.seen?.position ?? 0)) return
-  body.lease = yield* body.checkpoints.advance(lease, lease.position, newest)
+  body.lease = yield* advance(body, lease.position, newest)
 })

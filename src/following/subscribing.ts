@@ -26,6 +26,7 @@ import { EventStore, type EventStoreError } from "../store/EventStore.ts"
 import { NotParkedError, ParkedEvents, ParkedEventsError } from "../store/ParkedEvents.ts"
 import { committing } from "./committing.ts"
 import { type Handling, Inside, StillHeld } from "./handling.ts"
+import { groupByLanes } from "./lanes.ts"
 import {
   EventRetryError,
   HandlerTimeoutError,
@@ -363,8 +364,10 @@ const separately = <R>(
       )
     })
   const concurrency = Math.max(1, work.options.concurrency ?? 1)
-  const streams = concurrency === 1 ? [batch] : Array.from(Map.groupBy(batch, ({ stream }) => stream).values())
-  return Effect.forEach(streams, (events) => Effect.forEach(events, one, { discard: true }), { concurrency, discard: true })
+  const { lanesOf } = work.handling
+  const lanes = (event: RecordedEvent) => [event.stream, ...(lanesOf?.(event) ?? [])]
+  const groups = concurrency === 1 ? [batch] : groupByLanes(batch, lanes)
+  return Effect.forEach(groups, (events) => Effect.forEach(events, one, { discard: true }), { concurrency, discard: true })
 }
 
 /**

@@ -22,7 +22,12 @@ export const makeCheckpointSql = ({ prefix, schema }: Names) => {
     createVersions: createVersions(table, checkpoint, version, prefix),
     /** What a checkpoint's owner had seen: unknown of those that stand. */
     addSeen: [`alter table ${checkpoint} add column seen text`],
-    statements: { ...statementsOf(checkpoint), ...versionStatementsOf(version) } satisfies CheckpointStatements
+    createDeadlines: createDeadlines(table, checkpoint, prefix),
+    statements: {
+      ...statementsOf(checkpoint),
+      ...versionStatementsOf(version),
+      ...deadlineStatementsOf(table("deadline"))
+    } satisfies CheckpointStatements
   }
 }
 
@@ -74,6 +79,33 @@ const createVersions = (
   `create trigger refuse_old_program before insert on ${checkpoint} for each row
    when (new.format < 2 and (new.name like 'projection:%' or new.name like 'subscription:projection:%'))
    execute function ${table("refuse_old_program")}()`
+]
+
+/**
+ * Makes the table of the deadlines that are set. It is filled by the watches over them, from the log.
+ *
+ * A watch of eventfold 0.1 would begin at a checkpoint that has passed them, and let none of them come: its claim, which cannot tell its format,
+ * is refused by name.
+ */
+const createDeadlines = (table: (name: string) => string, checkpoint: string, prefix: string): ReadonlyArray<string> => [
+  `create table ${table("deadline")} (
+     checkpoint text collate "C" not null,
+     stream text collate "C" not null,
+     type text collate "C" not null,
+     due bigint not null,
+     position bigint not null,
+     id text not null,
+     primary key (checkpoint, stream, type)
+   )`,
+  `create index "${prefix}deadline_due_key" on ${table("deadline")} (checkpoint, due, position)`,
+  `create function ${table("refuse_old_watch")}() returns trigger language plpgsql as $refuse$
+   begin
+     raise exception 'eventfold: % is refused: a later release keeps the deadlines that are set in a table of their own; end the programs of eventfold 0.1 that run process managers', new.name using errcode = 'EF003';
+   end
+   $refuse$`,
+  `create trigger refuse_old_watch before insert on ${checkpoint} for each row
+   when (new.format < 2 and new.name like 'deadlines:%')
+   execute function ${table("refuse_old_watch")}()`
 ]
 
 const millis = (column: string) => `date_part('epoch', ${column}) * 1000`
@@ -143,3 +175,19 @@ const versionStatementsOf = (version: string) => {
       returning 1`
   }
 }
+
+const deadlineStatementsOf = (deadline: string) => ({
+  dropDeadlines: `
+    delete from ${deadline} as d using jsonb_to_recordset($2::jsonb) as c (stream text, type text, id text)
+     where d.checkpoint = $1 and d.stream = c.stream and d.type = c.type and (c.id is null or c.id = d.id)`,
+  keepDeadlines: `
+    insert into ${deadline} (checkpoint, stream, type, due, position, id)
+    select $1, stream, type, due, position, id
+      from jsonb_to_recordset($2::jsonb) as c (stream text, type text, due bigint, position bigint, id text)`,
+  // By name of the table, for `due` alone would be the column that is given, and sorted.
+  dueDeadlines: `
+    select d.stream, d.type, d.due::float8, d.position::float8, d.id from ${deadline} as d
+     where d.checkpoint = $1 and (d.due, d.position) > ($2::bigint, $3::bigint) and d.due <= $4::bigint
+     order by d.checkpoint, d.due, d.position limit $5::bigint`,
+  clearDeadlines: `delete from ${deadline} where checkpoint = $1`
+})

@@ -64,7 +64,8 @@ export const migrate = (names: Names): Effect.Effect<void, EventStoreError, SqlC
     "0004_repetitions": Effect.void,
     "0005_seen_events": all(checkpoints.addSeen),
     "0006_tables_of_projections": Effect.flatMap(SqlClient.SqlClient, (sql) => adoptViews(sql, names, names.prefix)),
-    "0007_append_conditions": all(statements.createFunctions)
+    "0007_append_conditions": all(statements.createFunctions),
+    "0008_deadlines": all(checkpoints.createDeadlines)
   })
 }
 

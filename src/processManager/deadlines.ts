@@ -1,10 +1,9 @@
 /**
- * The watch over deadlines: a follower that notes which are set, and records those that are due. Its checkpoint is kept before the
- * oldest that is still set, so that a restart finds all of them; the lease spares others the same work, and no more: the event of a
- * deadline has its id since it was set, so it is recorded once by whoever tries.
+ * The watch over deadlines: a follower that notes which are set, and records those that are due. A restart finds all of them: they are kept
+ * beside its checkpoint, or that stays before the oldest that is still set. The lease spares others the same work, and no more: the event
+ * of a deadline has its id since it was set, so it is recorded once by whoever tries.
  */
 import * as Clock from "effect/Clock"
-import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
@@ -18,10 +17,11 @@ import { deadlinesCheckpoint, processName, subscriptionCheckpoint } from "../fol
 import { positions, reached } from "../following/progress.ts"
 import { makeId } from "../internal/ids.ts"
 import { defaultRestart } from "../internal/lifecycle.ts"
-import { type CheckpointError, type CheckpointFencedError, Checkpoints } from "../store/Checkpoints.ts"
+import { type CheckpointError, type CheckpointFencedError, Checkpoints, type KeptDeadline } from "../store/Checkpoints.ts"
 import { type AppendError, EventStore, type EventStoreError, type Filter } from "../store/EventStore.ts"
 import type { Any } from "./definition.ts"
-import { DeadlineCancelled, DeadlineSet, isRetired, nameToday } from "./journal.ts"
+import { DeadlineCancelled, DeadlineSet } from "./journal.ts"
+import { inMemory, inTable, type Pending } from "./pending.ts"
 
 type WatchError = AppendError | Event.EventDecodeError | CheckpointError | CheckpointFencedError
 
@@ -37,101 +37,19 @@ const stateGauge = Metric.gauge("eventfold_deadlines_state", {
   description: "1 for the state that the watch is in, 0 for those that it has left, by process manager and state"
 })
 
-interface Pending {
-  readonly position: number
-  readonly due: number
-  readonly event: NewEvent
-  readonly stream: string
-}
-
-/** The deadlines that are set, as far as the log has been seen. */
-class Deadlines {
-  /** By stream and type, in the order of positions. */
-  private readonly pending = new Map<string, Pending>()
-  /** How far the log has been seen. */
-  seen = 0
-  private readonly definitions: ReadonlyArray<Event.Any>
-
-  constructor(definitions: ReadonlyArray<Event.Any>) {
-    this.definitions = definitions
-  }
-
-  /** Where a deadline stands: one of a type at a time, whatever the type was called when it was set. */
-  private place(stream: string, type: string) {
-    return `${stream}\u0000${nameToday(this.definitions)(type)}`
-  }
-
-  /** Begins anew, at a position. */
-  restart(position: number) {
-    this.pending.clear()
-    this.seen = position
-  }
-
-  /** Sees an event, once. */
-  readonly note = Effect.fnUntraced({ self: this }, function* (recorded: RecordedEvent) {
-    const { metadata, position, stream } = recorded
-    if (position <= this.seen) return
-    this.seen = position
-    if (recorded.type === DeadlineSet.type) {
-      const { due, type, ...event } = yield* Effect.fromResult(Event.decode(DeadlineSet, recorded))
-      const { _tag, ...stored } = event
-      const place = this.place(stream, type)
-      this.pending.delete(place)
-      // It comes no more.
-      if (isRetired(this.definitions, type)) return
-      // Recorded under the type that it was set with, as an older process would: with one id, it is one event.
-      this.pending.set(place, {
-        position,
-        due: DateTime.toEpochMillis(due),
-        stream,
-        event: { ...stored, type, metadata: { ...metadata, causationId: recorded.id } }
-      })
-    } else if (recorded.type === DeadlineCancelled.type) {
-      const { type } = yield* Effect.fromResult(Event.decode(DeadlineCancelled, recorded))
-      this.pending.delete(this.place(stream, type))
-    } else {
-      const place = this.place(stream, recorded.type)
-      if (this.pending.get(place)?.event.id === recorded.id) this.pending.delete(place)
-    }
-  })
-
-  /** When the first of them is due; never when there is none. */
-  next(): number {
-    return Array.from(this.pending.values()).reduce((first, { due }) => Math.min(first, due), Infinity)
-  }
-
-  /** Those that are due, in the order of their times. */
-  due(now: number): ReadonlyArray<Pending> {
-    return Array.from(this.pending.values())
-      .filter(({ due }) => due <= now)
-      .sort((a, b) => a.due - b.due)
-  }
-
-  /** Forgets one that has come, unless it has been set anew meanwhile. */
-  forget(deadline: Pending) {
-    const place = this.place(deadline.stream, deadline.event.type)
-    if (this.pending.get(place) === deadline) this.pending.delete(place)
-  }
-
-  /** The position of the one that was set first. */
-  oldest(): number | undefined {
-    return this.pending.values().next().value?.position
-  }
-}
-
 /** What the watch is kept with. */
 interface Watch {
   readonly process: Any
   readonly filter: Filter
   readonly store: EventStore["Service"]
-  readonly deadlines: Deadlines
+  readonly deadlines: Pending
   /** Open when another deadline may be the next one. */
   readonly news: Latch.Latch
   /** Waits until the process has reacted to all that stands up to the position, here or elsewhere. */
   readonly reactedTo: (position: number) => Effect.Effect<void, CheckpointError | EventStoreError>
 }
 
-/** The checkpoint stays before the oldest that is set. */
+/** The checkpoint stays before the oldest that is set, where they are not kept beside it. */
 const keep = ({ deadlines }: Watch, context: WorkContext<RecordedEvent>) =>
   context.tell({ _tag: "Kept", position: deadlines.oldest() })
 
@@ -147,36 +65,83 @@ const notePage = Effect.fnUntraced(function* (
   watch.news.openUnsafe()
 })
 
+/** How far apart the events may stand that have set deadlines, to be read together. */
+const closeBy = 64
+
+/** The event of a deadline as it is recorded: under the type that it was set with, as an older process would: with one id, it is one event. */
+const toRecord = Effect.fnUntraced(function* (recorded: RecordedEvent): Effect.fn.Return<NewEvent, Event.EventDecodeError> {
+  const { _tag, due: _due, ...stored } = yield* Effect.fromResult(Event.decode(DeadlineSet, recorded))
+  return { ...stored, metadata: { ...recorded.metadata, causationId: recorded.id } }
+})
+
+/** The events of deadlines, by the position at which they were set. */
+const eventsOf = Effect.fnUntraced(function* ({ process, store }: Watch, deadlines: ReadonlyArray<KeptDeadline>) {
+  const filter: Filter = { categories: [process.name], types: [DeadlineSet.type] }
+  const wanted = deadlines.map(({ position }) => position).sort((a, b) => a - b)
+  const runs: Array<{ readonly first: number; last: number }> = []
+  for (const position of wanted) {
+    const run = runs.at(-1)
+    if (run !== undefined && position - run.last <= closeBy) run.last = position
+    else runs.push({ first: position, last: position })
+  }
+  const events = new Map<number, NewEvent>()
+  const readRun = Effect.fnUntraced(function* ({ first, last }: (typeof runs)[number]) {
+    for (let after = first - 1; after < last;) {
+      const page = yield* store.readPage({ after, upTo: last, filter, size: last - after })
+      for (const event of page.events) events.set(event.position, yield* toRecord(event))
+      // The log ends before: it is another one than that in which they were set.
+      if (page.head < last) return
+      after = page.position
+    }
+  })
+  yield* Effect.forEach(runs, readRun, { concurrency: 16, discard: true })
+  return events
+})
+
+/** Records a page of deadlines, all with one append. Where somebody else has recorded some of them, or one is refused, each with its own. */
+const recordAll = (
+  { store }: Watch,
+  appends: ReadonlyArray<{ readonly stream: string; readonly events: ReadonlyArray<NewEvent> }>
+): Effect.Effect<void, AppendError> =>
+  Effect.catchTag(Effect.asVoid(store.appendAll(appends)), ["DuplicateEventError", "InvalidAppendError"], () =>
+    Effect.forEach(appends, ({ events, stream }) => store.append(stream, events), { discard: true })
+  )
+
 /** Records what is due, when the process has reacted to all that stands in the log by now: it may have cancelled it. */
-const recordDue = Effect.fnUntraced(function* (
-  { deadlines, filter, process, reactedTo, store }: Watch,
-  now: number
-): Effect.fn.Return<void, WatchError> {
+const recordDue = Effect.fnUntraced(function* (watch: Watch, now: number): Effect.fn.Return<void, WatchError> {
+  const { deadlines, filter, process, reactedTo, store } = watch
   const catchUp = Stream.runForEach(
-    Stream.suspend(() => store.readAll({ after: deadlines.seen, filter })),
+    Stream.suspend(() => store.readAll({ after: deadlines.seen(), filter })),
     deadlines.note
   )
   const head = yield* store.head
   yield* catchUp
-  yield* reactedTo(Math.max(head, deadlines.seen))
+  yield* reactedTo(Math.max(head, deadlines.seen()))
   yield* catchUp
   const recorded = Metric.withAttributes(recordedDeadlines, { process: process.name })
-  for (const deadline of deadlines.due(now)) {
-    yield* store.append(deadline.stream, [deadline.event])
-    deadlines.forget(deadline)
-    yield* Metric.update(recorded, 1)
-  }
+  let after: KeptDeadline | undefined
+  do {
+    const page = yield* deadlines.due(now, after)
+    const events = yield* eventsOf(watch, page.deadlines)
+    const appends = page.deadlines.flatMap(({ position, stream }) => {
+      const event = events.get(position)
+      return event === undefined ? [] : [{ stream, events: [event] }]
+    })
+    yield* recordAll(watch, appends)
+    for (const deadline of page.deadlines) deadlines.forget(deadline)
+    yield* Metric.update(recorded, appends.length)
+    after = page.next
+  } while (after !== undefined)
 })
 
 /** Waits for the next deadline, as long as the lease lasts, and records what is due. */
 const watchClock = (watch: Watch, context: WorkContext<RecordedEvent>): Effect.Effect<never, WatchError> =>
   Effect.gen(function* () {
     const { deadlines, news, process } = watch
-    deadlines.restart(context.lease().position)
     while (true) {
       news.closeUnsafe()
       const now = yield* Clock.currentTimeMillis
-      const next = deadlines.next()
+      const next = yield* deadlines.next(now)
       if (next <= now) {
         yield* context.stay.await
         yield* recordDue(watch, now).pipe(
@@ -203,11 +168,14 @@ export const watchDeadlines = Effect.fnUntraced(function* (
   const checkpoints = yield* Checkpoints
   const reacting = subscriptionCheckpoint(processName(name))
   const filter: Filter = { categories: [name], types: Event.storedTypes(DeadlineSet, DeadlineCancelled, ...deadlines) }
+  const checkpoint = deadlinesCheckpoint(name)
+  const table = checkpoints.deadlines
+  const pending = table === undefined ? inMemory(deadlines) : inTable(deadlines, table, checkpoint)
   const watch: Watch = {
     process,
     filter,
     store,
-    deadlines: new Deadlines(deadlines),
+    deadlines: pending,
     news: Latch.makeUnsafe(false),
     reactedTo: (position) =>
       positions(
@@ -227,10 +195,17 @@ export const watchDeadlines = Effect.fnUntraced(function* (
     },
     title: `watch over the deadlines of "${name}"`,
     name,
-    checkpoint: deadlinesCheckpoint(name),
+    checkpoint,
     attributes: { process: name },
     settings: { batch: Number.POSITIVE_INFINITY, afterPages: "look" },
     owner: yield* makeId,
+    claimed: Effect.fnUntraced(function* (claimed) {
+      // What is kept is not of this position: it was reset, or moved by a program that keeps none. So all is read anew.
+      const lease = table === undefined || claimed.deadlines === true ? claimed : yield* table.restart(claimed)
+      pending.restart(lease.position)
+      return lease
+    }),
+    advance: pending.advance,
     ttl: Duration.fromInputUnsafe(ttl),
     restart: defaultRestart,
     read: (after, arrived) =>
@@ -239,12 +214,14 @@ export const watchDeadlines = Effect.fnUntraced(function* (
     work: (page, context) => notePage(watch, page, context),
     beside: (context) => watchClock(watch, context)
   })
-  yield* followers.register(deadlinesCheckpoint(name), {
+  yield* followers.register(checkpoint, {
     ...follower,
     part: "deadlines",
     home: checkpoints,
     about: `the watch over the deadlines of the process manager "${name}"`,
     isStopped: stoppedBy(follower.status)
   })
+  // Also where it ends before it has begun.
+  yield* Effect.addFinalizer(() => follower.show("stopped"))
   yield* Effect.forkScoped(follower.main)
 })

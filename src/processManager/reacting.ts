@@ -1,15 +1,18 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as MessageBus from "../deciding/MessageBus.ts"
 import * as Repository from "../deciding/Repository.ts"
 import { type CommitError, CurrentMetadata, retryConflicts, transact, Transaction, UnitOfWork } from "../deciding/UnitOfWork.ts"
 import * as Event from "../definitions/Event.ts"
+import { readOwn } from "../definitions/listing.ts"
 import { inheritedMetadata } from "../definitions/metadata.ts"
 import type { Metadata, RecordedEvent } from "../definitions/stored.ts"
 import { makeId } from "../internal/ids.ts"
+import type { Turns } from "../internal/turns.ts"
 import { type EventStore, streamName } from "../store/EventStore.ts"
 import type { Action, Tagged } from "./actions.ts"
 import type { Any, Source } from "./definition.ts"
@@ -19,9 +22,8 @@ type Services = EventStore | MessageBus.MessageBus | MessageBus.Handler<string>
 
 type Read = Event.Read<Event.Any>
 
-/** Reacts to a stored event: all that it is read as for one process is reacted to in one unit of work. */
-export const handle = Effect.fnUntraced(function* (process: Any, all: ReadonlyArray<Read>, recorded: RecordedEvent) {
-  const { unitOfWork } = yield* MessageBus.MessageBus
+/** What a stored event is read as, by the key of the process that it belongs to. */
+const byKeyOf = (process: Any, all: ReadonlyArray<Read>, recorded: RecordedEvent) => {
   const correlate = process.correlate as Record<string, (event: Tagged) => string | undefined>
   const byKey = new Map<string, Array<Read>>()
   for (const read of all) {
@@ -30,9 +32,33 @@ export const handle = Effect.fnUntraced(function* (process: Any, all: ReadonlyAr
       : correlate[read.definition.type]?.(read.event)
     if (key !== undefined) byKey.set(key, [...(byKey.get(key) ?? []), read])
   }
-  for (const [key, reads] of byKey) {
-    yield* transact(reactTo(process, key, reads, recorded)).pipe(
-      Effect.provideService(UnitOfWork, unitOfWork),
+  return byKey
+}
+
+/** The streams of the processes that a stored event belongs to; none where that cannot be told, for then it fails by itself. */
+export const processesOf = (process: Any, recorded: RecordedEvent): ReadonlyArray<string> => {
+  const keys = Result.flatMap(readOwn(process.readers, recorded), (all) =>
+    Result.try(() => Array.from(byKeyOf(process, all, recorded).keys()))
+  )
+  return Result.getOrElse(keys, () => []).map((key) => streamName(process.name, key))
+}
+
+/**
+ * Reacts to a stored event: all that it is read as for one process is reacted to in one unit of work. One that loses a race for a stream runs
+ * again in its turn among those that have lost one there: however many race, some win each time and none loses for ever.
+ */
+export const handle = Effect.fnUntraced(function* (
+  process: Any,
+  all: ReadonlyArray<Read>,
+  recorded: RecordedEvent,
+  turns: Turns
+) {
+  const { unitOfWork } = yield* MessageBus.MessageBus
+  for (const [key, reads] of byKeyOf(process, all, recorded)) {
+    const reaction = Effect.provideService(transact(reactTo(process, key, reads, recorded)), UnitOfWork, unitOfWork)
+    let lost: string | undefined
+    yield* Effect.suspend(() => (lost === undefined ? reaction : turns.take(lost, reaction))).pipe(
+      Effect.tapErrorTag("OptimisticLockError", ({ stream }) => Effect.sync(() => void (lost = stream))),
       retryConflicts({ times: 10 })
     )
   }

@@ -8,13 +8,14 @@ import * as Repository from "../deciding/Repository.ts"
 import { storedTypes } from "../definitions/Event.ts"
 import { readOwn } from "../definitions/listing.ts"
 import { processName } from "../following/names.ts"
+import { makeTurns } from "../internal/turns.ts"
 import * as Subscription from "../following/Subscription.ts"
 import type { Checkpoints } from "../store/Checkpoints.ts"
 import type { EventStore } from "../store/EventStore.ts"
 import type { ParkedEvents } from "../store/ParkedEvents.ts"
 import { watchDeadlines } from "./deadlines.ts"
 import type { Any, Commands } from "./definition.ts"
-import { handle } from "./reacting.ts"
+import { handle, processesOf } from "./reacting.ts"
 
 /**
  * A process as it stands: its state, and the deadlines that are set with their times.
@@ -36,16 +37,22 @@ export const read = Effect.fnUntraced(function* <P extends Any>(
 })
 
 /**
- * How a process manager follows the log: see `Subscription.Options`. With `concurrency`, the events of one process are reacted to in
- * the order of each stream alone.
+ * How a process manager follows the log: see `Subscription.Options`.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Options<P extends Subscription.OnFailure> extends Omit<
   Subscription.Options<P, false>,
-  "name" | "transactional" | "partitions"
-> {}
+  "name" | "transactional" | "partitions" | "concurrency"
+> {
+  /**
+   * How many processes react at once. Each reacts to its events in the order of the log, from whichever stream they are, and what one stream says
+   * to several comes in its order as well. Their commits go to the store together. With 1 all events are reacted to in the order of the
+   * log. Default: 64.
+   */
+  readonly concurrency?: number | undefined
+}
 
 /**
  * What a process manager needs: the handler of each command that it may send, among others.
@@ -133,15 +140,17 @@ export const layer = <P extends Any, const F extends Subscription.OnFailure = "h
   Layer.suspend(() => {
     const { deadlines, events, name, readers } = process
     const keeping = keepsStates(process)
+    const turns = makeTurns()
     const follower = Subscription.layerOf<Effect.Services<ReturnType<typeof handle>>, F, false>(
-      { ...options, name: processName(name) },
+      { ...options, concurrency: options?.concurrency ?? 64, name: processName(name) },
       {
         filter: [
           { types: storedTypes(...events) },
           ...(deadlines.length === 0 ? [] : [{ categories: [name], types: storedTypes(...deadlines) }])
         ],
         prepare: (recorded) =>
-          Result.map(readOwn(readers, recorded), (all) => (delivery) => keeping(handle(process, all, delivery.event)))
+          Result.map(readOwn(readers, recorded), (all) => (delivery) => keeping(handle(process, all, delivery.event, turns))),
+        lanesOf: (recorded) => processesOf(process, recorded)
       }
     )
     const watch = Layer.effectDiscard(watchDeadlines(process, options?.lease ?? "15 seconds"))

@@ -19,8 +19,8 @@ export interface Status {
   /** Its subscription, called `process:<name>`. */
   readonly reacting: Subscription.Status
   /**
-   * The watch over its deadlines, if it has any. Its position stays before the oldest deadline that is set; its lag is what it has not
-   * seen of the log.
+   * The watch over its deadlines, if it has any. Where checkpoints are not in a SQL database, its position stays before the oldest deadline
+   * that is set; its lag is what it has not seen of the log.
    */
   readonly deadlines: Option.Option<FollowerStatus>
 }

@@ -18,7 +18,12 @@ export const makeCheckpointSql = (prefix: string) => {
     createVersions: createVersions(checkpoint, version),
     /** What a checkpoint's owner had seen: unknown of those that stand. */
     addSeen: [`ALTER TABLE ${checkpoint} ADD COLUMN seen TEXT`],
-    statements: { ...statementsOf(checkpoint), ...versionStatementsOf(version) } satisfies CheckpointStatements
+    createDeadlines: createDeadlines(checkpoint, `${prefix}deadline`),
+    statements: {
+      ...statementsOf(checkpoint),
+      ...versionStatementsOf(version),
+      ...deadlineStatementsOf(`${prefix}deadline`)
+    } satisfies CheckpointStatements
   }
 }
 
@@ -66,6 +71,28 @@ const createVersions = (checkpoint: string, version: string): ReadonlyArray<stri
      BEGIN SELECT RAISE(ABORT, 'a later release of eventfold keeps the versions of projections in a table of their own: end the programs of eventfold 0.1 that run projections'); END`
   ]
 }
+
+/**
+ * Makes the table of the deadlines that are set. It is filled by the watches over them, from the log.
+ *
+ * A watch of eventfold 0.1 would begin at a checkpoint that has passed them, and let none of them come: its claim, which cannot tell its format,
+ * is refused by name.
+ */
+const createDeadlines = (checkpoint: string, deadline: string): ReadonlyArray<string> => [
+  `CREATE TABLE ${deadline} (
+    checkpoint TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    type TEXT NOT NULL,
+    due INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    PRIMARY KEY (checkpoint, stream, type)
+  ) STRICT`,
+  `CREATE INDEX ${deadline}_due ON ${deadline} (checkpoint, due, position)`,
+  `CREATE TRIGGER ${checkpoint}_no_old_watch BEFORE INSERT ON ${checkpoint}
+   WHEN NEW.format < 2 AND NEW.name GLOB 'deadlines:*'
+   BEGIN SELECT RAISE(ABORT, 'a later release of eventfold keeps the deadlines that are set in a table of their own: end the programs of eventfold 0.1 that run process managers'); END`
+]
 
 /** Those who only read see nothing of a name that was removed. */
 const statementsOf = (checkpoint: string) => {
@@ -124,3 +151,18 @@ const versionStatementsOf = (version: string) => {
       RETURNING 1`
   }
 }
+
+const deadlineStatementsOf = (deadline: string) => ({
+  dropDeadlines: `
+    DELETE FROM ${deadline} WHERE rowid IN (
+      SELECT d.rowid FROM json_each(?2) AS c CROSS JOIN ${deadline} AS d
+        ON d.checkpoint = ?1 AND d.stream = c.value ->> '$.stream' AND d.type = c.value ->> '$.type'
+           AND (c.value ->> '$.id' IS NULL OR c.value ->> '$.id' = d.id))`,
+  keepDeadlines: `
+    INSERT INTO ${deadline} (checkpoint, stream, type, due, position, id)
+    SELECT ?1, value ->> '$.stream', value ->> '$.type', value ->> '$.due', value ->> '$.position', value ->> '$.id' FROM json_each(?2)`,
+  dueDeadlines: `
+    SELECT stream, type, due, position, id FROM ${deadline}
+     WHERE checkpoint = ?1 AND (due, position) > (?2, ?3) AND due <= ?4 ORDER BY due, position LIMIT ?5`,
+  clearDeadlines: `DELETE FROM ${deadline} WHERE checkpoint = ?1`
+})

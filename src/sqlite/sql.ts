@@ -166,7 +166,8 @@ export const makeSql = (prefix: string) => {
       ],
       "2_checkpoints": checkpoints.createCheckpoints,
       "3_projection_versions": checkpoints.createVersions,
-      "4_seen_events": checkpoints.addSeen
+      "4_seen_events": checkpoints.addSeen,
+      "6_deadlines": checkpoints.createDeadlines
     },
 
     head: `SELECT ifnull(max(position), 0) AS head FROM ${event}`,

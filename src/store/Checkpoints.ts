@@ -42,4 +42,5 @@ export {
   withLease,
   beat
 } from "./lease.ts"
+export { type DeadlineChange, type KeptDeadline, type KeptDeadlines } from "./deadlines.ts"
 export { type ProjectionVersion, type ProjectionVersions, ProjectionVersionChangedError } from "./versions.ts"

@@ -6,6 +6,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as SqlClient from "effect/sql/SqlClient"
 import { describeOwn } from "../sql/errors.ts"
+import type { KeptDeadlines } from "./deadlines.ts"
 import type { ProjectionVersions } from "./versions.ts"
 
 /**
@@ -60,6 +61,8 @@ export interface Lease {
   readonly position: number
   /** See {@link Checkpoint}: the newest event that was seen. Absent where it is unknown. */
   readonly seen?: SeenEvent | undefined
+  /** Whether all deadlines that stand at the position are kept beside it. Absent: no. */
+  readonly deadlines?: true | undefined
   /** How long it lasts after each claim, renewal and advance. */
   readonly ttl: Duration.Duration
 }
@@ -271,6 +274,11 @@ export class Checkpoints extends Context.Service<
     readonly list: Effect.Effect<ReadonlyArray<Checkpoint>, CheckpointError>
     /** The versions of projections, which are kept beside the checkpoints. */
     readonly versions: ProjectionVersions
+    /**
+     * The deadlines that are set, where they are kept: in a SQL database. Elsewhere the watch over them has them in memory, and reads the
+     * log from before the oldest.
+     */
+    readonly deadlines?: KeptDeadlines | undefined
     /**
      * Present where they are kept in a SQL database: inside a transaction of the client with this transaction service, what is
      * done is part of that transaction.

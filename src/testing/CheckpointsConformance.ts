@@ -27,6 +27,7 @@ import type * as Scope from "effect/Scope"
 import type { Checkpoints } from "../store/Checkpoints.ts"
 import { advancing } from "./checkpoints/advancing.ts"
 import { badInput } from "./checkpoints/badInput.ts"
+import { deadlines } from "./checkpoints/deadlines.ts"
 import { claiming } from "./checkpoints/claiming.ts"
 import { durability } from "./checkpoints/durability.ts"
 import { fencing } from "./checkpoints/fencing.ts"
@@ -64,6 +65,8 @@ export interface Abilities {
   readonly durable: boolean
   /** Two Layers built over the same storage at once see each other's checkpoints. */
   readonly shared: boolean
+  /** The deadlines that are set are kept beside the checkpoints (`Checkpoints.deadlines`). Default: `false`. */
+  readonly deadlines?: boolean | undefined
 }
 
 export type { Case } from "./suite.ts"
@@ -77,6 +80,7 @@ const definitions = [
   ...seen,
   ...removing,
   ...versions,
+  ...deadlines,
   ...badInput,
   ...interruption,
   ...sharing,
@@ -97,6 +101,6 @@ export const cases = (options: {
 }): ReadonlyArray<Suite.Case> =>
   Suite.cases(definitions, {
     storage: options.storage,
-    can: (need) => options.abilities[need],
+    can: (need) => options.abilities[need] === true,
     world: (layer) => makeWorld(layer, options.abilities.clock)
   })

@@ -21,7 +21,7 @@ const conforms = (
 
 conforms("PgCheckpoints on a server", {
   storage: Effect.sync(() => PgCheckpoints.layerWith({ schema: freshSchema() }).pipe(Layer.provide(Layer.fresh(client())))),
-  abilities: { clock: "live", durable: true, shared: true }
+  abilities: { clock: "live", durable: true, shared: true, deadlines: true }
 })
 
 // Starting PGlite takes a second, so all cases share one, each in a schema of its own.
@@ -37,7 +37,7 @@ afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
 
 conforms("PgCheckpoints on PGlite in memory", {
   storage: Effect.sync(() => PgCheckpoints.layerWith({ schema: freshSchema() }).pipe(Layer.provide(embedded))),
-  abilities: { clock: "live", durable: true, shared: false }
+  abilities: { clock: "live", durable: true, shared: false, deadlines: true }
 })
 
 conforms(
@@ -50,7 +50,7 @@ conforms(
       ),
       (dataDir) => PgCheckpoints.layer.pipe(Layer.provide(PgLite.layerWith({ dataDir })))
     ),
-    abilities: { clock: "live", durable: true, shared: false }
+    abilities: { clock: "live", durable: true, shared: false, deadlines: true }
   },
   // Each of these starts a PGlite of its own, so just the case that a folder is for.
   ({ name }) => name.includes("closing and opening")

@@ -32,7 +32,9 @@ const contents = (admin: SqlClient.SqlClient, schema: string) =>
 
 const expected = (prefix: string) =>
   [
-    ...["event", "tag", "head", "checkpoint", "projection_version", "migration"].map((name) => `table ${prefix}${name}`),
+    ...["event", "tag", "head", "checkpoint", "projection_version", "deadline", "migration"].map(
+      (name) => `table ${prefix}${name}`
+    ),
     ...[
       "event_pkey",
       "event_stream_version_key",
@@ -40,14 +42,17 @@ const expected = (prefix: string) =>
       "tag_pkey",
       "head_pkey",
       "checkpoint_pkey",
-      "projection_version_pkey"
+      "projection_version_pkey",
+      "deadline_pkey"
     ].flatMap((name) => [`index ${prefix}${name}`, `constraint ${prefix}${name}`]),
     `index ${prefix}projection_version_active_key`,
+    `index ${prefix}deadline_due_key`,
     `constraint ${prefix}projection_version_mode_check`,
-    ...["append", "append_batch", "append_event", "newest_match", "refuse_change", "refuse_old_program"].map(
+    ...["append", "append_batch", "append_event", "newest_match", "refuse_change", "refuse_old_program", "refuse_old_watch"].map(
       (name) => `function ${prefix}${name}`
     ),
     `trigger refuse_old_program on ${prefix}checkpoint`,
+    `trigger refuse_old_watch on ${prefix}checkpoint`,
     ...["event", "tag"].flatMap((name) => [
       `trigger refuse_change on ${prefix}${name}`,
       `trigger refuse_truncate on ${prefix}${name}`
@@ -249,7 +254,8 @@ describe("what 0.1.0 kept of the versions of projections", () => {
       yield* Effect.forEach([1, 2, 3, 4, 5], () => Effect.provide(converted, checkpoints()), { concurrency: "unbounded" })
       const fresh = freshSchema()
       yield* Effect.scoped(Layer.build(PgCheckpoints.layerWith({ schema: fresh }).pipe(Layer.provide(Layer.fresh(client())))))
-      const ofCheckpoints = (items: ReadonlyArray<string>) => items.filter((item) => /checkpoint|projection_version/.test(item))
+      const ofCheckpoints = (items: ReadonlyArray<string>) =>
+        items.filter((item) => /checkpoint|projection_version|deadline/.test(item))
       expect(ofCheckpoints(yield* contents(admin, schema))).toEqual(ofCheckpoints(yield* contents(admin, fresh)))
     })
   )
@@ -281,50 +287,55 @@ describe("what 0.1.0 kept of the versions of projections", () => {
 })
 
 describe("a program of 0.1.0 that still runs", () => {
-  it.live("is fenced and refused by name where it runs projections, and goes on with all else", () =>
-    Effect.gen(function* () {
-      const { admin, checkpoints, schema } = yield* firstRelease
-      const kept = Context.get(yield* Layer.build(checkpoints()), Checkpoints.Checkpoints)
-      const { advance: move, claim: take, get, reset, versions } = kept
-      // Its statements.
-      const claim = (name: string) =>
-        admin.unsafe(
-          `insert into "${schema}".checkpoint as c (name, position, epoch, owner, expires_at, updated_at)
+  it.live(
+    "is refused by name where it runs projections, which are fenced, and watches over deadlines, and goes on with all else",
+    () =>
+      Effect.gen(function* () {
+        const { admin, checkpoints, schema } = yield* firstRelease
+        const kept = Context.get(yield* Layer.build(checkpoints()), Checkpoints.Checkpoints)
+        const { advance: move, claim: take, get, reset, versions } = kept
+        // Its statements.
+        const claim = (name: string) =>
+          admin.unsafe(
+            `insert into "${schema}".checkpoint as c (name, position, epoch, owner, expires_at, updated_at)
            values ($1, $4::bigint, 1, $2, clock_timestamp() + make_interval(secs => $3), clock_timestamp())
            on conflict (name) do update
               set epoch = c.epoch + 1, owner = excluded.owner, expires_at = excluded.expires_at, updated_at = excluded.updated_at
             where c.owner is null or c.owner = excluded.owner or c.expires_at <= clock_timestamp()
            returning epoch::float8, position::float8`,
-          [name, "another process", 15, "0"]
-        )
-      const advance = (name: string, epoch: number, from: number) =>
-        admin.unsafe(
-          `update "${schema}".checkpoint
+            [name, "another process", 15, "0"]
+          )
+        const advance = (name: string, epoch: number, from: number) =>
+          admin.unsafe(
+            `update "${schema}".checkpoint
               set position = $5::bigint, expires_at = clock_timestamp() + make_interval(secs => $3), updated_at = clock_timestamp()
             where name = $1 and epoch = $2::bigint and owner is not null and position = $4::bigint and ($5::bigint >= $4::bigint or $5::bigint = 0) returning 1`,
-          [name, String(epoch), 15, String(from), String(from + 1)]
-        )
-      const subscription = "subscription:projection:Balances@1"
-      expect(yield* advance(subscription, 4, 58)).toHaveLength(0)
-      for (const name of [subscription, "subscription:projection:New@1", "projection:Balances", "projection:New@1"]) {
-        const error = yield* Effect.flip(claim(name))
-        expect(String(error.reason.cause)).toContain(`${name} is refused`)
-        expect(String(error.reason.cause)).toContain("end the programs of eventfold 0.1 that run projections")
-      }
-      expect(yield* advance("relay:shop", 2, 29)).toHaveLength(1)
-      for (const name of ["relay:shop", "deadlines:Payment", "subscription:new"]) expect(yield* claim(name)).toHaveLength(1)
-      expect(Option.getOrThrow(yield* get("subscription:new")).owner).toEqual(Option.some("another process"))
-      expect(yield* versions.list()).toHaveLength(8)
-      // It does not say what it has seen: that is unknown from then on.
-      const seen = Effect.map(get("relay:shop"), (found) => Option.getOrThrow(found).seen)
-      yield* reset("relay:shop", 29)
-      const next = yield* move(yield* take("relay:shop", { owner: "a new program", ttl: "1 minute" }), 30, {
-        position: 30,
-        id: "30"
+            [name, String(epoch), 15, String(from), String(from + 1)]
+          )
+        const subscription = "subscription:projection:Balances@1"
+        expect(yield* advance(subscription, 4, 58)).toHaveLength(0)
+        for (const name of [subscription, "subscription:projection:New@1", "projection:Balances", "projection:New@1"]) {
+          const error = yield* Effect.flip(claim(name))
+          expect(String(error.reason.cause)).toContain(`${name} is refused`)
+          expect(String(error.reason.cause)).toContain("end the programs of eventfold 0.1 that run projections")
+        }
+        expect(yield* advance("relay:shop", 2, 29)).toHaveLength(1)
+        const refused = String((yield* Effect.flip(claim("deadlines:Payment"))).reason.cause)
+        expect(refused).toContain("deadlines:Payment is refused")
+        expect(refused).toContain("end the programs of eventfold 0.1 that run process managers")
+        for (const name of ["relay:shop", "subscription:new"]) expect(yield* claim(name)).toHaveLength(1)
+        expect(Option.getOrThrow(yield* get("subscription:new")).owner).toEqual(Option.some("another process"))
+        expect(yield* versions.list()).toHaveLength(8)
+        // It does not say what it has seen: that is unknown from then on.
+        const seen = Effect.map(get("relay:shop"), (found) => Option.getOrThrow(found).seen)
+        yield* reset("relay:shop", 29)
+        const next = yield* move(yield* take("relay:shop", { owner: "a new program", ttl: "1 minute" }), 30, {
+          position: 30,
+          id: "30"
+        })
+        expect(yield* seen).toEqual({ position: 30, id: "30" })
+        expect(yield* advance("relay:shop", next.epoch, 30)).toHaveLength(1)
+        expect(yield* seen).toBeUndefined()
       })
-      expect(yield* seen).toEqual({ position: 30, id: "30" })
-      expect(yield* advance("relay:shop", next.epoch, 30)).toHaveLength(1)
-      expect(yield* seen).toBeUndefined()
-    })
   )
 })

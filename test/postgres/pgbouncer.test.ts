@@ -36,7 +36,7 @@ describe.runIf(isPgBouncerExpected())("behind PgBouncer", () => {
     const storage = Effect.sync(() =>
       PgCheckpoints.layerWith({ schema: freshSchema() }).pipe(Layer.provide(Layer.fresh(client())))
     )
-    const abilities = { clock: "live", durable: true, shared: true } as const
+    const abilities = { clock: "live", durable: true, shared: true, deadlines: true } as const
     for (const { name, run } of CheckpointsConformance.cases({ storage, abilities })) it.effect(name, () => run)
   })
 

@@ -80,6 +80,7 @@ const forbidden = [
   "delete from eventfold.head",
   "delete from eventfold.checkpoint",
   "delete from eventfold.projection_version",
+  "update eventfold.deadline set due = 0",
   "update eventfold.inbox set id = 'x'",
   "truncate eventfold.inbox",
   "update eventfold.projection_table set projection = 'x'",

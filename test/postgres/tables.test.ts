@@ -9,6 +9,7 @@ const wholeStore = [
   "answer",
   "checkpoint",
   "dead_letter",
+  "deadline",
   "event",
   "head",
   "inbox",

@@ -13,7 +13,7 @@ describe("conformance of SqliteCheckpoints in a file", () => {
     storage: Effect.map(temporaryDirectory, (directory) =>
       Layer.provide(SqliteCheckpoints.layer, SqliteEventStore.layerFile({ filename: join(directory, "events.db") }))
     ),
-    abilities: { clock: "test", durable: true, shared: true }
+    abilities: { clock: "test", durable: true, shared: true, deadlines: true }
   })
   for (const { name, run } of cases) it.effect(name, () => run)
 })

@@ -92,22 +92,25 @@ describe("a program of 0.1.0 that still runs", () => {
       )
       .get(name, epoch, from, from + 1, old.expiresAt, old.updatedAt)
 
-  it.live("is fenced and refused by name where it runs projections, and goes on with all else", () =>
-    Effect.gen(function* () {
-      const { database, filename } = yield* firstRelease
-      const { get, versions } = Context.get(yield* Layer.build(layer(filename)), Checkpoints.Checkpoints)
-      const subscription = "subscription:projection:Balances@1"
-      assert.equal(advance(database, subscription, 4, 58), undefined)
-      for (const name of [subscription, "subscription:projection:New@1", "projection:Balances", "projection:New@1"]) {
-        assert.throws(() => claim(database, name), /end the programs of eventfold 0\.1 that run projections/)
-      }
-      assert.deepEqual({ ...advance(database, "relay:shop", 2, 29) }, { 1: 1 })
-      for (const name of ["relay:shop", "deadlines:Payment", "subscription:new"]) {
-        assert.ok(claim(database, name) !== undefined)
-      }
-      assert.match(String(yield* get("subscription:new")), /"another process"/)
-      assert.equal((yield* versions.list()).length, 8)
-    })
+  it.live(
+    "is refused by name where it runs projections, which are fenced, and watches over deadlines, and goes on with all else",
+    () =>
+      Effect.gen(function* () {
+        const { database, filename } = yield* firstRelease
+        const { get, versions } = Context.get(yield* Layer.build(layer(filename)), Checkpoints.Checkpoints)
+        const subscription = "subscription:projection:Balances@1"
+        assert.equal(advance(database, subscription, 4, 58), undefined)
+        for (const name of [subscription, "subscription:projection:New@1", "projection:Balances", "projection:New@1"]) {
+          assert.throws(() => claim(database, name), /end the programs of eventfold 0\.1 that run projections/)
+        }
+        assert.deepEqual({ ...advance(database, "relay:shop", 2, 29) }, { 1: 1 })
+        assert.throws(() => claim(database, "deadlines:Payment"), /end the programs of eventfold 0\.1 that run process managers/)
+        for (const name of ["relay:shop", "subscription:new"]) {
+          assert.ok(claim(database, name) !== undefined)
+        }
+        assert.match(String(yield* get("subscription:new")), /"another process"/)
+        assert.equal((yield* versions.list()).length, 8)
+      })
   )
 
   it.live("moves a checkpoint of which it does not say what has been seen: that is unknown from then on", () =>

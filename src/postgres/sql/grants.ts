@@ -9,7 +9,10 @@ export const grants = {
     `grant select on {migration} to {role}`,
     `grant execute on function {append_batch}, {append_event}, {append}, {newest_match} to {role}`
   ],
-  checkpoints: [`grant select, insert, update on {checkpoint}, {projection_version} to {role}`],
+  checkpoints: [
+    `grant select, insert, update on {checkpoint}, {projection_version} to {role}`,
+    `grant select, insert, delete on {deadline} to {role}`
+  ],
   snapshots: [`grant select, insert, update, delete on {snapshot} to {role}`],
   parkedEvents: [`grant select, insert, update, delete on {parked_event} to {role}`],
   inbox: [`grant select, insert, delete on {inbox} to {role}`],

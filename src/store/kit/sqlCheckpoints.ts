@@ -1,3 +1,4 @@
+import * as Arr from "effect/Array"
 import * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -13,8 +14,10 @@ import {
   CheckpointFencedError,
   CheckpointHeldError,
   Checkpoints,
+  type Lease,
   type SeenEvent
 } from "../lease.ts"
+import type { KeptDeadline, KeptDeadlines } from "../deadlines.ts"
 import { type ProjectionVersion, ProjectionVersionChangedError, type ProjectionVersions } from "../versions.ts"
 import {
   prepareAdvance,
@@ -72,6 +75,20 @@ export interface CheckpointStatements {
    * Projection, version, now. Gives a row if it was not active. Where another version is active it fails with a unique violation.
    */
   readonly activate: string
+  /**
+   * Name, a JSON array of objects. Drops what is kept of the deadlines of a `stream` and a `type`: that with the `id`, or whatever it is
+   * where `id` is null.
+   */
+  readonly dropDeadlines: string
+  /** Name, a JSON array of objects with `stream`, `type`, `due`, `position` and `id`. Keeps deadlines where none is kept. */
+  readonly keepDeadlines: string
+  /**
+   * Name, due and position behind which they come, the latest due, the most of them. Gives stream, type, due, position and id, by due and
+   * position.
+   */
+  readonly dueDeadlines: string
+  /** Name. Drops all that are kept. */
+  readonly clearDeadlines: string
 }
 
 /**
@@ -163,8 +180,9 @@ export const makeOnSql = (sql: SqlClient.SqlClient, dialect: CheckpointDialect):
         ? Effect.void
         : Effect.map(get(name), (known) => void takings.set(name, Option.getOrUndefined(known)?.epoch))
     )
+  const leases = leasing(dialect, query, get)
   return Checkpoints.of({
-    ...leasing(dialect, query, get),
+    ...leases,
     get,
     list: Effect.map(query<CheckpointRow>("list", "*", "list", []), (rows) => rows.map(toCheckpoint)),
     reset: Effect.fnUntraced(function* (name, to) {
@@ -172,6 +190,7 @@ export const makeOnSql = (sql: SqlClient.SqlClient, dialect: CheckpointDialect):
       const work = Effect.gen(function* () {
         const [before] = yield* query<CheckpointRow>("reset", name, "lock", [name])
         yield* query("reset", name, "reset", [name, position, ...(yield* dialect.now)])
+        yield* query("reset", name, "clearDeadlines", [name])
         yield* noteTaking(name)
         return Option.map(Option.fromUndefinedOr(before), toCheckpoint)
       })
@@ -179,9 +198,13 @@ export const makeOnSql = (sql: SqlClient.SqlClient, dialect: CheckpointDialect):
     }),
     remove: Effect.fnUntraced(function* (name, { force = false } = {}) {
       yield* prepareName("remove", name)
-      while (true) {
+      const removing = Effect.gen(function* () {
         const rows = yield* query("remove", name, "remove", [name, dialect.number(force ? 1 : 0), ...(yield* dialect.now)])
-        if (rows.length > 0) return yield* Effect.as(noteTaking(name), true)
+        if (rows.length > 0) yield* query("remove", name, "clearDeadlines", [name])
+        return rows.length > 0
+      })
+      while (true) {
+        if (yield* transactionally("remove", name, removing)) return yield* Effect.as(noteTaking(name), true)
         const known = yield* get(name)
         if (Option.isNone(known)) return false
         const { owner } = known.value
@@ -190,28 +213,39 @@ export const makeOnSql = (sql: SqlClient.SqlClient, dialect: CheckpointDialect):
       }
     }),
     versions: registry(dialect, query, transactionally),
+    deadlines: deadlines(dialect, query, transactionally),
     transactionService: sql.transactionService
   })
 }
+
+/** What is said of a position: what was seen of the log, or nulls; and 1 where all deadlines that stand there are kept. */
+type Said = readonly [of: number, at: number | null, id: string | null, deadlines?: 1]
 
 /**
  * What was seen, as it is kept: with the position that the checkpoint had then. A program of eventfold 0.1 moves the checkpoint and
  * leaves this as it was: so it says nothing any more.
  */
-const seenText = (position: number, seen: SeenEvent | undefined): string | null =>
-  seen === undefined || position === 0 ? null : JSON.stringify([position, seen.position, seen.id])
+const seenText = (position: number, seen: SeenEvent | undefined, deadlines: boolean): string | null => {
+  if (position === 0 || (seen === undefined && !deadlines)) return null
+  const said = [position, seen?.position ?? null, seen?.id ?? null] as const
+  return JSON.stringify((deadlines ? [...said, 1] : said) satisfies Said)
+}
 
-const seenIn = (position: number, text: string | null): { readonly seen?: SeenEvent } => {
+const seenIn = (position: number, text: string | null): Pick<Lease, "seen" | "deadlines"> => {
   if (text === null) return {}
   // Written by `seenText` alone.
-  const [of, at, id] = JSON.parse(text) as readonly [of: number, at: number, id: string]
-  return of === position ? { seen: { position: at, id } } : {}
+  const [of, at, id, deadlines] = JSON.parse(text) as Said
+  if (of !== position) return {}
+  const seen = at === null || id === null ? {} : { seen: { position: at, id } }
+  return deadlines === 1 ? { ...seen, deadlines: true } : seen
 }
+
+const pickSeen = ({ seen }: Pick<Lease, "seen">) => (seen === undefined ? {} : { seen })
 
 const toCheckpoint = ([name, position, epoch, owner, expiresAt, updatedAt, seen]: CheckpointRow): Checkpoint => ({
   name,
   position,
-  ...seenIn(position, seen),
+  ...pickSeen(seenIn(position, seen)),
   epoch,
   owner: Option.fromNullOr(owner),
   expiresAt: DateTime.makeUnsafe(Math.round(expiresAt)),
@@ -231,12 +265,29 @@ const toVersion = ([projection, version, mode, active, target, heard, revision, 
 
 const fenced = (name: string, epoch: number) => Effect.fail(new CheckpointFencedError({ checkpoint: name, epoch }))
 
-const leasing = (
+const advancing = Effect.fnUntraced(function* (
   { lease, number }: CheckpointDialect,
+  query: Query,
+  before: Lease,
+  to: number,
+  seen: SeenEvent | undefined,
+  deadlines: boolean
+) {
+  const { epoch, name, owner, position: from, ttl } = before
+  const position = yield* prepareAdvance(before, to, seen)
+  const values = [name, number(epoch), number(from), number(position), seenText(position, seen, deadlines)]
+  const rows = yield* query("advance", name, "advance", [...values, ...(yield* lease(ttl))])
+  if (rows.length === 0) return yield* fenced(name, epoch)
+  return { name, owner, epoch, position, ttl, ...seenAt(position, seen) }
+})
+
+const leasing = (
+  dialect: CheckpointDialect,
   query: Query,
   get: Checkpoints["Service"]["get"]
 ): Pick<Checkpoints["Service"], "claim" | "renew" | "advance" | "release"> => ({
   claim: Effect.fnUntraced(function* (name, options) {
+    const { lease, number } = dialect
     const { from, owner, ttl } = yield* prepareClaim(name, options)
     while (true) {
       const parameters = [name, owner, number(from), ...(yield* lease(ttl))]
@@ -249,25 +300,58 @@ const leasing = (
     }
   }),
   renew: Effect.fnUntraced(function* ({ epoch, name, ttl }) {
-    const rows = yield* query("renew", name, "renew", [name, number(epoch), ...(yield* lease(ttl))])
+    const rows = yield* query("renew", name, "renew", [name, dialect.number(epoch), ...(yield* dialect.lease(ttl))])
     if (rows.length === 0) return yield* fenced(name, epoch)
   }),
-  advance: Effect.fnUntraced(function* (before, to, seen) {
-    const { epoch, name, owner, position: from, ttl } = before
-    const position = yield* prepareAdvance(before, to, seen)
-    const values = [name, number(epoch), number(from), number(position), seenText(position, seen)]
-    const rows = yield* query("advance", name, "advance", [...values, ...(yield* lease(ttl))])
-    if (rows.length === 0) return yield* fenced(name, epoch)
-    return { name, owner, epoch, position, ttl, ...seenAt(position, seen) }
-  }),
-  release: ({ epoch, name }) => Effect.asVoid(query("release", name, "release", [name, number(epoch)]))
+  advance: (before, to, seen) => advancing(dialect, query, before, to, seen, false),
+  release: ({ epoch, name }) => Effect.asVoid(query("release", name, "release", [name, dialect.number(epoch)]))
 })
 
-const registry = (
-  { now, number }: CheckpointDialect,
-  query: Query,
-  transactionally: <A, E>(operation: string, name: string, work: Effect.Effect<A, E>) => Effect.Effect<A, E | CheckpointError>
-): ProjectionVersions => {
+type Transactionally = <A, E>(operation: string, name: string, work: Effect.Effect<A, E>) => Effect.Effect<A, E | CheckpointError>
+
+const deadlines = (dialect: CheckpointDialect, query: Query, transactionally: Transactionally): KeptDeadlines => {
+  type Row = readonly [stream: string, type: string, due: number, position: number, id: string]
+  const toDeadline = ([stream, type, due, position, id]: Row): KeptDeadline => ({ stream, type, due, position, id })
+  const write = (name: string, statement: "dropDeadlines" | "keepDeadlines", rows: ReadonlyArray<object>) =>
+    Effect.forEach(Arr.chunksOf(rows, 1000), (rows) => query("advance", name, statement, [name, JSON.stringify(rows)]), {
+      discard: true
+    })
+  return {
+    advance: (lease, to, seen, changes) => {
+      const { name } = lease
+      const dropped = changes.flatMap(({ onlyIds = [null], stream, types }) =>
+        types.flatMap((type) => onlyIds.map((id) => ({ stream, type, id })))
+      )
+      const kept = changes.flatMap(({ set }) => (set === undefined ? [] : [set]))
+      const work = Effect.gen(function* () {
+        // First, so that whoever is fenced changes nothing.
+        const moved = yield* advancing(dialect, query, lease, to, seen, true)
+        yield* write(name, "dropDeadlines", dropped)
+        yield* write(name, "keepDeadlines", kept)
+        return moved
+      })
+      const moving =
+        changes.length === 0 ? advancing(dialect, query, lease, to, seen, true) : transactionally("advance", name, work)
+      return Effect.map(moving, (lease): Lease => ({ ...lease, deadlines: true }))
+    },
+    restart: (lease) =>
+      transactionally(
+        "advance",
+        lease.name,
+        Effect.tap(
+          advancing(dialect, query, lease, 0, undefined, true),
+          query("advance", lease.name, "clearDeadlines", [lease.name])
+        )
+      ),
+    due: (name, { after, limit, upTo }) => {
+      const { number } = dialect
+      const bounds = [number(after.due), number(after.position), number(upTo), number(limit)]
+      return Effect.map(query<Row>("get", name, "dueDeadlines", [name, ...bounds]), (rows) => rows.map(toDeadline))
+    }
+  }
+}
+
+const registry = ({ now, number }: CheckpointDialect, query: Query, transactionally: Transactionally): ProjectionVersions => {
   const changed = (projection: string, version: number) => Effect.fail(new ProjectionVersionChangedError({ projection, version }))
   return {
     get: Effect.fnUntraced(function* (projection, version) {

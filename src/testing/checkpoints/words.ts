@@ -31,7 +31,7 @@ export interface Timed extends World<Service> {
   readonly time: Time
 }
 
-export const { every, opened, reopened, shared } = words<Service, Timed>()
+export const { every, opened, reopened, shared } = words<Service, Timed, "deadlines">()
 
 /** The world of a case over one storage, whose leases run by the given clock. */
 export const makeWorld = (layer: Layer.Layer<Checkpoints, unknown>, clock: "test" | "live"): Timed => ({
