@@ -23,6 +23,8 @@ import { Checkpoints } from "../store/Checkpoints.ts"
 import { EventStore, EventStoreError, StoreFailure, StoreUnavailable, TransactionConflict } from "../store/EventStore.ts"
 import type { ParkedEventsError } from "../store/ParkedEvents.ts"
 import { matches } from "../store/kit/index.ts"
+import { makeForesight } from "./foresight.ts"
+import { keeping } from "./keeping.ts"
 import {
   type Envelope,
   NotCaughtUpError,
@@ -87,17 +89,32 @@ export const follower = <R, D, P extends Subscription.OnFailure, T extends boole
         return { event, id, stream, version, position, recordedAt, metadata }
       })
     )
+  /** What has been looked at before its turn has come. */
+  const lookedAt = new WeakMap<RecordedEvent, ReturnType<typeof decode>>()
+  const look = (recorded: RecordedEvent): ReadonlyArray<Envelope<unknown>> => {
+    const known = lookedAt.get(recorded) ?? decode(recorded)
+    lookedAt.set(recorded, known)
+    return Result.getOrElse(known, () => [])
+  }
+  /** Each handler has what it gets for itself. */
+  const take = (recorded: RecordedEvent) => {
+    const known = lookedAt.get(recorded) ?? decode(recorded)
+    lookedAt.delete(recorded)
+    return known
+  }
   return Subscription.layerOf<R | D, P, T>(
     {
       ...options,
-      batch: options.batch ?? (handleBatch === undefined ? undefined : 1024),
+      batch: options.batch ?? 1024,
       transactional: (options.transactional ?? true) as T,
       name: subscription
     },
     {
       filter,
       prepare: (event) =>
-        Result.map(decode(event), (items) => () => handle(Effect.forEach(items, handleEvent, { discard: true }), [event])),
+        Result.map(take(event), (items) => () => handle(Effect.forEach(items, handleEvent, { discard: true }), [event])),
+      together: (events, current, work) =>
+        Effect.provideService(keeping(projection, run, makeForesight(events, current, look), work), Run, run),
       handleBatch:
         handleBatch &&
         Effect.fnUntraced(function* (events) {
