@@ -9,6 +9,9 @@ import type { Envelope } from "./model.ts"
 const first = 16
 const growth = 8
 
+/** So many characters of rows are read ahead. */
+const mostSize = 2 * 1024 * 1024
+
 /** More places in an event than this are not looked at. */
 const mostPlaces = 200
 const deepest = 4
@@ -21,13 +24,22 @@ interface Place {
 }
 
 export interface Foresight {
-  /** The keys that are about to be asked for where one is: at most so many. */
-  readonly ahead: (table: unknown, asked: unknown, most: number) => ReadonlySet<unknown>
+  /** The keys that are about to be asked for where one is. */
+  readonly ahead: (table: string, asked: unknown) => ReadonlySet<unknown>
+  /** Rows of a table have been read: so many, and so many characters. */
+  readonly read: (table: string, rows: number, size: number) => void
   /** What has been read ahead is not known any more. */
   readonly forgotten: () => void
 }
 
+/** What one batch has learnt for the next: how far looking ahead has served, by place, and how large rows are, by table. */
+export interface Experience {
+  readonly chunks: Map<string, number>
+  readonly sizes: Map<string, number>
+}
+
 export const makeForesight = (
+  experience: Experience,
   events: ReadonlyArray<RecordedEvent>,
   current: () => RecordedEvent | undefined,
   itemsOf: (event: RecordedEvent) => ReadonlyArray<Envelope<unknown>>
@@ -39,24 +51,27 @@ export const makeForesight = (
     while (last < events.length - 1 && events[last] !== event) last++
     return last
   }
-  const places = new Map<unknown, Map<string, Place>>()
+  const places = new Map<string, Map<string, Place>>()
   return {
-    ahead: (table, asked, most) => {
+    read: (table, rows, size) => void experience.sizes.set(table, size / rows),
+    ahead: (table, asked) => {
       const keys = new Set<unknown>()
       const at = here()
       const event = events[at]
       if (event === undefined || (typeof asked !== "string" && typeof asked !== "number" && typeof asked !== "bigint"))
         return keys
+      const most = Math.max(1, Math.floor(mostSize / (experience.sizes.get(table) ?? 1)))
       const known = places.get(table) ?? new Map<string, Place>()
       places.set(table, known)
       for (const path of pathsTo(itemsOf(event), asked)) {
-        const name = JSON.stringify([event.type, path])
-        const place = known.get(name) ?? { from: at, upTo: at, chunk: first / growth }
+        const name = JSON.stringify([table, event.type, path])
+        const place = known.get(name) ?? { from: at, upTo: at, chunk: experience.chunks.get(name) ?? first / growth }
         if (known.has(name) && at < place.upTo) continue
         known.set(name, place)
         place.from = at
         place.chunk = Math.max(1, Math.min(place.chunk * growth, most))
         place.upTo = Math.min(events.length, at + place.chunk)
+        experience.chunks.set(name, place.chunk)
         for (const next of events.slice(at, place.upTo)) {
           if (next.type !== event.type) continue
           for (const item of itemsOf(next)) for (const value of valuesAt(item, path)) keys.add(value)
@@ -69,8 +84,9 @@ export const makeForesight = (
       if (places.size === 0) return
       const at = here()
       for (const known of places.values()) {
-        for (const place of known.values()) {
+        for (const [name, place] of known) {
           place.chunk = Math.min(place.chunk, Math.max(1, at - place.from) / growth)
+          experience.chunks.set(name, place.chunk)
           place.upTo = Math.min(place.upTo, at + 1)
         }
       }

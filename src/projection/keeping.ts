@@ -48,6 +48,8 @@ interface Pending {
 
 /** The rows of a table, as far as they are kept. */
 export interface Kept {
+  /** The row of a key, where it is known: `null` where it is known that there is none. */
+  readonly hit: (key: string) => ReadonlyArray<unknown> | null | undefined
   /** The rows of keys, by their JSON form; `asked` are the keys as they were asked for. */
   readonly get: (keys: ReadonlyArray<string>, asked: ReadonlyArray<unknown>) => Effect.Effect<Given, SqlError>
   readonly write: (rows: ReadonlyMap<string, Sent>) => Effect.Effect<void, SqlError>
@@ -217,7 +219,7 @@ const makeState = (sql: SqlClient.SqlClient, foresight: Foresight) => {
         if (keys.some((key) => table.pending.has(key))) yield* flush(table)
         const wanted = new Set(keys)
         for (const one of asked) {
-          for (const key of foresight.ahead(table, one, mostAhead(table))) {
+          for (const key of foresight.ahead(statements.table, one)) {
             const text = peek(key)
             if (text !== undefined && !known.has(text) && !table.pending.has(text)) wanted.add(text)
           }
@@ -226,11 +228,13 @@ const makeState = (sql: SqlClient.SqlClient, foresight: Foresight) => {
         const rows = yield* state.past(getRows(sql, statements, Array.from(wanted)))
         const found = new Map(rows.map((row) => [row[keyAt] as string, row]))
         if (before === times) {
+          const sizeBefore = size
           for (const key of wanted) {
             if (known.has(key) || table.pending.has(key)) continue
             const given = found.get(key)
             note(table, key, given === undefined ? nothing : { given, sent: undefined })
           }
+          foresight.read(statements.table, wanted.size, size - sizeBefore)
         }
         return keys.flatMap((key) => {
           const row = found.get(key)
@@ -250,6 +254,10 @@ const makeState = (sql: SqlClient.SqlClient, foresight: Foresight) => {
     atOnce || table.refuses ? Effect.andThen(turn.withPermit(flush(table)), bounded) : bounded
 
   const keptOf = (table: Table): Kept => ({
+    hit: (key) => {
+      const entry = table.known.get(key)
+      return entry === nothing ? null : entry && valuesOf(table, entry)
+    },
     get: (keys, asked) =>
       Effect.suspend(() => {
         const rows: Array<ReadonlyArray<unknown>> = []
@@ -340,16 +348,4 @@ const sizeOf = (values: ReadonlyArray<unknown> | undefined): number => {
   let size = 32
   for (const value of values ?? []) size += typeof value === "string" ? value.length + 8 : 8
   return size
-}
-
-/** How many rows may be read ahead, by the size of those that are known. */
-const mostAhead = ({ known }: Table): number => {
-  let size = 0
-  let rows = 0
-  for (const { given, sent } of known.values()) {
-    size += sizeOf(given ?? sent)
-    if (++rows === 32) break
-  }
-  // Nothing is known of their size: few.
-  return rows === 0 ? 16 : Math.max(1, Math.min(mostRows, Math.floor((mostSize * rows) / (4 * size))))
 }

@@ -66,7 +66,7 @@ export const table = <
   if (odd !== undefined) throw new RangeError(`Projection: a column of the table ${name} ${odd}`)
   const storage = storageOf(name, key, fields, told)
   const writes = writesTo(storage)
-  const { encodeKey, here, rowsOf, statements } = storage
+  const { here, statements } = storage
   return {
     name,
     key,
@@ -78,11 +78,7 @@ export const table = <
     identifier: Effect.map(here, ({ sql, statements }) => sql.literal(statements.table)),
     ...writes,
     patch: patchBy(writes.fold),
-    get: (key) =>
-      Effect.map(
-        Effect.flatMap(encodeKey(key), (text) => rowsOf([text], [key])),
-        ([row]) => Option.fromUndefinedOr(row)
-      ),
+    get: getOf(storage),
     list: listOf(storage),
     ...queriesOf(storage)
   }
@@ -97,7 +93,8 @@ interface Storage<F extends Event.Fields, K extends keyof F & string>
   readonly check: (column: Column, value: unknown, key: string | undefined) => Effect.Effect<void, RowRefusedError>
   readonly keyOf: (row: Row<F>) => unknown
   /** The rows that are kept where one is, if any are. */
-  readonly kept: Effect.Effect<Kept | undefined, never, SqlClient.SqlClient>
+  readonly keptHere: (context: Context.Context<SqlClient.SqlClient>) => Kept | undefined
+  readonly decodeOne: (values: ReadonlyArray<unknown>) => Effect.Effect<Row<F>, Schema.SchemaError>
   readonly statements: (sql: SqlClient.SqlClient, found: Found, version: number) => Statements
   readonly values: (
     ...statement: Parameters<Source<F>["values"]>
@@ -146,8 +143,11 @@ const storageOf = <F extends Event.Fields, K extends keyof F & string>(
       const statement = valuesOf(sql, text, parameters)
       return keptIn(sql, { statements }, context)?.reading(statement) ?? statement
     })
-  const decodeAll = (rows: Given) =>
-    Effect.forEach(rows, (values) => decode(fromValues(columns, values)) as Effect.Effect<Row<F>, Schema.SchemaError>)
+  const decodeOne: Storage<F, K>["decodeOne"] = (values) =>
+    decode(fromValues(columns, values)) as Effect.Effect<Row<F>, Schema.SchemaError>
+  const decodeAll = (rows: Given) => Effect.forEach(rows, decodeOne)
+  const keptHere: Storage<F, K>["keptHere"] = (context) =>
+    keptIn(Context.get(context, SqlClient.SqlClient), { statements }, context as Context.Context<never>)
   const read: Storage<F, K>["read"] = (sql, text, parameters) => Effect.flatMap(values(sql, text, parameters), decodeAll)
   return {
     ...table,
@@ -157,9 +157,8 @@ const storageOf = <F extends Event.Fields, K extends keyof F & string>(
     encodeKey: (value) =>
       Effect.tap(encodeField(key, value) as Effect.Effect<string, Schema.SchemaError>, (text) => check(keyColumn, text, text)),
     check,
-    kept: Effect.contextWith((context: Context.Context<SqlClient.SqlClient>) =>
-      Effect.succeed(keptIn(Context.get(context, SqlClient.SqlClient), { statements }, context as Context.Context<never>))
-    ),
+    keptHere,
+    decodeOne,
     keyOf: (row) => (row as { readonly [K in string]: unknown })[key],
     statements,
     here,
@@ -173,11 +172,33 @@ const storageOf = <F extends Event.Fields, K extends keyof F & string>(
     },
     rowsOf: (keys, asked) =>
       Effect.contextWith((context: Context.Context<SqlClient.SqlClient>) => {
-        const kept = keptIn(Context.get(context, SqlClient.SqlClient), { statements }, context as Context.Context<never>)
+        const kept = keptHere(context)
         const rows = kept?.get(keys, asked) ?? Effect.flatMap(here, ({ sql, statements }) => getRows(sql, statements, keys))
         return Effect.flatMap(rows, decodeAll)
       })
   }
+}
+
+const getOf = <F extends Event.Fields, K extends keyof F & string>({
+  decodeOne,
+  encodeKey,
+  keptHere,
+  peek,
+  rowsOf
+}: Storage<F, K>): Table<F, K>["get"] => {
+  const load = (key: F[K]["Type"]) =>
+    Effect.map(
+      Effect.flatMap(encodeKey(key), (text) => rowsOf([text], [key])),
+      ([row]) => Option.fromUndefinedOr(row)
+    )
+  return (key) =>
+    Effect.contextWith((context: Context.Context<SqlClient.SqlClient>) => {
+      const kept = keptHere(context)
+      const text = kept && peek(key)
+      const hit = text === undefined ? undefined : kept?.hit(text)
+      if (hit === undefined) return load(key)
+      return hit === null ? Effect.succeedNone : Effect.asSome(decodeOne(hit))
+    })
 }
 
 const writesTo = <F extends Event.Fields, K extends keyof F & string>({
@@ -187,17 +208,19 @@ const writesTo = <F extends Event.Fields, K extends keyof F & string>({
   encodeKey,
   here,
   key,
-  kept,
+  keptHere,
   keyOf,
   rowsOf
 }: Storage<F, K>): Pick<Table<F, K>, "upsert" | "delete" | "fold"> => {
+  const kept = Effect.contextWith((context: Context.Context<SqlClient.SqlClient>) => Effect.succeed(keptHere(context)))
   const upsertAll = Effect.fnUntraced(function* (rows: ReadonlyArray<Row<F>>) {
     yield* Run
     if (rows.length === 0) return
     const values = new Map<string, Sent>()
     for (const row of rows) {
       const encoded = yield* encode(row)
-      for (const column of columns) yield* check(column, encoded[column.name], encoded[key] as string)
+      const refused = columns.find((column) => valueFault(column, encoded[column.name]) !== undefined)
+      if (refused !== undefined) yield* check(refused, encoded[refused.name], encoded[key] as string)
       values.set(encoded[key] as string, toValues(columns, encoded))
     }
     yield* (yield* kept)?.write(values) ?? Effect.flatMap(here, ({ sql, statements }) => sendRows(sql, statements, values))
