@@ -43,6 +43,17 @@ export interface Handling<R> {
   >
   /** In whose order, beside that of its stream, an event is handled. Default: in no other. */
   readonly lanesOf?: ((event: RecordedEvent) => ReadonlyArray<string>) | undefined
+  /**
+   * Surrounds what is done with several events one after the other in one transaction; `current` is the one in hand. When it fails they are
+   * prepared one by one, each in a transaction of its own.
+   */
+  readonly together?:
+    | (<A>(
+        events: ReadonlyArray<RecordedEvent>,
+        current: () => RecordedEvent | undefined,
+        work: Effect.Effect<A, unknown, R>
+      ) => Effect.Effect<A, unknown, R>)
+    | undefined
   /** What is done, in one transaction, with several events at once. When it fails they are prepared one by one. */
   readonly handleBatch?: ((events: ReadonlyArray<RecordedEvent>) => Effect.Effect<unknown, unknown, R>) | undefined
 }

@@ -236,13 +236,21 @@ const reading = <R>({ handling: { filter }, partition, store }: Work<R>, after: 
 // one event
 // -----------------------------------------------------------------------------
 
-/** Runs what a handler does; in a transaction it has the time of the lease. */
-const run = <R>({ client, name, provide, ttl }: Work<R>, effect: Effect.Effect<unknown, unknown, R>) => {
+/** Runs what a handler does; in a transaction it has the time of the lease. `begun` says since when, where handlers follow each other. */
+const run = <R>({ client, name, provide, ttl }: Work<R>, effect: Effect.Effect<unknown, unknown, R>, begun?: () => number) => {
   const work = Effect.updateService(provide(effect), Inside, (names) => new Set([...names, name]))
   if (client === undefined) return handlingOf(work)
   const lease = Duration.toMillis(ttl)
   const orElse = () => Effect.fail(new HandlerTimeoutError({ subscription: name, lease }))
-  return handlingOf(Effect.timeoutOrElse(work, { duration: ttl, orElse }))
+  if (begun === undefined) return handlingOf(Effect.timeoutOrElse(work, { duration: ttl, orElse }))
+  const overdue = Effect.gen(function* () {
+    for (;;) {
+      const left = begun() + lease - (yield* Clock.currentTimeMillis)
+      if (left <= 0) return yield* orElse()
+      yield* Effect.sleep(left)
+    }
+  })
+  return handlingOf(Effect.raceFirst(work, overdue))
 }
 
 /** Tries an event once. */
@@ -422,21 +430,54 @@ const allOf = Effect.fnUntraced(function* <R>(
     if (free.length > 0) yield* run(work, handleBatch(free))
     return batch
   }
+  return yield* oneByOne(work, batch, context, blocked)
+})
+
+/** The part of {@link allOf} where each event has its handler. */
+const oneByOne = Effect.fnUntraced(function* <R>(
+  work: Work<R>,
+  batch: ReadonlyArray<RecordedEvent>,
+  context: WorkContext<RecordedEvent>,
+  blocked: Blocked
+): Effect.fn.Return<ReadonlyArray<RecordedEvent>, Failed | Unavailable | ParkedEventsError> {
+  const { prepare, together } = work.handling
   const handled: Array<RecordedEvent> = []
   const lock: WriteLock = { taken: false }
-  const end = (yield* Clock.currentTimeMillis) + Duration.toMillis(beat(work.ttl))
-  for (const event of batch) {
-    if (!context.mayBegin(event.position) || (handled.length > 0 && (yield* Clock.currentTimeMillis) > end)) break
+  const takings = yield* CurrentTakings
+  const now = Clock.currentTimeMillis
+  let begun = yield* now
+  const end = begun + Duration.toMillis(beat(work.ttl))
+  let current: RecordedEvent | undefined
+  const all = Effect.gen(function* () {
+    for (const event of batch) {
+      begun = yield* now
+      if (!context.mayBegin(event.position) || (handled.length > 0 && begun > end)) break
+      if (blocked.by(event) === undefined) {
+        current = event
+        const prepared = prepare(event)
+        if (Result.isFailure(prepared)) return yield* Effect.fail(new Failed(Cause.fail(prepared.failure), false))
+        yield* inScope(prepared.success({ subscription: work.name, event, attempt: 1 }))
+      }
+      handled.push(event)
+      // All who append wait for this transaction: the next event gets one of its own. Where the checkpoint has been set, it says what is next.
+      if (lock.taken || takings?.has(context.lease().name) === true) break
+    }
+    begun = yield* now
+  })
+  const surrounded = together === undefined ? all : together(batch, () => current, all)
+  yield* run(work, surrounded, () => begun).pipe(
+    Effect.provideService(CurrentWriteLock, lock),
+    Effect.catchTag("Unavailable", (away) => Effect.fail(current === undefined ? away : suspected(work, current, away)))
+  )
+  for (const event of handled) {
     const first = blocked.by(event)
-    yield* first === undefined
-      ? Effect.provideService(handle(work, event, 1), CurrentWriteLock, lock)
-      : parkBehind(work, event, first)
-    handled.push(event)
-    // All who append wait for this transaction: the next event gets one of its own. Where the checkpoint has been set, it says what is next.
-    if (lock.taken || (yield* CurrentTakings)?.has(context.lease().name) === true) break
+    if (first !== undefined) yield* parkBehind(work, event, first)
   }
   return handled
 })
+
+/** Each handler has a scope of its own. */
+const inScope = <R>(handler: Effect.Effect<unknown, unknown, R>) => Effect.scoped(handler) as Effect.Effect<unknown, unknown, R>
 
 /** Commits work that ends with the given events, together with the checkpoint behind them. Gives those events. */
 const makeCommit =

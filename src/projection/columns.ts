@@ -1,7 +1,7 @@
 /** The columns of a table of a view: what each field is in the database, and how its values go there and come back. */
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
-import { parseJson, writeWithOneZero } from "../internal/exactJson.ts"
+import { mayLoseDigits, parseJson, writeWithOneZero } from "../internal/exactJson.ts"
 import { jsonFault } from "../internal/json.ts"
 
 /** What a field's JSON form is. */
@@ -268,10 +268,9 @@ const isDecimal = (text: string): boolean => {
 }
 
 /** A row as it is sent: its values in the order of the columns. */
-export const toValues = (
-  columns: ReadonlyArray<Column>,
-  row: { readonly [name: string]: unknown }
-): ReadonlyArray<string | number | boolean | null> =>
+export type Sent = ReadonlyArray<string | number | boolean | null>
+
+export const toValues = (columns: ReadonlyArray<Column>, row: { readonly [name: string]: unknown }): Sent =>
   columns.map((column) => {
     const value = row[column.name]
     if (isNull(column, value)) return null
@@ -311,6 +310,37 @@ const decodeValue = ({ kind, type }: Column, value: unknown): unknown => {
     case "json":
       return parseJson(value as string)
   }
+}
+
+/**
+ * What a database gives back for a value that was sent to it; `undefined` where the database alone can say. `sorted` says that it keeps
+ * JSON as PostgreSQL does: its keys in an order of its own, and its numbers without exponents.
+ */
+export const returned = ({ kind, type }: Column, value: Sent[number], sorted: boolean): unknown => {
+  if (value === null || typeof value === "boolean") return value
+  // A column has one zero.
+  if (typeof value === "number") return value === 0 ? 0 : value
+  if (type === "numeric") return /^-?(0|[1-9]\d*)(\.\d+)?$/.test(value) && !/^-[0.]+$/.test(value) ? value : undefined
+  if (kind !== "json" || !sorted) return value
+  // Digits and exponents come back as PostgreSQL writes them.
+  if (mayLoseDigits(value) || /\d[eE][+-]?\d/.test(value)) return undefined
+  return JSON.stringify(withKeysInOrder(JSON.parse(value)))
+}
+
+const utf8 = new TextEncoder()
+
+const withKeysInOrder = (value: unknown): unknown => {
+  if (typeof value !== "object" || value === null) return value
+  if (Array.isArray(value)) return value.map(withKeysInOrder)
+  const keys = Object.keys(value).map((key) => ({ key, bytes: utf8.encode(key) }))
+  // Shorter ones first, and those of one length by their bytes.
+  keys.sort(({ bytes: a }, { bytes: b }) => a.length - b.length || compare(a, b))
+  return Object.fromEntries(keys.map(({ key }) => [key, withKeysInOrder((value as { readonly [key: string]: unknown })[key])]))
+}
+
+const compare = (a: Uint8Array, b: Uint8Array): number => {
+  const at = a.findIndex((byte, index) => byte !== b[index])
+  return at < 0 ? 0 : (a[at] ?? 0) - (b[at] ?? 0)
 }
 
 /** An instant as JSON has it. PostgreSQL tells it in the time zone of the session. */

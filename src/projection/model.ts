@@ -23,6 +23,7 @@ import type {
 import type { EventStoreError, Filter } from "../store/EventStore.ts"
 import type { Found } from "../store/tables.ts"
 import type { InvalidCursorError, Page, Query } from "./query.ts"
+import type { Column } from "./columns.ts"
 import type { Index } from "./indexes.ts"
 import type { statementsOf } from "./sql.ts"
 
@@ -297,6 +298,10 @@ export interface AnyTable {
   readonly statements: (sql: SqlClient.SqlClient, found: Found, version: number) => ReturnType<typeof statementsOf>
   /** @internal */
   readonly indexes: ReadonlyArray<Index>
+  /** @internal */
+  readonly columns: ReadonlyArray<Column>
+  /** @internal The JSON form of a key, where it has one. */
+  readonly peek: (key: unknown) => string | undefined
 }
 
 /**

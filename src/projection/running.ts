@@ -23,6 +23,8 @@ import { Checkpoints } from "../store/Checkpoints.ts"
 import { EventStore, EventStoreError, StoreFailure, StoreUnavailable, TransactionConflict } from "../store/EventStore.ts"
 import type { ParkedEventsError } from "../store/ParkedEvents.ts"
 import { matches } from "../store/kit/index.ts"
+import { type Experience, makeForesight } from "./foresight.ts"
+import { keeping } from "./keeping.ts"
 import {
   type Envelope,
   NotCaughtUpError,
@@ -43,7 +45,13 @@ import { progressTo } from "./waiting.ts"
 /**
  * Runs a projection async, as long as the Layer is open: a subscription called `projection.subscription`, with all that
  * subscriptions have (lease and takeover, retries, halt or park, status). View and checkpoint commit in one transaction of the
- * `SqlClient`, which must be that of the `Checkpoints`. A projection with a `batch` has up to 1024 events at once by default.
+ * `SqlClient`, which must be that of the `Checkpoints`: up to 1024 events at once by default.
+ *
+ * **Details**: while `handlers` handle the events of a batch, the rows of the projection's tables are kept in memory: what is read of them is read
+ * once, and what is written is written at the end of the batch, or before any other statement of the transaction. Handlers and their SQL see
+ * what they would see without. When something fails, the batch is rolled back, and its events come one by one, each in a transaction of its
+ * own, with nothing kept. A table with a unique index, or with constraints that were added by hand, is written event by event; one with
+ * triggers or foreign keys is not kept at all.
  *
  * Where a table has gone although the checkpoint stands, or the checkpoint has gone although a table has rows, the version begins anew,
  * and says so in the log: it empties its view and repeats no side effect.
@@ -87,17 +95,33 @@ export const follower = <R, D, P extends Subscription.OnFailure, T extends boole
         return { event, id, stream, version, position, recordedAt, metadata }
       })
     )
+  const experience: Experience = { chunks: new Map(), sizes: new Map() }
+  /** What has been looked at before its turn has come. */
+  const lookedAt = new WeakMap<RecordedEvent, ReturnType<typeof decode>>()
+  const look = (recorded: RecordedEvent): ReadonlyArray<Envelope<unknown>> => {
+    const known = lookedAt.get(recorded) ?? decode(recorded)
+    lookedAt.set(recorded, known)
+    return Result.getOrElse(known, () => [])
+  }
+  /** Each handler has what it gets for itself. */
+  const take = (recorded: RecordedEvent) => {
+    const known = lookedAt.get(recorded) ?? decode(recorded)
+    lookedAt.delete(recorded)
+    return known
+  }
   return Subscription.layerOf<R | D, P, T>(
     {
       ...options,
-      batch: options.batch ?? (handleBatch === undefined ? undefined : 1024),
+      batch: options.batch ?? 1024,
       transactional: (options.transactional ?? true) as T,
       name: subscription
     },
     {
       filter,
       prepare: (event) =>
-        Result.map(decode(event), (items) => () => handle(Effect.forEach(items, handleEvent, { discard: true }), [event])),
+        Result.map(take(event), (items) => () => handle(Effect.forEach(items, handleEvent, { discard: true }), [event])),
+      together: (events, current, work) =>
+        Effect.provideService(keeping(projection, run, makeForesight(experience, events, current, look), work), Run, run),
       handleBatch:
         handleBatch &&
         Effect.fnUntraced(function* (events) {

@@ -1,17 +1,20 @@
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type * as Event from "../definitions/Event.ts"
 import { type Row, RowRefusedError, Run, type Table, type TableError } from "./model.ts"
-import { answered } from "../sql/answering.ts"
 import { columnsFault, quoted, type TableName, tableNameFault } from "../sql/names.ts"
 import { type Found, tablesFor } from "../store/tables.ts"
 import { placed } from "./place.ts"
-import { type Column, type ColumnType, fromValues, isNull, toText, toValues, valueFault } from "./columns.ts"
+import { type Column, type ColumnType, fromValues, isNull, type Sent, toText, toValues, valueFault } from "./columns.ts"
 import { type IndexOptions, indexesOf } from "./indexes.ts"
+import { type Kept, keptIn } from "./keeping.ts"
 import { queriesOf, type Source } from "./query.ts"
+import { deleteRows, getRows, type Given, sendRows, valuesOf } from "./sending.ts"
 import { type Statements, statementsOf, tableOf } from "./sql.ts"
 
 /**
@@ -63,21 +66,19 @@ export const table = <
   if (odd !== undefined) throw new RangeError(`Projection: a column of the table ${name} ${odd}`)
   const storage = storageOf(name, key, fields, told)
   const writes = writesTo(storage)
-  const { encodeKey, here, rowsOf, statements } = storage
+  const { here, statements } = storage
   return {
     name,
     key,
     fields,
     statements,
+    columns: storage.columns,
+    peek: storage.peek,
     indexes: indexesOf(name, key, storage.columns, indexes),
     identifier: Effect.map(here, ({ sql, statements }) => sql.literal(statements.table)),
     ...writes,
     patch: patchBy(writes.fold),
-    get: (key) =>
-      Effect.map(
-        Effect.flatMap(encodeKey(key), (key) => rowsOf([key])),
-        ([row]) => Option.fromUndefinedOr(row)
-      ),
+    get: getOf(storage),
     list: listOf(storage),
     ...queriesOf(storage)
   }
@@ -91,12 +92,20 @@ interface Storage<F extends Event.Fields, K extends keyof F & string>
   /** Refuses the JSON form of a column's value if no database would store it as it is. */
   readonly check: (column: Column, value: unknown, key: string | undefined) => Effect.Effect<void, RowRefusedError>
   readonly keyOf: (row: Row<F>) => unknown
+  /** The rows that are kept where one is, if any are. */
+  readonly keptHere: (context: Context.Context<SqlClient.SqlClient>) => Kept | undefined
+  readonly decodeOne: (values: ReadonlyArray<unknown>) => Effect.Effect<Row<F>, Schema.SchemaError>
   readonly statements: (sql: SqlClient.SqlClient, found: Found, version: number) => Statements
   readonly values: (
     ...statement: Parameters<Source<F>["values"]>
   ) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError>
-  /** The rows of keys. */
-  readonly rowsOf: (keys: ReadonlyArray<string>) => Effect.Effect<Array<Row<F>>, TableError, SqlClient.SqlClient>
+  /** The JSON form of a key, where it has one. */
+  readonly peek: (key: unknown) => string | undefined
+  /** The rows of keys, by their JSON form; `asked` are the keys themselves. */
+  readonly rowsOf: (
+    keys: ReadonlyArray<string>,
+    asked: ReadonlyArray<unknown>
+  ) => Effect.Effect<Array<Row<F>>, TableError, SqlClient.SqlClient>
 }
 
 const storageOf = <F extends Event.Fields, K extends keyof F & string>(
@@ -128,12 +137,18 @@ const storageOf = <F extends Event.Fields, K extends keyof F & string>(
     return Effect.fail(new RowRefusedError({ table: name, key, column: column.name, problem }))
   }
   const keyColumn = columns.find(({ name }) => name === key) as Column
+  /** Runs a statement that reads the table, past which no row is kept. */
   const values: Storage<F, K>["values"] = (sql, text, parameters) =>
-    Effect.provideService(answered(sql, sql.unsafe(text, parameters).values), SqlClient.SafeIntegers, false)
-  const read: Storage<F, K>["read"] = (sql, text, parameters) =>
-    Effect.flatMap(values(sql, text, parameters), (rows) =>
-      Effect.forEach(rows, (values) => decode(fromValues(columns, values)) as Effect.Effect<Row<F>, Schema.SchemaError>)
-    )
+    Effect.contextWith((context) => {
+      const statement = valuesOf(sql, text, parameters)
+      return keptIn(sql, { statements }, context)?.reading(statement) ?? statement
+    })
+  const decodeOne: Storage<F, K>["decodeOne"] = (values) =>
+    decode(fromValues(columns, values)) as Effect.Effect<Row<F>, Schema.SchemaError>
+  const decodeAll = (rows: Given) => Effect.forEach(rows, decodeOne)
+  const keptHere: Storage<F, K>["keptHere"] = (context) =>
+    keptIn(Context.get(context, SqlClient.SqlClient), { statements }, context as Context.Context<never>)
+  const read: Storage<F, K>["read"] = (sql, text, parameters) => Effect.flatMap(values(sql, text, parameters), decodeAll)
   return {
     ...table,
     name,
@@ -142,16 +157,48 @@ const storageOf = <F extends Event.Fields, K extends keyof F & string>(
     encodeKey: (value) =>
       Effect.tap(encodeField(key, value) as Effect.Effect<string, Schema.SchemaError>, (text) => check(keyColumn, text, text)),
     check,
+    keptHere,
+    decodeOne,
     keyOf: (row) => (row as { readonly [K in string]: unknown })[key],
     statements,
     here,
     read,
     values,
-    rowsOf: Effect.fnUntraced(function* (keys) {
-      const { sql, statements } = yield* here
-      return yield* read(sql, statements.get, [JSON.stringify(keys)])
-    })
+    peek: (value) => {
+      const encoded = encodeField(key, value)
+      return Exit.isExit(encoded) && Exit.isSuccess(encoded) && valueFault(keyColumn, encoded.value) === undefined
+        ? (encoded.value as string)
+        : undefined
+    },
+    rowsOf: (keys, asked) =>
+      Effect.contextWith((context: Context.Context<SqlClient.SqlClient>) => {
+        const kept = keptHere(context)
+        const rows = kept?.get(keys, asked) ?? Effect.flatMap(here, ({ sql, statements }) => getRows(sql, statements, keys))
+        return Effect.flatMap(rows, decodeAll)
+      })
   }
+}
+
+const getOf = <F extends Event.Fields, K extends keyof F & string>({
+  decodeOne,
+  encodeKey,
+  keptHere,
+  peek,
+  rowsOf
+}: Storage<F, K>): Table<F, K>["get"] => {
+  const load = (key: F[K]["Type"]) =>
+    Effect.map(
+      Effect.flatMap(encodeKey(key), (text) => rowsOf([text], [key])),
+      ([row]) => Option.fromUndefinedOr(row)
+    )
+  return (key) =>
+    Effect.contextWith((context: Context.Context<SqlClient.SqlClient>) => {
+      const kept = keptHere(context)
+      const text = kept && peek(key)
+      const hit = text === undefined ? undefined : kept?.hit(text)
+      if (hit === undefined) return load(key)
+      return hit === null ? Effect.succeedNone : Effect.asSome(decodeOne(hit))
+    })
 }
 
 const writesTo = <F extends Event.Fields, K extends keyof F & string>({
@@ -161,35 +208,35 @@ const writesTo = <F extends Event.Fields, K extends keyof F & string>({
   encodeKey,
   here,
   key,
+  keptHere,
   keyOf,
   rowsOf
 }: Storage<F, K>): Pick<Table<F, K>, "upsert" | "delete" | "fold"> => {
+  const kept = Effect.contextWith((context: Context.Context<SqlClient.SqlClient>) => Effect.succeed(keptHere(context)))
   const upsertAll = Effect.fnUntraced(function* (rows: ReadonlyArray<Row<F>>) {
     yield* Run
     if (rows.length === 0) return
-    const { sql, statements } = yield* here
-    const values = new Map<string, ReadonlyArray<unknown>>()
+    const values = new Map<string, Sent>()
     for (const row of rows) {
       const encoded = yield* encode(row)
-      for (const column of columns) yield* check(column, encoded[column.name], encoded[key] as string)
+      const refused = columns.find((column) => valueFault(column, encoded[column.name]) !== undefined)
+      if (refused !== undefined) yield* check(refused, encoded[refused.name], encoded[key] as string)
       values.set(encoded[key] as string, toValues(columns, encoded))
     }
-    // In one order, so that two who write the same rows do not wait for each other.
-    const ordered = Array.from(values).sort(([a], [b]) => (a < b ? -1 : 1))
-    yield* answered(sql, sql.unsafe(statements.upsert, [JSON.stringify(ordered.map(([, row]) => row))]).values)
+    yield* (yield* kept)?.write(values) ?? Effect.flatMap(here, ({ sql, statements }) => sendRows(sql, statements, values))
   })
   const removeAll = Effect.fnUntraced(function* (keys: ReadonlyArray<F[K]["Type"]>) {
     yield* Run
     if (keys.length === 0) return
-    const { sql, statements } = yield* here
     const encoded = yield* Effect.forEach(keys, encodeKey)
-    yield* answered(sql, sql.unsafe(statements.delete, [JSON.stringify(encoded)]).values)
+    yield* (yield* kept)?.delete(encoded) ?? Effect.flatMap(here, ({ sql, statements }) => deleteRows(sql, statements, encoded))
   })
   const fold: Table<F, K>["fold"] = Effect.fnUntraced(function* (things, { evolve, key: keyOfThing }) {
     yield* Run
     const keys = yield* Effect.forEach(things, (thing) => encodeKey(keyOfThing(thing)))
     if (keys.length === 0) return
-    const before = yield* rowsOf(Array.from(new Set(keys)))
+    const asked = new Map(keys.map((text, index) => [text, keyOfThing(things[index] as (typeof things)[number])]))
+    const before = yield* rowsOf(Array.from(asked.keys()), Array.from(asked.values()))
     const rows = new Map<string, Row<F> | undefined>()
     for (const row of before) rows.set(yield* encodeKey(keyOf(row)), row)
     const gone = new Map<string, F[K]["Type"]>()

@@ -16,6 +16,7 @@ import { Account, deposited, Deposit, depositHandler, KeptAccount, MoneyDeposite
 import { natsCases } from "./nats.ts"
 import { pgTransportCases } from "./pgTransport.ts"
 import { processCases } from "./processManager.ts"
+import { projectionCases } from "./projections.ts"
 import { rabbitmqCases } from "./rabbitmq.ts"
 import { appendCall, appendOne, insertMany, type Part } from "./raw.ts"
 import { redisCases } from "./redis.ts"
@@ -857,6 +858,7 @@ export const makeCases = (scale: number): ReadonlyArray<Case> => {
     subscriberLatency("another", some(500)),
     projecting("batch", some(1000) * 100),
     projecting("handlers", some(30) * 100),
+    ...projectionCases(some(500) * 100),
     commands("postgres", "layer", 1, some(1000)),
     commands("postgres", "layer", 64, some(150)),
     commands("postgres", "layerSql", 1, some(1000)),
