@@ -185,13 +185,13 @@ Decision.ignoring(Seats({ course: c }), Unread)
 // @ts-expect-error Property 'count' does not exist on type '{ readonly seats: number; readonly n: number; }'.
 Decision.execute(Decision.all({ seats: Seats({ course: c }), n: Seats({ course: c }) }), "Course-c", ({ count }) => [count])
 const named = Decision.map(Seats({ course: c }), (free) => ({ free }))
-// @ts-expect-error Property 'fre' does not exist on type '{ free: number; }'. Did you mean 'free'?
+// @ts-expect-error Property 'fre' does not exist on type '{ free: number; }'
 Decision.map(named, ({ fre }) => [fre])
 Decision.make("A", {
   tags: { course },
   events: [Defined],
   state: State,
   initial: { status: "open" },
-  // @ts-expect-error Type '"payed"' is not assignable to type '"open" | "paid" | "shipped" | Hint'.
+  // @ts-expect-error Type 'string' is not assignable to type '"open" | "paid" | "shipped" | Hint'.
   evolve: { Defined: () => ({ status: "payed" }) }
 })
