@@ -7,7 +7,7 @@ import { Effect, Layer, Schema } from "effect"
 import { HttpApi } from "effect/http-api"
 import { RpcGroup } from "effect/rpc"
 import { SqlClient } from "effect/sql"
-import { Aggregate, Checkpoints, Command, Consumer, Event, EventStore, MessageBus, ProcessManager, Projection, Repository, Subscription, Transport, UnitOfWork } from "eventfold"
+import { Aggregate, Checkpoints, Command, Consumer, Decision, Event, EventStore, MessageBus, ProcessManager, Projection, Repository, Subscription, Tag, Transport, UnitOfWork } from "eventfold"
 import { CommandApi, CommandServer } from "eventfold/http"
 const Opened = Event.make("Opened", { owner: Schema.String })
 const Closed = Event.make("Closed")
@@ -16,9 +16,12 @@ const Gone = Event.make("Gone", {}, { published: true })
 class Denied extends Schema.TaggedError<Denied>()("Denied", { why: Schema.String }) {}
 const Open = Command.make("Open", { payload: { owner: Schema.String }, error: Denied })
 const Account = Aggregate.make("Account", { events: [Opened], initial: 0, evolve: { Opened: (count) => count + 1 } })
+const owner = Tag.make("owner")
+const Owned = Event.make("Owned", { owner: Schema.String }, { tags: (event) => [owner(event.owner)] })
+const Owns = Decision.make("Owns", { tags: { owner }, events: [Owned], initial: 0, evolve: { Owned: (count) => count + 1 } })
 const nothing = () => Effect.void
 const none = () => []
-void [Aggregate, Checkpoints, CommandApi, CommandServer, HttpApi, Closed, Consumer, Gone, Left, Layer, RpcGroup, SqlClient, EventStore, MessageBus, Open, ProcessManager, Projection, Repository, Subscription, Transport, UnitOfWork, Account, nothing, none]
+void [Aggregate, Owns, Checkpoints, CommandApi, CommandServer, HttpApi, Closed, Consumer, Gone, Left, Layer, RpcGroup, SqlClient, EventStore, MessageBus, Open, ProcessManager, Projection, Repository, Subscription, Transport, UnitOfWork, Account, nothing, none]
 `
   .trim()
   .replaceAll("\n", "; ")
@@ -98,6 +101,21 @@ const mistakes: ReadonlyArray<readonly [title: string, code: string, message: st
     "a served group whose callers could not be told of failures",
     `MessageBus.toRpcHandlers(RpcGroup.make(Open))`,
     `"a group of commands: RpcGroup.make(…).middleware(Command.CommandFailures)"'`
+  ],
+  [
+    "a decision outside of a unit of work",
+    `void Effect.runPromise(Effect.provide(Decision.execute(Owns({ owner: "" }), "A-1", none), EventStore.layerMemory))`,
+    `Type 'Requires<"UnitOfWork.transact(…) around it, or a handler of MessageBus">' is not assignable to type 'never'.`
+  ],
+  [
+    "a decision's model that would never see one of its events",
+    `Decision.make("A", { tags: { owner }, events: [Opened], initial: 0, evolve: { Opened: (count) => count } })`,
+    String.raw`is not assignable to type '"Opened never bears the tag \"owner\", so this model would never see it"'.`
+  ],
+  [
+    "a decision that comes to what it does not read",
+    `Decision.execute(Owns({ owner: "" }), "A-1", () => Closed.make({}))`,
+    String.raw`'"\"Closed\" is no event of this decision: let it read that, or name it by Decision.into(stream, …)"'.`
   ],
   [
     "no store",

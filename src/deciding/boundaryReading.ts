@@ -52,7 +52,9 @@ export const readModels = Effect.fnUntraced(function* (
     }
     const continued = kept && (yield* fold(store, model, answer, position, kept))
     const folded = continued ?? (yield* foldWhole(store, model, kept === undefined ? answer : undefined, position))
-    if (folded.position > 0 && (continued === undefined || folded.position > (cached?.position ?? 0))) {
+    // What was kept is replaced by what is newer, and by anything where it was of another log.
+    const replaces = kept !== undefined && continued === undefined
+    if (folded.position > 0 && (replaces || folded.position > (cached?.position ?? 0))) {
       cache?.set(store, model.fold, model.key, folded)
     }
     states.push(folded.state)

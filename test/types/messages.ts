@@ -3,7 +3,7 @@
  * messages.test.ts holds. This file is compiled and never run.
  */
 import { Effect, Result, Schema } from "effect"
-import { Aggregate, Command, Decider, Event, ProcessManager, Repository, Subscription } from "eventfold"
+import { Aggregate, Command, Decider, Decision, Event, ProcessManager, Repository, Subscription, Tag } from "eventfold"
 import { Scenario } from "eventfold/testing"
 
 const Paid = Event.make("Paid", { amount: Schema.Int })
@@ -131,4 +131,67 @@ Subscription.layer({
   events: [Paid, Viewed],
   // @ts-expect-error is not assignable to type '"there is no \"Viewed\" among the events that are listed"'.
   handlers: { Paid: () => Effect.void, Viewed: () => Effect.void }
+})
+
+// -----------------------------------------------------------------------------
+// decisions on facts from anywhere in the log
+// -----------------------------------------------------------------------------
+
+const CourseId = Schema.NonEmptyString.pipe(Schema.brand("CourseId"))
+const StudentId = Schema.NonEmptyString.pipe(Schema.brand("StudentId"))
+const course = Tag.make("course", CourseId)
+const student = Tag.make("student", StudentId)
+const c = CourseId.make("c")
+
+const Defined = Event.make("Defined", { course: CourseId }, { tags: (event) => [course(event.course)] })
+const Subscribed = Event.make(
+  "Subscribed",
+  { course: CourseId, student: StudentId },
+  { tags: (event) => [course(event.course), student(event.student)] }
+)
+const Unread = Event.make("Unread", { course: CourseId }, { tags: (event) => [course(event.course)] })
+const Untagged = Event.make("Untagged")
+const Seats = Decision.make("Seats", {
+  tags: { course },
+  events: [Defined, Subscribed],
+  initial: 0,
+  evolve: { Defined: () => 3, Subscribed: (free) => free - 1 }
+})
+
+// @ts-expect-error is not assignable to parameter of type '"a:b" & Refused<"a name without a colon: a tag is split at its first one">'.
+Tag.make("a:b")
+// @ts-expect-error Property 'Subscribed' is missing in type '{ Defined: (n: number) => number; }' but required in type 'Folds<
+Decision.make("A", { tags: { course }, events: [Defined, Subscribed], initial: 0, evolve: { Defined: (n) => n } })
+// @ts-expect-error is not assignable to type '"Defined never bears the tag \"student\", so this model would never see it"'.
+Decision.make("A", { tags: { student }, events: [Defined], initial: 0, evolve: { Defined: (n) => n } })
+// @ts-expect-error is not assignable to type '"Untagged never bears the tag \"course\", so this model would never see it"'.
+Decision.make("A", { tags: { course }, events: [Untagged], initial: 0, evolve: { Untagged: (n) => n } })
+// @ts-expect-error Type 'string & Brand<"StudentId">' is not assignable to type 'string & Brand<"CourseId">'.
+Seats({ course: StudentId.make("s") })
+// @ts-expect-error Property 'course' is missing in type '{}' but required in type '{ readonly course: string & Brand<"CourseId">; }'.
+Seats({})
+// @ts-expect-error '"\"Unread\" is no event of this decision: let it read that, or name it by Decision.into(stream, …)"'.
+Decision.execute(Seats({ course: c }), "Course-c", () => Unread.make({ course: c }))
+// @ts-expect-error '"\"Unread\" is no event of this decision: let it read that, or name it by Decision.into(stream, …)"'.
+Decision.execute(Seats({ course: c }), "Course-c", () => Effect.succeed([Unread.make({ course: c })]))
+// @ts-expect-error '"\"Paid\" is no event of this decision: let it read that, or name it by Decision.into(stream, …)"'.
+Scenario.decision(Seats({ course: c })).when(() => Paid.make({ amount: 1 }))
+// @ts-expect-error '"\"Defined\" is no event of this decision: let it read that, or name it by Decision.into(stream, …)"'.
+Decision.execute(Seats({ course: c }), Decision.into(Order, "1"), () => Defined.make({ course: c }))
+// @ts-expect-error is not assignable to type '"Unread is not read here, so it cannot be ignored"'.
+Seats({ course: c }).pipe(Decision.ignoring(Unread))
+// @ts-expect-error Type '"Unread"' is not assignable to type '"Defined"'.
+Decision.ignoring(Seats({ course: c }), Unread)
+// @ts-expect-error Property 'count' does not exist on type '{ readonly seats: number; readonly n: number; }'.
+Decision.execute(Decision.all({ seats: Seats({ course: c }), n: Seats({ course: c }) }), "Course-c", ({ count }) => [count])
+const named = Decision.map(Seats({ course: c }), (free) => ({ free }))
+// @ts-expect-error Property 'fre' does not exist on type '{ free: number; }'
+Decision.map(named, ({ fre }) => [fre])
+Decision.make("A", {
+  tags: { course },
+  events: [Defined],
+  state: State,
+  initial: { status: "open" },
+  // @ts-expect-error Type 'string' is not assignable to type '"open" | "paid" | "shipped" | Hint'.
+  evolve: { Defined: () => ({ status: "payed" }) }
 })
