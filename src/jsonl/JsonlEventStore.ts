@@ -40,7 +40,8 @@ import { makeSignal } from "../internal/signal.ts"
 import * as EventStore from "../store/EventStore.ts"
 import { type Driver, readsOfIndex, storeUntilClosed } from "../store/kit/index.ts"
 import { failAs, lock, syncDirectory } from "./file.ts"
-import { fetch, load, makeLog, type Progress } from "./log.ts"
+import { besideOf, discard, keep, readKept } from "./kept.ts"
+import { fetch, load, makeLog, nothingIndexed, type Progress } from "./log.ts"
 import { makeAppend, repair, type Repair } from "./writing.ts"
 
 export type { Progress } from "./log.ts"
@@ -87,13 +88,20 @@ export const make = Effect.fnUntraced(function* (
   const file = yield* failAs("open", fs.open(path, { flag: writable ? "a+" : "r" }))
   if (writable) yield* lock(fs, path)
 
-  const log = makeLog(path, file, writable)
+  // One file has one index, by whatever name it is opened.
+  const beside = besideOf(yield* failAs("open", fs.realPath(path)))
+  const kept = yield* readKept(fs, beside, file, options.onProgress)
+  if (writable && kept === undefined) yield* discard(fs, beside)
+  const log = makeLog(path, file, writable, kept ?? nothingIndexed())
   const signal = makeSignal()
   const size = yield* load(log, options.onProgress)
   if (writable) {
     if (size > log.end) yield* repair(log, size, options.onRepair)
     // The directory must know the file before an append is acknowledged.
     yield* syncDirectory(fs, path)
+    const known = yield* keep(fs, beside, log, kept?.end ?? 0)
+    // When nothing is written any more, and the file is still locked.
+    yield* Effect.addFinalizer(() => keep(fs, beside, log, known))
   }
   signal.notify(log.index.standing.head)
 
