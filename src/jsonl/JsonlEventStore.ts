@@ -15,7 +15,14 @@
  * - `crc` comes last: the CRC-32 (as in zlib and PNG, eight hexadecimal digits) of the line's bytes before `,"crc"`.
  *
  * Appends that wait while the disk is busy are written together: one write and one fsync for all of them. In memory the store
- * keeps an index of the file (some hundred bytes an event, no payloads), which is rebuilt when it is opened.
+ * keeps an index of the file (some hundred bytes an event, no payloads).
+ *
+ * **The index is kept** beside the file, in `<path>.eventfold-index`, when the store is closed and much has been written since it was
+ * kept last, and on opening when much had to be looked through. The next opening reads it, compares the CRC-32 of all that it is of
+ * with the file, and looks through what was appended behind that alone. An index that does not fit to the last byte (the file was
+ * changed, or restored; the process was killed) or is damaged is not used: the file is looked through from its beginning. It says
+ * nothing that the file does not, is readable by whoever may read the file, and may be deleted at any time. A copy of the file needs
+ * none.
  *
  * **After a crash** the file may end in the middle of an append. Opening it for writing cuts that beginning off, logs a warning
  * and calls `onRepair`; nothing that was acknowledged is lost. Any other line that does not fit (its checksum, its position, its
@@ -63,7 +70,7 @@ export interface Options {
   readonly access?: "write" | "read" | undefined
   /** With `access: "read"`, how often a subscription that has seen everything looks for more. Default: 50 milliseconds. */
   readonly pollInterval?: Duration.Input | undefined
-  /** Called again and again while the index is built on opening. Default: nobody is told. */
+  /** Called again and again while the file is looked through on opening: from its beginning again, if an index turns out not to fit. Default: nobody is told. */
   readonly onProgress?: ((progress: Progress) => Effect.Effect<void>) | undefined
   /** Called when the unfinished append at the end of the file has been cut off. Default: nobody is told. */
   readonly onRepair?: ((repair: Repair) => Effect.Effect<void>) | undefined
