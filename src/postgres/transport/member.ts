@@ -267,6 +267,8 @@ const next = (membership: Membership, member: Member) => {
       yield* roomOf(member) > 0
         ? Effect.raceFirst(changed.await, realSleep(Math.max(0, member.askAt - performance.now())))
         : changed.await
+      // What is settled in one turn makes room at once.
+      yield* Effect.yieldNow
     }
   })
 }
