@@ -15,7 +15,14 @@
  * - `crc` comes last: the CRC-32 (as in zlib and PNG, eight hexadecimal digits) of the line's bytes before `,"crc"`.
  *
  * Appends that wait while the disk is busy are written together: one write and one fsync for all of them. In memory the store
- * keeps an index of the file (some hundred bytes an event, no payloads), which is rebuilt when it is opened.
+ * keeps an index of the file (some hundred bytes an event, no payloads).
+ *
+ * **The index is kept** beside the file, in `<path>.eventfold-index`, when the store is closed and much has been written since it was
+ * kept last, and on opening when much had to be looked through. The next opening reads it, compares the CRC-32 of all that it is of
+ * with the file, and looks through what was appended behind that alone. An index that does not fit to the last byte (the file was
+ * changed, or restored; the process was killed) or is damaged is not used: the file is looked through from its beginning. It says
+ * nothing that the file does not, is readable by whoever may read the file, and may be deleted at any time. A copy of the file needs
+ * none.
  *
  * **After a crash** the file may end in the middle of an append. Opening it for writing cuts that beginning off, logs a warning
  * and calls `onRepair`; nothing that was acknowledged is lost. Any other line that does not fit (its checksum, its position, its
@@ -40,7 +47,8 @@ import { makeSignal } from "../internal/signal.ts"
 import * as EventStore from "../store/EventStore.ts"
 import { type Driver, readsOfIndex, storeUntilClosed } from "../store/kit/index.ts"
 import { failAs, lock, syncDirectory } from "./file.ts"
-import { fetch, load, makeLog, type Progress } from "./log.ts"
+import { besideOf, discard, keep, readKept } from "./kept.ts"
+import { fetch, load, makeLog, nothingIndexed, type Progress } from "./log.ts"
 import { makeAppend, repair, type Repair } from "./writing.ts"
 
 export type { Progress } from "./log.ts"
@@ -62,7 +70,7 @@ export interface Options {
   readonly access?: "write" | "read" | undefined
   /** With `access: "read"`, how often a subscription that has seen everything looks for more. Default: 50 milliseconds. */
   readonly pollInterval?: Duration.Input | undefined
-  /** Called again and again while the index is built on opening. Default: nobody is told. */
+  /** Called again and again while the file is looked through on opening: from its beginning again, if an index turns out not to fit. Default: nobody is told. */
   readonly onProgress?: ((progress: Progress) => Effect.Effect<void>) | undefined
   /** Called when the unfinished append at the end of the file has been cut off. Default: nobody is told. */
   readonly onRepair?: ((repair: Repair) => Effect.Effect<void>) | undefined
@@ -87,13 +95,20 @@ export const make = Effect.fnUntraced(function* (
   const file = yield* failAs("open", fs.open(path, { flag: writable ? "a+" : "r" }))
   if (writable) yield* lock(fs, path)
 
-  const log = makeLog(path, file, writable)
+  // One file has one index, by whatever name it is opened.
+  const beside = besideOf(yield* failAs("open", fs.realPath(path)))
+  const kept = yield* readKept(fs, beside, file, options.onProgress)
+  if (writable && kept === undefined) yield* discard(fs, beside)
+  const log = makeLog(path, file, writable, kept ?? nothingIndexed())
   const signal = makeSignal()
   const size = yield* load(log, options.onProgress)
   if (writable) {
     if (size > log.end) yield* repair(log, size, options.onRepair)
     // The directory must know the file before an append is acknowledged.
     yield* syncDirectory(fs, path)
+    const known = yield* keep(fs, beside, log, kept?.end ?? 0)
+    // When nothing is written any more, and the file is still locked.
+    yield* Effect.addFinalizer(() => keep(fs, beside, log, known))
   }
   signal.notify(log.index.standing.head)
 

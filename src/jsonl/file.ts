@@ -44,3 +44,37 @@ export const lock = (fs: FileSystem.FileSystem, path: string): Effect.Effect<voi
 /** Makes the directory remember the file under its name. Not every platform lets one sync a directory. */
 export const syncDirectory = (fs: FileSystem.FileSystem, path: string): Effect.Effect<void> =>
   Effect.ignore(Effect.scoped(Effect.flatMap(fs.open(dirname(path)), (directory) => directory.sync)))
+
+/** The most bytes that are asked of a file at once. */
+const mostBytes = 64 * 1024 * 1024
+
+/** Fills a buffer from a place of a file on. Returns what was read: less where the file ends. */
+export const readInto = Effect.fnUntraced(function* (file: FileSystem.File, buffer: Uint8Array, offset: number) {
+  let filled = 0
+  while (filled < buffer.length) {
+    const read = yield* file.read(buffer.subarray(filled, filled + mostBytes), { position: BigInt(offset + filled) })
+    if (read === 0) break
+    filled += read
+  }
+  return buffer.subarray(0, filled)
+})
+
+/** Writes a buffer of any size at the end of a file. */
+export const writeAll = (file: FileSystem.File, buffer: Uint8Array): Effect.Effect<void, PlatformError> => {
+  const parts = Array.from({ length: Math.ceil(buffer.length / mostBytes) }, (_, nth) =>
+    buffer.subarray(nth * mostBytes, (nth + 1) * mostBytes)
+  )
+  return Effect.forEach(parts, (part) => file.writeAll(part), { discard: true })
+}
+
+/** What stands in a file from a place on. */
+export const readAt = (
+  operation: string,
+  file: FileSystem.File,
+  offset: number,
+  length: number
+): Effect.Effect<Buffer, EventStore.EventStoreError> =>
+  Effect.suspend(() => {
+    const buffer = Buffer.allocUnsafe(length)
+    return Effect.map(failAs(operation, readInto(file, buffer, offset)), ({ length }) => buffer.subarray(0, length))
+  })

@@ -3,27 +3,31 @@
  */
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
-import type { Metadata, RecordedEvent } from "../definitions/stored.ts"
+import { crc32 } from "node:zlib"
+import type { RecordedEvent } from "../definitions/stored.ts"
 import type { EventStoreError } from "../store/EventStore.ts"
-import { type EventPage, type Index, type Indexable, makeIndex, type Matchable, matches } from "../store/kit/index.ts"
-import { corrupted, failAs } from "./file.ts"
+import type { EventPage, Index } from "../store/kit/index.ts"
+import { corrupted, failAs, readAt } from "./file.ts"
 import { decodeLine, type Line, recordedEvent } from "./line.ts"
+import { type Columns, type Entry, makeColumns, makeLookup } from "./lookup.ts"
 
-/** What the index knows of an event: all that a filter looks at, and where its line stands. */
-export interface Entry extends Indexable, Matchable {
-  readonly offset: number
-  /** Bytes, without the newline. */
-  readonly length: number
+/** The index of a part of a file, from its beginning. */
+export interface Indexed {
+  readonly columns: Columns
+  readonly seed: number
+  /** Where the last whole append ends. What is behind does not count. */
+  readonly end: number
+  /** The CRC-32 of the bytes before `end`: as they were read or written, whatever has become of the file since. */
+  readonly digest: number
 }
 
-export interface Log {
+export interface Log extends Indexed {
   readonly path: string
   readonly file: FileSystem.File
   readonly writable: boolean
   readonly index: Index<Entry>
-  /** Where the last whole append ends. What is behind does not count. */
   end: number
-  readonly makeEntry: (event: Omit<Entry, "offset" | "length">, offset: number, length: number) => Entry
+  digest: number
 }
 
 /**
@@ -38,9 +42,6 @@ export interface Progress {
   readonly events: number
 }
 
-const noTags: ReadonlyArray<string> = []
-export const noMetadata: Metadata = {}
-
 const newline = 0x0a
 /** How much of the file is read at once when the index is built. */
 const chunkBytes = 1024 * 1024
@@ -49,46 +50,21 @@ const gapBytes = 16 * 1024
 /** … as long as that is no longer. */
 const readBytes = 4 * 1024 * 1024
 
-/** A log of which nothing has been read. */
-export const makeLog = (path: string, file: FileSystem.File, writable: boolean): Log => {
-  const names = new Map<string, string>()
-  /** One string for all that are equal: a parsed line has copies of its own. */
-  const intern = (name: string): string => {
-    const known = names.get(name)
-    if (known === undefined) names.set(name, name)
-    return known ?? name
-  }
-  return {
-    path,
-    file,
-    writable,
-    index: makeIndex<Entry>(matches),
-    end: 0,
-    makeEntry: (event, offset, length) => ({
-      stream: intern(event.stream),
-      version: event.version,
-      position: event.position,
-      id: event.id,
-      type: intern(event.type),
-      published: event.published,
-      tags: event.tags.length === 0 ? noTags : event.tags.map(intern),
-      metadata: event.metadata.correlationId === undefined ? noMetadata : { correlationId: event.metadata.correlationId },
-      recordedAt: event.recordedAt,
-      offset,
-      length
-    })
-  }
-}
+/** The index of nothing. */
+export const nothingIndexed = (): Indexed => ({
+  columns: makeColumns(),
+  seed: Math.floor(Math.random() * 2 ** 32),
+  end: 0,
+  digest: 0
+})
 
-const readAt = Effect.fnUntraced(function* (operation: string, file: FileSystem.File, offset: number, length: number) {
-  const buffer = Buffer.allocUnsafe(length)
-  let filled = 0
-  while (filled < length) {
-    const read = yield* failAs(operation, file.read(buffer.subarray(filled), { position: BigInt(offset + filled) }))
-    if (read === 0) break
-    filled += read
-  }
-  return buffer.subarray(0, filled)
+/** A log of which as much has been read as is indexed. */
+export const makeLog = (path: string, file: FileSystem.File, writable: boolean, indexed: Indexed): Log => ({
+  path,
+  file,
+  writable,
+  ...indexed,
+  index: makeLookup(indexed.columns, indexed.seed)
 })
 
 const damaged = (operation: string, path: string, line: number, offset: number, problem: string) =>
@@ -135,6 +111,7 @@ const makeLineReader = (log: Log) => {
   const appends = makeAppendReader(log)
   let rest: Buffer = Buffer.alloc(0) // the beginning of a line
   let offset = log.end // where it stands
+  let digest = log.digest // of the bytes before it
 
   const take = (bytes: Buffer): DamagedLine | undefined => {
     const line = appends.due()
@@ -145,6 +122,7 @@ const makeLineReader = (log: Log) => {
   return {
     takeChunk: (chunk: Buffer): DamagedLine | undefined => {
       const buffer = rest.length === 0 ? chunk : Buffer.concat([rest, chunk])
+      const [first, before] = [offset, log.end]
       let begin = 0
       for (;;) {
         const stop = buffer.indexOf(newline, begin)
@@ -154,18 +132,26 @@ const makeLineReader = (log: Log) => {
         offset += stop - begin + 1
         begin = stop + 1
       }
+      const whole = log.end === before ? 0 : log.end - first
+      digest = crc32(buffer.subarray(0, whole), digest)
+      if (whole > 0) log.digest = digest
+      digest = crc32(buffer.subarray(whole, begin), digest)
       rest = buffer.subarray(begin)
       return undefined
     },
     /** Whether the beginning of a line that is left is a line, save its newline. */
     restIsWhole: () => typeof decodeLine(rest) !== "string",
-    takeRest: () => take(rest)
+    takeRest: (): DamagedLine | undefined => {
+      const damage = take(rest)
+      if (log.end > offset) log.digest = crc32(Buffer.of(newline), crc32(rest, digest))
+      return damage
+    }
   }
 }
 
 /** Adds lines to the index as soon as their append is whole. */
 const makeAppendReader = (log: Log) => {
-  const { index, makeEntry } = log
+  const { index } = log
   const unfinished: Array<Entry> = [] // the lines of an append whose last one is still to come
   /** The position of the next line, which is also its number. */
   const due = (): number => index.standing.head + unfinished.length + 1
@@ -177,7 +163,8 @@ const makeAppendReader = (log: Log) => {
       if (typeof line === "string") return line
       const position = due()
       if (line.position !== position) return misplaced(line)
-      unfinished.push(makeEntry({ ...line, recordedAt: Date.parse(line.recordedAt) }, offset, bytes.length))
+      if (!isWellFormed(line)) return "a name in it has a lone surrogate"
+      unfinished.push({ ...line, recordedAt: Date.parse(line.recordedAt), offset, length: bytes.length })
       if (line.commit > position) return undefined
       for (const entry of unfinished) {
         const { version } = index.standing.newest(entry.stream)
@@ -194,6 +181,10 @@ const makeAppendReader = (log: Log) => {
 
 const misplaced = ({ position }: Line): string => `it says that its position is ${position}`
 
+/** Whether its names can be indexed. All that a store has written can. */
+const isWellFormed = ({ id, metadata, stream, tags, type }: Line): boolean =>
+  [id, stream, type, metadata.correlationId ?? "", ...tags].every((name) => name.isWellFormed())
+
 /** Reads the events of a page of entries, forward or backward, with one read for those that stand near to each other. */
 export const fetch = Effect.fnUntraced(function* (
   { file, path }: Log,
@@ -205,10 +196,12 @@ export const fetch = Effect.fnUntraced(function* (
   const events: Array<RecordedEvent> = []
   for (const { begin, entries: near, stop } of stretchesOf(backward ? entries.toReversed() : entries)) {
     const bytes = yield* readAt(operation, file, begin, stop - begin)
-    for (const { length, offset, position } of near) {
+    for (const { id, length, offset, position } of near) {
       const line = decodeLine(bytes.subarray(offset - begin, offset - begin + length))
       if (typeof line === "string") return yield* damaged(operation, path, position, offset, line)
       if (line.position !== position) return yield* damaged(operation, path, position, offset, misplaced(line))
+      if (line.id !== id)
+        return yield* damaged(operation, path, position, offset, "it was another event when the file was opened")
       events.push(recordedEvent(line))
     }
   }

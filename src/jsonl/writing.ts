@@ -4,6 +4,7 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
+import { crc32 } from "node:zlib"
 import { answerEach, makeGroupCommit, type Submitted, takeUpTo } from "../internal/groupCommit.ts"
 import type { Signal } from "../internal/signal.ts"
 import { type AppendError, type AppendResult, EventStoreError, OutcomeUnknown } from "../store/EventStore.ts"
@@ -18,7 +19,8 @@ import {
 } from "../store/kit/index.ts"
 import { failAs, unavailable } from "./file.ts"
 import { encodeLine } from "./line.ts"
-import { type Entry, fetch, type Log, noMetadata } from "./log.ts"
+import { fetch, type Log } from "./log.ts"
+import type { Entry } from "./lookup.ts"
 
 /**
  * What was cut off from the end of a file: an append that a crash had interrupted, and that was never acknowledged.
@@ -77,15 +79,16 @@ export const makeAppend = Effect.fnUntraced(function* (
 
   const writeBatch = (
     requests: ReadonlyArray<Request>,
-    { end, entries, lines, verdicts }: ReturnType<typeof decideBatch>
+    { bytes, end, entries, verdicts }: ReturnType<typeof decideBatch>
   ): Effect.Effect<() => void> => {
     const answerAll = () => answerEach(requests, verdicts)
-    if (lines.length === 0) return Effect.succeed(answerAll)
-    return Effect.matchEffect(writeLines(log, lines), {
+    if (bytes.length === 0) return Effect.succeed(answerAll)
+    return Effect.matchEffect(failAs("append", Effect.andThen(log.file.writeAll(bytes), log.file.sync)), {
       onSuccess: () =>
         Effect.sync(() => {
           entries.forEach(log.index.add)
           log.end = end
+          log.digest = crc32(bytes, log.digest)
           signal.notify(log.index.standing.head)
           return answerAll
         }),
@@ -148,29 +151,19 @@ const decideBatch = (log: Log, appends: ReadonlyArray<PreparedAppend>, known: Re
     for (const write of batch.writes.slice(lines.length)) {
       const line = encodeLine(write, commit)
       const length = Buffer.byteLength(line) - 1
-      entries.push(entryOf(log, write, end, length))
+      entries.push(entryOf(write, end, length))
       lines.push(line)
       end += length + 1
     }
     return verdict
   })
-  return { end, entries, lines, verdicts }
+  return { end, entries, bytes: Buffer.from(lines.join("")), verdicts }
 }
 
-const entryOf = (log: Log, { event, position, stream, version }: Write, offset: number, length: number): Entry => {
-  const { id, published, recordedAt, tags, type } = event
-  const metadata = event.metadata === "{}" ? noMetadata : parseMetadata(event.metadata)
-  return log.makeEntry({ stream, version, position, id, type, published, tags, metadata, recordedAt }, offset, length)
+const entryOf = ({ event, position, stream, version }: Write, offset: number, length: number): Entry => {
+  const { id, metadata, published, recordedAt, tags, type } = event
+  return { stream, version, position, id, type, published, tags, metadata: parseMetadata(metadata), recordedAt, offset, length }
 }
-
-const writeLines = ({ file }: Log, lines: ReadonlyArray<string>): Effect.Effect<void, EventStoreError> =>
-  failAs(
-    "append",
-    Effect.andThen(
-      Effect.suspend(() => file.writeAll(Buffer.from(lines.join("")))),
-      file.sync
-    )
-  )
 
 /** After a failed write: takes back what may stand in the file already. The error says whether that is known to be gone. */
 const takeBack = ({ end, file }: Log, error: EventStoreError): Effect.Effect<EventStoreError> =>

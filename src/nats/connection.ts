@@ -78,7 +78,12 @@ interface Asked {
   readonly failAll: (detail: string) => void
 }
 
-const makeAsked = (nats: NatsConnection, inbox: string): Asked => {
+/** The longest that a timer of Node knows. */
+const longestTimer = 2 ** 31 - 1
+
+const makeAsked = (nats: NatsConnection, inbox: string, timeout: Duration.Duration): Asked => {
+  const millis = Math.min(Duration.toMillis(timeout), longestTimer)
+  const late = `the server did not answer within ${Duration.format(timeout)}`
   let nextToken = 0
   const asked = new Map<number, Batch>()
   const failAll = (detail: string) => {
@@ -97,6 +102,7 @@ const makeAsked = (nats: NatsConnection, inbox: string): Asked => {
       nextToken += all.length
       let missing = all.length
       const forget = () => {
+        clearTimeout(timer)
         for (let token = first; token < first + all.length; token++) asked.delete(token)
       }
       const end = (error: TransportError) => {
@@ -109,10 +115,15 @@ const makeAsked = (nats: NatsConnection, inbox: string): Asked => {
           const isMissing = answer.data.length === 0 && answer.headers?.code === 503
           const error = isMissing ? unavailable(operation, noResponders) : errorOf(answer, token - first)
           if (error !== undefined) end(error)
-          else if (--missing === 0) resume(Effect.void)
+          else if (--missing === 0) {
+            clearTimeout(timer)
+            resume(Effect.void)
+          }
         },
         fail: (detail) => end(unavailable(operation, detail))
       }
+      // One timer a request, rather than a fiber: there is one for each acknowledgement.
+      const timer = setTimeout(() => batch.fail(late), millis)
       try {
         let token = first
         for (const { headers, payload, subject } of all) {
@@ -152,7 +163,7 @@ export const openConnection = Effect.fnUntraced(function* (
   const { secrets, settings } = revealed(options ?? {})
   const nats = yield* withoutSecrets(secrets)(connecting(settings, timeout))
   const newInbox = () => createInbox(settings.inboxPrefix)
-  const { begin, failAll } = makeAsked(nats, newInbox())
+  const { begin, failAll } = makeAsked(nats, newInbox(), timeout)
   let watchers: ReadonlySet<Watcher> = new Set()
   let isConnected = true
 
@@ -182,15 +193,8 @@ export const openConnection = Effect.fnUntraced(function* (
     tell: (others) => void (watchers = others),
     isConnected: () => isConnected,
     ask: (operation, all, errorOf) =>
-      inTime(
-        operation,
-        timeout
-      )(
-        Effect.suspend(() =>
-          isConnected
-            ? begin(operation, all, errorOf)
-            : Effect.fail(unavailable(operation, "there is no connection to the server"))
-        )
+      Effect.suspend(() =>
+        isConnected ? begin(operation, all, errorOf) : Effect.fail(unavailable(operation, "there is no connection to the server"))
       )
   }
 })

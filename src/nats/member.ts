@@ -10,10 +10,11 @@ import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
+import type * as Stream from "effect/Stream"
 import {
   attempting,
   closed,
+  deliveriesOf,
   type InFlight,
   inTime,
   makeDelivery,
@@ -142,20 +143,20 @@ const delivering = (topology: Topology, consumer: string, { types, unreadable }:
     Effect.flatMap(topology.consumerInfo(consumer), (info) =>
       settle(incoming, topology.typesOf(info)?.has(token(type)) === false ? "+ACK" : nakAfter(handOn))
     )
-  return (incoming: Msg): Effect.Effect<Result.Result<Delivery, void>, TransportError> => {
+  return (incoming: Msg): Delivery | Effect.Effect<void, TransportError> => {
     const deliver = (message: CloudEvent, why?: string) => {
       const settled = (delay: Duration.Duration | undefined) =>
         settle(incoming, delay === undefined ? "+ACK" : nakAfter(Duration.toMillis(delay)))
-      return Effect.succeed(Result.succeed(makeDelivery(message, attemptOf(incoming), settled, why)))
+      return makeDelivery(message, attemptOf(incoming), settled, why)
     }
     const message = fromIncoming(incoming)
     if (Result.isFailure(message)) {
       return unreadable === "deliver"
         ? deliver(wrapped(topology, incoming), message.failure)
-        : Effect.as(terminate(incoming, message.failure), Result.failVoid)
+        : terminate(incoming, message.failure)
     }
     const { type } = message.success
-    return types?.includes(type) === false ? Effect.as(passOver(incoming, type), Result.failVoid) : deliver(message.success)
+    return types?.includes(type) === false ? passOver(incoming, type) : deliver(message.success)
   }
 }
 
@@ -250,5 +251,5 @@ export const join = Effect.fnUntraced(function* (
   const starting = Effect.forever(Effect.andThen(Queue.take(starts), Effect.raceFirst(start, Queue.peek(starts))))
   yield* Effect.forkIn(failing(starting), membership)
   yield* Effect.forkIn(failing(beat), membership)
-  return Stream.filterMapEffect(Stream.fromQueue(received), delivering(topology, consumer, options, settle))
+  return deliveriesOf(received, delivering(topology, consumer, options, settle))
 })

@@ -15,7 +15,7 @@ export interface Encoded {
 
 /** The separator `_` is what the binding prefers; `:` is read too. */
 const prefix = "cloudEvents_"
-const prefixes = [prefix, "cloudEvents:"]
+const otherPrefix = "cloudEvents:"
 
 /** Binary mode: the attributes are headers, and the body is the data. Fails, with what is wrong, when it is no valid message. */
 export const encode = (message: Message): Result.Result<Encoded, string> =>
@@ -28,7 +28,7 @@ export const encode = (message: Message): Result.Result<Encoded, string> =>
 /** Native types of AMQP 0-9-1: timestamps are in seconds; integers of 64 bits may come as `bigint`. */
 const attribute = (value: unknown): unknown => {
   if (typeof value === "bigint") return Number.isSafeInteger(Number(value)) ? Number(value) : String(value)
-  if (!Predicate.hasProperty(value, "!") || !Predicate.hasProperty(value, "value")) return value
+  if (typeof value !== "object" || !Predicate.hasProperty(value, "!") || !Predicate.hasProperty(value, "value")) return value
   return value["!"] === "timestamp" ? new Date(Number(value.value) * 1000).toISOString() : value.value
 }
 
@@ -43,9 +43,11 @@ export const decode = (encoded: {
   if (fault !== undefined) return Result.fail(fault)
   if (contentType !== undefined && isStructured(contentType)) return decodeText(encoded.content)
   const attributes: Record<string, unknown> = {}
-  for (const [name, value] of Object.entries(encoded.headers)) {
-    const found = prefixes.find((prefix) => name.startsWith(prefix))
-    if (found !== undefined) attributes[name.slice(found.length)] = attribute(value)
+  for (const name of Object.keys(encoded.headers)) {
+    // The prefixes are of one length.
+    if (!name.startsWith(prefix) && !name.startsWith(otherPrefix)) continue
+    attributes[name.slice(prefix.length)] = attribute(encoded.headers[name])
   }
-  return decodeBinary(contentType === undefined ? attributes : { ...attributes, datacontenttype: contentType }, encoded.content)
+  if (contentType !== undefined) attributes["datacontenttype"] = contentType
+  return decodeBinary(attributes, encoded.content)
 }

@@ -9,10 +9,11 @@ import * as Queue from "effect/Queue"
 import type * as RcRef from "effect/RcRef"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
-import * as Stream from "effect/Stream"
+import type * as Stream from "effect/Stream"
 import { createHash, randomUUID } from "node:crypto"
-import { attempting, attemptingSync, makeDelivery, makeInFlight, unavailable, wrap } from "../transport/kit.ts"
+import { attempting, attemptingSync, deliveriesOf, makeDelivery, makeInFlight, unavailable, wrap } from "../transport/kit.ts"
 import type { CloudEvent, Delivery, SubscribeOptions, TransportError } from "../transport/Transport.ts"
+import { makeAcknowledging } from "./acknowledging.ts"
 import { decode } from "./cloudEvents.ts"
 import { closeGrace, type Connection, current, open } from "./connection.ts"
 import { delayStep, typeOf } from "./names.ts"
@@ -98,38 +99,45 @@ const delivering = (
   move: (raw: ConsumeMessage, attempts: number, delay: Duration.Duration) => Effect.Effect<void, TransportError>
 ) => {
   const inFlight = makeInFlight<ConsumeMessage>()
-  const ack = (raw: ConsumeMessage) => attemptingSync("ack", () => channel.ack(raw))
+  const { ack, add, drop, flush } = makeAcknowledging(channel)
+  const refuse = (operation: string, raw: ConsumeMessage, again: boolean) =>
+    attemptingSync(operation, () => {
+      channel.nack(raw, false, again)
+      drop(raw)
+    })
   const settle = (raw: ConsumeMessage, attempt: number) => (delay: Duration.Duration | undefined) => {
     if (delay === undefined) return inFlight.settle(raw, ack(raw))
     return inFlight.settle(
       raw,
-      Duration.isZero(delay)
-        ? attemptingSync("nack", () => channel.nack(raw, false, true))
-        : Effect.andThen(move(raw, attempt, delay), ack(raw))
+      Duration.isZero(delay) ? refuse("nack", raw, true) : Effect.andThen(move(raw, attempt, delay), ack(raw))
     )
   }
-  const accept = (raw: ConsumeMessage): Effect.Effect<Result.Result<Delivery, void>, TransportError> => {
+  const accept = (raw: ConsumeMessage): Delivery | Effect.Effect<void, TransportError> => {
     const { content, properties } = raw
+    add(raw)
     const message = decode({ content, contentType: properties.contentType, headers: properties.headers ?? {} })
     const attempt = attemptOf(raw)
     const deliver = (event: CloudEvent, why?: string) => {
       inFlight.add(raw)
-      return Effect.succeed(Result.succeed(makeDelivery(event, attempt, settle(raw, attempt), why)))
+      return makeDelivery(event, attempt, settle(raw, attempt), why)
     }
     if (Result.isFailure(message)) {
       if (unreadable === "deliver") return deliver(wrapped(queue, raw), message.failure)
       return Effect.logError(`eventfold: rejected what is no message, in the queue "${queue}": ${message.failure}`).pipe(
-        Effect.andThen(attemptingSync("reject", () => channel.reject(raw, false))),
-        Effect.as(Result.failVoid)
+        Effect.andThen(refuse("reject", raw, false))
       )
     }
     if (types?.includes(message.success.type) === false) {
       const moved = move(raw, attempt - 1, Duration.fromInputUnsafe(handOnDelay))
-      return Effect.as(Effect.andThen(moved, ack(raw)), Result.failVoid)
+      return Effect.andThen(moved, ack(raw))
     }
     return deliver(message.success)
   }
-  return { accept, end: inFlight.end }
+  const end = () => {
+    flush()
+    inFlight.end()
+  }
+  return { accept, end }
 }
 
 /** Joins a group. The stream fails when its connection, its channel or its queue is gone, and when the Layer closes. */
@@ -161,5 +169,5 @@ export const join = Effect.fnUntraced(function* (
     Effect.catch(({ reason }) => Effect.sync(() => end(reason.detail))),
     Effect.forkScoped
   )
-  return Stream.filterMapEffect(Stream.fromQueue(received), deliveries.accept)
+  return deliveriesOf(received, deliveries.accept)
 })

@@ -2,6 +2,7 @@
  * A member of a group: one fiber talks to the server, round by round. Each round says what was answered, and takes what there is
  * room for.
  */
+import type * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -149,6 +150,24 @@ const takeAll = (state: State, server: Server, entries: ReadonlyArray<Entry | nu
   return Effect.all(unreadable, { discard: true })
 }
 
+/** Whether an entry of the stream comes before another one: by the milliseconds in its id, then by the number behind them. */
+const isBefore = (one: string, other: string): boolean => {
+  const [dash, otherDash] = [one.indexOf("-"), other.indexOf("-")]
+  const millis = Number(one.slice(0, dash)) - Number(other.slice(0, otherDash))
+  return millis === 0 ? Number(one.slice(dash + 1)) < Number(other.slice(otherDash + 1)) : millis < 0
+}
+
+/** The first and the last of the entries that are answered. */
+const rangeOf = (answers: ReadonlyArray<Answer>): { readonly least: string; readonly greatest: string } => {
+  const [first] = answers
+  let [least, greatest] = [first?.held.id ?? "-", first?.held.id ?? "+"]
+  for (const { held } of answers) {
+    if (isBefore(held.id, least)) least = held.id
+    else if (isBefore(greatest, held.id)) greatest = held.id
+  }
+  return { least, greatest }
+}
+
 /** One round. Returns after how many milliseconds to ask again. */
 const makeRound = (server: Server, { lease, poll }: Settings, state: State): Effect.Effect<number, TransportError> => {
   const { call, keys, redis } = server
@@ -168,7 +187,8 @@ const makeRound = (server: Server, { lease, poll }: Settings, state: State): Eff
       member: me,
       lease,
       wanted: Math.max(0, Math.min(room, mostTaken)),
-      answers: given.length
+      answers: given.length,
+      ...rangeOf(given)
     }
     const list = [...given.flatMap(({ answer, held }) => [held.id, held.attempt, answer]), ...filter]
     const asked = Effect.tapError(call("subscribe", redis.eval(scripts.step)(input, list)), warn(state))
@@ -197,6 +217,8 @@ const makeRun = (server: Server, settings: Settings, departures: Departures, sta
       // Whoever leaves hears first what became of the answers that are on their way.
       const pause = yield* Effect.catch(Effect.uninterruptible(round), () => Effect.as(Effect.delay(join, "100 millis"), 0))
       if (pause > 0) yield* Effect.timeoutOption(Latch.await(work), pause)
+      // What is answered in one turn goes in one round.
+      yield* Effect.yieldNow
     }
   }).pipe(
     Effect.catchCause((cause) =>
@@ -243,13 +265,13 @@ const settle = (state: State, held: Held, delay: Duration.Duration | undefined):
     })
   )
 
-/** The next message that has been taken. */
-const handOut = (state: State): Effect.Effect<Delivery, TransportError> =>
+/** The next message that has been taken: one by one, for what is handed out counts as an attempt. */
+const handOut = (state: State): Effect.Effect<Arr.NonEmptyReadonlyArray<Delivery>, TransportError> =>
   Effect.suspend(() => {
     const held = state.taken.shift()
     if (held !== undefined) {
       state.inFlight.add(held)
-      return Effect.succeed(makeDelivery(held.message, held.attempt, (delay) => settle(state, held, delay), held.unreadable))
+      return Effect.succeed([makeDelivery(held.message, held.attempt, (delay) => settle(state, held, delay), held.unreadable)])
     }
     if (state.end !== undefined) return Effect.fail(state.end)
     Latch.closeUnsafe(state.arrived)
@@ -270,5 +292,5 @@ export const join = Effect.fnUntraced(function* (
     makeLeave(server, settings, departures, state)
   )
   yield* Effect.forkIn(makeRun(server, settings, departures, state), membership)
-  return Stream.fromEffectRepeat(handOut(state))
+  return Stream.fromPull(Effect.succeed(handOut(state)))
 })

@@ -165,77 +165,90 @@ const finiteOf = (value: Value): number | undefined =>
 const isValue = (value: unknown): value is Value =>
   typeof value === "string" || typeof value === "number" || typeof value === "boolean"
 
-/** The attributes that are set, or the name of one that has no value of CloudEvents. */
-const valuesOf = (attributes: Readonly<Record<string, unknown>>): Result.Result<ReadonlyMap<string, Value>, string> => {
-  const values = new Map<string, Value>()
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value === undefined || value === null) continue
-    if (value instanceof Uint8Array) values.set(name, toBase64(value))
-    else if (isValue(value)) {
-      const fault = typeof value === "string" ? textFault(value) : undefined
-      if (fault !== undefined) return Result.fail(`its attribute "${name}" ${fault}`)
-      values.set(name, value)
-    } else return Result.fail(`its attribute "${name}" is neither text nor a number nor a boolean`)
-  }
-  return Result.succeed(values)
+/** An event while it is read. */
+type Draft = { -readonly [Name in keyof CloudEvent]: CloudEvent[Name] }
+
+/** What an attribute says, if it says anything; what is wrong with it is told. */
+const valueOf = (name: string, value: unknown, fail: (why: string) => void): Value | undefined => {
+  if (value === undefined || value === null) return undefined
+  if (value instanceof Uint8Array) return toBase64(value)
+  if (!isValue(value)) return void fail(`its attribute "${name}" is neither text nor a number nor a boolean`)
+  const fault = typeof value === "string" ? textFault(value) : undefined
+  return fault === undefined ? value : void fail(`its attribute "${name}" ${fault}`)
 }
 
-/** Everything of an event but its data. */
-type Head = Omit<CloudEvent, "data">
-
-const headOf = (values: ReadonlyMap<string, Value>): Result.Result<Head, string> => {
-  /** Attributes that may not be empty are absent where they are. */
-  const text = (name: string): string | undefined => String(values.get(name) ?? "") || undefined
-  const [id, source, type] = [text("id"), text("source"), text("type")]
-  const specversion = text("specversion")
-  if (specversion !== "1.0")
-    return Result.fail(specversion === undefined ? "it has no specversion" : `its specversion is "${specversion}", and not "1.0"`)
-  if (id === undefined || source === undefined || type === undefined) {
-    const missing = Object.entries({ id, source, type }).flatMap(([name, value]) => (value === undefined ? [name] : []))
-    return Result.fail(`it has no ${missing.join(", no ")}`)
-  }
-  const timestamp = text("time")
-  const time = timestamp === undefined ? undefined : instantOf(timestamp)
-  if (timestamp !== undefined && time === undefined) return Result.fail(`its time "${timestamp}" is no timestamp of RFC 3339`)
-  const optional = Object.fromEntries(
-    ["subject", "datacontenttype", "dataschema"].flatMap((name) => {
-      const value = text(name)
-      return value === undefined ? [] : [[name, value]]
-    })
-  )
-  return Result.succeed({
-    specversion,
-    id,
-    source,
-    type,
-    ...optional,
-    ...(time !== undefined && { time }),
-    ...extensionsOf(values)
-  })
-}
-
-/** What CloudEvents say nothing of. An attribute of eventfold's that others use for something else is theirs. */
-const extensionsOf = (values: ReadonlyMap<string, Value>): Partial<Head> => {
-  const read: Readonly<Record<string, (value: Value) => Value | undefined>> = {
-    schemaversion: integerOf,
-    position: finiteOf,
-    correlationid: String,
-    causationid: String
-  }
-  const known: Array<readonly [string, Value]> = []
+/** Everything of an event but its data, for which `isDocument` says whether it stands among the attributes. */
+const readHead = (attributes: Readonly<Record<string, unknown>>, isDocument: boolean): Result.Result<Draft, string> => {
+  const head: Draft = { specversion: "1.0", id: "", source: "", type: "" }
   const extensions: Array<readonly [string, Value]> = []
-  for (const [name, value] of values) {
-    const mine = read[name]?.(value)
-    if (mine !== undefined) known.push([name, mine])
-    else if (Object.hasOwn(read, name) || !isOwn(name)) extensions.push([name, value])
+  let specversion = ""
+  let timestamp = ""
+  let fault: string | undefined
+  const fail = (why: string) => (fault ??= why)
+  for (const name of Object.keys(attributes)) {
+    if (isDocument && (name === "data" || name === "data_base64")) continue
+    const value = valueOf(name, attributes[name], fail)
+    if (fault !== undefined) return Result.fail(fault)
+    if (value === undefined) continue
+    switch (name) {
+      case "specversion":
+        specversion = String(value)
+        break
+      case "time":
+        timestamp = String(value)
+        break
+      case "id":
+      case "source":
+      case "type":
+        head[name] = String(value)
+        break
+      case "subject":
+      case "datacontenttype":
+      case "dataschema":
+        // Attributes that may not be empty are absent where they are.
+        if (value !== "") head[name] = String(value)
+        break
+      case "correlationid":
+      case "causationid":
+        head[name] = String(value)
+        break
+      case "schemaversion":
+      case "position": {
+        const number = name === "position" ? finiteOf(value) : integerOf(value)
+        // What others use for something else is theirs.
+        if (number === undefined) extensions.push([name, value])
+        else head[name] = number
+        break
+      }
+      default:
+        if (!isOwn(name)) extensions.push([name, value])
+    }
   }
-  return { ...Object.fromEntries(known), ...(extensions.length > 0 && { extensions: Object.fromEntries(extensions) }) }
+  const missing = faultOf(head, specversion)
+  if (missing !== undefined) return Result.fail(missing)
+  if (timestamp !== "") {
+    const time = instantOf(timestamp)
+    if (time === undefined) return Result.fail(`its time "${timestamp}" is no timestamp of RFC 3339`)
+    head.time = time
+  }
+  if (extensions.length > 0) head.extensions = Object.fromEntries(extensions)
+  return Result.succeed(head)
 }
 
-const readHead = (attributes: Readonly<Record<string, unknown>>): Result.Result<Head, string> =>
-  Result.flatMap(valuesOf(attributes), headOf)
+/** What an event lacks that each must have. */
+const faultOf = ({ id, source, type }: Draft, specversion: string): string | undefined => {
+  if (specversion === "") return "it has no specversion"
+  if (specversion !== "1.0") return `its specversion is "${specversion}", and not "1.0"`
+  if (id !== "" && source !== "" && type !== "") return undefined
+  const missing = Object.entries({ id, source, type }).flatMap(([name, value]) => (value === "" ? [name] : []))
+  return `it has no ${missing.join(", no ")}`
+}
 
-const withData = (head: Head, data: CloudEvent["data"]): CloudEvent => (data === undefined ? head : { ...head, data })
+/** An event with its data, as far as it has some. */
+const withData = (head: Draft, data: CloudEvent["data"]): CloudEvent => {
+  if (data !== undefined) head.data = data
+  return head
+}
 
 /**
  * The event of attributes and data: binary mode. An attribute may have either form that the bindings allow: its own type, or text.
@@ -248,7 +261,7 @@ export const decodeBinary = (
   attributes: Readonly<Record<string, unknown>>,
   data: string | Uint8Array
 ): Result.Result<CloudEvent, string> =>
-  Result.flatMap(readHead(attributes), (head) =>
+  Result.flatMap(readHead(attributes, false), (head) =>
     Result.map(dataOf(bytesOf(data), head.datacontenttype, true), (read) => withData(head, read))
   )
 
@@ -268,8 +281,8 @@ export const decodeText = (document: string | Uint8Array): Result.Result<CloudEv
   })
   return Result.flatMap(parsed, (value) => {
     if (!isRecord(value)) return Result.fail("it is no document of a CloudEvent: it is no JSON object")
-    const { data, data_base64: base64, ...attributes } = value
-    return Result.flatMap(readHead(attributes), (head) => {
+    const { data, data_base64: base64 } = value
+    return Result.flatMap(readHead(value, true), (head) => {
       // What has been parsed is JSON.
       if (base64 === undefined || base64 === null) return Result.succeed(withData(head, data as Schema.Json | undefined))
       if (typeof base64 !== "string") return Result.fail("its data_base64 is no text")

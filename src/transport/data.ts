@@ -22,8 +22,8 @@ const isTextType = (contentType: string): boolean =>
 
 /** The text of bytes in the character set of their content type; `undefined` where they are no text of it. */
 const inCharset = (bytes: Uint8Array, contentType: string): string | undefined => {
-  const [, charset = "utf-8"] = /;\s*charset\s*=\s*"?([^";\s]+)/i.exec(contentType) ?? []
-  const decoded = Result.try(() => new TextDecoder(charset, { fatal: true }).decode(bytes))
+  const [, charset] = contentType.includes(";") ? (/;\s*charset\s*=\s*"?([^";\s]+)/i.exec(contentType) ?? []) : []
+  const decoded = Result.try(() => (charset === undefined ? strict : new TextDecoder(charset, { fatal: true })).decode(bytes))
   return Result.isSuccess(decoded) ? decoded.success : undefined
 }
 
@@ -39,11 +39,11 @@ export const dataOf = (
   contentType: string | undefined,
   guess: boolean
 ): Result.Result<Schema.Json | Uint8Array | undefined, string> => {
-  const own = new Uint8Array(bytes)
+  const own = () => new Uint8Array(bytes)
   if (contentType === undefined) {
     if (bytes.length === 0) return Result.succeed(undefined)
     const text = guess ? inCharset(bytes, "") : undefined
-    return Result.succeed(text === undefined ? own : Result.getOrElse(parse(text), () => own))
+    return Result.succeed(text === undefined ? own() : Result.getOrElse(parse(text), own))
   }
   if (isJsonType(contentType)) {
     if (bytes.length === 0) return Result.succeed(undefined)
@@ -54,5 +54,5 @@ export const dataOf = (
       (cause) => `its data is not JSON: ${cause instanceof Error ? cause.message : String(cause)}`
     )
   }
-  return Result.succeed(isTextType(contentType) ? (inCharset(bytes, contentType) ?? own) : own)
+  return Result.succeed(isTextType(contentType) ? (inCharset(bytes, contentType) ?? own()) : own())
 }

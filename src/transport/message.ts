@@ -136,7 +136,8 @@ export const storedOf = (readers: Event.Readers, message: CloudEvent): Result.Re
 }
 
 /** Whether a media type is that of JSON. */
-export const isJsonType = (contentType: string): boolean => /^\s*[^/;\s]+\/([^/;\s]+\+)?json\s*(;|$)/i.test(contentType)
+export const isJsonType = (contentType: string): boolean =>
+  contentType === "application/json" || /^\s*[^/;\s]+\/([^/;\s]+\+)?json\s*(;|$)/i.test(contentType)
 
 const Attributes = Schema.Struct({
   specversion: Schema.Literal("1.0"),

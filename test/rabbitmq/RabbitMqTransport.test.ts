@@ -73,6 +73,37 @@ describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
     (connection) => Effect.promise(() => connection.close())
   ).pipe(Effect.flatMap((connection) => Effect.promise(() => connection.createConfirmChannel())))
 
+  it.live("what is acknowledged together, in any order, takes nothing with it that is not", () =>
+    Effect.gen(function* () {
+      const exchange = freshExchange()
+      const { publish, subscribe } = yield* open({ exchange, groups: [{ group: "mail" }] })
+      yield* publish(Arr.makeBy(40, (n) => message(n + 1)) as Arr.NonEmptyArray<Transport.Message>)
+      const unsettled = (n: number) => n % 7 === 0 || n > 30
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const next = yield* join({ publish, subscribe } as Transport.Transport["Service"], { group: "mail", concurrency: 40 })
+          const deliveries = yield* Effect.all(Arr.makeBy(40, () => next))
+          const settled = deliveries.filter(({ message }) => !unsettled(Number(message.position))).reverse()
+          // One is given back among those that are acknowledged in the same turn.
+          yield* Effect.forEach(
+            settled,
+            ({ ack, message, nack }) => (message.position === 10 ? nack({ delay: "1 hour" }) : ack),
+            {
+              concurrency: "unbounded",
+              discard: true
+            }
+          )
+        })
+      )
+      const left = Arr.makeBy(40, (n) => n + 1).filter(unsettled)
+      const again = yield* Stream.runCollect(Stream.take(subscribe({ group: "mail", concurrency: 40 }), left.length))
+      assert.deepEqual(
+        again.map((delivery) => facts(delivery)),
+        left.map((n) => [n, 2])
+      )
+    })
+  )
+
   it.live("a client that knows nothing of eventfold reads a CloudEvent in binary mode", () =>
     Effect.gen(function* () {
       const exchange = freshExchange()

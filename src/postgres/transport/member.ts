@@ -240,6 +240,9 @@ const claiming = (membership: Membership, member: Member, count: number): Effect
   return Effect.uninterruptible(member.claiming.withPermit(claim))
 }
 
+/** For how many messages there is room: those that are being acknowledged have gone. */
+const roomOf = ({ acknowledging, inHand, most, ready }: Member): number => most - inHand.size + acknowledging - ready.length
+
 /** The next deliveries: as many as there is room for, and at least one. */
 const next = (membership: Membership, member: Member) => {
   const { changed, inHand, most, ready } = member
@@ -248,8 +251,11 @@ const next = (membership: Membership, member: Member) => {
       changed.closeUnsafe()
       if (member.left) return yield* closed("subscribe")
       if (member.broken !== undefined) return yield* member.broken
-      const free = most - inHand.size + member.acknowledging - ready.length
-      if (free > 0 && performance.now() >= member.askAt) yield* claiming(membership, member, free)
+      if (roomOf(member) > 0 && performance.now() >= member.askAt) {
+        // What is acknowledged in one turn makes room at once.
+        if (inHand.size > 0) yield* Effect.yieldNow
+        yield* claiming(membership, member, roomOf(member))
+      }
       yield* fetching(membership, member)
       const here = ready.findIndex((claimed) => !isHere(claimed))
       const count = Math.min(most - inHand.size, here === -1 ? ready.length : here)
@@ -258,7 +264,11 @@ const next = (membership: Membership, member: Member) => {
         .filter(isHere)
         .map((claimed) => handOut(membership, member, claimed))
       if (Arr.isArrayNonEmpty(deliveries)) return deliveries
-      yield* free > 0 ? Effect.raceFirst(changed.await, realSleep(Math.max(0, member.askAt - performance.now()))) : changed.await
+      yield* roomOf(member) > 0
+        ? Effect.raceFirst(changed.await, realSleep(Math.max(0, member.askAt - performance.now())))
+        : changed.await
+      // What is settled in one turn makes room at once.
+      yield* Effect.yieldNow
     }
   })
 }

@@ -28,7 +28,10 @@ export const step = define({
     /** The most messages it takes. */
     wanted: "number",
     /** How many answers the list begins with. */
-    answers: "number"
+    answers: "number",
+    /** The first and the last of the entries that are answered, in the order of the stream. */
+    least: "text",
+    greatest: "text"
   },
   whenFull: "runs",
   lua: `
@@ -52,12 +55,28 @@ for _, id in ipairs(redis.call("ZRANGEBYSCORE", delayed, "-inf", time, "LIMIT", 
   redis.call("ZREM", delayed, id)
 end
 
+local attempts = {}
+if answers > 0 then
+  for _, pending in ipairs(redis.call("XPENDING", stream, group, least, greatest, 2 * answers + 10, member)) do
+    attempts[pending[1]] = pending[4]
+  end
+end
+local function attemptOf(id)
+  if attempts[id] then return attempts[id] end
+  local pending = redis.call("XPENDING", stream, group, id, id, 1, member)[1]
+  return pending and pending[4]
+end
+local acknowledge = { "XACK", stream, group }
+local function acknowledgeAll()
+  if #acknowledge > 3 then redis.call(unpack(acknowledge)) end
+  acknowledge = { "XACK", stream, group }
+end
 for i = first, filter - 1, 3 do
   local id, attempt, answer = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]
-  local pending = redis.call("XPENDING", stream, group, id, id, 1, member)[1]
-  if pending and pending[4] == attempt then
+  if attemptOf(id) == attempt then
     if answer == "ack" then
-      redis.call("XACK", stream, group, id)
+      acknowledge[#acknowledge + 1] = id
+      if #acknowledge >= 1000 then acknowledgeAll() end
     elseif answer == "unreadable" then
       move(stream, group, id, "${owners.unreadable}")
     else
@@ -71,6 +90,7 @@ for i = first, filter - 1, 3 do
     end
   end
 end
+acknowledgeAll()
 
 local typeFields = { ${prefixes.map((prefix) => `["${prefix}type"] = true`).join(", ")} }
 local reply, count, scanned = { -1 }, 0, 0
