@@ -19,7 +19,7 @@ type Change = DeadlineChange & {
 }
 
 /** A page of the deadlines that are due. */
-export interface DuePage {
+interface DuePage {
   /** In the order of their times. */
   readonly deadlines: ReadonlyArray<KeptDeadline>
   /** Behind which the next page begins; none behind the last page. */

@@ -59,8 +59,11 @@ export interface KeptDeadlines {
   readonly due: (
     checkpoint: string,
     options: {
+      /** The time (inclusive), in milliseconds since the epoch. */
       readonly upTo: number
+      /** The place, which is not part of the answer. */
       readonly after: Pick<KeptDeadline, "due" | "position">
+      /** The most of them. */
       readonly limit: number
     }
   ) => Effect.Effect<ReadonlyArray<KeptDeadline>, CheckpointError>
