@@ -65,7 +65,7 @@ const Status = Decision.make("Status", {
   events: [Subscribed],
   state: Schema.UndefinedOr(Schema.Literals(["in", "out"])),
   initial: undefined,
-  evolve: { Subscribed: () => "in" as const }
+  evolve: { Subscribed: () => "in" }
 })
 const Everything = Decision.make("Everything", { tags: {}, events: [Plain], initial: 0, evolve: { Plain: (n) => n + 1 } })
 const Account = Aggregate.make("Account", { events: [Plain], initial: { closed: false }, evolve: { Plain: (state) => state } })

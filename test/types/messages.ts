@@ -192,6 +192,6 @@ Decision.make("A", {
   events: [Defined],
   state: State,
   initial: { status: "open" },
-  // @ts-expect-error Type 'string' is not assignable to type '"open" | "paid" | "shipped" | Hint'.
+  // @ts-expect-error Type '"payed"' is not assignable to type '"open" | "paid" | "shipped" | Hint'.
   evolve: { Defined: () => ({ status: "payed" }) }
 })
