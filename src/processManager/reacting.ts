@@ -43,9 +43,12 @@ export const processesOf = (process: Any, recorded: RecordedEvent): ReadonlyArra
   return Result.getOrElse(keys, () => []).map((key) => streamName(process.name, key))
 }
 
+/** No stream is called so: whose decisions have lost a race take turns, whatever they read. */
+const ofConditions = ""
+
 /**
- * Reacts to a stored event: all that it is read as for one process is reacted to in one unit of work. One that loses a race for a stream runs
- * again in its turn among those that have lost one there: however many race, some win each time and none loses for ever.
+ * Reacts to a stored event: all that it is read as for one process is reacted to in one unit of work. One that loses a race for a stream, or by a
+ * decision, runs again in its turn among those that have lost one there: however many race, some win each time and none loses for ever.
  */
 export const handle = Effect.fnUntraced(function* (
   process: Any,
@@ -59,6 +62,7 @@ export const handle = Effect.fnUntraced(function* (
     let lost: string | undefined
     yield* Effect.suspend(() => (lost === undefined ? reaction : turns.take(lost, reaction))).pipe(
       Effect.tapErrorTag("OptimisticLockError", ({ stream }) => Effect.sync(() => void (lost = stream))),
+      Effect.tapErrorTag("AppendConditionError", () => Effect.sync(() => void (lost = ofConditions))),
       retryConflicts({ times: 10 })
     )
   }
