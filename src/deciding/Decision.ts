@@ -389,12 +389,16 @@ type Many<A> = A extends ReadonlyArray<infer One> ? One : A
  * @category models
  * @since 0.2.0
  */
-export type Writes<D, Event extends { readonly _tag: string }> = [D] extends [Aggregate.AnyDecided<Event>]
+export type Writes<D, Event extends { readonly _tag: string }, T extends Target = string> = [D] extends [
+  Aggregate.AnyDecided<Event>
+]
   ? unknown
   : Written<D> extends infer One extends { readonly _tag: string }
     ? [One["_tag"]] extends [Event["_tag"]]
       ? Aggregate.AnyDecided<Event>
-      : `"${Exclude<One["_tag"], Event["_tag"]>}" is no event of this decision: let it read that, or name it by Decision.into(stream, …)`
+      : string extends One["_tag"]
+        ? "a decision comes to an event, to several or none ([]), or to a Result or an Effect of these"
+        : `"${Exclude<One["_tag"], Event["_tag"]>}" is no event of ${T extends IntoAggregate<Aggregate.Any> ? "the aggregate that this decision writes into" : "this decision: let it read that, or name it by Decision.into(stream, …)"}`
     : Aggregate.AnyDecided<Event>
 
 /** What a unit of work has seen of the log when it first read it: later reads see the same, and what it has staged since. */
@@ -539,7 +543,7 @@ export const execute = Effect.fnUntraced(function* <
 >(
   boundary: Boundary<State, E>,
   target: T,
-  decide: (state: State) => D & Writes<D, Admitted<E, T>>
+  decide: (state: State) => D & Writes<D, Admitted<E, T>, T>
 ): Effect.fn.Return<
   { readonly state: State; readonly events: ReadonlyArray<Admitted<E, T>> },
   Aggregate.DecidedError<D> | LoadError | Event.EventEncodeError | OptimisticLockError | AppendConditionError,

@@ -79,10 +79,12 @@ interface Refused<out Problem extends string> {
   readonly "~eventfold/Tag/Refused": Problem
 }
 
-/** What stands beside a name that has a colon. */
+/** What stands beside a name that has a colon, or is empty. */
 type Named<Name extends string> = Name extends `${string}:${string}`
   ? Refused<"a name without a colon: a tag is split at its first one">
-  : unknown
+  : Name extends ""
+    ? Refused<"a name that is not empty">
+    : unknown
 
 /**
  * Defines a kind of tags: its name, which is storage format, and the Schema of its values (a text, unless told otherwise).

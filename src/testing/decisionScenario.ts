@@ -21,7 +21,7 @@ export interface DecisionScenario<State, E extends Event.Any, T extends Decision
   readonly given: (events: ReadonlyArray<E["Type"]>) => DecisionScenario<State, E, T>
   /** Decides on the state that the past has folded to: what `Decision.execute` is given. */
   readonly when: <const D extends Aggregate.AnyDecided<{ readonly _tag: string }>>(
-    decide: (state: State) => D & Decision.Writes<D, Decision.Admitted<E, T>>
+    decide: (state: State) => D & Decision.Writes<D, Decision.Admitted<E, T>, T>
   ) => DecisionOutcome<State, Decision.Admitted<E, T>, Aggregate.DecidedError<D>, Aggregate.DecidedServices<D>>
 }
 
@@ -91,7 +91,7 @@ const scenario = <State, E extends Event.Any, T extends Decision.Target>(
 ): DecisionScenario<State, E, T> => ({
   given: (events) => scenario(boundary, definitions, [...past, ...events]),
   when: <const D extends Aggregate.AnyDecided<{ readonly _tag: string }>>(
-    decide: (state: State) => D & Decision.Writes<D, Decision.Admitted<E, T>>
+    decide: (state: State) => D & Decision.Writes<D, Decision.Admitted<E, T>, T>
   ): DecisionOutcome<State, Decision.Admitted<E, T>, Aggregate.DecidedError<D>, Aggregate.DecidedServices<D>> => {
     const outcome = Effect.gen(function* () {
       const stored = yield* Effect.orDie(asStored(definitions, past))

@@ -487,7 +487,7 @@ core.describe("what was written wrongly", () => {
   core.it.effect("definitions refuse what they cannot be", () =>
     Effect.sync(() => {
       assert.throws(() => Tag.make("a:b" as "ab"), /RangeError: Tag "a:b": the name must have no colon/)
-      assert.throws(() => Tag.make(""), /RangeError: Tag "": the name must not be empty/)
+      assert.throws(() => Tag.make("" as string), /RangeError: Tag "": the name must not be empty/)
       assert.throws(() => Tag.make("x".repeat(254)), /has 256 characters, more than 255/)
       assert.throws(() => room(""), Tag.TagError)
       const options = { tags: { room }, events: [Opened], initial: 0 as number, evolve: { Opened: (n: number) => n } } as const
