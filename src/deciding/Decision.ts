@@ -21,7 +21,7 @@ import { definitionsOf, isSame, readersOf } from "../definitions/listing.ts"
 import type { NewEvent } from "../definitions/stored.ts"
 import * as Tag from "../definitions/Tag.ts"
 import { freeze } from "../internal/freeze.ts"
-import { AppendConditionError, type EventStore, type OptimisticLockError, type Query } from "../store/EventStore.ts"
+import { AppendConditionError, type EventStore, OptimisticLockError, type Query } from "../store/EventStore.ts"
 import {
   type AggregatePart,
   type Bound,
@@ -599,12 +599,21 @@ const streamOfTarget = (target: Target): Effect.Effect<string, Aggregate.Aggrega
       : Effect.succeed(target.stream)
 
 /** The failure of a decision whose own unit of work has staged meanwhile what the decision has not seen. */
-const overtaken = (loaded: Loaded, transaction: TransactionService): AppendConditionError | undefined => {
-  const { conditions, position, staged } = loaded
+const overtaken = (
+  { conditions, position, staged, streams }: Loaded,
+  transaction: TransactionService
+): AppendConditionError | OptimisticLockError | undefined => {
   const known = new Set(staged)
-  return transaction.staged().some((entry) => !known.has(entry) && spoils(loaded, entry))
-    ? new AppendConditionError({ position: 0, condition: { filter: conditions, after: position } })
-    : undefined
+  const since = transaction.staged().filter((entry) => !entry.transient && !known.has(entry))
+  if (since.some((entry) => conditions.some((query) => isMatch(query, entry)))) {
+    return new AppendConditionError({ position: 0, condition: { filter: conditions, after: position } })
+  }
+  for (const stream of streams) {
+    const more = since.filter((entry) => entry.stream === stream).length
+    const actual = expectedOf(transaction, stream)
+    if (more > 0 && typeof actual === "number") return new OptimisticLockError({ stream, expected: actual - more, actual })
+  }
+  return undefined
 }
 
 const unguarded = (stream: string, staged: ReadonlyArray<StagedEvent>): Effect.Effect<void> =>

@@ -322,8 +322,10 @@ const baseless = ({ demands, staged }: Shared): AppendConditionError | undefined
   const written = new Set<StagedEvent>(staged)
   for (const demand of demands) {
     if (demand._tag === "Guard" || demand.given.every((entry) => written.has(entry))) continue
-    const { after = 0, filter } = demand.condition
-    return new AppendConditionError({ position: 0, condition: { filter: [filter].flat(), after } })
+    const { after = 0 } = demand.condition
+    const filter = [demand.condition.filter].flat()
+    // An aggregate alone has no filter.
+    return new AppendConditionError({ position: 0, ...(filter.length === 0 ? {} : { condition: { filter, after } }) })
   }
   return undefined
 }

@@ -352,6 +352,22 @@ core.describe("within one unit of work", () => {
     }).pipe(provided)
   )
 
+  core.it.effect("a decision on an aggregate is refused as one of its stream where its own unit of work has moved that", () =>
+    Effect.gen(function* () {
+      yield* Repository.append(Account, "1", [Joined.make({ name: "ada" })])
+      const close = Repository.execute(Account, "1", () => Closed.make({}))
+      const error = yield* Effect.flip(
+        transact(
+          Decision.execute(Decision.aggregate(Account, "1"), Decision.into("Note-1", Noted), () =>
+            Effect.as(close, Noted.make({ text: "is open" }))
+          )
+        )
+      )
+      assert.equal(error.message, new EventStore.OptimisticLockError({ stream: "Account-1", expected: 1, actual: 2 }).message)
+      assert.deepEqual(yield* log, ["Account-1@1 Joined"])
+    }).pipe(provided)
+  )
+
   core.it.effect("a decision on what a neighbour has staged is not committed where the neighbour drops it", () =>
     Effect.gen(function* () {
       yield* transact(open("a", 1))
