@@ -19,16 +19,9 @@ const Account = Aggregate.make("Account", { events: [Opened], initial: 0, evolve
 const owner = Tag.make("owner")
 const Owned = Event.make("Owned", { owner: Schema.String }, { tags: (event) => [owner(event.owner)] })
 const Owns = Decision.make("Owns", { tags: { owner }, events: [Owned], initial: 0, evolve: { Owned: (count) => count + 1 } })
-const Course = Schema.String.pipe(Schema.brand("Course"))
-const Student = Schema.String.pipe(Schema.brand("Student"))
-const course = Tag.make("course", Course)
-const student = Tag.make("student", Student)
-const Defined = Event.make("Defined", { course: Course }, { tags: (event) => [course(event.course)] })
-const Seats = Decision.make("Seats", { tags: { course }, events: [Defined], initial: 0, evolve: { Defined: (seats) => seats + 1 } })
-const seats = Seats({ course: Course.make("1") })
 const nothing = () => Effect.void
 const none = () => []
-void [Owns, Student, student, seats, Aggregate, Checkpoints, CommandApi, CommandServer, HttpApi, Closed, Consumer, Gone, Left, Layer, RpcGroup, SqlClient, EventStore, MessageBus, Open, ProcessManager, Projection, Repository, Subscription, Transport, UnitOfWork, Account, nothing, none]
+void [Aggregate, Owns, Checkpoints, CommandApi, CommandServer, HttpApi, Closed, Consumer, Gone, Left, Layer, RpcGroup, SqlClient, EventStore, MessageBus, Open, ProcessManager, Projection, Repository, Subscription, Transport, UnitOfWork, Account, nothing, none]
 `
   .trim()
   .replaceAll("\n", "; ")
@@ -178,55 +171,6 @@ const mistakes: ReadonlyArray<readonly [title: string, code: string, message: st
     "a command of a process manager whose rejection is not dealt with",
     `ProcessManager.send(Open, { owner: "" })`,
     `Expected 3 arguments, but got 2.`
-  ],
-  [
-    "a model over a tag that an event never bears",
-    `Decision.make("M", { tags: { student }, events: [Defined], initial: 0, evolve: { Defined: () => 1 } })`,
-    String.raw`"Defined never bears the tag \"student\", so this model would never see it"`
-  ],
-  [
-    "a model over a tag, of an event without tags",
-    `Decision.make("M", { tags: { course }, events: [Defined, Opened], initial: 0, evolve: { Defined: () => 1, Opened: () => 2 } })`,
-    String.raw`"Opened never bears the tag \"course\", so this model would never see it"`
-  ],
-  [
-    "a model without a fold",
-    `Decision.make("M", { tags: {}, events: [Opened, Closed], initial: 0, evolve: { Opened: () => 1 } })`,
-    `Property 'Closed' is missing in type`
-  ],
-  ["a tag whose name has a colon", `Tag.make("a:b")`, `a name without a colon: a tag is split at its first one`],
-  ["a tag without a name", `Tag.make("")`, `a name that is not empty`],
-  [
-    "a value of another tag",
-    `Seats({ course: Student.make("1") })`,
-    `Property 'Course' is missing in type '{ readonly Student: "Student"; }'`
-  ],
-  ["a model without the value of its tag", `Seats({})`, `Property 'course' is missing in type '{}'`],
-  [
-    "a decision that comes to an event which it does not read",
-    `Decision.execute(seats, "s", () => Opened.make({ owner: "" }))`,
-    String.raw`"\"Opened\" is no event of this decision: let it read that, or name it by Decision.into(stream, …)"`
-  ],
-  [
-    "the same, in an effect, beside what it reads",
-    `Decision.execute(seats, "s", () => Effect.succeed([Defined.make({ course: Course.make("1") }), Opened.make({ owner: "" })]))`,
-    String.raw`"\"Opened\" is no event of this decision: let it read that, or name it by Decision.into(stream, …)"`
-  ],
-  [
-    "an event that an aggregate does not have, written into it",
-    `Decision.execute(seats, Decision.into(Account, "1"), () => Defined.make({ course: Course.make("1") }))`,
-    String.raw`"\"Defined\" is no event of the aggregate that this decision writes into"`
-  ],
-  [
-    "a decision that comes to nothing, not even to none",
-    `Decision.execute(seats, "s", () => undefined)`,
-    `"a decision comes to an event, to several or none ([]), or to a Result or an Effect of these"`
-  ],
-  ["ignoring what is not read", `seats.pipe(Decision.ignoring(Opened))`, `"Opened is not read here, so it cannot be ignored"`],
-  [
-    "a decision outside of a unit of work",
-    `void Effect.runPromise(Effect.provide(Decision.load(seats), EventStore.layerMemory))`,
-    `Type 'Requires<"UnitOfWork.transact(…) around it, or a handler of MessageBus">' is not assignable to type 'never'.`
   ]
 ]
 

@@ -160,6 +160,8 @@ const Seats = Decision.make("Seats", {
 
 // @ts-expect-error is not assignable to parameter of type '"a:b" & Refused<"a name without a colon: a tag is split at its first one">'.
 Tag.make("a:b")
+// @ts-expect-error is not assignable to parameter of type '"" & Refused<"a name that is not empty">'.
+Tag.make("")
 // @ts-expect-error Property 'Subscribed' is missing in type '{ Defined: (n: number) => number; }' but required in type 'Folds<
 Decision.make("A", { tags: { course }, events: [Defined, Subscribed], initial: 0, evolve: { Defined: (n) => n } })
 // @ts-expect-error is not assignable to type '"Defined never bears the tag \"student\", so this model would never see it"'.
@@ -176,8 +178,10 @@ Decision.execute(Seats({ course: c }), "Course-c", () => Unread.make({ course: c
 Decision.execute(Seats({ course: c }), "Course-c", () => Effect.succeed([Unread.make({ course: c })]))
 // @ts-expect-error '"\"Paid\" is no event of this decision: let it read that, or name it by Decision.into(stream, …)"'.
 Scenario.decision(Seats({ course: c })).when(() => Paid.make({ amount: 1 }))
-// @ts-expect-error '"\"Defined\" is no event of this decision: let it read that, or name it by Decision.into(stream, …)"'.
+// @ts-expect-error '"\"Defined\" is no event of the aggregate that this decision writes into"'.
 Decision.execute(Seats({ course: c }), Decision.into(Order, "1"), () => Defined.make({ course: c }))
+// @ts-expect-error "a decision comes to an event, to several or none ([]), or to a Result or an Effect of these"
+Decision.execute(Seats({ course: c }), "Course-c", () => undefined)
 // @ts-expect-error is not assignable to type '"Unread is not read here, so it cannot be ignored"'.
 Seats({ course: c }).pipe(Decision.ignoring(Unread))
 // @ts-expect-error Type '"Unread"' is not assignable to type '"Defined"'.
