@@ -625,6 +625,8 @@ const unguarded = (stream: string, staged: ReadonlyArray<StagedEvent>): Effect.E
  * Reads a boundary outside of a unit of work: its state, and the position of the log that it is of. An aggregate in it is read by itself, as
  * it is now.
  *
+ * It binds nothing, and does not see what a unit of work has staged: what is decided there is read by {@link load} or {@link execute}.
+ *
  * @category accessors
  * @since 0.2.0
  */
