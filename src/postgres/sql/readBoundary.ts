@@ -93,6 +93,14 @@ const beyond = (direction: "asc" | "desc") => `
    where t.tag = a.tag and t.position > a.after::bigint and t.position <= a.up_to::bigint
    order by t.position ${direction} offset a.look limit 1`
 
+/**
+ * The arrays of the asks. Each is a query of its own, so that no plan is made for how long it happens to be: one for a single ask would look
+ * cheaper than one for any number, and the server would plan the statement anew each time, which takes longer than the reading.
+ */
+const columnsOfAsks = ["text", "text", "text", "float8", "float8", "int4", "int4", "bool", "bool"]
+  .map((type, index) => `(select $${index + 1}::${type}[])`)
+  .join(", ")
+
 export const readBoundary = statement(
   `select h.position::float8, a.n::int4, a.beyond::float8, ${eventColumnsOf("a")}
      from {head} h
@@ -111,7 +119,7 @@ export const readBoundary = statement(
                   lag(a.n) over w is distinct from a.n as first,
                   count(e.position) over (partition by a.n) as found,
                   sum(pg_column_size(e.payload) + pg_column_size(e.metadata)) over w as bytes
-             from unnest($1::text[], $2::text[], $3::text[], $4::float8[], $5::float8[], $6::int4[], $7::int4[], $8::bool[], $9::bool[])
+             from unnest(${columnsOfAsks})
                with ordinality a(tag, tags, types, after, up_to, size, look, newest, walks, n)
              left join lateral (
                (${page("asc", "a.size", "not a.newest")})
