@@ -199,13 +199,15 @@ export const make = <
     types.add(type)
   }
   Aggregate.checkInitial(`Decision "${name}"`, options.state, options.initial)
+  const own = [...definitionsOf(events).values()]
   const fold: Fold = {
     name,
     read,
     initial: freeze(options.initial),
     // By the types of `Events`.
     evolve: options.evolve as unknown as Fold["evolve"],
-    events: [...definitionsOf(events).values()],
+    events: own,
+    types: Event.storedTypes(...own),
     readers: readersOf(`Decision "${name}"`, events)
   }
   const bound = (values: { readonly [name: string]: unknown } = {}): Boundary<State, Events[number]> => {

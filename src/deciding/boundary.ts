@@ -41,6 +41,8 @@ export interface Fold {
   readonly evolve: Readonly<Record<string, (state: unknown, event: unknown) => unknown>>
   /** Without those that are retired. */
   readonly events: ReadonlyArray<Event.Any>
+  /** The types that they are stored under. */
+  readonly types: ReadonlyArray<string>
   readonly readers: Event.Readers
 }
 
@@ -88,21 +90,28 @@ export interface Bound {
   readonly key: string
 }
 
-/** What is asked of the store for these events; `undefined` for none. */
-const queryOf = (events: ReadonlyArray<Event.Any>, tags: ReadonlyArray<string>): Query | undefined =>
-  events.length === 0 ? undefined : { types: Event.storedTypes(...events), ...(tags.length === 0 ? {} : { tags }) }
+/** What is asked of the store for events of these types. */
+const queryOf = (types: ReadonlyArray<string>, tags: ReadonlyArray<string>): Query =>
+  tags.length === 0 ? { types } : { types, tags }
+
+/** What must not come until the commit: all that is read, but for what is ignored. */
+const conditionOf = ({ fold, ignored }: ModelPart, tags: ReadonlyArray<string>, query: Query): Query | undefined => {
+  if (fold.events.length === 0) return undefined
+  if (ignored.length === 0) return query
+  const checked = fold.events.filter((event) => !ignored.some((other) => isSame(event, other)))
+  return checked.length === 0 ? undefined : queryOf(Event.storedTypes(...checked), tags)
+}
 
 /** The models of a boundary, with their tags. */
 export const bind = (parts: ReadonlyArray<Part>): Result.Result<ReadonlyArray<Bound>, Tag.TagError> => {
   const all: Array<Bound> = []
   for (const part of parts) {
     if (part._tag === "Aggregate") continue
-    const { fold, ignored, tags: made } = part
+    const { fold, tags: made } = part
     if (Result.isFailure(made)) return Result.fail(made.failure)
     const tags = made.success
-    const checked = fold.events.filter((event) => !ignored.some((other) => isSame(event, other)))
-    const query = queryOf(fold.events, tags) ?? { types: [] }
-    all.push({ fold, tags, query, condition: queryOf(checked, tags), key: JSON.stringify(tags) })
+    const query = fold.events.length === 0 ? { types: [] } : queryOf(fold.types, tags)
+    all.push({ fold, tags, query, condition: conditionOf(part, tags, query), key: JSON.stringify(tags) })
   }
   return Result.succeed(all)
 }
@@ -175,6 +184,7 @@ export const inOrder = <E, R>(
   models: ReadonlyArray<unknown>,
   ofAggregate: (part: AggregatePart) => Effect.Effect<unknown, E, R>
 ): Effect.Effect<ReadonlyArray<unknown>, E, R> => {
+  if (models.length === parts.length) return Effect.succeed(models)
   let next = 0
   return Effect.forEach(parts, (part) => (part._tag === "Model" ? Effect.succeed(models[next++]) : ofAggregate(part)))
 }

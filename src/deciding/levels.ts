@@ -305,6 +305,8 @@ const toAppends = (staged: ReadonlyArray<Entry>): ReadonlyArray<StreamAppend> =>
 
 /** Guards as parts of an append, and conditions, each of them once: decisions of one unit of work may well ask for the same. */
 const toDemands = (demands: ReadonlyArray<Demand>) => {
+  const [first] = demands
+  if (demands.length === 1 && first?._tag === "Unless") return { guards: [], unless: [first.condition] }
   const guards = new Map<string, StreamAppend>()
   const conditions = new Map<string, AppendCondition>()
   for (const demand of demands) {

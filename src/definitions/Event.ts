@@ -441,20 +441,31 @@ const failed = ({ position, stream, type, version }: Stored, cause: unknown) =>
 /** {@link decode}, where the event may be none of the definition's. */
 export const read = <E extends Any>(definition: E, recorded: Stored): Result.Result<E["Type"] | undefined, EventDecodeError> => {
   if ("retired" in definition) return Result.succeed(undefined)
+  if (isCurrent(definition, recorded)) return decodePayload(definition, recorded, recorded.payload)
   const payload = payloadFor(definition, recorded)
   if (Result.isFailure(payload)) return Result.fail(failed(recorded, payload.failure))
-  if (payload.success === undefined) return Result.succeed(undefined)
-  const fields = definition.codec.decode(payload.success, recorded.payload)
+  return payload.success === undefined ? Result.succeed(undefined) : decodePayload(definition, recorded, payload.success)
+}
+
+/** Whether an event was written by the definition as it is. */
+const isCurrent = ({ from, version }: Any, { schemaVersion, type }: Stored): boolean =>
+  schemaVersion === version && !Object.hasOwn(from, type)
+
+const decodePayload = <E extends Any>(
+  definition: E,
+  recorded: Stored,
+  payload: Schema.Json
+): Result.Result<E["Type"], EventDecodeError> => {
+  const fields = definition.codec.decode(payload, recorded.payload)
   return Result.isFailure(fields)
     ? Result.fail(failed(recorded, fields.failure))
     : Result.succeed(freeze({ _tag: definition.type, ...fields.success } as E["Type"]))
 }
 
-/** The payload at the definition's version; `undefined` where the event is none of its. */
+/** The payload at the definition's version, of one that was written otherwise; `undefined` where the event is none of its. */
 const payloadFor = (definition: Any, recorded: Stored): Result.Result<Schema.Json | undefined, Error> => {
   const { schemaVersion, type } = recorded
   const adopt = Object.hasOwn(definition.from, type) ? definition.from[type] : undefined
-  if (adopt === undefined && schemaVersion === definition.version) return Result.succeed(recorded.payload)
   const { metadata = {}, recordedAt, stream } = recorded
   const source: Source = freeze({ type, schemaVersion, stream, metadata, recordedAt })
   if (adopt !== undefined)

@@ -74,14 +74,14 @@ const toPages = (rows: ReadonlyArray<BoundaryRow>): Pages | undefined => {
 const page = (direction: "asc" | "desc", size: string, when: string) => `
   select e.* from (
       select t.position from {tag} t
-       where t.tag = a.tag and t.position > a.after::bigint and t.position <= a.up_to::bigint
+       where t.tag = a.tag and t.position > a.after and t.position <= a.up_to
        order by t.position ${direction} limit a.look
     ) t
     cross join lateral (
       select e.* from {event} e
        where e.position = t.position
-         and (a.types is null or e.type = any (a.types::text[]))
-         and (a.tags is null or e.tags @> a.tags::text[])
+         and (a.types is null or e.type = any (a.types))
+         and (a.tags is null or e.tags @> a.tags)
        limit 1
     ) e
    where ${when}
@@ -90,9 +90,18 @@ const page = (direction: "asc" | "desc", size: string, when: string) => `
 /** The first position with the tag that a query has not looked at. */
 const beyond = (direction: "asc" | "desc") => `
   select t.position from {tag} t
-   where t.tag = a.tag and t.position > a.after::bigint and t.position <= a.up_to::bigint
+   where t.tag = a.tag and t.position > a.after and t.position <= a.up_to
    order by t.position ${direction} offset a.look limit 1`
 
+/**
+ * The arrays of the asks. Each is a query of its own, so that no plan is made for how long it happens to be: one for a single ask would look
+ * cheaper than one for any number, and the server would plan the statement anew each time, which takes longer than the reading.
+ */
+const columnsOfAsks = ["text", "text", "text", "float8", "float8", "int4", "int4", "bool", "bool"]
+  .map((type, index) => `(select $${index + 1}::${type}[])`)
+  .join(", ")
+
+/** With `offset 0` what an ask says is read out of its text once, and not for every event. */
 export const readBoundary = statement(
   `select h.position::float8, a.n::int4, a.beyond::float8, ${eventColumnsOf("a")}
      from {head} h
@@ -111,8 +120,13 @@ export const readBoundary = statement(
                   lag(a.n) over w is distinct from a.n as first,
                   count(e.position) over (partition by a.n) as found,
                   sum(pg_column_size(e.payload) + pg_column_size(e.metadata)) over w as bytes
-             from unnest($1::text[], $2::text[], $3::text[], $4::float8[], $5::float8[], $6::int4[], $7::int4[], $8::bool[], $9::bool[])
-               with ordinality a(tag, tags, types, after, up_to, size, look, newest, walks, n)
+             from (
+               select a.tag, a.tags::text[] as tags, a.types::text[] as types, a.after::bigint as after, a.up_to::bigint as up_to,
+                      a.size, a.look, a.newest, a.walks, a.n
+                 from unnest(${columnsOfAsks})
+                   with ordinality a(tag, tags, types, after, up_to, size, look, newest, walks, n)
+               offset 0
+             ) a
              left join lateral (
                (${page("asc", "a.size", "not a.newest")})
                union all
