@@ -528,9 +528,17 @@ core.describe("what was written wrongly", () => {
         initial: [],
         evolve: { Taken: (names, { person }) => void (names as Array<string>).push(person) as never }
       })
+      const Counts = Decision.make("Counts", {
+        tags: { room },
+        events: [Taken],
+        initial: new Map<string, number>(),
+        evolve: { Taken: (counts, { person }) => counts.set(person, (counts.get(person) ?? 0) + 1) }
+      })
       yield* EventStore.append("A-1", [{ type: "Taken", payload: { room: "a", person: "ada" }, tags: ["room:a"] }])
       const exit = yield* Effect.exit(Decision.read(Names({ room: "a" })))
       assert.match(String(exit), /TypeError/)
+      assert.match(String(yield* Effect.exit(Decision.read(Counts({ room: "a" })))), /TypeError: This collection is shared/)
+      assert.equal(Counts.initial.size, 0)
     }).pipe(provided)
   )
 })
