@@ -21,6 +21,9 @@ import { seenOf } from "./progress.ts"
 import { Failed, isFailed, type Unavailable } from "./settling.ts"
 import { isOrdered, type Outage, type Work } from "./work.ts"
 
+/** Where the span begins is always the same place. */
+const alwaysHere = { captureStackTrace: false }
+
 export const dealWith = <R>(work: Work<R>, batch: ReadonlyArray<RecordedEvent>, context: WorkContext<RecordedEvent>) => {
   const { checkpoints, client, name, partition } = work
   const stillHeld = Effect.suspend(() => {
@@ -31,17 +34,21 @@ export const dealWith = <R>(work: Work<R>, batch: ReadonlyArray<RecordedEvent>, 
     client === undefined ? separately(work, batch, context, blocked) : transactionally(work, client, batch, context, blocked)
   ).pipe(
     Effect.provideService(StillHeld, stillHeld),
-    Effect.withSpan(`process ${name}`, {
-      kind: "consumer",
-      attributes: {
-        "messaging.system.name": "eventfold",
-        "messaging.operation.name": "process",
-        "messaging.operation.type": "process",
-        "messaging.destination.subscription.name": name,
-        ...(partition === undefined ? {} : { "messaging.destination.partition.id": String(partition.index) }),
-        "messaging.batch.message_count": batch.length
-      }
-    })
+    Effect.withSpan(
+      `process ${name}`,
+      {
+        kind: "consumer",
+        attributes: {
+          "messaging.system.name": "eventfold",
+          "messaging.operation.name": "process",
+          "messaging.operation.type": "process",
+          "messaging.destination.subscription.name": name,
+          ...(partition === undefined ? {} : { "messaging.destination.partition.id": String(partition.index) }),
+          "messaging.batch.message_count": batch.length
+        }
+      },
+      alwaysHere
+    )
   )
 }
 

@@ -7,7 +7,6 @@ import * as Option from "effect/Option"
 import * as Semaphore from "effect/Semaphore"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
-import * as Stream from "effect/Stream"
 import { provideBuilt } from "../definitions/services.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import { defaultRestart } from "../internal/lifecycle.ts"
@@ -15,14 +14,17 @@ import { Checkpoints } from "../store/Checkpoints.ts"
 import { EventStore, type EventStoreError } from "../store/EventStore.ts"
 import { ParkedEvents, ParkedEventsError } from "../store/ParkedEvents.ts"
 import { dealWith } from "./batches.ts"
+import type { Following } from "./body.ts"
 import type { Handling } from "./handling.ts"
 import { EventRetryError, type OnFailure, type Options, type Requirements, type Retried } from "./model.ts"
 import { partitionName, subscriptionCheckpoint } from "./names.ts"
 import { partitionOf } from "./partitions.ts"
+import type { Log } from "./progress.ts"
+import { readingOf } from "./reading.ts"
 import { retryAll, retryOne, type RetryError } from "./retryingParked.ts"
 import { type Follower, makeFollower } from "./running.ts"
 import { retrying } from "./settling.ts"
-import { isOrdered, leaseTime, metersOf, type Outage, type Place, type Work } from "./work.ts"
+import { isOrdered, leaseTime, metersOf, type Outage, type Partition, type Place, type Work } from "./work.ts"
 
 /** A subscription, or a partition of one, that is not running yet. */
 export interface Subscribed extends Follower<Outage> {
@@ -62,6 +64,11 @@ export const subscribe = Effect.fnUntraced(function* <R, P extends OnFailure, T 
     meters: metersOf(name, partition),
     caution: { alone: false, position: 0, times: 0 }
   }
+  const log: Log = {
+    store: work.store,
+    filter: handling.filter,
+    isOwn: partition === undefined ? undefined : ({ stream }) => partitionOf(stream, partition.count) === partition.index
+  }
   const follower = yield* makeFollower<RecordedEvent, Outage>(
     {
       meters: work.meters,
@@ -75,12 +82,8 @@ export const subscribe = Effect.fnUntraced(function* <R, P extends OnFailure, T 
       from,
       restart: defaultRestart,
       check,
-      read: (after, arrived) => reading(work, after, arrived),
-      log: {
-        store: work.store,
-        filter: handling.filter,
-        isOwn: partition === undefined ? undefined : ({ stream }) => partitionOf(stream, partition.count) === partition.index
-      },
+      ...(partition === undefined ? readingOf(log) : { read: readingPart(work, partition) }),
+      log,
       work: (batch, context) => dealWith(work, batch, context),
       episodes: partition?.episodes,
       onChange: partition?.onChange
@@ -99,28 +102,25 @@ export const subscribe = Effect.fnUntraced(function* <R, P extends OnFailure, T 
   }
 })
 
-type Arrived = (events: ReadonlyArray<RecordedEvent>, to: number) => Effect.Effect<void>
-
-const reading = <R>({ handling: { filter }, partition, store }: Work<R>, after: number, arrived: Arrived) => {
-  if (partition === undefined) {
-    return Stream.runForEachArray(store.subscribe({ after, filter }), (page) => arrived(page, page.at(-1)?.position ?? 0))
-  }
-  const { count, index, tail } = partition
-  let passed = after
-  const take = (page: ReadonlyArray<RecordedEvent>) => {
-    const own = page.filter(({ stream }) => partitionOf(stream, count) === index)
-    passed = Math.max(passed, page.at(-1)?.position ?? 0)
-    return arrived(own, passed)
-  }
-  return Effect.forever(
-    Effect.suspend(() => {
-      const next = tail.next(passed)
-      if (next !== undefined) return Effect.flatMap(next, take)
-      // Behind what is shared: this partition reads by itself, until it has come up with the others.
-      return Effect.flatMap(store.readPage({ after: passed, upTo: tail.begin(), filter }), ({ events, position }) => {
-        passed = Math.max(passed, position)
-        return take(events)
+/** Reads what is a partition's own: with the others of its group, as long as it keeps up. */
+const readingPart =
+  <R>({ handling: { filter }, store }: Work<R>, { count, index, tail }: Partition): Following<RecordedEvent, Outage>["read"] =>
+  (after, arrived) => {
+    let passed = after
+    const take = (page: ReadonlyArray<RecordedEvent>) => {
+      const own = page.filter(({ stream }) => partitionOf(stream, count) === index)
+      passed = Math.max(passed, page.at(-1)?.position ?? 0)
+      return arrived(own, passed)
+    }
+    return Effect.forever(
+      Effect.suspend(() => {
+        const next = tail.next(passed)
+        if (next !== undefined) return Effect.flatMap(next, take)
+        // Behind what is shared: this partition reads by itself, until it has come up with the others.
+        return Effect.flatMap(store.readPage({ after: passed, upTo: tail.begin(), filter }), ({ events, position }) => {
+          passed = Math.max(passed, position)
+          return take(events)
+        })
       })
-    })
-  )
-}
+    )
+  }
