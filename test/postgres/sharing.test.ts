@@ -2,7 +2,7 @@
 import assert from "node:assert/strict"
 import { PgClient } from "@effect/sql-pg"
 import { describe, it } from "@effect/vitest"
-import { Context, Effect, Exit, Fiber, Layer, Redacted } from "effect"
+import { Context, Effect, Exit, Fiber, Layer, Redacted, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import { Checkpoints, EventStore, Subscription } from "eventfold"
 import { PgCheckpoints, PgEventStore } from "eventfold/postgres"
@@ -138,6 +138,90 @@ describe("many subscriptions of one process", () => {
       assert.deepEqual(
         renewed.map((exit, index) => (Exit.isFailure(exit) ? index : undefined)).filter((index) => index !== undefined),
         [3]
+      )
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("many stores of one client", () => {
+  it.live("are polled in one statement; one that is gone is polled by itself, and closes by itself", () =>
+    Effect.gen(function* () {
+      const { services, statements } = yield* counted
+      const options = { listen: false, pollInterval: "20 millis" } as const
+      const schemas = numbers(12).map(() => freshSchema())
+      const open = (schema: string) => Effect.provide(PgEventStore.make({ ...options, schema }), services)
+      const seen = new Map<string, number>()
+      const follow = (schema: string, store: EventStore.EventStore["Service"]) =>
+        Stream.runForEach(store.subscribe(), ({ position }) => Effect.sync(() => seen.set(schema, position)))
+      for (const schema of schemas) yield* Effect.forkScoped(follow(schema, yield* open(schema)))
+      const polls = (count: number) =>
+        eventually(
+          `${count} polls`,
+          Effect.sync(() => statements.length >= count)
+        )
+      yield* eventually(
+        "all are asked about",
+        Effect.sync(() => statements.at(-1)?.includes("select 11, ") === true)
+      )
+      statements.length = 0
+      yield* polls(10)
+      assert.equal(new Set(statements).size, 1)
+      // Another process appends.
+      const [first, last] = [schemas[0], schemas[11]] as [string, string]
+      const other = yield* counted
+      for (const schema of [first, last]) {
+        const store = yield* Effect.provide(PgEventStore.make({ ...options, schema }), other.services)
+        yield* store.append("Count-1", [{ type: "Counted", payload: {} }])
+      }
+      yield* eventually(
+        "both have heard",
+        Effect.sync(() => seen.get(first) === 1 && seen.get(last) === 1)
+      )
+      // A store whose tables are gone keeps nobody from hearing.
+      const admin = yield* connect(inject("postgresUrl"))
+      yield* admin.unsafe(`drop schema "${schemas[5]}" cascade`)
+      yield* eventually(
+        "it is left out",
+        Effect.sync(() => statements.at(-1)?.includes("select 10, ") === true)
+      )
+      const again = yield* Effect.provide(PgEventStore.make({ ...options, schema: last }), other.services)
+      yield* again.append("Count-1", [{ type: "Counted", payload: {} }])
+      yield* eventually(
+        "it has heard",
+        Effect.sync(() => seen.get(last) === 2)
+      )
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("nobody is polled for when all have closed", () =>
+    Effect.gen(function* () {
+      const { services, statements } = yield* counted
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          for (const schema of [freshSchema(), freshSchema()]) {
+            const store = yield* Effect.provide(PgEventStore.make({ schema, listen: false, pollInterval: "10 millis" }), services)
+            yield* Effect.forkScoped(Stream.runDrain(store.subscribe()))
+          }
+          yield* eventually(
+            "they are polled",
+            Effect.sync(() => statements.at(-1)?.includes("union all") === true)
+          )
+        })
+      )
+      statements.length = 0
+      const options = { schema: freshSchema(), listen: false, pollInterval: "10 millis" } as const
+      const store = yield* Effect.provide(PgEventStore.make(options), services)
+      const seen: Array<number> = []
+      yield* Effect.forkScoped(Stream.runForEach(store.subscribe(), ({ position }) => Effect.sync(() => seen.push(position))))
+      const other = yield* Effect.provide(PgEventStore.make(options), (yield* counted).services)
+      yield* other.append("Count-1", [{ type: "Counted", payload: {} }])
+      yield* eventually(
+        "the next has heard",
+        Effect.sync(() => seen.length === 1)
+      )
+      assert.deepEqual(
+        statements.filter((text) => text.includes("union all")),
+        []
       )
     }).pipe(Effect.scoped)
   )
