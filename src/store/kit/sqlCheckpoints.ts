@@ -300,22 +300,33 @@ const mostMoves = 512
  */
 const makeMove = (sql: SqlClient.SqlClient, { moveAll }: CheckpointDialect) => {
   type Alone = (move: CheckpointMove) => Effect.Effect<void, CheckpointFencedError | CheckpointError>
+  type Answers = Effect.Effect<ReadonlyArray<Exit.Exit<boolean, CheckpointError>>>
   if (moveAll === undefined) return (_operation: string, move: CheckpointMove, alone: Alone) => alone(move)
   const together = makeTogether<readonly [operation: string, move: CheckpointMove], boolean, CheckpointError>({
     most: mostMoves,
     call: (asked) => {
       // Those who lock several rows take them in one order.
       const order = asked.map((_, index) => index).sort((a, b) => byCodePoint(nameAt(asked, a), nameAt(asked, b)))
-      return Effect.match(moveAll(order.map((index) => (asked[index] as (typeof asked)[number])[1])), {
-        onSuccess: (moved) => {
+      return Effect.matchEffect(moveAll(order.map((index) => (asked[index] as (typeof asked)[number])[1])), {
+        onSuccess: (moved): Answers => {
           const done = new Set(moved.map((nth) => order[nth]))
-          return asked.map((_, index) => Exit.succeed(done.has(index)))
+          return Effect.succeed(asked.map((_, index) => Exit.succeed(done.has(index))))
         },
-        // Of what the database refuses only the culprit shall suffer, so each is tried alone.
-        onFailure: (cause) =>
-          asked.map(([operation, { name }]) =>
-            isOutage(cause) ? Exit.fail(new CheckpointError({ operation, checkpoint: name, cause })) : Exit.succeed(false)
+        onFailure: (cause): Answers => {
+          if (isOutage(cause)) {
+            return Effect.succeed(
+              asked.map(([operation, { name }]) => Exit.fail(new CheckpointError({ operation, checkpoint: name, cause })))
+            )
+          }
+          // Of what the database refuses only the culprit shall suffer.
+          return Effect.as(
+            Effect.logDebug(
+              `eventfold: ${asked.length} checkpoints could not be moved together, so each is moved by itself`,
+              cause
+            ),
+            asked.map(() => Exit.succeed(false))
           )
+        }
       })
     }
   })
