@@ -2,13 +2,14 @@
 import assert from "node:assert/strict"
 import { PgClient } from "@effect/sql-pg"
 import { describe, it } from "@effect/vitest"
-import { Context, Effect, Exit, Fiber, Layer, Redacted, Stream } from "effect"
+import { Context, Effect, Exit, Fiber, Layer, Logger, Redacted, References, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import { Checkpoints, EventStore, Subscription } from "eventfold"
 import { PgCheckpoints, PgEventStore } from "eventfold/postgres"
 import { inject } from "vitest"
 import { eventually, numbers, start } from "../support/words.ts"
-import { begin, connect } from "./harness.ts"
+import { counting, isPage } from "./counting.ts"
+import { begin, type Child, child, connect } from "./harness.ts"
 import { freshSchema } from "./support.ts"
 
 /** A client that notes the statements that go over it, by what they begin with. */
@@ -18,16 +19,8 @@ const counted = Effect.gen(function* () {
   )
   const client = Context.get(context, PgClient.PgClient)
   const statements: Array<string> = []
-  const counting: PgClient.PgClient = new Proxy(client, {
-    get: (target, key, receiver) =>
-      key === "unsafe"
-        ? (...args: Parameters<SqlClient.SqlClient["unsafe"]>) => {
-            statements.push(args[0].trim())
-            return target.unsafe(...args)
-          }
-        : Reflect.get(target, key, receiver)
-  })
-  const services = Context.make(PgClient.PgClient, counting).pipe(Context.add(SqlClient.SqlClient, counting))
+  const noting = counting(client, (statement) => statements.push(statement))
+  const services = Context.make(PgClient.PgClient, noting).pipe(Context.add(SqlClient.SqlClient, noting))
   return { statements, services }
 })
 
@@ -74,7 +67,7 @@ describe("many subscriptions of one process", () => {
         }
         yield* at(appends + 1)
         const moves = statements.filter((text) => text.startsWith("update") && text.includes("checkpoint"))
-        const reads = statements.filter((text) => text.startsWith("select e.version"))
+        const reads = statements.filter(isPage)
         // Each by itself would be a thousand of both.
         assert.ok(moves.length <= appends * 8, `${moves.length} moves`)
         assert.ok(reads.length <= appends * 3, `${reads.length} reads`)
@@ -139,6 +132,136 @@ describe("many subscriptions of one process", () => {
         renewed.map((exit, index) => (Exit.isFailure(exit) ? index : undefined)).filter((index) => index !== undefined),
         [3]
       )
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("checkpoints that the database refuses to move together", () => {
+  it.live("are moved each by itself, which is told: only the culprit fails", () =>
+    Effect.gen(function* () {
+      const { checkpoints, schema, statements } = yield* opened
+      const leases = yield* Effect.forEach(numbers(10), (n) => checkpoints.claim(`s${n}`, { owner: "a", ttl: "1 minute" }))
+      const admin = yield* connect(inject("postgresUrl"))
+      yield* admin.unsafe(`create function "${schema}".refuse() returns trigger language plpgsql as $$
+        begin raise exception 'not this one'; end $$`)
+      yield* admin.unsafe(`create trigger refuse before update on "${schema}".checkpoint for each row
+        when (new.name = 's4') execute function "${schema}".refuse()`)
+      const lines: Array<string> = []
+      const logger = Logger.make(
+        ({ logLevel, message }) => void lines.push([logLevel, ...[message].flat().map(String)].join(" "))
+      )
+      statements.length = 0
+      const exits = yield* Effect.forEach(leases, (lease) => Effect.exit(checkpoints.advance(lease, 7)), {
+        concurrency: "unbounded"
+      }).pipe(Effect.provide(Logger.layer([logger])), Effect.provideService(References.MinimumLogLevel, "Debug"))
+      assert.deepEqual(
+        exits.map((exit) => (Exit.isSuccess(exit) ? exit.value.position : "failed")),
+        numbers(10).map((n) => (n === 4 ? "failed" : 7))
+      )
+      assert.match(String(exits[3]), /CheckpointError/)
+      assert.deepEqual(
+        (yield* checkpoints.list).map(({ name, position }) => [name, position]).sort(),
+        leases.map(({ name }) => [name, name === "s4" ? 0 : 7]).sort()
+      )
+      // One by itself, nine together, and each of these again.
+      assert.equal(statements.filter((text) => text.startsWith("update")).length, 11)
+      const told = lines.filter((line) => line.includes("eventfold: "))
+      assert.equal(told.length, 1)
+      assert.match(told[0] ?? "", /^Debug eventfold: 9 checkpoints could not be moved together, so each is moved by itself/)
+    }).pipe(Effect.scoped)
+  )
+})
+
+/** Two processes with the same subscriptions, and what they have done. */
+const twoProcesses = Effect.gen(function* () {
+  const schema = freshSchema()
+  const url = inject("postgresUrl")
+  const { services } = yield* counted
+  const store = yield* Effect.provide(PgEventStore.make({ schema }), services)
+  yield* Effect.provide(PgCheckpoints.make({ schema }), services)
+  const sql = yield* connect(url)
+  yield* sql`create table ${sql(schema)}.view
+    (n bigserial, subscription text, position int, who text)`
+  const many = numbers(12)
+  const rows = sql<{ subscription: string; position: number; who: string }>`
+    select subscription, position, who from ${sql(schema)}.view order by n`
+  return {
+    many,
+    rows,
+    append: (count: number, type = "Counted") =>
+      store.append(
+        "Count-1",
+        Array.from({ length: count }, () => ({ type, payload: {} }))
+      ),
+    process: (name: string) => child("sharing", { url, schema, name, many: many.length }),
+    all: (process: Child, state: string) => Effect.forEach(many, (n) => process.says(`s${n} ${state}`)),
+    /** Everything up to the position is in the view, once and in order. */
+    applied: Effect.fnUntraced(function* (position: number) {
+      yield* eventually(
+        `all are at ${position}`,
+        Effect.map(rows, (rows) => rows.length === many.length * position)
+      )
+      for (const n of many) {
+        const own = (yield* rows).filter(({ subscription }) => subscription === `s${n}`)
+        assert.deepEqual(
+          own.map(({ position }) => position),
+          numbers(position)
+        )
+      }
+    })
+  }
+})
+
+describe("two processes in which many follow one log", () => {
+  it.live("one is stopped while it is served of what is read for all: the other goes on exactly behind it, and back again", () =>
+    Effect.gen(function* () {
+      const { all, append, applied, many, process, rows } = yield* twoProcesses
+      const first = yield* process("first")
+      yield* all(first, "live")
+      const second = yield* process("second")
+      yield* all(second, "standby")
+      const pages = Effect.fnUntraced(function* (process: Child) {
+        const before = process.lines.length
+        process.process.kill("SIGUSR2")
+        const said = () => process.lines.slice(before).find((line) => line.startsWith("pages "))
+        yield* eventually(
+          "it says how many pages it has read",
+          Effect.sync(() => said() !== undefined)
+        )
+        return Number(said()?.slice("pages ".length))
+      })
+      /** Appends events one by one; each is read for all: each by itself would read as many pages as there are subscriptions. */
+      const wave = Effect.fnUntraced(function* (process: Child, from: number, count: number) {
+        const before = yield* pages(process)
+        for (const n of numbers(count)) yield* Effect.andThen(append(1), applied(from + n))
+        const read = (yield* pages(process)) - before
+        assert.ok(read <= 3 * count, `${read} pages of ${count} events`)
+      })
+      yield* wave(first, 0, 5)
+      yield* append(1)
+      yield* append(1, "Held")
+      yield* append(2)
+      // One is in the midst of a transaction, and its neighbours are wherever they are.
+      yield* first.says("s1 at 7")
+      first.process.kill("SIGSTOP")
+      yield* applied(9)
+      const before = (yield* rows).filter(({ who }) => who === "first")
+      first.process.kill("SIGCONT")
+      yield* all(first, "standby")
+      yield* wave(second, 9, 5)
+      assert.deepEqual(
+        (yield* rows).filter(({ who }) => who === "first"),
+        before
+      )
+      // Whoever was held had not committed.
+      assert.ok(before.every(({ position, subscription }) => subscription !== "s1" || position < 7))
+      yield* second.end
+      yield* append(1)
+      yield* applied(15)
+      yield* wave(first, 15, 5)
+      const last = (yield* rows).slice(-many.length * 6)
+      assert.ok(last.every(({ who }) => who === "first"))
+      yield* first.end
     }).pipe(Effect.scoped)
   )
 })
