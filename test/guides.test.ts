@@ -76,7 +76,7 @@ describe("what to watch", () => {
 
   it("lists the spans of the sources, with their attributes", () => {
     const spans = sources.flatMap((source) =>
-      [...source.matchAll(/(?:withSpan|Effect\.fn)\((?:"([^"]+)"|`([^`]+)`)/g)].map(
+      [...source.matchAll(/(?:withSpan|Effect\.fn)\(\s*(?:"([^"]+)"|`([^`]+)`)/g)].map(
         ({ 0: call, 1: text, 2: template = "", index }) => {
           const name = text ?? template.replace(/\$\{(?:\w+\.)?(\w+)\}/, "<$1>")
           const options = text === undefined ? argument(source.slice(index + call.length)) : ""

@@ -82,6 +82,9 @@ interface Meters {
   readonly state: (state: Name) => Metric.Gauge<number>
 }
 
+/** Takes a page, read up to `to`, and perhaps how far the log is; waits until the next one is wanted. */
+export type Arrived<A> = (events: ReadonlyArray<A>, to: number, head?: number) => Effect.Effect<void>
+
 /** What a follower follows, and what it does. */
 export interface Following<A extends SeenEvent, E> {
   readonly meters: Meters
@@ -105,10 +108,9 @@ export interface Following<A extends SeenEvent, E> {
   /** Moves the checkpoint. Default: nothing else is written with it. */
   readonly advance?: Checkpoints["Service"]["advance"] | undefined
   /** Reads on and on from a position, and waits after each page. */
-  readonly read: (
-    after: number,
-    arrived: (events: ReadonlyArray<A>, to: number) => Effect.Effect<void>
-  ) => Effect.Effect<unknown, E>
+  readonly read: (after: number, arrived: Arrived<A>, isBehind: () => boolean) => Effect.Effect<unknown, E>
+  /** The newest position that is known without asking, where `read` tells how far each page has been read. */
+  readonly heard?: (() => number) | undefined
   /** The log that it follows. */
   readonly log: Log
   /** How far the log is, for those who only measure after a page. */
@@ -152,8 +154,8 @@ export interface Body<A extends SeenEvent, E> {
     | {
         readonly fiber: Fiber.Fiber<unknown, unknown>
         readonly worthWaiting: boolean
-        /** Open once nobody waits for it any more. */
-        readonly abandoned: Latch.Latch
+        /** Says that nobody waits for it any more. */
+        readonly abandon: () => void
       }
     | undefined
   /** Open while something is being done. */

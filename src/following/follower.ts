@@ -124,16 +124,19 @@ export type Input<A extends Positioned, C> =
   | { readonly _tag: "Looked"; readonly head: number; readonly clear: number }
   /** How far the log is, and nothing else. */
   | { readonly _tag: "Measured"; readonly head: number }
-  /** A page, read up to `to`. */
-  | { readonly _tag: "Arrived"; readonly events: ReadonlyArray<A>; readonly to: number }
+  /** A page, read up to `to`; perhaps how far the log is. */
+  | { readonly _tag: "Arrived"; readonly events: ReadonlyArray<A>; readonly to: number; readonly head?: number | undefined }
   | { readonly _tag: "Settled"; readonly position: number; readonly as: "handled" | "parked" }
   /** An event has failed for good, and none may be passed over. */
   | { readonly _tag: "Refused"; readonly position: number; readonly cause: C }
   /** An event waits to be tried again, or has waited. */
   | { readonly _tag: "Retrying"; readonly cause: C }
   | { readonly _tag: "Retried" }
-  /** The batch is over; what of it has not been settled has been left. */
-  | { readonly _tag: "Ended" }
+  /**
+   * The batch is over; what of it has not been settled has been left. How far the log is, where pages tell how far they have been read: then
+   * there is nothing to look for behind a page.
+   */
+  | { readonly _tag: "Ended"; readonly head?: number | undefined }
   | { readonly _tag: "Kept"; readonly position: number | undefined }
   | { readonly _tag: "Advanced"; readonly position: number }
   | { readonly _tag: "Released" }
@@ -345,6 +348,17 @@ const putDown = <A extends Positioned, C>(state: State<A, C>): State<A, C> => ({
   cause: undefined
 })
 
+/** How far the log is. Where nothing that has arrived is unfinished, the checkpoint may go as far as it has been read. */
+const clearUpTo = <A extends Positioned, C>(state: State<A, C>, head: number): State<A, C> => ({
+  ...state,
+  head: Math.max(state.head, head),
+  fresh: true,
+  reach: state.queue.length === 0 && state.batch.length === 0 ? Math.max(state.reach, state.read) : state.reach
+})
+
+/** Whether more of the log is known of than has been read: then it is told when that has been read, even in vain. */
+export const isBehind = <A extends Positioned, C>({ head, read }: State<A, C>): boolean => read < head
+
 /** The next state, and what is to be done. An input that answers nothing, or comes where it makes no sense, changes nothing. */
 export const step = <A extends Positioned, C>(settings: Settings, state: State<A, C>, input: Input<A, C>): Stepped<A, C> => {
   switch (input._tag) {
@@ -454,7 +468,9 @@ const onProgress = <A extends Positioned, C>(
       const events = input.events.filter(({ position }) => position > state.read)
       const read = Math.max(state.read, input.to, events.at(-1)?.position ?? 0)
       const queue = state.queue.length === 0 ? events : [...state.queue, ...events]
-      return proceed(settings, { ...state, read, queue, reading: false })
+      const arrived = { ...state, read, queue, reading: false }
+      // A page without events says that the log has been looked through in vain.
+      return proceed(settings, input.head === undefined || events.length > 0 ? arrived : clearUpTo(arrived, input.head))
     }
     case "Advanced": {
       const { position } = input
@@ -490,8 +506,11 @@ const onBatch = <A extends Positioned, C>(
       const retrying = Math.max(0, state.retrying - 1)
       return none({ ...state, retrying, cause: retrying === 0 ? undefined : state.cause })
     }
-    case "Ended":
-      return proceed(settings, { ...putDown(state), due: state.due ?? "after" })
+    case "Ended": {
+      const ended = putDown(state)
+      if (input.head === undefined || ended.queue.length > 0) return proceed(settings, { ...ended, due: state.due ?? "after" })
+      return proceed(settings, clearUpTo({ ...ended, due: state.due === "after" ? undefined : state.due }, input.head))
+    }
   }
 }
 

@@ -23,7 +23,8 @@ import { parseCheckpoint, partitionCheckpoint, seatCheckpoint, subscriptionCheck
 import { makeTail, quotaOf } from "./partitions.ts"
 import { Halted } from "./body.ts"
 import { reasonOf, tellFailure } from "./reasons.ts"
-import { leaseTime, subscribe, type Subscribed } from "./subscribing.ts"
+import { subscribe, type Subscribed } from "./subscribing.ts"
+import { leaseTime } from "./work.ts"
 
 /** Fails when a subscription has checkpoints of another number of partitions. */
 export const checkPartitions = (name: string, partitions: number | undefined, all: ReadonlyArray<Checkpoint>) => {

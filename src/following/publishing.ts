@@ -9,7 +9,6 @@ import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
-import * as Stream from "effect/Stream"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import { defaultRestart } from "../internal/lifecycle.ts"
 import { type CheckpointError, type CheckpointFencedError, type Checkpoints } from "../store/Checkpoints.ts"
@@ -19,6 +18,7 @@ import { markedNames, messageOf } from "../transport/kit.ts"
 import { type Marked, type Message, spanOf, Transport, type TransportError } from "../transport/Transport.ts"
 import type { Name } from "./follower.ts"
 import { relayCheckpoint } from "./names.ts"
+import { readingOf } from "./reading.ts"
 import { tellFailure } from "./reasons.ts"
 import { type Follower, makeFollower } from "./running.ts"
 
@@ -193,8 +193,7 @@ export const makeRelay = Effect.fnUntraced(function* (
     owner,
     ttl: leaseTime(options),
     restart: options.restart ?? defaultRestart,
-    read: (after, arrived) =>
-      Stream.runForEachArray(store.subscribe({ after, filter }), (page) => arrived(page, page.at(-1)?.position ?? 0)),
+    ...readingOf({ store, filter }),
     log: { store, filter },
     head: store.head,
     work: (page, context) =>

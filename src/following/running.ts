@@ -8,7 +8,6 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
 import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
@@ -19,6 +18,7 @@ import type { EventStore } from "../store/EventStore.ts"
 import {
   advance,
   aheadOf,
+  type Arrived,
   type Body,
   type Failure,
   type Following,
@@ -28,7 +28,7 @@ import {
   type Status,
   tell
 } from "./body.ts"
-import type { Action, Reason } from "./follower.ts"
+import { type Action, isBehind, type Reason } from "./follower.ts"
 import type { Controls } from "./followers.ts"
 import { reasonOf, tellFailure } from "./reasons.ts"
 import { keepSeen, look, newestSeen } from "./seeing.ts"
@@ -54,10 +54,11 @@ const carryOut = Effect.fnUntraced(function* <A extends SeenEvent, E, B, E2>(
   const fiber = yield* Effect.forkDetach(effect, { startImmediately: true })
   const done = fiber.pollUnsafe()
   if (done !== undefined) return done
-  const abandoned = Latch.makeUnsafe(false)
-  body.inFlight = { fiber, worthWaiting, abandoned }
-  body.occupied.openUnsafe()
-  const exit = yield* Effect.raceFirst(Fiber.await(fiber), Effect.as(abandoned.await, Exit.interrupt()))
+  const exit = yield* Effect.callback<Exit.Exit<B, E2>>((resume) => {
+    body.inFlight = { fiber, worthWaiting, abandon: () => resume(Effect.succeed(Exit.interrupt())) }
+    body.occupied.openUnsafe()
+    fiber.addObserver((exit) => resume(Effect.succeed(exit)))
+  })
   body.inFlight = undefined
   body.occupied.closeUnsafe()
   return exit
@@ -71,9 +72,9 @@ const hurrying = <A extends SeenEvent, E>(body: Body<A, E>): Effect.Effect<never
       yield* body.occupied.await
       // It was waited for: the end may not be urgent any more.
       if (body.inFlight === undefined || !body.urgent.isOpen()) return
-      const { abandoned, fiber, worthWaiting } = body.inFlight
+      const { abandon, fiber, worthWaiting } = body.inFlight
       if (worthWaiting) yield* Effect.timeoutOption(Fiber.await(fiber), beat(body.following.ttl))
-      if (!(yield* interruptWithin(fiber))) abandoned.openUnsafe()
+      if (!(yield* interruptWithin(fiber))) abandon()
     })
   )
 
@@ -113,7 +114,7 @@ const perform = <A extends SeenEvent, E>(
     case "Begin":
       body.batch = action.events
       return Effect.flatMap(carryOut(body, following.work(action.events, body.context), true), (exit) =>
-        exit._tag === "Success" ? tell(body, { _tag: "Ended" }) : failing(body, exit.cause)
+        exit._tag === "Success" ? tell(body, { _tag: "Ended", head: following.heard?.() }) : failing(body, exit.cause)
       )
     case "Advance":
       return Effect.flatMap(carryOut(body, advance(body, action.to, newestSeen(body)), true), (exit) => {
@@ -184,14 +185,14 @@ const keeping = <A extends SeenEvent, E>(body: Body<A, E>): Effect.Effect<never,
 /** What goes on as long as the lease lasts: it is kept, and the log is read. */
 const besides = <A extends SeenEvent, E>(body: Body<A, E>): Effect.Effect<void> => {
   const { beside, read } = body.following
-  const arrived = (events: ReadonlyArray<A>, to: number) =>
+  const arrived: Arrived<A> = (events, to, head) =>
     Effect.suspend(() => {
       body.wanted.closeUnsafe()
-      return Effect.andThen(tell(body, { _tag: "Arrived", events, to }), body.wanted.await)
+      return Effect.andThen(tell(body, { _tag: "Arrived", events, to, head }), body.wanted.await)
     })
   const reading = Effect.andThen(
     body.wanted.await,
-    Effect.suspend(() => read(body.state.read, arrived))
+    Effect.suspend(() => read(body.state.read, arrived, () => isBehind(body.state)))
   )
   const working = beside === undefined ? reading : Effect.raceFirst(reading, beside(body.context))
   const broke = (cause: Failure) => tell(body, { _tag: "Broke", cause })

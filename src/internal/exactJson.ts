@@ -186,6 +186,21 @@ export const alike = <A extends object>(from: object, copy: A): A => {
   return copy
 }
 
+/** A copy of a value that was parsed: nothing in it is shared with the value, and its numbers say as much. */
+export const copyJson = <A>(value: A): A => {
+  if (typeof value !== "object" || value === null || isRawJSON(value)) return value
+  if (Array.isArray(value)) return alike(value, value.map(copyJson) as A & object)
+  const copy: Record<string, unknown> = {}
+  for (const key of Object.keys(value)) {
+    const part = copyJson((value as Holder)[key])
+    // Not as an assignment, to which `__proto__` is no key as others are.
+    if (key === "__proto__")
+      Object.defineProperty(copy, key, { value: part, enumerable: true, configurable: true, writable: true })
+    else copy[key] = part
+  }
+  return alike(value, copy as A & object)
+}
+
 /** The double that a number of JSON means; `undefined` where it would be another number. */
 export const doubleOf = (text: string): number | undefined => {
   const value = Number(text)

@@ -116,7 +116,8 @@ export const make = Effect.fnUntraced(function* (
     const store = EventStore.make({
       ...readsOfIndex(log.index, (entries, operation) => fetch(log, entries, operation)),
       append: yield* makeAppend(log, signal),
-      awaitBeyond: signal.beyond
+      awaitBeyond: signal.beyond,
+      heard: signal.position
     })
     return yield* storeUntilClosed(store)
   }

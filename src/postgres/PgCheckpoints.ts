@@ -18,7 +18,7 @@ import { Checkpoints } from "../store/Checkpoints.ts"
 import { EventStoreError, StoreFailure } from "../store/EventStore.ts"
 import { makeOnSql } from "../store/kit/index.ts"
 import { usualPostgres } from "../store/tables.ts"
-import { makeCheckpointSql } from "./checkpointSql.ts"
+import { encodeMoves, makeCheckpointSql } from "./checkpointSql.ts"
 import { toEventStoreError } from "./errors.ts"
 import { migrate } from "./migrations.ts"
 import { namesBeside } from "./names.ts"
@@ -72,9 +72,13 @@ export const make = Effect.fnUntraced(function* (
     )
   }
   const timeout = Duration.fromInputUnsafe(options.timeout ?? "30 seconds")
+  const { moveAll, statements } = makeCheckpointSql(names)
+  const run = (text: string, parameters: ReadonlyArray<unknown>) => answered(sql, sql.unsafe(text, parameters).values, timeout)
   return makeOnSql(sql, {
-    statements: makeCheckpointSql(names).statements,
-    run: (text, parameters) => answered(sql, sql.unsafe(text, parameters).values, timeout),
+    statements,
+    run,
+    moveAll: (moves) =>
+      Effect.map(run(moveAll, encodeMoves(moves)), (rows) => rows.map((row) => (row as readonly [nth: number])[0] - 1)),
     timeout,
     number: String,
     lease: (ttl) => Effect.succeed([PgTypes.float8(Duration.toSeconds(ttl))]),

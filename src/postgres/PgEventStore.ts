@@ -120,6 +120,7 @@ export const make = Effect.fnUntraced(function* (
     head,
     version: (stream, operation) => queries.ask(operation, plans.sized(statements.version), [stream]),
     awaitBeyond: signal.beyond,
+    heard: signal.position,
     untilAnswered,
     transactionService: sql.transactionService,
     tables: { schema: names.schema, prefix: names.prefix, migrate: options.migrate !== false }

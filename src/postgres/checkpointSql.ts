@@ -1,8 +1,11 @@
 /**
  * The SQL of checkpoints and of the registry of projection versions, for one set of tables. Times are those of the database.
  */
-import type { CheckpointStatements } from "../store/kit/index.ts"
+import * as PgTypes from "@effect/sql-pg/PgTypes"
+import * as Duration from "effect/Duration"
+import type { CheckpointMove, CheckpointStatements } from "../store/kit/index.ts"
 import type { Names } from "./sql.ts"
+import { array, textArray } from "./sql/statement.ts"
 
 export const makeCheckpointSql = ({ prefix, schema }: Names) => {
   const table = (name: string) => `"${schema}"."${prefix}${name}"`
@@ -27,8 +30,53 @@ export const makeCheckpointSql = ({ prefix, schema }: Names) => {
       ...statementsOf(checkpoint),
       ...versionStatementsOf(version),
       ...deadlineStatementsOf(table("deadline"))
-    } satisfies CheckpointStatements
+    } satisfies CheckpointStatements,
+    moveAll: moveAll(checkpoint)
   }
+}
+
+/**
+ * Moves many checkpoints, or renews their leases, where each is as `advance` and `renew` want it; gives the places of those. What
+ * somebody else has locked is passed over: nobody waits for a lock that is not about his own.
+ *
+ * A lateral subquery with a limit can only be an index lookup. What it has locked is found again where it stands.
+ */
+const moveAll = (checkpoint: string): string => `
+  update ${checkpoint} c
+     set position = coalesce(f.after, c.position), seen = case when f.after is null then c.seen else f.seen end,
+         expires_at = clock_timestamp() + make_interval(secs => f.ttl),
+         updated_at = case when f.after is null then c.updated_at else clock_timestamp() end
+    from (
+      select l.ctid, i.nth, i.after, i.seen, i.ttl
+        from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::float8[])
+               with ordinality i(name, epoch, before, after, seen, ttl, nth)
+       cross join lateral (
+         select k.ctid from ${checkpoint} k
+          where k.name = i.name and k.epoch = i.epoch and k.owner is not null and (i.after is null or k.position = i.before)
+          limit 1 for update skip locked
+       ) l
+    ) f
+   where c.ctid = f.ctid
+  returning f.nth::int`
+
+/** The parameters of {@link moveAll}. */
+export const encodeMoves = (moves: ReadonlyArray<CheckpointMove>): ReadonlyArray<unknown> => {
+  const numbers = (values: ReadonlyArray<number | undefined>) =>
+    array(
+      values.map((value) => (value === undefined ? null : BigInt(value))),
+      PgTypes.OID.int8
+    )
+  return [
+    textArray(moves.map(({ name }) => name)),
+    numbers(moves.map(({ epoch }) => epoch)),
+    numbers(moves.map(({ before }) => before)),
+    numbers(moves.map(({ after }) => after)),
+    textArray(moves.map(({ seen }) => seen)),
+    array(
+      moves.map(({ ttl }) => Duration.toSeconds(ttl)),
+      PgTypes.OID.float8
+    )
+  ]
 }
 
 /**

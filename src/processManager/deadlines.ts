@@ -12,7 +12,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Event from "../definitions/Event.ts"
 import type { NewEvent, RecordedEvent } from "../definitions/stored.ts"
-import { findFollower, followers, type WorkContext, makeFollower, stoppedBy } from "../following/engine.ts"
+import { findFollower, followers, type WorkContext, makeFollower, readingOf, stoppedBy } from "../following/engine.ts"
 import { deadlinesCheckpoint, processName, subscriptionCheckpoint } from "../following/names.ts"
 import { positions, reached } from "../following/progress.ts"
 import { makeId } from "../internal/ids.ts"
@@ -208,8 +208,7 @@ export const watchDeadlines = Effect.fnUntraced(function* (
     advance: pending.advance,
     ttl: Duration.fromInputUnsafe(ttl),
     restart: defaultRestart,
-    read: (after, arrived) =>
-      Stream.runForEachArray(store.subscribe({ after, filter }), (page) => arrived(page, page.at(-1)?.position ?? 0)),
+    ...readingOf({ store, filter }),
     log: { store, filter },
     work: (page, context) => notePage(watch, page, context),
     beside: (context) => watchClock(watch, context)

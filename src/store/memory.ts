@@ -43,7 +43,8 @@ export const makeMemory: Effect.Effect<EventStore["Service"]> = Effect.sync(() =
         signal.notify(index.standing.head)
         return Effect.succeed(verdict.success.results)
       }),
-    awaitBeyond: signal.beyond
+    awaitBeyond: signal.beyond,
+    heard: signal.position
   })
 })
 

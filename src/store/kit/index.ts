@@ -13,7 +13,7 @@ export {
   prepareVersionPut
 } from "./checkpoints.ts"
 export { type KeptCheckpoints, makeInMemory } from "./memoryCheckpoints.ts"
-export { type CheckpointStatements, type CheckpointDialect, makeOnSql } from "./sqlCheckpoints.ts"
+export { type CheckpointStatements, type CheckpointDialect, type CheckpointMove, makeOnSql } from "./sqlCheckpoints.ts"
 export { nameFault } from "./checks.ts"
 export { closedStore, storeUntilClosed } from "./lifetime.ts"
 export type { Driver } from "./make.ts"

@@ -5,6 +5,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { EventStoreError, StoreUnavailable } from "../errors.ts"
 import type { EventStore } from "../service.ts"
+import { followOf, subscribeBy } from "../follow.ts"
 
 /**
  * The failure of whatever is asked of a store whose Layer has closed.
@@ -48,6 +49,14 @@ export const storeUntilClosed = Effect.fnUntraced(function* (
         ? Stream.fail(closedStore(operation))
         : Stream.catchCauseIf(read(), ended, () => Stream.fail(closedStore(operation)))
     )
+  const following =
+    <O, A>(follow: (options: O) => Stream.Stream<A, EventStoreError>) =>
+    (options: O) =>
+      reading("subscribe", () =>
+        // Each pull by itself: nothing is read before it is wanted.
+        Stream.transformPull(follow(options), (pull) => Effect.succeed(Effect.raceFirst(pull, Deferred.await(closing))))
+      )
+  const follow = followOf(store)
   return {
     ...store,
     append: (stream, events, options) => asking("append", () => store.append(stream, events, options)),
@@ -56,7 +65,7 @@ export const storeUntilClosed = Effect.fnUntraced(function* (
     readAll: (options) => reading("readAll", () => store.readAll(options)),
     readPage: (options) => asking("readPage", () => store.readPage(options)),
     readBoundary: (queries, options) => asking("readBoundary", () => store.readBoundary(queries, options)),
-    subscribe: (options) => reading("subscribe", () => Stream.interruptWhen(store.subscribe(options), Deferred.await(closing))),
+    subscribe: follow === undefined ? following(store.subscribe) : subscribeBy({ ...follow, follow: following(follow.follow) }),
     version: (stream) => asking("version", () => store.version(stream)),
     exists: (stream) => asking("exists", () => store.exists(stream)),
     head: asking("head", () => store.head),

@@ -1,18 +1,19 @@
 import * as Effect from "effect/Effect"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { AppendError, DuplicateEventError, EventStoreError, InvalidAppendError } from "../errors.ts"
+import { subscribeBy } from "../follow.ts"
 import { type AppendResult, ExpectedVersion } from "../model.ts"
 import { EventStore, type StoreTables } from "../service.ts"
 import { prepare, type PreparedAppend } from "./prepare.ts"
 import { type PreparedReadBoundary, refuseName } from "./prepareRead.ts"
 import {
   type EventPage,
+  makeFollow,
   makeRead,
   makeReadAll,
   makeReadBoundary,
   makeReadPage,
   makeStreams,
-  makeSubscribe,
   newestVersion,
   type Pages
 } from "./reads.ts"
@@ -53,6 +54,8 @@ export interface Driver {
   readonly head: Effect.Effect<number, EventStoreError>
   /** Waits until there is an event beyond `position`. Succeeds with the newest position known. */
   readonly awaitBeyond: (position: number) => Effect.Effect<number, EventStoreError>
+  /** The newest position known, without asking the storage. Default: what subscriptions have met. */
+  readonly heard?: (() => number) | undefined
   /**
    * The version of the newest event of a stream, 0 when it does not exist. `operation` is what the caller asked for (`version` or
    * `exists`), for errors. Default: the version of the newest event that `pages.stream` finds.
@@ -98,7 +101,7 @@ export const make = (driver: Driver): EventStore["Service"] => {
     readAll: makeReadAll(driver),
     readPage: makeReadPage(driver),
     readBoundary: makeReadBoundary(driver),
-    subscribe: makeSubscribe(driver),
+    subscribe: subscribeBy(makeFollow(driver)),
     version: (stream) => version("version", stream),
     exists: (stream) => Effect.map(version("exists", stream), (version) => version > 0),
     head,

@@ -3,11 +3,13 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { RecordedEvent } from "../../definitions/stored.ts"
 import type { EventStoreError } from "../errors.ts"
-import type { Boundary, Query, StreamInfo } from "../model.ts"
+import type { Follow } from "../follow.ts"
+import type { Boundary, Page as PageOfAll, Query, StreamInfo } from "../model.ts"
 import type { EventStore } from "../service.ts"
 import type { Driver } from "./make.ts"
-import { type Page, paginate } from "./pages.ts"
+import { nextPageSize, type Page, paginate, smallestPage } from "./pages.ts"
 import { isFound, makeScan, type Scan, type Scanned } from "./scan.ts"
+import { makeTail } from "./tail.ts"
 import { prepareRead, prepareReadAll, prepareReadBoundary, prepareReadPage, prepareStreams } from "./prepareRead.ts"
 
 /**
@@ -202,33 +204,41 @@ export const makeReadBoundary = ({ boundary, head, pages, window }: Log & Pick<D
 
 const nothingYet = { items: [], bytes: 0, complete: false }
 
-export const makeSubscribe = ({
-  awaitBeyond,
-  head,
-  pages,
-  untilAnswered = (read) => read,
-  window
-}: Log & Pick<Driver, "awaitBeyond" | "untilAnswered">): Store["subscribe"] => {
+export const makeFollow = (
+  driver: Log & Pick<Driver, "awaitBeyond" | "heard" | "untilAnswered" | "transactionService">
+): Follow => {
+  const { awaitBeyond, head, untilAnswered = (read) => read } = driver
   const newest = untilAnswered(head)
-  return (options = {}) =>
+  const join = makeTail(driver)
+  let heard = 0
+  const follow: Follow["follow"] = (options) =>
     Stream.unwrap(
       Effect.gen(function* () {
         const { filter } = yield* prepareReadAll({ filter: options.filter, after: options.after === "end" ? 0 : options.after })
-        const after = options.after === "end" ? yield* newest : (options.after ?? 0)
-        const scan = makeScan(pages, window)
+        let after = options.after === "end" ? yield* newest : (options.after ?? 0)
         // `upTo` bounds a page, so that what the filter drops is passed over once and not scanned again.
-        return paginate({ after, upTo: yield* newest }, function loop({ after, upTo }, size): Fetched<{
-          readonly after: number
-          readonly upTo: number
-        }> {
-          if (upTo <= after) return Effect.flatMap(awaitBeyond(after), (upTo) => loop({ after, upTo }, size))
-          const page = untilAnswered(scan({ after, upTo, filter, backward: false, size }))
-          return Effect.flatMap(page, ({ bytes, items, rest }) =>
-            items.length === 0 ? loop(rest, size) : Effect.succeed({ items, bytes, next: rest })
-          )
-        })
+        let upTo = yield* newest
+        heard = Math.max(heard, upTo)
+        let size = smallestPage
+        const reader = yield* join(filter)
+        const next: Effect.Effect<readonly [PageOfAll], EventStoreError> = Effect.suspend(() =>
+          upTo > after
+            ? Effect.flatMap(reader.read({ after, upTo, size }), ({ bytes, items, rest }) => {
+                ;({ after, upTo } = rest)
+                if (items.length === 0 && (upTo > after || options.tells?.() !== true)) return next
+                size = nextPageSize(size, items.length, bytes)
+                return Effect.succeed([{ events: items, position: after, head: upTo }])
+              })
+            : Effect.flatMap(awaitBeyond(after), (known) => {
+                upTo = known
+                heard = Math.max(heard, known)
+                return next
+              })
+        )
+        return Stream.fromPull(Effect.succeed(next))
       })
     )
+  return { follow, heard: () => Math.max(heard, driver.heard?.() ?? 0) }
 }
 
 export const makeStreams =

@@ -2,11 +2,14 @@ import * as Arr from "effect/Array"
 import * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { makeTogether } from "../../internal/together.ts"
+import { byCodePoint } from "../../internal/order.ts"
 import { answered } from "../../sql/answering.ts"
-import { isUniqueViolation } from "../../sql/errors.ts"
+import { isOutage, isUniqueViolation } from "../../sql/errors.ts"
 import { CurrentTakings, inTransaction } from "../../sql/transaction.ts"
 import {
   type Checkpoint,
@@ -92,6 +95,24 @@ export interface CheckpointStatements {
 }
 
 /**
+ * A checkpoint that is to be moved, or whose lease is to be renewed.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
+export interface CheckpointMove {
+  readonly name: string
+  readonly epoch: number
+  /** The position before, and after it; none where the lease is renewed and the checkpoint stays. */
+  readonly before: number
+  readonly after: number | undefined
+  /** What was seen, as it is kept. */
+  readonly seen: string | null
+  /** How long the lease lasts from now on. */
+  readonly ttl: Duration.Duration
+}
+
+/**
  * What a SQL database has of its own, beside its statements.
  *
  * @category adapters
@@ -104,6 +125,11 @@ export interface CheckpointDialect {
     text: string,
     parameters: ReadonlyArray<unknown>
   ) => Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError>
+  /**
+   * Moves many checkpoints in one statement, each as `advance` and `renew` do; gives the indices of those that have been moved. It waits for
+   * no lock of others: what it leaves is moved by itself. Default: each is moved by itself.
+   */
+  readonly moveAll?: ((moves: ReadonlyArray<CheckpointMove>) => Effect.Effect<ReadonlyArray<number>, SqlError>) | undefined
   /** How long a transaction of several statements may take on PostgreSQL. Default: 30 seconds. */
   readonly timeout?: Duration.Duration | undefined
   /** How a whole number is passed: a position, an epoch, a version. */
@@ -180,9 +206,9 @@ export const makeOnSql = (sql: SqlClient.SqlClient, dialect: CheckpointDialect):
         ? Effect.void
         : Effect.map(get(name), (known) => void takings.set(name, Option.getOrUndefined(known)?.epoch))
     )
-  const leases = leasing(dialect, query, get)
+  const moves = makeMoves(sql, dialect, query)
   return Checkpoints.of({
-    ...leases,
+    ...leasing(dialect, query, moves, get),
     get,
     list: Effect.map(query<CheckpointRow>("list", "*", "list", []), (rows) => rows.map(toCheckpoint)),
     reset: Effect.fnUntraced(function* (name, to) {
@@ -213,7 +239,7 @@ export const makeOnSql = (sql: SqlClient.SqlClient, dialect: CheckpointDialect):
       }
     }),
     versions: registry(dialect, query, transactionally),
-    deadlines: deadlines(dialect, query, transactionally),
+    deadlines: deadlines(dialect, query, moves, transactionally),
     transactionService: sql.transactionService
   })
 }
@@ -265,29 +291,105 @@ const toVersion = ([projection, version, mode, active, target, heard, revision, 
 
 const fenced = (name: string, epoch: number) => Effect.fail(new CheckpointFencedError({ checkpoint: name, epoch }))
 
-const advancing = Effect.fnUntraced(function* (
-  { lease, number }: CheckpointDialect,
-  query: Query,
-  before: Lease,
-  to: number,
-  seen: SeenEvent | undefined,
-  deadlines: boolean
-) {
-  const { epoch, name, owner, position: from, ttl } = before
-  const position = yield* prepareAdvance(before, to, seen)
-  const values = [name, number(epoch), number(from), number(position), seenText(position, seen, deadlines)]
-  const rows = yield* query("advance", name, "advance", [...values, ...(yield* lease(ttl))])
-  if (rows.length === 0) return yield* fenced(name, epoch)
-  return { name, owner, epoch, position, ttl, ...seenAt(position, seen) }
-})
+/** How many checkpoints are moved in one statement at the most. */
+const mostMoves = 512
+
+/**
+ * Moves checkpoints together that are to be moved at about the same time, outside of transactions. One that nobody else is moved beside
+ * goes by itself, and so does what was left: it is fenced, or somebody else's transaction has locked it.
+ */
+const makeMove = (sql: SqlClient.SqlClient, { moveAll }: CheckpointDialect) => {
+  type Alone = (move: CheckpointMove) => Effect.Effect<void, CheckpointFencedError | CheckpointError>
+  type Answers = Effect.Effect<ReadonlyArray<Exit.Exit<boolean, CheckpointError>>>
+  if (moveAll === undefined) return (_operation: string, move: CheckpointMove, alone: Alone) => alone(move)
+  const together = makeTogether<readonly [operation: string, move: CheckpointMove], boolean, CheckpointError>({
+    most: mostMoves,
+    call: (asked) => {
+      // Those who lock several rows take them in one order.
+      const order = asked.map((_, index) => index).sort((a, b) => byCodePoint(nameAt(asked, a), nameAt(asked, b)))
+      return Effect.matchEffect(moveAll(order.map((index) => (asked[index] as (typeof asked)[number])[1])), {
+        onSuccess: (moved): Answers => {
+          const done = new Set(moved.map((nth) => order[nth]))
+          return Effect.succeed(asked.map((_, index) => Exit.succeed(done.has(index))))
+        },
+        onFailure: (cause): Answers => {
+          if (isOutage(cause)) {
+            return Effect.succeed(
+              asked.map(([operation, { name }]) => Exit.fail(new CheckpointError({ operation, checkpoint: name, cause })))
+            )
+          }
+          // Of what the database refuses only the culprit shall suffer.
+          return Effect.as(
+            Effect.logDebug(
+              `eventfold: ${asked.length} checkpoints could not be moved together, so each is moved by itself`,
+              cause
+            ),
+            asked.map(() => Exit.succeed(false))
+          )
+        }
+      })
+    }
+  })
+  let underWay = 0
+  return (operation: string, move: CheckpointMove, alone: Alone) =>
+    Effect.flatMap(Effect.serviceOption(sql.transactionService), (transaction) => {
+      if (Option.isSome(transaction)) return alone(move)
+      const first = underWay++ === 0
+      const moving = first
+        ? alone(move)
+        : Effect.flatMap(together([operation, move]), (done) => (done ? Effect.void : alone(move)))
+      return Effect.ensuring(
+        moving,
+        Effect.sync(() => underWay--)
+      )
+    })
+}
+
+const nameAt = (asked: ReadonlyArray<readonly [string, CheckpointMove]>, index: number) => asked[index]?.[1].name ?? ""
+
+/** Renews leases and moves checkpoints. Where not all deadlines are kept that stand at the position, `deadlines` is `false`. */
+interface Moves {
+  readonly renew: Checkpoints["Service"]["renew"]
+  readonly advance: (
+    before: Lease,
+    to: number,
+    seen: SeenEvent | undefined,
+    deadlines: boolean
+  ) => Effect.Effect<Lease, CheckpointFencedError | CheckpointError>
+}
+
+const makeMoves = (sql: SqlClient.SqlClient, dialect: CheckpointDialect, query: Query): Moves => {
+  const { lease, number } = dialect
+  const move = makeMove(sql, dialect)
+  const renewOne = Effect.fnUntraced(function* ({ epoch, name, ttl }: CheckpointMove) {
+    const rows = yield* query("renew", name, "renew", [name, number(epoch), ...(yield* lease(ttl))])
+    if (rows.length === 0) return yield* fenced(name, epoch)
+  })
+  const advanceOne = Effect.fnUntraced(function* ({ after = 0, before, epoch, name, seen, ttl }: CheckpointMove) {
+    const values = [name, number(epoch), number(before), number(after), seen]
+    const rows = yield* query("advance", name, "advance", [...values, ...(yield* lease(ttl))])
+    if (rows.length === 0) return yield* fenced(name, epoch)
+  })
+  return {
+    renew: ({ epoch, name, position, ttl }) =>
+      move("renew", { name, epoch, before: position, after: undefined, seen: null, ttl }, renewOne),
+    advance: Effect.fnUntraced(function* (before, to, seen, deadlines) {
+      const { epoch, name, owner, position: from, ttl } = before
+      const position = yield* prepareAdvance(before, to, seen)
+      const said = seenText(position, seen, deadlines)
+      yield* move("advance", { name, epoch, before: from, after: position, seen: said, ttl }, advanceOne)
+      return { name, owner, epoch, position, ttl, ...seenAt(position, seen) }
+    })
+  }
+}
 
 const leasing = (
-  dialect: CheckpointDialect,
+  { lease, number }: CheckpointDialect,
   query: Query,
+  moves: Moves,
   get: Checkpoints["Service"]["get"]
 ): Pick<Checkpoints["Service"], "claim" | "renew" | "advance" | "release"> => ({
   claim: Effect.fnUntraced(function* (name, options) {
-    const { lease, number } = dialect
     const { from, owner, ttl } = yield* prepareClaim(name, options)
     while (true) {
       const parameters = [name, owner, number(from), ...(yield* lease(ttl))]
@@ -299,17 +401,19 @@ const leasing = (
       // It has been released meanwhile.
     }
   }),
-  renew: Effect.fnUntraced(function* ({ epoch, name, ttl }) {
-    const rows = yield* query("renew", name, "renew", [name, dialect.number(epoch), ...(yield* dialect.lease(ttl))])
-    if (rows.length === 0) return yield* fenced(name, epoch)
-  }),
-  advance: (before, to, seen) => advancing(dialect, query, before, to, seen, false),
-  release: ({ epoch, name }) => Effect.asVoid(query("release", name, "release", [name, dialect.number(epoch)]))
+  renew: moves.renew,
+  advance: (before, to, seen) => moves.advance(before, to, seen, false),
+  release: ({ epoch, name }) => Effect.asVoid(query("release", name, "release", [name, number(epoch)]))
 })
 
 type Transactionally = <A, E>(operation: string, name: string, work: Effect.Effect<A, E>) => Effect.Effect<A, E | CheckpointError>
 
-const deadlines = (dialect: CheckpointDialect, query: Query, transactionally: Transactionally): KeptDeadlines => {
+const deadlines = (
+  { number }: CheckpointDialect,
+  query: Query,
+  moves: Moves,
+  transactionally: Transactionally
+): KeptDeadlines => {
   type Row = readonly [stream: string, type: string, due: number, position: number, id: string]
   const toDeadline = ([stream, type, due, position, id]: Row): KeptDeadline => ({ stream, type, due, position, id })
   const write = (name: string, statement: "dropDeadlines" | "keepDeadlines", rows: ReadonlyArray<object>) =>
@@ -325,26 +429,21 @@ const deadlines = (dialect: CheckpointDialect, query: Query, transactionally: Tr
       const kept = changes.flatMap(({ set }) => (set === undefined ? [] : [set]))
       const work = Effect.gen(function* () {
         // First, so that whoever is fenced changes nothing.
-        const moved = yield* advancing(dialect, query, lease, to, seen, true)
+        const moved = yield* moves.advance(lease, to, seen, true)
         yield* write(name, "dropDeadlines", dropped)
         yield* write(name, "keepDeadlines", kept)
         return moved
       })
-      const moving =
-        changes.length === 0 ? advancing(dialect, query, lease, to, seen, true) : transactionally("advance", name, work)
+      const moving = changes.length === 0 ? moves.advance(lease, to, seen, true) : transactionally("advance", name, work)
       return Effect.map(moving, (lease): Lease => ({ ...lease, deadlines: true }))
     },
     restart: (lease) =>
       transactionally(
         "advance",
         lease.name,
-        Effect.tap(
-          advancing(dialect, query, lease, 0, undefined, true),
-          query("advance", lease.name, "clearDeadlines", [lease.name])
-        )
+        Effect.tap(moves.advance(lease, 0, undefined, true), query("advance", lease.name, "clearDeadlines", [lease.name]))
       ),
     due: (name, { after, limit, upTo }) => {
-      const { number } = dialect
       const bounds = [number(after.due), number(after.position), number(upTo), number(limit)]
       return Effect.map(query<Row>("get", name, "dueDeadlines", [name, ...bounds]), (rows) => rows.map(toDeadline))
     }

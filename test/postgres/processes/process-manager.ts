@@ -34,7 +34,11 @@ await Effect.runPromise(
   Effect.scoped(
     Effect.provide(
       program,
-      ProcessManager.layer(collection("100 millis"), { lease: "1500 millis" }).pipe(
+      ProcessManager.layer(collection("100 millis"), {
+        lease: "1500 millis",
+        // Stopped while its neighbours commit, it would hold the lock of the head, and nobody could append until the server ends that.
+        concurrency: hold === undefined ? undefined : 1
+      }).pipe(
         Layer.provide(Layer.merge(Handlers, Reminders)),
         Layer.provide(MessageBus.layer),
         Layer.provide(UnitOfWork.layerSql),
