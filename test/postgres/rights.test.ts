@@ -200,7 +200,9 @@ describe("a role that uses the tables and makes none", () => {
         yield* execute(
           owner,
           "drop function eventfold.append_batch, eventfold.append_event",
-          "delete from eventfold.migration where migration_id = 7",
+          "drop table eventfold.deadline",
+          "drop function eventfold.refuse_old_watch cascade",
+          "delete from eventfold.migration where migration_id >= 7",
           "alter default privileges revoke execute on functions from public",
           `grant usage on schema eventfold to ${role}`,
           `grant select, insert on eventfold.event, eventfold.tag to ${role}`,
