@@ -50,7 +50,7 @@ export interface Page {
 }
 
 /** What was found for each ask, and the head; `undefined` when there is no head. */
-interface Pages {
+export interface Pages {
   readonly head: number
   readonly pages: ReadonlyMap<number, Page>
 }
