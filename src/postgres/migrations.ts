@@ -2,6 +2,7 @@ import * as Effect from "effect/Effect"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { isUnknownTable } from "../sql/errors.ts"
 import { adoptViews } from "../sql/firstRelease.ts"
 import { quoted } from "../sql/names.ts"
 import { againIfMade, isSchemaThere, isThere, makeSchema } from "../sql/table.ts"
@@ -25,7 +26,10 @@ const isUpToDate = Effect.fnUntraced(function* (
   if (!(yield* isSchemaThere(sql, schema))) return false
   const migrations = { schema, name: `${prefix}${table}` }
   if (!(yield* isThere(sql, migrations))) return false
-  return (yield* sql.unsafe(`select 1 from ${quoted(migrations)} where migration_id >= ${newest} limit 1`).values).length > 0
+  const found = sql.unsafe(`select 1 from ${quoted(migrations)} where migration_id >= ${newest} limit 1`).values
+  // Others have just made it: the migrator waits for them.
+  const rows = yield* Effect.catchIf(found, isUnknownTable, () => Effect.succeed([]))
+  return rows.length > 0
 })
 
 /**
@@ -43,6 +47,7 @@ const migrateBy = Effect.fnUntraced(function* (
   yield* failed(againIfMade(makeSchema(sql, names.schema)))
   // The migrator takes what comes before a dot for a schema.
   yield* Migrator.make({})({ table: `${names.schema}.${names.prefix}${table}`, loader: Migrator.fromRecord(migrations) }).pipe(
+    Effect.retry({ times: 3, while: isUnknownTable }),
     Effect.mapError((error) => {
       const failure = error._tag === "SqlError" ? error : error.cause
       return isSqlError(failure)

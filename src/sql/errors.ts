@@ -180,6 +180,15 @@ export const isMadeMeanwhile = (error: unknown): boolean => {
   return failure !== undefined && (isUniqueViolation(failure) || duplicates.includes(codeOf(failure) ?? ""))
 }
 
+/**
+ * Whether a table is not there, as far as the session knows. On PostgreSQL one session may see what another has just made, and the next one
+ * still hold that there is none: a commit is seen a moment before all sessions are told of it.
+ */
+export const isUnknownTable = (error: unknown): boolean => {
+  const failure = failureIn(error)
+  return failure !== undefined && codeOf(failure) === "42P01"
+}
+
 /** What to do about a right that is missing to what eventfold does by itself. */
 export const forbiddenHint =
   " (the role lacks a right: PgRights.grants writes the script that gives it; tables are made and updated in a role that owns the schema)"

@@ -181,6 +181,7 @@ it("what is asked beside the class", () => {
   const unique = new SqlError({ reason: new UniqueViolation({ cause: undefined, constraint: "key" }) })
   expect([unique, postgres("23514")].map(Errors.isUniqueViolation)).toEqual([true, false])
   const made = [unique, ...["42P07", "42P06", "42710", "23514", "42P01"].map(postgres)]
+  expect(["42P01", "42P07"].map((code) => Errors.isUnknownTable(postgres(code)))).toEqual([true, false])
   expect(made.map(Errors.isMadeMeanwhile)).toEqual([true, true, true, true, false, false])
   expect([postgres("25P02"), postgres("25001")].map(Errors.isAborted)).toEqual([true, false])
   expect([postgres("22P05"), postgres("54000"), postgres("23505")].map(Errors.isUnstorable)).toEqual([true, true, false])
