@@ -927,6 +927,32 @@ core.describe("deadlines that are kept in a table", () => {
     )
   )
 
+  it.effect("one of which the log says nothing is not forgotten: the watch says so, and goes on when that is mended", () =>
+    onSqlite(
+      Effect.gen(function* () {
+        logs(/the watch over the deadlines of "Collection" failed/)
+        const sql = yield* SqlClient.SqlClient
+        yield* start(Collecting)
+        yield* arrived("1")
+        yield* caughtUp()
+        yield* watched
+        const before = yield* kept
+        yield* sql`update eventfold_deadline set position = 1`
+        yield* TestClock.adjust("1 day")
+        yield* until(
+          Effect.map(ProcessManager.status(Collection), ({ deadlines }) =>
+            Option.exists(deadlines, ({ cause }) => Option.isSome(cause))
+          )
+        )
+        assert.equal((yield* kept).length, 1)
+        assert.equal((yield* of("Collection-1")).includes("CollectionDue"), false)
+        yield* sql`update eventfold_deadline set position = ${before[0]?.position ?? 0}`
+        yield* TestClock.adjust("1 minute")
+        yield* until(Effect.map(of("Collection-1"), (types) => types.includes("CollectionDue")))
+      })
+    )
+  )
+
   it.effect("are filled from the log where the checkpoint was moved without them, was reset, or was removed", () =>
     onSqlite(
       Effect.gen(function* () {

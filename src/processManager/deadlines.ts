@@ -18,7 +18,7 @@ import { positions, reached } from "../following/progress.ts"
 import { makeId } from "../internal/ids.ts"
 import { defaultRestart } from "../internal/lifecycle.ts"
 import { type CheckpointError, type CheckpointFencedError, Checkpoints, type KeptDeadline } from "../store/Checkpoints.ts"
-import { type AppendError, EventStore, type EventStoreError, type Filter } from "../store/EventStore.ts"
+import { type AppendError, EventStore, EventStoreError, type Filter, StoreCorrupted } from "../store/EventStore.ts"
 import type { Any } from "./definition.ts"
 import { DeadlineCancelled, DeadlineSet } from "./journal.ts"
 import { inMemory, inTable, type Pending } from "./pending.ts"
@@ -107,6 +107,12 @@ const recordAll = (
     Effect.forEach(appends, ({ events, stream }) => store.append(stream, events), { discard: true })
   )
 
+/** A deadline stands beside the checkpoint, and the log does not say that it was set: the one or the other was restored, or changed by hand. */
+const missing = (position: number, stream: string) => {
+  const detail = `a deadline of ${JSON.stringify(stream)} was set at position ${position}, where the log says nothing of it: reset the checkpoint of this watch to 0, and all deadlines are read from the log`
+  return new EventStoreError({ reason: new StoreCorrupted({ operation: "record deadlines", detail }) })
+}
+
 /** Records what is due, when the process has reacted to all that stands in the log by now: it may have cancelled it. */
 const recordDue = Effect.fnUntraced(function* (watch: Watch, now: number): Effect.fn.Return<void, WatchError> {
   const { deadlines, filter, process, reactedTo, store } = watch
@@ -123,10 +129,13 @@ const recordDue = Effect.fnUntraced(function* (watch: Watch, now: number): Effec
   do {
     const page = yield* deadlines.due(now, after)
     const events = yield* eventsOf(watch, page.deadlines)
-    const appends = page.deadlines.flatMap(({ position, stream }) => {
+    const appends: Array<Parameters<typeof recordAll>[1][number]> = []
+    for (const { position, stream } of page.deadlines) {
       const event = events.get(position)
-      return event === undefined ? [] : [{ stream, events: [event] }]
-    })
+      // It is not forgotten: who forgets a deadline that has not come has lost it.
+      if (event === undefined) return yield* missing(position, stream)
+      appends.push({ stream, events: [event] })
+    }
     yield* recordAll(watch, appends)
     for (const deadline of page.deadlines) deadlines.forget(deadline)
     yield* Metric.update(recorded, appends.length)
