@@ -3,6 +3,7 @@
  * snapshot, and is the position of all answers.
  */
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
@@ -213,11 +214,12 @@ export const makeBoundary = Effect.fnUntraced(function* (
   )
   const read = shareOut(groups)
   return (prepared) =>
-    Effect.flatMap(Effect.serviceOption(shared.sql.transactionService), (transaction) => {
+    Effect.contextWith((context) => {
       const request = requestOf(prepared)
-      const reading = Option.isNone(transaction)
-        ? read(request)
-        : Effect.map(readTogether(shared, [request]), ([reading]) => reading as Reading)
+      const reading =
+        Context.getOrUndefined(context, shared.sql.transactionService) === undefined
+          ? read(request)
+          : Effect.map(readTogether(shared, [request]), ([reading]) => reading as Reading)
       return Effect.map(reading, (read) => read())
     })
 })
