@@ -423,12 +423,13 @@ interface Loaded {
   readonly streams: ReadonlySet<string>
 }
 
-/** Reads what the unit of work has not read yet, and binds its commit to all of it. */
-const loadParts = Effect.fnUntraced(function* (
+const noStreams: ReadonlySet<string> = new Set()
+
+/** Loads the aggregates of a boundary, and guards their streams. */
+const loadAggregates = Effect.fnUntraced(function* (
   parts: ReadonlyArray<Part>,
   transaction: TransactionService
-): Effect.fn.Return<Loaded, LoadError, Transaction | EventStore> {
-  const models = yield* Effect.fromResult(bind(parts))
+): Effect.fn.Return<ReadonlySet<string>, LoadError, Transaction | EventStore> {
   const streams = new Set<string>()
   for (const part of parts) {
     if (part._tag === "Model") continue
@@ -437,37 +438,70 @@ const loadParts = Effect.fnUntraced(function* (
     const seen = transaction.slot(SeenStreams).get(stream)
     if (seen !== undefined) yield* transaction.guard(stream, seen.version)
   }
-  const log = transaction.slot(SeenLog)
-  const isSeen = ({ fold, key }: Bound) => log.states.get(fold)?.has(key) === true
-  const unseen = models.filter((model) => !isSeen(model))
-  if (unseen.length > 0) {
-    let read = yield* readModels(unseen, log.position)
-    // Another fiber of this unit of work was first.
-    if (log.position !== undefined && log.position !== read.position) read = yield* readModels(unseen, log.position)
-    log.position ??= read.position
-    for (const [index, { fold, key }] of unseen.entries()) {
-      const states = log.states.get(fold) ?? new Map<string, unknown>()
-      log.states.set(fold, states.set(key, read.states[index]))
-    }
-  }
-  const { position = 0 } = log
-  const conditions = models.flatMap(({ condition }) => condition ?? [])
-  const seen = models.map(({ fold, key }) => log.states.get(fold)?.get(key))
-  const staged = [...transaction.staged()]
-  const given = staged.filter((entry) => streams.has(entry.stream) || models.some(({ query }) => isMatch(query, entry)))
-  if (conditions.length + given.length > 0) yield* transaction.unless({ filter: conditions, after: position }, given)
-  return { parts, models, seen, staged, conditions, position, streams }
+  return streams
 })
 
+type Log = ReturnType<(typeof SeenLog)["make"]>
+
+/** Reads the models that the unit of work has not read yet, as of the position that it has seen. */
+const readUnseen = (models: ReadonlyArray<Bound>, log: Log): Effect.Effect<void, LoadError, EventStore> => {
+  const unseen = models.filter(({ fold, key }) => log.states.get(fold)?.has(key) !== true)
+  if (unseen.length === 0) return Effect.void
+  const read = (upTo: number | undefined): Effect.Effect<void, LoadError, EventStore> =>
+    Effect.flatMap(readModels(unseen, upTo), ({ position, states }) => {
+      // Another fiber of this unit of work was first.
+      if (log.position !== undefined && log.position !== position) return read(log.position)
+      log.position = position
+      for (const [index, { fold, key }] of unseen.entries()) {
+        const known = log.states.get(fold) ?? new Map<string, unknown>()
+        log.states.set(fold, known.set(key, states[index]))
+      }
+      return Effect.void
+    })
+  return read(log.position)
+}
+
+/** Reads what the unit of work has not read yet, and binds its commit to all of it. */
+const loadParts = (
+  parts: ReadonlyArray<Part>,
+  transaction: TransactionService
+): Effect.Effect<Loaded, LoadError, Transaction | EventStore> => {
+  const bound = bind(parts)
+  if (Result.isFailure(bound)) return Effect.fail(bound.failure)
+  const models = bound.success
+  const load = (streams: ReadonlySet<string>) => {
+    const log = transaction.slot(SeenLog)
+    return Effect.flatMap(readUnseen(models, log), () => {
+      const { position = 0 } = log
+      const conditions = models.flatMap(({ condition }) => condition ?? [])
+      const seen = models.map(({ fold, key }) => log.states.get(fold)?.get(key))
+      const staged = [...transaction.staged()]
+      const given = staged.filter((entry) => streams.has(entry.stream) || models.some(({ query }) => isMatch(query, entry)))
+      const loaded: Loaded = { parts, models, seen, staged, conditions, position, streams }
+      return conditions.length + given.length === 0
+        ? Effect.succeed(loaded)
+        : Effect.as(transaction.unless({ filter: conditions, after: position }, given), loaded)
+    })
+  }
+  return models.length === parts.length ? load(noStreams) : Effect.flatMap(loadAggregates(parts, transaction), load)
+}
+
 /** The states of all parts, with what the unit of work has staged. */
-const statesOf = ({ models, parts, seen }: Loaded, transaction: TransactionService) =>
-  Effect.flatMap(
-    Effect.fromResult(Result.all(models.map((model, index) => evolveStaged(model, seen[index], transaction.staged())))),
-    (states) =>
-      inOrder(parts, states, ({ aggregate, id }: AggregatePart) =>
-        Effect.map(loadStream(aggregate, id), ({ state }): unknown => state)
-      )
+const statesOf = (
+  { models, parts, seen }: Loaded,
+  transaction: TransactionService
+): Effect.Effect<ReadonlyArray<unknown>, LoadError, Transaction | EventStore> => {
+  const staged = transaction.staged()
+  const states: Array<unknown> = []
+  for (const [index, model] of models.entries()) {
+    const state = evolveStaged(model, seen[index], staged)
+    if (Result.isFailure(state)) return Effect.fail(state.failure)
+    states.push(state.success)
+  }
+  return inOrder(parts, states, ({ aggregate, id }: AggregatePart) =>
+    Effect.map(loadStream(aggregate, id), ({ state }): unknown => state)
   )
+}
 
 /** Whether what waits for the commit would spoil a decision that has not seen it. */
 const spoils = ({ conditions, streams }: Loaded, entry: StagedEvent): boolean =>
@@ -537,7 +571,7 @@ export const load = <State, E extends Event.Any>(
  * @category accessors
  * @since 0.2.0
  */
-export const execute = Effect.fnUntraced(function* <
+export const execute = <
   State,
   E extends Event.Any,
   const T extends Target,
@@ -546,24 +580,44 @@ export const execute = Effect.fnUntraced(function* <
   boundary: Boundary<State, E>,
   target: T,
   decide: (state: State) => D & Writes<D, Admitted<E, T>, T>
-): Effect.fn.Return<
+): Effect.Effect<
   { readonly state: State; readonly events: ReadonlyArray<Admitted<E, T>> },
   Aggregate.DecidedError<D> | LoadError | Event.EventEncodeError | OptimisticLockError | AppendConditionError,
   Aggregate.DecidedServices<D> | Transaction | EventStore
-> {
-  const transaction = yield* Transaction
-  const loaded = yield* loadParts(boundary.parts, transaction)
-  const state = boundary.combine(yield* statesOf(loaded, transaction))
-  // `Writes` says that they are.
-  const events = (yield* eventsOf<{ readonly _tag: string }, D>(decide(state))) as ReadonlyArray<Admitted<E, T>>
-  if (events.length === 0) return { state, events }
-  const encode = makeEncode(boundary, target)
-  const encoded = yield* Effect.fromResult(Result.all(events.map(encode)))
-  const stream = yield* streamOfTarget(target)
-  const staged = yield* transaction.stage(stream, encoded, expectedOf(transaction, stream), () => overtaken(loaded, transaction))
-  if (!staged.some((entry) => spoils(loaded, entry))) yield* unguarded(stream, staged)
-  return { state: boundary.combine(yield* statesOf(loaded, transaction)), events }
-})
+> =>
+  Transaction.use((transaction) =>
+    Effect.flatMap(loadParts(boundary.parts, transaction), (loaded) => {
+      const stateNow = () => Effect.map(statesOf(loaded, transaction), boundary.combine)
+      return Effect.flatMap(stateNow(), (state) =>
+        Effect.flatMap(eventsOf<{ readonly _tag: string }, D>(decide(state)), (decided) => {
+          // `Writes` says that they are.
+          const events = decided as ReadonlyArray<Admitted<E, T>>
+          if (events.length === 0) return Effect.succeed({ state, events })
+          return Effect.flatMap(stageDecided(boundary, target, loaded, transaction, events), () =>
+            Effect.map(stateNow(), (state) => ({ state, events }))
+          )
+        })
+      )
+    })
+  )
+
+/** Stages the events of a decision in the stream of its target. */
+const stageDecided = (
+  boundary: Boundary<unknown>,
+  target: Target,
+  loaded: Loaded,
+  transaction: TransactionService,
+  events: ReadonlyArray<{ readonly _tag: string }>
+): Effect.Effect<void, Event.EventEncodeError | LoadError | OptimisticLockError | AppendConditionError> => {
+  const encoded = Result.all(events.map(makeEncode(boundary, target)))
+  if (Result.isFailure(encoded)) return Effect.fail(encoded.failure)
+  return Effect.flatMap(streamOfTarget(target), (stream) =>
+    Effect.flatMap(
+      transaction.stage(stream, encoded.success, expectedOf(transaction, stream), () => overtaken(loaded, transaction)),
+      (staged) => (staged.some((entry) => spoils(loaded, entry)) ? Effect.void : unguarded(stream, staged))
+    )
+  )
+}
 
 /** What the events of a decision are encoded by. */
 const makeEncode = (boundary: Boundary<unknown>, target: Target) => {

@@ -94,7 +94,10 @@ export const CurrentMetadata: Context.Reference<Metadata> = metadata.CurrentMeta
 export const transact = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | CommitError, Around<R> | UnitOfWork> =>
   Effect.withFiber<A, E | CommitError, Around<R> | UnitOfWork>((fiber) => {
     const current = Context.getOrUndefined(fiber.context, Transaction)
-    return current === undefined ? UnitOfWork.use((unit) => unit.transact(effect)) : current.nested(effect)
+    // `UnitOfWork` is among what this effect needs.
+    return current === undefined
+      ? Context.get(fiber.context as Context.Context<UnitOfWork>, UnitOfWork).transact(effect)
+      : current.nested(effect)
   })
 
 /**

@@ -1,6 +1,7 @@
 /**
  * Reads the models of a boundary, all as of one position of the log.
  */
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
@@ -8,11 +9,12 @@ import * as Stream from "effect/Stream"
 import type * as Event from "../definitions/Event.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import { freeze } from "../internal/freeze.ts"
-import { type Boundary as Answers, EventStore, type EventStoreError } from "../store/EventStore.ts"
+import { type Boundary as Answers, type BoundaryQuery, EventStore, type EventStoreError } from "../store/EventStore.ts"
 import { type Bound, decode, evolve } from "./boundary.ts"
 import { BoundaryCache, type Kept } from "./boundaryCache.ts"
 
 type Answer = Answers["answers"][number]
+type Store = EventStore["Service"]
 
 /** What reading the facts of the log can fail with. */
 export type ReadError = EventStoreError | Event.EventDecodeError | Event.UnknownEventTypeError
@@ -23,96 +25,129 @@ export interface States {
   readonly states: ReadonlyArray<unknown>
 }
 
+/** How a model is read: from where on, and what is kept of it that is good for more than this read. */
+interface Plan {
+  readonly model: Bound
+  readonly cached: Kept | undefined
+  readonly kept: Kept | undefined
+}
+
+const planOf = (store: Store, cache: BoundaryCache["Service"] | undefined, model: Bound, upTo: number | undefined): Plan => {
+  const cached = model.fold.read === "all" ? cache?.get(store, model.fold, model.key) : undefined
+  return { model, cached, kept: cached !== undefined && cached.position <= (upTo ?? Infinity) ? cached : undefined }
+}
+
+const queryOf = ({ kept, model: { fold, query } }: Plan): BoundaryQuery => ({
+  filter: query,
+  newest: fold.read === "last",
+  // The newest event that is known is read as well: it tells whether the log is the one that it was read from.
+  after: kept === undefined ? 0 : kept.position - 1
+})
+
 /** Reads models as they are now, or as they were at a position. */
-export const readModels = Effect.fnUntraced(function* (
-  models: ReadonlyArray<Bound>,
-  upTo: number | undefined
-): Effect.fn.Return<States, ReadError, EventStore> {
-  const store = yield* EventStore
-  const cache = Option.getOrUndefined(yield* Effect.serviceOption(BoundaryCache))
-  const plans = models.map((model) => {
-    const cached = model.fold.read === "all" ? cache?.get(store, model.fold, model.key) : undefined
-    return { model, cached, kept: cached !== undefined && cached.position <= (upTo ?? Infinity) ? cached : undefined }
+export const readModels = (models: ReadonlyArray<Bound>, upTo: number | undefined): Effect.Effect<States, ReadError, EventStore> =>
+  Effect.contextWith((context: Context.Context<EventStore>) => {
+    const store = Context.get(context, EventStore)
+    const cache = Context.getOrUndefined(context, BoundaryCache)
+    const plans = models.map((model) => planOf(store, cache, model, upTo))
+    return Effect.flatMap(store.readBoundary(plans.map(queryOf), { upTo }), ({ answers, position }) => {
+      const foldOne = (plan: Plan, index: number) => foldAnswer(store, cache, plan, answers[index] as Answer, position)
+      const [only] = plans
+      if (plans.length === 1 && only !== undefined) return Effect.map(foldOne(only, 0), (state) => ({ position, states: [state] }))
+      return Effect.map(Effect.forEach(plans, foldOne), (states) => ({ position, states }))
+    })
   })
-  const { answers, position } = yield* store.readBoundary(
-    plans.map(({ kept, model: { fold, query } }) => ({
-      filter: query,
-      newest: fold.read === "last",
-      // The newest event that is known is read as well: it tells whether the log is the one that it was read from.
-      after: kept === undefined ? 0 : kept.position - 1
-    })),
-    { upTo }
-  )
-  const states: Array<unknown> = []
-  for (const [index, { cached, kept, model }] of plans.entries()) {
-    const answer = answers[index] as Answer
-    if (model.fold.read === "last") {
-      states.push(yield* newest(store, model, answer))
-      continue
-    }
-    const continued = kept && (yield* fold(store, model, answer, position, kept))
-    const folded = continued ?? (yield* foldWhole(store, model, kept === undefined ? answer : undefined, position))
+
+/** The state of a model, which is kept as well. */
+const foldAnswer = (
+  store: Store,
+  cache: BoundaryCache["Service"] | undefined,
+  { cached, kept, model }: Plan,
+  answer: Answer,
+  position: number
+): Effect.Effect<unknown, ReadError> => {
+  if (model.fold.read === "last") return newest(store, model, answer)
+  const keep = (folded: Kept, replaces: boolean): unknown => {
     // What was kept is replaced by what is newer, and by anything where it was of another log.
-    const replaces = kept !== undefined && continued === undefined
     if (folded.position > 0 && (replaces || folded.position > (cached?.position ?? 0))) {
       cache?.set(store, model.fold, model.key, folded)
     }
-    states.push(folded.state)
+    return folded.state
   }
-  return { position, states }
-})
+  if (kept === undefined) return Effect.map(foldWhole(store, model, answer, position), (folded) => keep(folded, false))
+  return Effect.flatMap(fold(store, model, answer, position, kept), (continued) =>
+    continued === undefined
+      ? Effect.map(foldWhole(store, model, nothingRead, position), (folded) => keep(folded, true))
+      : Effect.succeed(keep(continued, false))
+  )
+}
 
 const nothingRead: Answer = { events: [], complete: false }
 
-const foldWhole = (store: EventStore["Service"], model: Bound, answer: Answer | undefined, position: number) =>
+const foldWhole = (store: Store, model: Bound, answer: Answer, position: number) =>
   Effect.map(
-    fold(store, model, answer ?? nothingRead, position, { state: model.fold.initial, position: 0, eventId: "" }),
+    fold(store, model, answer, position, { state: model.fold.initial, position: 0, eventId: "" }),
     // Only what was kept before can turn out to be of another log.
     (folded) => folded as Kept
   )
 
+/** A fold on its way through the events of a model. */
+interface Folding {
+  state: unknown
+  position: number
+  eventId: string
+  /** Whether the event that it goes on from has been met. */
+  found: boolean
+}
+
+/** Folds more events; gives what one of them cannot be read for. */
+const foldEvents = (
+  { fold }: Bound,
+  folding: Folding,
+  events: ReadonlyArray<RecordedEvent>
+): Event.EventDecodeError | Event.UnknownEventTypeError | undefined => {
+  for (const recorded of events) {
+    if (!folding.found) {
+      folding.found = recorded.position === folding.position && recorded.id === folding.eventId
+      if (folding.found) continue
+      return undefined
+    }
+    const decoded = decode(fold, recorded)
+    if (Result.isFailure(decoded)) return decoded.failure
+    folding.state = evolve(fold, folding.state, decoded.success)
+    folding.position = recorded.position
+    folding.eventId = recorded.id
+  }
+  return undefined
+}
+
+const ended = ({ eventId, found, position, state }: Folding): Kept | undefined =>
+  found ? { state: freeze(state), position, eventId } : undefined
+
 /** Folds what answers a question, and then what there is more, page by page. `undefined` where `from` was not made from this log. */
 const fold = (
-  store: EventStore["Service"],
-  { fold, query }: Bound,
+  store: Store,
+  model: Bound,
   { complete, events }: Answer,
   upTo: number,
   from: Kept
-): Effect.Effect<Kept | undefined, ReadError> =>
-  Effect.suspend(() => {
-    let { eventId, position, state } = from
-    let found = position === 0
-    const page = (events: ReadonlyArray<RecordedEvent>): Effect.Effect<void, ReadError> => {
-      for (const recorded of events) {
-        if (!found) {
-          found = recorded.position === position && recorded.id === eventId
-          if (found) continue
-          return Effect.void
-        }
-        const decoded = decode(fold, recorded)
-        if (Result.isFailure(decoded)) return Effect.fail(decoded.failure)
-        state = evolve(fold, state, decoded.success)
-        position = recorded.position
-        eventId = recorded.id
-      }
-      return Effect.void
-    }
-    const folded = () => (found ? { state: freeze(state), position, eventId } : undefined)
-    if (complete) return Effect.map(page(events), folded)
-    return page(events).pipe(
-      Effect.andThen(
-        Effect.suspend(() =>
-          events.length > 0 && !found
-            ? Effect.void
-            : Stream.runForEachArray(store.readAll({ filter: query, after: events.at(-1)?.position ?? 0, upTo }), page)
-        )
-      ),
-      Effect.map(folded)
-    )
-  })
+): Effect.Effect<Kept | undefined, ReadError> => {
+  const folding: Folding = { ...from, found: from.position === 0 }
+  const fault = foldEvents(model, folding, events)
+  if (fault !== undefined) return Effect.fail(fault)
+  if (complete || (events.length > 0 && !folding.found)) return Effect.succeed(ended(folding))
+  const rest = store.readAll({ filter: model.query, after: events.at(-1)?.position ?? 0, upTo })
+  return Effect.map(
+    Stream.runForEachArray(rest, (page) => {
+      const fault = foldEvents(model, folding, page)
+      return fault === undefined ? Effect.void : Effect.fail(fault)
+    }),
+    () => ended(folding)
+  )
+}
 
 /** The state after the newest event alone; after the one before it, if that is none of the model's, and so on. */
-const newest = (store: EventStore["Service"], { fold, query }: Bound, { events }: Answer): Effect.Effect<unknown, ReadError> => {
+const newest = (store: Store, { fold, query }: Bound, { events }: Answer): Effect.Effect<unknown, ReadError> => {
   const [event] = events
   if (event === undefined) return Effect.succeed(fold.initial)
   const decoded = decode(fold, event)

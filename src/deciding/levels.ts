@@ -57,7 +57,11 @@ const dieEnded = Effect.die(
 )
 
 const unlessEnded = (level: Level, add: () => void): Effect.Effect<void> =>
-  Effect.suspend(() => (hasEnded(level) ? dieEnded : Effect.sync(add)))
+  Effect.suspend(() => {
+    if (hasEnded(level)) return dieEnded
+    add()
+    return Effect.void
+  })
 
 /** The last position that was committed for whoever asked: see `UnitOfWork.committed`. */
 export const CurrentCommit = Context.Reference<{ position: number } | undefined>(executionKeys.commit, {
@@ -66,9 +70,12 @@ export const CurrentCommit = Context.Reference<{ position: number } | undefined>
 
 /** Tells whoever asked that everything up to this position has been committed. */
 export const noteCommit = (position: number): Effect.Effect<void> =>
-  Effect.map(CurrentCommit, (last) => {
-    if (last !== undefined) last.position = Math.max(last.position, position)
-  })
+  Effect.contextWith((context) => Effect.sync(() => noteIn(context, position)))
+
+const noteIn = (context: Context.Context<never>, position: number): void => {
+  const last = Context.get(context, CurrentCommit)
+  if (last !== undefined) last.position = Math.max(last.position, position)
+}
 
 /** What all levels of one unit of work share. */
 interface Shared {
@@ -249,31 +256,46 @@ const runLevel = <A, E, R>(
   return Effect.uninterruptibleMask((restore) => {
     const whole = Effect.tap(effect, () => (level.rolledBack ? Effect.void : beforeCommit))
     const body = restore(Effect.provideService(whole, Transaction, makeTransaction(shared, level, carrier)))
-    const finish = (exit: Exit.Exit<A, E | CommitError>): Effect.Effect<A, CommitError | Aborted<A, E | CommitError>> => {
-      const parentEnded = hasEnded(parent)
-      level.ended = true
-      if (Exit.isFailure(exit) || level.rolledBack) return Effect.fail(new Aborted(exit))
-      return parentEnded ? dieEnded : Effect.as(commit, exit.value)
-    }
-    const outcome = Effect.onExit(carrier.run(Effect.flatMap(Effect.exit(body), finish), restore), (exit) => {
-      if (Exit.isFailure(exit)) {
+    const abort = (exit: Exit.Exit<A, E | CommitError>) => Effect.fail(new Aborted(exit))
+    const finished = Effect.matchCauseEffect(body, {
+      onFailure: (cause) => {
+        level.ended = true
+        return abort(Exit.failCause(cause))
+      },
+      onSuccess: (value): Effect.Effect<A, CommitError | Aborted<A, E | CommitError>> => {
+        const parentEnded = hasEnded(parent)
+        level.ended = true
+        if (level.rolledBack) return abort(Exit.succeed(value))
+        return parentEnded ? dieEnded : Effect.as(commit, value)
+      }
+    })
+    return Effect.matchCauseEffect(carrier.run(finished, restore), {
+      onFailure: (cause) => {
         forget(shared, level)
         for (const hook of level.afterRollback) shared.afterRollback.push(hook)
-      } else for (const hook of level.afterRollback) parent?.afterRollback.push(hook)
-      if (parent !== undefined) return Effect.void
-      const afterCommit = Exit.isSuccess(exit)
-        ? [noteCommit(shared.commit.position), ...shared.afterCommit.map((hook) => hook.effect)]
-        : []
-      return Effect.andThen(
-        Metric.update(Exit.isSuccess(exit) ? committed : rolledBack, 1),
-        Effect.forEach([...afterCommit, ...shared.afterRollback], (hook) => hook, { discard: true })
-      )
+        return Effect.andThen(
+          parent === undefined ? settled(shared, false) : Effect.void,
+          Effect.catch(Effect.failCause(cause), (error): Effect.Effect<A, E | CommitError> =>
+            error instanceof Aborted ? error.exit : Effect.fail(error)
+          )
+        )
+      },
+      onSuccess: (value) => {
+        for (const hook of level.afterRollback) parent?.afterRollback.push(hook)
+        return parent === undefined ? Effect.as(settled(shared, true), value) : Effect.succeed(value)
+      }
     })
-    return Effect.catch(outcome, (error): Effect.Effect<A, E | CommitError> =>
-      error instanceof Aborted ? error.exit : Effect.fail(error)
-    )
   })
 }
+
+/** What is done once the outermost level has ended. */
+const settled = (shared: Shared, isCommitted: boolean): Effect.Effect<void> =>
+  Effect.contextWith((context) => {
+    ;(isCommitted ? committed : rolledBack).updateUnsafe(1, context)
+    if (isCommitted) noteIn(context, shared.commit.position)
+    const hooks = [...(isCommitted ? shared.afterCommit.map((hook) => hook.effect) : []), ...shared.afterRollback]
+    return hooks.length === 0 ? Effect.void : Effect.forEach(hooks, (hook) => hook, { discard: true })
+  })
 
 /** Drops what a level (and those within it) has staged. */
 const forget = (shared: Shared, level: Level): void => {

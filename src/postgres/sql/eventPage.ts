@@ -3,12 +3,9 @@ import * as DateTime from "effect/DateTime"
 import type { RecordedEvent } from "../../definitions/stored.ts"
 import { type EventPage, parseMetadata, parsePayload } from "../../store/kit/index.ts"
 
-/** Of a row of the table of events, in the order of {@link EventRow}. Numbers are exact up to 2^53; JSON comes as text. */
-export const eventColumnsOf = (e: string): string =>
-  `${e}.version::float8, ${e}.position::float8, ${e}.stream, ${e}.id, ${e}.type, ${e}.schema_version, ${e}.published, ${e}.tags, ${e}.payload::text, ${e}.metadata::text, date_part('epoch', ${e}.recorded_at)`
-
-/** Of a row `e`. */
-export const eventColumns = eventColumnsOf("e")
+/** Of a row `e` of the table of events, in the order of {@link EventRow}. Numbers are exact up to 2^53; JSON comes as text. */
+export const eventColumns =
+  "e.version::float8, e.position::float8, e.stream, e.id, e.type, e.schema_version, e.published, e.tags, e.payload::text, e.metadata::text, date_part('epoch', e.recorded_at)"
 
 export type EventRow = readonly [
   version: number,
@@ -45,4 +42,43 @@ export const toEventPage = (rows: ReadonlyArray<EventRow>): EventPage => {
   let bytes = 0
   for (const row of rows) bytes += row[8].length
   return { items: rows.map(toEvent), bytes }
+}
+
+/** Of rows `e` of the table of events, as JSON with commas between them: all but what {@link bodyJson} has, in the order of {@link Head}. */
+export const headJson =
+  "format('[%s,%s,%s,%s,%s,%s,%s,%s,%s]', e.version, e.position, to_json(e.stream), to_json(e.id), to_json(e.type), e.schema_version, e.published::text, to_json(e.tags), (date_part('epoch', e.recorded_at) * 1000)::bigint)"
+
+/** The payload and the metadata: by themselves, for they alone may have numbers that no double holds, which takes looking for. */
+export const bodyJson = "format('%s,%s', e.payload, e.metadata)"
+
+type Head = readonly [
+  version: number,
+  position: number,
+  stream: string,
+  id: string,
+  type: string,
+  schemaVersion: number,
+  published: boolean,
+  tags: ReadonlyArray<string>,
+  /** Milliseconds since the epoch. */
+  recordedAt: number
+]
+
+/** The events of what {@link headJson} and {@link bodyJson} say. */
+export const eventsOfJson = (heads: string, bodies: string): ReadonlyArray<RecordedEvent> => {
+  const all = JSON.parse(`[${heads}]`) as ReadonlyArray<Head>
+  const values = parsePayload(`[${bodies}]`) as ReadonlyArray<unknown>
+  return all.map((head, index) => ({
+    stream: head[2],
+    version: head[0],
+    position: head[1],
+    id: head[3],
+    type: head[4],
+    schemaVersion: head[5],
+    published: head[6],
+    tags: head[7],
+    payload: values[2 * index] as RecordedEvent["payload"],
+    metadata: values[2 * index + 1] as RecordedEvent["metadata"],
+    recordedAt: DateTime.makeUnsafe(head[8])
+  }))
 }

@@ -1,19 +1,23 @@
 /**
  * What many decisions are made on, in one statement: for each query of tags and types a page of events, and the head, all of one snapshot.
  *
- * What a statement does is bounded, whatever is asked: a query looks at so many events that have its tag, and a page ends where the events of
- * all pages have become large. Where that cuts a page short, the rows say so.
+ * What a statement does is bounded, whatever is asked: a query looks at so many events that have its tag, and a page ends where its
+ * events have become large. Where that cuts a page short, its row says so.
+ *
+ * A page is one row with one text: what a driver takes for a row of a dozen columns, many times over, is more than what it takes to read the
+ * event out of JSON.
  */
+import type { RecordedEvent } from "../../definitions/stored.ts"
 import type { Query } from "../../store/EventStore.ts"
 import { encodeAsk, isOneTag } from "./conditions.ts"
-import { eventColumnsOf, type EventRow } from "./eventPage.ts"
+import { bodyJson, eventsOfJson, headJson } from "./eventPage.ts"
 import { array, statement, textArray } from "./statement.ts"
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 
 /** At how many events that have its tag one query looks. */
 const mostLooked = 512
 
-/** About how many bytes the events of one statement have; the first of each page comes all the same. */
+/** About how many bytes the events of one statement have, shared out evenly to its asks; the first of each page comes all the same. */
 const mostBytes = 4 * 1024 * 1024
 
 /** One query of a question. */
@@ -30,44 +34,54 @@ export interface Ask {
 }
 
 /**
- * Its number, from 1, a position that has its tag and was not looked at (the next one, where there is any), and an event, if there is one;
- * without its payload where that would have been too much.
+ * The number of an ask, from 1; a position that has its tag and was not looked at (the next one, where there is any); its events as JSON (see
+ * `eventPage`), and whether there were more of them, which would have been too much.
  */
-type BoundaryRow = readonly [head: number, ask: number | null, beyond: number | null, ...event: EventRow | ReadonlyArray<null>]
+type BoundaryRow = readonly [
+  head: number,
+  ask: number | null,
+  beyond: number | null,
+  heads: string | null,
+  bodies: string | null,
+  isCut: boolean | null
+]
 
-/** A row that has an event. */
-interface Found {
-  readonly position: number
-  /** `undefined` where it would have been too much. */
-  readonly row: EventRow | undefined
-}
-
-/** What was found for one {@link Ask}. */
+/** What was found for one {@link Ask}, by position. */
 export interface Page {
-  readonly found: ReadonlyArray<Found>
+  readonly found: ReadonlyArray<RecordedEvent>
+  /** Whether more was found, behind it, that would have been too much. */
+  readonly isCut: boolean
   /** The first position that was not looked at, in the direction of the page. */
   readonly beyond: number | undefined
 }
 
-/** What was found for each ask, and the head; `undefined` when there is no head. */
+/** What was found for each ask, still to be read, and the head; `undefined` when there is no head. */
 export interface Pages {
   readonly head: number
-  readonly pages: ReadonlyMap<number, Page>
+  readonly page: (ask: number) => Page
 }
+
+/** Where nothing was found, and nothing left out. */
+export const noPage: Page = { found: [], isCut: false, beyond: undefined }
 
 const toPages = (rows: ReadonlyArray<BoundaryRow>): Pages | undefined => {
   const [first] = rows
   if (first === undefined) return undefined
-  const pages = new Map<number, { readonly found: Array<Found>; readonly beyond: number | undefined }>()
-  for (const [, ask, beyond, ...event] of rows) {
-    if (ask === null) continue
-    let page = pages.get(ask)
-    if (page === undefined) pages.set(ask, (page = { found: [], beyond: beyond ?? undefined }))
-    const [, position, , , , , , , payload] = event
-    if (position === null || position === undefined) continue
-    page.found.push({ position, row: payload === null ? undefined : (event as unknown as EventRow) })
+  const byAsk: Array<BoundaryRow> = []
+  for (const row of rows) if (row[1] !== null) byAsk[row[1]] = row
+  return {
+    head: first[0],
+    page: (ask) => {
+      const row = byAsk[ask]
+      if (row === undefined) return noPage
+      const [, , beyond, heads, bodies, isCut] = row
+      return {
+        found: heads === null || bodies === null ? [] : eventsOfJson(heads, bodies),
+        isCut: isCut === true,
+        beyond: beyond ?? undefined
+      }
+    }
   }
-  return { head: first[0], pages }
 }
 
 /** The events that one query finds in one direction. */
@@ -101,46 +115,47 @@ const columnsOfAsks = ["text", "text", "text", "float8", "float8", "int4", "int4
   .map((type, index) => `(select $${index + 1}::${type}[])`)
   .join(", ")
 
-/** With `offset 0` what an ask says is read out of its text once, and not for every event. */
+/**
+ * With `offset 0` what an ask says is read out of its text once, and not for every event. What is too much is told by sizes, before anything
+ * large is read.
+ */
 export const readBoundary = statement(
-  `select h.position::float8, a.n::int4, a.beyond::float8, ${eventColumnsOf("a")}
+  `select h.position::float8, a.n::int4, a.beyond::float8, a.heads, a.bodies, a.is_cut
      from {head} h
      left join (
-       select a.n, a.position, a.version, a.recorded_at, a.schema_version, a.published, a.stream, a.id, a.type, a.event_tags as tags,
-              case when a.first or a.bytes <= ${mostBytes} then a.payload end as payload,
-              case when a.first or a.bytes <= ${mostBytes} then a.metadata end as metadata,
+       select a.n, e.heads, e.bodies, e.is_cut,
               case
-                when not a.first or not a.walks or a.found >= case when a.newest then 1 else a.size end then null
+                when not a.walks or e.found >= case when a.newest then 1 else a.size end then null
                 when a.newest then (${beyond("desc")})
                 else (${beyond("asc")})
               end as beyond
          from (
-           select a.*, e.position, e.version, e.recorded_at, e.schema_version, e.published, e.stream, e.id, e.type,
-                  e.tags as event_tags, e.payload, e.metadata,
-                  lag(a.n) over w is distinct from a.n as first,
-                  count(e.position) over (partition by a.n) as found,
-                  sum(pg_column_size(e.payload) + pg_column_size(e.metadata)) over w as bytes
-             from (
-               select a.tag, a.tags::text[] as tags, a.types::text[] as types, a.after::bigint as after, a.up_to::bigint as up_to,
-                      a.size, a.look, a.newest, a.walks, a.n
-                 from unnest(${columnsOfAsks})
-                   with ordinality a(tag, tags, types, after, up_to, size, look, newest, walks, n)
-               offset 0
-             ) a
-             left join lateral (
-               (${page("asc", "a.size", "not a.newest")})
-               union all
-               (${page("desc", "1", "a.newest")})
-             ) e on true
-           window w as (order by a.n, e.position)
+           select a.tag, a.tags::text[] as tags, a.types::text[] as types, a.after::bigint as after, a.up_to::bigint as up_to,
+                  a.size, a.look, a.newest, a.walks, a.n
+             from unnest(${columnsOfAsks})
+               with ordinality a(tag, tags, types, after, up_to, size, look, newest, walks, n)
+           offset 0
          ) a
-     ) a on true
-    order by a.n, a.position`,
+         cross join lateral (
+           select string_agg(${headJson}, ',') filter (where e.before is null or e.before < $10::int4) as heads,
+                  string_agg(${bodyJson}, ',') filter (where e.before is null or e.before < $10::int4) as bodies,
+                  bool_or(e.before >= $10::int4) as is_cut, count(*) as found
+             from (
+               select e.*, sum(pg_column_size(e.payload) + pg_column_size(e.metadata))
+                             over (order by e.position rows between unbounded preceding and 1 preceding) as before
+                 from (
+                   (${page("asc", "a.size", "not a.newest")})
+                   union all
+                   (${page("desc", "1", "a.newest")})
+                 ) e
+             ) e
+         ) e
+     ) a on true`,
   toPages
 )
 
 /** The parameters of {@link readBoundary}. */
-export const encodeBoundary = (asks: ReadonlyArray<Ask>): ReadonlyArray<PgTypes.Parameter> => {
+export const encodeBoundary = (asks: ReadonlyArray<Ask>): ReadonlyArray<unknown> => {
   const encoded = asks.map(({ query }) => encodeAsk(query))
   const walks = asks.map(({ query }) => !isOneTag(query))
   const numbers = (oid: number, value: (ask: Ask, index: number) => number) => array(asks.map(value), oid)
@@ -156,6 +171,7 @@ export const encodeBoundary = (asks: ReadonlyArray<Ask>): ReadonlyArray<PgTypes.
       asks.map(({ newest }) => newest),
       PgTypes.OID.bool
     ),
-    array(walks, PgTypes.OID.bool)
+    array(walks, PgTypes.OID.bool),
+    Math.ceil(mostBytes / Math.max(1, asks.length))
   ]
 }

@@ -3,11 +3,13 @@
  * snapshot, and is the position of all answers.
  */
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { type GroupCommit, makeGroupCommit, type Submitted } from "../../internal/groupCommit.ts"
+import type { RecordedEvent } from "../../definitions/stored.ts"
 import type { EventStoreError } from "../../store/EventStore.ts"
 import {
   closedStore,
@@ -17,8 +19,7 @@ import {
   type PreparedReadBoundary
 } from "../../store/kit/index.ts"
 import { isTagged } from "../sql/conditions.ts"
-import { type EventRow, toEventPage } from "../sql/eventPage.ts"
-import { type Ask, encodeBoundary, type Page } from "../sql/readBoundary.ts"
+import { type Ask, encodeBoundary, noPage, type Page, type Pages } from "../sql/readBoundary.ts"
 import { isCancelled } from "./looking.ts"
 import { readHead, type Shared } from "./shared.ts"
 
@@ -63,8 +64,8 @@ const requestOf = ({ queries, size, upTo }: PreparedReadBoundary): Request => {
 const nothing: EventPage & { readonly complete: boolean } = { items: [], bytes: 0, complete: false }
 
 /** The newest that any of the queries finds, unless one of them might find a newer one where it has not looked. */
-const newestOf = (pages: ReadonlyArray<Page>): EventPage & { readonly complete: boolean } => {
-  let newest: Page["found"][number] | undefined
+const newestOf = (pages: ReadonlyArray<Page>): typeof nothing => {
+  let newest: RecordedEvent | undefined
   for (const { found } of pages) {
     const [one] = found
     if (one !== undefined && one.position > (newest?.position ?? 0)) newest = one
@@ -73,67 +74,67 @@ const newestOf = (pages: ReadonlyArray<Page>): EventPage & { readonly complete: 
     ({ beyond, found }) => found.length === 0 && beyond !== undefined && beyond > (newest?.position ?? 0)
   )
   if (isUnsure) return nothing
-  if (newest === undefined) return { ...nothing, complete: true }
-  return newest.row === undefined ? nothing : { ...toEventPage([newest.row]), complete: true }
+  return { items: newest === undefined ? [] : [newest], bytes: 0, complete: true }
+}
+
+/** Up to which position a page has all that its query finds; `limit` is how much it was asked for. */
+const surelyUpTo = ({ beyond, found, isCut }: Page, limit: number): number => {
+  if (isCut || found.length >= limit) return found.at(-1)?.position ?? 0
+  return beyond === undefined ? Number.POSITIVE_INFINITY : beyond - 1
 }
 
 /** What any of the queries finds, by position, as far as all of them have looked. */
-const unionOf = (pages: ReadonlyArray<Page>, { size }: Request, limit: number): EventPage & { readonly complete: boolean } => {
-  let surely = Number.POSITIVE_INFINITY
-  const rows = new Map<number, EventRow>()
-  for (const { beyond, found } of pages) {
-    if (found.length >= limit) surely = Math.min(surely, found.at(-1)?.position ?? 0)
-    else if (beyond !== undefined) surely = Math.min(surely, beyond - 1)
-    for (const { position, row } of found) {
-      if (row === undefined) surely = Math.min(surely, position - 1)
-      else rows.set(position, row)
-    }
+const unionOf = (pages: ReadonlyArray<Page>, { size }: Request, limit: number): typeof nothing => {
+  const surely = Math.min(...pages.map((page) => surelyUpTo(page, limit)))
+  const [first] = pages
+  if (pages.length === 1 && first !== undefined && surely === Number.POSITIVE_INFINITY && first.found.length <= size) {
+    return { items: first.found, bytes: 0, complete: true }
   }
-  const all = Array.from(rows.entries())
-    .filter(([position]) => position <= surely)
-    .sort(([one], [other]) => one - other)
-  const page = toEventPage(all.slice(0, size).map(([, row]) => row))
-  return { ...page, complete: surely === Number.POSITIVE_INFINITY && all.length <= size }
+  const events = new Map<number, RecordedEvent>()
+  for (const { found } of pages) for (const event of found) if (event.position <= surely) events.set(event.position, event)
+  const all = Array.from(events.values()).sort((one, other) => one.position - other.position)
+  return { items: all.slice(0, size), bytes: 0, complete: surely === Number.POSITIVE_INFINITY && all.length <= size }
 }
 
-const noPage: Page = { found: [], beyond: undefined }
-
 /** The answer to a request, whose asks begin at a place among those of the statement. */
-const answerOf = (request: Request, place: number, head: number, pages: ReadonlyMap<number, Page>): Answer => ({
+const answerOf = (request: Request, place: number, head: number, page: Pages["page"]): Answer => ({
   position: Math.min(request.upTo, head),
   answers: request.questions.map(({ count, first, query }) => {
     if (count === 0) return { ...nothing, complete: query.filter.length === 0 }
-    const own = Array.from({ length: count }, (_, nth) => pages.get(place + first + nth + 1) ?? noPage)
+    const own: Array<Page> = []
+    for (let nth = 1; nth <= count; nth++) own.push(page(place + first + nth))
     return query.newest ? newestOf(own) : unionOf(own, request, request.asks[first]?.size ?? 0)
   })
 })
 
-type Waiting = Submitted<Request, Answer, EventStoreError>
+/** Is read out of the rows by whoever asked: what cannot be read of them is its own affair. */
+type Reading = () => Answer
 
-/** One statement for some requests. What one of them cannot read of its rows is its own affair. */
+type Waiting = Submitted<Request, Reading, EventStoreError>
+
+/** One statement for some requests. */
 const readTogether = (
   shared: Shared,
   requests: ReadonlyArray<Request>
-): Effect.Effect<ReadonlyArray<Exit.Exit<Answer, EventStoreError>>, EventStoreError> => {
+): Effect.Effect<ReadonlyArray<Reading>, EventStoreError> => {
   const { plans, queries, statements } = shared
   const asks = requests.flatMap((request) => request.asks)
-  return Effect.flatMap(
-    queries.ask("readBoundary", plans.sized(statements.readBoundary), encodeBoundary(asks)),
-    (read): Effect.Effect<ReadonlyArray<Exit.Exit<Answer, EventStoreError>>, EventStoreError> => {
-      if (read === undefined) {
-        // Without a head, that says why.
-        return Effect.map(readHead(shared, "readBoundary"), (head) =>
-          requests.map((request) => Exit.succeed(answerOf(request, 0, head, new Map())))
-        )
-      }
-      let place = 0
-      return Effect.forEach(requests, (request) => {
+  return Effect.flatMap(queries.ask("readBoundary", plans.sized(statements.readBoundary), encodeBoundary(asks)), (read) => {
+    if (read === undefined) {
+      // Without a head, that says why.
+      return Effect.map(readHead(shared, "readBoundary"), (head) =>
+        requests.map((request) => () => answerOf(request, 0, head, () => noPage))
+      )
+    }
+    let place = 0
+    return Effect.succeed(
+      requests.map((request): Reading => {
         const begin = place
         place += request.asks.length
-        return Effect.exit(Effect.sync(() => answerOf(request, begin, read.head, read.pages)))
+        return () => answerOf(request, begin, read.head, read.page)
       })
-    }
-  )
+    )
+  })
 }
 
 /** Whether the fault may be that of one of several. */
@@ -147,9 +148,9 @@ const readBatch = (shared: Shared) => {
         batch.map(({ request }) => request)
       ),
       {
-        onSuccess: (exits) =>
+        onSuccess: (readings) =>
           Effect.succeed(() => {
-            for (const [index, { answer }] of batch.entries()) answer(exits[index] as Exit.Exit<Answer, EventStoreError>)
+            for (const [index, { answer }] of batch.entries()) answer(Exit.succeed(readings[index] as Reading))
           }),
         onFailure: (cause) => {
           if (batch.length > 1 && Option.exists(Cause.findErrorOption(cause), isOfOne)) {
@@ -181,12 +182,12 @@ const takeAsks = (waiting: ReadonlyArray<{ readonly request: Request }>, most: n
 }
 
 /** Of several that take turns, that which has the fewest requests on their way. */
-const shareOut = (groups: ReadonlyArray<GroupCommit<Request, Answer, EventStoreError>>) => {
+const shareOut = (groups: ReadonlyArray<GroupCommit<Request, Reading, EventStoreError>>) => {
   const loads = groups.map(() => 0)
-  return (request: Request): Effect.Effect<Answer, EventStoreError> =>
+  return (request: Request): Effect.Effect<Reading, EventStoreError> =>
     Effect.suspend(() => {
       const least = loads.indexOf(Math.min(...loads))
-      const group = groups[least] as GroupCommit<Request, Answer, EventStoreError>
+      const group = groups[least] as GroupCommit<Request, Reading, EventStoreError>
       loads[least] = (loads[least] ?? 0) + 1
       return Effect.ensuring(
         group.submit(Effect.succeed(request)),
@@ -202,7 +203,7 @@ export const makeBoundary = Effect.fnUntraced(function* (
   { capacity = 4096 }: { readonly capacity?: number | undefined }
 ): Effect.fn.Return<Exclude<Driver["boundary"], undefined>, never, Scope.Scope> {
   const groups = yield* Effect.forEach(Array.from({ length: lanes }), () =>
-    makeGroupCommit<Request, Answer, EventStoreError>({
+    makeGroupCommit<Request, Reading, EventStoreError>({
       capacity,
       maxBatch: mostAsks,
       take: takeAsks,
@@ -213,10 +214,12 @@ export const makeBoundary = Effect.fnUntraced(function* (
   )
   const read = shareOut(groups)
   return (prepared) =>
-    Effect.flatMap(Effect.serviceOption(shared.sql.transactionService), (transaction) => {
+    Effect.contextWith((context) => {
       const request = requestOf(prepared)
-      return Option.isNone(transaction)
-        ? read(request)
-        : Effect.flatMap(readTogether(shared, [request]), ([exit]) => exit as Exit.Exit<Answer, EventStoreError>)
+      const reading =
+        Context.getOrUndefined(context, shared.sql.transactionService) === undefined
+          ? read(request)
+          : Effect.map(readTogether(shared, [request]), ([reading]) => reading as Reading)
+      return Effect.map(reading, (read) => read())
     })
 })

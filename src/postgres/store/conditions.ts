@@ -35,28 +35,26 @@ interface Candidate extends Matchable {
   readonly request: number
 }
 
-/** A query of the conditions of a batch, which several may have. */
+/** A query of the conditions of a batch, and the last of the requests that ask it: only what comes before can be in its way. */
 interface Asked {
   readonly query: Query
-  /** The last request that asks it: only what comes before can be in its way. */
   last: number
-  /** What {@link AppendValues} calls it; 0 while no event is known to match. */
-  number: number
+  /** The conditions that ask it, by their places. */
+  readonly conditions: Array<number>
 }
 
 /** The events of a batch, by tag and all together. */
-const candidatesOf = (requests: ReadonlyArray<PreparedAppend>, tags: ReadonlySet<string>, correlated: boolean) => {
+const candidatesOf = (requests: ReadonlyArray<PreparedAppend>, correlated: boolean) => {
   const all: Array<Candidate> = []
   const tagged = new Map<string, Array<Candidate>>()
   for (const [request, { appends }] of requests.entries()) {
     for (const { events, stream } of appends) {
       for (const event of events) {
-        const { published, type } = event
+        const { published, tags, type } = event
         const metadata = correlated ? parseMetadata(event.metadata) : {}
-        const candidate = { nth: all.length + 1, request, stream, type, tags: event.tags, published, metadata }
+        const candidate = { nth: all.length + 1, request, stream, type, tags, published, metadata }
         all.push(candidate)
-        for (const tag of event.tags) {
-          if (!tags.has(tag)) continue
+        for (const tag of tags) {
           const found = tagged.get(tag)
           if (found === undefined) tagged.set(tag, [candidate])
           else found.push(candidate)
@@ -64,33 +62,64 @@ const candidatesOf = (requests: ReadonlyArray<PreparedAppend>, tags: ReadonlySet
       }
     }
   }
-  return { all, tagged }
+  /** Those that have all of the tags, and perhaps others. */
+  const having = (tags: ReadonlyArray<string> = []): ReadonlyArray<Candidate> => {
+    let fewest: ReadonlyArray<Candidate> = all
+    for (const tag of tags) {
+      const found = tagged.get(tag) ?? []
+      if (found.length < fewest.length) fewest = found
+    }
+    return fewest
+  }
+  return { having }
 }
 
-/** Which events of a batch match which of the queries that later requests of the batch ask. */
-const matchesWithin = (requests: ReadonlyArray<PreparedAppend>, queries: ReadonlyMap<string, Asked>) => {
-  const found: Array<{ readonly nth: number; readonly query: number }> = []
-  const asked = Array.from(queries.values()).filter(({ last }) => last > 0)
-  if (asked.length === 0) return found
-  const tags = new Set(asked.flatMap(({ query }) => query.tags ?? []))
-  const correlated = asked.some(({ query }) => query.correlationId !== undefined)
-  const { all, tagged } = candidatesOf(requests, tags, correlated)
-  let numbers = 0
-  for (const one of asked) {
-    const { last, query } = one
-    let fewest: ReadonlyArray<Candidate> = all
-    for (const tag of query.tags ?? []) {
-      const having = tagged.get(tag) ?? []
-      if (having.length < fewest.length) fewest = having
-    }
-    for (const candidate of fewest) {
-      if (candidate.request >= last) break
-      if (!matches(query, candidate)) continue
-      if (one.number === 0) one.number = ++numbers
-      found.push({ nth: candidate.nth, query: one.number })
+/** The queries of a batch that an event of an earlier request may match, each of them once. */
+const askedOf = (
+  requests: ReadonlyArray<PreparedAppend>,
+  having: ReturnType<typeof candidatesOf>["having"]
+): Iterable<Asked> => {
+  const asked = new Map<string, Asked>()
+  let condition = 0
+  for (const [index, { unless }] of requests.entries()) {
+    for (const { filter } of unless) {
+      for (const query of filter) {
+        const [first] = having(query.tags)
+        if (first === undefined || first.request >= index) continue
+        const key = JSON.stringify(query)
+        const one = asked.get(key) ?? { query, last: index, conditions: [] }
+        one.last = index
+        one.conditions.push(condition)
+        asked.set(key, one)
+      }
+      condition++
     }
   }
-  return found.sort((one, other) => one.nth - other.nth)
+  return asked.values()
+}
+
+/** Which events of a batch match which of the queries that later requests of the batch ask, and which conditions those queries are of. */
+const matchesWithin = (requests: ReadonlyArray<PreparedAppend>) => {
+  const correlated = requests.some(({ unless }) =>
+    unless.some(({ filter }) => filter.some(({ correlationId }) => correlationId !== undefined))
+  )
+  const { having } = candidatesOf(requests, correlated)
+  const found: Array<{ readonly nth: number; readonly query: number }> = []
+  const own = new Map<number, Array<number>>()
+  let queries = 0
+  for (const { conditions, last, query } of askedOf(requests, having)) {
+    let number = 0
+    for (const candidate of having(query.tags)) {
+      if (candidate.request >= last) break
+      if (!matches(query, candidate)) continue
+      if (number === 0) number = ++queries
+      found.push({ nth: candidate.nth, query: number })
+    }
+    if (number === 0) continue
+    for (const condition of conditions) own.set(condition, [...(own.get(condition) ?? []), number])
+  }
+  found.sort((one, other) => one.nth - other.nth)
+  return { found, own }
 }
 
 const none: ConditionValues = {
@@ -157,31 +186,16 @@ const addConditions = (columns: Columns, { known, unless }: Attempt): void => {
 export const encodeConditions = (requests: ReadonlyArray<Attempt>): ConditionValues => {
   if (requests.every(({ unless }) => unless.length === 0)) return none
   const columns = emptyColumns()
-  const queries = new Map<string, Asked>()
-  const asks: Array<ReadonlyArray<Asked>> = []
-  for (const [index, request] of requests.entries()) {
-    addConditions(columns, request)
-    for (const { filter } of request.unless) {
-      asks.push(
-        filter.map((query) => {
-          const key = JSON.stringify(query)
-          const asked = queries.get(key) ?? { query, last: index, number: 0 }
-          asked.last = index
-          queries.set(key, asked)
-          return asked
-        })
-      )
-    }
-  }
-  for (const { nth, query } of matchesWithin(requests, queries)) {
+  for (const request of requests) addConditions(columns, request)
+  const { found, own } = matchesWithin(requests)
+  for (const { nth, query } of found) {
     columns.p_matched_event.push(nth)
     columns.p_matched_query.push(query)
   }
-  for (const [index, queriesOfOne] of asks.entries()) {
-    for (const { number } of queriesOfOne) {
-      if (number === 0) continue
+  for (const [condition, request] of columns.p_condition_request.entries()) {
+    for (const number of own.get(condition) ?? []) {
       columns.p_own_query.push(number)
-      columns.p_request_checked[(columns.p_condition_request[index] as number) - 1] = true
+      columns.p_request_checked[request - 1] = true
     }
     columns.p_condition_own.push(columns.p_own_query.length)
   }

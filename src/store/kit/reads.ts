@@ -10,7 +10,7 @@ import type { Driver } from "./make.ts"
 import { nextPageSize, type Page, paginate, smallestPage } from "./pages.ts"
 import { isFound, makeScan, type Scan, type Scanned } from "./scan.ts"
 import { makeTail } from "./tail.ts"
-import { prepareRead, prepareReadAll, prepareReadBoundary, prepareReadPage, prepareStreams } from "./prepareRead.ts"
+import { type PreparedBoundaryQuery, prepareRead, prepareReadAll, prepareReadBoundary, prepareReadPage, prepareStreams } from "./prepareRead.ts"
 
 /**
  * The pages that a store can fetch: `read`, `readAll`, `readPage`, `subscribe` and `streams` are made out of them.
@@ -173,36 +173,47 @@ export const makeReadPage = ({ head, pages, window }: Log): Store["readPage"] =>
   })
 
 export const makeReadBoundary = ({ boundary, head, pages, window }: Log & Pick<Driver, "boundary">): Store["readBoundary"] => {
+  /** What a driver has not answered is read by pages. */
+  const readOn = Effect.fnUntraced(function* (
+    { complete, items }: typeof nothingYet,
+    { after, filter, newest }: PreparedBoundaryQuery,
+    most: number,
+    position: number
+  ): Effect.fn.Return<Boundary["answers"][number], EventStoreError> {
+    const size = newest ? 1 : most
+    const events = Array.from(items)
+    let rest = { after: events.at(-1)?.position ?? after, upTo: complete ? 0 : position }
+    if (events.length < size && !isLookedThrough(rest)) {
+      const scan = makeScan(pages, window)
+      while (events.length < size && !isLookedThrough(rest)) {
+        const scanned = yield* scan({ ...rest, filter, backward: newest, size: size - events.length })
+        events.push(...scanned.items)
+        rest = scanned.rest
+      }
+    }
+    return { events, complete: newest || isLookedThrough(rest) }
+  })
   // The head comes first: what is appended while the answers are read lies beyond it.
   const begin: Exclude<typeof boundary, undefined> =
     boundary ??
     (({ queries, upTo }) =>
       Effect.map(head, (head) => ({ position: Math.min(upTo, head), answers: queries.map(() => nothingYet) })))
-  return Effect.fnUntraced(function* (queries, options) {
-    const request = yield* prepareReadBoundary(queries, options)
-    const { answers: begun, position } = yield* begin(request)
-    const answers: Array<Boundary["answers"][number]> = []
-    for (const [index, query] of request.queries.entries()) {
-      const { complete, items } = begun[index] ?? nothingYet
-      const { after, filter, newest } = query
-      const size = newest ? 1 : request.size
-      const events = Array.from(items)
-      let rest = { after: events.at(-1)?.position ?? after, upTo: complete ? 0 : position }
-      if (events.length < size && !isLookedThrough(rest)) {
-        const scan = makeScan(pages, window)
-        while (events.length < size && !isLookedThrough(rest)) {
-          const scanned = yield* scan({ ...rest, filter, backward: newest, size: size - events.length })
-          events.push(...scanned.items)
-          rest = scanned.rest
+  return (queries, options) =>
+    Effect.flatMap(prepareReadBoundary(queries, options), (request) =>
+      Effect.flatMap(begin(request), ({ answers, position }): Effect.Effect<Boundary, EventStoreError> => {
+        const found = request.queries.map((_, index) => answers[index] ?? nothingYet)
+        if (found.every(({ complete }) => complete)) {
+          return Effect.succeed({ position, answers: found.map(({ items }) => ({ events: items, complete: true })) })
         }
-      }
-      answers.push({ events, complete: newest || isLookedThrough(rest) })
-    }
-    return { position, answers }
-  })
+        return Effect.map(
+          Effect.forEach(request.queries, (query, index) => readOn(found[index] ?? nothingYet, query, request.size, position)),
+          (answers) => ({ position, answers })
+        )
+      })
+    )
 }
 
-const nothingYet = { items: [], bytes: 0, complete: false }
+const nothingYet: EventPage & { readonly complete: boolean } = { items: [], bytes: 0, complete: false }
 
 export const makeFollow = (
   driver: Log & Pick<Driver, "awaitBeyond" | "heard" | "untilAnswered" | "transactionService">
