@@ -27,6 +27,7 @@ import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import { EventStore, EventStoreError, make as makeStore, StoreFailure } from "../store/EventStore.ts"
 import { storeUntilClosed } from "../store/kit/index.ts"
+import { makeIndexes } from "./indexes.ts"
 import { hearingOf } from "./listening.ts"
 import { migrate } from "./migrations.ts"
 import { checkNames } from "./names.ts"
@@ -76,6 +77,16 @@ export interface Options {
    * the transaction with it. Default: 30 seconds.
    */
   readonly timeout?: Duration.Input | undefined
+  /**
+   * What can be looked up in an index of its own, wherever it stands in the log: events by their type, by the category of their stream, by their
+   * correlation id. Each makes reads, followers and conditions that ask for what is rare fast, whatever the length of the log, and appends
+   * slower and larger: `src/guides/production.md` says by how much.
+   *
+   * An index that is not there is made when the Layer is built, without keeping appends waiting, which may take minutes; several
+   * processes that are started at once make it once. With `migrate: false` the Layer fails then, and says by which statement to make it. An
+   * index that is no longer asked for stays, and is not used. Default: none.
+   */
+  readonly indexes?: ReadonlyArray<"type" | "category" | "correlation"> | undefined
 }
 
 /** How long a subscription waits before it asks again a database that does not answer. */
@@ -106,7 +117,10 @@ export const make = Effect.fnUntraced(function* (
     return yield* new EventStoreError({ reason: new StoreFailure({ operation: "open", detail: hearing }) })
   }
   if (options.migrate !== false) yield* migrate(names).pipe(Effect.provideService(SqlClient.SqlClient, sql))
-  const shared = yield* makeShared(sql, makeSql(names), Duration.fromInputUnsafe(options.timeout ?? "30 seconds"))
+  const indexes = new Set(options.indexes)
+  yield* makeIndexes(sql, names, indexes, options.migrate !== false)
+  const timeout = Duration.fromInputUnsafe(options.timeout ?? "30 seconds")
+  const shared = yield* makeShared(sql, makeSql(names), { indexes, timeout })
   const { plans, queries, signal, statements } = shared
   const append = yield* makeAppend(shared, options)
   const boundary = yield* makeBoundary(shared, options)

@@ -1,7 +1,7 @@
 /** Behind a real PgBouncer that hands out transactions. */
 import { PgClient } from "@effect/sql-pg"
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Redacted, type Scope, Stream } from "effect"
+import { Context, Effect, Fiber, Layer, Logger, Redacted, type Scope, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
 import type { SqlClient } from "effect/sql"
 import { SqlError, UnknownError } from "effect/sql/SqlError"
@@ -67,6 +67,23 @@ describe.runIf(isPgBouncerExpected())("behind PgBouncer", () => {
         })
       )
     }
+
+    it.live("indexes are made by several that open the store at once, and found by", () =>
+      Effect.gen(function* () {
+        const options: PgEventStore.Options = { schema: freshSchema(), indexes: ["type", "category", "correlation"] }
+        const build = Effect.map(
+          Layer.build(PgEventStore.layerWith(options).pipe(Layer.provide(Layer.fresh(client({ maxConnections: 1 }))))),
+          Context.get(EventStore.EventStore)
+        )
+        const stores = yield* Effect.forEach([1, 2, 3], () => build, { concurrency: "unbounded" })
+        for (const store of stores) {
+          yield* store.append("A-1", [event()])
+          for (const filter of [{ types: ["None"] }, { categories: ["None"] }, { correlationId: "none" }]) {
+            expect(yield* Stream.runCollect(store.readAll({ filter }))).toEqual([])
+          }
+        }
+      }).pipe(Effect.provide(Logger.layer([])))
+    )
 
     it.live("units of work are transactions like any other", () =>
       Effect.gen(function* () {

@@ -9,7 +9,7 @@ import { codeOf } from "../../sql/errors.ts"
 import type { EventStoreError } from "../../store/EventStore.ts"
 import { type EventPage, findNewest, type Pages, type PreparedAppend } from "../../store/kit/index.ts"
 import { type Attempt, mostOf } from "../sql/conditions.ts"
-import { readPageOfAll } from "./reading.ts"
+import { scannable } from "./reading.ts"
 import { readHead, type Shared } from "./shared.ts"
 
 /** How often an append looks without the lock. What comes in while it waits for its turn is little: the last time, it is looked at whatever it is. */
@@ -48,12 +48,13 @@ export interface Looking {
 
 export const makeLooking = (shared: Shared): Looking => {
   const head = readHead(shared, "append")
-  const all = inHalves(readPageOfAll(shared, "append"))
+  const scanned = scannable(shared, "append")
+  const pages = { ...scanned, all: inHalves(scanned.all) }
   const look = Effect.fnUntraced(function* (append: Attempt, times: number): Effect.fn.Return<Attempt, EventStoreError> {
     const upTo = yield* head
     const { known, unless } = append
     const matches = yield* Effect.forEach(unless, ({ after, filter }, index) =>
-      Effect.map(findNewest({ all }, { filter, after: Math.max(after, known?.upTo ?? 0), upTo }), (found) =>
+      Effect.map(findNewest(pages, { filter, after: Math.max(after, known?.upTo ?? 0), upTo }), (found) =>
         found > 0 ? found : (known?.matches[index] ?? 0)
       )
     )

@@ -3,21 +3,37 @@ import * as Effect from "effect/Effect"
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 import type { EventStoreError } from "../../store/EventStore.ts"
 import type { Pages } from "../../store/kit/index.ts"
-import { readAll } from "../sql/readAll.ts"
+import { isLookedUp, readAll, readFew } from "../sql/readAll.ts"
 import type { Shared } from "./shared.ts"
 
 /** How many versions of a stream are looked at in one statement, at first and at most, for the last one that was recorded by an instant. */
 const [fewVersions, mostVersions] = [250, 4_000]
 
-/** A page of the log, asked for by `operation`. */
-export const readPageOfAll =
-  ({ plans: { sized }, queries: { ask }, statements }: Shared, operation: string): Pages["all"] =>
+const readPageOfAll =
+  ({ plans: { sized }, queries: { ask }, tables }: Shared, operation: string): Pages["all"] =>
   (request) => {
-    const { page, parameters } = readAll(statements.names, request)
+    const { page, parameters } = readAll(tables, request)
     return ask(operation, sized(page), parameters)
   }
 
-const makePagesOf = ({ plans: { sized }, queries: { ask }, statements }: Shared): Omit<Pages, "all"> => ({
+/** How pages of the log are asked for by `operation`. */
+export const scannable = (shared: Shared, operation: string): Pick<Pages, "all" | "few" | "isFound"> => {
+  const { plans, queries, tables } = shared
+  return {
+    all: readPageOfAll(shared, operation),
+    isFound: (query) => isLookedUp(tables, query),
+    few: (request) => {
+      const few = readFew(tables, request)
+      return few === undefined ? Effect.succeed(undefined) : queries.ask(operation, plans.sized(few.page), few.parameters)
+    }
+  }
+}
+
+const makePagesOf = ({
+  plans: { sized },
+  queries: { ask },
+  statements
+}: Shared): Pick<Pages, "stream" | "streams" | "versionAt"> => ({
   stream: ({ backward, from, size, stream, to }) =>
     ask("read", sized(backward ? statements.readBackward : statements.readForward), [
       stream,
@@ -41,4 +57,4 @@ const makePagesOf = ({ plans: { sized }, queries: { ask }, statements }: Shared)
       : ask("streams", sized(statements.streamsOfCategory), [after, String(size), category])
 })
 
-export const makePages = (shared: Shared): Pages => ({ ...makePagesOf(shared), all: readPageOfAll(shared, "readAll") })
+export const makePages = (shared: Shared): Pages => ({ ...makePagesOf(shared), ...scannable(shared, "readAll") })

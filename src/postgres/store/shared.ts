@@ -7,6 +7,8 @@ import { type Answering, makeAnswering } from "../../sql/answering.ts"
 import { EventStoreError, StoreCorrupted } from "../../store/EventStore.ts"
 import { toEventStoreError } from "../errors.ts"
 import type { Sql } from "../sql.ts"
+import type { EventIndex } from "../sql/eventIndexes.ts"
+import type { Tables } from "../sql/readAll.ts"
 import type { Statement } from "../sql/statement.ts"
 
 interface Queries {
@@ -71,6 +73,7 @@ const makePlans = (signal: Signal): Plans => {
 export interface Shared {
   readonly sql: PgClient.PgClient
   readonly statements: Sql
+  readonly tables: Tables
   readonly queries: Queries
   readonly plans: Plans
   readonly signal: Signal
@@ -88,9 +91,9 @@ export const readHead = (
 export const makeShared = Effect.fnUntraced(function* (
   sql: PgClient.PgClient,
   statements: Sql,
-  timeout: Duration.Duration
+  { indexes, timeout }: { readonly indexes: ReadonlySet<EventIndex>; readonly timeout: Duration.Duration }
 ): Effect.fn.Return<Shared, EventStoreError> {
   const queries = makeQueries(sql, makeAnswering(timeout))
   const signal = makeSignal(yield* checkedHead(queries, statements))
-  return { sql, statements, queries, signal, plans: makePlans(signal) }
+  return { sql, statements, tables: { ...statements.names, indexes }, queries, signal, plans: makePlans(signal) }
 })

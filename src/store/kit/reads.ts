@@ -8,7 +8,7 @@ import type { Boundary, Page as PageOfAll, Query, StreamInfo } from "../model.ts
 import type { EventStore } from "../service.ts"
 import type { Driver } from "./make.ts"
 import { nextPageSize, type Page, paginate, smallestPage } from "./pages.ts"
-import { isFound, makeScan, type Scan, type Scanned } from "./scan.ts"
+import { isFoundBy, makeScan, type Scan, type Scanned } from "./scan.ts"
 import { makeTail } from "./tail.ts"
 import { type PreparedBoundaryQuery, prepareRead, prepareReadAll, prepareReadBoundary, prepareReadPage, prepareStreams } from "./prepareRead.ts"
 
@@ -39,6 +39,16 @@ export interface Pages {
     readonly backward: boolean
     readonly size: number
   }) => Effect.Effect<EventPage, EventStoreError>
+  /**
+   * Whether a page of a query is found without looking at what does not pass, because the store has an index for it: then `all` is asked for the
+   * whole of what is wanted, and not for some positions at a time. Default: for one tag alone, or nothing.
+   */
+  readonly isFound?: ((query: Query) => boolean) | undefined
+  /**
+   * The same page as `all`, where the store can tell that few events may pass, wherever they stand; `undefined` where it cannot. A reader
+   * asks this once what it wants is rare. Default: the store cannot.
+   */
+  readonly few?: ((request: Parameters<Pages["all"]>[0]) => Effect.Effect<EventPage | undefined, EventStoreError>) | undefined
   /** Streams whose name sorts after `after` by code point, at most `size`, in that order. */
   readonly streams: (request: {
     readonly category: string | undefined
@@ -128,7 +138,7 @@ export const makeReadAll =
             return Effect.flatMap(head, (head) => scan({ ...request, upTo: Math.min(request.upTo, head) }))
           }
           const bound = ({ rest, ...page }: Scanned, head: number) => ({ ...page, rest: { ...rest, upTo: Math.min(upTo, head) } })
-          if (!filter.every(isFound)) return Effect.zipWith(scan(request), head, bound, { concurrent: true })
+          if (!isFoundBy(pages, filter)) return Effect.zipWith(scan(request), head, bound, { concurrent: true })
           return Effect.flatMap(scan(request), (scanned) =>
             isLookedThrough(scanned.rest) ? Effect.succeed(scanned) : Effect.map(head, (head) => bound(scanned, head))
           )

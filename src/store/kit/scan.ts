@@ -43,17 +43,34 @@ const restOf = ({ items }: EventPage, { after, backward, size, upTo }: Parameter
   return { after: end === undefined ? seen.upTo : end.position, upTo }
 }
 
+/** What a scan asks a store. */
+export type Scannable = Pick<Pages, "all" | "few" | "isFound">
+
+/** Whether a store finds a page of a filter without looking at what does not pass. */
+export const isFoundBy = (pages: Pick<Pages, "isFound">, filter: ReadonlyArray<Query>): boolean =>
+  filter.every((query) => isFound(query) || pages.isFound?.(query) === true)
+
 /**
  * Makes the requests of one reader. Each asks for one window, whose size comes from how long those before it took; one that failed makes it
- * smaller, so whoever tries again comes through.
+ * smaller, so whoever tries again comes through. Where the first window is not enough, the store is asked once whether it knows few events that
+ * may pass at all.
  */
-export const makeScan = (pages: Pick<Pages, "all">, window = firstWindow): Scan => {
+export const makeScan = (pages: Scannable, window = firstWindow): Scan => {
   let width = window
-  return (request) => {
+  let begun = false
+  let few = pages.few
+  const whole = (request: Parameters<Scan>[0]) => (page: EventPage) => ({ ...page, rest: restOf(page, request, request) })
+  const scan: Scan = (request) => {
     const { after, backward, filter, upTo } = request
-    if (filter.every(isFound)) {
-      return Effect.map(pages.all(request), (page) => ({ ...page, rest: restOf(page, request, request) }))
+    if (isFoundBy(pages, filter)) return Effect.map(pages.all(request), whole(request))
+    if (few !== undefined && begun && upTo - after > width) {
+      return Effect.flatMap(few(request), (page) => {
+        if (page !== undefined) return Effect.succeed(whole(request)(page))
+        few = undefined
+        return scan(request)
+      })
     }
+    begun = true
     return Effect.clockWith((clock) => {
       const began = clock.currentTimeNanosUnsafe()
       const seen = backward ? { after: Math.max(after, upTo - width), upTo } : { after, upTo: Math.min(upTo, after + width) }
@@ -68,6 +85,7 @@ export const makeScan = (pages: Pick<Pages, "all">, window = firstWindow): Scan 
       )
     })
   }
+  return scan
 }
 
 /**
@@ -78,7 +96,7 @@ export const makeScan = (pages: Pick<Pages, "all">, window = firstWindow): Scan 
  * @since 0.2.0
  */
 export const findNewest = (
-  pages: Pick<Pages, "all">,
+  pages: Scannable,
   request: { readonly filter: ReadonlyArray<Query>; readonly after: number; readonly upTo: number }
 ): Effect.Effect<number, EventStoreError> => {
   const scan = makeScan(pages)
