@@ -483,10 +483,11 @@ describe("a cache of states", () => {
       const withdrawn = UnitOfWork.transact(withdraw(ada, 5)).pipe(Effect.provide(UnitOfWork.layer))
       const [{ state, version }, versions] = yield* read(withdrawn)
       assert.deepEqual([state.balance, version, versions], [5, 5, [4]])
-      assert.deepEqual(yield* read(balance(ada)), [
-        [5, 5],
-        [4, 5]
-      ])
+      // What was committed is known, and read again as what it ends with.
+      assert.deepEqual(yield* read(balance(ada)), [[5, 5], [5]])
+      const refused = UnitOfWork.transact(Effect.andThen(withdraw(ada, 1), UnitOfWork.rollback))
+      yield* read(Effect.provide(refused, UnitOfWork.layer))
+      assert.deepEqual(yield* read(balance(ada)), [[5, 5], [5]])
       // An older state is folded from the beginning, and takes no newer one's place.
       assert.deepEqual(yield* read(Repository.read(Account, ada, { version: 2 })), [
         { state: { owner: "", balance: 3 }, version: 2 },
@@ -537,6 +538,33 @@ describe("a cache of states", () => {
       assert.deepEqual(yield* seen, [3, 2])
       assert.deepEqual(yield* seen, [3, 2])
     }).pipe(cached())
+  )
+
+  it.effect("forgets all when it is told to", () =>
+    Effect.gen(function* () {
+      const { read } = yield* reading
+      yield* appendElsewhere(ada, 1, 2)
+      yield* read(balance(ada))
+      ;(yield* Repository.StateCache).clear()
+      assert.deepEqual(yield* read(balance(ada)), [
+        [3, 2],
+        [1, 2]
+      ])
+    }).pipe(cached())
+  )
+
+  it.effect("does not grow with definitions that are made anew for each use", () =>
+    Effect.gen(function* () {
+      const { read } = yield* reading
+      yield* appendElsewhere(ada, 1, 2)
+      yield* read(balance(ada))
+      const anew = Aggregate.make("Account", { events: [Deposited], initial: 0, evolve: { Deposited: (n) => n + 1 } })
+      yield* read(Repository.read(anew, ada))
+      assert.deepEqual(yield* read(balance(ada)), [
+        [3, 2],
+        [1, 2]
+      ])
+    }).pipe(cached(1))
   )
 
   it("has room for something", () => {

@@ -19,7 +19,7 @@ import {
   type OptimisticLockError,
   type ReadOptions
 } from "../store/EventStore.ts"
-import { type Loaded, type LoadError, loadStream, readStream, streamOf } from "./loading.ts"
+import { keepCommitted, type Loaded, type LoadError, loadStream, readStream, streamOf } from "./loading.ts"
 import { Transaction } from "./transaction.ts"
 
 export { type Loaded, type LoadError } from "./loading.ts"
@@ -96,9 +96,10 @@ export const execute = Effect.fnUntraced(function* <
   Aggregate.DecidedError<D> | LoadError | Event.EventEncodeError | OptimisticLockError,
   Aggregate.DecidedServices<D> | Transaction | EventStore
 > {
-  const { state, stream, version } = yield* loadStream(aggregate, id)
-  const events = yield* eventsOf<Aggregate.EventOf<A>, D>(decide(state))
-  if (events.length === 0) return { state, version, events }
+  const loaded = yield* loadStream(aggregate, id)
+  const { stream } = loaded
+  const events = yield* eventsOf<Aggregate.EventOf<A>, D>(decide(loaded.state))
+  if (events.length === 0) return { state: loaded.state, version: loaded.version, events }
   const staged: Array<{
     readonly _tag: "Event"
     readonly definition: Event.Any
@@ -111,8 +112,11 @@ export const execute = Effect.fnUntraced(function* <
     staged.push({ _tag: "Event", ...encoded.success, value: event })
   }
   const transaction = yield* Transaction
-  yield* transaction.stage(stream, staged, version)
-  return { state: Aggregate.fold(aggregate, events, state), version: version + events.length, events }
+  const entries = yield* transaction.stage(stream, staged, loaded.version)
+  const state = Aggregate.fold(aggregate, events, loaded.state)
+  const version = loaded.version + events.length
+  yield* keepCommitted(aggregate, stream, { state, version, eventId: entries.at(-1)?.event.id ?? "" })
+  return { state, version, events }
 })
 
 /**

@@ -1,6 +1,7 @@
 import * as Context from "effect/Context"
 import * as Layer from "effect/Layer"
 import type { EventStore } from "../store/EventStore.ts"
+import { makeKeptValues } from "./kept.ts"
 
 /** What a model has folded, and the newest event that is in it. */
 export interface Kept {
@@ -23,39 +24,10 @@ export class BoundaryCache extends Context.Service<
     readonly get: (store: EventStore["Service"], model: object, key: string) => Kept | undefined
     /** Keeps what was folded, in place of what is kept. */
     readonly set: (store: EventStore["Service"], model: object, key: string, kept: Kept) => void
+    /** Forgets all. */
+    readonly clear: () => void
   }
 >()("eventfold/Decision/BoundaryCache") {}
-
-let models = 0
-/** Tells models apart within a key. */
-const numbers = new WeakMap<object, number>()
-
-const numberOf = (model: object): number => {
-  const known = numbers.get(model)
-  if (known !== undefined) return known
-  numbers.set(model, ++models)
-  return models
-}
-
-/** A cache of what was read last of each store. */
-const makeBoundaryCache = (capacity: number): BoundaryCache["Service"] => {
-  if (!(capacity >= 1)) throw new RangeError(`Decision: the capacity of a cache must be a number from 1, not ${capacity}`)
-  // What was used last stands at the end.
-  const stores = new WeakMap<object, Map<string, Kept>>()
-  const nameOf = (model: object, key: string) => `${numberOf(model)} ${key}`
-  return {
-    get: (store, model, key) => stores.get(store)?.get(nameOf(model, key)),
-    set: (store, model, key, kept) => {
-      const all = stores.get(store) ?? new Map<string, Kept>()
-      stores.set(store, all)
-      const name = nameOf(model, key)
-      all.delete(name)
-      all.set(name, kept)
-      const [oldest] = all.keys()
-      if (all.size > capacity && oldest !== undefined) all.delete(oldest)
-    }
-  }
-}
 
 /**
  * {@link layerCache} of another size.
@@ -64,14 +36,14 @@ const makeBoundaryCache = (capacity: number): BoundaryCache["Service"] => {
  * @since 0.2.0
  */
 export const layerCacheWith = (options: {
-  /** How many states of each store are kept. Default: 1 000. */
+  /** How many states are kept. Default: 1 000. */
   readonly capacity?: number | undefined
-}): Layer.Layer<BoundaryCache> => Layer.sync(BoundaryCache, () => makeBoundaryCache(options.capacity ?? 1000))
+}): Layer.Layer<BoundaryCache> => Layer.sync(BoundaryCache, () => makeKeptValues<Kept>("Decision", options.capacity ?? 1000))
 
 /**
  * Keeps the states of the models that were read last in memory, so that a decision reads the new events alone: for models with many
  * events, or much used. No decision becomes wrong, because what came after is always read, and the commit checks the same as before. A
- * thousand states of each store are kept; {@link layerCacheWith} keeps more or fewer.
+ * thousand states are kept; {@link layerCacheWith} keeps more or fewer.
  *
  * States are kept by model and values of tags. A model that is made anew for each decision, within a function, is another one each time,
  * so nothing kept of it is ever used; nor is anything kept of models with `read: "last"`, which read one event.

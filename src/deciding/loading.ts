@@ -2,6 +2,7 @@
  * How the state of an aggregate comes out of its stream: what is kept of it, what has come since, and what the unit of work has staged.
  */
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
@@ -114,6 +115,26 @@ export const readStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
   }
   return { state, version }
 })
+
+/** Keeps a state in memory once what it is made of has been committed, where states are kept. */
+export const keepCommitted = <A extends Aggregate.Any>(
+  aggregate: A,
+  stream: string,
+  folded: Folded<A>
+): Effect.Effect<void, never, Transaction | EventStore> =>
+  Effect.withFiber((fiber) => {
+    const cache = Context.getOrUndefined(fiber.context, StateCache)
+    if (cache === undefined) return Effect.void
+    const store = Context.get(fiber.context as Context.Context<EventStore>, EventStore)
+    return Transaction.use((transaction) =>
+      transaction.afterCommit(
+        Effect.sync(() => {
+          const kept = cache.get(store, aggregate, stream)
+          if (kept === undefined || kept.version < folded.version) cache.set(store, aggregate, stream, folded)
+        })
+      )
+    )
+  })
 
 /** Folds the events of a stream, the first of which is the last of `from`; `undefined` if it is another one. */
 const foldStream = <A extends Aggregate.Any>(

@@ -2,6 +2,7 @@ import * as Context from "effect/Context"
 import * as Layer from "effect/Layer"
 import type * as Aggregate from "../definitions/Aggregate.ts"
 import type { EventStore } from "../store/EventStore.ts"
+import { makeKeptValues } from "./kept.ts"
 
 /** A stream as it was folded up to some version. */
 export interface Folded<A extends Aggregate.Any> {
@@ -26,27 +27,20 @@ export class StateCache extends Context.Service<
     readonly get: <A extends Aggregate.Any>(store: EventStore["Service"], aggregate: A, stream: string) => Folded<A> | undefined
     /** Keeps what was folded, in place of what is kept. */
     readonly set: <A extends Aggregate.Any>(store: EventStore["Service"], aggregate: A, stream: string, folded: Folded<A>) => void
+    /** Forgets all. */
+    readonly clear: () => void
   }
 >()("eventfold/Repository/StateCache") {}
 
-/** A cache of the streams of each store that were used last. */
+/** A cache of the states that were used last. */
 export const makeStateCache = (capacity: number): StateCache["Service"] => {
-  if (!(capacity >= 1)) throw new RangeError(`Repository: the capacity of a cache must be a number from 1, not ${capacity}`)
-  // Of each store by stream, the one that was used last at the end; of each stream by aggregate.
-  const stores = new WeakMap<object, Map<string, Map<object, Folded<Aggregate.Any>>>>()
+  const { clear, get, set } = makeKeptValues<Folded<Aggregate.Any>>("Repository", capacity)
   return {
-    get: <A extends Aggregate.Any>(store: object, aggregate: A, stream: string) =>
-      // What an aggregate has folded is of its own type.
-      stores.get(store)?.get(stream)?.get(aggregate) as Folded<A> | undefined,
-    set: (store, aggregate, stream, folded) => {
-      const streams = stores.get(store) ?? new Map<string, Map<object, Folded<Aggregate.Any>>>()
-      stores.set(store, streams)
-      const states = streams.get(stream) ?? new Map<object, Folded<Aggregate.Any>>()
-      streams.delete(stream)
-      streams.set(stream, states.set(aggregate, folded))
-      const [oldest] = streams.keys()
-      if (streams.size > capacity && oldest !== undefined) streams.delete(oldest)
-    }
+    // What an aggregate has folded is of its own type.
+    get: <A extends Aggregate.Any>(store: EventStore["Service"], aggregate: A, stream: string) =>
+      get(store, aggregate, stream) as Folded<A> | undefined,
+    set,
+    clear
   }
 }
 
@@ -57,14 +51,19 @@ export const makeStateCache = (capacity: number): StateCache["Service"] => {
  * @since 0.2.0
  */
 export const layerCacheWith = (options: {
-  /** How many streams of each store are kept. Default: 1 000. */
+  /** How many states are kept. Default: 1 000. */
   readonly capacity?: number | undefined
 }): Layer.Layer<StateCache> => Layer.sync(StateCache, () => makeStateCache(options.capacity ?? 1000))
 
 /**
  * Keeps the states of the aggregates that were loaded last in memory, so that a load reads the new events alone: for streams that are long
- * or much used. Nothing becomes stale, because what came after is always read, and the commit expects the version as before. A thousand streams of each store are kept;
+ * or much used. Nothing becomes stale, because what came after is always read, and the commit expects the version as before. What `Repository.execute` has
+ * committed is kept as well, so the next command reads one event, however long the stream. A thousand states are kept;
  * {@link layerCacheWith} keeps more or fewer.
+ *
+ * It is not there unless it is asked for: what was decoded stays decoded. Where the key to a person's data is thrown away, `clear` makes the
+ * process forget what it had opened before. And a fold must be pure: one that changes a state in place (which throws in development)
+ * would change what is kept.
  *
  * ```ts
  * import { Effect, Layer, Schema } from "effect"

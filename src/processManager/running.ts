@@ -79,7 +79,11 @@ const keepsStates = ({ journal }: Any) => {
       const of = (aggregate: object) => (aggregate === journal ? own : Option.getOrUndefined(outer))
       return Effect.provideService(reaction, Repository.StateCache, {
         get: (store, aggregate, stream) => of(aggregate)?.get(store, aggregate, stream),
-        set: (store, aggregate, stream, folded) => of(aggregate)?.set(store, aggregate, stream, folded)
+        set: (store, aggregate, stream, folded) => of(aggregate)?.set(store, aggregate, stream, folded),
+        clear: () => {
+          own.clear()
+          Option.getOrUndefined(outer)?.clear()
+        }
       })
     })
 }

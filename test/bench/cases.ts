@@ -11,6 +11,7 @@ import { callersText } from "./contest.ts"
 import { decisionCases } from "./decisions.ts"
 import { jsonlBatch, rawJsonlAll, rawSqliteAll, rawSqliteStream } from "./embedded.ts"
 import { atRate, type Case, collectGarbage, concurrently, type Run, type Sample } from "./harness.ts"
+import { hotCases } from "./hot.ts"
 import { type Lab, type Place, type RawAppend, type RawConnection, type Services } from "./lab.ts"
 import { Account, deposited, Deposit, depositHandler, KeptAccount, MoneyDeposited, payloadOf } from "./model.ts"
 import { natsCases } from "./nats.ts"
@@ -890,6 +891,7 @@ export const makeCases = (scale: number): ReadonlyArray<Case> => {
     ...decisionCases(scale),
     ...streamCases(scale),
     ...processCases(some),
+    ...hotCases(scale),
     ...pgTransportCases(some),
     ...natsCases(some),
     ...redisCases(some),
