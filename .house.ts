@@ -67,6 +67,12 @@ export const house: Readonly<Record<string, Wing>> = {
     packages: true
   },
   http: { floor: 4, holds: "commands over HTTP", knows: ["deciding", "definitions"], faces: [] },
+  operate: {
+    floor: 6,
+    holds: "looking at it all, and acting on it",
+    knows: ["projection", "processManager", "consuming", "following", "deciding", "transport", "store", ...ground],
+    faces: []
+  },
   kit: { floor: 6, holds: "what authors of adapters import", knows: ["store", "transport"], faces: [] }
 }
 

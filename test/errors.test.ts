@@ -6,6 +6,7 @@ import * as jsonl from "eventfold/jsonl"
 import * as http from "eventfold/http"
 import * as kit from "eventfold/kit"
 import * as nats from "eventfold/nats"
+import * as operate from "eventfold/operate"
 import * as postgres from "eventfold/postgres"
 import * as rabbitmq from "eventfold/rabbitmq"
 import * as redis from "eventfold/redis"
@@ -34,6 +35,7 @@ const subpaths = {
   "./http": http,
   "./kit": kit,
   "./nats": nats,
+  "./operate": operate,
   "./postgres": postgres,
   "./rabbitmq": rabbitmq,
   "./redis": redis,

@@ -293,5 +293,15 @@ describe("the package", () => {
       // Most of what is left of a small program is the Schema of Effect.
       expect(definitions.code.length).toBeLessThan(all.code.length / 2)
     })
+
+    it("the contract of operations takes no store along", async () => {
+      const contract = await bundle(
+        "operations",
+        `import { Operations } from "eventfold/operate"
+         export const tags = Array.from(Operations.Operations.requests.keys())`
+      )
+      expect(modulesIn(contract).filter((module) => !module.startsWith("operate/contract/"))).toEqual(["operate/Operations"])
+      expect(contract.imports).toEqual([])
+    })
   })
 })
