@@ -99,9 +99,16 @@ const ours: Contestant<Kind> = {
 // beside a busy condition
 // -----------------------------------------------------------------------------
 
-/** Writers of other things, alone or beside a client that repeats a condition for which its whole busy tag is looked through. */
+/** Who appends beside the writers, one event after the other: nobody, or a client of the same or of another process. */
+interface Beside {
+  readonly where: "alone" | "the same" | "another"
+  /** Whether it does so on a condition for which its whole busy tag is looked through. */
+  readonly conditional: boolean
+}
+
+/** Writers of other things, and what they are beside. */
 const besideBusy =
-  (where: "alone" | "the same" | "another", writers: number, events: number, span: Span): Run =>
+  ({ conditional, where }: Beside, writers: number, events: number, span: Span): Run =>
   (lab) =>
     Effect.gen(function* () {
       const url = yield* databaseCopy(lab.address.url, `eventfold_${events}`, (url) => fill(url, events))
@@ -109,10 +116,9 @@ const besideBusy =
       const others = where === "another" ? yield* connect(url) : store
       let standing = events
       let over = false
+      const unless = { filter: { types: ["CourseClosed"], tags: [busyTag] }, after: 0 }
       const busy = others
-        .appendAll([part("busy", subscribed("busy"))], {
-          unless: { filter: { types: ["CourseClosed"], tags: [busyTag] }, after: 0 }
-        })
+        .appendAll([part("busy", subscribed("busy"))], conditional ? { unless } : {})
         .pipe(Effect.map(() => standing++))
       yield* collectGarbage
       const [measured] = yield* Effect.all(
@@ -167,19 +173,30 @@ export const decisionCases = (scale: number): ReadonlyArray<Case> => {
     chart: { title: `Decisions: ${kinds[kind]}, by the length of the log`, x: ["events in the log", events] }
   })
   const alone = "decisions: 16 writers alone, on a log of 400 000"
-  const writers = (name: string, where: Parameters<typeof besideBusy>[0]): Case => ({
+  const writers = (name: string, beside: Beside): Case => ({
     name,
     place: "databases",
     unit: "appends",
-    ours: besideBusy(where, 16, 400_000 * scale, { ...span, millis: 3 * span.millis }),
+    ours: besideBusy(beside, 16, 400_000 * scale, { ...span, millis: 3 * span.millis }),
     group: "decisions: writers",
-    ...(where === "alone" ? {} : { base: alone })
+    ...(beside.where === "alone" ? {} : { base: alone })
   })
   return [
     ...[1, 16, 256].flatMap((callers) => (Object.keys(kinds) as ReadonlyArray<Kind>).map((kind) => byCallers(kind, callers))),
-    writers(alone, "alone"),
-    writers("decisions: 16 writers beside a busy condition of another process, on a log of 400 000", "another"),
-    writers("decisions: 16 writers beside a busy condition of the same process, on a log of 400 000", "the same"),
+    writers(alone, { where: "alone", conditional: false }),
+    // What it costs the writers that somebody else appends at all, each time with a commit of its own.
+    writers("decisions: 16 writers beside a plain append of another process, on a log of 400 000", {
+      where: "another",
+      conditional: false
+    }),
+    writers("decisions: 16 writers beside a busy condition of another process, on a log of 400 000", {
+      where: "another",
+      conditional: true
+    }),
+    writers("decisions: 16 writers beside a busy condition of the same process, on a log of 400 000", {
+      where: "the same",
+      conditional: true
+    }),
     ...[1000, 20_000, 400_000].flatMap((events) => (["plain", "whole"] as const).map((kind) => byLength(kind, events)))
   ]
 }
