@@ -69,6 +69,15 @@ const ours: Contestant<Kind> = {
           }),
           Effect.catchTag("AppendConditionError", () => Effect.succeed(false))
         )
+      const decide = (course: string, context: typeof services) =>
+        execute === undefined
+          ? Effect.fail(new Error("this build has no Decision"))
+          : execute(course).pipe(
+              Effect.map(({ events }) => events.length > 0),
+              Effect.catchTag("AppendConditionError", () => Effect.succeed(false)),
+              Effect.provideContext(context)
+            )
+      const cached = Context.merge(services, Decision === undefined ? Context.empty() : yield* Layer.build(Decision.layerCache))
       const filterOf = (course: string) => ({ types, tags: [`course:${course}`] })
       const courses = {
         append: (course: string) => append(course),
@@ -82,14 +91,8 @@ const ours: Contestant<Kind> = {
             )
             return isFree(state) ? append(course, { filter: filterOf(course), after: position }) : Effect.succeed(false)
           }),
-        decide: (course: string) =>
-          execute === undefined
-            ? Effect.fail(new Error("this build has no Decision"))
-            : execute(course).pipe(
-                Effect.map(({ events }) => events.length > 0),
-                Effect.catchTag("AppendConditionError", () => Effect.succeed(false)),
-                Effect.provideContext(services)
-              )
+        decide: (course: string) => decide(course, services),
+        decideCached: (course: string) => decide(course, cached)
       }
       return { deeds: deedsOf(courses, setting), count: store.head }
     })
@@ -144,8 +147,16 @@ const kinds: Readonly<Record<Kind, string>> = {
   disjoint: "append on a condition, disjoint tags",
   overlap: "append on a condition, 10 % overlap",
   port: "whole decision by the port",
-  whole: "whole decision"
+  whole: "whole decision",
+  ten: "whole decision on ten events",
+  cached: "whole decision on ten events, with layerCache"
 }
+
+/** Appends; all others are decisions. */
+const appends: ReadonlyArray<Kind> = ["plain", "disjoint", "overlap"]
+
+/** A peer has one way to decide. */
+const withoutPeer: ReadonlyArray<Kind> = ["port", "cached"]
 
 /** The cases; `scale` shortens runs and logs. */
 export const decisionCases = (scale: number): ReadonlyArray<Case> => {
@@ -153,17 +164,16 @@ export const decisionCases = (scale: number): ReadonlyArray<Case> => {
   const on = (work: Omit<Contest<Kind>, "span">) => ({
     place: "databases" as const,
     ours: contest(ours, { ...work, events: work.events * scale, span }),
-    // It has one way to decide.
-    ...(work.kind === "port" ? {} : { peers: { "dcb-es": contest(dcb, { ...work, events: work.events * scale, span }) } })
+    ...(withoutPeer.includes(work.kind) ? {} : { peers: { "dcb-es": contest(dcb, { ...work, events: work.events * scale, span }) } })
   })
   const nameOf = (kind: Kind, callers: number) => `decisions: ${kinds[kind]}, ${callersText(callers)}`
   const byCallers = (kind: Kind, callers: number): Case => ({
     ...on({ kind, callers, events: 20_000 }),
     name: nameOf(kind, callers),
-    unit: kind === "whole" || kind === "port" ? "decisions" : "appends",
+    unit: appends.includes(kind) ? "appends" : "decisions",
     group: "decisions",
     ...(kind === "plain" ? {} : { base: nameOf("plain", callers) }),
-    ...(kind === "port" ? {} : { chart: { title: `Decisions: ${kinds[kind]}, by callers`, x: ["callers", callers] } })
+    ...(withoutPeer.includes(kind) ? {} : { chart: { title: `Decisions: ${kinds[kind]}, by callers`, x: ["callers", callers] } })
   })
   const byLength = (kind: Kind, events: number): Case => ({
     ...on({ kind, callers: 1, events }),
