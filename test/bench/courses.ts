@@ -1,19 +1,22 @@
 /**
- * What the cases of decisions are about: courses of ten events each, in a log in which every event bears a busy tag besides. Each
- * operation appends one event with one tag.
+ * What the cases of decisions are about: courses, in a log in which every event bears a busy tag besides. The first half of the log are courses
+ * of one event each, the second half courses of ten. Each operation appends one event with one tag.
  *
  * - *plain*: without a condition.
  * - *disjoint*: unless there is an event with a tag of the caller's own that is newer than the newest that it knows.
  * - *overlap*: the same, and every tenth append is for one of 16 tags that all callers share; one that is refused counts as answered.
- * - *port*: reads the events of a course, folds them, and appends unless one has come since.
+ * - *port*: reads the one event of a course, folds it, and appends unless one has come since.
  * - *whole*: the same by what the store has for decisions.
+ * - *ten*: *whole* on a course of ten events.
+ * - *cached*: *ten* where what was folded is kept in memory.
  */
 import { type Effect } from "effect"
 import { type Deed } from "./contest.ts"
 
-export type Kind = "plain" | "disjoint" | "overlap" | "port" | "whole"
+export type Kind = "plain" | "disjoint" | "overlap" | "port" | "whole" | "ten" | "cached"
 
-const coursesIn = (events: number) => events / 10
+/** How many courses of one event a log has, and how many of ten. */
+const coursesIn = (events: number) => ({ one: events / 2, ten: events / 20 })
 
 /** The types that conditions and reads name. */
 export const types = ["CourseDefined", "Subscribed"]
@@ -22,8 +25,9 @@ export const busyTag = "school:1"
 
 /** The nth event of a log. */
 export const logged = (events: number, nth: number) => {
-  const course = `${nth % coursesIn(events)}`
-  const type = nth < coursesIn(events) ? "CourseDefined" : "Subscribed"
+  const { one, ten } = coursesIn(events)
+  const course = nth < one ? `one-${nth}` : `ten-${(nth - one) % ten}`
+  const type = nth < one + ten ? "CourseDefined" : "Subscribed"
   return { type, course, tags: [`course:${course}`, busyTag], data: { course, capacity: 1_000_000, student: `student-${nth}` } }
 }
 
@@ -55,17 +59,25 @@ export interface Courses {
   readonly conditional: (course: string) => Effect.Effect<boolean, unknown>
   readonly decideByPort: (course: string) => Effect.Effect<boolean, unknown>
   readonly decide: (course: string) => Effect.Effect<boolean, unknown>
+  readonly decideCached: (course: string) => Effect.Effect<boolean, unknown>
 }
 
 /** What the kinds of work come to. */
 export const deedsOf = (
-  { append, conditional, decide, decideByPort }: Courses,
+  { append, conditional, decide, decideByPort, decideCached }: Courses,
   { callers, events }: { readonly events: number; readonly callers: number }
-): Readonly<Record<Kind, Deed>> => ({
-  plain: (caller) => append(`own-${caller}`),
-  disjoint: (caller) => conditional(`own-${caller}`),
-  overlap: (caller, nth) =>
-    conditional((caller + nth) % 10 === 0 ? `shared-${(caller + Math.floor(nth / 10)) % 16}` : `own-${caller}`),
-  port: (caller, nth) => decideByPort(`${(nth * callers + caller) % coursesIn(events)}`),
-  whole: (caller, nth) => decide(`${(nth * callers + caller) % coursesIn(events)}`)
-})
+): Readonly<Record<Kind, Deed>> => {
+  const { one, ten } = coursesIn(events)
+  const courseOf = (caller: number, nth: number) => `one-${(nth * callers + caller) % one}`
+  const courseOfTen = (caller: number, nth: number) => `ten-${(nth * callers + caller) % ten}`
+  return {
+    plain: (caller) => append(`own-${caller}`),
+    disjoint: (caller) => conditional(`own-${caller}`),
+    overlap: (caller, nth) =>
+      conditional((caller + nth) % 10 === 0 ? `shared-${(caller + Math.floor(nth / 10)) % 16}` : `own-${caller}`),
+    port: (caller, nth) => decideByPort(courseOf(caller, nth)),
+    whole: (caller, nth) => decide(courseOf(caller, nth)),
+    ten: (caller, nth) => decide(courseOfTen(caller, nth)),
+    cached: (caller, nth) => decideCached(courseOfTen(caller, nth))
+  }
+}

@@ -69,6 +69,15 @@ const ours: Contestant<Kind> = {
           }),
           Effect.catchTag("AppendConditionError", () => Effect.succeed(false))
         )
+      const decide = (course: string, context: typeof services) =>
+        execute === undefined
+          ? Effect.fail(new Error("this build has no Decision"))
+          : execute(course).pipe(
+              Effect.map(({ events }) => events.length > 0),
+              Effect.catchTag("AppendConditionError", () => Effect.succeed(false)),
+              Effect.provideContext(context)
+            )
+      const cached = Context.merge(services, Decision === undefined ? Context.empty() : yield* Layer.build(Decision.layerCache))
       const filterOf = (course: string) => ({ types, tags: [`course:${course}`] })
       const courses = {
         append: (course: string) => append(course),
@@ -82,14 +91,8 @@ const ours: Contestant<Kind> = {
             )
             return isFree(state) ? append(course, { filter: filterOf(course), after: position }) : Effect.succeed(false)
           }),
-        decide: (course: string) =>
-          execute === undefined
-            ? Effect.fail(new Error("this build has no Decision"))
-            : execute(course).pipe(
-                Effect.map(({ events }) => events.length > 0),
-                Effect.catchTag("AppendConditionError", () => Effect.succeed(false)),
-                Effect.provideContext(services)
-              )
+        decide: (course: string) => decide(course, services),
+        decideCached: (course: string) => decide(course, cached)
       }
       return { deeds: deedsOf(courses, setting), count: store.head }
     })
@@ -99,9 +102,16 @@ const ours: Contestant<Kind> = {
 // beside a busy condition
 // -----------------------------------------------------------------------------
 
-/** Writers of other things, alone or beside a client that repeats a condition for which its whole busy tag is looked through. */
+/** Who appends beside the writers, one event after the other: nobody, or a client of the same or of another process. */
+interface Beside {
+  readonly where: "alone" | "the same" | "another"
+  /** Whether it does so on a condition for which its whole busy tag is looked through. */
+  readonly conditional: boolean
+}
+
+/** Writers of other things, and what they are beside. */
 const besideBusy =
-  (where: "alone" | "the same" | "another", writers: number, events: number, span: Span): Run =>
+  ({ conditional, where }: Beside, writers: number, events: number, span: Span): Run =>
   (lab) =>
     Effect.gen(function* () {
       const url = yield* databaseCopy(lab.address.url, `eventfold_${events}`, (url) => fill(url, events))
@@ -109,10 +119,9 @@ const besideBusy =
       const others = where === "another" ? yield* connect(url) : store
       let standing = events
       let over = false
+      const unless = { filter: { types: ["CourseClosed"], tags: [busyTag] }, after: 0 }
       const busy = others
-        .appendAll([part("busy", subscribed("busy"))], {
-          unless: { filter: { types: ["CourseClosed"], tags: [busyTag] }, after: 0 }
-        })
+        .appendAll([part("busy", subscribed("busy"))], conditional ? { unless } : {})
         .pipe(Effect.map(() => standing++))
       yield* collectGarbage
       const [measured] = yield* Effect.all(
@@ -138,8 +147,16 @@ const kinds: Readonly<Record<Kind, string>> = {
   disjoint: "append on a condition, disjoint tags",
   overlap: "append on a condition, 10 % overlap",
   port: "whole decision by the port",
-  whole: "whole decision"
+  whole: "whole decision",
+  ten: "whole decision on ten events",
+  cached: "whole decision on ten events, with layerCache"
 }
+
+/** Appends; all others are decisions. */
+const appends: ReadonlyArray<Kind> = ["plain", "disjoint", "overlap"]
+
+/** A peer has one way to decide. */
+const withoutPeer: ReadonlyArray<Kind> = ["port", "cached"]
 
 /** The cases; `scale` shortens runs and logs. */
 export const decisionCases = (scale: number): ReadonlyArray<Case> => {
@@ -147,17 +164,16 @@ export const decisionCases = (scale: number): ReadonlyArray<Case> => {
   const on = (work: Omit<Contest<Kind>, "span">) => ({
     place: "databases" as const,
     ours: contest(ours, { ...work, events: work.events * scale, span }),
-    // It has one way to decide.
-    ...(work.kind === "port" ? {} : { peers: { "dcb-es": contest(dcb, { ...work, events: work.events * scale, span }) } })
+    ...(withoutPeer.includes(work.kind) ? {} : { peers: { "dcb-es": contest(dcb, { ...work, events: work.events * scale, span }) } })
   })
   const nameOf = (kind: Kind, callers: number) => `decisions: ${kinds[kind]}, ${callersText(callers)}`
   const byCallers = (kind: Kind, callers: number): Case => ({
     ...on({ kind, callers, events: 20_000 }),
     name: nameOf(kind, callers),
-    unit: kind === "whole" || kind === "port" ? "decisions" : "appends",
+    unit: appends.includes(kind) ? "appends" : "decisions",
     group: "decisions",
     ...(kind === "plain" ? {} : { base: nameOf("plain", callers) }),
-    ...(kind === "port" ? {} : { chart: { title: `Decisions: ${kinds[kind]}, by callers`, x: ["callers", callers] } })
+    ...(withoutPeer.includes(kind) ? {} : { chart: { title: `Decisions: ${kinds[kind]}, by callers`, x: ["callers", callers] } })
   })
   const byLength = (kind: Kind, events: number): Case => ({
     ...on({ kind, callers: 1, events }),
@@ -167,19 +183,30 @@ export const decisionCases = (scale: number): ReadonlyArray<Case> => {
     chart: { title: `Decisions: ${kinds[kind]}, by the length of the log`, x: ["events in the log", events] }
   })
   const alone = "decisions: 16 writers alone, on a log of 400 000"
-  const writers = (name: string, where: Parameters<typeof besideBusy>[0]): Case => ({
+  const writers = (name: string, beside: Beside): Case => ({
     name,
     place: "databases",
     unit: "appends",
-    ours: besideBusy(where, 16, 400_000 * scale, { ...span, millis: 3 * span.millis }),
+    ours: besideBusy(beside, 16, 400_000 * scale, { ...span, millis: 3 * span.millis }),
     group: "decisions: writers",
-    ...(where === "alone" ? {} : { base: alone })
+    ...(beside.where === "alone" ? {} : { base: alone })
   })
   return [
     ...[1, 16, 256].flatMap((callers) => (Object.keys(kinds) as ReadonlyArray<Kind>).map((kind) => byCallers(kind, callers))),
-    writers(alone, "alone"),
-    writers("decisions: 16 writers beside a busy condition of another process, on a log of 400 000", "another"),
-    writers("decisions: 16 writers beside a busy condition of the same process, on a log of 400 000", "the same"),
+    writers(alone, { where: "alone", conditional: false }),
+    // What it costs the writers that somebody else appends at all, each time with a commit of its own.
+    writers("decisions: 16 writers beside a plain append of another process, on a log of 400 000", {
+      where: "another",
+      conditional: false
+    }),
+    writers("decisions: 16 writers beside a busy condition of another process, on a log of 400 000", {
+      where: "another",
+      conditional: true
+    }),
+    writers("decisions: 16 writers beside a busy condition of the same process, on a log of 400 000", {
+      where: "the same",
+      conditional: true
+    }),
     ...[1000, 20_000, 400_000].flatMap((events) => (["plain", "whole"] as const).map((kind) => byLength(kind, events)))
   ]
 }

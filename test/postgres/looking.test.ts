@@ -230,6 +230,84 @@ describe("a condition that reaches far back", () => {
   )
 })
 
+describe("a condition that is asked again", () => {
+  /** A store, and over how many positions its looks without the lock go. */
+  const spanning = Effect.fnUntraced(function* (schema: string, sql: PgClient.PgClient) {
+    const seen = { positions: 0 }
+    const client: PgClient.PgClient = Object.assign(Object.create(sql), {
+      unsafe: (text: string, parameters: ReadonlyArray<unknown> = []) => {
+        if (text.includes("desc limit $3")) seen.positions += Number(parameters[1]) - Number(parameters[0])
+        return sql.unsafe(text, parameters)
+      }
+    })
+    const store = yield* Effect.provideService(
+      PgEventStore.make({ schema, migrate: false, listen: false, pollInterval: "1 hour" }),
+      PgClient.PgClient,
+      client
+    )
+    const spanOf = <A, E>(effect: Effect.Effect<A, E>) =>
+      Effect.suspend(() => {
+        seen.positions = 0
+        return Effect.map(effect, (value) => [value, seen.positions] as const)
+      })
+    return { store, spanOf }
+  })
+
+  it.live(
+    "is looked for in what has come since",
+    () =>
+      Effect.gen(function* () {
+        const { first, schema } = yield* arena
+        const { spanOf, store } = yield* spanning(schema, first.sql)
+        const [, whole] = yield* spanOf(append(store, busy("None")))
+        expect(whole).toBeGreaterThanOrEqual(total)
+        const [[again], rest] = yield* spanOf(append(store, busy("None")))
+        expect(again).toMatchObject({ position: total + 2 })
+        expect(rest).toBeLessThan(10)
+        const [found] = yield* spanOf(Effect.flip(append(store, busy("Rare"))))
+        expect(found).toMatchObject({ position: rare })
+        const [stillFound, less] = yield* spanOf(Effect.flip(append(store, busy("Rare"))))
+        expect([stillFound, less < 10]).toMatchObject([{ position: rare }, true])
+        // What lies before the condition is none of its matches.
+        const [[beyond], more] = yield* spanOf(append(store, busy("Rare", rare)))
+        expect([beyond, more < 10]).toMatchObject([{ position: total + 3 }, true])
+        yield* store.append("Other-1", [{ ...event(undefined, "None"), tags: ["busy"] }])
+        expect(yield* Effect.flip(append(store, busy("None")))).toMatchObject({ position: total + 4 })
+        // Further back than it has been looked through.
+        const [, back] = yield* spanOf(append(store, busy("Never", 10_000)))
+        const [, further] = yield* spanOf(append(store, busy("Never")))
+        expect([back, further].map((span) => span > 10_000)).toEqual([true, true])
+      }),
+    60_000
+  )
+
+  it.live(
+    "is looked for in all of the log where that has become another one, and in a transaction, which sees what may be rolled back",
+    () =>
+      Effect.gen(function* () {
+        const { admin, first, schema } = yield* arena
+        const { spanOf, store } = yield* spanning(schema, first.sql)
+        yield* append(store, busy("None"))
+        const rolledBack = first.sql.withTransaction(
+          Effect.gen(function* () {
+            yield* store.append("Other-1", [{ ...event(undefined, "None"), tags: ["busy"] }])
+            const refused = yield* Effect.flip(append(store, busy("None")))
+            return yield* Effect.fail(refused)
+          })
+        )
+        expect(yield* Effect.flip(rolledBack)).toMatchObject({ _tag: "AppendConditionError", position: total + 2 })
+        yield* append(store, busy("None"))
+        // Its tables were written anew from a copy, up to the head: with other events.
+        yield* admin.unsafe(`alter table "${schema}".event disable trigger refuse_change`)
+        yield* admin.unsafe(`update "${schema}".event set id = 'new-' || id, type = case position when 7 then 'None' else type end`)
+        const [error, span] = yield* spanOf(Effect.flip(append(store, busy("None"))))
+        expect(error).toMatchObject({ _tag: "AppendConditionError", position: 7 })
+        expect(span).toBeGreaterThanOrEqual(total)
+      }),
+    60_000
+  )
+})
+
 describe("under the lock", () => {
   it.live(
     "little is looked through, whatever a condition asks and wherever it begins",

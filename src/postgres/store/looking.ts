@@ -7,8 +7,9 @@ import * as Effect from "effect/Effect"
 import { isSqlError } from "effect/sql/SqlError"
 import { codeOf } from "../../sql/errors.ts"
 import type { EventStoreError } from "../../store/EventStore.ts"
-import { type EventPage, findNewest, type Pages, type PreparedAppend } from "../../store/kit/index.ts"
+import type { EventPage, Pages, PreparedAppend } from "../../store/kit/index.ts"
 import { type Attempt, mostOf } from "../sql/conditions.ts"
+import { makeFindNewest } from "./looked.ts"
 import { scannable } from "./reading.ts"
 import { readHead, type Shared } from "./shared.ts"
 
@@ -49,12 +50,12 @@ export interface Looking {
 export const makeLooking = (shared: Shared): Looking => {
   const head = readHead(shared, "append")
   const scanned = scannable(shared, "append")
-  const pages = { ...scanned, all: inHalves(scanned.all) }
+  const find = makeFindNewest(shared, { ...scanned, all: inHalves(scanned.all) })
   const look = Effect.fnUntraced(function* (append: Attempt, times: number): Effect.fn.Return<Attempt, EventStoreError> {
     const upTo = yield* head
     const { known, unless } = append
     const matches = yield* Effect.forEach(unless, ({ after, filter }, index) =>
-      Effect.map(findNewest(pages, { filter, after: Math.max(after, known?.upTo ?? 0), upTo }), (found) =>
+      Effect.map(find({ filter, after: Math.max(after, known?.upTo ?? 0), upTo }), (found) =>
         found > 0 ? found : (known?.matches[index] ?? 0)
       )
     )

@@ -104,8 +104,10 @@ export const dcb: Contestant<Kind> = {
             const failIfEventsMatch = core.Query.fromItems([{ types, tags: core.Tags.from([`course:${course}`]) }])
             return append(course, { failIfEventsMatch, after: known.get(course) ?? head })
           }),
+        decide,
+        // It has one way to decide.
         decideByPort: decide,
-        decide
+        decideCached: decide
       }
       return { deeds: deedsOf(courses, setting), count: countOf(pool, "events") }
     })
