@@ -432,7 +432,7 @@ const loadParts = Effect.fnUntraced(function* (
   const streams = new Set<string>()
   for (const part of parts) {
     if (part._tag === "Model") continue
-    const { stream } = yield* loadStream(part.aggregate, part.id)
+    const { stream } = yield* loadStream(part.aggregate, part.id, false)
     streams.add(stream)
     const seen = transaction.slot(SeenStreams).get(stream)
     if (seen !== undefined) yield* transaction.guard(stream, seen.version)
@@ -465,7 +465,7 @@ const statesOf = ({ models, parts, seen }: Loaded, transaction: TransactionServi
     Effect.fromResult(Result.all(models.map((model, index) => evolveStaged(model, seen[index], transaction.staged())))),
     (states) =>
       inOrder(parts, states, ({ aggregate, id }: AggregatePart) =>
-        Effect.map(loadStream(aggregate, id), ({ state }): unknown => state)
+        Effect.map(loadStream(aggregate, id, false), ({ state }): unknown => state)
       )
   )
 
