@@ -22,6 +22,7 @@ const both = [
   "test/following/parkStream.test.ts",
   "test/following/setAside.test.ts",
   "test/projection/*.test.ts",
+  "test/deciding/serial.test.ts",
   "test/decisions/*.test.ts"
 ]
 

@@ -433,7 +433,7 @@ const loadAggregates = Effect.fnUntraced(function* (
   const streams = new Set<string>()
   for (const part of parts) {
     if (part._tag === "Model") continue
-    const { stream } = yield* loadStream(part.aggregate, part.id)
+    const { stream } = yield* loadStream(part.aggregate, part.id, false)
     streams.add(stream)
     const seen = transaction.slot(SeenStreams).get(stream)
     if (seen !== undefined) yield* transaction.guard(stream, seen.version)
@@ -499,7 +499,7 @@ const statesOf = (
     states.push(state.success)
   }
   return inOrder(parts, states, ({ aggregate, id }: AggregatePart) =>
-    Effect.map(loadStream(aggregate, id), ({ state }): unknown => state)
+    Effect.map(loadStream(aggregate, id, false), ({ state }): unknown => state)
   )
 }
 

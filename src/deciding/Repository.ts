@@ -20,6 +20,7 @@ import {
   type ReadOptions
 } from "../store/EventStore.ts"
 import { keepCommitted, type Loaded, type LoadError, loadStream, readStream, streamOf } from "./loading.ts"
+import { QueuePlace } from "./queues.ts"
 import { Transaction } from "./transaction.ts"
 
 export { type Loaded, type LoadError } from "./loading.ts"
@@ -96,7 +97,7 @@ export const execute = Effect.fnUntraced(function* <
   Aggregate.DecidedError<D> | LoadError | Event.EventEncodeError | OptimisticLockError,
   Aggregate.DecidedServices<D> | Transaction | EventStore
 > {
-  const loaded = yield* loadStream(aggregate, id)
+  const loaded = yield* loadStream(aggregate, id, true)
   const { stream } = loaded
   const events = yield* eventsOf<Aggregate.EventOf<A>, D>(decide(loaded.state))
   if (events.length === 0) return { state: loaded.state, version: loaded.version, events }
@@ -115,6 +116,7 @@ export const execute = Effect.fnUntraced(function* <
   const entries = yield* transaction.stage(stream, staged, loaded.version)
   const state = Aggregate.fold(aggregate, events, loaded.state)
   const version = loaded.version + events.length
+  transaction.slot(QueuePlace)?.foresee(stream, { last: entries.at(-1), version, aggregate, state })
   yield* keepCommitted(aggregate, stream, { state, version, eventId: entries.at(-1)?.event.id ?? "" })
   return { state, version, events }
 })
@@ -131,7 +133,7 @@ export const load = <A extends Aggregate.Any>(
   aggregate: A,
   id: Aggregate.Id<A>
 ): Effect.Effect<Loaded<A>, LoadError, Transaction | EventStore> =>
-  Effect.map(loadStream(aggregate, id), ({ state, version }) => ({ state, version }))
+  Effect.map(loadStream(aggregate, id, false), ({ state, version }) => ({ state, version }))
 
 /**
  * The state of an aggregate: now, at a version, or as it was at an instant. Requires the store alone.

@@ -8,6 +8,7 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
@@ -18,7 +19,8 @@ import * as metadata from "../definitions/metadata.ts"
 import type { Metadata, NewEvent } from "../definitions/stored.ts"
 import { isConflict as isSqlConflict } from "../sql/errors.ts"
 import { type AppendCondition, EventStore, type ExpectedVersion, type OptimisticLockError } from "../store/EventStore.ts"
-import { CurrentCommit, makeUnitOfWork, noteCommit, withoutTransaction } from "./levels.ts"
+import { type Carrier, CurrentCommit, makeUnitOfWork, noteCommit, withoutTransaction } from "./levels.ts"
+import { makeQueues } from "./queues.ts"
 import {
   type Around,
   type Commit,
@@ -344,14 +346,46 @@ const isConflict = (error: unknown): boolean =>
   (isSqlError(error) && isSqlConflict(error))
 
 /**
+ * {@link layer} with options.
+ *
+ * **Gotchas**: each call is another Layer, and is built for itself. Keep the result in a constant where it is provided more than once.
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerWith = (options: {
+  /**
+   * For how long a unit of work that is deciding on an aggregate keeps others waiting that command the same one: they go on without it
+   * after this time, or twice that at the most, in real time. With 0 none waits for another. Default: 1 second.
+   */
+  readonly maxTurn?: Duration.Input | undefined
+}): Layer.Layer<UnitOfWork, never, EventStore> =>
+  Layer.effect(
+    UnitOfWork,
+    EventStore.useSync((store) => {
+      const millis = Duration.toMillis(Duration.fromInputUnsafe(options.maxTurn ?? "1 second"))
+      const carrier: Carrier = { run: (body) => body, afterCommit: undefined, outside: (context) => context }
+      return makeUnitOfWork(store, carrier, millis > 0 ? makeQueues(store, millis) : undefined)
+    })
+  )
+
+/**
  * Units of work over any event store: staged in memory, written by one `appendAll` at the commit.
+ *
+ * Those of one process that command the same aggregate (`Repository.execute`) decide one after the other, in the order in which they came, each
+ * on what those before it are about to write; what they come to goes into one append as long as another is on its way. So a much used
+ * aggregate takes thousands of commands a second, and those of one process do not lose against each other.
+ *
+ * **Details**
+ *
+ * - A unit of work waits in one queue at most: that of the aggregate that it executes first. With others, and with `Repository.load`, it is as if
+ *   there were no queues: the version that is expected decides at the commit.
+ * - Nobody is told of a decision, or of what it was refused with, before that on which it stands is durable. Where that could not be
+ *   written, it is an `OptimisticLockError`: {@link retryConflicts} decides anew.
+ * - Who takes too long keeps nobody waiting: see `maxTurn` of {@link layerWith}. The same ends two units of work that wait for each other.
+ * - `layerSql`, and a unit of work within a transaction of the store's database, know no queues.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layer: Layer.Layer<UnitOfWork, never, EventStore> = Layer.effect(
-  UnitOfWork,
-  EventStore.useSync((store) =>
-    makeUnitOfWork(store, { run: (body) => body, afterCommit: undefined, outside: (context) => context })
-  )
-)
+export const layer: Layer.Layer<UnitOfWork, never, EventStore> = layerWith({})

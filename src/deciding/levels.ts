@@ -4,19 +4,13 @@ import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
 import { CurrentMetadata } from "../definitions/metadata.ts"
 import { executionKeys } from "../definitions/services.ts"
-import type { Metadata, NewEvent } from "../definitions/stored.ts"
+import type { Metadata } from "../definitions/stored.ts"
 import { freeze } from "../internal/freeze.ts"
 import { makeIds, type NewId, release, reserve } from "../internal/ids.ts"
+import { type EventStore, ExpectedVersion, OptimisticLockError } from "../store/EventStore.ts"
+import { commit, type Demand, type Entry, leave, type Level, type Restore, type Shared } from "./committing.ts"
+import { type Place, QueuePlace } from "./queues.ts"
 import {
-  type AppendCondition,
-  AppendConditionError,
-  type EventStore,
-  ExpectedVersion,
-  OptimisticLockError,
-  type StreamAppend
-} from "../store/EventStore.ts"
-import {
-  type Commit,
   type CommitError,
   type Slot,
   type StagedEvent,
@@ -24,27 +18,6 @@ import {
   type TransactionService,
   type UnitOfWork
 } from "./transaction.ts"
-
-type Entry = StagedEvent & {
-  readonly level: Level
-  readonly expected: ExpectedVersion
-  handedOut: boolean
-}
-
-/** One `transact` among nested ones. */
-interface Level {
-  readonly parent: Level | undefined
-  rolledBack: boolean
-  /** Its body has ended, so nothing can be added to it. */
-  ended: boolean
-  readonly afterRollback: Array<Effect.Effect<void>>
-}
-
-/** What a level has found, and what must still be so at the commit. */
-type Demand = { readonly level: Level } & (
-  | { readonly _tag: "Unless"; readonly condition: AppendCondition; readonly given: ReadonlyArray<StagedEvent> }
-  | { readonly _tag: "Guard"; readonly stream: string; readonly expected: ExpectedVersion }
-)
 
 const belongsTo = (level: Level | undefined, ancestor: Level): boolean =>
   level !== undefined && (level === ancestor || belongsTo(level.parent, ancestor))
@@ -77,30 +50,13 @@ const noteIn = (context: Context.Context<never>, position: number): void => {
   if (last !== undefined) last.position = Math.max(last.position, position)
 }
 
-/** What all levels of one unit of work share. */
-interface Shared {
-  readonly id: number
-  readonly slots: Map<Slot<unknown>, unknown>
-  commit: Commit
-  /** Replaced, and not changed in place, when something is dropped. */
-  staged: Array<Entry>
-  /** What must hold at the commit. Replaced as well. */
-  demands: ReadonlyArray<Demand>
-  readonly afterCommit: Array<{ readonly level: Level; readonly effect: Effect.Effect<void> }>
-  /** The `afterRollback` hooks of the levels that have been rolled back: they wait for the end of the outermost one. */
-  readonly afterRollback: Array<Effect.Effect<void>>
-}
-
 /** How the levels of a unit of work are carried out: in memory alone, or as SQL transactions and savepoints. */
 export interface Carrier {
   /**
    * Runs the body of a level, and whatever must be atomic with it. Is called uninterruptibly; `restore` is for what may be
    * interrupted before the body has begun.
    */
-  readonly run: <A, E, R>(
-    body: Effect.Effect<A, E, R>,
-    restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-  ) => Effect.Effect<A, E | CommitError, R>
+  readonly run: <A, E, R>(body: Effect.Effect<A, E, R>, restore: Restore) => Effect.Effect<A, E | CommitError, R>
   /** Keeps a hook until the outermost commit, if it does so by itself. */
   readonly afterCommit: ((effect: Effect.Effect<void>) => Effect.Effect<void>) | undefined
   /** Removes from a context what belongs to the carrier's transaction. */
@@ -139,7 +95,7 @@ const makeTransaction = (shared: Shared, level: Level, carrier: Carrier): Transa
   rollback: Effect.sync(() => {
     level.rolledBack = true
   }),
-  nested: (effect) => Effect.suspend(() => (hasEnded(level) ? dieEnded : runLevel(effect, shared, level, carrier, Effect.void)))
+  nested: (effect) => Effect.suspend(() => (hasEnded(level) ? dieEnded : runLevel(effect, shared, level, carrier, nestedEnding)))
 })
 
 const demand = (shared: Shared, demand: Demand): void => {
@@ -193,6 +149,7 @@ const stage = (
       stream,
       version,
       transient,
+      made: newId !== undefined,
       handedOut: false,
       event: { ...event, id, payload: freeze(event.payload), metadata: freeze({ ...metadata, ...event.metadata }) },
       expected: entries.length === 0 ? firstExpected : (before ?? ExpectedVersion.Any)
@@ -244,19 +201,28 @@ const outcomes = Metric.counter("eventfold_units_of_work", {
 const committed = Metric.withAttributes(outcomes, { outcome: "committed" })
 const rolledBack = Metric.withAttributes(outcomes, { outcome: "rolled_back" })
 
+/** What is done at the end of a level. Is not interrupted, save in what it restores. */
+interface Ending {
+  readonly beforeCommit: Effect.Effect<void, CommitError>
+  readonly commit: (restore: Restore) => Effect.Effect<void, CommitError>
+  /** Instead, where nothing is to be written. Its failure takes the place of what the body gave. */
+  readonly abandon: (exit: Exit.Exit<unknown, unknown>, restore: Restore) => Effect.Effect<void, CommitError>
+}
+
+const nestedEnding: Ending = { beforeCommit: Effect.void, commit: () => Effect.void, abandon: () => Effect.void }
+
 const runLevel = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   shared: Shared,
   parent: Level | undefined,
   carrier: Carrier,
-  commit: Effect.Effect<void, CommitError>,
-  beforeCommit: Effect.Effect<void, CommitError> = Effect.void
+  { abandon, beforeCommit, commit }: Ending
 ): Effect.Effect<A, E | CommitError, Exclude<R, Transaction>> => {
   const level: Level = { parent, rolledBack: false, ended: false, afterRollback: [] }
   return Effect.uninterruptibleMask((restore) => {
     const whole = Effect.tap(effect, () => (level.rolledBack ? Effect.void : beforeCommit))
     const body = restore(Effect.provideService(whole, Transaction, makeTransaction(shared, level, carrier)))
-    const abort = (exit: Exit.Exit<A, E | CommitError>) => Effect.fail(new Aborted(exit))
+    const abort = (exit: Exit.Exit<A, E | CommitError>) => Effect.andThen(abandon(exit, restore), Effect.fail(new Aborted(exit)))
     const finished = Effect.matchCauseEffect(body, {
       onFailure: (cause) => {
         level.ended = true
@@ -266,7 +232,7 @@ const runLevel = <A, E, R>(
         const parentEnded = hasEnded(parent)
         level.ended = true
         if (level.rolledBack) return abort(Exit.succeed(value))
-        return parentEnded ? dieEnded : Effect.as(commit, value)
+        return parentEnded ? dieEnded : Effect.as(commit(restore), value)
       }
     })
     return Effect.matchCauseEffect(carrier.run(finished, restore), {
@@ -311,58 +277,17 @@ const forget = (shared: Shared, level: Level): void => {
   for (const hook of keptHooks) shared.afterCommit.push(hook)
 }
 
-/** All that is to be written, in order: runs of events of one stream become one part each, unless an expectation comes between. */
-const toAppends = (staged: ReadonlyArray<Entry>): ReadonlyArray<StreamAppend> => {
-  const appends: Array<{ stream: string; expected: ExpectedVersion; events: Array<NewEvent> }> = []
-  let version: number | undefined
-  for (const { event, expected, stream, transient, ...entry } of staged) {
-    if (transient) continue
-    const last = appends.at(-1)
-    if (last?.stream === stream && (expected === version || expected === ExpectedVersion.Any)) last.events.push(event)
-    else appends.push({ stream, expected, events: [event] })
-    version = entry.version
-  }
-  return appends
-}
-
-/** Guards as parts of an append, and conditions, each of them once: decisions of one unit of work may well ask for the same. */
-const toDemands = (demands: ReadonlyArray<Demand>) => {
-  const [first] = demands
-  if (demands.length === 1 && first?._tag === "Unless") return { guards: [], unless: [first.condition] }
-  const guards = new Map<string, StreamAppend>()
-  const conditions = new Map<string, AppendCondition>()
-  for (const demand of demands) {
-    if (demand._tag === "Unless") conditions.set(JSON.stringify(demand.condition), demand.condition)
-    else {
-      const { expected, stream } = demand
-      guards.set(JSON.stringify([stream, expected]), { stream, expected, events: [] })
-    }
-  }
-  return { guards: [...guards.values()], unless: [...conditions.values()] }
-}
-
-/** The condition of a decision that has seen what is not written after all: a nested unit of work beside it has dropped it. */
-const baseless = ({ demands, staged }: Shared): AppendConditionError | undefined => {
-  const written = new Set<StagedEvent>(staged)
-  for (const demand of demands) {
-    if (demand._tag === "Guard" || demand.given.every((entry) => written.has(entry))) continue
-    const { after = 0 } = demand.condition
-    const filter = [demand.condition.filter].flat()
-    // An aggregate alone has no filter.
-    return new AppendConditionError({ position: 0, ...(filter.length === 0 ? {} : { condition: { filter, after } }) })
-  }
-  return undefined
-}
-
-const unchecked = Effect.logDebug(
-  "eventfold: a unit of work that decided on what it has read has staged no event, so it is not checked whether that still holds"
-)
-
 /** How many units of work this process has begun. */
 let units = 0
 
-export const makeUnitOfWork = (store: EventStore["Service"], carrier: Carrier): UnitOfWork["Service"] => {
+/** `place` gives a unit of work its place in the queues of those that command one aggregate, if there are any. */
+export const makeUnitOfWork = (store: EventStore["Service"], carrier: Carrier, place?: () => Place): UnitOfWork["Service"] => {
   let hooks: ReadonlyArray<Parameters<UnitOfWork["Service"]["beforeCommit"]>[0]> = []
+  const beforeCommit = (shared: Shared) =>
+    Effect.suspend(() => {
+      const staged = shared.staged.filter(({ transient }) => !transient)
+      return staged.length === 0 ? Effect.void : Effect.forEach(hooks, (hook) => hook(staged), { discard: true })
+    })
   return {
     store,
     beforeCommit: (hook) =>
@@ -375,32 +300,21 @@ export const makeUnitOfWork = (store: EventStore["Service"], carrier: Carrier): 
       }),
     transact: (effect) =>
       Effect.suspend(() => {
+        const own = place?.()
         const shared: Shared = {
           id: ++units,
-          slots: new Map(),
+          slots: new Map(own && [[QueuePlace, own]]),
           commit: { position: 0 },
           staged: [],
           demands: [],
           afterCommit: [],
           afterRollback: []
         }
-        const commit = Effect.suspend(() => {
-          const appends = toAppends(shared.staged)
-          if (appends.length === 0) return shared.demands.length === 0 ? Effect.void : unchecked
-          const dropped = baseless(shared)
-          if (dropped !== undefined) return Effect.fail(dropped)
-          const { guards, unless } = toDemands(shared.demands)
-          // The guards come first: they are about the versions from before this unit of work.
-          return Effect.map(store.appendAll([...guards, ...appends], { unless }), (results) => {
-            shared.commit = { position: results.reduce((last, { position }) => Math.max(last, position), 0) }
-            for (const { event } of shared.staged) release(event.id)
-          })
+        return runLevel(effect, shared, undefined, carrier, {
+          beforeCommit: beforeCommit(shared),
+          commit: (restore) => commit(store, shared, own, restore),
+          abandon: (exit, restore) => leave(own, exit, restore)
         })
-        const beforeCommit = Effect.suspend(() => {
-          const staged = shared.staged.filter(({ transient }) => !transient)
-          return staged.length === 0 ? Effect.void : Effect.forEach(hooks, (hook) => hook(staged), { discard: true })
-        })
-        return runLevel(effect, shared, undefined, carrier, commit, beforeCommit)
       })
   }
 }

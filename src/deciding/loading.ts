@@ -16,6 +16,7 @@ import type { RecordedEvent } from "../definitions/stored.ts"
 import { freeze } from "../internal/freeze.ts"
 import { EventStore, type EventStoreError, type ReadOptions, streamName } from "../store/EventStore.ts"
 import { Snapshots } from "../store/Snapshots.ts"
+import { QueuePlace } from "./queues.ts"
 import { type Folded, StateCache } from "./stateCache.ts"
 import { SeenStreams, Transaction } from "./transaction.ts"
 
@@ -38,16 +39,26 @@ export interface Loaded<A extends Aggregate.Any> {
   readonly version: number
 }
 
-/** Loads an aggregate within a unit of work, and says which stream that is. */
+/**
+ * Loads an aggregate within a unit of work, and says which stream that is. Who is going to decide on it waits for the turn of this unit of
+ * work, where there are turns.
+ */
 export const loadStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
   aggregate: A,
-  id: Aggregate.Id<A>
+  id: Aggregate.Id<A>,
+  deciding: boolean
 ): Effect.fn.Return<Loaded<A> & { readonly stream: string }, LoadError, Transaction | EventStore> {
   const stream = yield* streamOf(aggregate, id)
   const transaction = yield* Transaction
   const streams = transaction.slot(SeenStreams)
+  const place = transaction.slot(QueuePlace)
+  if (deciding && place !== undefined && !streams.has(stream)) {
+    const begun = yield* place.enter(yield* EventStore, stream, aggregate)
+    if (begun !== undefined && !streams.has(stream)) streams.set(stream, begun)
+  }
   let seen = streams.get(stream)
   if (seen === undefined || !seen.states.has(aggregate)) {
+    if (place !== undefined) yield* place.standing(stream)
     // Read for another aggregate on the same stream: up to the version that was seen then.
     let base: Loaded<A> = yield* readStream(aggregate, stream, { to: seen?.version }, transaction.afterCommit)
     seen = streams.get(stream) ?? { version: base.version, states: new Map() }
