@@ -6,7 +6,7 @@
  */
 import { categoryOf, type Metadata } from "../definitions/stored.ts"
 import { byCodePoint } from "../internal/order.ts"
-import type { StreamInfo } from "../store/EventStore.ts"
+import type { Query, StreamInfo } from "../store/EventStore.ts"
 import { type Index, type Indexable, type Matchable, matches } from "../store/kit/index.ts"
 import { Column, makeTextColumns, type TextColumns, Texts } from "./columns.ts"
 
@@ -221,6 +221,18 @@ export const makeLookup = (columns: Columns, seed: number): Index<Entry> => {
     return rows
   }
 
+  /** Whether an event may pass a filter, by the number of its correlation id; `undefined` where none does. */
+  const mayPass = (filter: ReadonlyArray<Query>): ((position: number) => boolean) | undefined => {
+    if (filter.some(({ correlationId }) => correlationId === undefined)) return () => true
+    const [only = 0, ...others] = filter
+      .map(({ correlationId = "" }) => correlationIds.find(correlationId) + 1)
+      .filter((number) => number > 0)
+    if (only === 0) return undefined
+    return others.length === 0
+      ? (position) => correlations.at(position - 1) === only
+      : (position) => correlations.at(position - 1) === only || others.includes(correlations.at(position - 1))
+  }
+
   const versionOf = (stream: number): number => (stream === -1 ? 0 : versions.at(newest.at(stream) - 1))
 
   return {
@@ -238,11 +250,12 @@ export const makeLookup = (columns: Columns, seed: number): Index<Entry> => {
         const row = new Row(0)
         for (const query of filter) {
           const wanted = (query.tags ?? []).map((tag) => tagNames.find(tag))
-          if (wanted.includes(-1)) continue
+          const may = mayPass([query])
+          if (wanted.includes(-1) || may === undefined) continue
           // Of its tags the one that the fewest events have.
           const tag = wanted.reduce((best, tag) => (best === -1 || tagged.at(tag) < tagged.at(best) ? tag : best), -1)
           row.position = tag === -1 ? ends.length : newestTagged.at(tag)
-          while (row.position > found && !matches([query], row)) {
+          while (row.position > found && !(may(row.position) && matches([query], row))) {
             row.position = tag === -1 ? row.position - 1 : taggedBefore(row.position, tag)
           }
           found = Math.max(found, row.position)
@@ -272,9 +285,10 @@ export const makeLookup = (columns: Columns, seed: number): Index<Entry> => {
       const found: Array<Entry> = []
       const row = new Row(0)
       const last = Math.min(upTo, ends.length)
-      for (let step = 0; step < last - after && found.length < size; step++) {
+      const may = mayPass(filter)
+      for (let step = 0; may !== undefined && step < last - after && found.length < size; step++) {
         row.position = backward ? last - step : after + step + 1
-        if (matches(filter, row)) found.push(new Row(row.position))
+        if (may(row.position) && matches(filter, row)) found.push(new Row(row.position))
       }
       return found
     },

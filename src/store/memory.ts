@@ -2,12 +2,19 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import { makeSignal } from "../internal/signal.ts"
-import { decide } from "./kit/decide.ts"
+import { decide, type Write } from "./kit/decide.ts"
 import { matchesPrepared } from "./kit/filter.ts"
 import { makeIndex, readsOfIndex } from "./kit/log.ts"
 import { make } from "./kit/make.ts"
 import { eventPage, type StoredEvent, storedEvent } from "./kit/recorded.ts"
 import { EventStore } from "./service.ts"
+
+/** An event, and what of its metadata is looked up. */
+interface Row extends StoredEvent {
+  readonly correlationId: string | undefined
+}
+
+const rowOf = (write: Write): Row => Object.assign(storedEvent(write), { correlationId: write.event.correlationId })
 
 /**
  * Makes a store in memory, empty each time.
@@ -31,7 +38,7 @@ import { EventStore } from "./service.ts"
  * @since 0.2.0
  */
 export const makeMemory: Effect.Effect<EventStore["Service"]> = Effect.sync(() => {
-  const index = makeIndex<StoredEvent>(matchesPrepared)
+  const index = makeIndex<Row>(matchesPrepared, ({ correlationId }) => correlationId)
   const signal = makeSignal()
   return make({
     ...readsOfIndex(index, (rows) => Effect.sync(() => eventPage(rows))),
@@ -39,7 +46,7 @@ export const makeMemory: Effect.Effect<EventStore["Service"]> = Effect.sync(() =
       Effect.flatMap(prepared, (append) => {
         const verdict = decide(append, index.standing)
         if (Result.isFailure(verdict)) return Effect.fail(verdict.failure)
-        for (const write of verdict.success.writes) index.add(storedEvent(write))
+        for (const write of verdict.success.writes) index.add(rowOf(write))
         signal.notify(index.standing.head)
         return Effect.succeed(verdict.success.results)
       }),

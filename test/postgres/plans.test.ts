@@ -323,7 +323,8 @@ describe("plans", () => {
       const statements: Array<readonly [text: string, parameters: ReadonlyArray<unknown>]> = []
       const client: PgClient.PgClient = Object.assign(Object.create(opened.sql), {
         unsafe: (text: string, parameters: ReadonlyArray<unknown> = []) => {
-          if (text.includes("order by")) statements.push([text, parameters])
+          // What asks for few events by the names of streams looks at no positions.
+          if (text.includes("order by") && !text.includes("as many")) statements.push([text, parameters])
           return opened.sql.unsafe(text, parameters)
         }
       })

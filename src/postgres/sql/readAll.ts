@@ -122,15 +122,18 @@ export const readAll = (
 const mostFew = 1_000
 
 /**
- * The names of a category: its own, and what begins with it and "-", which comes right before ".". Ordered like this they can only be looked up in
- * the index of names and versions.
+ * The events of a category: of the stream of its own name, and of those that begin with it and "-", which comes right before ".". As with
+ * the indexes of `eventIndexes.ts`, rows are compared, so that the index of names and versions is gone along as far as there are few, and no further.
  */
-const ofCategories = (event: string, categories: string, columns: string): string =>
-  `select e.* from unnest(${categories}::text[]) c(name) cross join lateral (
-    (select ${columns} from ${event} e where e.stream = c.name order by e.stream, e.version limit ${mostFew})
-    union all
-    (select ${columns} from ${event} e where e.stream >= c.name || '-' and e.stream < c.name || '.' order by e.stream, e.version limit ${mostFew})
-  ) e limit ${mostFew}`
+const ofCategories = (event: string, categories: string, columns: string): string => {
+  const between = (low: string, high: string) =>
+    `(select ${columns} from ${event} e where (e.stream, e.version) > ${low} and (e.stream, e.version) < ${high} order by e.stream, e.version limit ${mostFew})`
+  const [own, others] = [
+    between("(c.name, 0::bigint)", `(c.name, ${Number.MAX_SAFE_INTEGER}::bigint)`),
+    between("(c.name || '-', 0::bigint)", "(c.name || '.', 0::bigint)")
+  ]
+  return `select e.* from unnest(${categories}::text[]) c(name) cross join lateral (${own} union all ${others}) e limit ${mostFew}`
+}
 
 type FewRow = readonly [many: boolean, ...event: EventRow | ReadonlyArray<null>]
 

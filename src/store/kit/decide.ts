@@ -5,7 +5,7 @@ import { AppendConditionError, type AppendError, DuplicateEventError, Optimistic
 import type { AppendResult, ExpectedVersion, Query } from "../model.ts"
 import { comparable } from "../../internal/exactJson.ts"
 import { matchesPrepared } from "./filter.ts"
-import { addTagged, newestAmong } from "./newest.ts"
+import { addRow, makeLookup, newestAmong } from "./newest.ts"
 import type { PreparedAppend, PreparedCondition, PreparedEvent } from "./prepare.ts"
 
 /**
@@ -142,7 +142,7 @@ export const makeBatch = (
     newest: (stream) => byStream.get(stream) ?? base.newest(stream),
     locate: (id) => byId.get(id) ?? base.locate(id),
     // What the batch writes is newer than all that stands.
-    newestMatch: (filter, after) => newestAmong(matchable(), filter, after) ?? base.newestMatch(filter, after),
+    newestMatch: (filter, after) => newestAmong(matchable(), matchesPrepared, filter, after) ?? base.newestMatch(filter, after),
     get head() {
       return base.head + writes.length
     }
@@ -166,17 +166,15 @@ export const makeBatch = (
 /** The writes of a batch, to be looked up by their tags: brought up to date when somebody asks, so a batch without conditions is not. */
 const makeMatchable = (writes: ReadonlyArray<Write>) => {
   type Row = Parameters<typeof matchesPrepared>[1] & { readonly position: number }
-  const rows: Array<Row> = []
-  const byTag = new Map<string, Array<Row>>()
-  const matchable = { rows, byTag, passes: matchesPrepared }
+  const lookup = makeLookup<Row>()
   return () => {
-    for (let index = rows.length; index < writes.length; index++) {
+    for (let index = lookup.rows.length; index < writes.length; index++) {
       // Below the length.
       const { event, position, stream } = writes[index] as Write
       const { metadata, published, tags, type } = event
-      addTagged(byTag, rows, { position, stream, type, tags, published, metadata })
+      addRow(lookup, { position, stream, type, tags, published, metadata })
     }
-    return matchable
+    return lookup
   }
 }
 

@@ -5,7 +5,7 @@ import type { EventStoreError } from "../errors.ts"
 import type { Query, StreamInfo } from "../model.ts"
 import type { Standing } from "./decide.ts"
 import type { Driver } from "./make.ts"
-import { addTagged, candidatesOf, newestAmong } from "./newest.ts"
+import { addRow, candidatesOf, makeLookup, newestAmong } from "./newest.ts"
 import type { PreparedBoundaryQuery } from "./prepareRead.ts"
 import type { EventPage, Pages } from "./reads.ts"
 import { isFound } from "./scan.ts"
@@ -51,16 +51,20 @@ export interface Index<Row extends Indexable> {
 }
 
 /**
- * An empty index. `passes` says whether a row passes a filter: {@link matches} or {@link matchesPrepared}.
+ * An empty index. `passes` says whether a row passes a filter: {@link matches} or {@link matchesPrepared}. With `correlationOf`, the correlation
+ * id of a row, what bears one is looked up by it.
  *
  * @category adapters
  * @since 0.1.0
  */
-export const makeIndex = <Row extends Indexable>(passes: (filter: ReadonlyArray<Query>, row: Row) => boolean): Index<Row> => {
-  const log: Array<Row> = [] // the event at position p is log[p - 1]
+export const makeIndex = <Row extends Indexable>(
+  passes: (filter: ReadonlyArray<Query>, row: Row) => boolean,
+  correlationOf?: (row: Row) => string | undefined
+): Index<Row> => {
+  const lookup = makeLookup(correlationOf)
+  const log = lookup.rows // the event at position p is log[p - 1]
   const byStream = new Map<string, Array<Row>>() // the event at version v is rows[v - 1]
   const byId = new Map<string, Row>()
-  const byTag = new Map<string, Array<Row>>()
   const noRows: ReadonlyArray<Row> = []
   let names: ReadonlyArray<string> | undefined // the streams in order, made when asked for
 
@@ -70,13 +74,13 @@ export const makeIndex = <Row extends Indexable>(passes: (filter: ReadonlyArray<
     standing: {
       newest,
       locate: (id) => byId.get(id),
-      newestMatch: (filter, after) => newestAmong({ rows: log, byTag, passes }, filter, after),
+      newestMatch: (filter, after) => newestAmong(lookup, passes, filter, after),
       get head() {
         return log.length
       }
     },
     add: (row) => {
-      addTagged(byTag, log, row)
+      addRow(lookup, row)
       byId.set(row.id, row)
       const rows = byStream.get(row.stream)
       if (rows === undefined) {
@@ -94,7 +98,7 @@ export const makeIndex = <Row extends Indexable>(passes: (filter: ReadonlyArray<
     versionAt: (stream, until) => (byStream.get(stream) ?? noRows).findLast((row) => row.recordedAt <= until)?.version ?? 0,
     all: (request) => {
       const { backward, filter, size } = request
-      const candidates = filter.map((query) => candidatesOf(log, byTag, query))
+      const candidates = filter.map((query) => candidatesOf(lookup, query))
       if (candidates.includes(log)) return pageOf(log, (row) => passes(filter, row), request)
       const [only] = candidates
       if (only !== undefined && candidates.length === 1) return pageOf(only, (row) => passes(filter, row), request)

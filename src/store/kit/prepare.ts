@@ -25,6 +25,8 @@ export interface PreparedEvent {
   readonly payload: string
   /** JSON text of an object. */
   readonly metadata: string
+  /** What stands in the metadata. */
+  readonly correlationId: string | undefined
   /** Milliseconds since the epoch. */
   readonly recordedAt: number
 }
@@ -205,6 +207,7 @@ const prepareEvent = (event: NewEvent, tally: Tally): PreparedEvent | Fault => {
     tags,
     payload,
     metadata: metadataText,
+    correlationId: metadata.correlationId,
     recordedAt
   }
 }

@@ -12,7 +12,7 @@ import type { EventPage } from "./reads.ts"
  * @category adapters
  * @since 0.2.0
  */
-export interface StoredEvent extends Omit<PreparedEvent, "fresh"> {
+export interface StoredEvent extends Omit<PreparedEvent, "fresh" | "correlationId"> {
   readonly stream: string
   readonly version: number
   readonly position: number
