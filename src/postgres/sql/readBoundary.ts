@@ -104,7 +104,7 @@ const columnsOfAsks = ["text", "text", "text", "float8", "float8", "int4", "int4
 /** With `offset 0` what an ask says is read out of its text once, and not for every event. */
 export const readBoundary = statement(
   `select h.position::float8, a.n::int4, a.beyond::float8, ${eventColumnsOf("a")}
-     from {head} h
+     from (select {newest_position}() as position offset 0) h
      left join (
        select a.n, a.position, a.version, a.recorded_at, a.schema_version, a.published, a.stream, a.id, a.type, a.event_tags as tags,
               case when a.first or a.bytes <= ${mostBytes} then a.payload end as payload,
