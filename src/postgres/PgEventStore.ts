@@ -1,7 +1,7 @@
 /**
  * The event store on PostgreSQL: the production store.
  *
- * Positions are dense and in commit order, because every append increments one counter row, under its lock. That lock would
+ * Positions are dense and in commit order, because appends take one lock, and count on from the newest event. That lock would
  * cost throughput, and group commit pays it back: concurrent appends of one process are coalesced, while the writer is busy,
  * into one statement with a verdict for each. An append inside a transaction of the same `SqlClient` (`sql.withTransaction`,
  * `UnitOfWork.layerSql`) is part of that transaction instead.

@@ -19,16 +19,12 @@ const sqlStates: Readonly<Record<string, Kind>> = {
   "53100": "refusal",
   "58000": "refusal",
   "58030": "refusal",
-  EF001: "corrupted", // the head row is missing
+  EF001: "corrupted", // the log ends before the head that an earlier release had counted
   EF002: "refusal" // a change of events was refused
 }
 
 /** Constraints (without the prefix of the tables) whose violation means that what is stored contradicts itself. */
-export const constraints: ReadonlyArray<string> = [
-  "event_pkey", // the head is behind the newest event
-  "event_stream_version_key",
-  "event_id_key"
-]
+export const constraints: ReadonlyArray<string> = ["event_pkey", "event_stream_version_key", "event_id_key"]
 
 const constraintOf = ({ reason: { _tag, cause } }: SqlError): string | undefined =>
   _tag === "UniqueViolation" && Predicate.hasProperty(cause, "constraint") && typeof cause.constraint === "string"
@@ -42,13 +38,16 @@ export const kindOf = (error: SqlError): Kind => {
   return sqlStates[codeOf(error) ?? ""] ?? sqlKindOf(error)
 }
 
+const unmigratedHint = " (is it the right schema, and have the migrations run?)"
+
 const hints: Readonly<Record<string, string>> = {
   "42501": forbiddenHint,
   "26000": ` (a pooler has lost a prepared statement: ${prepareHint})`,
   "42P05": ` (a pooler has mixed up prepared statements: ${prepareHint})`,
-  "42P01": " (is it the right schema, and have the migrations run?)",
-  event_pkey:
-    " (the head counter is behind the newest event, as after restoring an old backup: set head.position to the highest position of the events)"
+  "3F000": unmigratedHint,
+  "42883": unmigratedHint,
+  "42P01": unmigratedHint,
+  event_pkey: " (something else writes to the table of the events, without the lock that appends take)"
 }
 
 /** Why a statement of the store or the transport failed, with a hint where there is one. */

@@ -66,12 +66,14 @@ export const migrate = (names: Names): Effect.Effect<void, EventStoreError, SqlC
     "0001_events": all(statements.createTables),
     "0002_checkpoints": all(checkpoints.createCheckpoints),
     "0003_projection_versions": all(checkpoints.createVersions),
-    // What it did is done by 0007.
+    // What it did is done by 0009.
     "0004_repetitions": Effect.void,
     "0005_seen_events": all(checkpoints.addSeen),
     "0006_tables_of_projections": Effect.flatMap(SqlClient.SqlClient, (sql) => adoptViews(sql, names, names.prefix)),
-    "0007_append_conditions": all(statements.createFunctions),
+    // Likewise.
+    "0007_append_conditions": Effect.void,
     "0008_deadlines": all(checkpoints.createDeadlines),
+    "0009_append_lock": all(statements.createFunctions),
     "0014_paused": all(checkpoints.addPaused)
   })
 }

@@ -13,8 +13,8 @@ import { isOutage } from "../sql/errors.ts"
 
 /** A store that wants to know its head now and then. */
 export interface Polled {
-  /** The table of its head, as it is called in SQL. */
-  readonly table: string
+  /** The statement that reads its head. */
+  readonly head: string
   /** Whether anybody wants to know it now. */
   readonly isAsked: () => boolean
   /** The head stands there. */
@@ -37,22 +37,19 @@ const pollers = new WeakMap<PgClient.PgClient, Map<number, Poller>>()
 /** More heads than this are not asked for in one statement: each takes a lock for a moment. */
 const mostHeads = 256
 
-/** Of each head, its place among the tables. A head that is missing has no row. */
-const headsOf = (tables: ReadonlyArray<string>): string =>
-  tables.map((table, index) => `select ${index}, position::float8 from ${table}`).join(" union all ")
+/** All heads, in their order. */
+const headsOf = (heads: ReadonlyArray<string>): string => `select array[${heads.map((head) => `(${head})`).join(", ")}]`
 
 const askAlone = ({ apart }: Poller, polled: Polled): Effect.Effect<void> =>
   Effect.map(polled.alone, (answers) => void (answers ? apart.delete(polled) : apart.add(polled)))
 
 /** Where the database refuses one of them, each is asked for by itself. */
 const askTogether = (sql: PgClient.PgClient, poller: Poller, some: ReadonlyArray<Polled>): Effect.Effect<void> =>
-  Effect.matchEffect(answered(sql, sql.unsafe(headsOf(some.map(({ table }) => table))).values), {
-    onSuccess: (rows) =>
+  Effect.matchEffect(answered(sql, sql.unsafe(headsOf(some.map(({ head }) => head))).values), {
+    onSuccess: ([row]) =>
       Effect.sync(() => {
-        for (const row of rows) {
-          const [index, head] = row as readonly [index: number, head: number]
-          some[index]?.heard(head)
-        }
+        const [heads] = row as unknown as readonly [heads: ReadonlyArray<number>]
+        for (const [index, head] of heads.entries()) some[index]?.heard(head)
       }),
     onFailure: (error) =>
       isOutage(error)

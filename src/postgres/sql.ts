@@ -2,9 +2,12 @@
 import { append, createAppend } from "./sql/append.ts"
 import { appendOld, grantAsBefore } from "./sql/appendOld.ts"
 import { appendEvent, createAppendEvent } from "./sql/appendEvent.ts"
-import { appendOne } from "./sql/appendOne.ts"
+import { createAppendLock } from "./sql/appendLock.ts"
+import { appendOne, createAppendOne } from "./sql/appendOne.ts"
 import { eventTables } from "./sql/eventTables.ts"
+import { headView } from "./sql/headView.ts"
 import { newestMatch } from "./sql/newestMatch.ts"
+import { createNewestPosition } from "./sql/newestPosition.ts"
 import { readBoundary } from "./sql/readBoundary.ts"
 import * as reads from "./sql/reads.ts"
 import { refuseChange } from "./sql/refuseChange.ts"
@@ -15,21 +18,28 @@ export type { Names } from "./sql/statement.ts"
 const tables = { eventTables, refuseChange }
 
 /** Each is made in place of what an older release has made by its name. */
-const functions = { newestMatch: [newestMatch], append: [createAppend], appendEvent: [createAppendEvent], appendOld: [appendOld] }
+const functions = {
+  newestMatch: [newestMatch],
+  newestPosition: [createNewestPosition],
+  appendLock: [createAppendLock],
+  append: [createAppend],
+  appendEvent: [createAppendEvent],
+  appendOne: [createAppendOne],
+  appendOld: [appendOld]
+}
 
 /** What the store stands on, in the order in which it is made: each needs what comes before it. */
-export const storeObjects: Readonly<Record<string, ReadonlyArray<string>>> = { ...tables, ...functions }
+export const storeObjects: Readonly<Record<string, ReadonlyArray<string>>> = { ...tables, ...functions, headView }
 
 export const makeSql = (names: Names) => ({
   names: {
     schema: names.schema,
     event: render("{event}", names),
-    tag: render("{tag}", names),
-    head: render("{head}", names)
+    tag: render("{tag}", names)
   },
   channel: render("{channel}head", names),
   createTables: Object.values(tables).flatMap((statements) => statements.map((text) => render(text, names))),
-  createFunctions: [...Object.values(functions).flat(), grantAsBefore].map((text) => render(text, names)),
+  createFunctions: [...Object.values(functions).flat(), ...headView, grantAsBefore].map((text) => render(text, names)),
   ...renderAll({ append, appendEvent, appendOne, readBoundary, ...reads }, names)
 })
 

@@ -51,21 +51,29 @@ export const appendCall = (requests: ReadonlyArray<ReadonlyArray<Part>>): Readon
   return names.map((name) => (values[name].length === 0 ? null : { type: appendParameters[name], values: values[name] }))
 }
 
+const counterOf = ({ names }: Sql): string => `"${names.schema}".raw_head`
+
+/** The counter row of those who write by themselves. */
+export const createCounter = (sql: Sql): ReadonlyArray<string> => [
+  `create table ${counterOf(sql)} (position bigint not null) with (fillfactor = 10)`,
+  `insert into ${counterOf(sql)} values (0)`
+]
+
 /**
  * The least that appends one event safely: a counter row updated, and the event inserted after the newest of its stream. Where
  * another connection was first, a unique constraint refuses it.
  */
-export const appendOne = ({ names }: Sql): string => `
-  with head as (update ${names.head} set position = position + 1 returning position)
-  insert into ${names.event} (position, version, recorded_at, schema_version, published, stream, id, type, tags, payload, metadata)
-  select head.position, 1 + coalesce((select e.version from ${names.event} e where e.stream = $1 order by e.version desc limit 1), 0),
+export const appendOne = (sql: Sql): string => `
+  with head as (update ${counterOf(sql)} set position = position + 1 returning position)
+  insert into ${sql.names.event} (position, version, recorded_at, schema_version, published, stream, id, type, tags, payload, metadata)
+  select head.position, 1 + coalesce((select e.version from ${sql.names.event} e where e.stream = $1 order by e.version desc limit 1), 0),
          now(), 1, false, $1, $2, $3, '{}', $4::json, '{}'
     from head
   returning version::float8, position::float8`
 
 /** The least that inserts many events: no check of ids or versions, which the caller brings along. */
-export const insertMany = ({ names }: Sql): string => `
-  with head as (update ${names.head} set position = position + cardinality($1::text[]) returning position - cardinality($1::text[]) as base)
-  insert into ${names.event} (position, version, recorded_at, schema_version, published, stream, id, type, tags, payload, metadata)
+export const insertMany = (sql: Sql): string => `
+  with head as (update ${counterOf(sql)} set position = position + cardinality($1::text[]) returning position - cardinality($1::text[]) as base)
+  insert into ${sql.names.event} (position, version, recorded_at, schema_version, published, stream, id, type, tags, payload, metadata)
   select head.base + i.n, i.version, now(), 1, false, i.stream, i.id, i.type, '{}', i.payload::json, '{}'
     from head, unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::text[]) with ordinality i(stream, version, id, type, payload, n)`

@@ -90,12 +90,12 @@ describe("from SQLSTATE to error", () => {
     expect(toEventStoreError("read", broken("query"), false).reason._tag).toBe("StoreUnavailable")
   })
 
-  it.live("missing tables and a head behind the events come with a hint", () =>
+  it.live("missing tables and a position that is taken come with a hint", () =>
     Effect.gen(function* () {
       const missing = toEventStoreError("read", yield* raised("errcode = '42P01'"), false)
       expect(missing.message).toContain("have the migrations run?")
-      const behind = toEventStoreError("append", yield* raised("errcode = '23505', constraint = 'event_pkey'"), true)
-      expect(behind.message).toContain("set head.position to the highest position")
+      const taken = toEventStoreError("append", yield* raised("errcode = '23505', constraint = 'event_pkey'"), true)
+      expect(taken.message).toContain("something else writes to the table of the events")
     })
   )
 })
@@ -140,7 +140,7 @@ describe("provoked for real", () => {
       const { admin, schema } = yield* arena
       const lock = yield* admin.reserve
       yield* lock.executeUnprepared("begin", [], undefined)
-      yield* lock.executeUnprepared(`select position from "${schema}".head for update`, [], undefined)
+      yield* lock.executeUnprepared(`select "${schema}".append_lock()`, [], undefined)
       yield* Effect.addFinalizer(() => Effect.ignore(lock.executeUnprepared("rollback", [], undefined)))
       for (const [setting, reason] of [
         ["lock_timeout", "TransactionConflict"],
@@ -195,7 +195,6 @@ describe("provoked for real", () => {
       expect(yield* reasonOf(store.append("A-1", [event()]))).toBe("StoreFailure")
       // What the documentation of a deployment with a separate owner needs: these rights, and no more.
       yield* admin.unsafe(`grant insert on "${schema}".event, "${schema}".tag to "${schema}"`)
-      yield* admin.unsafe(`grant update on "${schema}".head to "${schema}"`)
       expect(yield* store.append("A-1", [event()])).toMatchObject({ version: 2 })
     })
   )

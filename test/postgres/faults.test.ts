@@ -237,7 +237,7 @@ describe("a connection that is lost", () => {
       const read = yield* Effect.forkScoped(Effect.flip(Stream.runCollect(store.read("A-1"))))
       yield* untilWaiting(admin, schema, 1, "e[.]stream = ")
       const follower = yield* follow(store)
-      yield* untilWaiting(admin, schema, 1, "e[.]position > ")
+      yield* untilWaiting(admin, schema, 1, "newest_position")
       yield* terminate(admin, yield* waiting(admin, schema, "^select"))
       expect(yield* Fiber.join(read)).toMatchObject({
         isRetryable: true,

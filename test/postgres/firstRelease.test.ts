@@ -103,7 +103,15 @@ describe("what 0.1.0 made", () => {
         )
       )
       const made = yield* functions(fresh)
-      const ofToday = ["append", "append_batch", "append_event"].map((name) => `${tablePrefix}${name}`)
+      const ofToday = [
+        "append",
+        "append_batch",
+        "append_event",
+        "append_lock",
+        "append_one",
+        "newest_position",
+        "update_head"
+      ].map((name) => `${tablePrefix}${name}`)
       const names = [...ofToday, ...["claim", "newest_match", "refuse_change", "settle"].map((name) => `${tablePrefix}${name}`)]
       expect(Object.keys(made)).toEqual(expect.arrayContaining(names))
       const today = Object.fromEntries(names.map((name) => [name, made[name]]))

@@ -54,12 +54,11 @@ export const begin = Effect.fnUntraced(function* (sql: SqlClient.SqlClient, ...s
   return { run, commit: run("commit"), rollback: run("rollback") }
 })
 
-/** Locks the head row, so that every append that comes now is surely on its way, and waits. */
-export const holdHead = (sql: SqlClient.SqlClient, schema: string) =>
-  begin(sql, `select position from "${schema}".head for update`)
+/** Takes the lock of the appends, so that every one that comes now is surely on its way, and waits. */
+export const holdHead = (sql: SqlClient.SqlClient, schema: string) => begin(sql, `select "${schema}".append_lock()`)
 
 /** The backends that run a statement which names the schema, and wait for a lock. */
-export const waiting = (sql: SqlClient.SqlClient, schema: string, statement = '"append(_batch|_event)?"|update "[^"]+"."head"') =>
+export const waiting = (sql: SqlClient.SqlClient, schema: string, statement = '"append(_batch|_event|_one)?"') =>
   Effect.map(
     sql<{ pid: number }>`select pid from pg_stat_activity
       where wait_event_type = 'Lock' and query like ${`%"${schema}".%`} and query ~ ${statement} order by pid`,

@@ -39,9 +39,9 @@ describe("listening", () => {
       const silently = (n: number) =>
         other.sql.withTransaction(
           Effect.gen(function* () {
-            yield* other.sql.unsafe(`update "${place.schema}".head set position = position + 1`)
+            yield* other.sql.unsafe(`select "${place.schema}".append_lock()`)
             yield* other.sql.unsafe(
-              `insert into "${place.schema}".event select position, ${n}, now(), 1, false, 'A-1', 'silent-${n}', 'Silent', '{}', '1', '{}' from "${place.schema}".head`
+              `insert into "${place.schema}".event values (${n}, ${n}, now(), 1, false, 'A-1', 'silent-${n}', 'Silent', '{}', '1', '{}')`
             )
           })
         )

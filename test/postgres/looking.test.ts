@@ -14,16 +14,14 @@ const total = 30_000
 /** Events of one type that all have one tag, and one of another type in the middle: without the store, in one statement. */
 const fill = (admin: SqlClient.SqlClient, schema: string, count: number) =>
   admin.unsafe(`
-    with first as (select position + 1 as low from "${schema}".head), e as (
+    with first as (select "${schema}".newest_position() + 1 as low), e as (
       insert into "${schema}".event (position, version, recorded_at, schema_version, published, stream, id, type, tags, payload, metadata)
       select p, p, to_timestamp(p), 1, false, 'Log-1', 'id-' || p, case when p = low + ${count} / 2 then 'Rare' else 'Common' end,
              array['busy'], '{}', '{}'
         from first, generate_series(low, low + ${count} - 1) p
       returning tags, position
-    ), t as (
-      insert into "${schema}".tag select unnest(e.tags), e.position from e
     )
-    update "${schema}".head set position = position + ${count}`)
+    insert into "${schema}".tag select unnest(e.tags), e.position from e`)
 
 const arena = Effect.gen(function* () {
   const url = inject("postgresUrl")
@@ -50,12 +48,12 @@ const kinds: Readonly<Record<string, (type: string) => EventStore.Filter>> = {
 const append = (store: Opened["store"], unless: EventStore.AppendCondition, more: Partial<EventStore.StreamAppend> = {}) =>
   store.appendAll([{ stream: "Mine-1", events: [event()], ...more }], { unless })
 
-/** The locks on the table of the head, beyond that of reading it, that those have who wait for the table of tags. */
+/** The locks of appends that those have who wait for the table of tags. */
 const headLocks = (admin: SqlClient.SqlClient, schema: string) =>
   Effect.map(
     admin.unsafe<{ mode: string }>(
       `select l.mode from pg_locks l
-        where l.relation = '"${schema}".head'::regclass and l.granted and l.mode <> 'AccessShareLock'
+        where l.locktype = 'advisory' and l.granted
           and l.pid in (select pid from pg_locks where relation = '"${schema}".tag'::regclass and not granted)`
     ),
     (rows) => rows.map(({ mode }) => mode)

@@ -4,6 +4,7 @@ import type { SqlClient } from "effect/sql"
 import { Checkpoints, Projection } from "eventfold"
 import { PgCheckpoints } from "eventfold/postgres"
 import { inject } from "vitest"
+import { makeSql } from "../../src/postgres/sql.ts"
 import { assertConverted, old, rows } from "../support/first-release.ts"
 import { assertSound, child, connect, event, open, reasonOf, until } from "./harness.ts"
 import { client, freshSchema } from "./support.ts"
@@ -32,15 +33,12 @@ const contents = (admin: SqlClient.SqlClient, schema: string) =>
 
 const expected = (prefix: string) =>
   [
-    ...["event", "tag", "head", "checkpoint", "projection_version", "deadline", "migration"].map(
-      (name) => `table ${prefix}${name}`
-    ),
+    ...["event", "tag", "checkpoint", "projection_version", "deadline", "migration"].map((name) => `table ${prefix}${name}`),
     ...[
       "event_pkey",
       "event_stream_version_key",
       "event_id_key",
       "tag_pkey",
-      "head_pkey",
       "checkpoint_pkey",
       "projection_version_pkey",
       "deadline_pkey"
@@ -48,16 +46,26 @@ const expected = (prefix: string) =>
     `index ${prefix}projection_version_active_key`,
     `index ${prefix}deadline_due_key`,
     `constraint ${prefix}projection_version_mode_check`,
-    ...["append", "append_batch", "append_event", "newest_match", "refuse_change", "refuse_old_program", "refuse_old_watch"].map(
-      (name) => `function ${prefix}${name}`
-    ),
+    ...[
+      "append",
+      "append_batch",
+      "append_event",
+      "append_lock",
+      "append_one",
+      "newest_match",
+      "newest_position",
+      "refuse_change",
+      "refuse_old_program",
+      "refuse_old_watch",
+      "update_head"
+    ].map((name) => `function ${prefix}${name}`),
+    `trigger update_head on ${prefix}head`,
     `trigger refuse_old_program on ${prefix}checkpoint`,
     `trigger refuse_old_watch on ${prefix}checkpoint`,
     ...["event", "tag"].flatMap((name) => [
       `trigger refuse_change on ${prefix}${name}`,
       `trigger refuse_truncate on ${prefix}${name}`
-    ]),
-    `constraint ${prefix}head_only_row_check`
+    ])
   ].sort()
 
 const migrations = (admin: SqlClient.SqlClient, schema: string) =>
@@ -209,7 +217,7 @@ describe("migrations", () => {
   )
 })
 
-/** A schema as 0.1.0 left it, as far as checkpoints go. */
+/** A schema as 0.1.0 left it: its tables, and in them what it kept as checkpoints. */
 const firstRelease = Effect.gen(function* () {
   const admin = yield* connect(url())
   const schema = freshSchema()
@@ -217,6 +225,7 @@ const firstRelease = Effect.gen(function* () {
     `create schema "${schema}"`,
     `create table "${schema}".migration (migration_id integer primary key, created_at timestamptz not null default now(), name text not null)`,
     `insert into "${schema}".migration (migration_id, name) values (1, 'events'), (2, 'checkpoints')`,
+    ...makeSql({ schema, prefix: "" }).createTables,
     `create table "${schema}".checkpoint (
        name text collate "C" primary key,
        position bigint not null,

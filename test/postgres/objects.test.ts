@@ -39,17 +39,21 @@ it("each SQL object is a script of its own, and in their order they make what th
     const objects = Object.entries({ ...storeObjects, ...transportObjects })
     for (const [index, [name, statements]] of objects.entries()) {
       const script = statements.map((text) => `${render(text, names)};\n`).join("\n")
-      await writeFile(join(folder, `${index}_${name}.sql`), script)
+      await writeFile(join(folder, `${String(index).padStart(2, "0")}_${name}.sql`), script)
     }
     const files = (await readdir(folder)).toSorted()
-    expect(files.map((file) => file.slice(2))).toEqual(
+    expect(files.map((file) => file.slice(3))).toEqual(
       [
         "eventTables",
         "refuseChange",
         "newestMatch",
+        "newestPosition",
+        "appendLock",
         "append",
         "appendEvent",
+        "appendOne",
         "appendOld",
+        "headView",
         "messageTables",
         "claim",
         "settle"

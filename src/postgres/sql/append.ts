@@ -1,7 +1,7 @@
 /**
  * `append_batch`: a batch of requests, each of parts (some events for one stream), decided and written in one call, with a verdict for each.
  *
- * How it works. One call is one round trip and, outside a transaction, one commit. It first locks the one row of `head`, so appends of
+ * How it works. One call is one round trip and, outside a transaction, one commit. It first takes the lock (`append_lock`), so appends of
  * all processes happen one after the other; every later statement of the function has a snapshot taken after the lock, so it sees all
  * that was committed before it. That makes positions dense and commit-ordered, version checks and append conditions exact, and
  * deadlocks between appends impossible: there is just one lock.
@@ -165,7 +165,8 @@ export const createAppend = `create or replace function {append_batch}(
 
     -- Who is alone learns that it has to look through the log before it has the lock: a transaction of the caller's would keep it.
     if v_requests = 1 and p_condition_after is not null then
-      select h.position into v_head from {head} h;
+      select e.position into v_head from {event} e order by e.position desc limit 1;
+      v_head := coalesce(v_head, 0);
       if exists (select from unnest(p_condition_after, p_condition_most) c(after, most) where v_head - c.after > c.most) then
         o_status := array[${status.wide}];
         o_detail := array[0];
@@ -177,10 +178,7 @@ export const createAppend = `create or replace function {append_batch}(
       end if;
     end if;
 
-    select h.position into v_head from {head} h for update;
-    if not found then
-      raise exception 'eventfold: the row of {head} is missing' using errcode = 'EF001';
-    end if;
+    v_head := {append_lock}();
     v_before := v_head;
 
     select array_agg(coalesce(l.version, 0) order by s.n), array_agg(coalesce(l.position, 0) order by s.n)
@@ -384,7 +382,6 @@ export const createAppend = `create or replace function {append_batch}(
          where i.tags <> '{}' and v_base_position[i.entry] >= 0;
       end if;
 
-      update {head} set position = v_head;
       v_notified := pg_notify('{channel}head', v_head::text)::text;
     end if;
     o_head := v_head;

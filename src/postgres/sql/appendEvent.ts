@@ -1,6 +1,6 @@
 /**
  * `append_event`: one event of one stream, with what `append_one` has no place for: tags, append conditions of tags and types, streams that are
- * guarded. It locks the head as `append_batch` does, and decides on what it sees from then on; whatever is in doubt changes nothing and is
+ * guarded. It takes the lock as `append_batch` does, and decides on what it sees from then on; whatever is in doubt changes nothing and is
  * answered with null, and `append_batch` tells why.
  */
 import * as PgTypes from "@effect/sql-pg/PgTypes"
@@ -63,16 +63,13 @@ export const createAppendEvent = `create or replace function {append_event}(
 
     -- What looks back too far is told so without the lock: see append_batch.
     if p_ask_after is not null then
-      select h.position into v_head from {head} h;
+      select e.position into v_head from {event} e order by e.position desc limit 1;
       if exists (select from unnest(p_ask_after, p_ask_most) a(after, most) where v_head - a.after > a.most) then
         return;
       end if;
     end if;
 
-    select h.position into v_head from {head} h for update;
-    if not found then
-      return;
-    end if;
+    v_head := {append_lock}();
 
     select e.version into v_version from {event} e where e.stream = p_stream order by e.version desc limit 1;
     v_version := coalesce(v_version, 0);
@@ -121,8 +118,9 @@ export const createAppendEvent = `create or replace function {append_event}(
     insert into {event} (position, version, recorded_at, schema_version, published, stream, id, type, tags, payload, metadata)
     values (v_head + 1, v_version + 1, to_timestamp(p_recorded_at / 1000.0), p_schema_version, p_published, p_stream, p_id, p_type,
             p_tags, p_payload::json, p_metadata::json);
-    insert into {tag} (tag, position) select i.tag, v_head + 1 from unnest(p_tags) i(tag);
-    update {head} set position = v_head + 1;
+    if p_tags <> '{}' then
+      insert into {tag} (tag, position) select i.tag, v_head + 1 from unnest(p_tags) i(tag);
+    end if;
     v_notified := pg_notify('{channel}head', (v_head + 1)::text)::text;
     o_position := v_head + 1;
     o_version := v_version + 1;

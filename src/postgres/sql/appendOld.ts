@@ -56,7 +56,7 @@ export const grantAsBefore = `do $grant$
        where p.pronamespace = '{schema}'::regnamespace and p.proname = '{prefix}append'
          and a.privilege_type = 'EXECUTE' and a.grantee not in (0, p.proowner)
     loop
-      execute format('grant execute on function {append_batch}, {append_event} to %s', v_role::regrole);
+      execute format('grant execute on function {append_batch}, {append_event}, {append_one}, {append_lock}, {newest_position} to %s', v_role::regrole);
     end loop;
   end
   $grant$`

@@ -1,36 +1,52 @@
 /**
- * One event of one stream in one statement: what most appends are. It takes the same lock as `append`, but decides on a snapshot from
- * before it, so every doubt is an error that changes nothing (a unique violation, or a division by zero where the expected version
- * does not stand), and `append` is asked instead.
+ * `append_one`: one event of one stream, which most appends are, with as little as that takes. Whatever is in doubt changes nothing (it is answered
+ * with null, or is a unique violation where the id stands already), and `append_batch` is asked instead.
  */
 import * as PgTypes from "@effect/sql-pg/PgTypes"
-import type { SqlError } from "effect/sql/SqlError"
-import { codeOf, isUniqueViolation } from "../../sql/errors.ts"
 import type { PreparedAppend } from "../../store/kit/index.ts"
 import { expectedNumber } from "./append.ts"
 import { statement } from "./statement.ts"
 
-type PlaceRow = readonly [position: number, version: number]
+type PlaceRow = readonly [position: number | null, version: number]
 
-/** Where the event stands; `undefined` when there is no head. */
+/** Where the event stands; `undefined` when there is a doubt. */
 export const appendOne = statement(
-  `with h as (
-    update {head} set position = position + 1 returning position
-  ), i as (
-    insert into {event} (position, version, recorded_at, schema_version, published, stream, id, type, tags, payload, metadata)
-    select h.position,
-           1 + case
-             when $2::bigint < 0 then coalesce((select e.version from {event} e where e.stream = $1 order by e.version desc limit 1), 0)
-             when $2::bigint = 0 then 0
-             else $2::bigint / (exists (select from {event} e where e.stream = $1 and e.version = $2::bigint))::int
-           end,
-           to_timestamp($3::float8 / 1000.0), $4::int, $5::boolean, $1, $6, $7, '{}', $8::json, $9::json
-      from h
-    returning position, version
-  )
-  select i.position::float8, i.version::float8, pg_notify('{channel}head', i.position::text)::text from i`,
-  ([row]: ReadonlyArray<PlaceRow>) => (row === undefined ? undefined : { position: row[0], version: row[1] })
+  `select o_position, o_version from {append_one}($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+  ([row]: ReadonlyArray<PlaceRow>) => {
+    if (row === undefined || row[0] === null) return undefined
+    return { position: row[0], version: row[1] }
+  }
 )
+
+/** Makes the function. It needs the table of the events and `append_lock`. */
+export const createAppendOne = `create or replace function {append_one}(
+  p_stream text, p_expected bigint, p_recorded_at float8, p_schema_version int, p_published boolean, p_id text, p_type text, p_payload text,
+  p_metadata text, out o_position float8, out o_version float8
+  ) language plpgsql set enable_seqscan = off set plan_cache_mode = force_generic_plan as $append$
+  declare
+    v_head bigint;
+    v_version bigint;
+  begin
+    if current_setting('synchronous_commit') = 'off' then
+      perform set_config('synchronous_commit', 'on', true);
+    end if;
+
+    v_head := {append_lock}();
+
+    select e.version into v_version from {event} e where e.stream = p_stream order by e.version desc limit 1;
+    v_version := coalesce(v_version, 0);
+    if p_expected <> -1 and p_expected <> v_version then
+      return;
+    end if;
+
+    insert into {event} (position, version, recorded_at, schema_version, published, stream, id, type, tags, payload, metadata)
+    values (v_head + 1, v_version + 1, to_timestamp(p_recorded_at / 1000.0), p_schema_version, p_published, p_stream, p_id, p_type, '{}',
+            p_payload::json, p_metadata::json);
+    perform pg_notify('{channel}head', (v_head + 1)::text);
+    o_position := v_head + 1;
+    o_version := v_version + 1;
+  end
+  $append$`
 
 /** An append that {@link appendOne} is for: its stream, and the parameters. */
 export interface One {
@@ -51,8 +67,3 @@ export const encodeAppendOne = ({ appends, count, unless }: PreparedAppend): One
     parameters: [part.stream, String(expected), PgTypes.float8(recordedAt), schemaVersion, published, id, type, payload, metadata]
   }
 }
-
-const divisionByZero = "22012"
-
-/** Whether {@link appendOne} had a doubt, and nothing was written. */
-export const isDoubt = (error: SqlError): boolean => isUniqueViolation(error) || codeOf(error) === divisionByZero

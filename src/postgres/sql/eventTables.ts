@@ -1,4 +1,4 @@
-/** The events, their tags, and the head: how many events there are, in one row whose lock orders the appends. */
+/** The events, their tags, and the head of an earlier release: how many events there are. A view takes its place: see `headView`. */
 export const eventTables: ReadonlyArray<string> = [
   `create table {event} (
     position bigint not null,

@@ -5,9 +5,8 @@
 export const grants = {
   store: [
     `grant select, insert on {event}, {tag} to {role}`,
-    `grant select, update on {head} to {role}`,
     `grant select on {migration} to {role}`,
-    `grant execute on function {append_batch}, {append_event}, {append}, {newest_match} to {role}`
+    `grant execute on function {append_batch}, {append_event}, {append_one}, {append_lock}, {newest_match}, {newest_position} to {role}`
   ],
   checkpoints: [
     `grant select, insert, update on {checkpoint}, {projection_version} to {role}`,

@@ -121,7 +121,7 @@ const columnsOfAsks = ["text", "text", "text", "float8", "float8", "int4", "int4
  */
 export const readBoundary = statement(
   `select h.position::float8, a.n::int4, a.beyond::float8, a.heads, a.bodies, a.is_cut
-     from {head} h
+     from (select {newest_position}() as position offset 0) h
      left join (
        select a.n, e.heads, e.bodies, e.is_cut,
               case

@@ -9,21 +9,9 @@ import { categoryOf, type StreamInfo } from "../../store/EventStore.ts"
 import { eventColumns, type EventRow, toEventPage } from "./eventPage.ts"
 import { statement } from "./statement.ts"
 
-/** Whether appends are flushed before they are acknowledged, whoever commits. */
-export const durable = statement(
-  `select current_setting('synchronous_commit') <> 'off'`,
-  ([row]: ReadonlyArray<readonly [durable: boolean]>) => row?.[0] === true
-)
-
-/** The head, if there is one, and the newest event. One statement, so one snapshot: others append meanwhile. */
-export const open = statement(
-  `select (select position from {head})::float8, (select coalesce(max(position), 0) from {event})::float8`,
-  ([row]: ReadonlyArray<readonly [head: number | null, newest: number]>) => ({ head: row?.[0] ?? null, newest: row?.[1] ?? 0 })
-)
-
 export const head = statement(
-  `select position::float8 from {head}`,
-  ([row]: ReadonlyArray<readonly [position: number]>) => row?.[0]
+  `select {newest_position}()::float8`,
+  ([row]: ReadonlyArray<readonly [position: number]>) => row?.[0] ?? 0
 )
 
 export const version = statement(

@@ -17,7 +17,7 @@ export const keepUp = (
   const heard = (payload: string) => (Number(payload) > signal.position() ? look : Effect.void)
   // Whatever happens to a hint, the poller finds what is new. It asks only while somebody waits, or has read since.
   const polled = {
-    table: statements.names.head,
+    head: statements.head.text,
     isAsked: () => {
       const used = plans.used()
       return used || signal.waiting() > 0

@@ -4,7 +4,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { makeSignal, type Signal } from "../../internal/signal.ts"
 import { type Answering, makeAnswering } from "../../sql/answering.ts"
-import { EventStoreError, StoreCorrupted } from "../../store/EventStore.ts"
+import type { EventStoreError } from "../../store/EventStore.ts"
 import { toEventStoreError } from "../errors.ts"
 import type { Sql } from "../sql.ts"
 import type { EventIndex } from "../sql/eventIndexes.ts"
@@ -31,18 +31,6 @@ const makeQueries = (sql: PgClient.PgClient, answering: Answering): Queries => (
       read
     )
 })
-
-/** The head, compared with the newest event. */
-const checkedHead = ({ ask }: Queries, { names, open }: Sql): Effect.Effect<number, EventStoreError> =>
-  Effect.flatMap(ask("open", open), ({ head, newest }) => {
-    if (head !== null && newest <= head) return Effect.succeed(head)
-    const [found, repair] =
-      head === null
-        ? ["is missing", `insert into ${names.head} (position) values`]
-        : [`says ${head}`, `update ${names.head} set position =`]
-    const detail = `the head counter ${found}, and the newest event has position ${newest}: ${repair} (${newest})`
-    return Effect.fail(new EventStoreError({ reason: new StoreCorrupted({ operation: "open", detail }) }))
-  })
 
 /** How statements that read events are kept from plans that are out of date. */
 interface Plans {
@@ -83,10 +71,7 @@ export interface Shared {
 export const readHead = (
   { queries, statements }: Pick<Shared, "queries" | "statements">,
   operation = "head"
-): Effect.Effect<number, EventStoreError> =>
-  Effect.flatMap(queries.ask(operation, statements.head), (head) =>
-    head === undefined ? checkedHead(queries, statements) : Effect.succeed(head)
-  )
+): Effect.Effect<number, EventStoreError> => queries.ask(operation, statements.head)
 
 export const makeShared = Effect.fnUntraced(function* (
   sql: PgClient.PgClient,
@@ -94,6 +79,6 @@ export const makeShared = Effect.fnUntraced(function* (
   { indexes, timeout }: { readonly indexes: ReadonlySet<EventIndex>; readonly timeout: Duration.Duration }
 ): Effect.fn.Return<Shared, EventStoreError> {
   const queries = makeQueries(sql, makeAnswering(timeout))
-  const signal = makeSignal(yield* checkedHead(queries, statements))
+  const signal = makeSignal(yield* readHead({ queries, statements }, "open"))
   return { sql, statements, tables: { ...statements.names, indexes }, queries, signal, plans: makePlans(signal) }
 })

@@ -8,6 +8,7 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
 import { type GroupCommit, makeGroupCommit, type Submitted } from "../../internal/groupCommit.ts"
+import { isUniqueViolation } from "../../sql/errors.ts"
 import { takeWriteLock } from "../../sql/transaction.ts"
 import {
   type AppendError,
@@ -21,7 +22,7 @@ import type { Driver, PreparedAppend } from "../../store/kit/index.ts"
 import { toEventStoreError } from "../errors.ts"
 import { encodeAppendValues } from "../sql/append.ts"
 import { encodeAppendEvent, type Single } from "../sql/appendEvent.ts"
-import { encodeAppendOne, isDoubt, type One } from "../sql/appendOne.ts"
+import { encodeAppendOne, type One } from "../sql/appendOne.ts"
 import type { Attempt } from "../sql/conditions.ts"
 import { encodeAppend } from "./encoding.ts"
 import { type Looking, makeLooking } from "./looking.ts"
@@ -44,17 +45,12 @@ const sendAny =
       toVerdicts(requests, append.read(rows))
     )
 
-/** A single append of the usual kind takes a shorter way: one event without more, where commits are flushed without being told. */
-const sendPlain = (
-  { plans, sql, statements }: Shared,
-  { parameters, stream }: One
-): Effect.Effect<Verdicts | undefined, SqlError> => {
-  const { read, text } = plans.sized(statements.appendOne)
-  return Effect.map(sql.unsafe(text, parameters).values, (rows) => {
-    const place = read(rows)
+/** A single append of the usual kind takes a shorter way: one event without more. */
+const sendPlain = ({ sql, statements }: Shared, { parameters, stream }: One): Effect.Effect<Verdicts | undefined, SqlError> =>
+  Effect.map(sql.unsafe(statements.appendOne.text, parameters).values, (rows) => {
+    const place = statements.appendOne.read(rows)
     return place && { verdicts: [Result.succeed([{ stream, ...place, deduplicated: false }])], head: place.position }
   })
-}
 
 /** Another: one event. */
 const sendSingle = (
@@ -67,9 +63,9 @@ const sendSingle = (
   })
 
 /** Where a shorter way has a doubt, `append_batch` says why. */
-const sendBatch = (shared: Shared, durable: boolean, any: Send): Send => {
+const sendBatch = (shared: Shared, any: Send): Send => {
   const shorter = (request: Attempt, again: boolean) => {
-    const plain = durable ? encodeAppendOne(request) : undefined
+    const plain = encodeAppendOne(request)
     if (plain !== undefined) return sendPlain(shared, plain)
     const single = encodeAppendEvent(request, again)
     return single && sendSingle(shared, single)
@@ -79,7 +75,7 @@ const sendBatch = (shared: Shared, durable: boolean, any: Send): Send => {
     if (sent === undefined) return any(requests, again)
     return sent.pipe(
       Effect.flatMap((verdicts) => (verdicts === undefined ? any(requests, again) : Effect.succeed(verdicts))),
-      Effect.catchIf(isDoubt, () => any(requests, true))
+      Effect.catchIf(isUniqueViolation, () => any(requests, true))
     )
   }
 }
@@ -184,17 +180,15 @@ export const makeAppend = Effect.fnUntraced(function* (
   shared: Shared,
   { capacity = 4096, maxBatch = 512 }: { readonly capacity?: number | undefined; readonly maxBatch?: number | undefined }
 ): Effect.fn.Return<Driver["append"], EventStoreError, Scope.Scope> {
-  const { queries, sql, statements } = shared
+  const { sql } = shared
   const any = sendAny(shared)
   const looking = makeLooking(shared)
-  // Where commits are not flushed by default, only the functions see to it that they are.
-  const durable = yield* queries.ask("open", statements.durable)
   const writer = yield* makeGroupCommit<Attempt, Answer, AppendError>({
     capacity,
     maxBatch,
     take: takeBatch,
     overlaps: true,
-    write: writeBatch(shared, sendBatch(shared, durable, any)),
+    write: writeBatch(shared, sendBatch(shared, any)),
     closed: () =>
       new EventStoreError({ reason: new StoreUnavailable({ operation: "append", detail: "the store's Layer has been closed" }) })
   })
