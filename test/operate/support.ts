@@ -63,12 +63,15 @@ export const Payment = ProcessManager.make("Payment", {
 })
 
 const sales = Projection.table("sales", { fields: { order: Schema.String, total: Schema.Int }, key: "order" })
-export const Sales = Projection.make("Sales", {
-  version: 1,
-  events: [Placed],
-  tables: [sales],
-  handlers: { Placed: ({ total }, { stream }) => sales.upsert({ order: stream, total }) }
-})
+const salesOf = (version: number) =>
+  Projection.make("Sales", {
+    version,
+    events: [Placed],
+    tables: [sales],
+    handlers: { Placed: ({ total }, { stream }) => sales.upsert({ order: stream, total }) }
+  })
+export const Sales = salesOf(1)
+export const Newer = salesOf(2)
 
 /** What goes wrong in the shop. */
 export class Faults extends Context.Service<Faults, { mails: boolean; labels: boolean; messages: boolean }>()("test/Faults") {}

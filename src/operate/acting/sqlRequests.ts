@@ -7,33 +7,12 @@ import type { SqlError } from "effect/sql/SqlError"
 import type { Fragment } from "effect/sql/Statement"
 import { answered } from "../../sql/answering.ts"
 import { isUniqueViolation } from "../../sql/errors.ts"
+import { quoted } from "../../sql/names.ts"
 import { number as sqlNumber } from "../../sql/table.ts"
+import { createOperations, operationTable } from "../../store/operations.ts"
 import { openSide, tablesFor } from "../../store/tables.ts"
 import { Act } from "../contract/acts.ts"
 import { keptFor, leaseTime, type Requests, type Standing } from "./requests.ts"
-
-const side = {
-  name: "operation",
-  columns: ["id"],
-  create: (sql: SqlClient.SqlClient, table: Fragment) => sql`create table if not exists ${table} (
-    id text not null primary key,
-    target text not null,
-    act text not null,
-    kind text not null,
-    by_whom text not null,
-    reason text,
-    asked_at double precision not null,
-    patience double precision not null,
-    owner text,
-    turn double precision not null,
-    lease_until double precision not null,
-    at double precision,
-    upto double precision,
-    state text,
-    outcome text,
-    ended_at double precision
-  )`
-}
 
 interface Row {
   readonly id: string
@@ -82,11 +61,17 @@ export const makeOnSql = Effect.fnUntraced(function* (): Effect.fn.Return<
   SqlClient.SqlClient
 > {
   const sql = (yield* SqlClient.SqlClient).withoutTransforms()
-  const table = yield* openSide({}, side)
-  const { migrate, prefix } = yield* tablesFor(sql)
-  // Of two requests about one thing one is under way.
-  const alone = `create unique index if not exists "${prefix}operation_alone" on `
-  if (migrate) yield* sql`${sql.literal(alone)} ${table} (target) where owner is not null and ended_at is null`
+  const { prefix, schema } = yield* tablesFor(sql)
+  const name = quoted({ schema, name: `${prefix}${operationTable}` })
+  const statements = createOperations(name, `${prefix}operation_alone`)
+  const table = yield* openSide(
+    {},
+    {
+      name: operationTable,
+      columns: ["id"],
+      create: () => Effect.forEach(statements, (text) => sql.unsafe(text), { discard: true })
+    }
+  )
   const number = (value: number) => sqlNumber(sql, value)
   const isPg = sql.onDialectOrElse({ pg: () => true, orElse: () => false })
   const time = (millis: number) => (isPg ? sql`(extract(epoch from clock_timestamp())::double precision * 1000)` : number(millis))
