@@ -74,7 +74,7 @@ export const migrate = (names: Names): Effect.Effect<void, EventStoreError, SqlC
     "0007_append_conditions": Effect.void,
     "0008_deadlines": all(checkpoints.createDeadlines),
     "0009_append_lock": all(statements.createFunctions),
-    "0014_paused": all(checkpoints.addPaused)
+    "0014_operations": all(checkpoints.addOperations)
   })
 }
 
