@@ -34,7 +34,7 @@ export const house: Readonly<Record<string, Wing>> = {
     faces: ["UnitOfWork", "Repository", "Decision", "MessageBus", "Answers"]
   },
   transport: { floor: 3, holds: "the port to brokers, in memory", knows: ground, faces: ["Transport", "kit"] },
-  sqlite: { floor: 3, holds: "a store", knows: ["store", ...ground], faces: ["index"], packages: true },
+  sqlite: { floor: 3, holds: "a store", knows: ["store", ...ground], faces: ["index", "tables"], packages: true },
   jsonl: { floor: 3, holds: "a store", knows: ["store", ...ground], faces: ["index"], packages: true },
   following: {
     floor: 4,
@@ -77,7 +77,7 @@ export const house: Readonly<Record<string, Wing>> = {
     floor: 6,
     holds: "looking at it all, and acting on it",
     knows: ["projection", "processManager", "consuming", "following", "deciding", "transport", "store", ...ground],
-    faces: ["Operations"]
+    faces: ["Operations", "Operate", "index"]
   },
   cli: {
     floor: 7,

@@ -19,7 +19,7 @@ export const codes = {
 export class CliFailure extends Data.TaggedError("CliFailure")<{
   /** What a script tells it by. */
   readonly tag: string
-  readonly code: (typeof codes)[keyof typeof codes]
+  readonly code: number
   readonly message: string
 }> {}
 
@@ -81,6 +81,10 @@ const sentenceOf = (error: unknown): string => {
   const { message } = error
   return typeof message === "string" && message !== "" ? message : innermost(error) || String(error)
 }
+
+/** Any error as one of the command line: told as it would be. */
+export const asFailure = (error: unknown): CliFailure =>
+  error instanceof CliFailure ? error : new CliFailure(tell(Cause.fail(error)))
 
 /** How a cause is told. Defects have no tag that anybody should rely on. */
 export const tell = (cause: Cause.Cause<unknown>): Told => {

@@ -4,6 +4,7 @@ import * as Layer from "effect/Layer"
 import type * as Aggregate from "../definitions/Aggregate.ts"
 import type * as Event from "../definitions/Event.ts"
 import type * as ProcessManager from "../processManager/ProcessManager.ts"
+import type { AnyProjection } from "../operate/Operate.ts"
 import { type CliFailure, usage } from "./failure.ts"
 import { load, orUnreachable, type Services } from "./stores.ts"
 
@@ -14,6 +15,7 @@ export interface Module {
   readonly events: ReadonlyArray<Event.Any>
   readonly aggregates: ReadonlyArray<Aggregate.Any>
   readonly processes: ReadonlyArray<ProcessManager.Any>
+  readonly projections: ReadonlyArray<AnyProjection>
 }
 
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
@@ -27,7 +29,10 @@ const everythingIn = (exports: Readonly<Record<string, unknown>>): ReadonlySet<u
   const add = (value: unknown, depth: number): void => {
     if (!isObject(value) || found.has(value) || Layer.isLayer(value) || Effect.isEffect(value)) return
     const isDefinition = ["~eventfold/Event", "~eventfold/Aggregate", "~eventfold/ProcessManager"].some((mark) => mark in value)
-    const isPlain = Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype || Object.getPrototypeOf(value) === null
+    const isProjection = "handleEvent" in value && "subscription" in value && "tables" in value
+    if (isProjection) return void found.add(value)
+    const isPlain =
+      Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype || Object.getPrototypeOf(value) === null
     if (!isDefinition && (!isPlain || depth > 2)) return
     found.add(value)
     const inner = isDefinition ? [value["events"], value["on"]] : Object.values(value)
@@ -55,6 +60,7 @@ export const loadModule = Effect.fnUntraced(function* (url: string) {
     layer: layerOf(exports, path),
     events: found.filter((value) => hasMark(value, "~eventfold/Event")) as unknown as ReadonlyArray<Event.Any>,
     aggregates: found.filter((value) => hasMark(value, "~eventfold/Aggregate")) as unknown as ReadonlyArray<Aggregate.Any>,
+    projections: found.filter((value) => hasMark(value, "handleEvent")) as unknown as ReadonlyArray<AnyProjection>,
     processes: found.filter((value) =>
       hasMark(value, "~eventfold/ProcessManager")
     ) as unknown as ReadonlyArray<ProcessManager.Any>

@@ -5,7 +5,9 @@ import type { TargetParam } from "./target.ts"
 import { doctor, verify } from "./verbs/checking.ts"
 import { followerActs, followers, lag } from "./verbs/followers.ts"
 import { deadLetters, deadlines, parked } from "./verbs/parked.ts"
+import { migrate } from "./verbs/migrate.ts"
 import { projections } from "./verbs/projections.ts"
+import { copy, exportEvents, importEvents } from "./verbs/transfer.ts"
 import { read, state, streams, tail, trail } from "./verbs/streams.ts"
 
 export const makeTree = (url: TargetParam) =>
@@ -17,7 +19,7 @@ export const makeTree = (url: TargetParam) =>
         group: "What follows it",
         commands: [followers(url), lag(url), followerActs(url), parked(url), deadLetters(url), deadlines(url), projections(url)]
       },
-      { group: "The store", commands: [doctor(url), verify(url)] }
+      { group: "The store", commands: [doctor(url), verify(url), copy, exportEvents(url), importEvents(url), migrate(url)] }
     ]),
     Command.withGlobalFlags(all)
   )

@@ -139,15 +139,15 @@ export const followerActs = (url: TargetParam) =>
     Command.withDescription("Pauses, resumes or removes a follower, in whatever process it runs"),
     Command.withSubcommands([
       Command.make("pause", { url, follower, reason }, ({ follower, reason, url }) =>
-        act(follower, { _tag: "Pause", follower }, reason).pipe(withClient(url))
+        act(follower, { _tag: "Pause", follower }, reason).pipe(withClient(url, "act"))
       ).pipe(Command.withDescription("Stops it after the event in hand, until it is resumed")),
       Command.make("resume", { url, follower, reason }, ({ follower, reason, url }) =>
-        act(follower, { _tag: "Resume", follower }, reason).pipe(withClient(url))
+        act(follower, { _tag: "Resume", follower }, reason).pipe(withClient(url, "act"))
       ).pipe(Command.withDescription("Lets it go on after a pause, or after it has halted")),
       Command.make("remove", { url, follower, reason }, ({ follower, reason, url }) =>
         confirm(`Forget the checkpoint of ${follower}, and what it has parked?`).pipe(
           Effect.andThen(act(follower, { _tag: "RemoveFollower", follower }, reason)),
-          withClient(url)
+          withClient(url, "act")
         )
       ).pipe(Command.withDescription("Forgets the checkpoint of a follower that nobody runs, and what it has parked"))
     ])

@@ -77,7 +77,7 @@ const parkedAct = (url: TargetParam, verb: "retry" | "discard", about: string) =
           }),
           reason
         )
-      }).pipe(withClient(url))
+      }).pipe(withClient(url, "act"))
   ).pipe(Command.withDescription(about))
 
 export const parked = (url: TargetParam) =>
@@ -140,7 +140,7 @@ const letterAct = (url: TargetParam, verb: "retry" | "discard", about: string) =
           }),
           reason
         )
-      }).pipe(withClient(url))
+      }).pipe(withClient(url, "act"))
   ).pipe(Command.withDescription(about))
 
 export const deadLetters = (url: TargetParam) =>

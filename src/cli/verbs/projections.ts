@@ -59,7 +59,7 @@ const actOn = (url: TargetParam, verb: keyof typeof acts) =>
       const name = `${version.projection}@${version.version}`
       if (verb === "drop") yield* confirm(`Drop the tables of ${name}?`)
       yield* act(name, { _tag: tags[verb], ...version }, reason)
-    }).pipe(withClient(url))
+    }).pipe(withClient(url, "act"))
   ).pipe(Command.withDescription(acts[verb]))
 
 export const projections = (url: TargetParam) =>

@@ -33,24 +33,21 @@ const openStore = Effect.fnUntraced(function* (url: string, mode: Mode) {
 
 const Copied = Schema.Struct({ events: Schema.Int, copied: Schema.Int, digest: Schema.String })
 
-export const copy = Command.make(
-  "copy",
-  { from: Argument.String("from"), to: Argument.String("to") },
-  ({ from, to }) =>
-    Effect.gen(function* () {
-      const source = yield* openStore(from, "look")
-      const target = yield* openStore(to, "make")
-      const bar = yield* progress("copy")
-      const copied = yield* copyEvents(source, target, {
-        onProgress: ({ head, position }) => bar.step(position, head)
-      }).pipe(Effect.ensuring(bar.clear))
-      yield* show(Copied, copied, () =>
-        Effect.succeed([
-          `${plural(copied.copied, "event")} copied: both hold ${plural(copied.events, "event")}.`,
-          `Digest ${copied.digest}.`
-        ])
-      )
-    }).pipe(Effect.scoped)
+export const copy = Command.make("copy", { from: Argument.String("from"), to: Argument.String("to") }, ({ from, to }) =>
+  Effect.gen(function* () {
+    const source = yield* openStore(from, "look")
+    const target = yield* openStore(to, "make")
+    const bar = yield* progress("copy")
+    const copied = yield* copyEvents(source, target, {
+      onProgress: ({ head, position }) => bar.step(position, head)
+    }).pipe(Effect.ensuring(bar.clear))
+    yield* show(Copied, copied, () =>
+      Effect.succeed([
+        `${plural(copied.copied, "event")} copied: both hold ${plural(copied.events, "event")}.`,
+        `Digest ${copied.digest}.`
+      ])
+    )
+  }).pipe(Effect.scoped)
 ).pipe(
   Command.withDescription(
     "Copies a store into one that is empty or holds its beginning: streams, versions, positions, ids and times stay; proved by digest"
@@ -94,7 +91,9 @@ export const exportEvents = (url: TargetParam) =>
           Effect.ensuring(bar.clear)
         )
       }).pipe(Effect.scoped)
-  ).pipe(Command.withDescription("Writes all events to stdout, one JSON document a line: as they are recorded, or as CloudEvents"))
+  ).pipe(
+    Command.withDescription("Writes all events to stdout, one JSON document a line: as they are recorded, or as CloudEvents")
+  )
 
 /** The appends of a batch: neighbours of one stream together, and what their lines say of versions as an expectation. */
 const appendsOf = (entries: ReadonlyArray<Entry>): ReadonlyArray<StreamAppend> => {
@@ -137,7 +136,11 @@ const importBatch = Effect.fnUntraced(function* (store: EventStore["Service"], b
       ),
     { discard: true }
   )
-  yield* Effect.catchIf(store.appendAll(appendsOf(good.map(({ entry }) => entry))), (error) => error._tag !== "EventStoreError", () => oneByOne)
+  yield* Effect.catchIf(
+    store.appendAll(appendsOf(good.map(({ entry }) => entry))),
+    (error) => error._tag !== "EventStoreError",
+    () => oneByOne
+  )
   const at = batch[bad]
   if (at !== undefined && Result.isFailure(at.entry)) return yield* failed(at.line, `${at.entry.failure}.`)
   return good.length
@@ -160,7 +163,11 @@ export const importEvents = (url: TargetParam) =>
           Stream.grouped(500),
           Stream.mapEffect((batch) => importBatch(store, batch))
         )
-        const read = yield* Stream.runFold(counts, () => 0, (sum, count) => sum + count)
+        const read = yield* Stream.runFold(
+          counts,
+          () => 0,
+          (sum, count) => sum + count
+        )
         const head = yield* store.head
         yield* show(Imported, { read, head }, () =>
           Effect.succeed([`${plural(read, "event")} read; the store is at position ${head}.`])
