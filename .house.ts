@@ -52,7 +52,7 @@ export const house: Readonly<Record<string, Wing>> = {
     floor: 4,
     holds: "a store and a transport",
     knows: ["store", "transport", ...ground],
-    faces: ["index"],
+    faces: ["index", "migrations", "names"],
     packages: true
   },
   nats: { floor: 4, holds: "a transport", knows: ["transport", ...ground], faces: [], packages: true },
@@ -82,7 +82,7 @@ export const house: Readonly<Record<string, Wing>> = {
   cli: {
     floor: 7,
     holds: "the command line: verbs over the operations",
-    knows: ["operate", "sqlite", "jsonl", "postgres", "transport", "store", ...ground],
+    knows: ["operate", "processManager", "consuming", "sqlite", "jsonl", "postgres", "transport", "store", ...ground],
     faces: [],
     packages: true
   },

@@ -35,7 +35,7 @@ const everythingIn = (exports: Readonly<Record<string, unknown>>): ReadonlySet<u
       Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype || Object.getPrototypeOf(value) === null
     if (!isDefinition && (!isPlain || depth > 2)) return
     found.add(value)
-    const inner = isDefinition ? [value["events"], value["on"]] : Object.values(value)
+    const inner = isDefinition ? [value["events"], value["deadlines"]] : Object.values(value)
     for (const item of inner) add(item, depth + 1)
   }
   for (const value of Object.values(exports)) add(value, 0)

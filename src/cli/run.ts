@@ -45,7 +45,9 @@ export const run = Effect.fnUntraced(function* (
 ) {
   const isJson = words.includes("--json")
   const streams = yield* Streams
-  const exit = yield* Command.runWith(makeTree(targetParam(words, options.url)), { version: options.version })(words).pipe(
+  const exit = yield* Command.runWith(makeTree(targetParam(words, options.url), options.version), { version: options.version })(
+    words
+  ).pipe(
     Effect.provideService(CliOutput.Presenter, presenter(streams, isJson)),
     Effect.provideService(
       CliConfig.CliConfig,

@@ -8,9 +8,10 @@ import { deadLetters, deadlines, parked } from "./verbs/parked.ts"
 import { migrate } from "./verbs/migrate.ts"
 import { projections } from "./verbs/projections.ts"
 import { copy, exportEvents, importEvents } from "./verbs/transfer.ts"
+import { schema } from "./verbs/schema.ts"
 import { read, state, streams, tail, trail } from "./verbs/streams.ts"
 
-export const makeTree = (url: TargetParam) =>
+export const makeTree = (url: TargetParam, version: string) =>
   Command.make("eventfold").pipe(
     Command.withDescription("Looks at a store of events and at what follows it, and acts on it"),
     Command.withSubcommands([
@@ -19,7 +20,10 @@ export const makeTree = (url: TargetParam) =>
         group: "What follows it",
         commands: [followers(url), lag(url), followerActs(url), parked(url), deadLetters(url), deadlines(url), projections(url)]
       },
-      { group: "The store", commands: [doctor(url), verify(url), copy, exportEvents(url), importEvents(url), migrate(url)] }
+      {
+        group: "The store",
+        commands: [doctor(url), verify(url), copy, exportEvents(url), importEvents(url), migrate(url), schema(url, version)]
+      }
     ]),
     Command.withGlobalFlags(all)
   )
