@@ -77,7 +77,7 @@ export const house: Readonly<Record<string, Wing>> = {
     floor: 6,
     holds: "looking at it all, and acting on it",
     knows: ["projection", "processManager", "consuming", "following", "deciding", "transport", "store", ...ground],
-    faces: ["Operations", "Operate", "index"]
+    faces: ["Operations", "Operate", "index", "agents/registering"]
   },
   cli: {
     floor: 7,

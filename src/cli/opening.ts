@@ -9,19 +9,32 @@ import { loadModule, type Module } from "./modules.ts"
 import { orUnreachable, type Services, storeLayer } from "./stores.ts"
 import type { Target } from "./target.ts"
 
+/** Where a program serves its operations, and the token that is sent: that of the URL, or `EVENTFOLD_TOKEN`. */
+const placeOf = (text: string) => {
+  const url = new URL(text)
+  const token = decodeURIComponent(url.password) || process.env["EVENTFOLD_TOKEN"] || ""
+  const path = url.pathname === "/" ? "/operate" : url.pathname.replace(/\/$/, "")
+  return { url: `${url.origin}${path}/rpc`, token }
+}
+
 /** The client of a running program, over HTTP. */
-const openHttp = Effect.fnUntraced(function* (url: string) {
-  const [FetchHttpClient, RpcClient, RpcSerialization, { Operations, protocol }] = yield* Effect.promise(() =>
-    Promise.all([
-      import("effect/http/FetchHttpClient"),
-      import("effect/rpc/RpcClient"),
-      import("effect/rpc/RpcSerialization"),
-      import("../operate/Operations.ts")
-    ])
-  )
-  const layer = RpcClient.layerProtocolHttp({ url }).pipe(
-    Layer.provide(Layer.merge(FetchHttpClient.layer, RpcSerialization.layerNdjson))
-  )
+const openHttp = Effect.fnUntraced(function* (text: string) {
+  const { token, url } = placeOf(text)
+  const [HttpClient, HttpClientRequest, FetchHttpClient, RpcClient, RpcSerialization, { Operations, protocol }] =
+    yield* Effect.promise(() =>
+      Promise.all([
+        import("effect/http/HttpClient"),
+        import("effect/http/HttpClientRequest"),
+        import("effect/http/FetchHttpClient"),
+        import("effect/rpc/RpcClient"),
+        import("effect/rpc/RpcSerialization"),
+        import("../operate/Operations.ts")
+      ])
+    )
+  const layer = RpcClient.layerProtocolHttp({
+    url,
+    transformClient: (client) => (token === "" ? client : HttpClient.mapRequest(client, HttpClientRequest.bearerToken(token)))
+  }).pipe(Layer.provide(Layer.merge(FetchHttpClient.layer, RpcSerialization.layerNdjson)))
   const rpcs = yield* Effect.provide(RpcClient.make(Operations), yield* Layer.build(layer))
   return { rpcs, protocol }
 })

@@ -5,6 +5,8 @@ import type { TargetParam } from "./target.ts"
 import { doctor, verify } from "./verbs/checking.ts"
 import { followerActs, followers, lag } from "./verbs/followers.ts"
 import { deadLetters, deadlines, parked } from "./verbs/parked.ts"
+import { inspect } from "./verbs/inspect.ts"
+import { mcp } from "./verbs/mcp.ts"
 import { migrate } from "./verbs/migrate.ts"
 import { projections } from "./verbs/projections.ts"
 import { copy, exportEvents, importEvents } from "./verbs/transfer.ts"
@@ -23,7 +25,8 @@ export const makeTree = (url: TargetParam, version: string) =>
       {
         group: "The store",
         commands: [doctor(url), verify(url), copy, exportEvents(url), importEvents(url), migrate(url), schema(url, version)]
-      }
+      },
+      { group: "Others who look", commands: [inspect(url), mcp(url, version)] }
     ]),
     Command.withGlobalFlags(all)
   )
