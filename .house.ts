@@ -9,7 +9,7 @@ export interface Wing {
   readonly holds: string
   /** The wings that it may import. */
   readonly knows: ReadonlyArray<string>
-  /** The modules that others may import; `"*"` is all of them. An adapter has none: programs import it as a subpath. */
+  /** The modules that others may import; `"*"` is all of them. `"index"` is a subpath of the package, and nothing for the core. */
   readonly faces: ReadonlyArray<string>
   /** Packages beside `effect`, and modules of Node. */
   readonly packages?: boolean
@@ -34,8 +34,8 @@ export const house: Readonly<Record<string, Wing>> = {
     faces: ["UnitOfWork", "Repository", "Decision", "MessageBus", "Answers"]
   },
   transport: { floor: 3, holds: "the port to brokers, in memory", knows: ground, faces: ["Transport", "kit"] },
-  sqlite: { floor: 3, holds: "a store", knows: ["store", ...ground], faces: [], packages: true },
-  jsonl: { floor: 3, holds: "a store", knows: ["store", ...ground], faces: [], packages: true },
+  sqlite: { floor: 3, holds: "a store", knows: ["store", ...ground], faces: ["index", "tables"], packages: true },
+  jsonl: { floor: 3, holds: "a store", knows: ["store", ...ground], faces: ["index"], packages: true },
   following: {
     floor: 4,
     holds: "what follows the log",
@@ -48,7 +48,13 @@ export const house: Readonly<Record<string, Wing>> = {
     knows: ["transport", "following", "store", ...ground],
     faces: ["Consumer", "Inbox", "DeadLetters", "Transport", "members"]
   },
-  postgres: { floor: 4, holds: "a store and a transport", knows: ["store", "transport", ...ground], faces: [], packages: true },
+  postgres: {
+    floor: 4,
+    holds: "a store and a transport",
+    knows: ["store", "transport", ...ground],
+    faces: ["index", "migrations", "names"],
+    packages: true
+  },
   nats: { floor: 4, holds: "a transport", knows: ["transport", ...ground], faces: [], packages: true },
   redis: { floor: 4, holds: "a transport", knows: ["transport", ...ground], faces: [], packages: true },
   rabbitmq: { floor: 4, holds: "a transport", knows: ["transport", ...ground], faces: [], packages: true },
@@ -71,7 +77,14 @@ export const house: Readonly<Record<string, Wing>> = {
     floor: 6,
     holds: "looking at it all, and acting on it",
     knows: ["projection", "processManager", "consuming", "following", "deciding", "transport", "store", ...ground],
-    faces: []
+    faces: ["Operations", "Operate", "index", "agents/registering"]
+  },
+  cli: {
+    floor: 7,
+    holds: "the command line: verbs over the operations",
+    knows: ["operate", "processManager", "consuming", "sqlite", "jsonl", "postgres", "transport", "store", ...ground],
+    faces: [],
+    packages: true
   },
   kit: { floor: 6, holds: "what authors of adapters import", knows: ["store", "transport"], faces: [] }
 }
@@ -83,6 +96,6 @@ export const mayImport = (from: string, to: string): boolean => {
   const { faces = [] } = house[wing] ?? {}
   if (!faces.includes("*") && !faces.includes(rest.join("/"))) return false
   return from === "index"
-    ? wing !== "internal" && wing !== "sql"
+    ? wing !== "internal" && wing !== "sql" && rest.join("/") !== "index"
     : (house[from.split("/")[0] ?? ""]?.knows.includes(wing) ?? false)
 }

@@ -97,7 +97,7 @@ export default defineConfig({
                   ...Object.entries(house).flatMap(([name, { faces }]) =>
                     name === "internal" || name === "sql"
                       ? []
-                      : faces.map((face) => `!./${name}/${face === "*" ? "**" : `${face}.ts`}`)
+                      : faces.filter((face) => face !== "index").map((face) => `!./${name}/${face === "*" ? "**" : `${face}.ts`}`)
                   )
                 ],
                 message: "index.ts exports the faces of the wings, and nothing else."

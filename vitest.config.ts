@@ -11,6 +11,7 @@ process.env["NODE_COMPILE_CACHE"] ??= fileURLToPath(new URL("node_modules/.cache
 /** What needs more than this process: servers, brokers, other processes, files. */
 const servers = [
   "test/{postgres,nats,redis,rabbitmq,jsonl,bench,support,types}/**/*.test.ts",
+  "test/cli/process*.test.ts",
   "test/{Transport.realTime,architecture,copy,docs,fixtures,http,messages,package}.test.ts",
   "test/sqlite/{SqliteEventStore,Subscription,crash}.test.ts",
   "test/operate/{http,processes}.test.ts",

@@ -22,7 +22,7 @@ const lint = (folder: string): Promise<ReadonlyArray<Refusal>> =>
     execFile(
       process.execPath,
       [oxlint, "-c", ".oxlint.config.ts", "--deny-warnings", "--format=json"],
-      { cwd: folder, maxBuffer: 1 << 24 },
+      { cwd: folder, maxBuffer: 1 << 26 },
       (error, stdout, stderr) => {
         if (error !== null && error.code !== 1) return reject(new Error(stderr + stdout, { cause: error }))
         const { diagnostics } = JSON.parse(stdout) as {

@@ -7,12 +7,15 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as HttpMiddleware from "effect/http/HttpMiddleware"
 import type * as HttpRouter from "effect/http/HttpRouter"
+import type { McpServer } from "effect/ai/McpServer"
 import type * as Rpc from "effect/rpc/Rpc"
+import * as RpcTest from "effect/rpc/RpcTest"
 import * as SqlClient from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
 import { describe } from "../sql/errors.ts"
 import type { Checkpoints } from "../store/Checkpoints.ts"
 import type { EventStore } from "../store/EventStore.ts"
+import { register } from "./agents/registering.ts"
 import { asked } from "./acting/recording.ts"
 import { type Desk, makeDesk } from "./acting/desk.ts"
 import { clientOf } from "./acting/performing.ts"
@@ -285,3 +288,47 @@ export const layerUntraced = (options?: {
       return request.url.startsWith(`${path}/`) || before(request)
     })
   )
+
+/**
+ * Registers operations with the `McpServer` of the program, for agents: what looks as tools and resources, and with `acts` the tool `act`.
+ *
+ * **When to use**: as `registrations` of `McpServer.layerStdio` or `McpServer.layerHttp`. Whoever serves it over HTTP says who may ask, by a
+ * middleware of its own. From outside of a program `eventfold mcp <url>` does the same.
+ *
+ * **Details**: answers fit a context: at most 50 rows (200 of a trail), payloads cut to 200 characters in lists, one event whole by its id,
+ * and `next` where there is more. Text has its control and direction characters escaped, and each tool says that it is data.
+ *
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import { McpProtocol, McpTest } from "effect/ai"
+ * import { Checkpoints, EventStore } from "eventfold"
+ * import { Operate } from "eventfold/operate"
+ *
+ * const Services = Layer.merge(EventStore.layerMemory, Checkpoints.layerMemory)
+ * const Tools = Layer.provide(Operate.layerMcp({}), Services)
+ *
+ * const program = Effect.gen(function* () {
+ *   const client = yield* McpTest.makeClient(Tools, { protocols: [McpProtocol.v2025_11_25] })
+ *   const { tools } = yield* client.listTools()
+ *   return tools.map(({ name }) => name).filter((name) => name === "overview" || name === "act")
+ * })
+ *
+ * await Effect.runPromise(Effect.scoped(program)) // => ["overview"]
+ * ```
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerMcp = <const Projections extends ReadonlyArray<AnyProjection> = readonly []>(
+  options: HandlerOptions<Projections> & {
+    /** What is recorded as the author of acts. Default: `"agent"`. */
+    readonly name?: string | undefined
+    /** How much of payloads agents see. Default: `"masked"`. */
+    readonly payloads?: Payloads | undefined
+  }
+): Layer.Layer<never, UnavailableError, McpServer | EventStore | Checkpoints | Needed<Projections[number]>> => {
+  const { acts = false, name = "agent", payloads = "masked" } = options
+  return Layer.unwrap(Effect.map(RpcTest.makeClient(Operations), (client) => register(client, acts))).pipe(
+    Layer.provide(Layer.merge(layerHandlers<Projections>(options), layerOperator({ name, mayAct: acts, payloads })))
+  )
+}

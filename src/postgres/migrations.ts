@@ -5,6 +5,7 @@ import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { isUnknownTable } from "../sql/errors.ts"
 import { adoptViews } from "../sql/firstRelease.ts"
 import { quoted } from "../sql/names.ts"
+import { type MigrationStatus, migrationStatus } from "../sql/migrating.ts"
 import { againIfMade, isSchemaThere, isThere, makeSchema } from "../sql/table.ts"
 import { EventStoreError, StoreFailure } from "../store/EventStore.ts"
 import { toEventStoreError } from "./errors.ts"
@@ -58,11 +59,10 @@ const migrateBy = Effect.fnUntraced(function* (
   )
 })
 
-/** The tables of the event store and of what stands beside it. */
-export const migrate = (names: Names): Effect.Effect<void, EventStoreError, SqlClient.SqlClient> => {
+const storeMigrations = (names: Names) => {
   const statements = makeSql(names)
   const checkpoints = makeCheckpointSql(names)
-  return migrateBy(names, "migration", {
+  return {
     "0001_events": all(statements.createTables),
     "0002_checkpoints": all(checkpoints.createCheckpoints),
     "0003_projection_versions": all(checkpoints.createVersions),
@@ -75,8 +75,16 @@ export const migrate = (names: Names): Effect.Effect<void, EventStoreError, SqlC
     "0008_deadlines": all(checkpoints.createDeadlines),
     "0009_append_lock": all(statements.createFunctions),
     "0014_operations": all(checkpoints.addOperations)
-  })
+  }
 }
+
+/** The tables of the event store and of what stands beside it. */
+export const migrate = (names: Names): Effect.Effect<void, EventStoreError, SqlClient.SqlClient> =>
+  migrateBy(names, "migration", storeMigrations(names))
+
+/** Which of them have run. */
+export const statusOf = (names: Names): Effect.Effect<MigrationStatus, SqlError, SqlClient.SqlClient> =>
+  migrationStatus({ schema: names.schema, name: `${names.prefix}migration` }, Object.keys(storeMigrations(names)))
 
 /** The tables of the transport, which need not be those of a store. */
 export const migrateTransport = (names: Names): Effect.Effect<void, EventStoreError, SqlClient.SqlClient> => {

@@ -1,7 +1,9 @@
 import * as Effect from "effect/Effect"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
 import { adoptViews } from "../sql/firstRelease.ts"
+import { type MigrationStatus, migrationStatus } from "../sql/migrating.ts"
 import { EventStoreError, StoreFailure } from "../store/EventStore.ts"
 import { toEventStoreError } from "./errors.ts"
 import { usualSqlite, viewPrefix } from "../store/tables.ts"
@@ -10,22 +12,30 @@ import { makeSql, type Sql } from "./sql.ts"
 /** All numbers of the store are below 2^53, whatever the caller wants its own to be. */
 export const plainNumbers = Effect.provideService(SqlClient.SafeIntegers, false)
 
+const migrationsOf = (sql: Sql, prefix: string) => ({
+  ...Object.fromEntries(
+    Object.entries(sql.migrations).map(([name, statements]) => [
+      name,
+      Effect.flatMap(SqlClient.SqlClient, (client) =>
+        Effect.forEach(statements, (statement) => client.unsafe(statement), { discard: true })
+      )
+    ])
+  ),
+  "5_tables_of_projections": Effect.flatMap(SqlClient.SqlClient, (client) =>
+    adoptViews(client, { schema: undefined, prefix }, viewPrefix({ schema: undefined, prefix }))
+  )
+})
+
+/** Which of them have run in the database of the `SqlClient`. */
+export const statusOf = (prefix: string = usualSqlite.prefix): Effect.Effect<MigrationStatus, SqlError, SqlClient.SqlClient> => {
+  const sql = makeSql(prefix)
+  return migrationStatus({ schema: undefined, name: sql.migrationsTable }, Object.keys(migrationsOf(sql, prefix)))
+}
+
 /** Two processes may do this at once: the second waits for the first, and finds nothing left to do. */
 const migrate = (sql: Sql, prefix: string) =>
   Migrator.make({})({
-    loader: Migrator.fromRecord({
-      ...Object.fromEntries(
-        Object.entries(sql.migrations).map(([name, statements]) => [
-          name,
-          Effect.flatMap(SqlClient.SqlClient, (client) =>
-            Effect.forEach(statements, (statement) => client.unsafe(statement), { discard: true })
-          )
-        ])
-      ),
-      "5_tables_of_projections": Effect.flatMap(SqlClient.SqlClient, (client) =>
-        adoptViews(client, { schema: undefined, prefix }, viewPrefix({ schema: undefined, prefix }))
-      )
-    }),
+    loader: Migrator.fromRecord(migrationsOf(sql, prefix)),
     table: sql.migrationsTable
   }).pipe(Effect.provideService(SqlClient.BeginTransaction, "BEGIN IMMEDIATE"))
 

@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { Metadata, RecordedEvent } from "../definitions/stored.ts"
 import { writeJson } from "../internal/exactJson.ts"
+import { printable } from "../internal/printable.ts"
 import type { EventStoreError } from "./errors.ts"
 import type { ReadAllOptions, ReadOptions } from "./model.ts"
 import { EventStore } from "./service.ts"
@@ -191,11 +192,4 @@ const defaultWhat = ({ payload, type }: RecordedEvent): string => {
 const timeOf = ({ recordedAt }: RecordedEvent): string => DateTime.formatIso(recordedAt)
 const placeOf = ({ stream, version }: RecordedEvent): string => `${stream} v${version}`
 
-const join = (...parts: ReadonlyArray<string>): string =>
-  parts
-    .filter((part) => part !== "")
-    .join("  ")
-    .replace(unprintable, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`)
-
-/** What moves the cursor or turns the text. */
-const unprintable = /[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu
+const join = (...parts: ReadonlyArray<string>): string => printable(parts.filter((part) => part !== "").join("  "))

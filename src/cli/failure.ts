@@ -1,0 +1,97 @@
+/** What goes wrong, as one line and an exit code. */
+import * as Cause from "effect/Cause"
+import * as Data from "effect/Data"
+import { printable } from "../internal/printable.ts"
+
+/** The exit codes, by what they say. */
+export const codes = {
+  done: 0,
+  defect: 1,
+  usage: 2,
+  notFound: 3,
+  unreachable: 4,
+  refused: 5,
+  nobodyTook: 6,
+  interrupted: 130
+} as const
+
+/** What the command line itself finds wrong. */
+export class CliFailure extends Data.TaggedError("CliFailure")<{
+  /** What a script tells it by. */
+  readonly tag: string
+  readonly code: number
+  readonly message: string
+}> {}
+
+export const usage = (message: string) => new CliFailure({ tag: "UsageError", code: codes.usage, message })
+export const notFound = (message: string) => new CliFailure({ tag: "NotFoundError", code: codes.notFound, message })
+export const unreachable = (message: string) => new CliFailure({ tag: "UnavailableError", code: codes.unreachable, message })
+export const refused = (message: string) => new CliFailure({ tag: "RefusedError", code: codes.refused, message })
+
+/** The codes of the errors of the operations, and of stores. */
+const codeOfTag: Readonly<Record<string, number>> = {
+  NotFoundError: codes.notFound,
+  UnavailableError: codes.unreachable,
+  UnauthorizedError: codes.unreachable,
+  NotAllowedError: codes.unreachable,
+  EventStoreError: codes.unreachable,
+  SqlError: codes.unreachable,
+  RpcClientError: codes.unreachable,
+  NotRegisteredError: codes.usage,
+  InvalidRequestError: codes.usage,
+  RefusedError: codes.refused,
+  CopyError: codes.refused,
+  NobodyTookError: codes.nobodyTook
+}
+
+/** A failure as it is told: one line, without a password. */
+export interface Told {
+  readonly tag: string
+  readonly message: string
+  readonly code: number
+}
+
+/** Passwords of URLs, wherever they stand in a text. */
+export const withoutPasswords = (text: string): string =>
+  text.replace(/([a-z][a-z0-9+.-]*:\/\/[^\s:/?#@]*):\S*@/gi, "$1:***@").replace(/([?&]password=)[^&\s]*/gi, "$1***")
+
+/** What an error says, on one line. */
+export const lineOf = (text: string): string =>
+  printable(
+    withoutPasswords(text)
+      .replace(/\s*\n\s*/g, " ")
+      .trim()
+  )
+
+const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> => typeof value === "object" && value !== null
+
+/** The innermost reason that says something: what wraps it says less. */
+const innermost = (error: unknown, depth = 0): string => {
+  if (!isRecord(error) || depth > 8) return ""
+  const { cause, errors, message, reason } = error
+  const [first] = Array.isArray(errors) ? (errors as ReadonlyArray<unknown>) : []
+  const inner = innermost(reason, depth + 1) || innermost(cause, depth + 1) || innermost(first, depth + 1)
+  return inner || (typeof message === "string" ? message : "")
+}
+
+/** The sentence of an error. Those of this library say themselves what to do; of a connection the innermost says most. */
+const sentenceOf = (error: unknown): string => {
+  if (!isRecord(error)) return String(error)
+  if (error["_tag"] === "RpcClientError") return `No answer that could be read: ${innermost(error)}`
+  const { message } = error
+  return typeof message === "string" && message !== "" ? message : innermost(error) || String(error)
+}
+
+/** Any error as one of the command line: told as it would be. */
+export const asFailure = (error: unknown): CliFailure =>
+  error instanceof CliFailure ? error : new CliFailure(tell(Cause.fail(error)))
+
+/** How a cause is told. Defects have no tag that anybody should rely on. */
+export const tell = (cause: Cause.Cause<unknown>): Told => {
+  if (Cause.hasInterruptsOnly(cause)) return { tag: "Interrupted", message: "Interrupted.", code: codes.interrupted }
+  const error = Cause.squash(cause)
+  const message = lineOf(sentenceOf(error))
+  if (error instanceof CliFailure) return { tag: error.tag, message, code: error.code }
+  const tag = isRecord(error) && typeof error["_tag"] === "string" ? error["_tag"] : "Defect"
+  return { tag, message, code: codeOfTag[tag] ?? codes.defect }
+}

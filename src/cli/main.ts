@@ -1,0 +1,62 @@
+/** The command line as a process of Node. */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { TerminalCapabilities } from "effect/cli/TerminalCapabilities"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import { readFileSync } from "node:fs"
+import { Connect } from "./connect.ts"
+import { open } from "./opening.ts"
+import { Streams } from "./output/write.ts"
+import { run } from "./run.ts"
+
+const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
+  readonly version: string
+}
+
+/** Writes, and goes on when what was written has left: a slow reader holds a long answer back. */
+const writeTo = (stream: NodeJS.WriteStream) => (text: string) =>
+  Effect.callback<void>((resume) => {
+    stream.write(text, () => resume(Effect.void))
+  })
+
+/** `COLUMNS` says how wide it is where there is no terminal. */
+const columnsOf = (stream: NodeJS.WriteStream): number => {
+  const said = Number(process.env["COLUMNS"])
+  const wide = stream.columns || (Number.isSafeInteger(said) && said > 0 ? said : 80)
+  return Math.max(40, wide)
+}
+
+const streams = Effect.map(TerminalCapabilities, ({ canAnimate, canColor, canPrompt }) => ({
+  columns: columnsOf(process.stdout),
+  isColoured: canColor,
+  isAnimated: canAnimate && process.stderr.isTTY,
+  isInteractive: canPrompt,
+  out: writeTo(process.stdout),
+  err: writeTo(process.stderr)
+}))
+
+const services = Layer.mergeAll(
+  NodeServices.layer,
+  Layer.effect(Streams, streams),
+  Layer.succeed(Connect, open),
+  // What is answered is on stdout, and nothing else.
+  Layer.succeed(Logger.LogToStderr, true)
+)
+
+/** Runs the arguments of the process. */
+export const main = () => {
+  // Whoever reads has what it wanted: `| head`.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1))
+  process.stderr.on("error", () => undefined)
+  run(process.argv.slice(2), { version, url: process.env["EVENTFOLD_URL"] }).pipe(
+    Effect.tap((code) =>
+      Effect.sync(() => {
+        process.exitCode = code
+      })
+    ),
+    Effect.provide(services),
+    NodeRuntime.runMain
+  )
+}

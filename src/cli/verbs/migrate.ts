@@ -1,0 +1,71 @@
+/** `migrate`: the tables of a store. */
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import { dryRun } from "../../sql/migrating.ts"
+import { asFailure, refused, usage, withoutPasswords } from "../failure.ts"
+import { inTime } from "../globals.ts"
+import { documents, print, show } from "../output/write.ts"
+import { Json } from "../globals.ts"
+import { plural } from "../output/text.ts"
+import { laterRelease, storeTables } from "../stores.ts"
+import { parseTarget, type TargetParam } from "../target.ts"
+
+const Status = Schema.Struct({
+  applied: Schema.Array(Schema.String),
+  pending: Schema.Array(Schema.String),
+  unknown: Schema.Array(Schema.String)
+})
+
+const list = (names: ReadonlyArray<string>) => names.map((name) => `  ${name}`)
+
+export const migrate = (url: TargetParam) =>
+  Command.make(
+    "migrate",
+    {
+      url,
+      print: Flag.Boolean("print").pipe(
+        Flag.withDescription("Prints the SQL that would run, and rolls it back: for whoever alone may change tables"),
+        Flag.withDefault(false)
+      ),
+      check: Flag.Boolean("check").pipe(
+        Flag.withDescription("Changes nothing, and ends with 5 where the tables are not those of this release"),
+        Flag.withDefault(false)
+      )
+    },
+    ({ check, url, ...flags }) =>
+      Effect.gen(function* () {
+        if (check && flags.print) return yield* usage("This takes --print or --check, and not both.")
+        const mode = check || flags.print ? "look" : "make"
+        const tables = yield* storeTables(yield* parseTarget(url), mode)
+        const context = yield* inTime(withoutPasswords(url), Layer.build(tables.client))
+        return yield* Effect.gen(function* () {
+          const before = yield* tables.status
+          if (before.unknown.length > 0) {
+            return yield* laterRelease(before.unknown)
+          }
+          if (flags.print) {
+            const statements = before.pending.length === 0 ? [] : yield* Effect.mapError(dryRun(tables.migrate), asFailure)
+            if (yield* Json) return yield* documents(Schema.String, statements)
+            return yield* print(...statements.map((text) => `${text.replace(/;\s*$/, "")};\n`))
+          }
+          if (check) {
+            yield* show(Status, before, () =>
+              Effect.succeed(
+                before.pending.length === 0
+                  ? [`The tables are those of this release: ${plural(before.applied.length, "migration")}.`]
+                  : ["To do:", ...list(before.pending)]
+              )
+            )
+            if (before.pending.length > 0) return yield* refused(`${plural(before.pending.length, "migration")} to do.`)
+            return
+          }
+          yield* tables.migrate
+          yield* show(Status, yield* tables.status, () =>
+            Effect.succeed(before.pending.length === 0 ? ["There was nothing to do."] : ["Done:", ...list(before.pending)])
+          )
+        }).pipe(Effect.provideContext(context))
+      }).pipe(Effect.scoped)
+  ).pipe(Command.withDescription("Makes the tables of a store, or brings them up to date"))
