@@ -25,7 +25,7 @@ export const house: Readonly<Record<string, Wing>> = {
     floor: 2,
     holds: "the ports to what is stored, in memory, and the kit for authors",
     knows: ground,
-    faces: ["EventStore", "Checkpoints", "Snapshots", "ParkedEvents", "AuditTrail", "tables", "follow", "kit/index"]
+    faces: ["EventStore", "Checkpoints", "Snapshots", "ParkedEvents", "AuditTrail", "tables", "follow", "digest", "kit/index"]
   },
   deciding: {
     floor: 3,
@@ -46,7 +46,7 @@ export const house: Readonly<Record<string, Wing>> = {
     floor: 4,
     holds: "what follows a transport",
     knows: ["transport", "following", "store", ...ground],
-    faces: ["Consumer", "Inbox", "DeadLetters", "Transport"]
+    faces: ["Consumer", "Inbox", "DeadLetters", "Transport", "members"]
   },
   postgres: { floor: 4, holds: "a store and a transport", knows: ["store", "transport", ...ground], faces: [], packages: true },
   nats: { floor: 4, holds: "a transport", knows: ["transport", ...ground], faces: [], packages: true },

@@ -268,10 +268,16 @@ describe("an aggregate with snapshots", () => {
 
   it.effect("replays, and counts, when the snapshots cannot be loaded, saved or decoded", () => {
     const failure = Effect.fail(new Snapshots.SnapshotError({ operation: "test", cause: "broken" }))
-    const broken: Snapshots.Snapshots["Service"] = { load: () => failure, save: () => failure, prune: () => failure }
+    const broken: Snapshots.Snapshots["Service"] = {
+      load: () => failure,
+      save: () => failure,
+      list: () => Effect.succeed([]),
+      prune: () => failure
+    }
     const garbled: Snapshots.Snapshots["Service"] = {
       load: (stream, fingerprint) => Effect.succeedSome({ stream, fingerprint, version: 5, eventId: "", state: "?" }),
       save: () => Effect.die("broken"),
+      list: () => Effect.succeed([]),
       prune: () => failure
     }
     return run(

@@ -114,12 +114,27 @@ export class DeadLetters extends Context.Service<
       group: string,
       options?: { readonly after?: string | undefined; readonly limit?: number | undefined }
     ) => Effect.Effect<ReadonlyArray<DeadLetter>, DeadLettersError>
+    /** The dead letters of all groups, by group and id: those behind a place, at most `limit` (default: 1000). */
+    readonly listAll: (options?: {
+      readonly after?: { readonly group: string; readonly id: string } | undefined
+      readonly limit?: number | undefined
+    }) => Effect.Effect<ReadonlyArray<DeadLetter>, DeadLettersError>
+    /** How many dead letters each group has; a group that has none is not among them. It counts them. */
+    readonly counts: Effect.Effect<ReadonlyMap<string, number>, DeadLettersError>
     /** The dead letter of a group with this id: that of the message, or its own where another source has given the same one. */
     readonly get: (group: string, id: string) => Effect.Effect<Option.Option<DeadLetter>, DeadLettersError>
     /** Forgets a dead letter. Whether there was one. */
     readonly discard: (group: string, id: string) => Effect.Effect<boolean, DeadLettersError>
   }
 >()("eventfold/DeadLetters") {}
+
+interface Place {
+  readonly group: string
+  readonly id: string
+}
+
+const byPlace = (a: Place, b: Place): number =>
+  a.group === b.group ? (a.id === b.id ? 0 : a.id < b.id ? -1 : 1) : a.group < b.group ? -1 : 1
 
 /**
  * Dead letters in memory: gone with the Layer.
@@ -153,6 +168,18 @@ export const layerMemory: Layer.Layer<DeadLetters> = Layer.sync(DeadLetters, () 
           .slice(0, limit)
           .map(([, letter]) => letter)
       ),
+    listAll: ({ after, limit = 1000 } = {}) =>
+      Effect.sync(() =>
+        Array.from(all, ([group, letters]) => Array.from(letters, ([id, letter]) => ({ group, id, letter })))
+          .flat()
+          .filter((place) => after === undefined || byPlace(place, after) > 0)
+          .sort(byPlace)
+          .slice(0, limit)
+          .map(({ letter }) => letter)
+      ),
+    counts: Effect.sync(
+      () => new Map(Array.from(all, ([group, letters]) => [group, letters.size] as const).filter(([, count]) => count > 0))
+    ),
     get: (group, id) => Effect.sync(() => Option.fromUndefinedOr(of(group).get(id))),
     discard: (group, id) => Effect.sync(() => of(group).delete(id))
   })
@@ -230,6 +257,18 @@ export const layerSqlWith = (options: {
             Effect.flatMap((rows) => Effect.forEach(rows, toLetter)),
             failAs("list")
           ),
+        listAll: ({ after, limit = 1000 } = {}) =>
+          sql<Row>`select ${columns} from ${name}
+            where (consumer_group, id) > (${after?.group ?? ""}, ${storable(after?.id ?? "")})
+            order by consumer_group, id limit cast(${String(limit)} as integer)`.pipe(
+            Effect.flatMap((rows) => Effect.forEach(rows, toLetter)),
+            failAs("list")
+          ),
+        counts: sql<{ readonly name: string; readonly count: unknown }>`
+          select consumer_group as name, count(*) as count from ${name} group by consumer_group`.pipe(
+          Effect.map((rows) => new Map(rows.map(({ count, name }) => [name, Number(count)] as const))),
+          failAs("count")
+        ),
         get: (group, id) =>
           sql<Row>`select ${columns} from ${name} where consumer_group = ${group} and id = ${storable(id)}`.pipe(
             Effect.flatMap(([row]) =>

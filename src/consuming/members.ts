@@ -104,3 +104,6 @@ export const join = Effect.fnUntraced(function* (
 /** The group of this name, as far as it can be seen from here. */
 export const findGroup = (name: string): Effect.Effect<Group | undefined> =>
   Effect.flatMap(Effect.serviceOption(Transport), (home) => consumers.find(name, Option.getOrUndefined(home)))
+
+/** The groups of a transport that this process has consumers of, by name. */
+export const allGroups = (home: object | undefined): Effect.Effect<ReadonlyMap<string, Group>> => consumers.all(home)

@@ -15,6 +15,8 @@ import type { Metadata, NewEvent, RecordedEvent } from "./stored.ts"
 
 export { type Definition } from "./annotations.ts"
 
+export { sensitive } from "./sensitive.ts"
+
 const TypeId = "~eventfold/Event"
 
 /**

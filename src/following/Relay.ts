@@ -14,10 +14,12 @@
  *
  * @since 0.1.0
  */
+import * as Arr from "effect/Array"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
@@ -147,9 +149,18 @@ const start = Effect.fnUntraced(function* (
 ): Effect.fn.Return<readonly [Follower<RelayError>, Registry<LogFollower>], never, Services> {
   const { name } = options
   const relay = yield* makeRelay(options, yield* makeId)
+  const services = yield* Effect.context<EventStore | Transport>()
+  const parking = Option.getOrUndefined(yield* Effect.serviceOption(ParkedEvents))
   const registry = yield* followers.register(relayCheckpoint(name), {
     ...relay,
     part: "relay",
+    title: name,
+    filter: filterOf(options),
+    retry: (position) =>
+      parking === undefined
+        ? Effect.fail(new NotParkedError({ follower: relayCheckpoint(name), position }))
+        : retry(options, position).pipe(Effect.provideService(ParkedEvents, parking), Effect.provideContext(services)),
+    again: (from, to) => Stream.provideContext(publishAgain(options, from, to), services),
     home: yield* Checkpoints,
     about: `the relay "${name}" of ${JSON.stringify(filterOf(options))}`,
     isStopped: stoppedBy(relay.status)
@@ -299,6 +310,32 @@ export const retry = Effect.fn("Relay.retry")(function* (
   yield* transport.publish([messageOf(event, sourceOf(options), markedOf(options))])
   yield* parking.discard(follower, position)
 })
+
+/** Publishes the events of a relay from one position to another (both inclusive) once more; gives the positions that are done. */
+const publishAgain = (
+  options: Pick<AnyOptions, "name" | "source" | "metadata" | "filter">,
+  from: number,
+  to: number
+): Stream.Stream<number, EventStoreError | TransportError, EventStore | Transport> =>
+  Stream.unwrap(
+    Effect.gen(function* () {
+      const store = yield* EventStore
+      const transport = yield* Transport
+      const [source, marked] = [sourceOf(options), markedOf(options)]
+      const filter = { ...options.filter, published: true }
+      return Stream.unfold(from - 1, (after) =>
+        Effect.gen(function* () {
+          if (after >= to) return undefined
+          const page = yield* store.readPage({ after, upTo: to, filter, size: 256 })
+          const messages = page.events.map((event) => messageOf(event, source, marked))
+          if (Arr.isArrayNonEmpty(messages)) yield* transport.publish(messages)
+          // Behind the head there is nothing.
+          const done = page.position >= page.head ? to : page.position
+          return [done, done] as const
+        })
+      )
+    })
+  )
 
 /**
  * Publishes a parked event once more.

@@ -350,6 +350,9 @@ const run = Effect.fnUntraced(function* <R, P extends OnFailure, T extends boole
     followers.register(subscriptionCheckpoint(name), {
       ...follower,
       part: "subscription",
+      runs: handling.runs ?? "subscription",
+      title: handling.title ?? name,
+      filter: handling.filter,
       home: checkpoints,
       about: aboutOf(name, handling.filter),
       isStopped: stoppedBy(follower.status)

@@ -2,6 +2,7 @@
  * What a follower consists of while its process runs: what it follows, the state of its machine, and what others see of it.
  */
 import * as Cause from "effect/Cause"
+import * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
@@ -11,6 +12,7 @@ import * as Option from "effect/Option"
 import type * as Pull from "effect/Pull"
 import type * as Schedule from "effect/Schedule"
 import * as SubscriptionRef from "effect/SubscriptionRef"
+import type { RecordedEvent } from "../definitions/stored.ts"
 import { type Episodes, makeEpisodes } from "../internal/episodes.ts"
 import {
   CheckpointAheadError,
@@ -40,6 +42,22 @@ import type { Log } from "./progress.ts"
 /** Why something failed. */
 export type Failure = Cause.Cause<unknown>
 
+/**
+ * The event at which a follower stands still.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface FailedEvent {
+  readonly position: number
+  readonly stream: string
+  readonly type: string
+  /** How often it has been tried in a row. */
+  readonly attempts: number
+  /** When it failed first. */
+  readonly since: DateTime.Utc
+}
+
 /** What is known of a follower in this process. */
 export interface Status {
   readonly name: string
@@ -50,6 +68,8 @@ export interface Status {
   readonly lag: number
   /** Why it is backing off or halted. */
   readonly cause: Option.Option<Cause.Cause<unknown>>
+  /** The event that has failed, where it was one: what it backs off from or has halted at. Absent: none. */
+  readonly failed?: FailedEvent | undefined
 }
 
 /** A follower makes no sense as it is: it halts. */
@@ -71,6 +91,8 @@ export interface WorkContext<A extends SeenEvent> {
   readonly stay: Latch.Latch
   readonly tell: (input: Input<A, Failure>) => Effect.Effect<void>
   readonly lease: () => Lease
+  /** Notes which event fails, and how often it has been tried: shown as long as the follower backs off from it, or has halted at it. */
+  readonly failing: (event: RecordedEvent, attempts: number) => Effect.Effect<void>
   /** The work itself has moved the checkpoint, behind events that have come to their end with it. */
   readonly moved: (lease: Lease, positions: ReadonlyArray<number>) => Effect.Effect<void>
 }
@@ -139,6 +161,8 @@ export interface Body<A extends SeenEvent, E> {
   /** What of it has been published. */
   shown: Pick<State<A, Failure>, "checkpoint" | "lag" | "cause" | "reason"> & { readonly name: Name }
   lease: Lease | undefined
+  /** The event that has failed last. */
+  failing: FailedEvent | undefined
   /** What has begun last: in order. */
   batch: ReadonlyArray<A>
   /** The newest event that was looked up by its position. */
@@ -243,16 +267,18 @@ export const publish = <A extends SeenEvent, E>(body: Body<A, E>): Effect.Effect
   )
 }
 
-const statusOf = <A extends SeenEvent, E>({ following, state }: Body<A, E>, { name }: Status): Status => {
-  const { cause, checkpoint, lag, reason } = state
+const statusOf = <A extends SeenEvent, E>({ failing, following, state }: Body<A, E>, { name }: Status): Status => {
+  const { cause, checkpoint, lag, reason, retrying } = state
   const shown = nameOf(state)
+  const isAt = reason?._tag === "Failure" ? reason.position === failing?.position : retrying > 0
   const why = reason === undefined ? cause : causeOf(following, reason)
   return {
     name,
     state: shown,
     position: checkpoint,
     lag: lag ?? 0,
-    cause: Option.fromUndefinedOr(shown === "halted" || shown === "backing-off" ? why : undefined)
+    cause: Option.fromUndefinedOr(shown === "halted" || shown === "backing-off" ? why : undefined),
+    ...(failing !== undefined && isAt && { failed: failing })
   }
 }
 
@@ -278,6 +304,7 @@ export const makeBody = Effect.fnUntraced(function* <A extends SeenEvent, E>(
     state: initial(shows),
     shown: { name: shows, checkpoint: 0, lag: undefined, cause: undefined, reason: undefined },
     lease: undefined,
+    failing: undefined,
     batch: [],
     looked: undefined,
     unproved: true,
@@ -300,6 +327,11 @@ export const makeBody = Effect.fnUntraced(function* <A extends SeenEvent, E>(
         if (body.lease === undefined) throw new Error(`eventfold: the ${following.title} works without a lease`)
         return body.lease
       },
+      failing: ({ position, stream, type }, attempts) =>
+        Effect.map(DateTime.now, (now) => {
+          const since = body.failing?.position === position && attempts > 1 ? body.failing.since : now
+          body.failing = { position, stream, type, attempts, since }
+        }),
       moved: (lease, positions) => {
         body.lease = lease
         const settled = Effect.forEach(positions, (position) => tell(body, { _tag: "Settled", position, as: "handled" }), {

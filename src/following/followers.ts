@@ -33,6 +33,8 @@ export interface Registries<F extends Registered> {
   readonly register: (name: string, follower: F) => Effect.Effect<Registry<F>>
   /** The follower of this name, as far as it can be seen from here. */
   readonly find: (name: string, home: object | undefined) => Effect.Effect<F | undefined>
+  /** All that can be seen from here, by name. */
+  readonly all: (home: object | undefined) => Effect.Effect<ReadonlyMap<string, F>>
   /** What a Layer puts into the context, for those to whom the instance is hidden. */
   readonly seenFrom: (registry: Registry<F>) => Context.Context<never>
 }
@@ -70,6 +72,12 @@ export const makeRegistries = <F extends Registered>(key: string): Registries<F>
       if (provided !== undefined) return provided.get(name)
       const here = home === undefined ? undefined : own.get(home)?.get(name)
       return here ?? (yield* Seen)?.get(name)
+    }),
+    all: Effect.fnUntraced(function* (home) {
+      const provided = yield* Provided
+      if (provided !== undefined) return provided
+      const here = home === undefined ? undefined : own.get(home)
+      return new Map([...((yield* Seen) ?? []), ...(here ?? [])])
     }),
     seenFrom: (registry) => Context.make(Seen, registry)
   }

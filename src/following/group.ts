@@ -56,6 +56,7 @@ const summaryOf = (name: string, parts: ReadonlyArray<Subscribed>, refused: Halt
     position: held.reduce((lowest, { position }) => Math.min(lowest, position), held[0]?.position ?? 0),
     lag: held.reduce((greatest, { lag }) => Math.max(greatest, lag), 0),
     cause: refused === undefined ? (first?.cause ?? Option.none()) : Option.some(refused.cause),
+    ...(refused === undefined && first?.failed !== undefined && { failed: first.failed }),
     partitions
   }
 }

@@ -34,6 +34,10 @@ export type AnyOptions<R, P extends OnFailure, T extends boolean> =
  * @internal
  */
 export interface Handling<R> {
+  /** What it is run for. Default: for itself. */
+  readonly runs?: "projection" | "process" | undefined
+  /** What that is called. Default: as the subscription. */
+  readonly title?: string | undefined
   readonly filter: Filter | undefined
   readonly prepare: (
     event: RecordedEvent

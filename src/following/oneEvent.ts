@@ -87,7 +87,8 @@ export const settleEvent = <R>(
       commit(handle(work, event, attempt)).pipe(Effect.as("handled" as const), Effect.catchIf(isFailed, Effect.succeed)),
     giveUp: (cause, attempts) => {
       if ((work.options.onFailure ?? "halt") === "halt") {
-        return Effect.as(context.tell({ _tag: "Refused", position: event.position, cause }), "refused")
+        const refused = context.tell({ _tag: "Refused", position: event.position, cause })
+        return Effect.as(Effect.andThen(context.failing(event, attempts), refused), "refused")
       }
       return Effect.tap(
         parking(park(work, event, cause, attempts)),
@@ -96,7 +97,13 @@ export const settleEvent = <R>(
     },
     retry: work.options.retry ?? defaultRetry,
     leave: context.leave,
-    waiting: (cause, wait) =>
-      context.tell({ _tag: "Retrying", cause }).pipe(Effect.andThen(wait), Effect.andThen(context.tell({ _tag: "Retried" })))
+    waiting: (cause, wait, attempts) =>
+      context
+        .failing(event, attempts)
+        .pipe(
+          Effect.andThen(context.tell({ _tag: "Retrying", cause })),
+          Effect.andThen(wait),
+          Effect.andThen(context.tell({ _tag: "Retried" }))
+        )
   })
 }

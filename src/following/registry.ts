@@ -1,8 +1,10 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { Checkpoints } from "../store/Checkpoints.ts"
-import type { EventStoreError } from "../store/EventStore.ts"
+import type * as Stream from "effect/Stream"
+import { type CheckpointError, Checkpoints, type KeptDeadline } from "../store/Checkpoints.ts"
+import type { EventStoreError, Filter } from "../store/EventStore.ts"
 import type { NotParkedError, ParkedEventsError } from "../store/ParkedEvents.ts"
+import type { TransportError } from "../transport/Transport.ts"
 import { type Controls as ControlsOf, makeRegistries, type Registered } from "./followers.ts"
 import type { EventRetryError, ParkedBehindError, Retried, Status } from "./model.ts"
 import { subscriptionCheckpoint } from "./names.ts"
@@ -11,19 +13,40 @@ import type * as body from "./body.ts"
 /** A subscription of this process. */
 export interface SubscriptionControls extends Registered, ControlsOf<Status> {
   readonly part: "subscription"
+  /** What it is run for. */
+  readonly runs: "subscription" | "projection" | "process"
+  /** What it is called. */
+  readonly title: string
+  readonly filter: Filter | undefined
   readonly retry: (
     position: number
   ) => Effect.Effect<void, NotParkedError | ParkedBehindError | EventRetryError | ParkedEventsError | EventStoreError>
   readonly retryParked: (stream: string | undefined) => Effect.Effect<Retried, ParkedEventsError | EventStoreError>
 }
 
-/** A relay of this process, or a watch over deadlines. */
-interface OtherControls extends Registered, ControlsOf<body.Status> {
-  readonly part: "relay" | "deadlines"
+/** A relay of this process. */
+export interface RelayControls extends Registered, ControlsOf<body.Status> {
+  readonly part: "relay"
+  readonly title: string
+  readonly filter: Filter | undefined
+  /** Publishes a parked event once more. */
+  readonly retry: (position: number) => Effect.Effect<void, NotParkedError | EventStoreError | TransportError | ParkedEventsError>
+  /** Publishes what stands from one position to another once more, and says how many events that were. */
+  readonly again: (from: number, to: number) => Stream.Stream<number, EventStoreError | TransportError>
+}
+
+/** A watch over deadlines of this process. */
+export interface DeadlinesControls extends Registered, ControlsOf<body.Status> {
+  readonly part: "deadlines"
+  /** The name of the process manager. */
+  readonly title: string
+  readonly filter: Filter | undefined
+  /** The deadlines that are set and due up to a time, behind one, by their times. */
+  readonly due: (upTo: number, after: KeptDeadline | undefined) => Effect.Effect<ReadonlyArray<KeptDeadline>, CheckpointError>
 }
 
 /** All that follows the log in this process, by the names of their checkpoints; of partitions, by that of the whole. */
-export type LogFollower = SubscriptionControls | OtherControls
+export type LogFollower = SubscriptionControls | RelayControls | DeadlinesControls
 
 export const followers = makeRegistries<LogFollower>("eventfold/Subscription/Registry")
 
@@ -34,3 +57,9 @@ export const findFollower = (checkpoint: string): Effect.Effect<LogFollower | un
 /** The subscription of a name, as far as it can be seen from here. */
 export const findSubscription = (name: string): Effect.Effect<SubscriptionControls | undefined> =>
   Effect.map(findFollower(subscriptionCheckpoint(name)), (found) => (found?.part === "subscription" ? found : undefined))
+
+/** All that follows the log in this process, as far as it can be seen from here: by the names of their checkpoints. */
+export const allFollowers: Effect.Effect<ReadonlyMap<string, LogFollower>> = Effect.flatMap(
+  Effect.serviceOption(Checkpoints),
+  (home) => followers.all(Option.getOrUndefined(home))
+)

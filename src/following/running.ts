@@ -157,6 +157,8 @@ const claim = Effect.fnUntraced(function* <A extends SeenEvent, E>(body: Body<A,
   body.dated = true
   body.wanted.closeUnsafe()
   body.beside = yield* Effect.forkDetach(besides(body), { startImmediately: true })
+  // Somebody has paused it, perhaps while another process followed.
+  if (exit.value.paused === true) yield* tell(body, { _tag: "Pause" })
   yield* tell(body, { _tag: "Claimed", position: exit.value.position })
 })
 

@@ -104,7 +104,9 @@ export interface Settling<A, E> {
     | { readonly limit: Duration.Duration; readonly after: (wait: Duration.Duration) => Effect.Effect<A, E> }
     | undefined
   /** Surrounds each wait. */
-  readonly waiting?: ((cause: Cause.Cause<unknown>, wait: Effect.Effect<void>) => Effect.Effect<void>) | undefined
+  readonly waiting?:
+    | ((cause: Cause.Cause<unknown>, wait: Effect.Effect<void>, attempt: number) => Effect.Effect<void>)
+    | undefined
 }
 
 /** Brings a thing to its end, or leaves it. */
@@ -119,7 +121,7 @@ export const settle = Effect.fnUntraced(function* <A, E>(how: Settling<A, E>): E
     if (wait === undefined) return yield* how.giveUp(cause, attempt)
     if (giveBack !== undefined && Duration.isGreaterThan(wait, giveBack.limit)) return yield* giveBack.after(wait)
     const waited = Effect.raceFirst(Effect.sleep(wait), leave.await)
-    yield* waiting === undefined ? waited : waiting(cause, waited)
+    yield* waiting === undefined ? waited : waiting(cause, waited, attempt)
     if (leave.isOpen()) return "left"
   }
 })

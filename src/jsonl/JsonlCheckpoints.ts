@@ -57,6 +57,7 @@ const CheckpointLine = Schema.Struct({
   seen: Schema.optional(Schema.Struct({ position: whole(1), id: Schema.NonEmptyString })),
   epoch: position,
   owner: Schema.OptionFromNullOr(Schema.String),
+  paused: Schema.optional(Schema.Literal(true)),
   expiresAt: Schema.DateTimeUtcFromString,
   updatedAt: Schema.DateTimeUtcFromString
 })

@@ -4,4 +4,5 @@
  * @module eventfold/operate
  * @since 0.2.0
  */
+export * as Operate from "./Operate.ts"
 export * as Operations from "./Operations.ts"

@@ -119,6 +119,7 @@ export const make = Effect.fnUntraced(function* (
     pages: makePages(shared),
     head,
     version: (stream, operation) => queries.ask(operation, plans.sized(statements.version), [stream]),
+    find: (id) => Effect.map(queries.ask("find", plans.sized(statements.find), [id]), ({ items }) => items[0]),
     awaitBeyond: signal.beyond,
     heard: signal.position,
     untilAnswered,

@@ -26,6 +26,8 @@ export const makeCheckpointSql = ({ prefix, schema }: Names) => {
     /** What a checkpoint's owner had seen: unknown of those that stand. */
     addSeen: [`alter table ${checkpoint} add column seen text`],
     createDeadlines: createDeadlines(table, checkpoint, prefix),
+    /** Whether whoever follows under a name is to begin nothing. */
+    addPaused: [`alter table ${checkpoint} add column paused boolean not null default false`],
     statements: {
       ...statementsOf(checkpoint),
       ...versionStatementsOf(version),
@@ -160,16 +162,16 @@ const millis = (column: string) => `date_part('epoch', ${column}) * 1000`
 
 /** Those who only read see nothing of a name that was removed. */
 const statementsOf = (checkpoint: string) => {
-  const columns = `name, position::float8, epoch::float8, owner, ${millis("expires_at")}, ${millis("updated_at")}, seen`
+  const columns = `name, position::float8, epoch::float8, owner, ${millis("expires_at")}, ${millis("updated_at")}, seen, paused::int`
   return {
     claim: `
       insert into ${checkpoint} as c (name, position, epoch, owner, expires_at, updated_at, format)
       values ($1, $3::bigint, 1, $2, clock_timestamp() + make_interval(secs => $4), clock_timestamp(), 2)
       on conflict (name) do update
          set epoch = c.epoch + 1, owner = excluded.owner, expires_at = excluded.expires_at, updated_at = excluded.updated_at, format = 2,
-             removed = false, position = case when c.removed then excluded.position else c.position end
+             removed = false, position = case when c.removed then excluded.position else c.position end, paused = c.paused and not c.removed
        where c.owner is null or c.owner = excluded.owner or c.expires_at <= clock_timestamp()
-      returning epoch::float8, position::float8, seen`,
+      returning epoch::float8, position::float8, seen, paused::int`,
     renew: `
       update ${checkpoint} set expires_at = clock_timestamp() + make_interval(secs => $3)
        where name = $1 and epoch = $2::bigint and owner is not null returning 1`,
@@ -178,13 +180,14 @@ const statementsOf = (checkpoint: string) => {
          set position = $4::bigint, seen = $5, expires_at = clock_timestamp() + make_interval(secs => $6), updated_at = clock_timestamp()
        where name = $1 and epoch = $2::bigint and owner is not null and position = $3::bigint returning 1`,
     release: `update ${checkpoint} set owner = null where name = $1 and epoch = $2::bigint`,
+    pause: `update ${checkpoint} set paused = $2::bigint = 1 where name = $1 and not removed returning 1`,
     lock: `select ${columns} from ${checkpoint} where name = $1 and not removed for update`,
     reset: `
       insert into ${checkpoint} as c (name, position, epoch, owner, expires_at, updated_at, format)
       values ($1, $2::bigint, 1, null, clock_timestamp(), clock_timestamp(), 2)
       on conflict (name) do update
          set position = excluded.position, epoch = c.epoch + 1, owner = null, expires_at = excluded.expires_at,
-             updated_at = excluded.updated_at, format = 2, removed = false, seen = null`,
+             updated_at = excluded.updated_at, format = 2, paused = c.paused and not c.removed, removed = false, seen = null`,
     remove: `
       update ${checkpoint}
          set owner = null, position = 0, seen = null, removed = true, expires_at = clock_timestamp(), updated_at = clock_timestamp()

@@ -43,7 +43,8 @@ const migrateBy = Effect.fnUntraced(function* (
 ): Effect.fn.Return<void, EventStoreError, SqlClient.SqlClient> {
   const sql = yield* SqlClient.SqlClient
   const failed = Effect.mapError((error: SqlError) => toEventStoreError("migrate", error, false))
-  if (yield* failed(isUpToDate(sql, names, table, Object.keys(migrations).length))) return
+  const newest = Math.max(...Object.keys(migrations).map((name) => Number.parseInt(name, 10)))
+  if (yield* failed(isUpToDate(sql, names, table, newest))) return
   yield* failed(againIfMade(makeSchema(sql, names.schema)))
   // The migrator takes what comes before a dot for a schema.
   yield* Migrator.make({})({ table: `${names.schema}.${names.prefix}${table}`, loader: Migrator.fromRecord(migrations) }).pipe(
@@ -70,7 +71,8 @@ export const migrate = (names: Names): Effect.Effect<void, EventStoreError, SqlC
     "0005_seen_events": all(checkpoints.addSeen),
     "0006_tables_of_projections": Effect.flatMap(SqlClient.SqlClient, (sql) => adoptViews(sql, names, names.prefix)),
     "0007_append_conditions": all(statements.createFunctions),
-    "0008_deadlines": all(checkpoints.createDeadlines)
+    "0008_deadlines": all(checkpoints.createDeadlines),
+    "0014_paused": all(checkpoints.addPaused)
   })
 }
 

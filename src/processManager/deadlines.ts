@@ -225,6 +225,9 @@ export const watchDeadlines = Effect.fnUntraced(function* (
   yield* followers.register(checkpoint, {
     ...follower,
     part: "deadlines",
+    title: name,
+    filter,
+    due: (upTo, after) => Effect.map(pending.due(upTo, after), (page) => page.deadlines),
     home: checkpoints,
     about: `the watch over the deadlines of the process manager "${name}"`,
     isStopped: stoppedBy(follower.status)

@@ -144,6 +144,8 @@ export const layer = <P extends Any, const F extends Subscription.OnFailure = "h
     const follower = Subscription.layerOf<Effect.Services<ReturnType<typeof handle>>, F, false>(
       { ...options, concurrency: options?.concurrency ?? 64, name: processName(name) },
       {
+        runs: "process",
+        title: name,
         filter: [
           { types: storedTypes(...events) },
           ...(deadlines.length === 0 ? [] : [{ categories: [name], types: storedTypes(...deadlines) }])

@@ -117,6 +117,8 @@ export const follower = <R, D, P extends Subscription.OnFailure, T extends boole
       name: subscription
     },
     {
+      runs: "projection",
+      title: `${projection.name}@${projection.version}`,
       filter,
       prepare: (event) =>
         Result.map(take(event), (items) => () => handle(Effect.forEach(items, handleEvent, { discard: true }), [event])),

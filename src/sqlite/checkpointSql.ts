@@ -19,6 +19,8 @@ export const makeCheckpointSql = (prefix: string) => {
     /** What a checkpoint's owner had seen: unknown of those that stand. */
     addSeen: [`ALTER TABLE ${checkpoint} ADD COLUMN seen TEXT`],
     createDeadlines: createDeadlines(checkpoint, `${prefix}deadline`),
+    /** Whether whoever follows under a name is to begin nothing. */
+    addPaused: [`ALTER TABLE ${checkpoint} ADD COLUMN paused INTEGER NOT NULL DEFAULT 0`],
     statements: {
       ...statementsOf(checkpoint),
       ...versionStatementsOf(version),
@@ -96,27 +98,28 @@ const createDeadlines = (checkpoint: string, deadline: string): ReadonlyArray<st
 
 /** Those who only read see nothing of a name that was removed. */
 const statementsOf = (checkpoint: string) => {
-  const columns = "name, position, epoch, owner, expires_at, updated_at, seen"
+  const columns = "name, position, epoch, owner, expires_at, updated_at, seen, paused"
   return {
     claim: `
       INSERT INTO ${checkpoint} AS c (name, position, epoch, owner, expires_at, updated_at, format)
       VALUES (?1, ?3, 1, ?2, ?4 + ?5, ?5, 2)
       ON CONFLICT (name) DO UPDATE
          SET epoch = c.epoch + 1, owner = excluded.owner, expires_at = excluded.expires_at, updated_at = excluded.updated_at, format = 2,
-             removed = 0, position = iif(c.removed, excluded.position, c.position)
+             removed = 0, position = iif(c.removed, excluded.position, c.position), paused = iif(c.removed, 0, c.paused)
        WHERE c.owner IS NULL OR c.owner = excluded.owner OR c.expires_at <= excluded.updated_at
-      RETURNING epoch, position, seen`,
+      RETURNING epoch, position, seen, paused`,
     renew: `UPDATE ${checkpoint} SET expires_at = ?3 + ?4 WHERE name = ?1 AND epoch = ?2 AND owner IS NOT NULL RETURNING 1`,
     advance: `
       UPDATE ${checkpoint} SET position = ?4, seen = ?5, expires_at = ?6 + ?7, updated_at = ?7
        WHERE name = ?1 AND epoch = ?2 AND owner IS NOT NULL AND position = ?3 RETURNING 1`,
     release: `UPDATE ${checkpoint} SET owner = NULL WHERE name = ?1 AND epoch = ?2`,
+    pause: `UPDATE ${checkpoint} SET paused = ?2 WHERE name = ?1 AND NOT removed RETURNING 1`,
     lock: `SELECT ${columns} FROM ${checkpoint} WHERE name = ?1 AND NOT removed`,
     reset: `
       INSERT INTO ${checkpoint} AS c (name, position, epoch, owner, expires_at, updated_at, format) VALUES (?1, ?2, 1, NULL, ?3, ?3, 2)
       ON CONFLICT (name) DO UPDATE
          SET position = excluded.position, epoch = c.epoch + 1, owner = NULL, expires_at = excluded.expires_at,
-             updated_at = excluded.updated_at, format = 2, removed = 0, seen = NULL`,
+             updated_at = excluded.updated_at, format = 2, paused = iif(c.removed, 0, c.paused), removed = 0, seen = NULL`,
     remove: `
       UPDATE ${checkpoint} SET owner = NULL, position = 0, seen = NULL, removed = 1, expires_at = ?3, updated_at = ?3
        WHERE name = ?1 AND NOT removed AND (?2 = 1 OR owner IS NULL OR expires_at <= ?3) RETURNING 1`,

@@ -14,7 +14,7 @@ import { type BoundaryRow, type EventRow, parseTags, type StreamRow } from "./sq
 export const makeReads = (
   database: Database,
   pollInterval: Duration.Input
-): Required<Pick<Driver, "awaitBeyond" | "boundary" | "head" | "heard" | "pages" | "version">> => {
+): Required<Pick<Driver, "awaitBeyond" | "boundary" | "find" | "head" | "heard" | "pages" | "version">> => {
   const { signal, sql } = database
   const head = Effect.map(rowOf<{ head: number }>(database, "head", sql.head), ({ head = 0 }) => head)
   const poll = makePoll(database, head, pollInterval)
@@ -24,6 +24,7 @@ export const makeReads = (
     boundary: makeBoundary(database),
     version: (stream, operation) =>
       Effect.map(rowOf<{ version: number | null }>(database, operation, sql.version, [stream]), ({ version }) => version ?? 0),
+    find: (id) => Effect.map(rowsOf<EventRow>(database, "find", sql.find, [id]), (rows) => eventPage(rows).items[0]),
     awaitBeyond: (position) => Effect.raceFirst(signal.beyond(position), poll(position)),
     heard: signal.position
   }

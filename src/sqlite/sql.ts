@@ -167,7 +167,8 @@ export const makeSql = (prefix: string) => {
       "2_checkpoints": checkpoints.createCheckpoints,
       "3_projection_versions": checkpoints.createVersions,
       "4_seen_events": checkpoints.addSeen,
-      "6_deadlines": checkpoints.createDeadlines
+      "6_deadlines": checkpoints.createDeadlines,
+      "14_paused": checkpoints.addPaused
     },
 
     head: `SELECT ifnull(max(position), 0) AS head FROM ${event}`,
@@ -209,6 +210,8 @@ export const makeSql = (prefix: string) => {
     insertTags: `INSERT INTO ${tag} (tag, position) SELECT value ->> 0, value ->> 1 FROM json_each(?)`,
 
     version: `SELECT max(version) AS version FROM ${event} WHERE stream = ?`,
+
+    find: `SELECT ${columns} FROM ${event} WHERE id = ?`,
 
     versionAt: `SELECT version FROM ${event} WHERE stream = ? AND recorded_at <= ? ORDER BY version DESC LIMIT 1`,
 

@@ -25,6 +25,7 @@ export {
   append,
   appendAll,
   exists,
+  find,
   head,
   read,
   readAll,

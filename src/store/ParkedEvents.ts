@@ -117,10 +117,25 @@ export class ParkedEvents extends Context.Service<
       subscription: string,
       options?: { readonly after?: number | undefined; readonly limit?: number | undefined }
     ) => Effect.Effect<ReadonlyArray<ParkedEvent>, ParkedEventsError>
+    /**
+     * The parked events of all, by name (in the order of the database) and then by position: those behind a place, at most `limit` (default:
+     * 1000).
+     */
+    readonly listAll: (options?: {
+      readonly after?: Pick<ParkedEvent, "subscription" | "position"> | undefined
+      readonly limit?: number | undefined
+    }) => Effect.Effect<ReadonlyArray<ParkedEvent>, ParkedEventsError>
+    /** How many events each has parked, by name; who has none is not among them. It counts them. */
+    readonly counts: Effect.Effect<ReadonlyMap<string, number>, ParkedEventsError>
     /** Forgets a parked event. Whether there was one. */
     readonly discard: (subscription: string, position: number) => Effect.Effect<boolean, ParkedEventsError>
   }
 >()("eventfold/ParkedEvents") {}
+
+type Parking = Pick<ParkedEvent, "subscription" | "position">
+
+const byPlace = (a: Parking, b: Parking): number =>
+  a.subscription === b.subscription ? a.position - b.position : a.subscription < b.subscription ? -1 : 1
 
 /**
  * Parked events in memory: gone with the Layer.
@@ -158,6 +173,17 @@ export const layerMemory: Layer.Layer<ParkedEvents> = Layer.sync(ParkedEvents, (
           .sort((a, b) => a.position - b.position)
           .slice(0, limit)
       ),
+    listAll: ({ after, limit = 1000 } = {}) =>
+      Effect.sync(() =>
+        Array.from(all.values(), (parked) => Array.from(parked.values()))
+          .flat()
+          .filter((event) => after === undefined || byPlace(event, after) > 0)
+          .sort(byPlace)
+          .slice(0, limit)
+      ),
+    counts: Effect.sync(
+      () => new Map(Array.from(all, ([name, parked]) => [name, parked.size] as const).filter(([, count]) => count > 0))
+    ),
     discard: (subscription, position) => Effect.sync(() => of(subscription).delete(position))
   })
 })
@@ -227,6 +253,19 @@ export const layerSqlWith = (options: {
             ),
             failAs("list")
           ),
+        listAll: ({ after, limit = 1000 } = {}) =>
+          sql<Row & { readonly subscription: string }>`
+            select subscription, position, stream, type, cause, attempts, parked_at as at from ${name}
+            where (subscription, position) > (${after?.subscription ?? ""}, ${number(after?.position ?? 0)})
+            order by subscription, position limit cast(${String(limit)} as integer)`.pipe(
+            Effect.map((rows) => rows.map(({ at, ...row }): ParkedEvent => ({ ...row, parkedAt: DateTime.makeUnsafe(at) }))),
+            failAs("list")
+          ),
+        counts: sql<{ readonly name: string; readonly count: unknown }>`
+          select subscription as name, count(*) as count from ${name} group by subscription`.pipe(
+          Effect.map((rows) => new Map(rows.map(({ count, name }) => [name, Number(count)] as const))),
+          failAs("count")
+        ),
         discard: (subscription, position) =>
           sql`delete from ${name} where subscription = ${subscription} and position = ${number(position)} returning 1`.pipe(
             Effect.map((rows) => rows.length > 0),

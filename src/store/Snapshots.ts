@@ -8,7 +8,7 @@
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import type * as DateTime from "effect/DateTime"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -38,6 +38,18 @@ export interface Snapshot {
   readonly eventId: string
   /** The state, as JSON. */
   readonly state: Schema.Json
+}
+
+/**
+ * A snapshot that is kept, without its state.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface KeptSnapshot extends Pick<Snapshot, "stream" | "fingerprint" | "version"> {
+  readonly savedAt: DateTime.Utc
+  /** How long the state is as JSON: in characters. */
+  readonly size: number
 }
 
 /**
@@ -71,10 +83,31 @@ export class Snapshots extends Context.Service<
       snapshot: Snapshot,
       options?: { readonly replace?: boolean | undefined }
     ) => Effect.Effect<void, SnapshotError>
+    /**
+     * What is kept, by stream and fingerprint, without the states: of one stream or all, behind a place, at most `limit` (default: 1000).
+     */
+    readonly list: (options?: {
+      readonly stream?: string | undefined
+      readonly after?: Pick<Snapshot, "stream" | "fingerprint"> | undefined
+      readonly limit?: number | undefined
+    }) => Effect.Effect<ReadonlyArray<KeptSnapshot>, SnapshotError>
     /** Drops what was saved before an instant, such as the snapshots of states whose shape has changed since; returns how many. */
     readonly prune: (before: DateTime.Utc) => Effect.Effect<number, SnapshotError>
   }
 >()("eventfold/Snapshots") {}
+
+type Place = Pick<Snapshot, "stream" | "fingerprint">
+
+const byPlace = (a: Place, b: Place): number =>
+  a.stream === b.stream
+    ? a.fingerprint === b.fingerprint
+      ? 0
+      : a.fingerprint < b.fingerprint
+        ? -1
+        : 1
+    : a.stream < b.stream
+      ? -1
+      : 1
 
 /**
  * Snapshots in memory: gone with the Layer.
@@ -97,6 +130,16 @@ export const layerMemory: Layer.Layer<Snapshots> = Layer.sync(Snapshots, () => {
         if (options?.replace === true || (rows.get(at)?.version ?? 0) < snapshot.version)
           rows.set(at, { text: writeJson(snapshot), version: snapshot.version, savedAt })
       }),
+    list: ({ after, limit = 1000, stream } = {}) =>
+      Effect.sync(() =>
+        Array.from(rows.values(), ({ savedAt, text, version }): KeptSnapshot => {
+          const { fingerprint, state, stream } = parseJson(text) as Snapshot
+          return { stream, fingerprint, version, savedAt: DateTime.makeUnsafe(savedAt), size: writeJson(state).length }
+        })
+          .filter((kept) => (stream === undefined || kept.stream === stream) && (after === undefined || byPlace(kept, after) > 0))
+          .sort(byPlace)
+          .slice(0, limit)
+      ),
     prune: (before) =>
       Effect.sync(() => {
         let pruned = 0
@@ -114,6 +157,14 @@ interface Row {
   readonly version: unknown
   readonly event_id: string
   readonly state: string
+}
+
+interface KeptRow {
+  readonly stream: string
+  readonly fingerprint: string
+  readonly version: unknown
+  readonly at: unknown
+  readonly size: unknown
 }
 
 const fromRow = (stream: string, fingerprint: string, row: Row): Effect.Effect<Option.Option<Snapshot>, unknown> =>
@@ -202,6 +253,24 @@ export const layerSqlWith = (options: {
               Effect.asVoid,
               failed("save")
             )
+          ),
+        list: ({ after, limit = 1000, stream } = {}) =>
+          sql<KeptRow>`
+            select stream, fingerprint, version, saved_at as at, length(state) as size from ${table}
+             where (stream, fingerprint) > (${after?.stream ?? ""}, ${after?.fingerprint ?? ""})
+               ${stream === undefined ? sql`` : sql`and stream = ${stream}`}
+             order by stream, fingerprint limit cast(${String(limit)} as integer)`.pipe(
+            apart,
+            Effect.map((rows) =>
+              rows.map(({ at, fingerprint, size, stream, version }): KeptSnapshot => ({
+                stream,
+                fingerprint,
+                version: Number(version),
+                savedAt: DateTime.makeUnsafe(Number(at)),
+                size: Number(size)
+              }))
+            ),
+            failed("list")
           ),
         prune: (before) =>
           sql`delete from ${table} where saved_at < ${before.epochMilliseconds} returning 1 as one`.pipe(

@@ -91,6 +91,7 @@ export const layerFaulty = (faults: {
         subscribe: (options) => reading("subscribe", store.subscribe(options)),
         streams: (options) => reading("streams", store.streams(options)),
         version: (stream) => asking("version", store.version(stream)),
+        find: (id) => asking("find", store.find(id)),
         exists: (stream) => asking("exists", store.exists(stream)),
         head: asking("head", store.head),
         ...(store.transactionService === undefined ? {} : { transactionService: store.transactionService }),

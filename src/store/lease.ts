@@ -42,6 +42,8 @@ export interface Checkpoint {
   readonly epoch: number
   /** Who holds it; none when it has been released or reset. A lease that has run out is still shown until it is claimed anew. */
   readonly owner: Option.Option<string>
+  /** Whether whoever holds the name is to begin nothing: see `Checkpoints.pause`. Absent: no. */
+  readonly paused?: true | undefined
   /** When the lease runs out. */
   readonly expiresAt: DateTime.Utc
   /** When the position was last advanced, or the name claimed or reset. */
@@ -63,6 +65,8 @@ export interface Lease {
   readonly seen?: SeenEvent | undefined
   /** Whether all deadlines that stand at the position are kept beside it. Absent: no. */
   readonly deadlines?: true | undefined
+  /** Whether the name was paused when it was claimed. Absent: no. */
+  readonly paused?: true | undefined
   /** How long it lasts after each claim, renewal and advance. */
   readonly ttl: Duration.Duration
 }
@@ -268,6 +272,11 @@ export class Checkpoints extends Context.Service<
         readonly force?: boolean | undefined
       }
     ) => Effect.Effect<boolean, CheckpointHeldError | CheckpointError>
+    /**
+     * Says that whoever holds `name` is to begin nothing (`true`), or may go on (`false`), also after a restart, and whoever claims it next.
+     * It tells nobody who holds it now: that is for whoever asks. Whether the name is known; one that is not cannot be paused.
+     */
+    readonly pause: (name: string, paused: boolean) => Effect.Effect<boolean, CheckpointError>
     /** What is known of `name`; none when it has never been claimed or reset, or was removed. */
     readonly get: (name: string) => Effect.Effect<Option.Option<Checkpoint>, CheckpointError>
     /** All names, in code point order. */

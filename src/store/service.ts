@@ -1,5 +1,6 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
+import type * as Option from "effect/Option"
 import type * as SqlClient from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
 import type { NewEvent, RecordedEvent } from "../definitions/stored.ts"
@@ -93,6 +94,8 @@ export class EventStore extends Context.Service<
     subscribe(options?: SubscribeOptions): Stream.Stream<RecordedEvent, EventStoreError>
     /** The version of the newest event of `stream`, 0 when it does not exist. */
     version(stream: string): Effect.Effect<number, EventStoreError>
+    /** The event with this id; none where the store has no such event. */
+    find(id: string): Effect.Effect<Option.Option<RecordedEvent>, EventStoreError>
     /** Whether `stream` has an event. */
     exists(stream: string): Effect.Effect<boolean, EventStoreError>
     /** The position of the newest event, 0 when the store is empty. */
@@ -275,6 +278,28 @@ export const subscribe = (options?: SubscribeOptions): Stream.Stream<RecordedEve
  */
 export const version = (stream: string): Effect.Effect<number, EventStoreError, EventStore> =>
   EventStore.use((store) => store.version(stream))
+
+/**
+ * The event with an id, wherever it stands; none where the store has no such event.
+ *
+ * ```ts
+ * import { Effect, Option } from "effect"
+ * import { EventStore } from "eventfold"
+ *
+ * const program = Effect.gen(function* () {
+ *   yield* EventStore.append("Order-1", [{ id: "e-1", type: "Placed", payload: {} }])
+ *   const found = yield* EventStore.find("e-1")
+ *   return [Option.map(found, ({ stream, version }) => `${stream} v${version}`), yield* EventStore.find("e-2")]
+ * })
+ *
+ * await Effect.runPromise(Effect.provide(program, EventStore.layerMemory)) // => [Option.some("Order-1 v1"), Option.none()]
+ * ```
+ *
+ * @category accessors
+ * @since 0.2.0
+ */
+export const find = (id: string): Effect.Effect<Option.Option<RecordedEvent>, EventStoreError, EventStore> =>
+  EventStore.use((store) => store.find(id))
 
 /**
  * Whether a stream has an event.

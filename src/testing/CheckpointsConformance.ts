@@ -32,6 +32,7 @@ import { claiming } from "./checkpoints/claiming.ts"
 import { durability } from "./checkpoints/durability.ts"
 import { fencing } from "./checkpoints/fencing.ts"
 import { interruption } from "./checkpoints/interruption.ts"
+import { pausing } from "./checkpoints/pausing.ts"
 import { removing } from "./checkpoints/removing.ts"
 import { resetting } from "./checkpoints/resetting.ts"
 import { runningOut } from "./checkpoints/runningOut.ts"
@@ -79,6 +80,7 @@ const definitions = [
   ...resetting,
   ...seen,
   ...removing,
+  ...pausing,
   ...versions,
   ...deadlines,
   ...badInput,

@@ -31,6 +31,7 @@ import { badInput } from "./eventStore/badInput.ts"
 import { conditions } from "./eventStore/conditions.ts"
 import { closing, durability } from "./eventStore/durability.ts"
 import { emptyAppends } from "./eventStore/emptyAppends.ts"
+import { find } from "./eventStore/find.ts"
 import { guards } from "./eventStore/guards.ts"
 import { interruption } from "./eventStore/interruption.ts"
 import { model } from "./eventStore/model.ts"
@@ -99,6 +100,7 @@ const promises = [
   ["readAll", readAll],
   ["readPage", readPage],
   ["readBoundary", readBoundary],
+  ["find", find],
   ["streams", streams],
   ["subscribe", subscribe],
   ["round trip", roundTrip],

@@ -43,7 +43,7 @@ export const FollowerFailure = Schema.Struct({
   type: Schema.NullOr(Schema.String),
   /** How often the event was tried. */
   attempts: Schema.Int,
-  /** When it failed last. */
+  /** Since when: when the event failed first; where it was no event, when the state was entered. */
   since: Time
 })
 
@@ -82,7 +82,7 @@ export const Follower = Schema.Struct({
   here: Schema.Boolean,
   /** Since when it is in its state, as far as this process has seen; elsewhere when its checkpoint was last moved. */
   since: Schema.NullOr(Time),
-  /** How many of its events are parked, dead letters for a consumer; counted up to 1000. */
+  /** How many of its events are parked, dead letters for a consumer. */
   parked: Schema.Int,
   failure: Schema.NullOr(FollowerFailure),
   /** Its partitions, in order; empty where it has none. */

@@ -146,6 +146,7 @@ export const MapKind = Schema.Literals([
   "command",
   "aggregate",
   "event",
+  "listener",
   "subscription",
   "projection",
   "process",

@@ -47,6 +47,10 @@ const ofStream = (order: string) =>
     (rows: ReadonlyArray<EventRow>) => toEventPage(rows)
   )
 
+export const find = statement(`select ${eventColumns} from {event} e where e.id = $1`, (rows: ReadonlyArray<EventRow>) =>
+  toEventPage(rows)
+)
+
 export const readForward = ofStream("")
 export const readBackward = ofStream(" desc")
 

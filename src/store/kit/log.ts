@@ -180,12 +180,17 @@ export const readsOfIndex = <Row extends Indexable>(
   index: Index<Row>,
   load: (rows: ReadonlyArray<Row>, operation: string) => Effect.Effect<EventPage, EventStoreError>,
   refresh?: Effect.Effect<void, EventStoreError> | undefined
-): Required<Pick<Driver, "boundary" | "head" | "pages" | "version">> => {
+): Required<Pick<Driver, "boundary" | "find" | "head" | "pages" | "version">> => {
   const ask: <A>(answer: () => A) => Effect.Effect<A, EventStoreError> =
     refresh === undefined ? Effect.sync : (answer) => Effect.map(refresh, answer)
   return {
     head: ask(() => index.standing.head),
     version: (stream) => ask(() => index.standing.newest(stream).version),
+    find: (id) =>
+      Effect.flatMap(
+        ask(() => index.standing.locate(id)),
+        (row) => (row === undefined ? Effect.undefined : Effect.map(load([row], "find"), ({ items }) => items[0]))
+      ),
     boundary: Effect.fnUntraced(function* ({ queries, size, upTo }) {
       const { begun, position } = yield* ask(() => {
         const position = Math.min(upTo, index.standing.head)

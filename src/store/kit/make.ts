@@ -1,5 +1,9 @@
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import type * as SqlClient from "effect/sql/SqlClient"
+import * as Stream from "effect/Stream"
+import { nameFault } from "../../definitions/names.ts"
+import type { RecordedEvent } from "../../definitions/stored.ts"
 import type { AppendError, DuplicateEventError, EventStoreError, InvalidAppendError } from "../errors.ts"
 import { subscribeBy } from "../follow.ts"
 import { type AppendResult, ExpectedVersion } from "../model.ts"
@@ -61,6 +65,8 @@ export interface Driver {
    * `exists`), for errors. Default: the version of the newest event that `pages.stream` finds.
    */
   readonly version?: ((stream: string, operation: string) => Effect.Effect<number, EventStoreError>) | undefined
+  /** The event with an id, if there is one. Default: the log is read from its beginning until it is found. */
+  readonly find?: ((id: string) => Effect.Effect<RecordedEvent | undefined, EventStoreError>) | undefined
   /**
    * Goes around each read of a subscription. A store behind a network waits here until its storage answers again. Default: a
    * subscription fails as its reads do.
@@ -91,6 +97,10 @@ export interface Driver {
 export const make = (driver: Driver): EventStore["Service"] => {
   const { append, head, pages, tables, transactionService } = driver
   const find = driver.version ?? ((stream: string) => newestVersion(pages, stream))
+  const readAll = makeReadAll(driver)
+  const findEvent =
+    driver.find ??
+    ((id: string) => Effect.map(Stream.runHead(Stream.filter(readAll(), (event) => event.id === id)), Option.getOrUndefined))
   const version = (operation: string, stream: string) =>
     Effect.suspend(() => refuseName(operation, stream) ?? find(stream, operation))
   return EventStore.of({
@@ -98,11 +108,13 @@ export const make = (driver: Driver): EventStore["Service"] => {
       Effect.map(append(prepare([{ stream, events, expected: options?.expected ?? ExpectedVersion.Any }])), onlyResult),
     appendAll: (appends, options) => append(prepare(appends, options?.unless)),
     read: makeRead(pages),
-    readAll: makeReadAll(driver),
+    readAll,
     readPage: makeReadPage(driver),
     readBoundary: makeReadBoundary(driver),
     subscribe: subscribeBy(makeFollow(driver)),
     version: (stream) => version("version", stream),
+    // What cannot be an id is the id of nothing.
+    find: (id) => (nameFault(id) === undefined ? Effect.map(findEvent(id), Option.fromUndefinedOr) : Effect.succeedNone),
     exists: (stream) => Effect.map(version("exists", stream), (version) => version > 0),
     head,
     streams: makeStreams(pages),

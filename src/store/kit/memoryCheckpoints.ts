@@ -211,8 +211,12 @@ const leasing = (apply: Apply): Pick<Checkpoints["Service"], "claim" | "renew" |
         return Effect.fail(new CheckpointHeldError({ checkpoint: name, owner: holder }))
       const position = before?.position ?? from
       const at = { name, position, epoch: nextEpoch(state, name), ...seenAt(position, before?.seen) }
-      const row = { ...at, owner: Option.some(owner), expiresAt: expiry(now, ttl), updatedAt: DateTime.makeUnsafe(now) }
-      return Effect.succeed({ value: { ...at, owner, ttl }, row })
+      const paused = pausedAs(before)
+      const times = { expiresAt: expiry(now, ttl), updatedAt: DateTime.makeUnsafe(now) }
+      return Effect.succeed({
+        value: { ...at, ...paused, owner, ttl },
+        row: { ...at, ...paused, owner: Option.some(owner), ...times }
+      })
     })
   }),
   renew: (lease) => apply("renew", lease.name, (state, now) => renewed(state, lease, now)),
@@ -237,13 +241,26 @@ const leasing = (apply: Apply): Pick<Checkpoints["Service"], "claim" | "renew" |
     )
 })
 
-const removing = (apply: Apply): Pick<Checkpoints["Service"], "reset" | "remove"> => ({
+const pausedAs = (row: Checkpoint | undefined): Pick<Checkpoint, "paused"> => (row?.paused === true ? { paused: true } : {})
+
+const removing = (apply: Apply): Pick<Checkpoints["Service"], "pause" | "reset" | "remove"> => ({
+  pause: Effect.fnUntraced(function* (name, paused) {
+    yield* prepareName("pause", name)
+    return yield* apply("pause", name, (state): Effect.Effect<Change<boolean>> => {
+      const before = state.rows.get(name)
+      if (before === undefined) return Effect.succeed({ value: false })
+      const { paused: _, ...row } = before
+      return Effect.succeed({ value: true, row: paused ? { ...row, paused } : row })
+    })
+  }),
   reset: Effect.fnUntraced(function* (name, to) {
     const position = yield* prepareReset(name, to)
     return yield* apply("reset", name, (state, now) => {
       const at = DateTime.makeUnsafe(now)
-      const row = { name, position, epoch: nextEpoch(state, name), owner: Option.none(), expiresAt: at, updatedAt: at }
-      return Effect.succeed({ value: Option.fromUndefinedOr(state.rows.get(name)), row })
+      const before = state.rows.get(name)
+      const epoch = nextEpoch(state, name)
+      const row = { name, position, epoch, ...pausedAs(before), owner: Option.none(), expiresAt: at, updatedAt: at }
+      return Effect.succeed({ value: Option.fromUndefinedOr(before), row })
     })
   }),
   remove: Effect.fnUntraced(function* (name, { force = false } = {}) {

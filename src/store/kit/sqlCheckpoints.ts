@@ -36,15 +36,18 @@ import {
  * The statements of checkpoints in a SQL database. Parameters come in the order that is said here; those of time, which come last,
  * are the database's own affair: {@link CheckpointDialect} makes them.
  *
- * A row of a checkpoint is its name, position, epoch, owner, the milliseconds of its expiry and its last update, and what was seen:
- * text that is kept as it is, or null. A row of a version is its projection, number, mode, 1 if it is active and 0 if not, target,
+ * A row of a checkpoint is its name, position, epoch, owner, the milliseconds of its expiry and its last update, what was seen:
+ * text that is kept as it is, or null; and 1 if it is paused and 0 if not. A row of a version is its projection, number, mode, 1 if it is active and 0 if not, target,
  * heard, revision, and the milliseconds of its last update.
  *
  * @category adapters
  * @since 0.2.0
  */
 export interface CheckpointStatements {
-  /** Name, owner, the position of a new name, lease. Gives epoch, position and what was seen; nothing when another holds the name. */
+  /**
+   * Name, owner, the position of a new name, lease. Gives epoch, position, what was seen, and 1 if it is paused or 0; nothing when another
+   * holds the name. A name that was removed is not paused any more.
+   */
   readonly claim: string
   /** Name, epoch, lease. Gives a row if the lease is good. */
   readonly renew: string
@@ -52,6 +55,8 @@ export interface CheckpointStatements {
   readonly advance: string
   /** Name, epoch. */
   readonly release: string
+  /** Name, 1 for paused or 0. Gives a row if the name is known. */
+  readonly pause: string
   /** Name. Gives the row, which nobody changes until the transaction ends. */
   readonly lock: string
   /** Name, position, now. Frees the name, supersedes its lease, and forgets what was seen. */
@@ -154,7 +159,8 @@ type CheckpointRow = readonly [
   owner: string | null,
   expiresAt: number,
   updatedAt: number,
-  seen: string | null
+  seen: string | null,
+  paused: 0 | 1
 ]
 
 type VersionRow = readonly [
@@ -211,6 +217,10 @@ export const makeOnSql = (sql: SqlClient.SqlClient, dialect: CheckpointDialect):
     ...leasing(dialect, query, moves, get),
     get,
     list: Effect.map(query<CheckpointRow>("list", "*", "list", []), (rows) => rows.map(toCheckpoint)),
+    pause: Effect.fnUntraced(function* (name, paused) {
+      yield* prepareName("pause", name)
+      return (yield* query("pause", name, "pause", [name, dialect.number(paused ? 1 : 0)])).length > 0
+    }),
     reset: Effect.fnUntraced(function* (name, to) {
       const position = dialect.number(yield* prepareReset(name, to))
       const work = Effect.gen(function* () {
@@ -268,12 +278,15 @@ const seenIn = (position: number, text: string | null): Pick<Lease, "seen" | "de
 
 const pickSeen = ({ seen }: Pick<Lease, "seen">) => (seen === undefined ? {} : { seen })
 
-const toCheckpoint = ([name, position, epoch, owner, expiresAt, updatedAt, seen]: CheckpointRow): Checkpoint => ({
+const pausedAs = (paused: 0 | 1): Pick<Checkpoint, "paused"> => (paused === 1 ? { paused: true } : {})
+
+const toCheckpoint = ([name, position, epoch, owner, expiresAt, updatedAt, seen, paused]: CheckpointRow): Checkpoint => ({
   name,
   position,
   ...pickSeen(seenIn(position, seen)),
   epoch,
   owner: Option.fromNullOr(owner),
+  ...pausedAs(paused),
   expiresAt: DateTime.makeUnsafe(Math.round(expiresAt)),
   updatedAt: DateTime.makeUnsafe(Math.round(updatedAt))
 })
@@ -393,9 +406,12 @@ const leasing = (
     const { from, owner, ttl } = yield* prepareClaim(name, options)
     while (true) {
       const parameters = [name, owner, number(from), ...(yield* lease(ttl))]
-      type Claimed = readonly [epoch: number, position: number, seen: string | null]
+      type Claimed = readonly [epoch: number, position: number, seen: string | null, paused: 0 | 1]
       const [row] = yield* query<Claimed>("claim", name, "claim", parameters)
-      if (row !== undefined) return { name, owner, ttl, epoch: row[0], position: row[1], ...seenIn(row[1], row[2]) }
+      if (row !== undefined) {
+        const [epoch, position, seen, paused] = row
+        return { name, owner, ttl, epoch, position, ...seenIn(position, seen), ...pausedAs(paused) }
+      }
       const holder = Option.flatMap(yield* get(name), ({ owner }) => owner)
       if (Option.isSome(holder)) return yield* new CheckpointHeldError({ checkpoint: name, owner: holder.value })
       // It has been released meanwhile.

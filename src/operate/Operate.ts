@@ -1,0 +1,171 @@
+/**
+ * Operations inside a program: what looks at its store and acts on what follows it, by the Rpcs of `Operations`, in process or over HTTP.
+ *
+ * @since 0.2.0
+ */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Rpc from "effect/rpc/Rpc"
+import * as SqlClient from "effect/sql/SqlClient"
+import * as Stream from "effect/Stream"
+import { describe } from "../sql/errors.ts"
+import type { Checkpoints } from "../store/Checkpoints.ts"
+import type { EventStore } from "../store/EventStore.ts"
+import { asked } from "./acting/recording.ts"
+import { type Desk, makeDesk } from "./acting/desk.ts"
+import { clientOf } from "./acting/performing.ts"
+import { makeInMemory } from "./acting/requests.ts"
+import { makeOnSql } from "./acting/sqlRequests.ts"
+import type { Act } from "./contract/acts.ts"
+import { Authentication, Operator } from "./contract/authentication.ts"
+import { InvalidRequestError, NotAllowedError, UnavailableError } from "./contract/errors.ts"
+import type { Payloads } from "./contract/events.ts"
+import { diagnose } from "./look/doctor.ts"
+import { lookAtEvents } from "./look/events.ts"
+import { lookAtKept } from "./look/kept.ts"
+import { makeSampler, type Sampler } from "./look/sampler.ts"
+import { lookAtStates } from "./look/states.ts"
+import { verify } from "./look/verify.ts"
+import { lookAtViews } from "./look/views.ts"
+import { Operations, protocol } from "./Operations.ts"
+import { type AnyProjection, makeParts, type Parts, type Registered } from "./parts.ts"
+
+export { type AnyProjection, type Registered } from "./parts.ts"
+
+/**
+ * What operations are made with.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface HandlerOptions<
+  Projections extends ReadonlyArray<AnyProjection> = ReadonlyArray<AnyProjection>
+> extends Registered<Projections> {
+  /**
+   * Whether operators may act, each as far as `Operator` says. A process that runs what acts are about does them where this is `true`,
+   * whoever was asked. Default: `false`, operators only look.
+   */
+  readonly acts?: boolean | undefined
+}
+
+/** What the handlers of a projection need. */
+type Needed<P> = P extends { readonly database?: (_: never) => infer D } ? D : never
+
+/** Acts, where they are allowed. */
+const makeActs = Effect.fnUntraced(function* (parts: Parts, acts: boolean) {
+  if (!acts) return undefined
+  const client = clientOf(parts)
+  const requests =
+    client === undefined
+      ? makeInMemory()
+      : yield* Effect.provideService(makeOnSql(), SqlClient.SqlClient, client).pipe(
+          Effect.provideContext(parts.services),
+          Effect.mapError((error) => new UnavailableError({ detail: describe(error) }))
+        )
+  return yield* makeDesk(parts, requests)
+})
+
+const followers = (sampler: Sampler, every: number | undefined) => {
+  if (every === undefined) return Stream.fromEffect(sampler.once)
+  return every < 1000
+    ? Stream.fail(new InvalidRequestError({ detail: `every must be at least 1000 milliseconds, not ${every}` }))
+    : sampler.every(every)
+}
+
+const act = (
+  desk: Desk | undefined,
+  request: { readonly id: string; readonly act: Act; readonly reason?: string; readonly within?: number }
+) =>
+  Stream.unwrap(
+    Effect.gen(function* () {
+      const operator = yield* Operator
+      if (desk === undefined) return yield* new NotAllowedError({ detail: "acts are not allowed here: operators only look" })
+      if (!operator.mayAct) return yield* new NotAllowedError({ detail: `"${operator.name}" may look, and not act` })
+      return desk.ask({ ...request, by: operator.name })
+    })
+  )
+
+/**
+ * The handlers of `Operations.Operations`, over the services where they are provided: `EventStore` and `Checkpoints`, and, as far as they are
+ * there, `ParkedEvents`, `DeadLetters`, `Snapshots`, `Transport`, `MessageBus` and the database.
+ *
+ * **When to use**: in a program that asks in its own process, as a command line does, or that serves the group in a way of its own. Over
+ * HTTP it is `Operate.layer`.
+ *
+ * **Details**: it needs `Operations.Authentication` when it is asked: {@link layerOperator} says that it is always the same operator. Nothing
+ * is looked for while nobody asks, unless acts are allowed and the store lives in a database: then the requests of other processes are
+ * looked for once a second.
+ *
+ * ```ts
+ * import { Effect, Layer, Stream } from "effect"
+ * import { RpcTest } from "effect/rpc"
+ * import { Checkpoints, EventStore, Subscription } from "eventfold"
+ * import { Operate, Operations } from "eventfold/operate"
+ *
+ * const Mails = Subscription.layer({ name: "mails", handler: () => Effect.fail("no mail server") })
+ *
+ * const program = Effect.gen(function* () {
+ *   const client = yield* RpcTest.makeClient(Operations.Operations)
+ *   yield* Subscription.changes("mails").pipe(Stream.takeUntil(({ state }) => state === "live"), Stream.runDrain)
+ *   const steps = client.Act({ id: "1", act: { _tag: "Pause", follower: "subscription:mails" } })
+ *   const done = yield* Stream.runCollect(steps)
+ *   return done.map(({ _tag }) => _tag)
+ * })
+ *
+ * const Live = Layer.merge(Operate.layerHandlers({ acts: true }), Operate.layerOperator({ name: "ada", mayAct: true })).pipe(
+ *   Layer.provideMerge(Mails),
+ *   Layer.provideMerge(Layer.merge(EventStore.layerMemory, Checkpoints.layerMemory))
+ * )
+ * await Effect.runPromise(Effect.scoped(Effect.provide(program, Live))) // => ["Asked", "Taken", "Done"]
+ * ```
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerHandlers = <const Projections extends ReadonlyArray<AnyProjection> = readonly []>(
+  options: HandlerOptions<Projections>
+): Layer.Layer<Rpc.ToHandler<OperationsRpcs>, UnavailableError, EventStore | Checkpoints | Needed<Projections[number]>> =>
+  Operations.toLayer(
+    Effect.gen(function* () {
+      const acts = options.acts === true
+      const parts = yield* makeParts(options)
+      const sampler = yield* makeSampler(parts)
+      const desk = yield* makeActs(parts, acts)
+      return Operations.of({
+        ...lookAtEvents(parts),
+        ...lookAtStates(parts),
+        ...lookAtKept(parts),
+        ...lookAtViews(parts, acts, protocol),
+        Asked: (page) => asked(parts, desk?.requests, page),
+        Doctor: () => diagnose(parts),
+        Verify: () => verify(parts),
+        Followers: ({ every }) => followers(sampler, every),
+        Act: (request) => act(desk, request)
+      })
+    })
+  )
+
+/** The Rpcs of the group. */
+type OperationsRpcs = typeof Operations extends { readonly requests: ReadonlyMap<string, infer R> } ? R : never
+
+/**
+ * Every request is this operator's: for a program that asks in its own process.
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerOperator = (options: {
+  /** What is recorded as the author of acts. */
+  readonly name: string
+  /** Whether the operator may act. Default: `false`. */
+  readonly mayAct?: boolean | undefined
+  /** How much of payloads the operator sees. Default: `"shown"`. */
+  readonly payloads?: Payloads | undefined
+}): Layer.Layer<Authentication> =>
+  Layer.succeed(Authentication, (effect) =>
+    Effect.provideService(effect, Operator, {
+      name: options.name,
+      mayAct: options.mayAct === true,
+      payloads: options.payloads ?? "shown"
+    })
+  )

@@ -1,0 +1,273 @@
+/**
+ * Where acts are asked for and done: whoever asks watches a request until it is done, and whoever can do it takes it. Both may be one
+ * process, or two.
+ */
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FiberMap from "effect/FiberMap"
+import * as Latch from "effect/Latch"
+import * as PubSub from "effect/PubSub"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { makeId } from "../../internal/ids.ts"
+import { describe } from "../../sql/errors.ts"
+import { inTransaction } from "../../sql/transaction.ts"
+import type { Act, ActStep } from "../contract/acts.ts"
+import { InvalidRequestError, NobodyTookError, RefusedError, type UnavailableError } from "../contract/errors.ts"
+import { type Parts, unavailable } from "../parts.ts"
+import { canPerform, clientOf, performanceOf, targetOf } from "./performing.ts"
+import { record, type Recorded, recordOf } from "./recording.ts"
+import { leaseTime, type Requests, type Standing, type Turn } from "./requests.ts"
+
+/** What an operator asks for. */
+export interface Asked {
+  readonly id: string
+  readonly act: Act
+  readonly by: string
+  readonly reason?: string | undefined
+  readonly within?: number | undefined
+}
+
+type AskError = UnavailableError | InvalidRequestError | RefusedError | NobodyTookError
+
+/** Where acts are asked for. */
+export interface Desk {
+  readonly ask: (asked: Asked) => Stream.Stream<ActStep, AskError>
+  readonly requests: Requests<unknown>
+}
+
+/** How long an act may wait to be taken, in milliseconds: by default and at most. */
+const [usualWait, longestWait] = [10_000, 600_000]
+
+/** How often whoever asks looks what has become of it, where others may have changed it, in milliseconds. */
+const looked = 250
+
+/** What came between: the turn is another's. */
+class Superseded {
+  readonly _tag = "Superseded"
+}
+
+const refusalOf = (outcome: string) => new RefusedError({ detail: outcome })
+
+/** What the record of an act says to whoever asks for it once more. */
+const replayed = ({ id, outcome, owner, state }: Recorded): Stream.Stream<ActStep, RefusedError> =>
+  state === "refused"
+    ? Stream.fail(refusalOf(outcome))
+    : Stream.make<ReadonlyArray<ActStep>>({ _tag: "Asked", id }, { _tag: "Taken", id, owner }, { _tag: "Done", id, outcome })
+
+/** What is new of a request. */
+const stepsBetween = (before: Standing | undefined, now: Standing): ReadonlyArray<ActStep> => {
+  const { end, id, owner, progress } = now
+  return [
+    ...(before === undefined ? [{ _tag: "Asked", id } as const] : []),
+    ...(owner !== undefined && owner !== before?.owner ? [{ _tag: "Taken", id, owner } as const] : []),
+    ...(progress !== undefined && progress.position !== before?.progress?.position
+      ? [{ _tag: "Progress", id, ...progress } as const]
+      : []),
+    ...(end?.state === "done" ? [{ _tag: "Done", id, outcome: end.outcome } as const] : [])
+  ]
+}
+
+/** Does one request, in its turn. */
+const makePerform = (parts: Parts, requests: Requests<unknown>, changed: Effect.Effect<void>) => {
+  const client = clientOf(parts)
+  const together = <A, E>(work: Effect.Effect<A, E>) => (client === undefined ? work : inTransaction(client, work))
+  /** Ends it, with its record, where it is still this one's turn. */
+  const finish = (request: Standing, turn: Turn, end: { readonly state: "done" | "refused"; readonly outcome: string }) =>
+    Effect.gen(function* () {
+      if (!(yield* requests.finish(turn, end))) return yield* Effect.fail(new Superseded())
+      yield* record(parts, request, turn.owner, end)
+    })
+  const perform = Effect.fnUntraced(function* (request: Standing, turn: Turn) {
+    const { after, isTransactional, run } = performanceOf(parts, request.act)
+    let progress: Standing["progress"]
+    const tell = (position: number, target: number) =>
+      Effect.sync(() => void (progress = { position, target })).pipe(
+        Effect.andThen(Effect.suspend(() => requests.renew(turn, progress))),
+        Effect.andThen(changed),
+        Effect.ignore
+      )
+    const renewing = Effect.sleep(leaseTime / 3).pipe(
+      Effect.andThen(Effect.suspend(() => requests.renew(turn, progress))),
+      Effect.flatMap((isMine) => (isMine ? Effect.void : Effect.fail(new Superseded()))),
+      Effect.forever
+    )
+    const done = (outcome: string) => finish(request, turn, { state: "done", outcome })
+    const work = isTransactional
+      ? together(Effect.flatMap(run(tell), done))
+      : Effect.flatMap(run(tell), (outcome) => together(done(outcome)))
+    yield* Effect.raceFirst(work, renewing).pipe(
+      Effect.catchIf(
+        (error): error is RefusedError => error instanceof RefusedError,
+        ({ message }) => together(finish(request, turn, { state: "refused", outcome: message }))
+      )
+    )
+    if (after !== undefined) yield* after
+  })
+  return (request: Standing, turn: Turn) =>
+    perform(request, turn).pipe(
+      Effect.catchCause((cause) => {
+        const error = Cause.squash(cause)
+        const isOthers = error instanceof Superseded
+        const log = isOthers
+          ? Effect.logDebug(`eventfold: the act "${request.id}" was done by another process`)
+          : Effect.logWarning(`eventfold: the act "${request.id}" could not be done now (${describe(error)})`)
+        return Effect.andThen(log, isOthers ? Effect.void : Effect.ignore(requests.release(turn)))
+      }),
+      Effect.onInterrupt(() => Effect.ignore(requests.release(turn))),
+      Effect.andThen(changed)
+    )
+}
+
+/** Follows what other processes have paused or resumed: each of them has a follower of its own. */
+const makeSteering = (parts: Parts) => {
+  const heard = new Set<string>()
+  return Effect.fnUntraced(function* (requests: ReadonlyArray<Standing>, own: ReadonlySet<string>) {
+    for (const { act, end, id } of requests) {
+      if ((act._tag !== "Pause" && act._tag !== "Resume") || end?.state !== "done" || heard.has(id)) continue
+      heard.add(id)
+      const follower = (yield* parts.followers).get(act.follower)
+      if (own.has(id) || follower === undefined) continue
+      yield* Effect.forkChild(act._tag === "Pause" ? follower.pause : follower.resume)
+    }
+    const current = new Set(requests.map(({ id }) => id))
+    for (const id of heard) if (!current.has(id)) heard.delete(id)
+  })
+}
+
+/** Takes what this process can do, and does it. */
+const work = Effect.fnUntraced(function* (
+  parts: Parts,
+  requests: Requests<unknown>,
+  owner: string,
+  asked: Latch.Latch,
+  changed: Effect.Effect<void>
+) {
+  const perform = makePerform(parts, requests, changed)
+  const steering = makeSteering(parts)
+  const underWay = yield* FiberMap.make<string>()
+  const own = new Set<string>()
+  const takeAll = Effect.gen(function* () {
+    const current = yield* requests.current
+    yield* steering(current, own)
+    for (const request of current) {
+      if (request.end !== undefined || FiberMap.hasUnsafe(underWay, request.id)) continue
+      if (!(yield* canPerform(parts, request.act, request))) continue
+      const turn = yield* requests.take(request.id, owner)
+      if (turn === undefined) continue
+      own.add(request.id)
+      yield* FiberMap.run(underWay, request.id, perform(request, turn))
+    }
+    const known = new Set(current.map(({ id }) => id))
+    for (const id of own) if (!known.has(id)) own.delete(id)
+  })
+  const failed = (cause: Cause.Cause<unknown>) => Effect.logDebug("eventfold: acts could not be looked for", cause)
+  const rest = requests.looked === undefined ? asked.await : Effect.timeoutOption(asked.await, Duration.millis(requests.looked))
+  return yield* Effect.forever(
+    Effect.gen(function* () {
+      yield* rest
+      asked.closeUnsafe()
+      yield* Effect.catchCause(takeAll, failed)
+    })
+  )
+})
+
+/** Watches a request until it is done. */
+const watch = (
+  parts: Parts,
+  requests: Requests<unknown>,
+  id: string,
+  changes: PubSub.PubSub<void>
+): Stream.Stream<ActStep, AskError> =>
+  Stream.unwrap(
+    Effect.map(PubSub.subscribe(changes), (subscription) => {
+      const time = requests.looked === undefined ? Effect.never : Effect.sleep(looked)
+      const next = Effect.raceFirst(PubSub.take(subscription), time)
+      let before: Standing | undefined
+      const look = Effect.gen(function* () {
+        const now = yield* Effect.mapError(requests.get(id), unavailable)
+        // Cleaned up behind whoever did it: the record stays.
+        if (now === undefined) return yield* lost(parts, id)
+        if (
+          now.owner === undefined &&
+          now.end === undefined &&
+          now.isLate &&
+          (yield* Effect.mapError(requests.giveUp(id), unavailable))
+        ) {
+          return yield* nobody
+        }
+        const steps = stepsBetween(before, now)
+        before = now
+        if (now.end?.state === "refused") return yield* refusalOf(now.end.outcome)
+        if (now.end?.state === "nobody") return yield* nobody
+        return { steps, ended: now.end !== undefined }
+      })
+      return Stream.unfold<"first" | "next" | "over", ReadonlyArray<ActStep>, AskError, never>("first", (state) =>
+        Effect.gen(function* () {
+          if (state === "over") return undefined
+          if (state === "next") yield* next
+          const { ended, steps } = yield* look
+          return [steps, ended ? "over" : "next"] as const
+        })
+      ).pipe(Stream.flattenIterable)
+    })
+  )
+
+const lost = Effect.fnUntraced(function* (parts: Parts, id: string) {
+  const recorded = yield* Effect.mapError(recordOf(parts, id), unavailable)
+  if (recorded === undefined) return yield* nobody
+  if (recorded.state === "refused") return yield* refusalOf(recorded.outcome)
+  return { steps: [{ _tag: "Done", id, outcome: recorded.outcome } as const], ended: true }
+})
+
+const nobody = Effect.fail(
+  new NobodyTookError({
+    detail:
+      "no process took it in time: none that runs what it is about, and has operations that may act, was there. It will not be done later"
+  })
+)
+
+const checked = ({ id, within = usualWait }: Asked): Effect.Effect<number, InvalidRequestError> => {
+  const problem =
+    id.length < 1 || id.length > 200 || !/^[\x21-\x7e]+$/.test(id)
+      ? "id must have 1 to 200 printable characters of ASCII, and no space"
+      : within < 1 || within > longestWait
+        ? `within must be from 1 to ${longestWait} milliseconds, not ${within}`
+        : undefined
+  return problem === undefined ? Effect.succeed(within) : Effect.fail(new InvalidRequestError({ detail: problem }))
+}
+
+/** A desk, at which this process works until the scope closes. */
+export const makeDesk = Effect.fnUntraced(function* (
+  parts: Parts,
+  requests: Requests<unknown>
+): Effect.fn.Return<Desk, never, Scope.Scope> {
+  const owner = yield* makeId
+  // Open at first: another process may have left something.
+  const news = Latch.makeUnsafe(true)
+  const changes = yield* PubSub.sliding<void>(1)
+  const changed = Effect.asVoid(PubSub.publish(changes, undefined))
+  yield* Effect.forkScoped(work(parts, requests, owner, news, changed))
+  const ask = (asked: Asked): Stream.Stream<ActStep, AskError> =>
+    Stream.unwrap(
+      Effect.gen(function* () {
+        const within = yield* checked(asked)
+        const before = yield* Effect.mapError(recordOf(parts, asked.id), unavailable)
+        if (before !== undefined) return replayed(before)
+        const { act, by, id, reason } = asked
+        yield* Effect.mapError(requests.put({ id, act, by, reason, target: targetOf(act) }, within), unavailable)
+        news.openUnsafe()
+        // Where nothing else changes, the time that it has to be taken runs out all the same.
+        yield* Effect.forkScoped(
+          Effect.andThen(
+            Effect.sleep(within / 2 + 1),
+            Effect.sync(() => news.openUnsafe())
+          )
+        )
+        yield* Effect.forkScoped(Effect.andThen(Effect.sleep(within + 1), changed))
+        return watch(parts, requests, id, changes)
+      })
+    )
+  return { ask, requests }
+})
