@@ -22,7 +22,8 @@ const both = [
   "test/following/parkStream.test.ts",
   "test/following/setAside.test.ts",
   "test/projection/*.test.ts",
-  "test/decisions/*.test.ts"
+  "test/decisions/*.test.ts",
+  "test/operate/{look,acts}.test.ts"
 ]
 
 export default defineConfig({
