@@ -128,16 +128,17 @@ const Foot = () => {
   const all = byNeed.value
   return (
     <footer class="foot" aria-label="Followers">
-      {all.slice(0, mostChips).map(({ lag, lags, name, state, title }) => (
+      {all.slice(0, mostChips).map(({ kind, lag, lags, name, state, title }) => (
         <a key={name} class="follower-chip" href={to("followers", { name })} aria-label={plain(`${title}: ${state}, ${lag} behind`)}>
           <Dot state={state} />
           <span class="chip-name">
             <Text>{title}</Text>
+            {kind === "deadlines" ? <small> deadlines</small> : null}
           </span>
           <span class={`number ${lag >= 1000 ? "warm" : ""}`} data-lag={lag}>
             {short(lag)}
           </span>
-          <Spark values={lags} />
+          <Spark values={lags} width={38} />
         </a>
       ))}
       {all.length > mostChips ? (

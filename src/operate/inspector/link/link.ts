@@ -61,7 +61,7 @@ const sentenceOf = (cause: Cause.Cause<unknown>): string => {
   const error = Cause.squash(cause) as { readonly _tag?: string; readonly message?: string } | null
   if (error?._tag === "UnauthorizedError") unknownOperator.value = true
   if (error?._tag === "RpcClientError") return "The connection was lost before the answer came."
-  return error?.message ?? "It failed, and the server does not say why."
+  return error?.message?.replace(/\s*\n\s*/g, " ") ?? "It failed, and the server does not say why."
 }
 
 export interface Listener<A> {

@@ -121,8 +121,31 @@ const oneLine = (depth: number, place: Place): Line => {
   return { depth, key, mark, cells: properties(isSmall(before) ? before : {}, value).map(cellOf) }
 }
 
+interface Printed {
+  readonly $class?: unknown
+  readonly entries?: unknown
+  readonly values?: unknown
+}
+
+const isPair = (value: unknown): value is readonly [string | number, Json] =>
+  Array.isArray(value) && value.length === 2 && (typeof value[0] === "string" || typeof value[0] === "number")
+
+/** A printed map as an object, and a printed set as a list: so that what has changed in them is seen by key. */
+export const readable = (value: Json): Json => {
+  if (!isGroup(value)) return value
+  if (Array.isArray(value)) return value.map(readable)
+  const { $class, entries, values } = value as Printed
+  if ($class === "Map" && Array.isArray(entries) && entries.every(isPair)) {
+    return Object.fromEntries(entries.map(([key, inner]) => [String(key), readable(inner)]))
+  }
+  if ($class === "Set" && Array.isArray(values)) return values.map(readable)
+  return Object.fromEntries(entriesOf(value).map(([key, inner]) => [key, readable(inner)]))
+}
+
 /** The later state as lines, each marked; no more than {@link most}. Without a state before nothing is marked. */
-export const difference = (before: Json | undefined, after: Json): ReadonlyArray<Line> => {
+export const difference = (earlier: Json | undefined, later: Json): ReadonlyArray<Line> => {
+  const after = readable(later)
+  const before = earlier === undefined ? undefined : readable(earlier)
   const lines: Array<Line> = []
   const walk = (place: Place, depth: number, ofList: boolean): void => {
     if (lines.length >= most) return

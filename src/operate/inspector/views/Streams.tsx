@@ -1,11 +1,15 @@
 /** Streams, and the life of the one that is chosen. */
 import type { StreamRow } from "../../Operations.ts"
+import { useEffect } from "preact/hooks"
 import { useAnswer, usePages } from "../link/answer.ts"
 import { categories, meet } from "../link/live.ts"
 import { choose, route } from "../link/place.ts"
 import { Empty, Problem, StreamName, Swatch, Text } from "../parts/basic.tsx"
 import { List } from "../parts/List.tsx"
 import { Stream } from "./Stream.tsx"
+
+/** What the library keeps for itself is shown where it is asked for. */
+const isOfDomain = ({ stream }: StreamRow): boolean => !stream.startsWith("$")
 
 /** The categories as buttons: one, or all. */
 const Categories = ({ chosen }: { readonly chosen: string }) => (
@@ -68,10 +72,14 @@ const Filters = () => {
 }
 
 export const Streams = () => {
-  const { category = "", stream } = route.value.params
+  const { category = "", prefix = "", stream } = route.value.params
   const pages = useStreams()
-  const { items } = pages
-  meet(items.map(({ category }: StreamRow) => category))
+  meet(pages.items.map(({ category }) => category))
+  const items = category === "" && prefix === "" ? pages.items.filter(isOfDomain) : pages.items
+  // A page of the library's own streams shows nothing: the next one may.
+  useEffect(() => {
+    if (items.length < 20) pages.load()
+  }, [items.length, pages.items.length])
   // The newest is shown until one is chosen; which that is does not change while the page is open.
   const first = useAnswer(stream === undefined ? "first stream" : undefined, (link) => link.Streams({ order: "newest", limit: 1 }))
   const shown = stream ?? items[0]?.stream ?? first.value?.items[0]?.stream

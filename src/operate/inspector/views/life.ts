@@ -68,8 +68,10 @@ export const useLife = (stream: string, wanted: number | undefined) => {
   const latest = first.value?.latest ?? 0
   const version = Math.max(1, Math.min(wanted ?? latest, latest))
   const { from, to } = versionWindow(version, latest)
-  const elsewhere = first.value !== undefined && !holds(first.value, version)
-  const around = useAnswer(elsewhere ? `${stream} ${from}–${to}` : undefined, (link) => between(link, stream, from, to, latest))
+  // A life of up to 200 versions is there whole; of a longer one what is around the version.
+  const elsewhere =
+    first.value !== undefined && (latest <= 200 ? first.value.steps.length < latest : !holds(first.value, version))
+  const around = useAnswer(elsewhere ? `${stream} ${from}–${to} of ${latest}` : undefined, (link) => between(link, stream, from, to, latest))
   const grown = useAnswer(first.value === undefined ? undefined : `${stream} after ${latest} at ${Math.floor(now.value / beat)}`, (link) =>
     link.StreamEvents({ stream, from: latest + 1, limit: 1 })
   )
@@ -77,7 +79,7 @@ export const useLife = (stream: string, wanted: number | undefined) => {
   useEffect(() => {
     if (more) first.again()
   }, [more])
-  const life = elsewhere ? (around.value !== undefined && holds(around.value, version) ? around.value : undefined) : first.value
+  const life = [elsewhere ? around.value : undefined, first.value].find((life) => life !== undefined && holds(life, version))
   const index = life?.steps.findIndex((step) => step.version === version) ?? -1
   return {
     life,
