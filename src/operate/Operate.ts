@@ -5,6 +5,8 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as HttpMiddleware from "effect/http/HttpMiddleware"
+import type * as HttpRouter from "effect/http/HttpRouter"
 import type * as Rpc from "effect/rpc/Rpc"
 import * as SqlClient from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
@@ -29,8 +31,11 @@ import { verify } from "./look/verify.ts"
 import { lookAtViews } from "./look/views.ts"
 import { Operations, protocol } from "./Operations.ts"
 import { type AnyProjection, makeParts, type Parts, type Registered } from "./parts.ts"
+import { addRoutes, layerTokens, serialization } from "./serving/serving.ts"
+import type { TokenOperator } from "./serving/tokens.ts"
 
 export { type AnyProjection, type Registered } from "./parts.ts"
+export { type TokenOperator } from "./serving/tokens.ts"
 
 /**
  * What operations are made with.
@@ -167,5 +172,114 @@ export const layerOperator = (options: {
       name: options.name,
       mayAct: options.mayAct === true,
       payloads: options.payloads ?? "shown"
+    })
+  )
+
+/**
+ * How operations are served to this machine alone: whoever may open a connection to its loopback addresses is the operator.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface LoopbackOptions {
+  readonly hosts?: undefined
+  /** Who asks: by default the operator `local`, who may act where `acts` allows it. A list asks for tokens, a Layer does as it likes. */
+  readonly authentication?: ReadonlyArray<TokenOperator> | Layer.Layer<Authentication> | undefined
+  /** How much of payloads the operator `local` sees. Default: `"masked"`. */
+  readonly payloads?: Payloads | undefined
+}
+
+/**
+ * How operations are served to others: it has to be said who they are.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface RemoteOptions {
+  /** The names under which the server is reached, without a port, beside those of this machine: any other `Host` is refused. */
+  readonly hosts: readonly [string, ...Array<string>]
+  /** Who asks: operators by their tokens, or a Layer that says so of each request. */
+  readonly authentication: readonly [TokenOperator, ...Array<TokenOperator>] | Layer.Layer<Authentication>
+  readonly payloads?: undefined
+}
+
+/**
+ * How operations are served.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type ServeOptions<Projections extends ReadonlyArray<AnyProjection> = ReadonlyArray<AnyProjection>> =
+  HandlerOptions<Projections> & {
+    /** Where the routes are. Default: `"/operate"`. */
+    readonly path?: `/${string}` | undefined
+  } & (LoopbackOptions | RemoteOptions)
+
+const usualPath = "/operate"
+
+const isLayer = (authentication: object): authentication is Layer.Layer<Authentication> => Layer.isLayer(authentication)
+
+/**
+ * Serves operations inside the program, as routes of its `HttpRouter`: `POST <path>/rpc` for programs (NDJSON), `GET <path>/socket` for pages
+ * (a WebSocket), and with tokens `POST <path>/login` and `/logout`, which exchange a token for a cookie (`HttpOnly`, `SameSite=Strict`).
+ *
+ * **Details**: operators only look, unless `acts` is `true`. Without `hosts` only this machine is served: the peer's address, and the `Host`,
+ * have to be those of loopback. With `hosts` it has to be said who asks. In any case a request is refused with 403 whose `Host` is another,
+ * that comes from another page (`Origin`, `Sec-Fetch-Site`), or whose content type a form could send. Its routes are not logged and have no
+ * spans of their own; {@link layerUntraced} also stops the one that the server makes of each request.
+ *
+ * ```ts
+ * import { Layer, Redacted } from "effect"
+ * import { HttpRouter } from "effect/http"
+ * import { Checkpoints, EventStore } from "eventfold"
+ * import { Operate } from "eventfold/operate"
+ *
+ * const Local = Operate.layer({ acts: true })
+ * const Remote = Operate.layer({
+ *   hosts: ["ops.example.org"],
+ *   authentication: [{ name: "ada", token: Redacted.make("a secret of some length"), mayAct: true }]
+ * })
+ *
+ * const Server = HttpRouter.serve(Local).pipe(Layer.provide(Layer.merge(EventStore.layerMemory, Checkpoints.layerMemory)))
+ * // @ts-expect-error: who asks has to be said
+ * Operate.layer({ hosts: ["ops.example.org"] })
+ * ;[Layer.isLayer(Server), Layer.isLayer(Remote)] // => [true, true]
+ * ```
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layer = <const Projections extends ReadonlyArray<AnyProjection> = readonly []>(
+  options: ServeOptions<Projections> = {} as ServeOptions<Projections>
+): Layer.Layer<never, UnavailableError, HttpRouter.HttpRouter | EventStore | Checkpoints | Needed<Projections[number]>> => {
+  const { authentication, hosts, path = usualPath, payloads = "masked" } = options
+  const tokens = authentication !== undefined && !isLayer(authentication) ? authentication : []
+  const Operators =
+    authentication === undefined
+      ? layerOperator({ name: "local", mayAct: options.acts === true, payloads })
+      : isLayer(authentication)
+        ? authentication
+        : layerTokens(authentication)
+  return Layer.effectDiscard(addRoutes({ path, hosts, tokens })).pipe(
+    Layer.provide(Layer.mergeAll(layerHandlers<Projections>(options), Operators, serialization))
+  )
+}
+
+/**
+ * Lets the server make no spans of the requests to operations, beside those that it makes none of anyway. Provide it to
+ * `HttpRouter.serve(…)`.
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerUntraced = (options?: {
+  /** Where the routes are. Default: `"/operate"`. */
+  readonly path?: `/${string}` | undefined
+}): Layer.Layer<never> =>
+  Layer.effect(
+    HttpMiddleware.TracerDisabledWhen,
+    Effect.map(HttpMiddleware.TracerDisabledWhen, (before) => (request) => {
+      const { path = usualPath } = options ?? {}
+      return request.url.startsWith(`${path}/`) || before(request)
     })
   )

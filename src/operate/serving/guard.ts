@@ -1,0 +1,68 @@
+/**
+ * What a request must be before anything is done for it, whoever sends it. Any page that a person has open can talk to a port of this
+ * machine: so the name under which it was asked for, and the page that asks, have to be this server's own.
+ */
+import * as Effect from "effect/Effect"
+import type { Headers } from "effect/http/Headers"
+import * as HttpMiddleware from "effect/http/HttpMiddleware"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+
+/** The names and addresses of this machine, for itself. */
+const loopbackHosts: ReadonlyArray<string> = ["localhost", "127.0.0.1", "[::1]"]
+
+const isLoopbackAddress = (address: string): boolean =>
+  address === "::1" || /^(::ffff:)?127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(address)
+
+/** The name in a `Host` header, without the port. */
+const hostIn = (host: string): string | undefined => {
+  const url = Result.try(() => new URL(`http://${host}`))
+  return Result.isSuccess(url) && url.success.host !== "" && url.success.pathname === "/" && url.success.username === ""
+    ? url.success.hostname
+    : undefined
+}
+
+/** What may be sent by a form, and by a script without asking first, is not among them. */
+const contentTypes: ReadonlyArray<string> = ["application/x-ndjson", "application/ndjson", "application/json"]
+
+/** Why a request is refused; `undefined` where it is not. */
+export const refusalOf = (
+  hosts: ReadonlyArray<string> | undefined,
+  request: { readonly method: string; readonly headers: Headers; readonly address: string | undefined }
+): string | undefined => {
+  const { address, headers, method } = request
+  const host = headers["host"] ?? ""
+  const name = hostIn(host)
+  const allowed = hosts === undefined ? loopbackHosts : [...loopbackHosts, ...hosts.map((host) => host.toLowerCase())]
+  if (name === undefined || !allowed.includes(name)) return "the host is none under which operations are served"
+  if (hosts === undefined && (address === undefined || !isLoopbackAddress(address)))
+    return "operations are served to this machine alone"
+  const { origin } = headers
+  if (origin !== undefined) {
+    const from = Result.try(() => new URL(origin).host)
+    if (Result.isFailure(from) || from.success !== host.toLowerCase()) return "another page asks"
+  }
+  const site = headers["sec-fetch-site"]
+  if (site !== undefined && site !== "same-origin" && site !== "none") return "another page asks"
+  const type = headers["content-type"]?.split(";")[0]?.trim().toLowerCase()
+  if (method === "POST" && !contentTypes.includes(type ?? "")) return "the content type is none of this service"
+  return undefined
+}
+
+/** Lets a request through, or refuses it with 403. It is not logged, and nothing behind it has spans. */
+export const guarded = <E, R>(
+  hosts: ReadonlyArray<string> | undefined,
+  handler: Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>
+): Effect.Effect<HttpServerResponse.HttpServerResponse, E, R | HttpServerRequest.HttpServerRequest> =>
+  Effect.gen(function* () {
+    const request = yield* HttpServerRequest.HttpServerRequest
+    const refusal = refusalOf(hosts, {
+      method: request.method,
+      headers: request.headers,
+      address: Option.getOrUndefined(request.remoteAddress)
+    })
+    if (refusal !== undefined) return HttpServerResponse.text(`Refused: ${refusal}\n`, { status: 403 })
+    return yield* Effect.withTracerEnabled(handler, false)
+  }).pipe(HttpMiddleware.withLoggerDisabled)
