@@ -13,6 +13,7 @@ const servers = [
   "test/{postgres,nats,redis,rabbitmq,jsonl,bench,support,types}/**/*.test.ts",
   "test/{Transport.realTime,architecture,copy,docs,fixtures,http,messages,package}.test.ts",
   "test/sqlite/{SqliteEventStore,Subscription,crash}.test.ts",
+  "test/operate/{http,processes}.test.ts",
   "examples/**/*.test.ts"
 ]
 

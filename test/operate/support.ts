@@ -156,7 +156,7 @@ export const onEveryStore = (
   }
   for (const [name, make] of declared<() => Layer.Layer<Services, unknown>>(wirings)) {
     describe(name, () => {
-      suite((title, body) => it.live(title, () => Effect.scoped(Effect.provide(body, Layer.fresh(make())))), name)
+      suite((title, body) => it.live(title, () => Effect.provide(Effect.scoped(body), Layer.fresh(make()))), name)
     })
   }
 }
