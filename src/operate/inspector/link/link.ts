@@ -28,7 +28,7 @@ export const unknownOperator = signal(false)
 
 /** The server's end of the socket, beside the page. */
 const address = (): string => {
-  const url = new URL("rpc", location.href)
+  const url = new URL("socket", location.href)
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:"
   return url.href
 }

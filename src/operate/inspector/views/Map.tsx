@@ -23,7 +23,7 @@ const useDrawing = (): Drawing | undefined => {
   return drawing
 }
 
-const kinds = ["command", "aggregate", "event", "subscription", "projection", "process", "relay", "consumer"] as const
+const kinds = ["command", "aggregate", "event", "listener", "subscription", "projection", "process", "relay", "consumer"] as const
 
 /** What is one step from a node, with it. */
 const around = (map: typeof SystemMap.Type, id: string | undefined): ReadonlySet<string> | undefined =>

@@ -1,5 +1,6 @@
 /** A conversation in time: a lane for each stream, and a line from each cause to its effect. Pauses are drawn short, and named. */
 import type { EventRow } from "../../Operations.ts"
+import { useLayoutEffect, useRef, useState } from "preact/hooks"
 import { colourOf, StreamName } from "../parts/basic.tsx"
 import { categoryOf, plain } from "../pure/text.ts"
 import { gap } from "../pure/time.ts"
@@ -8,7 +9,8 @@ import { isNote } from "../pure/tree.ts"
 import { isCommand, open } from "./Conversation.tsx"
 
 const laneHeight = 26
-const width = 1000
+/** The width of the drawing until it is measured, and at least. */
+const narrowest = 480
 
 /** Messages that are drawn: a drawing of more says no more. */
 const mostDrawn = 400
@@ -21,13 +23,13 @@ interface Spot {
 }
 
 /** Where each message stands: its instant across, and what happened at one instant side by side. */
-const spotsOf = (events: ReadonlyArray<EventRow>, lanes: ReadonlyArray<string>): ReadonlyMap<string, Spot> => {
+const spotsOf = (events: ReadonlyArray<EventRow>, lanes: ReadonlyArray<string>, width: number): ReadonlyMap<string, Spot> => {
   const { places } = timeline(events.map(({ recordedAt }) => recordedAt.epochMilliseconds))
   const taken = new Map<string, number>()
   return new Map(
     events.map((event, index) => {
       const lane = laneOf(event)
-      const x = 12 + (places[index] ?? 0) * (width - 100)
+      const x = 12 + (places[index] ?? 0) * (width - 60)
       const at = Math.max(x, (taken.get(lane) ?? -100) + 11)
       taken.set(lane, at)
       return [event.id, { x: at, y: lanes.indexOf(lane) * laneHeight + laneHeight / 2 }]
@@ -36,8 +38,10 @@ const spotsOf = (events: ReadonlyArray<EventRow>, lanes: ReadonlyArray<string>):
 }
 
 const Arc = ({ from, to }: { readonly from: Spot; readonly to: Spot }) => {
-  const bend = Math.max(10, Math.abs(to.x - from.x) / 2)
-  return <path class="arc" d={`M${from.x} ${from.y}C${from.x + bend} ${from.y} ${to.x - bend} ${to.y} ${to.x} ${to.y}`} />
+  // What happens at once stands below each other: the line goes around what is between.
+  const beside = to.x - from.x < 24
+  const [away, back] = beside ? [14, 14] : [(to.x - from.x) / 2, (from.x - to.x) / 2]
+  return <path class="arc" d={`M${from.x} ${from.y}C${from.x + away} ${from.y} ${to.x + back} ${to.y} ${to.x} ${to.y}`} />
 }
 
 const Message = ({ chosen, event, spot }: { readonly event: EventRow; readonly spot: Spot; readonly chosen: boolean }) => (
@@ -64,7 +68,16 @@ const Message = ({ chosen, event, spot }: { readonly event: EventRow; readonly s
 export const Timeline = ({ chosen, events }: { readonly events: ReadonlyArray<EventRow>; readonly chosen: string }) => {
   const drawn = events.slice(0, mostDrawn)
   const lanes = Array.from(new Set(drawn.map(laneOf))).sort((a, b) => Number(b === "commands") - Number(a === "commands"))
-  const spots = spotsOf(drawn, lanes)
+  const box = useRef<HTMLDivElement>(null)
+  const [width, setWidth] = useState(narrowest)
+  useLayoutEffect(() => {
+    const { current } = box
+    if (current === null) return
+    const observer = new ResizeObserver(() => setWidth(Math.max(narrowest, current.clientWidth)))
+    observer.observe(current)
+    return () => observer.disconnect()
+  }, [])
+  const spots = spotsOf(drawn, lanes, width)
   const { pauses } = timeline(drawn.map(({ recordedAt }) => recordedAt.epochMilliseconds))
   const height = lanes.length * laneHeight
   return (
@@ -76,13 +89,13 @@ export const Timeline = ({ chosen, events }: { readonly events: ReadonlyArray<Ev
           </div>
         ))}
       </div>
-      <div class="drawing">
+      <div class="drawing" ref={box}>
         <svg width={width} height={height + 18}>
           {lanes.map((lane, index) => (
             <line key={lane} class="grid" x1="0" x2={width} y1={(index + 0.5) * laneHeight} y2={(index + 0.5) * laneHeight} />
           ))}
           {pauses.map(({ from, milliseconds, to }) => (
-            <text key={from} class="pause" x={12 + ((from + to) / 2) * (width - 100)} y={height + 12} text-anchor="middle">
+            <text key={from} class="pause" x={12 + ((from + to) / 2) * (width - 60)} y={height + 12} text-anchor="middle">
               {(to - from) * width < 46 ? "" : gap(milliseconds)}
             </text>
           ))}
