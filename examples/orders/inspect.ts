@@ -46,7 +46,10 @@ const madePage = Effect.promise(async () => {
 
 /** Trades, and shows it, until it is interrupted. */
 export const inspect = Effect.fnUntraced(function* <E>(
-  { layer: store, place }: { readonly layer: Layer.Layer<EventStore.EventStore | Checkpoints.Checkpoints, E>; readonly place: string },
+  {
+    layer: store,
+    place
+  }: { readonly layer: Layer.Layer<EventStore.EventStore | Checkpoints.Checkpoints, E>; readonly place: string },
   port: number
 ) {
   yield* madePage

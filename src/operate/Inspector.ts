@@ -88,11 +88,7 @@ const findFiles = Effect.gen(function* () {
  */
 export const layer = (
   options?: Options
-): Layer.Layer<
-  never,
-  UnavailableError,
-  HttpRouter.HttpRouter | FileSystem.FileSystem | Path.Path | HttpPlatform.HttpPlatform
-> =>
+): Layer.Layer<never, UnavailableError, HttpRouter.HttpRouter | FileSystem.FileSystem | Path.Path | HttpPlatform.HttpPlatform> =>
   Layer.effectDiscard(
     Effect.gen(function* () {
       const { hosts, path = "/operate" } = options ?? {}
@@ -101,10 +97,7 @@ export const layer = (
       const file = yield* HttpStaticServer.make({ root, cacheControl: "no-cache" }).pipe(
         Effect.mapError(({ message }) => new UnavailableError({ detail: `the page cannot be read: ${message}` }))
       )
-      const page = file.pipe(
-        Effect.catch(HttpServerRespondable.toResponse),
-        Effect.map(HttpServerResponse.setHeaders(headers))
-      )
+      const page = file.pipe(Effect.catch(HttpServerRespondable.toResponse), Effect.map(HttpServerResponse.setHeaders(headers)))
       yield* router.prefixed(path).add("GET", "/*", guarded(hosts, page))
     })
   )

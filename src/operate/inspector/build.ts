@@ -46,9 +46,11 @@ const scripts = async (): Promise<ReadonlyArray<OutputChunk>> => {
   return output.filter((part) => part.type === "chunk")
 }
 
+const styles = ["base", "frame", "lists", "stream", "values", "events", "followers", "projections", "map"]
+
 /** The style sheets as one, without comments and the space that nobody reads. */
 const style = async (): Promise<string> => {
-  const sheets = ["base", "frame", "stream", "views"].map((name) => readFile(join(here, "style", `${name}.css`), "utf8"))
+  const sheets = styles.map((name) => readFile(join(here, "style", `${name}.css`), "utf8"))
   return (await Promise.all(sheets))
     .join("")
     .replace(/\/\*[^]*?\*\//g, "")

@@ -20,7 +20,13 @@ export const Help = () => {
     else box.current?.close()
   }, [shown])
   return (
-    <dialog ref={box} class="help" aria-label="Keys" onClose={() => (helpShown.value = false)} onClick={() => (helpShown.value = false)}>
+    <dialog
+      ref={box}
+      class="help"
+      aria-label="Keys"
+      onClose={() => (helpShown.value = false)}
+      onClick={() => (helpShown.value = false)}
+    >
       <h2>Keys</h2>
       <dl>
         {keys.map(([names, meaning]) => (

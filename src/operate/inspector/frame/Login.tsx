@@ -20,7 +20,12 @@ export const Login = () => {
         <p class="quiet">This server wants to know its operators. Give the token that you have from whoever runs it.</p>
         <label>
           <span>Token</span>
-          <input type="password" autocomplete="current-password" value={token} onInput={({ currentTarget }) => setToken(currentTarget.value)} />
+          <input
+            type="password"
+            autocomplete="current-password"
+            value={token}
+            onInput={({ currentTarget }) => setToken(currentTarget.value)}
+          />
         </label>
         <button type="submit" class="primary" disabled={token === ""}>
           Go on

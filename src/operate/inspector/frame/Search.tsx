@@ -28,19 +28,35 @@ const useHits = (text: string): ReadonlyArray<Hit> => {
   const position = positionOf(text)
   const asked = text === "" ? undefined : text
   const streams = useAnswer(asked && `streams ${asked}`, (link) => link.Streams({ prefix: text, limit: 8 }), quiet)
-  const event = useAnswer(asked && /^[\w-]{8,}$/.test(text) ? `event ${asked}` : undefined, (link) => link.Event({ id: text }), quiet)
+  const event = useAnswer(
+    asked && /^[\w-]{8,}$/.test(text) ? `event ${asked}` : undefined,
+    (link) => link.Event({ id: text }),
+    quiet
+  )
   if (asked === undefined) return []
   const found = event.current ? event.value?.event : undefined
-  const exact = (streams.current ? (streams.value?.items ?? []) : []).map(
-    ({ stream }): Hit => ({ key: `stream ${stream}`, kind: "stream", name: stream, view: "streams", params: { stream } })
-  )
+  const exact = (streams.current ? (streams.value?.items ?? []) : []).map(({ stream }): Hit => ({
+    key: `stream ${stream}`,
+    kind: "stream",
+    name: stream,
+    view: "streams",
+    params: { stream }
+  }))
   return [
     ...(position === undefined
       ? []
       : [{ key: "position", kind: "position", name: `#${position}`, view: "events", params: { at: String(position) } } as const]),
     ...(found === undefined
       ? []
-      : [{ key: "event", kind: "event", name: found.type, view: "streams", params: { stream: found.stream, version: String(found.version) } } as const]),
+      : [
+          {
+            key: "event",
+            kind: "event",
+            name: found.type,
+            view: "streams",
+            params: { stream: found.stream, version: String(found.version) }
+          } as const
+        ]),
     ...exact,
     { key: "conversation", kind: "conversation", name: text, view: "conversations", params: { id: text } },
     { key: "type", kind: "events of type", name: text, view: "events", params: { type: text } }

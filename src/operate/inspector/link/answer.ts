@@ -101,7 +101,12 @@ export const usePages = <A, E>(
   const begin = (after: string | undefined, before: ReadonlyArray<A>) => {
     if (link === undefined || key === undefined) return
     takeBack.current()
-    setState((last) => ({ ...(last.key === key ? last : { ...nothing, items: last.items }), key, loading: true, problem: undefined }))
+    setState((last) => ({
+      ...(last.key === key ? last : { ...nothing, items: last.items }),
+      key,
+      loading: true,
+      problem: undefined
+    }))
     takeBack.current = ask(question(link, after), {
       onValue: ({ items, next, read }) => {
         setState({ key, items: [...before, ...items], next, read, problem: undefined, loading: false })

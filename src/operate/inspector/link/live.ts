@@ -35,7 +35,9 @@ const sawHead = (position: number) => {
 const troubled = new Set(["halted", "backing-off", "paused"])
 
 /** What stands still: a number in red. */
-export const troubles = computed(() => followers.value.filter(({ state }) => state === "halted" || state === "backing-off").length)
+export const troubles = computed(
+  () => followers.value.filter(({ state }) => state === "halted" || state === "backing-off").length
+)
 
 export const parked = computed(() => followers.value.reduce((sum, follower) => sum + follower.parked, 0))
 

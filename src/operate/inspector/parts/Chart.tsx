@@ -3,7 +3,15 @@ import { areaPoints, linePoints } from "../pure/chart.ts"
 import { count } from "../pure/text.ts"
 
 /** A line as large as a word. */
-export const Spark = ({ height = 14, values, width = 44 }: { values: ReadonlyArray<number>; width?: number; height?: number }) => (
+export const Spark = ({
+  height = 14,
+  values,
+  width = 44
+}: {
+  values: ReadonlyArray<number>
+  width?: number
+  height?: number
+}) => (
   <svg class="spark" width={width} height={height} viewBox={`0 0 ${width} ${height}`} aria-hidden="true">
     <polygon points={areaPoints(values, width, height, 60)} />
     <polyline points={linePoints(values, width, height, 60)} />

@@ -33,7 +33,11 @@ export const Lines = ({ label, lines }: { readonly lines: ReadonlyArray<Line>; r
   <div class="lines" tabIndex={0} role="region" aria-label={label}>
     {lines.map((line, index) => (
       <div class="line" data-mark={line.mark} key={index}>
-        <span class="sign" aria-label={line.mark === "same" ? undefined : line.mark} role={line.mark === "same" ? undefined : "img"}>
+        <span
+          class="sign"
+          aria-label={line.mark === "same" ? undefined : line.mark}
+          role={line.mark === "same" ? undefined : "img"}
+        >
           {signs[line.mark]}
         </span>
         <span class="line-text" style={{ paddingLeft: `${line.depth * 18}px` }}>
@@ -61,7 +65,15 @@ export const Gist = ({ event }: { readonly event: Pick<EventRow, "payload" | "st
 }
 
 /** A payload whole; what was too large for a list is asked for. */
-export const Payload = ({ id, label, payload }: { readonly payload: PayloadType; readonly label: string; readonly id?: string }) => {
+export const Payload = ({
+  id,
+  label,
+  payload
+}: {
+  readonly payload: PayloadType
+  readonly label: string
+  readonly id?: string
+}) => {
   const cut = payload._tag === "Cut" && id !== undefined
   const whole = useAnswer(cut ? `event ${id}` : undefined, (link) => link.Event(id === undefined ? {} : { id }))
   const shown = cut && whole.current && whole.value !== undefined ? whole.value.event.payload : payload

@@ -116,7 +116,15 @@ export const Bar = ({ position, target }: { readonly position: number; readonly 
 }
 
 /** The line that a view begins with. */
-export const Title = ({ children, more, name }: { name: ComponentChildren; more?: ComponentChildren; children?: ComponentChildren }) => (
+export const Title = ({
+  children,
+  more,
+  name
+}: {
+  name: ComponentChildren
+  more?: ComponentChildren
+  children?: ComponentChildren
+}) => (
   <header class="title">
     <h1>{name}</h1>
     {more === undefined ? null : <span class="quiet">{more}</span>}
@@ -126,7 +134,13 @@ export const Title = ({ children, more, name }: { name: ComponentChildren; more?
 )
 
 /** Views of one thing beside each other, each with an address. */
-export const Tabs = ({ chosen, tabs }: { readonly chosen: string; readonly tabs: ReadonlyArray<readonly [string, string, string]> }) => (
+export const Tabs = ({
+  chosen,
+  tabs
+}: {
+  readonly chosen: string
+  readonly tabs: ReadonlyArray<readonly [string, string, string]>
+}) => (
   <nav class="tabs" aria-label="Parts">
     {tabs.map(([name, label, address]) => (
       <a key={name} href={address} aria-current={name === chosen ? "page" : undefined}>

@@ -20,7 +20,7 @@ export interface Cell {
   readonly was?: string
 }
 
-export type Kind = "text" | "number" | "word" | "size"
+type Kind = "text" | "number" | "word" | "size"
 
 type Json = unknown
 
@@ -33,7 +33,10 @@ const entriesOf = (value: object): ReadonlyArray<readonly [string, Json]> => Obj
 
 /** Objects that stand in one line: up to five leaves. */
 const isSmall = (value: Json): value is object =>
-  isGroup(value) && !Array.isArray(value) && entriesOf(value).length <= 5 && entriesOf(value).every(([, inner]) => !isGroup(inner))
+  isGroup(value) &&
+  !Array.isArray(value) &&
+  entriesOf(value).length <= 5 &&
+  entriesOf(value).every(([, inner]) => !isGroup(inner))
 
 export const same = (a: Json, b: Json): boolean => {
   if (Object.is(a, b)) return true
@@ -105,7 +108,9 @@ const markOf = (before: unknown, after: unknown): Mark =>
 const cellOf = ([key, before, after]: Place): Cell => {
   const mark = markOf(before, after)
   if (mark === "removed") return leaf(key, before, mark)
-  return mark === "changed" && !isGroup(before) ? { ...leaf(key, after, mark), was: textOf(before) } : leaf(key, after, mark)
+  return mark === "changed" && !(isGroup(before) && isGroup(after))
+    ? { ...leaf(key, after, mark), was: textOf(before) }
+    : leaf(key, after, mark)
 }
 
 /** Whether a place stands in one line: a leaf, something empty, or an element of a list that is a small object. */

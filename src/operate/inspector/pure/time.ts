@@ -41,10 +41,3 @@ export const instantOf = (text: string, now: number, utc: boolean): number | und
   const at = Date.parse(`${date[1]}T${date[2] ?? "00:00"}${utc || date[3] === "Z" ? "Z" : ""}`)
   return Number.isNaN(at) ? undefined : at
 }
-
-/** An instant as {@link instantOf} reads it. */
-export const written = (at: number, utc: boolean): string => {
-  const { day, time } = dayAndTime(at, utc)
-  return `${day} ${time}`
-}
-

@@ -30,7 +30,9 @@ export const branches = <M extends Message>(messages: ReadonlyArray<M>, fold = f
     // A cause comes before its effect, so whoever names another forms no circle.
     const cause = message.causationId !== null && known.has(message.causationId) ? message.causationId : ""
     known.add(message.id)
-    below.set(cause, [...(below.get(cause) ?? []), message])
+    const siblings = below.get(cause)
+    if (siblings === undefined) below.set(cause, [message])
+    else siblings.push(message)
   }
   const rows: Array<Branch<M>> = []
   interface Item {
@@ -52,7 +54,7 @@ export const branches = <M extends Message>(messages: ReadonlyArray<M>, fold = f
     const { folded, shown } = childrenOf(message.id)
     rows.push({ message, depth, twigs: depth === 0 ? "" : `${indent}${last ? "└─ " : "├─ "}`, folded })
     const deeper = depth === 0 ? "" : `${indent}${last ? "   " : "│  "}`
-    waiting.push(...[...itemsOf(shown, depth + 1, deeper)].reverse())
+    for (const item of [...itemsOf(shown, depth + 1, deeper)].reverse()) waiting.push(item)
   }
   return rows
 }

@@ -2,21 +2,25 @@
 import type { EventRow } from "../../Operations.ts"
 import { useMemo, useState } from "preact/hooks"
 import { usePages } from "../link/answer.ts"
-import { go } from "../link/place.ts"
 import { Clock, Problem, StreamName, Text } from "../parts/basic.tsx"
 import { List } from "../parts/List.tsx"
 import { Gist } from "../parts/Payload.tsx"
 import { plural } from "../pure/text.ts"
 import { branches, isNote } from "../pure/tree.ts"
+import { isCommand, open } from "./message.ts"
 import { Timeline } from "./Timeline.tsx"
 
-/** A record of the message bus: a command, which stands in no stream of the domain. */
-export const isCommand = ({ stream }: Pick<EventRow, "stream">): boolean => stream.startsWith("$bus-")
-
-export const open = ({ stream, version }: Pick<EventRow, "stream" | "version">): void =>
-  go("streams", { stream, version: String(version) })
-
-const Tree = ({ chosen, events, fold, onEnd }: { events: ReadonlyArray<EventRow>; chosen: string; fold: boolean; onEnd: () => void }) => {
+const Tree = ({
+  chosen,
+  events,
+  fold,
+  onEnd
+}: {
+  events: ReadonlyArray<EventRow>
+  chosen: string
+  fold: boolean
+  onEnd: () => void
+}) => {
   const rows = useMemo(() => branches(events, fold), [events, fold])
   return (
     <List

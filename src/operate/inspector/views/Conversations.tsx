@@ -6,7 +6,8 @@ import { choose, route } from "../link/place.ts"
 import { Clock, Empty, Problem, Swatch, Text } from "../parts/basic.tsx"
 import { List } from "../parts/List.tsx"
 import { categoryOf, plural } from "../pure/text.ts"
-import { Conversation, isCommand } from "./Conversation.tsx"
+import { Conversation } from "./Conversation.tsx"
+import { isCommand } from "./message.ts"
 
 interface Heard {
   readonly id: string
@@ -18,7 +19,7 @@ interface Heard {
 }
 
 /** Conversations of events that come the newest first. */
-export const heardIn = (events: ReadonlyArray<EventRow>): ReadonlyArray<Heard> => {
+const heardIn = (events: ReadonlyArray<EventRow>): ReadonlyArray<Heard> => {
   const heard = new Map<string, Heard>()
   for (const event of events) {
     if (event.correlationId === null) continue

@@ -12,7 +12,7 @@ import { Gist } from "../parts/Payload.tsx"
 import { count } from "../pure/text.ts"
 import { instantOf } from "../pure/time.ts"
 import { isNote } from "../pure/tree.ts"
-import { isCommand } from "./Conversation.tsx"
+import { isCommand } from "./message.ts"
 import { EventCard } from "./Stream.tsx"
 import { useTail } from "./tail.ts"
 
@@ -21,7 +21,15 @@ const words = (text: string) => text.split(/[\s,]+/).filter((word) => word !== "
 type Params = Readonly<Record<string, string>>
 
 /** The filter of an address; `15m` and the like are counted from when it was written. */
-const filterOf = ({ category = "", correlation = "", published = "", since = "", tag = "", type = "", until = "" }: Params): Filter => {
+const filterOf = ({
+  category = "",
+  correlation = "",
+  published = "",
+  since = "",
+  tag = "",
+  type = "",
+  until = ""
+}: Params): Filter => {
   const instant = (text: string) => instantOf(text, now.peek(), utc.peek())
   const from = instant(since)
   const to = instant(until)
@@ -143,7 +151,13 @@ const Detail = ({ position }: { readonly position: number }) => {
       </p>
       <EventCard event={event} />
       <h2>Caused by</h2>
-      <ul>{cause === null ? <li class="quiet">{event.causationId === null ? "nothing that is recorded" : "what is no event"}</li> : other(cause)}</ul>
+      <ul>
+        {cause === null ? (
+          <li class="quiet">{event.causationId === null ? "nothing that is recorded" : "what is no event"}</li>
+        ) : (
+          other(cause)
+        )}
+      </ul>
       <h2>It caused</h2>
       <ul>
         {effects.length === 0 ? <li class="quiet">nothing that is recorded</li> : effects.map(other)}
@@ -162,9 +176,9 @@ const useEvents = (params: Params) => {
   const pages = usePages(
     key,
     (link, after) =>
-      link.Events({ filter, direction: "backward", limit: 200, ...(after === undefined ? {} : { after }) }).pipe(
-        Effect.tap((page) => Effect.sync(() => after === undefined && setBegun({ key, head: page.head })))
-      ),
+      link
+        .Events({ filter, direction: "backward", limit: 200, ...(after === undefined ? {} : { after }) })
+        .pipe(Effect.tap((page) => Effect.sync(() => after === undefined && setBegun({ key, head: page.head })))),
     true
   )
   const follows = live !== "no" && (wanted["until"] ?? "") === ""
@@ -204,7 +218,12 @@ export const Events = () => {
             load anew
           </button>
         ) : null}
-        <button type="button" class="plain live" aria-pressed={follows} onClick={() => choose({ live: follows ? "no" : "", until: "" })}>
+        <button
+          type="button"
+          class="plain live"
+          aria-pressed={follows}
+          onClick={() => choose({ live: follows ? "no" : "", until: "" })}
+        >
           live
         </button>
       </Title>

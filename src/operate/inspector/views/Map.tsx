@@ -1,5 +1,6 @@
 /** What the program consists of, as it is registered: commands, events, and what follows them. */
 import type { SystemMap } from "../../Operations.ts"
+import type * as drawing from "./drawing.ts"
 import { useEffect, useMemo, useState } from "preact/hooks"
 import { useAnswer } from "../link/answer.ts"
 import { followers } from "../link/live.ts"
@@ -7,7 +8,7 @@ import { choose, route, to } from "../link/place.ts"
 import { Dot, Empty, Problem, Text, Title } from "../parts/basic.tsx"
 import { plain, plural } from "../pure/text.ts"
 
-type Drawing = typeof import("./drawing.ts")
+type Drawing = typeof drawing
 type Node = (typeof SystemMap.Type)["nodes"][number]
 
 /** The drawing's code, once it is there. */
@@ -96,7 +97,9 @@ const Drawn = ({ drawing, map }: { readonly map: typeof SystemMap.Type; readonly
             <text x={box.x + 14} y={box.y + 19}>
               {plain(node.name.length > 26 ? `${node.name.slice(0, 25)}…` : node.name)}
             </text>
-            {state === undefined ? null : <circle class="state" data-state={state} cx={box.x + box.width - 12} cy={box.y + 15} r="4" />}
+            {state === undefined ? null : (
+              <circle class="state" data-state={state} cx={box.x + box.width - 12} cy={box.y + 15} r="4" />
+            )}
           </g>
         )
       })}
@@ -110,10 +113,14 @@ export const MapView = () => {
   const map = answer.value
   const { node: chosen, zoom = "1" } = route.value.params
   const node = map?.nodes.find(({ id }) => id === chosen)
-  const zoomTo = (by: number) => choose({ zoom: String(Math.max(0.4, Math.min(2, Math.round((Number(zoom) + by) * 10) / 10))) }, true)
+  const zoomTo = (by: number) =>
+    choose({ zoom: String(Math.max(0.4, Math.min(2, Math.round((Number(zoom) + by) * 10) / 10))) }, true)
   return (
     <main class="map">
-      <Title name="Map" more={map === undefined ? "" : `${plural(map.nodes.length, "thing")}, as registered where this is answered`}>
+      <Title
+        name="Map"
+        more={map === undefined ? "" : `${plural(map.nodes.length, "thing")}, as registered where this is answered`}
+      >
         <button type="button" class="plain" aria-label="Smaller" onClick={() => zoomTo(-0.2)}>
           −
         </button>

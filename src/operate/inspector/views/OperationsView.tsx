@@ -75,7 +75,7 @@ const Doctor = () => {
         <span class="quiet">
           eventfold {library}
           {size.value === undefined ? null : ` · ${count(size.value.head)} events`}
-          {size.value?.bytes == null ? null : ` · ${bytes(size.value.bytes)}`}
+          {typeof size.value?.bytes === "number" ? ` · ${bytes(size.value.bytes)}` : null}
         </span>
       </p>
       <Problem>{answer.problem ?? size.problem}</Problem>

@@ -79,7 +79,13 @@ const Buttons = ({ again, discard, retry }: { readonly retry: Act; readonly disc
 )
 
 const tries = (attempts: number) =>
-  attempts === 0 ? <span class="quiet" title="It waits behind another of its stream">waits</span> : <>{count(attempts)}×</>
+  attempts === 0 ? (
+    <span class="quiet" title="It waits behind another of its stream">
+      waits
+    </span>
+  ) : (
+    <>{count(attempts)}×</>
+  )
 
 const Cause = ({ children }: { readonly children: string }) => (
   <span class="cause" title={plain(children)}>

@@ -12,12 +12,23 @@ import { timeline } from "../pure/timeline.ts"
 type Kind = "reacted" | "set" | "cancelled" | "recorded"
 
 const kindOf = (type: string): Kind =>
-  type === "$EventHandled" ? "reacted" : type === "$DeadlineSet" ? "set" : type === "$DeadlineCancelled" ? "cancelled" : "recorded"
+  type === "$EventHandled"
+    ? "reacted"
+    : type === "$DeadlineSet"
+      ? "set"
+      : type === "$DeadlineCancelled"
+        ? "cancelled"
+        : "recorded"
 
-const words: Readonly<Record<Kind, string>> = { reacted: "reacted to", set: "deadline set", cancelled: "deadline cancelled", recorded: "recorded" }
+const words: Readonly<Record<Kind, string>> = {
+  reacted: "reacted to",
+  set: "deadline set",
+  cancelled: "deadline cancelled",
+  recorded: "recorded"
+}
 
 /** What a note is about, by its payload: the type of an event or a deadline. */
-export const aboutOf = ({ payload, type }: Pick<EventRow, "payload" | "type">): string => {
+const aboutOf = ({ payload, type }: Pick<EventRow, "payload" | "type">): string => {
   const value = payload._tag === "Shown" ? (payload.value as { readonly type?: unknown } | null) : null
   return type.startsWith("$") && typeof value?.type === "string" ? value.type : type
 }

@@ -138,7 +138,9 @@ export const Processes = () => {
     <main class="processes">
       <Title name="Processes" more={`${all.length} registered`} />
       <Problem>{answer.problem}</Problem>
-      {all.length === 0 ? <Empty>{answer.value === undefined ? "…" : "No process manager is registered where this is answered."}</Empty> : null}
+      {all.length === 0 ? (
+        <Empty>{answer.value === undefined ? "…" : "No process manager is registered where this is answered."}</Empty>
+      ) : null}
       <nav class="process-row" aria-label="Process managers">
         {all.map((process) => (
           <Known key={process.name} process={process} chosen={process === shown} />

@@ -16,7 +16,9 @@ const Tables = ({ row, tables }: { readonly row: ProjectionRow; readonly tables:
   <table class="sizes">
     <tbody>
       {row.tables.map((name) => {
-        const found = tables.find(({ projection, table, version }) => projection === row.projection && version === row.version && table === name)
+        const found = tables.find(
+          ({ projection, table, version }) => projection === row.projection && version === row.version && table === name
+        )
         return (
           <tr key={name}>
             <th scope="row">
@@ -25,7 +27,11 @@ const Tables = ({ row, tables }: { readonly row: ProjectionRow; readonly tables:
               </code>
             </th>
             <td class="number">
-              {found === undefined ? "…" : found.rows === null ? "not there" : `${count(found.rows)}${found.exact ? "" : "+"} rows`}
+              {found === undefined
+                ? "…"
+                : found.rows === null
+                  ? "not there"
+                  : `${count(found.rows)}${found.exact ? "" : "+"} rows`}
             </td>
           </tr>
         )
@@ -80,8 +86,12 @@ const Version = ({ again, row, tables }: { row: ProjectionRow; tables: ReadonlyA
       <Tables row={row} tables={tables} />
       {registered ? (
         <footer>
-          {mode === "dropped" ? null : <ActButton act={{ _tag: "Rebuild", ...act }} label="Rebuild" grave={active} onDone={again} />}
-          {active || mode === "dropped" ? null : <ActButton act={{ _tag: "Switch", ...act }} label="Switch to it" onDone={again} />}
+          {mode === "dropped" ? null : (
+            <ActButton act={{ _tag: "Rebuild", ...act }} label="Rebuild" grave={active} onDone={again} />
+          )}
+          {active || mode === "dropped" ? null : (
+            <ActButton act={{ _tag: "Switch", ...act }} label="Switch to it" onDone={again} />
+          )}
           {active || mode === "dropped" ? null : <ActButton act={{ _tag: "Drop", ...act }} label="Drop" grave onDone={again} />}
         </footer>
       ) : (
@@ -95,7 +105,9 @@ export const Projections = () => {
   const answer = useAnswer(`projections ${Math.floor(now.value / beat)}`, (link) => link.Projections({}))
   const rows = answer.value ?? []
   // Rows are counted once and after acts, not with each beat.
-  const sizes = useAnswer(`tables ${rows.map(({ projection, version }) => `${projection}@${version}`).join()}`, (link) => link.Tables({}))
+  const sizes = useAnswer(`tables ${rows.map(({ projection, version }) => `${projection}@${version}`).join()}`, (link) =>
+    link.Tables({})
+  )
   const names = Array.from(new Set(rows.map(({ projection }) => projection)))
   const again = () => {
     answer.again()

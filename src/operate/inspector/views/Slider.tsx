@@ -76,8 +76,9 @@ const Pauses = ({ steps }: { readonly steps: ReadonlyArray<Step> }) => (
 
 /** The version that a key leads to. */
 const stepOf = (key: string, version: number, latest: number): number | undefined =>
-  ({ ArrowLeft: version - 1, ArrowDown: version - 1, ArrowRight: version + 1, ArrowUp: version + 1, Home: 1, End: latest })[key] ??
-  { PageDown: version - 10, PageUp: version + 10 }[key]
+  ({ ArrowLeft: version - 1, ArrowDown: version - 1, ArrowRight: version + 1, ArrowUp: version + 1, Home: 1, End: latest })[
+    key
+  ] ?? { PageDown: version - 10, PageUp: version + 10 }[key]
 
 export const Slider = ({ latest, life, onVersion, version }: Options) => {
   const [byTime, setByTime] = useState(false)

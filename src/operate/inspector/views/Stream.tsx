@@ -111,7 +111,9 @@ const State = ({ before, life, step }: { readonly life: Life; readonly step: Ste
     <section class="state" aria-label="State">
       <header>
         <h2>State at version {count(step.version)}</h2>
-        <span class="quiet">{step.version === 1 ? "compared with the beginning" : `compared with version ${count(step.version - 1)}`}</span>
+        <span class="quiet">
+          {step.version === 1 ? "compared with the beginning" : `compared with version ${count(step.version - 1)}`}
+        </span>
         <span class="right counts">
           {counts.added === 0 ? null : <b data-mark="added">+{counts.added}</b>}
           {counts.changed === 0 ? null : <b data-mark="changed">~{counts.changed}</b>}
@@ -120,7 +122,11 @@ const State = ({ before, life, step }: { readonly life: Life; readonly step: Ste
         </span>
       </header>
       <Problem>{step.problem ?? undefined}</Problem>
-      {step.state === null ? null : lines.length === 0 ? <Empty>The state is empty.</Empty> : <Lines lines={lines} label="State" />}
+      {step.state === null ? null : lines.length === 0 ? (
+        <Empty>The state is empty.</Empty>
+      ) : (
+        <Lines lines={lines} label="State" />
+      )}
     </section>
   )
 }

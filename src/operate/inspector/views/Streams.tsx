@@ -81,7 +81,9 @@ export const Streams = () => {
     if (items.length < 20) pages.load()
   }, [items.length, pages.items.length])
   // The newest is shown until one is chosen; which that is does not change while the page is open.
-  const first = useAnswer(stream === undefined ? "first stream" : undefined, (link) => link.Streams({ order: "newest", limit: 1 }))
+  const first = useAnswer(stream === undefined ? "first stream" : undefined, (link) =>
+    link.Streams({ order: "newest", limit: 1 })
+  )
   const shown = stream ?? items[0]?.stream ?? first.value?.items[0]?.stream
   return (
     <main class="streams">

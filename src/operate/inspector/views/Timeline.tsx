@@ -6,7 +6,7 @@ import { categoryOf, plain } from "../pure/text.ts"
 import { gap } from "../pure/time.ts"
 import { timeline } from "../pure/timeline.ts"
 import { isNote } from "../pure/tree.ts"
-import { isCommand, open } from "./Conversation.tsx"
+import { isCommand, open } from "./message.ts"
 
 const laneHeight = 26
 /** The width of the drawing until it is measured, and at least. */

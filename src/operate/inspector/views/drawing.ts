@@ -4,7 +4,7 @@ import type { SystemMap } from "../../Operations.ts"
 
 type Map = typeof SystemMap.Type
 
-export interface Box {
+interface Box {
   readonly id: string
   readonly x: number
   readonly y: number
@@ -12,7 +12,7 @@ export interface Box {
   readonly height: number
 }
 
-export interface Drawing {
+interface Drawing {
   readonly width: number
   readonly height: number
   /** Left upper corners, by id. */
@@ -26,7 +26,7 @@ interface Point {
 }
 
 /** A smooth line through points. */
-export const pathOf = (points: ReadonlyArray<Point>): string =>
+const pathOf = (points: ReadonlyArray<Point>): string =>
   points
     .map(({ x, y }, index) => {
       const before = points[index - 1]

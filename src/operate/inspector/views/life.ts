@@ -71,9 +71,12 @@ export const useLife = (stream: string, wanted: number | undefined) => {
   // A life of up to 200 versions is there whole; of a longer one what is around the version.
   const elsewhere =
     first.value !== undefined && (latest <= 200 ? first.value.steps.length < latest : !holds(first.value, version))
-  const around = useAnswer(elsewhere ? `${stream} ${from}–${to} of ${latest}` : undefined, (link) => between(link, stream, from, to, latest))
-  const grown = useAnswer(first.value === undefined ? undefined : `${stream} after ${latest} at ${Math.floor(now.value / beat)}`, (link) =>
-    link.StreamEvents({ stream, from: latest + 1, limit: 1 })
+  const around = useAnswer(elsewhere ? `${stream} ${from}–${to} of ${latest}` : undefined, (link) =>
+    between(link, stream, from, to, latest)
+  )
+  const grown = useAnswer(
+    first.value === undefined ? undefined : `${stream} after ${latest} at ${Math.floor(now.value / beat)}`,
+    (link) => link.StreamEvents({ stream, from: latest + 1, limit: 1 })
   )
   const more = grown.value?.items.some((event) => event.version > latest) === true
   useEffect(() => {
