@@ -76,6 +76,31 @@ export default defineConfig({
   overrides: [
     ...Object.entries(house).flatMap(([name, wing]) => [1, 2, 3].map((depth) => importRule(name, wing, depth))),
     {
+      // The page knows the contract alone, and what draws it; its build knows Node. See src/operate/inspector.
+      files: ["src/operate/inspector/**/*.{ts,tsx}"],
+      rules: {
+        "no-restricted-imports": [
+          "error",
+          {
+            patterns: [
+              {
+                group: [
+                  "effect",
+                  "!effect/**",
+                  "eventfold",
+                  "../../../**",
+                  "../!(Operations.ts)",
+                  "../../!(Operations.ts)",
+                  "!../{link,parts,pure,views,frame}/**"
+                ],
+                message: "The inspector's page knows src/operate/Operations.ts, and no store."
+              }
+            ]
+          }
+        ]
+      }
+    },
+    {
       files: ["src/*.ts"],
       rules: {
         "no-restricted-imports": [

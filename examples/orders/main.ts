@@ -20,6 +20,13 @@ const options = {
   data: Flag.String("data").pipe(
     Flag.withDescription("The folder for --store sqlite, jsonl or pglite, made when absent and kept. Default: a temporary one"),
     Flag.optional
+  ),
+  inspect: Flag.Boolean("inspect").pipe(
+    Flag.withDescription("Instead of the tour, trade until interrupted, and serve the inspector on this machine")
+  ),
+  port: Flag.Int("port").pipe(
+    Flag.withDescription("The port of the inspector; 0 is any that is free. Default: 4700"),
+    Flag.withDefault(4700)
   )
 }
 
@@ -129,13 +136,27 @@ const tour = Effect.fnUntraced(function* ({ durable, layer: store, place }: Effe
   yield* print("", dim("Next: the code is in examples/orders, the API in README.md; npm start -- --help has the other stores."))
 })
 
+/** The shop with the inspector. Its code is loaded where it is asked for. */
+const looked = Effect.fnUntraced(function* (store: Effect.Success<ReturnType<typeof chooseStore>>, port: number) {
+  const { inspect } = yield* Effect.promise(() => import("./inspect.ts"))
+  yield* inspect(store, port)
+})
+
+/** One of the two. */
+type Asked = Effect.Effect<
+  void,
+  Effect.Error<ReturnType<typeof tour>> | Effect.Error<ReturnType<typeof looked>>,
+  Effect.Services<ReturnType<typeof tour>> | Effect.Services<ReturnType<typeof looked>>
+>
+
 const main = Command.make(
   "npm start --",
   options,
   Effect.fnUntraced(
     function* (options) {
       const store = yield* chooseStore(options)
-      yield* tour(store).pipe(
+      const asked = Effect.suspend(() => (options.inspect ? looked(store, options.port) : tour(store)) as Asked)
+      yield* asked.pipe(
         Effect.catch((error) =>
           refuse(error._tag === "EventStoreError" ? `${store.place} cannot be used: ${error.reason.detail}.` : error.message)
         )

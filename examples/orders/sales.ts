@@ -22,3 +22,19 @@ export const makeSales = () => {
   })
   return { pieces, projection }
 }
+
+/** The same view at its next version: what was ordered for, in cents, by article. */
+export const makeTurnover = () => {
+  const cents = new Map<Sku, number>()
+  const add = (...lines: ReadonlyArray<Line>) =>
+    Effect.sync(() => lines.forEach(({ price, quantity, sku }) => cents.set(sku, (cents.get(sku) ?? 0) + price * quantity)))
+  return Projection.make("Sales", {
+    version: 2,
+    events: [Order.OrderPlaced, Order.LineAdded],
+    reset: Effect.sync(() => cents.clear()),
+    handlers: {
+      OrderPlaced: ({ lines }) => add(...lines),
+      LineAdded: ({ line }) => add(line)
+    }
+  })
+}

@@ -4,5 +4,6 @@
  * @module eventfold/operate
  * @since 0.2.0
  */
+export * as Inspector from "./Inspector.ts"
 export * as Operate from "./Operate.ts"
 export * as Operations from "./Operations.ts"
