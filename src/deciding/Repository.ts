@@ -49,6 +49,9 @@ export interface EventRecord<A extends Aggregate.Any> {
  * `OptimisticLockError` there and never a lost update. Where the same unit of work has overtaken the decision (it staged events
  * for the aggregate while the decision was being made, concurrently or from within it) the error comes at once.
  *
+ * Units of work of one process that execute on the same aggregate take turns (`UnitOfWork.layer`): each decides on what those before it are about to
+ * write. `load` takes no turn.
+ *
  * ```ts
  * import { Effect, Layer, Schema } from "effect"
  * import { Aggregate, Event, EventStore, Repository, UnitOfWork } from "eventfold"

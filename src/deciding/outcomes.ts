@@ -32,13 +32,15 @@ export interface Outcome {
 }
 
 /** Waits until it is known what came of it. */
-export const settled = ({ exit, waiting }: Outcome): Effect.Effect<void> =>
-  exit !== undefined
-    ? Effect.void
-    : untilWoken((wake) => {
-        waiting.add(wake)
-        return () => void waiting.delete(wake)
-      })
+export const settled = (outcome: Outcome): Effect.Effect<void> =>
+  Effect.suspend(() =>
+    outcome.exit !== undefined
+      ? Effect.void
+      : untilWoken((wake) => {
+          outcome.waiting.add(wake)
+          return () => void outcome.waiting.delete(wake)
+        })
+  )
 
 /** Sends what is decided on one stream, in order, one append at a time. */
 export interface Sender {
@@ -52,8 +54,6 @@ export interface Sender {
 
 /** The most that goes into one append. */
 const most = { outcomes: 256, events: 1024 }
-
-const sizeOf = ({ from, to }: Outcome) => to - from
 
 /** What would have stood on something that is not written. */
 const baseless = (stream: string, { from }: Outcome, actual: number) =>
@@ -87,21 +87,19 @@ export const makeSender = (
   const take = (): ReadonlyArray<Outcome> => {
     let events = 0
     let size = 0
-    for (const outcome of waiting) {
-      events += sizeOf(outcome)
+    for (const { from, to } of waiting) {
+      events += to - from
       if (size > 0 && (size >= most.outcomes || events > most.events)) break
       size++
     }
     return waiting.splice(0, size)
   }
 
-  const write = (outcome: Outcome) => Effect.exit(store.appendAll(outcome.appends))
-
   /** One after the other, up to the first that is refused. */
   const writeEach = (batch: ReadonlyArray<Outcome>): Effect.Effect<void> =>
     Effect.gen(function* () {
       for (const [index, outcome] of batch.entries()) {
-        const exit = yield* write(outcome)
+        const exit = yield* Effect.exit(store.appendAll(outcome.appends))
         settle(outcome, exit)
         if (Exit.isFailure(exit)) return drop(batch.slice(index + 1), conflictOf(exit.cause)?.actual ?? outcome.from)
       }
@@ -118,8 +116,8 @@ export const makeSender = (
       if (conflict !== undefined) return Effect.sync(() => drop(batch, conflict.actual))
       // Only the culprit shall suffer, and who has decided on what it wrote.
       const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
-      if (error !== undefined && (error._tag !== "EventStoreError" || error.reason._tag === "StoreFailure"))
-        return writeEach(batch)
+      const isRefusal = error !== undefined && (error._tag !== "EventStoreError" || error.reason._tag === "StoreFailure")
+      if (isRefusal) return writeEach(batch)
       for (const outcome of batch) settle(outcome, exit)
       return Effect.sync(() => drop([], (batch[0] as Outcome).from))
     })
@@ -143,11 +141,7 @@ export const makeSender = (
     send: (outcome) => {
       waiting.push(outcome)
       const answer = Effect.suspend(() => outcome.exit as NonNullable<Outcome["exit"]>)
-      if (sending)
-        return Effect.andThen(
-          Effect.suspend(() => settled(outcome)),
-          answer
-        )
+      if (sending) return Effect.andThen(settled(outcome), answer)
       sending = true
       return Effect.andThen(Effect.ensuring(round, Effect.sync(goOn)), answer)
     }

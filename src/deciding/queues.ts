@@ -58,6 +58,8 @@ interface Foreseen {
   readonly state: unknown
 }
 
+const isLost = ({ exit }: Outcome): boolean => exit !== undefined && Exit.isFailure(exit)
+
 /** The place of a unit of work, where there are queues. */
 export const QueuePlace: Slot<Place | undefined> = { make: () => undefined }
 
@@ -75,7 +77,7 @@ interface Queue {
   watch: Fiber.Fiber<unknown> | undefined
 }
 
-/** Those before whom nobody else is, or will be, in the queue. */
+/** Gives the turn to the next one that waits for it, if there is one. */
 const pass = (queue: Queue): void => {
   const next = queue.waiting.shift()
   queue.holder = next?.place
@@ -83,7 +85,7 @@ const pass = (queue: Queue): void => {
   next?.wake()
 }
 
-/** Gives the turn to the next one where whose it is takes too long: it goes on without, and the version that it expects decides. */
+/** Ends each turn that takes too long: whose it was goes on without, and the version that it expects decides. */
 const watch = (queue: Queue, millis: number, context: Context.Context<never>): void => {
   const look = Effect.suspend(() => {
     const { holder } = queue
@@ -97,6 +99,7 @@ const watch = (queue: Queue, millis: number, context: Context.Context<never>): v
   queue.watch ??= Effect.runForkWith(context)(Effect.withTracerEnabled(Effect.forever(look), false))
 }
 
+/** Nobody waits for a turn: none need be ended. */
 const unwatch = (queue: Queue): void => {
   if (queue.waiting.length > 0) return
   queue.watch?.interruptUnsafe()
@@ -168,7 +171,7 @@ const makePlace = ({ forgetIdle, millis, queueOf, store }: Queues): Place => {
   const before = ({ last, settledAt }: Queue, entered: number, aggregate: object): Effect.Effect<Seen | undefined> => {
     if (last === undefined) return none
     const { exit, states, to } = last
-    if (exit !== undefined && (Exit.isFailure(exit) || settledAt <= entered)) return none
+    if (isLost(last) || (exit !== undefined && settledAt <= entered)) return none
     if (!states.has(aggregate)) return Effect.as(settled(last), undefined)
     base = last
     return Effect.succeed({ version: to, states: new Map(states) })
@@ -185,9 +188,7 @@ const makePlace = ({ forgetIdle, millis, queueOf, store }: Queues): Place => {
     if (base === undefined) return Effect.void
     const on = base
     return Effect.flatMap(settled(on), () =>
-      on.exit !== undefined && Exit.isFailure(on.exit)
-        ? Effect.fail(new OptimisticLockError({ stream: on.stream, expected: on.to, actual: on.from }))
-        : Effect.void
+      isLost(on) ? Effect.fail(new OptimisticLockError({ stream: on.stream, expected: on.to, actual: on.from })) : Effect.void
     )
   })
 
@@ -197,7 +198,7 @@ const makePlace = ({ forgetIdle, millis, queueOf, store }: Queues): Place => {
     { appends, lastOf, shareable }: Writing,
     context: Context.Context<never>
   ): Outcome | undefined => {
-    if (queue.holder !== place || !shareable || (base?.exit !== undefined && Exit.isFailure(base.exit))) return undefined
+    if (queue.holder !== place || !shareable || (base !== undefined && isLost(base))) return undefined
     const { stream } = queue
     let from: number | undefined
     let to = 0

@@ -279,6 +279,45 @@ describe("units of work that command one aggregate", () => {
     )
   )
 
+  it.effect("see what was staged in place of what was dropped", () =>
+    held((calls) =>
+      Effect.gen(function* () {
+        const dropping = UnitOfWork.transact(
+          Effect.gen(function* () {
+            yield* Repository.load(Account, ben)
+            yield* Effect.ignore(UnitOfWork.transact(Effect.andThen(withdraw(ada, 2), Effect.fail("dropped"))))
+            yield* UnitOfWork.stage("Account-ada", [{ type: "Deposited", payload: { amount: 5 } }])
+          })
+        )
+        const fibers = yield* started<unknown, unknown, UnitOfWork.UnitOfWork | EventStore.EventStore>([dropping, withdrawing(1)])
+        yield* go(calls, 0)
+        yield* go(calls, 1)
+        assert.deepEqual(yield* outcomes(fibers), [undefined, [7, 3]])
+      })
+    )
+  )
+
+  it.effect("are shown what others wrote before they came", () =>
+    held((calls, store) =>
+      Effect.gen(function* () {
+        const latch = yield* Deferred.make<void>()
+        const looking = (until: Effect.Effect<void>) =>
+          UnitOfWork.transact(
+            Effect.map(
+              Repository.execute(Account, ada, () => Effect.as(until, [])),
+              ({ state }) => [state.balance]
+            )
+          )
+        const fibers = yield* started([withdrawing(1), looking(Deferred.await(latch))])
+        yield* go(calls, 0)
+        yield* store.append("Account-ada", [{ type: "Deposited", payload: { amount: 10 } }])
+        const late = yield* started([looking(Effect.void)])
+        yield* Deferred.succeed(latch, undefined)
+        assert.deepEqual(yield* outcomes([...fibers, ...late]), [[2, 2], [2], [12]])
+      })
+    )
+  )
+
   it.effect("are read by each aggregate of the stream by itself", () =>
     held((calls) =>
       Effect.gen(function* () {
@@ -391,9 +430,14 @@ it.effect("a unit of work within a transaction of the database keeps nobody wait
   Effect.gen(function* () {
     yield* Repository.append(Account, ada, [Deposited.make({ amount: 3 })])
     const sql = yield* SqlClient.SqlClient
-    const undone = sql.withTransaction(Effect.andThen(withdrawing(3), Effect.fail("undone")))
-    assert.equal(yield* Effect.flip(undone), "undone")
-    assert.deepEqual(yield* withdrawing(1), [2, 2])
+    const latch = yield* Deferred.make<void>()
+    const deciding = UnitOfWork.transact(Effect.andThen(withdraw(ada, 3), Deferred.await(latch)))
+    const undone = yield* Effect.forkChild(sql.withTransaction(Effect.andThen(deciding, Effect.fail("undone"))))
+    yield* others
+    const other = yield* Effect.forkChild(withdrawing(1))
+    yield* others
+    yield* Deferred.succeed(latch, undefined)
+    assert.deepEqual(yield* outcomes<unknown, unknown>([undone, other]), ["undone", [2, 2]])
   }).pipe(
     Effect.provide(
       UnitOfWork.layer.pipe(
