@@ -5,7 +5,7 @@ import { appendEvent, createAppendEvent } from "./sql/appendEvent.ts"
 import { appendOne } from "./sql/appendOne.ts"
 import { eventTables } from "./sql/eventTables.ts"
 import { newestMatch } from "./sql/newestMatch.ts"
-import { readBoundary } from "./sql/readBoundary.ts"
+import { readBoundary, readNewest } from "./sql/readBoundary.ts"
 import * as reads from "./sql/reads.ts"
 import { refuseChange } from "./sql/refuseChange.ts"
 import { type Names, render, renderAll } from "./sql/statement.ts"
@@ -30,7 +30,7 @@ export const makeSql = (names: Names) => ({
   channel: render("{channel}head", names),
   createTables: Object.values(tables).flatMap((statements) => statements.map((text) => render(text, names))),
   createFunctions: [...Object.values(functions).flat(), grantAsBefore].map((text) => render(text, names)),
-  ...renderAll({ append, appendEvent, appendOne, readBoundary, ...reads }, names)
+  ...renderAll({ append, appendEvent, appendOne, readBoundary, readNewest, ...reads }, names)
 })
 
 export type Sql = ReturnType<typeof makeSql>
