@@ -45,7 +45,10 @@ const queryOf = ({ kept, model: { fold, query } }: Plan): BoundaryQuery => ({
 })
 
 /** Reads models as they are now, or as they were at a position. */
-export const readModels = (models: ReadonlyArray<Bound>, upTo: number | undefined): Effect.Effect<States, ReadError, EventStore> =>
+export const readModels = (
+  models: ReadonlyArray<Bound>,
+  upTo: number | undefined
+): Effect.Effect<States, ReadError, EventStore> =>
   Effect.contextWith((context: Context.Context<EventStore>) => {
     const store = Context.get(context, EventStore)
     const cache = Context.getOrUndefined(context, BoundaryCache)
@@ -53,7 +56,8 @@ export const readModels = (models: ReadonlyArray<Bound>, upTo: number | undefine
     return Effect.flatMap(store.readBoundary(plans.map(queryOf), { upTo }), ({ answers, position }) => {
       const foldOne = (plan: Plan, index: number) => foldAnswer(store, cache, plan, answers[index] as Answer, position)
       const [only] = plans
-      if (plans.length === 1 && only !== undefined) return Effect.map(foldOne(only, 0), (state) => ({ position, states: [state] }))
+      if (plans.length === 1 && only !== undefined)
+        return Effect.map(foldOne(only, 0), (state) => ({ position, states: [state] }))
       return Effect.map(Effect.forEach(plans, foldOne), (states) => ({ position, states }))
     })
   })

@@ -8,7 +8,7 @@ import { eventTables } from "./sql/eventTables.ts"
 import { headView } from "./sql/headView.ts"
 import { newestMatch } from "./sql/newestMatch.ts"
 import { createNewestPosition } from "./sql/newestPosition.ts"
-import { readBoundary } from "./sql/readBoundary.ts"
+import { readBoundary, readNewest } from "./sql/readBoundary.ts"
 import * as reads from "./sql/reads.ts"
 import { refuseChange } from "./sql/refuseChange.ts"
 import { type Names, render, renderAll } from "./sql/statement.ts"
@@ -40,7 +40,7 @@ export const makeSql = (names: Names) => ({
   channel: render("{channel}head", names),
   createTables: Object.values(tables).flatMap((statements) => statements.map((text) => render(text, names))),
   createFunctions: [...Object.values(functions).flat(), ...headView, grantAsBefore].map((text) => render(text, names)),
-  ...renderAll({ append, appendEvent, appendOne, readBoundary, ...reads }, names)
+  ...renderAll({ append, appendEvent, appendOne, readBoundary, readNewest, ...reads }, names)
 })
 
 export type Sql = ReturnType<typeof makeSql>

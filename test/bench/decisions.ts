@@ -164,7 +164,9 @@ export const decisionCases = (scale: number): ReadonlyArray<Case> => {
   const on = (work: Omit<Contest<Kind>, "span">) => ({
     place: "databases" as const,
     ours: contest(ours, { ...work, events: work.events * scale, span }),
-    ...(withoutPeer.includes(work.kind) ? {} : { peers: { "dcb-es": contest(dcb, { ...work, events: work.events * scale, span }) } })
+    ...(withoutPeer.includes(work.kind)
+      ? {}
+      : { peers: { "dcb-es": contest(dcb, { ...work, events: work.events * scale, span }) } })
   })
   const nameOf = (kind: Kind, callers: number) => `decisions: ${kinds[kind]}, ${callersText(callers)}`
   const byCallers = (kind: Kind, callers: number): Case => ({

@@ -297,7 +297,9 @@ describe("a condition that is asked again", () => {
         yield* append(store, busy("None"))
         // Its tables were written anew from a copy, up to the head: with other events.
         yield* admin.unsafe(`alter table "${schema}".event disable trigger refuse_change`)
-        yield* admin.unsafe(`update "${schema}".event set id = 'new-' || id, type = case position when 7 then 'None' else type end`)
+        yield* admin.unsafe(
+          `update "${schema}".event set id = 'new-' || id, type = case position when 7 then 'None' else type end`
+        )
         const [error, span] = yield* spanOf(Effect.flip(append(store, busy("None"))))
         expect(error).toMatchObject({ _tag: "AppendConditionError", position: 7 })
         expect(span).toBeGreaterThanOrEqual(total)

@@ -119,16 +119,12 @@ const columnsOfAsks = ["text", "text", "text", "float8", "float8", "int4", "int4
  * With `offset 0` what an ask says is read out of its text once, and not for every event. What is too much is told by sizes, before anything
  * large is read.
  */
-export const readBoundary = statement(
-  `select h.position::float8, a.n::int4, a.beyond::float8, a.heads, a.bodies, a.is_cut
+const boundary = (found: string, whole: string, next: string) =>
+  statement(
+    `select h.position::float8, a.n::int4, a.beyond::float8, a.heads, a.bodies, a.is_cut
      from (select {newest_position}() as position offset 0) h
      left join (
-       select a.n, e.heads, e.bodies, e.is_cut,
-              case
-                when not a.walks or e.found >= case when a.newest then 1 else a.size end then null
-                when a.newest then (${beyond("desc")})
-                else (${beyond("asc")})
-              end as beyond
+       select a.n, e.heads, e.bodies, e.is_cut, case when not a.walks or e.found >= ${whole} then null else ${next} end as beyond
          from (
            select a.tag, a.tags::text[] as tags, a.types::text[] as types, a.after::bigint as after, a.up_to::bigint as up_to,
                   a.size, a.look, a.newest, a.walks, a.n
@@ -143,18 +139,24 @@ export const readBoundary = statement(
              from (
                select e.*, sum(pg_column_size(e.payload) + pg_column_size(e.metadata))
                              over (order by e.position rows between unbounded preceding and 1 preceding) as before
-                 from (
-                   (${page("asc", "a.size", "not a.newest")})
-                   union all
-                   (${page("desc", "1", "a.newest")})
-                 ) e
+                 from (${found}) e
              ) e
          ) e
      ) a on true`,
-  toPages
+    toPages
+  )
+
+/** Where no ask wants the newest alone: a shorter plan, and to begin with a plan takes as long as to read some events. */
+export const readBoundary = boundary(page("asc", "a.size", "true"), "a.size", `(${beyond("asc")})`)
+
+/** Where some do. */
+export const readNewest = boundary(
+  `(${page("asc", "a.size", "not a.newest")}) union all (${page("desc", "1", "a.newest")})`,
+  "case when a.newest then 1 else a.size end",
+  `case when a.newest then (${beyond("desc")}) else (${beyond("asc")}) end`
 )
 
-/** The parameters of {@link readBoundary}. */
+/** The parameters of {@link readBoundary} and {@link readNewest}. */
 export const encodeBoundary = (asks: ReadonlyArray<Ask>): ReadonlyArray<unknown> => {
   const encoded = asks.map(({ query }) => encodeAsk(query))
   const walks = asks.map(({ query }) => !isOneTag(query))

@@ -119,7 +119,8 @@ const readTogether = (
 ): Effect.Effect<ReadonlyArray<Reading>, EventStoreError> => {
   const { plans, queries, statements } = shared
   const asks = requests.flatMap((request) => request.asks)
-  return Effect.flatMap(queries.ask("readBoundary", plans.sized(statements.readBoundary), encodeBoundary(asks)), (read) => {
+  const statement = asks.some(({ newest }) => newest) ? statements.readNewest : statements.readBoundary
+  return Effect.flatMap(queries.ask("readBoundary", plans.sized(statement), encodeBoundary(asks)), (read) => {
     if (read === undefined) {
       // Without a head, that says why.
       return Effect.map(readHead(shared, "readBoundary"), (head) =>

@@ -75,10 +75,7 @@ const candidatesOf = (requests: ReadonlyArray<PreparedAppend>, correlated: boole
 }
 
 /** The queries of a batch that an event of an earlier request may match, each of them once. */
-const askedOf = (
-  requests: ReadonlyArray<PreparedAppend>,
-  having: ReturnType<typeof candidatesOf>["having"]
-): Iterable<Asked> => {
+const askedOf = (requests: ReadonlyArray<PreparedAppend>, having: ReturnType<typeof candidatesOf>["having"]): Iterable<Asked> => {
   const asked = new Map<string, Asked>()
   let condition = 0
   for (const [index, { unless }] of requests.entries()) {

@@ -45,7 +45,11 @@ export const makeFindNewest = (
   ): Effect.fn.Return<number, EventStoreError> {
     const last = kept.get(key)
     const isGood =
-      last !== undefined && last.after <= after && last.upTo <= upTo && (yield* idAt(last.upTo)) === last.id && last.id !== undefined
+      last !== undefined &&
+      last.after <= after &&
+      last.upTo <= upTo &&
+      (yield* idAt(last.upTo)) === last.id &&
+      last.id !== undefined
     const base = isGood ? last : { after, upTo: after, match: 0 }
     const found = yield* find({ filter, after: Math.max(after, base.upTo), upTo })
     const match = found > 0 ? found : base.match

@@ -10,7 +10,14 @@ import type { Driver } from "./make.ts"
 import { nextPageSize, type Page, paginate, smallestPage } from "./pages.ts"
 import { isFoundBy, makeScan, type Scan, type Scanned } from "./scan.ts"
 import { makeTail } from "./tail.ts"
-import { type PreparedBoundaryQuery, prepareRead, prepareReadAll, prepareReadBoundary, prepareReadPage, prepareStreams } from "./prepareRead.ts"
+import {
+  type PreparedBoundaryQuery,
+  prepareRead,
+  prepareReadAll,
+  prepareReadBoundary,
+  prepareReadPage,
+  prepareStreams
+} from "./prepareRead.ts"
 
 /**
  * The pages that a store can fetch: `read`, `readAll`, `readPage`, `subscribe` and `streams` are made out of them.
