@@ -195,15 +195,23 @@ export const makeSql = (prefix: string) => {
     insertEvent: `INSERT INTO ${event} (${columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 
     /**
-     * One event behind the last one, if its stream's version lies in the range of the last two parameters. A transaction of its own
-     * outside of others: SQLite takes the write lock before the statement looks at anything.
+     * So many events behind the last one, if the version of each one's stream lies in the range of its last two parameters; otherwise none. A
+     * transaction of its own outside of others: SQLite takes the write lock before the statement looks at anything. A row of parameters an event:
+     * how many come before it, and in its stream, then what it is.
      */
-    appendOne: `
-      INSERT INTO ${event} (${columns})
-      SELECT (SELECT ifnull(max(position), 0) + 1 FROM ${event}), ?1, found.version + 1, ?2, ?3, ?4, ?5, '[]', ?6, ?7, ?8
-        FROM (SELECT ifnull((SELECT max(version) FROM ${event} WHERE stream = ?1), 0) AS version) AS found
-       WHERE found.version BETWEEN ?9 AND ?10
-      RETURNING position, version`,
+    appendFew: (count: number): string => {
+      const given = "nth, own, stream, id, type, schema_version, published, payload, metadata, recorded_at, least, most"
+      const row = `(${given.replaceAll(/\w+/g, "?")})`
+      const found = `SELECT ifnull((SELECT max(version) FROM ${event} WHERE stream = given.stream), 0)`
+      return `
+        WITH given (${given}) AS (VALUES ${Array.from({ length: count }, () => row).join(", ")})
+        INSERT INTO ${event} (${columns})
+        SELECT (SELECT ifnull(max(position), 0) FROM ${event}) + nth + 1, stream, (${found}) + own + 1, id, type, schema_version, published, '[]',
+               payload, metadata, recorded_at
+          FROM given
+         WHERE NOT EXISTS (SELECT 1 FROM given WHERE (${found}) NOT BETWEEN least AND most)
+        RETURNING position, version`
+    },
 
     /** From a JSON array of pairs. */
     insertTags: `INSERT INTO ${tag} (tag, position) SELECT value ->> 0, value ->> 1 FROM json_each(?)`,
