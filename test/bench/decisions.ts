@@ -180,6 +180,6 @@ export const decisionCases = (scale: number): ReadonlyArray<Case> => {
     writers(alone, "alone"),
     writers("decisions: 16 writers beside a busy condition of another process, on a log of 400 000", "another"),
     writers("decisions: 16 writers beside a busy condition of the same process, on a log of 400 000", "the same"),
-    ...[1000, 20_000, 400_000].flatMap((events) => (["plain", "whole"] as const).map((kind) => byLength(kind, events)))
+    ...[1000, 10_000, 100_000].flatMap((events) => (["plain", "whole"] as const).map((kind) => byLength(kind, events)))
   ]
 }
