@@ -2,8 +2,9 @@
  * All SQL of the SQLite store, and the rows that it returns.
  */
 import { limits, type Query } from "../store/EventStore.ts"
-import { askedParam, categoryOf, limitOf, makeAsking } from "./asking.ts"
+import { askedParam, limitOf, makeAsking } from "./asking.ts"
 import { makeCheckpointSql } from "./checkpointSql.ts"
+import { eventIndexes, type EventIndex, singly } from "./indexes.ts"
 
 /** An event as `select` gives it. */
 export interface EventRow {
@@ -82,7 +83,8 @@ const columns = columnNames.join(", ")
 
 export type Sql = ReturnType<typeof makeSql>
 
-export const makeSql = (prefix: string) => {
+/** `indexes` are those of events that there are beside those of its keys. */
+export const makeSql = (prefix: string, indexes: ReadonlySet<EventIndex> = new Set()) => {
   const event = `${prefix}event`
   const tag = `${prefix}tag`
   const checkpoints = makeCheckpointSql(prefix)
@@ -99,12 +101,15 @@ export const makeSql = (prefix: string) => {
       clauses.push(clause)
       params.push(param)
     }
-    if (query.types !== undefined) add("type IN (SELECT value FROM json_each(?))", JSON.stringify(query.types))
-    if (query.categories !== undefined) {
-      add(`${categoryOf("stream")} IN (SELECT value FROM json_each(?))`, JSON.stringify(query.categories))
+    for (const { index, key, of } of eventIndexes) {
+      const { [key]: wanted } = query
+      if (wanted === undefined) continue
+      const values = typeof wanted === "string" ? [wanted] : wanted
+      // With "+" no index is used: one of several values would have to sort all that it finds.
+      if (values.length === 1 && values[0] !== undefined) add(`${indexes.has(index) ? "" : "+"}${of("")} = ?`, values[0])
+      else add(`+${of("")} IN (SELECT value FROM json_each(?))`, JSON.stringify(values))
     }
     if (query.published !== undefined) add("published = ?", query.published ? 1 : 0)
-    if (query.correlationId !== undefined) add("metadata ->> '$.correlationId' = ?", query.correlationId)
     return { text: clauses.join(" AND "), params }
   }
 
@@ -133,7 +138,7 @@ export const makeSql = (prefix: string) => {
     }
   }
 
-  const asking = makeAsking(event, tag, columnNames)
+  const asking = makeAsking(event, tag, columnNames, indexes)
 
   return {
     migrationsTable: `${prefix}migrations`,
@@ -169,6 +174,14 @@ export const makeSql = (prefix: string) => {
       "4_seen_events": checkpoints.addSeen,
       "6_deadlines": checkpoints.createDeadlines
     },
+
+    /** Makes the indexes that are not there. */
+    createIndexes: eventIndexes
+      .filter(({ index }) => indexes.has(index))
+      .map(({ index, of, where }) => `CREATE INDEX IF NOT EXISTS ${event}_${index}_idx ON ${event} (${of("")}) ${where ?? ""}`),
+
+    /** The same filter, of queries that an index can be used for. */
+    singly: (filter: ReadonlyArray<Query>): ReadonlyArray<Query> => filter.flatMap((query) => singly(indexes, query)),
 
     head: `SELECT ifnull(max(position), 0) AS head FROM ${event}`,
 
@@ -224,7 +237,8 @@ export const makeSql = (prefix: string) => {
       SELECT ${columns} FROM ${event} WHERE stream = ? AND version >= ? AND version <= ?
       ORDER BY version ${backward ? "DESC" : "ASC"} ${limitOf("?")}`,
 
-    all: (filter: ReadonlyArray<Query>, after: number, upTo: number, backward: boolean, size: number): Statement => {
+    all: (wanted: ReadonlyArray<Query>, after: number, upTo: number, backward: boolean, size: number): Statement => {
+      const filter = wanted.flatMap((query) => singly(indexes, query))
       const [only] = filter
       const direction = backward ? "DESC" : "ASC"
       if (only === undefined || filter.length > 1) {

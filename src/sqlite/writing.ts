@@ -218,7 +218,7 @@ const lookForMatches = Effect.fnUntraced(function* (sql: Sql, connection: Connec
   const conditions = appends.flatMap(({ unless }) => unless)
   const matches = new Map<PreparedCondition["filter"], number>()
   if (conditions.length === 0) return matches
-  const asked = conditions.flatMap(({ after, filter }) => filter.map((query) => ({ query, after, filter })))
+  const asked = conditions.flatMap(({ after, filter }) => sql.singly(filter).map((query) => ({ query, after, filter })))
   for (const { position, query } of yield* rowsOn<MatchRow>(connection, sql.newestMatches, [askedParam(asked)])) {
     const filter = asked[query]?.filter
     if (position !== null && filter !== undefined) matches.set(filter, Math.max(position, matches.get(filter) ?? 0))
