@@ -47,6 +47,32 @@ describe("names", () => {
   })
 })
 
+describe("an index in memory", () => {
+  it("looks up what bears a correlation id, without looking at all else", () => {
+    let looked = 0
+    const index = Kit.makeIndex<Kit.StoredEvent & { readonly correlationId: string | undefined }>(
+      (filter, row) => (looked++, Kit.matchesPrepared(filter, row)),
+      ({ correlationId }) => correlationId
+    )
+    for (let position = 1; position <= 10_000; position++) {
+      const correlationId = position % 10 === 0 ? undefined : `c${position % 4000}`
+      const metadata = JSON.stringify({ correlationId })
+      const text = { id: `${position}`, type: `T${position % 2}`, payload: "0", metadata, correlationId, stream: "A-1" }
+      index.add({ ...text, version: position, position, schemaVersion: 1, published: false, tags: [], recordedAt: 0 })
+    }
+    const request = { after: 0, upTo: 10_000, size: 10, backward: false }
+    const find = (filter: ReadonlyArray<EventStore.Query>, more = {}) =>
+      index.all({ ...request, ...more, filter }).map(({ position }) => position)
+    assert.deepEqual(find([{ correlationId: "c7" }]), [7, 4007, 8007])
+    assert.deepEqual(find([{ correlationId: "c7" }], { backward: true, size: 2, upTo: 8000 }), [4007, 7])
+    assert.deepEqual(find([{ correlationId: "c7", types: ["T0"] }, { correlationId: "c3999" }]), [3999, 7999])
+    assert.deepEqual(find([{ correlationId: "c10" }]), [])
+    assert.equal(index.standing.newestMatch([{ correlationId: "c7" }], 0), 8007)
+    assert.equal(index.standing.newestMatch([{ correlationId: "c7" }], 8007), undefined)
+    assert.ok(looked < 20, `${looked} rows were looked at`)
+  })
+})
+
 describe("accessors", () => {
   it.effect("do what the service does", () =>
     Effect.gen(function* () {
@@ -160,6 +186,7 @@ describe("prepare", () => {
         tags: ["x", "y"],
         payload: '{"b":[1,-0],"a":"é"}',
         metadata: '{"correlationId":"c"}',
+        correlationId: "c",
         recordedAt: -5
       })
       assert.ok(bare !== undefined && other !== undefined && bare.id < other.id, "new ids ascend")
@@ -174,6 +201,7 @@ describe("prepare", () => {
           tags: [],
           payload: "{}",
           metadata: "{}",
+          correlationId: undefined,
           recordedAt: 1234
         }
       )

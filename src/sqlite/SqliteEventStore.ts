@@ -38,6 +38,12 @@ export interface Options {
   readonly tablePrefix?: string | undefined
   /** How often a subscription that has seen everything looks for commits of other processes. Default: 50 milliseconds. */
   readonly pollInterval?: Duration.Input | undefined
+  /**
+   * What can be looked up in an index of its own, wherever it stands in the log: events by their type, by the category of their stream, by their
+   * correlation id. An index that is not there is made when the Layer is built; one that is no longer asked for stays, and is not used. Each
+   * makes appends slower and the file larger. Default: none.
+   */
+  readonly indexes?: ReadonlyArray<"type" | "category" | "correlation"> | undefined
 }
 
 /**
@@ -52,7 +58,7 @@ export const make = Effect.fnUntraced(function* (
   options: Options = {}
 ): Effect.fn.Return<EventStore.EventStore["Service"], EventStore.EventStoreError, SqlClient.SqlClient | Scope.Scope> {
   const client = yield* SqlClient.SqlClient
-  const sql = yield* openTables(options.tablePrefix)
+  const sql = yield* openTables(options.tablePrefix, new Set(options.indexes))
   const database = { client, sql, signal: makeSignal() }
   const store = EventStore.make({
     append: yield* makeAppend(database),

@@ -3,6 +3,7 @@
  * allows of parameters and of terms bounds nothing.
  */
 import { limits, type Query } from "../store/EventStore.ts"
+import { categoryOf, eventIndexes, type EventIndex } from "./indexes.ts"
 
 /** A query, and the position beyond which it is asked. */
 export interface Asked {
@@ -40,10 +41,7 @@ export const askedParam = (asked: ReadonlyArray<Asked | AskedOfBoundary>): strin
  */
 export const limitOf = (parameter: string): string => `LIMIT ${parameter} + 0`
 
-/** The category of a stream. */
-export const categoryOf = (stream: string): string => `substr(${stream}, 1, instr(${stream} || '-', '-') - 1)`
-
-export const makeAsking = (event: string, tag: string, columns: ReadonlyArray<string>) => {
+export const makeAsking = (event: string, tag: string, columns: ReadonlyArray<string>, indexes: ReadonlySet<EventIndex>) => {
   /** What a row of the first parameter says. */
   const given = `key AS query, value ->> 1 AS tag, value ->> 2 AS types, value -> 3 ->> 'others' AS others, value ->> 3 IS NOT NULL AS rest,
     value -> 3 ->> 'categories' AS categories, value -> 3 ->> 'published' AS published, value -> 3 ->> 'correlationId' AS correlation_id`
@@ -72,10 +70,9 @@ export const makeAsking = (event: string, tag: string, columns: ReadonlyArray<st
 
   const within = "position > asked.after AND position <= asked.up_to"
 
-  /** The first positions that pass the query of a row of `asked`: of those with its first tag, or of all. */
-  const positions = (tagged: boolean, direction: "ASC" | "DESC", limit: string): string =>
-    tagged
-      ? `SELECT position FROM ${tag} AS found WHERE found.tag = asked.tag AND ${within}
+  /** The first positions that pass the query of a row of `asked` by its first tag. */
+  const tagged = (direction: "ASC" | "DESC", limit: string): string =>
+    `SELECT position FROM ${tag} AS found WHERE found.tag = asked.tag AND ${within}
           AND (asked.others IS NULL OR NOT EXISTS (
             SELECT 1 FROM json_each(asked.others) AS other
             WHERE NOT EXISTS (SELECT 1 FROM ${tag} AS beside WHERE beside.tag = other.value AND beside.position = found.position)
@@ -83,15 +80,28 @@ export const makeAsking = (event: string, tag: string, columns: ReadonlyArray<st
           AND (asked.types IS NULL AND NOT asked.rest
             OR EXISTS (SELECT 1 FROM ${event} AS found_event WHERE found_event.position = found.position AND ${passes}))
           ORDER BY position ${direction} ${limit}`
-      : `SELECT position FROM ${event} AS found_event WHERE ${within} AND ${passes} ORDER BY position ${direction} ${limit}`
 
-  const byTag = (choose: (tagged: boolean) => string): string => `iif(asked.tag IS NULL, (${choose(false)}), (${choose(true)}))`
+  /** The same of all events, or of those that are found by an index. */
+  const untagged = (direction: "ASC" | "DESC", limit: string, found = "TRUE"): string =>
+    `SELECT position FROM ${event} AS found_event WHERE ${found} AND ${within} AND ${passes} ORDER BY position ${direction} ${limit}`
 
-  const newest = byTag((tagged) => positions(tagged, "DESC", "LIMIT 1"))
+  /** Of a query, the first way that there is. */
+  const firstWay = (choose: (positions: string) => string, direction: "ASC" | "DESC", limit: string): string => {
+    const byIndex = eventIndexes
+      .filter(({ index }) => indexes.has(index))
+      .map(
+        ({ asked, of }) =>
+          `WHEN ${asked} IS NOT NULL THEN (${choose(untagged(direction, limit, `${of("found_event.")} = ${asked}`))})`
+      )
+    return `CASE WHEN asked.tag IS NOT NULL THEN (${choose(tagged(direction, limit))}) ${byIndex.join(" ")}
+      ELSE (${choose(untagged(direction, limit))}) END`
+  }
+
+  const newest = firstWay((positions) => positions, "DESC", "LIMIT 1")
 
   /** A JSON array of as many positions as the second parameter says. */
   const list = (direction: "ASC" | "DESC"): string =>
-    byTag((tagged) => `SELECT json_group_array(position) FROM (${positions(tagged, direction, limitOf("?2"))})`)
+    firstWay((positions) => `SELECT json_group_array(position) FROM (${positions})`, direction, limitOf("?2"))
 
   const all = (direction: "ASC" | "DESC"): string => `${asked("?3")}
     SELECT ${columns.join(", ")} FROM ${event}

@@ -63,7 +63,7 @@ const makeBoundary =
   ({ queries, size, upTo }) => {
     const windows = queries.map(({ filter }) => (filter.every(isFound) ? undefined : boundaryWindow))
     const asked = queries.flatMap(({ after, filter, newest }, question) =>
-      filter.map((query) => ({ question, query, after, newest, window: windows[question] }))
+      database.sql.singly(filter).map((query) => ({ question, query, after, newest, window: windows[question] }))
     )
     const params = [askedParam(asked), size, upTo]
     return Effect.map(rowsOf<BoundaryRow>(database, "readBoundary", database.sql.boundary, params), (rows) => {

@@ -2,8 +2,9 @@
  * All SQL of the SQLite store, and the rows that it returns.
  */
 import { limits, type Query } from "../store/EventStore.ts"
-import { askedParam, categoryOf, limitOf, makeAsking } from "./asking.ts"
+import { askedParam, limitOf, makeAsking } from "./asking.ts"
 import { makeCheckpointSql } from "./checkpointSql.ts"
+import { eventIndexes, type EventIndex, singly } from "./indexes.ts"
 
 /** An event as `select` gives it. */
 export interface EventRow {
@@ -82,7 +83,8 @@ const columns = columnNames.join(", ")
 
 export type Sql = ReturnType<typeof makeSql>
 
-export const makeSql = (prefix: string) => {
+/** `indexes` are those of events that there are beside those of its keys. */
+export const makeSql = (prefix: string, indexes: ReadonlySet<EventIndex> = new Set()) => {
   const event = `${prefix}event`
   const tag = `${prefix}tag`
   const checkpoints = makeCheckpointSql(prefix)
@@ -99,12 +101,15 @@ export const makeSql = (prefix: string) => {
       clauses.push(clause)
       params.push(param)
     }
-    if (query.types !== undefined) add("type IN (SELECT value FROM json_each(?))", JSON.stringify(query.types))
-    if (query.categories !== undefined) {
-      add(`${categoryOf("stream")} IN (SELECT value FROM json_each(?))`, JSON.stringify(query.categories))
+    for (const { index, key, of } of eventIndexes) {
+      const { [key]: wanted } = query
+      if (wanted === undefined) continue
+      const values = typeof wanted === "string" ? [wanted] : wanted
+      // With "+" no index is used: one of several values would have to sort all that it finds.
+      if (values.length === 1 && values[0] !== undefined) add(`${indexes.has(index) ? "" : "+"}${of("")} = ?`, values[0])
+      else add(`+${of("")} IN (SELECT value FROM json_each(?))`, JSON.stringify(values))
     }
     if (query.published !== undefined) add("published = ?", query.published ? 1 : 0)
-    if (query.correlationId !== undefined) add("metadata ->> '$.correlationId' = ?", query.correlationId)
     return { text: clauses.join(" AND "), params }
   }
 
@@ -133,7 +138,7 @@ export const makeSql = (prefix: string) => {
     }
   }
 
-  const asking = makeAsking(event, tag, columnNames)
+  const asking = makeAsking(event, tag, columnNames, indexes)
 
   return {
     migrationsTable: `${prefix}migrations`,
@@ -171,6 +176,14 @@ export const makeSql = (prefix: string) => {
       "14_paused": checkpoints.addPaused
     },
 
+    /** Makes the indexes that are not there. */
+    createIndexes: eventIndexes
+      .filter(({ index }) => indexes.has(index))
+      .map(({ index, of, where }) => `CREATE INDEX IF NOT EXISTS ${event}_${index}_idx ON ${event} (${of("")}) ${where ?? ""}`),
+
+    /** The same filter, of queries that an index can be used for. */
+    singly: (filter: ReadonlyArray<Query>): ReadonlyArray<Query> => filter.flatMap((query) => singly(indexes, query)),
+
     head: `SELECT ifnull(max(position), 0) AS head FROM ${event}`,
 
     /** Changes whenever another connection has committed. */
@@ -196,15 +209,23 @@ export const makeSql = (prefix: string) => {
     insertEvent: `INSERT INTO ${event} (${columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 
     /**
-     * One event behind the last one, if its stream's version lies in the range of the last two parameters. A transaction of its own
-     * outside of others: SQLite takes the write lock before the statement looks at anything.
+     * So many events behind the last one, if the version of each one's stream lies in the range of its last two parameters; otherwise none. A
+     * transaction of its own outside of others: SQLite takes the write lock before the statement looks at anything. A row of parameters an event:
+     * how many come before it, and in its stream, then what it is.
      */
-    appendOne: `
-      INSERT INTO ${event} (${columns})
-      SELECT (SELECT ifnull(max(position), 0) + 1 FROM ${event}), ?1, found.version + 1, ?2, ?3, ?4, ?5, '[]', ?6, ?7, ?8
-        FROM (SELECT ifnull((SELECT max(version) FROM ${event} WHERE stream = ?1), 0) AS version) AS found
-       WHERE found.version BETWEEN ?9 AND ?10
-      RETURNING position, version`,
+    appendFew: (count: number): string => {
+      const given = "nth, own, stream, id, type, schema_version, published, payload, metadata, recorded_at, least, most"
+      const row = `(${given.replaceAll(/\w+/g, "?")})`
+      const found = `SELECT ifnull((SELECT max(version) FROM ${event} WHERE stream = given.stream), 0)`
+      return `
+        WITH given (${given}) AS (VALUES ${Array.from({ length: count }, () => row).join(", ")})
+        INSERT INTO ${event} (${columns})
+        SELECT (SELECT ifnull(max(position), 0) FROM ${event}) + nth + 1, stream, (${found}) + own + 1, id, type, schema_version, published, '[]',
+               payload, metadata, recorded_at
+          FROM given
+         WHERE NOT EXISTS (SELECT 1 FROM given WHERE (${found}) NOT BETWEEN least AND most)
+        RETURNING position, version`
+    },
 
     /** From a JSON array of pairs. */
     insertTags: `INSERT INTO ${tag} (tag, position) SELECT value ->> 0, value ->> 1 FROM json_each(?)`,
@@ -219,7 +240,8 @@ export const makeSql = (prefix: string) => {
       SELECT ${columns} FROM ${event} WHERE stream = ? AND version >= ? AND version <= ?
       ORDER BY version ${backward ? "DESC" : "ASC"} ${limitOf("?")}`,
 
-    all: (filter: ReadonlyArray<Query>, after: number, upTo: number, backward: boolean, size: number): Statement => {
+    all: (wanted: ReadonlyArray<Query>, after: number, upTo: number, backward: boolean, size: number): Statement => {
+      const filter = wanted.flatMap((query) => singly(indexes, query))
       const [only] = filter
       const direction = backward ? "DESC" : "ASC"
       if (only === undefined || filter.length > 1) {

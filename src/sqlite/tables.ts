@@ -6,6 +6,7 @@ import { adoptViews } from "../sql/firstRelease.ts"
 import { type MigrationStatus, migrationStatus } from "../sql/migrating.ts"
 import { EventStoreError, StoreFailure } from "../store/EventStore.ts"
 import { toEventStoreError } from "./errors.ts"
+import { eventIndexes, type EventIndex } from "./indexes.ts"
 import { usualSqlite, viewPrefix } from "../store/tables.ts"
 import { makeSql, type Sql } from "./sql.ts"
 
@@ -41,16 +42,22 @@ const migrate = (sql: Sql, prefix: string) =>
 
 /** Makes or migrates the tables in the database of the `SqlClient`, and gives their SQL. */
 export const openTables = Effect.fnUntraced(function* (
-  prefix: string = usualSqlite.prefix
+  prefix: string = usualSqlite.prefix,
+  indexes: ReadonlySet<EventIndex> = new Set()
 ): Effect.fn.Return<Sql, EventStoreError, SqlClient.SqlClient> {
   const client = yield* SqlClient.SqlClient
   const dialect = client.onDialectOrElse({ sqlite: () => undefined, orElse: () => "the SqlClient is not one of SQLite" })
+  const known = eventIndexes.map(({ index }) => index)
+  const unknown = Array.from(indexes).find((index) => !known.includes(index))
   const problem =
-    dialect ?? (/^[A-Za-z0-9_]*$/.test(prefix) ? undefined : `tablePrefix may have letters, digits and "_": ${prefix}`)
+    dialect ??
+    (unknown === undefined ? undefined : `indexes has ${JSON.stringify(unknown)}, which is none of ${known.join(", ")}`) ??
+    (/^[A-Za-z0-9_]*$/.test(prefix) ? undefined : `tablePrefix may have letters, digits and "_": ${prefix}`)
   if (problem !== undefined) {
     return yield* new EventStoreError({ reason: new StoreFailure({ operation: "open", detail: problem }) })
   }
-  const sql = makeSql(prefix)
-  yield* Effect.mapError(migrate(sql, prefix), (error) => toEventStoreError("migrate", error))
+  const sql = makeSql(prefix, indexes)
+  const make = Effect.forEach(sql.createIndexes, (text) => client.unsafe(text), { discard: true })
+  yield* Effect.mapError(Effect.andThen(migrate(sql, prefix), make), (error) => toEventStoreError("migrate", error))
   return sql
 })

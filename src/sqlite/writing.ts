@@ -10,7 +10,13 @@ import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import { answerEach, makeGroupCommit, type Submitted, takeUpTo } from "../internal/groupCommit.ts"
 import { takeWriteLock } from "../sql/transaction.ts"
-import { type AppendError, type AppendResult, EventStoreError, StoreUnavailable } from "../store/EventStore.ts"
+import {
+  type AppendError,
+  type AppendResult,
+  EventStoreError,
+  type ExpectedVersion,
+  StoreUnavailable
+} from "../store/EventStore.ts"
 import {
   type Driver,
   type Located,
@@ -111,26 +117,29 @@ const transactAlone = (
   appends: ReadonlyArray<PreparedAppend>
 ): Effect.Effect<ReadonlyArray<Verdict>, SqlError> => {
   const [append] = appends
-  const params = appends.length === 1 && append !== undefined ? oneEvent(append) : undefined
-  return params === undefined ? transactBatchAlone(database, appends) : appendOne(database, appends, params)
+  const few = appends.length === 1 && append !== undefined ? fewEvents(append) : undefined
+  return few === undefined ? transactBatchAlone(database, appends) : appendFew(database, appends, few)
 }
 
-/** An append of one event alone is one statement. If the stream is not at the version expected, the whole way tells why. */
-const appendOne = (
+/** An append of few new events is one statement. If a stream is not at the version expected, the whole way tells why. */
+const appendFew = (
   database: Database,
   appends: ReadonlyArray<PreparedAppend>,
-  params: OneEvent
+  { count, params, parts }: FewEvents
 ): Effect.Effect<ReadonlyArray<Verdict>, SqlError> => {
   const { client, signal, sql } = database
   const inserted = Effect.scoped(
     Effect.flatMap(client.reserve, (connection) =>
-      rowsOn<Pick<PlaceRow, "position" | "version">>(connection, sql.appendOne, params)
+      rowsOn<Pick<PlaceRow, "position" | "version">>(connection, sql.appendFew(count), params)
     )
   )
-  return Effect.flatMap(plainNumbers(inserted), ([place]) => {
-    if (place === undefined) return transactBatchAlone(database, appends)
-    signal.notify(place.position)
-    return Effect.succeed([Exit.succeed([{ stream: params[0], ...place, deduplicated: false }])])
+  return Effect.flatMap(plainNumbers(inserted), (places) => {
+    if (places.length === 0) return transactBatchAlone(database, appends)
+    signal.notify(places.reduce((head, { position }) => Math.max(head, position), 0))
+    const inOrder = Array.from(places).sort((a, b) => a.position - b.position)
+    return Effect.succeed([
+      Exit.succeed(parts.map(({ last, stream }) => ({ stream, ...inOrder[last], deduplicated: false }) as AppendResult))
+    ])
   })
 }
 
@@ -209,7 +218,7 @@ const lookForMatches = Effect.fnUntraced(function* (sql: Sql, connection: Connec
   const conditions = appends.flatMap(({ unless }) => unless)
   const matches = new Map<PreparedCondition["filter"], number>()
   if (conditions.length === 0) return matches
-  const asked = conditions.flatMap(({ after, filter }) => filter.map((query) => ({ query, after, filter })))
+  const asked = conditions.flatMap(({ after, filter }) => sql.singly(filter).map((query) => ({ query, after, filter })))
   for (const { position, query } of yield* rowsOn<MatchRow>(connection, sql.newestMatches, [askedParam(asked)])) {
     const filter = asked[query]?.filter
     if (position !== null && filter !== undefined) matches.set(filter, Math.max(position, matches.get(filter) ?? 0))
@@ -217,26 +226,44 @@ const lookForMatches = Effect.fnUntraced(function* (sql: Sql, connection: Connec
   return matches
 })
 
-type OneEvent = Exclude<ReturnType<typeof oneEvent>, undefined>
+/** The most events of one statement. */
+const mostFew = 4
 
-/** The parameters of `appendOne`, if an append is nothing but one new event without tags. */
-const oneEvent = ({ appends, count, unless }: PreparedAppend) => {
-  const [append] = appends
-  const event = append?.events[0]
-  if (append === undefined || event === undefined || appends.length > 1 || count > 1) return undefined
-  if (unless.length > 0 || !event.fresh || event.tags.length > 0) return undefined
-  const { expected, stream } = append
-  const [least, most] =
-    expected === "any"
-      ? [0, Number.MAX_SAFE_INTEGER]
-      : expected === "exists"
-        ? [1, Number.MAX_SAFE_INTEGER]
-        : expected === "no-stream"
-          ? [0, 0]
-          : [expected, expected]
-  const { id, metadata, payload, published, recordedAt, schemaVersion, type } = event
-  return [stream, id, type, schemaVersion, published ? 1 : 0, payload, metadata, recordedAt, least, most] as const
+interface FewEvents {
+  readonly count: number
+  readonly params: ReadonlyArray<Param>
+  /** Of each part: its stream, and which of all events is its last. */
+  readonly parts: ReadonlyArray<{ readonly stream: string; readonly last: number }>
 }
+
+/** The parameters of `appendFew`, if an append is nothing but few new events without tags, in streams of which none comes twice. */
+const fewEvents = ({ appends, count, unless }: PreparedAppend): FewEvents | undefined => {
+  if (count === 0 || count > mostFew || unless.length > 0) return undefined
+  const params: Array<Param> = []
+  const parts: Array<FewEvents["parts"][number]> = []
+  let nth = 0
+  for (const { events, expected, stream } of appends) {
+    if (events.length === 0 || parts.some((part) => part.stream === stream)) return undefined
+    const [least, most] = rangeOf(expected)
+    for (const [own, event] of events.entries()) {
+      if (!event.fresh || event.tags.length > 0) return undefined
+      const { id, metadata, payload, published, recordedAt, schemaVersion, type } = event
+      params.push(nth++, own, stream, id, type, schemaVersion, published ? 1 : 0, payload, metadata, recordedAt, least, most)
+    }
+    parts.push({ stream, last: nth - 1 })
+  }
+  return { count, params, parts }
+}
+
+/** The least and the greatest version that meets what is expected. */
+const rangeOf = (expected: ExpectedVersion): readonly [least: number, most: number] =>
+  expected === "any"
+    ? [0, Number.MAX_SAFE_INTEGER]
+    : expected === "exists"
+      ? [1, Number.MAX_SAFE_INTEGER]
+      : expected === "no-stream"
+        ? [0, 0]
+        : [expected, expected]
 
 const insertParams = ({ event, position, stream, version }: Write): ReadonlyArray<Param> => [
   position,

@@ -1,5 +1,5 @@
 import { PgConnection } from "@effect/sql-pg"
-import { Deferred, Effect, Fiber, Layer, Queue, Redacted, Result, Schema, type Scope, Stream } from "effect"
+import { Deferred, Effect, Fiber, Layer, Queue, Redacted, Result, Schema, type Scope, Stream, Struct } from "effect"
 import { Event, EventStore, MessageBus, Projection, Repository, Subscription, UnitOfWork } from "eventfold"
 import { PgCheckpoints } from "eventfold/postgres"
 import { type ChildProcess, fork } from "node:child_process"
@@ -789,6 +789,9 @@ const memoryAppends = (shape: Shape): Case => ({
   raw: () => memoryPush(shape.callers * shape.times, shape.perAppend)
 })
 
+/** Without the bare driver, for a comparison of two builds. */
+const alone = (one: Case): Case => Struct.omit(one, ["raw"])
+
 const prefixOf = (place: Place) => (place === "postgres" ? "" : `${place}: `)
 
 // -----------------------------------------------------------------------------
@@ -878,6 +881,7 @@ export const makeCases = (scale: number): ReadonlyArray<Case> => {
     reading("sqlite: read a stream of 10 000 as state", "sqlite", some(20), eventsBeforeReading, readState, rawSqliteStream),
     reading("sqlite: read all", "sqlite", some(20), 50, readAll, rawSqliteAll),
     importing("sqlite: import", "sqlite", some(50) * chunkEvents, "append"),
+    alone(commands("sqlite", "layer", 1, some(1000))),
     appendCase("jsonl: append, 1 caller", "jsonl", grow(1, 2000)),
     appendCase("jsonl: append, 256 callers, raw syncs each", "jsonl", grow(256, 60), 1),
     appendCase("jsonl: append, 256 callers, raw in batches", "jsonl", grow(256, 300), jsonlBatch(256)),

@@ -209,6 +209,6 @@ export const decisionCases = (scale: number): ReadonlyArray<Case> => {
       where: "the same",
       conditional: true
     }),
-    ...[1000, 20_000, 400_000].flatMap((events) => (["plain", "whole"] as const).map((kind) => byLength(kind, events)))
+    ...[1000, 10_000, 100_000].flatMap((events) => (["plain", "whole"] as const).map((kind) => byLength(kind, events)))
   ]
 }

@@ -9,6 +9,9 @@
  * With `--against <commit>` ours is run on two builds, this one (with what is not committed) and that one, by turns on one server. The
  * cases are those of this build: `adapter.ts` has what that one calls otherwise.
  *
+ * With `--report <folder>` the cases that have a plot are run, and a page with plots is written: `npm run bench -- --report test/bench/report`
+ * makes the one that the README shows. Let the machine do nothing else meanwhile: the page says what its load was.
+ *
  * How to read a line:
  *
  * - *ours*, *beside*: the median of the rounds, in the unit of the case. `ms` is the median time of one operation: less is better.
@@ -35,7 +38,7 @@ import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Console, Effect, Option } from "effect"
 import { CliError, Command, Flag } from "effect/cli"
 import { mkdtemp, rm, writeFile } from "node:fs/promises"
-import { availableParallelism, cpus, tmpdir } from "node:os"
+import { availableParallelism, cpus, loadavg, tmpdir } from "node:os"
 import { join } from "node:path"
 import { startPostgres } from "../support/postgres-server.ts"
 import { checkOut } from "./build.ts"
@@ -156,6 +159,7 @@ const bench = Command.make("bench", {
         postgres: url === "" ? undefined : yield* serverSettings(url),
         cores: availableParallelism(),
         processor: cpus()[0]?.model,
+        load: loadavg()[0]?.toFixed(1),
         rounds,
         quick
       }

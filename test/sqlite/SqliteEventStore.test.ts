@@ -28,6 +28,26 @@ const open = <E>(layer: Layer.Layer<EventStore.EventStore | SqlClient.SqlClient,
 const openStore = <E>(layer: Layer.Layer<EventStore.EventStore | SqlClient.SqlClient, E>) =>
   Effect.map(open(layer), Context.get(EventStore.EventStore))
 
+/** A store that notes the statements of its appends. */
+const noting = Effect.gen(function* () {
+  const sql = yield* SqlClient.SqlClient
+  const statements: Array<string> = []
+  const client: SqlClient.SqlClient = Object.assign((...args: Parameters<SqlClient.SqlClient>) => sql(...args), sql, {
+    reserve: Effect.map(sql.reserve, (connection) => ({
+      ...connection,
+      execute: (...args: Parameters<typeof connection.execute>) => {
+        statements.push(args[0])
+        return connection.execute(...args)
+      }
+    }))
+  }) as SqlClient.SqlClient
+  const store = yield* Effect.map(
+    Layer.build(Layer.provide(Layer.fresh(SqliteEventStore.layer), Layer.succeed(SqlClient.SqlClient, client))),
+    Context.get(EventStore.EventStore)
+  )
+  return { statements, store }
+})
+
 const event = (more: Partial<EventStore.NewEvent> = {}): EventStore.NewEvent => ({ type: "Happened", payload: {}, ...more })
 
 const positions = Effect.map(Stream.runCollect(EventStore.readAll()), (events) => events.map(({ position }) => position))
@@ -347,23 +367,63 @@ describe("one batch", () => {
     }).pipe(Effect.provide(memory))
   )
 
+  it.effect("of few new events in several streams is one statement", () =>
+    Effect.gen(function* () {
+      const { statements, store } = yield* noting
+      const two = (from: number) =>
+        store.appendAll([
+          { stream: "A-1", expected: from, events: [event({ payload: 1 }), event({ payload: 2 })] },
+          { stream: "B-1", expected: "any", events: [event({ payload: 3 })] }
+        ])
+      yield* store.append("B-1", [event()])
+      statements.length = 0
+      assert.deepEqual(yield* two(0), [
+        { stream: "A-1", version: 2, position: 3, deduplicated: false },
+        { stream: "B-1", version: 2, position: 4, deduplicated: false }
+      ])
+      assert.equal(statements.length, 1)
+      // What is refused is so as a whole, and says why.
+      assert.deepEqual(
+        { ...(yield* Effect.flip(two(0))) },
+        { _tag: "OptimisticLockError", stream: "A-1", expected: 0, actual: 2 }
+      )
+      const absent = store.appendAll([
+        { stream: "C-1", expected: "no-stream", events: [event()] },
+        { stream: "D-1", expected: "exists", events: [event()] }
+      ])
+      assert.deepEqual(
+        { ...(yield* Effect.flip(absent)) },
+        { _tag: "OptimisticLockError", stream: "D-1", expected: "exists", actual: 0 }
+      )
+      const twice = yield* store.appendAll([
+        { stream: "A-1", expected: 2, events: [event()] },
+        { stream: "A-1", expected: 3, events: [event()] }
+      ])
+      assert.deepEqual(
+        twice.map(({ position, version }) => [version, position]),
+        [
+          [3, 5],
+          [4, 6]
+        ]
+      )
+      const all = yield* Stream.runCollect(store.readAll())
+      assert.deepEqual(
+        all.map(({ payload, position, stream, version }) => [position, stream, version, payload]),
+        [
+          [1, "B-1", 1, {}],
+          [2, "A-1", 1, 1],
+          [3, "A-1", 2, 2],
+          [4, "B-1", 2, 3],
+          [5, "A-1", 3, {}],
+          [6, "A-1", 4, {}]
+        ]
+      )
+    }).pipe(Effect.provide(SqliteClient.layer({ filename: ":memory:" })))
+  )
+
   it.effect("is one transaction, and asks once for what stands against all of its conditions", () =>
     Effect.gen(function* () {
-      const sql = yield* SqlClient.SqlClient
-      const statements: Array<string> = []
-      const noting: SqlClient.SqlClient = Object.assign((...args: Parameters<SqlClient.SqlClient>) => sql(...args), sql, {
-        reserve: Effect.map(sql.reserve, (connection) => ({
-          ...connection,
-          execute: (...args: Parameters<typeof connection.execute>) => {
-            statements.push(args[0])
-            return connection.execute(...args)
-          }
-        }))
-      }) as SqlClient.SqlClient
-      const store = yield* Effect.map(
-        Layer.build(Layer.provide(Layer.fresh(SqliteEventStore.layer), Layer.succeed(SqlClient.SqlClient, noting))),
-        Context.get(EventStore.EventStore)
-      )
+      const { statements, store } = yield* noting
       for (const conditions of [0, 1, 2]) {
         statements.length = 0
         const all = Array.from({ length: 200 }, (_, n) => {
