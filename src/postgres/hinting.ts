@@ -4,6 +4,7 @@
  * databases of the server, wait for each other.
  */
 import type * as PgClient from "@effect/sql-pg/PgClient"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
@@ -14,8 +15,8 @@ import { textArray } from "./sql/statement.ts"
 /** Hints of a client follow each other no sooner: the first behind a pause is sent at once, and who is busy tells of many appends in one. */
 const pause = "5 millis"
 
-/** How long a store that closes waits for its last hint to be sent. */
-const last = "1 second"
+/** How long a hint may take, also the last one of a store that closes: then polling has found what it is about. */
+const most = Duration.seconds(1)
 
 /** The hints of one client. */
 interface Hints {
@@ -35,7 +36,7 @@ const send = (sql: PgClient.PgClient, { heads }: Hints) =>
   Effect.suspend(() => {
     const [channels, positions] = [Array.from(heads.keys()), Array.from(heads.values(), String)]
     heads.clear()
-    return answered(sql, sql.unsafe(statement, [textArray(channels), textArray(positions)]).values)
+    return answered(sql, sql.unsafe(statement, [textArray(channels), textArray(positions)]).values, most)
   }).pipe(Effect.catchCause((cause) => Effect.logDebug("eventfold: a hint was lost, polling finds what it was about", cause)))
 
 /** Tells those who listen on a channel how far the log has come. When the scope closes, the last hint is on its way. */
@@ -56,5 +57,5 @@ export const hinting = (sql: PgClient.PgClient, channel: string): Effect.Effect<
     hints.fiber ??= Effect.runFork(sending)
   }
   const sent = Effect.suspend(() => (hints.fiber === undefined ? Effect.void : Fiber.await(hints.fiber)))
-  return Effect.acquireRelease(Effect.succeed(hint), () => Effect.raceFirst(sent, realSleep(last)))
+  return Effect.acquireRelease(Effect.succeed(hint), () => Effect.raceFirst(sent, realSleep(most)))
 }
