@@ -8,8 +8,8 @@
  *
  * **Durability.** Appends are synchronous commits even where the server's default is `synchronous_commit = off`.
  *
- * **Wake-ups.** Subscribers are woken by commits of their own process, by `LISTEN`/`NOTIFY`, and by polling. The tables are the
- * truth and a wake-up is only a hint: a lost one costs one poll interval. A subscription outlives lost connections and restarts
+ * **Wake-ups.** Subscribers are woken by commits of their own process, by `LISTEN`/`NOTIFY` behind the commits of others, and by polling. The
+ * tables are the truth and a wake-up is only a hint: a lost one costs one poll interval. A subscription outlives lost connections and restarts
  * of the server: it waits, for as long as it takes, and goes on where it was.
  *
  * **Closing** ends within 10 seconds, whatever the database does: what is under way has 5 seconds to be answered. An append that is not is

@@ -8,6 +8,7 @@ import { status } from "../../src/postgres/sql/append.ts"
 import { eventColumns } from "../../src/postgres/sql/eventPage.ts"
 import { layerWith, sqlSnapshots } from "./adapter.ts"
 import { callersText } from "./contest.ts"
+import { appendingCases } from "./appending.ts"
 import { decisionCases } from "./decisions.ts"
 import { jsonlBatch, rawJsonlAll, rawSqliteAll, rawSqliteStream } from "./embedded.ts"
 import { atRate, type Case, collectGarbage, concurrently, type Run, type Sample } from "./harness.ts"
@@ -892,6 +893,7 @@ export const makeCases = (scale: number): ReadonlyArray<Case> => {
     memoryAppends(grow(256, 400)),
     reading("memory: read a stream of 10 000 as state", "memory", some(20), eventsBeforeReading, readState, rawMemory),
     commands("memory", "layer", 1, some(10_000)),
+    ...appendingCases(some),
     ...decisionCases(scale),
     ...streamCases(scale),
     ...processCases(some),

@@ -2,6 +2,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Exit, Fiber, Queue, Redacted, Schedule, Scope, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
+import { UnitOfWork } from "eventfold"
 import { PgEventStore, PgTransport } from "eventfold/postgres"
 import { inject } from "vitest"
 import { connect, event, message, open, terminate, until } from "./harness.ts"
@@ -59,6 +60,71 @@ describe("listening", () => {
       }
       expect(seen).toEqual([1, 2, 3, 4, 5].map((n) => `silent-${n}`))
     })
+  )
+
+  it.live("a connection that is lost between a commit and its hint costs no more than a poll interval", () =>
+    Effect.gen(function* () {
+      const place = yield* arena
+      const { store } = yield* open({ ...place, pollInterval: "50 millis" })
+      const sql = yield* PgClient.make({ url: Redacted.make(place.url), maxConnections: 2 })
+      let lost = 0
+      const client: PgClient.PgClient = Object.assign(Object.create(sql), {
+        unsafe: (text: string, parameters?: ReadonlyArray<unknown>) =>
+          text.includes("pg_notify")
+            ? (lost++, sql.unsafe("select pg_terminate_backend(pg_backend_pid())"))
+            : sql.unsafe(text, parameters)
+      })
+      const other = yield* Effect.provideService(
+        PgEventStore.make({ schema: place.schema, migrate: false }),
+        PgClient.PgClient,
+        client
+      )
+      const seen: Array<string> = []
+      yield* store.subscribe().pipe(
+        Stream.runForEach(({ id }) => Effect.sync(() => void seen.push(id))),
+        Effect.forkScoped
+      )
+      for (let n = 1; n <= 3; n++) {
+        yield* other.append("A-1", [event(`silent-${n}`)])
+        yield* until(
+          "it is seen, and its hint was lost",
+          Effect.sync(() => seen.length === n && lost === n)
+        ).pipe(Effect.timeout("5 seconds"))
+      }
+      expect(seen).toEqual(["silent-1", "silent-2", "silent-3"])
+    }).pipe(Effect.provide(Reactivity.layer))
+  )
+
+  it.live("hints come behind the commits, one for many appends, and none for what was rolled back", () =>
+    Effect.gen(function* () {
+      const place = yield* arena
+      const { schema, url } = place
+      const listener = yield* PgClient.make({ url: Redacted.make(url) })
+      const { sql, store, units } = yield* open({ ...place, listen: false })
+      const hints = yield* listener.listen(`${schema}.head`)
+      const heads: Array<number> = []
+      yield* Queue.take(hints).pipe(
+        Effect.flatMap(({ payload }) => Effect.sync(() => void heads.push(Number(payload)))),
+        Effect.forever,
+        Effect.ignore,
+        Effect.forkScoped
+      )
+      const heard = (head: number) =>
+        until(
+          `head ${head} is heard of`,
+          Effect.sync(() => heads.at(-1) === head)
+        )
+      yield* Effect.forEach(Array.from({ length: 300 }).keys(), (n) => store.append(`A-${n}`, [event()]), {
+        concurrency: "unbounded"
+      })
+      yield* heard(300)
+      expect(heads.length).toBeLessThan(50)
+      const before = heads.length
+      yield* Effect.ignore(sql.withTransaction(Effect.andThen(store.append("B-1", [event()]), Effect.fail("no"))))
+      yield* units.transact(UnitOfWork.stage("B-1", [event()]))
+      yield* heard(301)
+      expect(heads.slice(before)).toEqual([301])
+    }).pipe(Effect.provide(Reactivity.layer))
   )
 
   it.live("nonsense on the channel wakes nobody for good: the tables are the truth", () =>

@@ -251,6 +251,8 @@ describe("plans", () => {
         )
         insert into "${schema}".tag select unnest(e.tags), e.position from e`)
       yield* admin.unsafe(`analyze "${schema}".event, "${schema}".tag`)
+      // What autovacuum looks at is counted as well.
+      for (const table of ["event", "tag"]) yield* admin.unsafe(`alter table "${schema}".${table} set (autovacuum_enabled = off)`)
       const long = "Long-1"
       const at = (seconds: number) => DateTime.makeUnsafe(seconds * 1000)
       const ofLong: Readonly<Record<string, (store: Store) => Effect.Effect<unknown, EventStore.AppendError>>> = {
@@ -290,7 +292,7 @@ describe("plans", () => {
       const pages = opened.sql.unsafe<{ pages: number }>(`
         select pg_stat_force_next_flush(),
                (select sum(heap_blks_hit + heap_blks_read + idx_blks_hit + idx_blks_read)::int from pg_statio_user_tables
-                 where schemaname = '${schema}' and relname in ('event', 'tag', 'head')) as pages`)
+                 where schemaname = '${schema}' and relname in ('event', 'tag')) as pages`)
       const settled = Effect.map(Effect.andThen(pages, pages), ([row]) => row?.pages ?? expect.unreachable())
       const excess: Array<readonly [string, number]> = []
       for (const [most, which] of [

@@ -266,6 +266,9 @@ describe("two processes in which many follow one log", () => {
   )
 })
 
+/** How many heads a poll asks for. */
+const headsIn = (text = ""): number => text.split('newest_position"()::float8)').length - 1
+
 describe("many stores of one client", () => {
   it.live("are polled in one statement; one that is gone is polled by itself, and closes by itself", () =>
     Effect.gen(function* () {
@@ -284,7 +287,7 @@ describe("many stores of one client", () => {
         )
       yield* eventually(
         "all are asked about",
-        Effect.sync(() => statements.at(-1)?.includes("select 11, ") === true)
+        Effect.sync(() => headsIn(statements.at(-1)) === 12)
       )
       statements.length = 0
       yield* polls(10)
@@ -305,7 +308,7 @@ describe("many stores of one client", () => {
       yield* admin.unsafe(`drop schema "${schemas[5]}" cascade`)
       yield* eventually(
         "it is left out",
-        Effect.sync(() => statements.at(-1)?.includes("select 10, ") === true)
+        Effect.sync(() => headsIn(statements.at(-1)) === 11)
       )
       const again = yield* Effect.provide(PgEventStore.make({ ...options, schema: last }), other.services)
       yield* again.append("Count-1", [{ type: "Counted", payload: {} }])
@@ -327,7 +330,7 @@ describe("many stores of one client", () => {
           }
           yield* eventually(
             "they are polled",
-            Effect.sync(() => statements.at(-1)?.includes("union all") === true)
+            Effect.sync(() => headsIn(statements.at(-1)) === 2)
           )
         })
       )
@@ -343,7 +346,7 @@ describe("many stores of one client", () => {
         Effect.sync(() => seen.length === 1)
       )
       assert.deepEqual(
-        statements.filter((text) => text.includes("union all")),
+        statements.filter((text) => headsIn(text) > 1),
         []
       )
     }).pipe(Effect.scoped)

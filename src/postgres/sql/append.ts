@@ -149,7 +149,6 @@ export const createAppend = `create or replace function {append_batch}(
     v_match bigint;
     v_count bigint;
     v_same boolean;
-    v_notified text;
     v_matches bigint[] := p_condition_match::bigint[]; -- of each condition: its newest match before the batch, 0 for none
     v_own bigint[] := '{}';    -- of each query that events of the batch match: the newest of those accepted so far
     v_matched int := 0;        -- how many of these matches come before the request's
@@ -382,7 +381,6 @@ export const createAppend = `create or replace function {append_batch}(
          where i.tags <> '{}' and v_base_position[i.entry] >= 0;
       end if;
 
-      v_notified := pg_notify('{channel}head', v_head::text)::text;
     end if;
     o_head := v_head;
   end

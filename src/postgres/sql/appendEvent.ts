@@ -55,7 +55,6 @@ export const createAppendEvent = `create or replace function {append_event}(
     v_head bigint;
     v_version bigint;
     v_holds boolean;
-    v_notified text;
   begin
     if current_setting('synchronous_commit') = 'off' then
       perform set_config('synchronous_commit', 'on', true);
@@ -121,7 +120,6 @@ export const createAppendEvent = `create or replace function {append_event}(
     if p_tags <> '{}' then
       insert into {tag} (tag, position) select i.tag, v_head + 1 from unnest(p_tags) i(tag);
     end if;
-    v_notified := pg_notify('{channel}head', (v_head + 1)::text)::text;
     o_position := v_head + 1;
     o_version := v_version + 1;
   end

@@ -42,6 +42,8 @@ export const appendOld = `create or replace function {append}(
         p_schema_version => p_schema_version, p_published => p_published, p_tags => p_tags, p_payload => p_payload,
         p_metadata => p_metadata, p_recorded_at => p_recorded_at, p_asked => p_asked, p_asked_id => p_asked_id
       ) b;
+    -- Such a program sends no hint behind its commit.
+    perform pg_notify('{channel}head', o_head::text);
   end
   $append$`
 

@@ -42,7 +42,6 @@ export const createAppendOne = `create or replace function {append_one}(
     insert into {event} (position, version, recorded_at, schema_version, published, stream, id, type, tags, payload, metadata)
     values (v_head + 1, v_version + 1, to_timestamp(p_recorded_at / 1000.0), p_schema_version, p_published, p_stream, p_id, p_type, '{}',
             p_payload::json, p_metadata::json);
-    perform pg_notify('{channel}head', (v_head + 1)::text);
     o_position := v_head + 1;
     o_version := v_version + 1;
   end

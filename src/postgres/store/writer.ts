@@ -20,6 +20,7 @@ import {
 } from "../../store/EventStore.ts"
 import type { Driver, PreparedAppend } from "../../store/kit/index.ts"
 import { toEventStoreError } from "../errors.ts"
+import { hinting } from "../hinting.ts"
 import { encodeAppendValues } from "../sql/append.ts"
 import { encodeAppendEvent, type Single } from "../sql/appendEvent.ts"
 import { encodeAppendOne, type One } from "../sql/appendOne.ts"
@@ -37,6 +38,9 @@ type Request = Submitted<Attempt, Answer, AppendError>
 
 /** Sends appends, with a verdict for each. `again` says that they have been sent before: then every id may stand already. */
 type Send = (requests: ReadonlyArray<Attempt>, again: boolean) => Effect.Effect<Verdicts, SqlError>
+
+/** Tells followers here and elsewhere how far the log has come, once that is committed. */
+type Tell = (head: number) => void
 
 const sendAny =
   ({ sql, statements: { append } }: Shared): Send =>
@@ -98,7 +102,7 @@ const answerAll = (batch: ReadonlyArray<Request>, verdicts: ReadonlyArray<Verdic
 }
 
 /** Writes a batch, and gives what answers its callers. */
-const writeBatch = ({ queries: { answering }, signal }: Shared, send: Send) => {
+const writeBatch = ({ queries: { answering } }: Shared, send: Send, tell: Tell) => {
   /**
    * `lost` says that a connection broke under an earlier try of the same requests: what went wrong since does not tell whether
    * that one had been carried out.
@@ -114,7 +118,7 @@ const writeBatch = ({ queries: { answering }, signal }: Shared, send: Send) => {
       Effect.retry({ ...settleLost, while: ({ reason }) => lost && isUnsettled(reason) && !answering.isOver() }),
       Effect.matchCauseEffect({
         onSuccess: ({ head, verdicts }) => {
-          signal.notify(head)
+          tell(head)
           return Effect.succeed(() => answerAll(batch, verdicts))
         },
         onFailure: (cause) => {
@@ -151,7 +155,7 @@ const sendWithin =
   }
 
 /** Part of the caller's transaction: it commits, or not, with it. */
-const appendInTransaction = ({ queries, signal, sql }: Shared, send: Send, looking: Looking) => {
+const appendInTransaction = ({ queries, sql }: Shared, send: Send, looking: Looking, tell: Tell) => {
   const within = (attempt: Attempt): Effect.Effect<ReadonlyArray<AppendResult>, AppendError> =>
     Effect.flatMap(
       Effect.mapError(queries.answering.inTime(send([attempt], false)), (error) => toEventStoreError("append", error, false)),
@@ -160,7 +164,7 @@ const appendInTransaction = ({ queries, signal, sql }: Shared, send: Send, looki
         if (Result.isFailure(verdict)) return Effect.fail(verdict.failure)
         const answer = verdict.success
         if (answer instanceof Wide) return Effect.flatMap(looking.again(answer.attempt), within)
-        return Effect.as(sql.afterCommit(Effect.sync(() => signal.notify(head))), answer)
+        return Effect.as(sql.afterCommit(Effect.sync(() => tell(head))), answer)
       }
     )
   return (append: PreparedAppend) =>
@@ -180,19 +184,24 @@ export const makeAppend = Effect.fnUntraced(function* (
   shared: Shared,
   { capacity = 4096, maxBatch = 512 }: { readonly capacity?: number | undefined; readonly maxBatch?: number | undefined }
 ): Effect.fn.Return<Driver["append"], EventStoreError, Scope.Scope> {
-  const { sql } = shared
+  const { signal, sql, statements } = shared
   const any = sendAny(shared)
   const looking = makeLooking(shared)
+  const hint = yield* hinting(sql, statements.channel)
+  const tell: Tell = (head) => {
+    signal.notify(head)
+    hint(head)
+  }
   const writer = yield* makeGroupCommit<Attempt, Answer, AppendError>({
     capacity,
     maxBatch,
     take: takeBatch,
     overlaps: true,
-    write: writeBatch(shared, sendBatch(shared, any)),
+    write: writeBatch(shared, sendBatch(shared, any), tell),
     closed: () =>
       new EventStoreError({ reason: new StoreUnavailable({ operation: "append", detail: "the store's Layer has been closed" }) })
   })
-  const within = appendInTransaction(shared, sendWithin(shared, any), looking)
+  const within = appendInTransaction(shared, sendWithin(shared, any), looking, tell)
   const inBatches = appendInBatches(writer, looking)
   return (prepared) =>
     Effect.flatMap(Effect.serviceOption(sql.transactionService), (transaction) =>
