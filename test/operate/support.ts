@@ -158,7 +158,7 @@ export const onEveryStore = (
     PGlite: onPg("pglite")
   }
   for (const [name, make] of declared<() => Layer.Layer<Services, unknown>>(wirings)) {
-    describe(name, () => {
+    describe(`on ${name}`, () => {
       suite((title, body) => it.live(title, () => Effect.provide(Effect.scoped(body), Layer.fresh(make()))), name)
     })
   }
