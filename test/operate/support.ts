@@ -159,7 +159,10 @@ export const onEveryStore = (
   }
   for (const [name, make] of declared<() => Layer.Layer<Services, unknown>>(wirings)) {
     describe(`on ${name}`, () => {
-      suite((title, body) => it.live(title, () => Effect.provide(Effect.scoped(body), Layer.fresh(make()))), name)
+      // The first one on PGlite starts it.
+      const on = (title: string, body: Effect.Effect<void, unknown, Services | Scope.Scope>) =>
+        it.live(title, () => Effect.provide(Effect.scoped(body), Layer.fresh(make())), 120_000)
+      suite(on, name)
     })
   }
 }
