@@ -29,7 +29,7 @@ export const makeCheckpointSql = ({ prefix, schema }: Names) => {
     createDeadlines: createDeadlines(table, checkpoint, prefix),
     /** Whether whoever follows under a name is to begin nothing, and what operators ask for. */
     addOperations: [
-      `alter table ${checkpoint} add column paused boolean not null default false`,
+      `alter table ${checkpoint} add column if not exists paused boolean not null default false`,
       ...createOperations(table(operationTable), `${prefix}operation_alone`)
     ],
     statements: {

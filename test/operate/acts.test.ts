@@ -268,6 +268,8 @@ onEveryStore((test, kind) => {
       const client = yield* acting()
       for (const id of ["", " ", "x".repeat(201), "a\nb"])
         assert.strictEqual(yield* outcome(client, id, act), "InvalidRequestError")
+      const hostile: Act = { _tag: "Discard", follower: "a\u0000", position: 1 }
+      assert.strictEqual(yield* outcome(client, "1", hostile), "InvalidRequestError")
       for (const within of [0, -1, 1e9]) assert.strictEqual(yield* outcome(client, "1", act, within), "InvalidRequestError")
       assert.deepStrictEqual(yield* recorded, [])
       assert.strictEqual(kind.length > 0, true)

@@ -53,7 +53,7 @@ export const Order = Aggregate.make("Order", {
   snapshot: { every: 2 }
 })
 
-export const Payment = ProcessManager.make("Payment", {
+const Payment = ProcessManager.make("Payment", {
   events: [Placed],
   correlate: { Placed: ({ customer }) => customer },
   deadlines: [PaymentDue],
@@ -158,8 +158,11 @@ export const onEveryStore = (
     PGlite: onPg("pglite")
   }
   for (const [name, make] of declared<() => Layer.Layer<Services, unknown>>(wirings)) {
-    describe(name, () => {
-      suite((title, body) => it.live(title, () => Effect.provide(Effect.scoped(body), Layer.fresh(make()))), name)
+    describe(`on ${name}`, () => {
+      // The first one on PGlite starts it.
+      const on = (title: string, body: Effect.Effect<void, unknown, Services | Scope.Scope>) =>
+        it.live(title, () => Effect.provide(Effect.scoped(body), Layer.fresh(make())), 120_000)
+      suite(on, name)
     })
   }
 }

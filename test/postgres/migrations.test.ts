@@ -33,7 +33,7 @@ const contents = (admin: SqlClient.SqlClient, schema: string) =>
 
 const expected = (prefix: string) =>
   [
-    ...["event", "tag", "checkpoint", "projection_version", "deadline", "migration"].map((name) => `table ${prefix}${name}`),
+    ...["event", "tag", "checkpoint", "projection_version", "deadline", "operation", "migration"].map((name) => `table ${prefix}${name}`),
     ...[
       "event_pkey",
       "event_stream_version_key",
@@ -41,10 +41,12 @@ const expected = (prefix: string) =>
       "tag_pkey",
       "checkpoint_pkey",
       "projection_version_pkey",
-      "deadline_pkey"
+      "deadline_pkey",
+      "operation_pkey"
     ].flatMap((name) => [`index ${prefix}${name}`, `constraint ${prefix}${name}`]),
     `index ${prefix}projection_version_active_key`,
     `index ${prefix}deadline_due_key`,
+    `index ${prefix}operation_alone`,
     `constraint ${prefix}projection_version_mode_check`,
     ...[
       "append",

@@ -8,7 +8,7 @@ import type { Fragment } from "effect/sql/Statement"
 import { answered } from "../../sql/answering.ts"
 import { isUniqueViolation } from "../../sql/errors.ts"
 import { quoted } from "../../sql/names.ts"
-import { number as sqlNumber } from "../../sql/table.ts"
+import { number as sqlNumber, storable } from "../../sql/table.ts"
 import { createOperations, operationTable } from "../../store/operations.ts"
 import { openSide, tablesFor } from "../../store/tables.ts"
 import { Act } from "../contract/acts.ts"
@@ -23,6 +23,7 @@ interface Row {
   readonly asked_at: number
   readonly patience: number
   readonly owner: string | null
+  readonly lease_until: number
   readonly at: number | null
   readonly upto: number | null
   readonly state: "done" | "refused" | "nobody" | null
@@ -44,6 +45,7 @@ const toStanding = (row: Row): Standing => ({
   isLate: row.now > row.asked_at + row.patience,
   isHalfLate: row.now > row.asked_at + row.patience / 2,
   owner: row.owner ?? undefined,
+  isAbandoned: row.owner !== null && row.lease_until <= row.now - keptFor,
   progress: row.at === null || row.upto === null ? undefined : { position: row.at, target: row.upto },
   end: row.state === null ? undefined : { state: row.state, outcome: row.outcome ?? "" }
 })
@@ -79,7 +81,7 @@ export const makeOnSql = Effect.fnUntraced(function* (): Effect.fn.Return<
     Effect.flatMap(Clock.currentTimeMillis, (millis) => answered(sql, statement(time(millis))))
   const isAny = (rows: ReadonlyArray<unknown>) => rows.length > 0
   const select = (now: Fragment) =>
-    sql`select id, target, act, by_whom, reason, asked_at, patience, owner, at, upto, state, outcome, ${now} as now from ${table}`
+    sql`select id, target, act, by_whom, reason, asked_at, patience, owner, lease_until, at, upto, state, outcome, ${now} as now from ${table}`
   return {
     looked,
     put: ({ act, by, id, reason, target }, within) =>
@@ -121,7 +123,7 @@ export const makeOnSql = Effect.fnUntraced(function* (): Effect.fn.Return<
     finish: ({ id, owner, turn }, { outcome, state }) =>
       at(
         (now) =>
-          sql`update ${table} set ended_at = ${now}, state = ${state}, outcome = ${outcome}
+          sql`update ${table} set ended_at = ${now}, state = ${state}, outcome = ${storable(outcome)}
            where id = ${id} and owner = ${owner} and turn = ${number(turn)} and ended_at is null returning 1`
       ).pipe(Effect.map(isAny)),
     release: ({ id, owner, turn }) =>
@@ -133,7 +135,8 @@ export const makeOnSql = Effect.fnUntraced(function* (): Effect.fn.Return<
     giveUp: (id) =>
       at(
         (now) =>
-          sql`update ${table} set ended_at = ${now}, state = 'nobody' where id = ${id} and owner is null and ended_at is null returning 1`
+          sql`update ${table} set ended_at = ${now}, state = 'nobody'
+           where id = ${id} and ended_at is null and (owner is null or lease_until <= ${now} - ${number(keptFor)}) returning 1`
       ).pipe(Effect.map(isAny))
   }
 })
