@@ -32,6 +32,7 @@ const tsc = join(root, "node_modules", "typescript", "bin", "tsc")
 interface Manifest {
   readonly exports: Readonly<Record<string, string | Readonly<Record<string, string>>>>
   readonly files: ReadonlyArray<string>
+  readonly version: string
   readonly peerDependencies: Readonly<Record<string, string>>
 }
 
@@ -91,6 +92,19 @@ describe("the package", () => {
       })
       for (const file of Object.values(target)) expect((await stat(join(installed, file))).isFile()).toBe(true)
     }
+  })
+
+  it("has a command line that runs, and says what it lacks", async () => {
+    const bin = join(consumer, "node_modules", ".bin", "eventfold")
+    expect(await node(consumer, bin, "--version")).toBe(`eventfold ${manifest.version}\n`)
+    expect(await node(consumer, bin, "--completions", "bash")).toContain("dead-letters")
+    await promisify(execFile)(process.execPath, [bin, "migrate", "sqlite:shop.sqlite"], { cwd: consumer })
+    expect(await node(consumer, bin, "streams", "sqlite:shop.sqlite")).toBe("There are no such streams.\n")
+    const peer = join(consumer, "node_modules", "@effect", "platform-node")
+    const target = await realpath(peer)
+    await rm(peer)
+    await expect(node(consumer, bin, "--version")).rejects.toThrow("npm install @effect/platform-node")
+    await symlink(target, peer)
   })
 
   it("holds what it says, and no more", async () => {

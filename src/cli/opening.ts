@@ -85,5 +85,5 @@ export const open = (target: Target, access: "look" | "act"): Effect.Effect<Rpcs
       const module = yield* loadModule(target.url)
       return yield* openHere(yield* module.layer, module, access)
     }
-    return yield* openHere(yield* storeLayer(target, "look"), { aggregates: [], processes: [], projections: [] }, access)
+    return yield* openHere(yield* storeLayer(target, access), { aggregates: [], processes: [], projections: [] }, access)
   })

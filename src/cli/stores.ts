@@ -5,7 +5,6 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { existsSync } from "node:fs"
 import { dirname } from "node:path"
@@ -19,8 +18,8 @@ import type { Target } from "./target.ts"
 /** What a store has, and what stands beside it, as far as that is there. */
 export type Services = EventStore | Checkpoints
 
-/** `"look"`: nothing is made. `"make"`: files and tables are made, and brought up to date. */
-export type Mode = "look" | "make"
+/** `"look"`: nothing is made. `"act"`: the table of acts is. `"make"`: files and tables are made, and brought up to date. */
+export type Mode = "look" | "act" | "make"
 
 /** Loads a package that need not be installed. */
 export const load = <A>(what: string, names: string, open: () => Promise<A>): Effect.Effect<A, CliFailure> =>
@@ -61,12 +60,21 @@ const besideSql = Effect.map(
   }
 )
 
-/** Tables that a later release has changed are not touched. Who may not read which they are finds out by what fails. */
-const notLater = <E>(status: Effect.Effect<MigrationStatus, E, SqlClient.SqlClient>) =>
+/**
+ * Tables that a later release has changed are not touched. An act keeps what was asked for in a table of its own, and makes that where it
+ * may: beside tables that are up to date, and brings none up to date itself. Who may not read which migrations have run finds out by what
+ * fails.
+ */
+const guarded = <E>(status: Effect.Effect<MigrationStatus, E, SqlClient.SqlClient>, mode: Mode) =>
   Layer.effectDiscard(
-    Effect.flatMap(Effect.option(status), (found) =>
-      Option.isSome(found) && found.value.unknown.length > 0 ? Effect.fail(laterRelease(found.value.unknown)) : Effect.void
-    )
+    Effect.gen(function* () {
+      const { pending, unknown } = yield* Effect.orElseSucceed(status, () => ({ pending: [], unknown: [] }))
+      if (unknown.length > 0) return yield* laterRelease(unknown)
+      if (mode !== "act" || pending.length === 0) return
+      return yield* refused(
+        `These tables are of an earlier release (${pending.join(", ")} to do): eventfold migrate comes first.`
+      )
+    })
   )
 
 export const laterRelease = (unknown: ReadonlyArray<string>) =>
@@ -93,10 +101,10 @@ const postgres = Effect.fnUntraced(function* (text: string, mode: Mode) {
   const [{ PgCheckpoints, PgEventStore }, { statusOf }, { checkNames }] = yield* Effect.promise(() =>
     Promise.all([import("../postgres/index.ts"), import("../postgres/migrations.ts"), import("../postgres/names.ts")])
   )
-  const options = { ...place, migrate: mode === "make", listen: false }
+  const options = { ...place, migrate: mode !== "look", listen: false }
   return Layer.mergeAll(PgCheckpoints.layerWith(options), yield* besideSql).pipe(
     Layer.provideMerge(PgEventStore.layerWith(options)),
-    Layer.provideMerge(notLater(Effect.flatMap(checkNames(place), statusOf))),
+    Layer.provideMerge(guarded(Effect.flatMap(checkNames(place), statusOf), mode)),
     Layer.provideMerge(client)
   )
 })
@@ -110,19 +118,19 @@ const pgliteClient = (dataDir: string) => Effect.map(loadPglite, ({ PgLite }) =>
 
 const pglite = Effect.fnUntraced(function* (dataDir: string, mode: Mode) {
   const { PgCheckpoints, PgEventStore } = yield* loadPglite
-  const options = { migrate: mode === "make" }
+  const options = { migrate: mode !== "look" }
   return Layer.mergeAll(PgCheckpoints.layerWith(options), yield* besideSql).pipe(
     Layer.provideMerge(PgEventStore.layerEmbeddedWith({ ...options, dataDir }))
   )
 })
 
-const sqlite = Effect.fnUntraced(function* (filename: string) {
+const sqlite = Effect.fnUntraced(function* (filename: string, mode: Mode) {
   const [{ SqliteCheckpoints, SqliteClient, SqliteEventStore }, { statusOf }] = yield* Effect.promise(() =>
     Promise.all([import("../sqlite/index.ts"), import("../sqlite/tables.ts")])
   )
   return Layer.mergeAll(SqliteCheckpoints.layer, yield* besideSql).pipe(
     Layer.provideMerge(SqliteEventStore.layer),
-    Layer.provideMerge(notLater(statusOf())),
+    Layer.provideMerge(guarded(statusOf(), mode)),
     Layer.provideMerge(SqliteClient.layer({ filename }))
   )
 })
@@ -137,7 +145,7 @@ const jsonl = Effect.fnUntraced(function* (path: string, mode: Mode) {
 
 /** What is looked at must be there; what is made is made in a folder that is. */
 const checkPath = ({ kind, path }: Extract<Target, { readonly path: string }>, mode: Mode): Effect.Effect<void, CliFailure> => {
-  const needed = mode === "look" ? path : dirname(path)
+  const needed = mode === "make" ? dirname(path) : path
   const what = kind === "pglite" || mode === "make" ? "folder" : "file"
   return existsSync(needed) ? Effect.void : Effect.fail(unreachable(`There is no ${what} ${needed}.`))
 }
@@ -153,7 +161,7 @@ export const storeLayer = (target: Target, mode: Mode): Effect.Effect<Layer.Laye
         : target.kind === "pglite"
           ? yield* pglite(target.path, mode)
           : target.kind === "sqlite"
-            ? yield* sqlite(target.path)
+            ? yield* sqlite(target.path, mode)
             : yield* jsonl(target.path, mode)
     return orUnreachable(layer)
   })

@@ -24,7 +24,7 @@ export const keyOf = (table: string): string => folded(table.slice(table.indexOf
 /** The tables of a store and of what stands beside it, which no view may be in the way of. */
 const taken = new Set(
   [
-    "answer checkpoint consumer_group dead_letter delivery event head inbox message migration migrations operation parked_event projection_table",
+    "answer checkpoint consumer_group dead_letter deadline delivery event head inbox message migration migrations operation parked_event projection_table",
     "projection_version snapshot tag transport_head transport_migration"
   ].flatMap((names) => names.split(" "))
 )

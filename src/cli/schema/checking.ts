@@ -20,7 +20,7 @@ import { type Described, describeEvent, fileOf, type JsonSchema, textOf } from "
  * | `older` | a file has a later version than the definition |
  * | `removed` | a file has a type that no definition reads any more |
  */
-export const Verdict = Schema.Literals([
+const Verdict = Schema.Literals([
   "same",
   "new",
   "compatible",

@@ -92,7 +92,7 @@ const looking = (client: Client) =>
     list_followers: () =>
       told(
         Effect.map(Stream.runCollect(Stream.take(client.Followers({}), 1)), (found) => ({
-          items: found.flat().map(({ lags: _, partitions: __, ...follower }) => follower)
+          items: found.flat().map(({ lags: _lags, partitions: _partitions, ...follower }) => follower)
         }))
       ),
     list_parked: ({ limit = usual, ...asked }) => told(client.Parked({ ...asked, limit })),
