@@ -81,7 +81,9 @@ export const Pill = ({ state, words = state }: { readonly state: string; readonl
   </span>
 )
 
-export const Dot = ({ state }: { readonly state: string }) => <i class="dot" data-tone={tones[state] ?? "calm"} />
+export const Dot = ({ state }: { readonly state: string }) => (
+  <i class="dot" data-tone={tones[state] ?? "calm"} role="img" aria-label={state.replaceAll("-", " ")} />
+)
 
 /** What went wrong, where the answer would stand. */
 export const Problem = ({ children }: { readonly children: string | undefined }) =>
