@@ -25,7 +25,18 @@ export const house: Readonly<Record<string, Wing>> = {
     floor: 2,
     holds: "the ports to what is stored, in memory, and the kit for authors",
     knows: ground,
-    faces: ["EventStore", "Checkpoints", "Snapshots", "ParkedEvents", "AuditTrail", "tables", "follow", "digest", "kit/index"]
+    faces: [
+      "EventStore",
+      "Checkpoints",
+      "Snapshots",
+      "ParkedEvents",
+      "AuditTrail",
+      "tables",
+      "follow",
+      "digest",
+      "operations",
+      "kit/index"
+    ]
   },
   deciding: {
     floor: 3,

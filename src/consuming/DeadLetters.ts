@@ -116,7 +116,9 @@ export class DeadLetters extends Context.Service<
     ) => Effect.Effect<ReadonlyArray<DeadLetter>, DeadLettersError>
     /** The dead letters of all groups, by group and id: those behind a place, at most `limit` (default: 1000). */
     readonly listAll: (options?: {
+      /** The place that the list begins behind. Default: before the first. */
       readonly after?: { readonly group: string; readonly id: string } | undefined
+      /** The most of them. Default: 1000. */
       readonly limit?: number | undefined
     }) => Effect.Effect<ReadonlyArray<DeadLetter>, DeadLettersError>
     /** How many dead letters each group has; a group that has none is not among them. It counts them. */

@@ -182,6 +182,7 @@ export const layerOperator = (options: {
  * @since 0.2.0
  */
 export interface LoopbackOptions {
+  /** The names under which the server is reached. Default: those of this machine alone. */
   readonly hosts?: undefined
   /** Who asks: by default the operator `local`, who may act where `acts` allows it. A list asks for tokens, a Layer does as it likes. */
   readonly authentication?: ReadonlyArray<TokenOperator> | Layer.Layer<Authentication> | undefined
@@ -200,6 +201,7 @@ export interface RemoteOptions {
   readonly hosts: readonly [string, ...Array<string>]
   /** Who asks: operators by their tokens, or a Layer that says so of each request. */
   readonly authentication: readonly [TokenOperator, ...Array<TokenOperator>] | Layer.Layer<Authentication>
+  /** Says nothing here: each operator has its own. Default: none. */
   readonly payloads?: undefined
 }
 

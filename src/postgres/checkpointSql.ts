@@ -4,6 +4,7 @@
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 import * as Duration from "effect/Duration"
 import type { CheckpointMove, CheckpointStatements } from "../store/kit/index.ts"
+import { createOperations, operationTable } from "../store/operations.ts"
 import type { Names } from "./sql.ts"
 import { array, textArray } from "./sql/statement.ts"
 
@@ -26,8 +27,11 @@ export const makeCheckpointSql = ({ prefix, schema }: Names) => {
     /** What a checkpoint's owner had seen: unknown of those that stand. */
     addSeen: [`alter table ${checkpoint} add column seen text`],
     createDeadlines: createDeadlines(table, checkpoint, prefix),
-    /** Whether whoever follows under a name is to begin nothing. */
-    addPaused: [`alter table ${checkpoint} add column paused boolean not null default false`],
+    /** Whether whoever follows under a name is to begin nothing, and what operators ask for. */
+    addOperations: [
+      `alter table ${checkpoint} add column if not exists paused boolean not null default false`,
+      ...createOperations(table(operationTable), `${prefix}operation_alone`)
+    ],
     statements: {
       ...statementsOf(checkpoint),
       ...versionStatementsOf(version),

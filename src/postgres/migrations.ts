@@ -72,7 +72,7 @@ export const migrate = (names: Names): Effect.Effect<void, EventStoreError, SqlC
     "0006_tables_of_projections": Effect.flatMap(SqlClient.SqlClient, (sql) => adoptViews(sql, names, names.prefix)),
     "0007_append_conditions": all(statements.createFunctions),
     "0008_deadlines": all(checkpoints.createDeadlines),
-    "0014_paused": all(checkpoints.addPaused)
+    "0014_operations": all(checkpoints.addOperations)
   })
 }
 

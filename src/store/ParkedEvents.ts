@@ -122,7 +122,9 @@ export class ParkedEvents extends Context.Service<
      * 1000).
      */
     readonly listAll: (options?: {
+      /** The place that the list begins behind. Default: before the first. */
       readonly after?: Pick<ParkedEvent, "subscription" | "position"> | undefined
+      /** The most of them. Default: 1000. */
       readonly limit?: number | undefined
     }) => Effect.Effect<ReadonlyArray<ParkedEvent>, ParkedEventsError>
     /** How many events each has parked, by name; who has none is not among them. It counts them. */

@@ -87,8 +87,11 @@ export class Snapshots extends Context.Service<
      * What is kept, by stream and fingerprint, without the states: of one stream or all, behind a place, at most `limit` (default: 1000).
      */
     readonly list: (options?: {
+      /** Only what is kept of this stream. Default: of all. */
       readonly stream?: string | undefined
+      /** The place that the list begins behind. Default: before the first. */
       readonly after?: Pick<Snapshot, "stream" | "fingerprint"> | undefined
+      /** The most of them. Default: 1000. */
       readonly limit?: number | undefined
     }) => Effect.Effect<ReadonlyArray<KeptSnapshot>, SnapshotError>
     /** Drops what was saved before an instant, such as the snapshots of states whose shape has changed since; returns how many. */

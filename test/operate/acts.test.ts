@@ -1,9 +1,12 @@
 import { assert } from "@effect/vitest"
 import { Effect, Layer, Schedule, Stream } from "effect"
-import { Checkpoints, DeadLetters, EventStore, ParkedEvents, Subscription, Transport } from "eventfold"
+import { Checkpoints, DeadLetters, EventStore, ParkedEvents, Projection, Subscription, Transport } from "eventfold"
 import type { Operations } from "eventfold/operate"
 import { logs } from "../support/logs.ts"
-import { clientOf, Faults, Followers, followersUntil, onEveryStore, place } from "./support.ts"
+import { clientOf, Faults, Followers, followersUntil, Newer, onEveryStore, place, Sales, type Services } from "./support.ts"
+
+/** Both versions of the projection, where there is a database. */
+const projecting = Layer.merge(Projection.layer(Sales), Projection.layer(Newer)) as Layer.Layer<never, unknown, Services>
 
 const ada = { name: "ada", mayAct: true }
 const acting = (operator = ada) => clientOf(operator, { acts: true })
@@ -214,6 +217,47 @@ onEveryStore((test, kind) => {
     })
   )
 
+  if (kind !== "memory" && kind !== "JSON lines") {
+    test(
+      "a version of a projection is rebuilt, with its progress, switched to and dropped, and its rows are counted",
+      Effect.gen(function* () {
+        for (const order of ["1", "2", "3"]) yield* place(order)
+        yield* Layer.build(projecting)
+        const client = yield* clientOf(ada, { acts: true, projections: [Sales, Newer] } as never)
+        yield* followersUntil(client, (all) => all.length === 2 && all.every(({ lag, state }) => state === "live" && lag === 0))
+        const counted = yield* client.Tables({ projection: "Sales" })
+        assert.deepStrictEqual(
+          counted.map(({ exact, rows, table, version }) => [version, table, rows, exact]),
+          [
+            [1, "sales", 3, true],
+            [2, "sales", 3, true]
+          ]
+        )
+        const steps = yield* Stream.runCollect(
+          client.Act({ id: "rebuild", act: { _tag: "Rebuild", projection: "Sales", version: 1 } })
+        )
+        assert.deepStrictEqual(
+          [steps[0]?._tag, steps.at(-1)?._tag, steps.some(({ _tag }) => _tag === "Progress")],
+          ["Asked", "Done", true]
+        )
+        assert.strictEqual(
+          yield* outcome(client, "switch", { _tag: "Switch", projection: "Sales", version: 2 }),
+          "readers see version 2"
+        )
+        const versions = yield* client.Projections({ projection: "Sales" })
+        assert.deepStrictEqual(
+          versions.map(({ active, mode, registered, state, version }) => [version, mode, active, state, registered]),
+          [
+            [1, "async", false, "live", true],
+            [2, "async", true, "live", true]
+          ]
+        )
+        assert.strictEqual(yield* outcome(client, "drop", { _tag: "Drop", projection: "Sales", version: 1 }), "RefusedError")
+        assert.deepStrictEqual(yield* recorded, ["rebuild ada done", "switch ada done", "drop ada refused"])
+      })
+    )
+  }
+
   test(
     "nobody acts who only looks, and no act makes no sense",
     Effect.gen(function* () {
@@ -224,6 +268,8 @@ onEveryStore((test, kind) => {
       const client = yield* acting()
       for (const id of ["", " ", "x".repeat(201), "a\nb"])
         assert.strictEqual(yield* outcome(client, id, act), "InvalidRequestError")
+      const hostile: Act = { _tag: "Discard", follower: "a\u0000", position: 1 }
+      assert.strictEqual(yield* outcome(client, "1", hostile), "InvalidRequestError")
       for (const within of [0, -1, 1e9]) assert.strictEqual(yield* outcome(client, "1", act, within), "InvalidRequestError")
       assert.deepStrictEqual(yield* recorded, [])
       assert.strictEqual(kind.length > 0, true)

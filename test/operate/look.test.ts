@@ -356,6 +356,31 @@ onEveryStore((test, kind) => {
   )
 
   test(
+    "snapshots by stream, and not their states",
+    Effect.gen(function* () {
+      for (const id of ["2", "1"]) {
+        yield* Repository.append(Order, id, [Placed.make({ customer: "greta", total: 5 }), Paid.make({ by: "card" })])
+        yield* Repository.read(Order, id)
+      }
+      const client = yield* clientOf()
+      const first = yield* client.Snapshots({ limit: 1 })
+      const second = yield* client.Snapshots({ limit: 1, after: first.next ?? "" })
+      assert.deepStrictEqual(
+        [...first.items, ...second.items].map(({ bytes, stream, version }) => [stream, version, bytes > 10]),
+        [
+          ["Order-1", 2, true],
+          ["Order-2", 2, true]
+        ]
+      )
+      assert.strictEqual(second.next, null)
+      assert.deepStrictEqual(
+        (yield* client.Snapshots({ stream: "Order-2" })).items.map(({ stream }) => stream),
+        ["Order-2"]
+      )
+    })
+  )
+
+  test(
     "what is parked comes page after page",
     Effect.gen(function* () {
       const parking = yield* ParkedEvents.ParkedEvents

@@ -63,12 +63,15 @@ export const Payment = ProcessManager.make("Payment", {
 })
 
 const sales = Projection.table("sales", { fields: { order: Schema.String, total: Schema.Int }, key: "order" })
-export const Sales = Projection.make("Sales", {
-  version: 1,
-  events: [Placed],
-  tables: [sales],
-  handlers: { Placed: ({ total }, { stream }) => sales.upsert({ order: stream, total }) }
-})
+const salesOf = (version: number) =>
+  Projection.make("Sales", {
+    version,
+    events: [Placed],
+    tables: [sales],
+    handlers: { Placed: ({ total }, { stream }) => sales.upsert({ order: stream, total }) }
+  })
+export const Sales = salesOf(1)
+export const Newer = salesOf(2)
 
 /** What goes wrong in the shop. */
 export class Faults extends Context.Service<Faults, { mails: boolean; labels: boolean; messages: boolean }>()("test/Faults") {}
@@ -155,8 +158,11 @@ export const onEveryStore = (
     PGlite: onPg("pglite")
   }
   for (const [name, make] of declared<() => Layer.Layer<Services, unknown>>(wirings)) {
-    describe(name, () => {
-      suite((title, body) => it.live(title, () => Effect.provide(Effect.scoped(body), Layer.fresh(make()))), name)
+    describe(`on ${name}`, () => {
+      // The first one on PGlite starts it.
+      const on = (title: string, body: Effect.Effect<void, unknown, Services | Scope.Scope>) =>
+        it.live(title, () => Effect.provide(Effect.scoped(body), Layer.fresh(make())), 120_000)
+      suite(on, name)
     })
   }
 }

@@ -32,7 +32,7 @@ const contents = (admin: SqlClient.SqlClient, schema: string) =>
 
 const expected = (prefix: string) =>
   [
-    ...["event", "tag", "head", "checkpoint", "projection_version", "deadline", "migration"].map(
+    ...["event", "tag", "head", "checkpoint", "projection_version", "deadline", "operation", "migration"].map(
       (name) => `table ${prefix}${name}`
     ),
     ...[
@@ -43,10 +43,12 @@ const expected = (prefix: string) =>
       "head_pkey",
       "checkpoint_pkey",
       "projection_version_pkey",
-      "deadline_pkey"
+      "deadline_pkey",
+      "operation_pkey"
     ].flatMap((name) => [`index ${prefix}${name}`, `constraint ${prefix}${name}`]),
     `index ${prefix}projection_version_active_key`,
     `index ${prefix}deadline_due_key`,
+    `index ${prefix}operation_alone`,
     `constraint ${prefix}projection_version_mode_check`,
     ...["append", "append_batch", "append_event", "newest_match", "refuse_change", "refuse_old_program", "refuse_old_watch"].map(
       (name) => `function ${prefix}${name}`

@@ -16,6 +16,7 @@ const wholeStore = [
   "inline_total",
   "inline_total_v1",
   "migration",
+  "operation",
   "parked_event",
   "projection_table",
   "projection_version",

@@ -11,7 +11,9 @@ import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { makeId } from "../../internal/ids.ts"
+import { textFault } from "../../internal/json.ts"
 import { describe } from "../../sql/errors.ts"
+import { storable } from "../../sql/table.ts"
 import { inTransaction } from "../../sql/transaction.ts"
 import type { Act, ActStep } from "../contract/acts.ts"
 import { InvalidRequestError, NobodyTookError, RefusedError, type UnavailableError } from "../contract/errors.ts"
@@ -37,8 +39,14 @@ export interface Desk {
   readonly requests: Requests<unknown>
 }
 
+/** The longest text of an act: a name, or a reason. */
+const longestText = 2000
+
 /** How long an act may wait to be taken, in milliseconds: by default and at most. */
 const [usualWait, longestWait] = [10_000, 600_000]
+
+/** How often an act is begun that cannot be brought to its end, as when its record cannot be written. */
+const mostTurns = 5
 
 /** How often whoever asks looks what has become of it, where others may have changed it, in milliseconds. */
 const looked = 250
@@ -77,7 +85,7 @@ const makePerform = (parts: Parts, requests: Requests<unknown>, changed: Effect.
   const finish = (request: Standing, turn: Turn, end: { readonly state: "done" | "refused"; readonly outcome: string }) =>
     Effect.gen(function* () {
       if (!(yield* requests.finish(turn, end))) return yield* Effect.fail(new Superseded())
-      yield* record(parts, request, turn.owner, end)
+      yield* record(parts, request, turn.owner, { ...end, outcome: storable(end.outcome) })
     })
   const perform = Effect.fnUntraced(function* (request: Standing, turn: Turn) {
     const { after, isTransactional, run } = performanceOf(parts, request.act)
@@ -110,10 +118,12 @@ const makePerform = (parts: Parts, requests: Requests<unknown>, changed: Effect.
       Effect.catchCause((cause) => {
         const error = Cause.squash(cause)
         const isOthers = error instanceof Superseded
-        const log = isOthers
-          ? Effect.logDebug(`eventfold: the act "${request.id}" was done by another process`)
-          : Effect.logWarning(`eventfold: the act "${request.id}" could not be done now (${describe(error)})`)
-        return Effect.andThen(log, isOthers ? Effect.void : Effect.ignore(requests.release(turn)))
+        if (isOthers) return Effect.logDebug(`eventfold: the act "${request.id}" was done by another process`)
+        const refused = together(finish(request, turn, { state: "refused", outcome: describe(error) }))
+        return Effect.andThen(
+          Effect.logWarning(`eventfold: the act "${request.id}" could not be done (${describe(error)})`),
+          Effect.ignore(turn.turn < mostTurns ? requests.release(turn) : refused)
+        )
       }),
       Effect.onInterrupt(() => Effect.ignore(requests.release(turn))),
       Effect.andThen(changed)
@@ -153,6 +163,8 @@ const work = Effect.fnUntraced(function* (
     yield* steering(current, own)
     for (const request of current) {
       if (request.end !== undefined || FiberMap.hasUnsafe(underWay, request.id)) continue
+      // Another about the same thing may wait for it.
+      if (request.isAbandoned && (yield* requests.giveUp(request.id))) continue
       if (!(yield* canPerform(parts, request.act, request))) continue
       const turn = yield* requests.take(request.id, owner)
       if (turn === undefined) continue
@@ -189,14 +201,8 @@ const watch = (
         const now = yield* Effect.mapError(requests.get(id), unavailable)
         // Cleaned up behind whoever did it: the record stays.
         if (now === undefined) return yield* lost(parts, id)
-        if (
-          now.owner === undefined &&
-          now.end === undefined &&
-          now.isLate &&
-          (yield* Effect.mapError(requests.giveUp(id), unavailable))
-        ) {
-          return yield* nobody
-        }
+        const isOver = now.end === undefined && (now.isAbandoned || (now.owner === undefined && now.isLate))
+        if (isOver && (yield* Effect.mapError(requests.giveUp(id), unavailable))) return yield* nobody
         const steps = stepsBetween(before, now)
         before = now
         if (now.end?.state === "refused") return yield* refusalOf(now.end.outcome)
@@ -228,13 +234,16 @@ const nobody = Effect.fail(
   })
 )
 
-const checked = ({ id, within = usualWait }: Asked): Effect.Effect<number, InvalidRequestError> => {
+const checked = ({ act, by, id, reason = "", within = usualWait }: Asked): Effect.Effect<number, InvalidRequestError> => {
+  const texts = [by, reason, ...Object.values(act)].filter((value) => typeof value === "string")
   const problem =
     id.length < 1 || id.length > 200 || !/^[\x21-\x7e]+$/.test(id)
       ? "id must have 1 to 200 printable characters of ASCII, and no space"
       : within < 1 || within > longestWait
         ? `within must be from 1 to ${longestWait} milliseconds, not ${within}`
-        : undefined
+        : texts.some((text) => text.length > longestText || textFault(text) !== undefined)
+          ? `a text of an act has at most ${longestText} characters, no U+0000 and no half of a surrogate pair`
+          : undefined
   return problem === undefined ? Effect.succeed(within) : Effect.fail(new InvalidRequestError({ detail: problem }))
 }
 

@@ -26,6 +26,8 @@ export interface Standing extends Request {
   /** Whether half of that time has. */
   readonly isHalfLate: boolean
   readonly owner: string | undefined
+  /** Whether whoever has taken it has not been heard of for a minute, and nobody else has taken it since. */
+  readonly isAbandoned: boolean
   readonly progress: { readonly position: number; readonly target: number } | undefined
   readonly end: { readonly state: "done" | "refused" | "nobody"; readonly outcome: string } | undefined
 }
@@ -52,7 +54,7 @@ export interface Requests<E> {
   readonly finish: (turn: Turn, end: NonNullable<Standing["end"]>) => Effect.Effect<boolean, E>
   /** Gives it back. */
   readonly release: (turn: Turn) => Effect.Effect<void, E>
-  /** Ends one that nobody has taken in time. Whether it did. */
+  /** Ends one that nobody has taken in time, or that was abandoned. Whether it did. */
   readonly giveUp: (id: string) => Effect.Effect<boolean, E>
   /** How often others may have changed something, in milliseconds; `undefined` where there are no others. */
   readonly looked: number | undefined
@@ -85,6 +87,7 @@ const standingOf = (row: Row, now: number): Standing => ({
   isLate: now > row.askedAt + row.within,
   isHalfLate: now > row.askedAt + row.within / 2,
   owner: row.owner,
+  isAbandoned: row.owner !== undefined && row.until <= now - keptFor,
   progress: row.progress,
   end: row.end
 })
@@ -150,7 +153,8 @@ export const makeInMemory = (): Requests<never> => {
     giveUp: (id) =>
       at((now) => {
         const row = rows.get(id)
-        if (row === undefined || row.owner !== undefined || row.end !== undefined) return false
+        if (row === undefined || row.end !== undefined) return false
+        if (row.owner !== undefined && row.until > now - keptFor) return false
         row.end = { state: "nobody", outcome: "" }
         row.endedAt = now
         return true

@@ -7,33 +7,12 @@ import type { SqlError } from "effect/sql/SqlError"
 import type { Fragment } from "effect/sql/Statement"
 import { answered } from "../../sql/answering.ts"
 import { isUniqueViolation } from "../../sql/errors.ts"
-import { number as sqlNumber } from "../../sql/table.ts"
+import { quoted } from "../../sql/names.ts"
+import { number as sqlNumber, storable } from "../../sql/table.ts"
+import { createOperations, operationTable } from "../../store/operations.ts"
 import { openSide, tablesFor } from "../../store/tables.ts"
 import { Act } from "../contract/acts.ts"
 import { keptFor, leaseTime, type Requests, type Standing } from "./requests.ts"
-
-const side = {
-  name: "operation",
-  columns: ["id"],
-  create: (sql: SqlClient.SqlClient, table: Fragment) => sql`create table if not exists ${table} (
-    id text not null primary key,
-    target text not null,
-    act text not null,
-    kind text not null,
-    by_whom text not null,
-    reason text,
-    asked_at double precision not null,
-    patience double precision not null,
-    owner text,
-    turn double precision not null,
-    lease_until double precision not null,
-    at double precision,
-    upto double precision,
-    state text,
-    outcome text,
-    ended_at double precision
-  )`
-}
 
 interface Row {
   readonly id: string
@@ -44,6 +23,7 @@ interface Row {
   readonly asked_at: number
   readonly patience: number
   readonly owner: string | null
+  readonly lease_until: number
   readonly at: number | null
   readonly upto: number | null
   readonly state: "done" | "refused" | "nobody" | null
@@ -65,6 +45,7 @@ const toStanding = (row: Row): Standing => ({
   isLate: row.now > row.asked_at + row.patience,
   isHalfLate: row.now > row.asked_at + row.patience / 2,
   owner: row.owner ?? undefined,
+  isAbandoned: row.owner !== null && row.lease_until <= row.now - keptFor,
   progress: row.at === null || row.upto === null ? undefined : { position: row.at, target: row.upto },
   end: row.state === null ? undefined : { state: row.state, outcome: row.outcome ?? "" }
 })
@@ -82,11 +63,17 @@ export const makeOnSql = Effect.fnUntraced(function* (): Effect.fn.Return<
   SqlClient.SqlClient
 > {
   const sql = (yield* SqlClient.SqlClient).withoutTransforms()
-  const table = yield* openSide({}, side)
-  const { migrate, prefix } = yield* tablesFor(sql)
-  // Of two requests about one thing one is under way.
-  const alone = `create unique index if not exists "${prefix}operation_alone" on `
-  if (migrate) yield* sql`${sql.literal(alone)} ${table} (target) where owner is not null and ended_at is null`
+  const { prefix, schema } = yield* tablesFor(sql)
+  const name = quoted({ schema, name: `${prefix}${operationTable}` })
+  const statements = createOperations(name, `${prefix}operation_alone`)
+  const table = yield* openSide(
+    {},
+    {
+      name: operationTable,
+      columns: ["id"],
+      create: () => Effect.forEach(statements, (text) => sql.unsafe(text), { discard: true })
+    }
+  )
   const number = (value: number) => sqlNumber(sql, value)
   const isPg = sql.onDialectOrElse({ pg: () => true, orElse: () => false })
   const time = (millis: number) => (isPg ? sql`(extract(epoch from clock_timestamp())::double precision * 1000)` : number(millis))
@@ -94,7 +81,7 @@ export const makeOnSql = Effect.fnUntraced(function* (): Effect.fn.Return<
     Effect.flatMap(Clock.currentTimeMillis, (millis) => answered(sql, statement(time(millis))))
   const isAny = (rows: ReadonlyArray<unknown>) => rows.length > 0
   const select = (now: Fragment) =>
-    sql`select id, target, act, by_whom, reason, asked_at, patience, owner, at, upto, state, outcome, ${now} as now from ${table}`
+    sql`select id, target, act, by_whom, reason, asked_at, patience, owner, lease_until, at, upto, state, outcome, ${now} as now from ${table}`
   return {
     looked,
     put: ({ act, by, id, reason, target }, within) =>
@@ -136,7 +123,7 @@ export const makeOnSql = Effect.fnUntraced(function* (): Effect.fn.Return<
     finish: ({ id, owner, turn }, { outcome, state }) =>
       at(
         (now) =>
-          sql`update ${table} set ended_at = ${now}, state = ${state}, outcome = ${outcome}
+          sql`update ${table} set ended_at = ${now}, state = ${state}, outcome = ${storable(outcome)}
            where id = ${id} and owner = ${owner} and turn = ${number(turn)} and ended_at is null returning 1`
       ).pipe(Effect.map(isAny)),
     release: ({ id, owner, turn }) =>
@@ -148,7 +135,8 @@ export const makeOnSql = Effect.fnUntraced(function* (): Effect.fn.Return<
     giveUp: (id) =>
       at(
         (now) =>
-          sql`update ${table} set ended_at = ${now}, state = 'nobody' where id = ${id} and owner is null and ended_at is null returning 1`
+          sql`update ${table} set ended_at = ${now}, state = 'nobody'
+           where id = ${id} and ended_at is null and (owner is null or lease_until <= ${now} - ${number(keptFor)}) returning 1`
       ).pipe(Effect.map(isAny))
   }
 })

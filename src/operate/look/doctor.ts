@@ -84,7 +84,8 @@ const onSqlite = (sql: SqlClient.SqlClient): Effect.Effect<ReadonlyArray<Diagnos
 
 const onFollower = ({ failure, kind, lag, name, state, parked }: Moment): ReadonlyArray<Diagnosis> => {
   const check = `follower ${name}`
-  const at = failure?.position == null ? "" : ` at #${failure.position} ${failure.type} of ${failure.stream}`
+  const at =
+    failure === undefined || failure.position === null ? "" : ` at #${failure.position} ${failure.type} of ${failure.stream}`
   const stands =
     state === "halted"
       ? [problem(check, `it has halted${at}: ${failure?.cause ?? "no reason is known"}`, "mend the cause, then resume it")]

@@ -123,7 +123,7 @@ const deadlines = Effect.fnUntraced(function* (
   const [due, position] = (yield* placeIn(asking, after)) ?? []
   const place = typeof due === "number" && typeof position === "number" ? { due, position } : undefined
   const head = yield* orUnavailable(parts.store.head)
-  const names = new Set([...parts.processes.keys()])
+  const names = new Set(parts.processes.keys())
   for (const name of (yield* parts.followers).keys()) addProcess(names, name)
   for (const { name } of yield* orUnavailable(parts.checkpoints.list)) addProcess(names, name)
   const wanted = Array.from(names).filter((name) => process === undefined || name === process)

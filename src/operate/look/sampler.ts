@@ -38,7 +38,7 @@ const remember = (before: History | undefined, moment: Moment, now: number): His
   since: before === undefined ? moment.movedAt : before.state === moment.state ? before.since : DateTime.makeUnsafe(now)
 })
 
-const show = ({ failure, movedAt: _, ...moment }: Moment, history: History): Follower => ({
+const show = ({ failure, movedAt: _movedAt, ...moment }: Moment, history: History): Follower => ({
   ...moment,
   lags: history.lags,
   rate: rateOf(history),

@@ -1,6 +1,6 @@
 /** How the log is looked through: a page at a time, from either end, and for no longer than half a second. */
 import * as Clock from "effect/Clock"
-import * as DateTime from "effect/DateTime"
+import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { RecordedEvent } from "../../definitions/stored.ts"

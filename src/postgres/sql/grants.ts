@@ -17,6 +17,7 @@ export const grants = {
   parkedEvents: [`grant select, insert, update, delete on {parked_event} to {role}`],
   inbox: [`grant select, insert, delete on {inbox} to {role}`],
   deadLetters: [`grant select, insert, update, delete on {dead_letter} to {role}`],
+  operations: [`grant select, insert, update, delete on {operation} to {role}`],
   answers: [`grant select, insert, delete on {answer} to {role}`],
   transport: [
     `grant select, insert, delete on {message} to {role}`,
