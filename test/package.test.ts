@@ -123,7 +123,8 @@ describe("the package", () => {
     const packed = join(installed, "dist", "operate", "inspector")
     expect((await readdir(packed)).toSorted()).toEqual(parts.map(({ file }) => file))
     for (const { file } of parts) {
-      expect((await readFile(join(packed, file))).equals(await readFile(join(fresh, file))), file).toBe(true)
+      const same = (await readFile(join(packed, file))).equals(await readFile(join(fresh, file)))
+      expect([file, same]).toEqual([file, true])
     }
     expect(parts.find(({ file }) => file === "inspector.js")?.compressed).toBeLessThan(most)
   })

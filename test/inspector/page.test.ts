@@ -218,7 +218,10 @@ describe.skipIf(chromiumAt === undefined)("the inspector in Chromium", () => {
   it("works in eight tabs at once", async () => {
     const tabs = await Promise.all(Array.from({ length: 8 }, () => watched(context)))
     await Promise.all(tabs.map((tab) => open("followers", tab)))
-    for (const tab of tabs) await tab.locator(".follower-list .row").first().waitFor()
+    for (const tab of tabs) {
+      await tab.locator(".follower-list .row").first().waitFor()
+      expect(await tab.locator("[data-connection=open]").count()).toBe(1)
+    }
     await Promise.all(tabs.map((tab) => tab.close()))
   })
 

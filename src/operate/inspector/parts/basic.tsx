@@ -96,7 +96,7 @@ export const Problem = ({ children }: { readonly children: string | undefined })
 export const Empty = ({ children }: { readonly children: ComponentChildren }) => <p class="empty">{children}</p>
 
 /** How the last act goes, in the title's line. */
-export const Said = () => {
+const Said = () => {
   const last = said.value
   return (
     <span class="said" role="status" data-tone={last?.tone ?? ""}>
