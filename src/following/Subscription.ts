@@ -72,6 +72,7 @@ export {
   type Requirements,
   type Retried,
   StillRunningError,
+  type FailedEvent,
   type State,
   type Status,
   type TypedOptions,

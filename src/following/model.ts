@@ -168,6 +168,7 @@ export type Requirements<R, P extends OnFailure, T extends boolean> =
  * @since 0.1.0
  */
 export type { Name as State } from "./follower.ts"
+export type { FailedEvent } from "./body.ts"
 
 /**
  * What is known of a subscription in this process.

@@ -25,7 +25,7 @@ export interface SubscriptionControls extends Registered, ControlsOf<Status> {
 }
 
 /** A relay of this process. */
-export interface RelayControls extends Registered, ControlsOf<body.Status> {
+interface RelayControls extends Registered, ControlsOf<body.Status> {
   readonly part: "relay"
   readonly title: string
   readonly filter: Filter | undefined
@@ -36,7 +36,7 @@ export interface RelayControls extends Registered, ControlsOf<body.Status> {
 }
 
 /** A watch over deadlines of this process. */
-export interface DeadlinesControls extends Registered, ControlsOf<body.Status> {
+interface DeadlinesControls extends Registered, ControlsOf<body.Status> {
   readonly part: "deadlines"
   /** The name of the process manager. */
   readonly title: string

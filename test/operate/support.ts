@@ -53,7 +53,7 @@ export const Order = Aggregate.make("Order", {
   snapshot: { every: 2 }
 })
 
-export const Payment = ProcessManager.make("Payment", {
+const Payment = ProcessManager.make("Payment", {
   events: [Placed],
   correlate: { Placed: ({ customer }) => customer },
   deadlines: [PaymentDue],

@@ -14,7 +14,7 @@ import { orUnavailable, type Parts, unavailable } from "../parts.ts"
 import type { Requests, Standing } from "./requests.ts"
 
 /** The stream that they stand in. */
-export const operations = "$operations"
+const operations = "$operations"
 
 /** An operator has done something, or was refused. Part of the storage format. */
 const OperatorActed = Event.make("$OperatorActed", {

@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import type { Act } from "../contract/acts.ts"
 
 /** What is asked for. */
-export interface Request {
+interface Request {
   readonly id: string
   /** What it is about: of two requests about one thing one is under way at a time. */
   readonly target: string

@@ -20,7 +20,7 @@ interface Paged {
 }
 
 /** A service that operations were not provided with. */
-export const absent = (service: string) =>
+const absent = (service: string) =>
   new NotRegisteredError({ detail: `operations see no ${service}: provide the program's own where they are provided` })
 
 const parked = Effect.fnUntraced(function* (

@@ -41,10 +41,7 @@ const isAtOnce = (query: Query) => {
 }
 
 /** The position of the newest event that was recorded before an instant, 0 where there is none. Times rise with positions, but for clocks. */
-export const positionBefore = Effect.fnUntraced(function* (
-  store: Store,
-  instant: number
-): Effect.fn.Return<number, EventStoreError> {
+const positionBefore = Effect.fnUntraced(function* (store: Store, instant: number): Effect.fn.Return<number, EventStoreError> {
   let [low, high] = [0, yield* store.head]
   while (low < high) {
     const middle = Math.ceil((low + high) / 2)

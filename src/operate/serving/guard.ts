@@ -28,7 +28,7 @@ const hostIn = (host: string): string | undefined => {
 const contentTypes: ReadonlyArray<string> = ["application/x-ndjson", "application/ndjson", "application/json"]
 
 /** Why a request is refused; `undefined` where it is not. */
-export const refusalOf = (
+const refusalOf = (
   hosts: ReadonlyArray<string> | undefined,
   request: { readonly method: string; readonly headers: Headers; readonly address: string | undefined }
 ): string | undefined => {
