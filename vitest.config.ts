@@ -15,6 +15,7 @@ const servers = [
   "test/{Transport.realTime,architecture,copy,docs,fixtures,http,messages,package}.test.ts",
   "test/sqlite/{SqliteEventStore,Subscription,crash}.test.ts",
   "test/operate/{http,processes}.test.ts",
+  "test/inspector/{large,page}.test.ts",
   "examples/**/*.test.ts"
 ]
 

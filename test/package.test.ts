@@ -10,6 +10,7 @@ import * as eventfold from "eventfold"
 import { publint } from "publint"
 import { type OutputChunk, rolldown } from "rolldown"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
+import { build, most } from "../src/operate/inspector/build.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 
@@ -112,8 +113,13 @@ describe("the package", () => {
   })
 
   it("has a script, a declaration and both maps of every module, and no script imports TypeScript", async () => {
-    const modules = (await readdir(join(root, "src"), { recursive: true })).filter((file) => file.endsWith(".ts"))
-    const emitted = (await readdir(join(installed, "dist"), { recursive: true })).filter((file) => /\.\w+$/.test(file))
+    const isOfPage = (file: string) => file.startsWith(join("operate", "inspector"))
+    const modules = (await readdir(join(root, "src"), { recursive: true })).filter(
+      (file) => file.endsWith(".ts") && !isOfPage(file)
+    )
+    const emitted = (await readdir(join(installed, "dist"), { recursive: true })).filter(
+      (file) => /\.\w+$/.test(file) && !isOfPage(file)
+    )
     const endings = [".js", ".js.map", ".d.ts", ".d.ts.map"]
     expect(emitted.toSorted()).toEqual(
       modules.flatMap((file) => endings.map((ending) => file.replace(/\.ts$/, ending))).toSorted()
@@ -123,6 +129,18 @@ describe("the package", () => {
       // A comment's line begins with an asterisk; examples import packages alone anyway.
       expect(script).not.toMatch(/^(?!\s*\*).*["']\.{1,2}\/[^"']*\.ts["']/m)
     }
+  })
+
+  it("has the inspector's page as it is built now, and no more than it may weigh", async () => {
+    const fresh = join(folder, "page")
+    const parts = await build(fresh)
+    const packed = join(installed, "dist", "operate", "inspector")
+    expect((await readdir(packed)).toSorted()).toEqual(parts.map(({ file }) => file))
+    for (const { file } of parts) {
+      const same = (await readFile(join(packed, file))).equals(await readFile(join(fresh, file)))
+      expect([file, same]).toEqual([file, true])
+    }
+    expect(parts.find(({ file }) => file === "inspector.js")?.compressed).toBeLessThan(most)
   })
 
   it("has nothing that publint finds fault with", async () => {

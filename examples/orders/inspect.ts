@@ -26,7 +26,9 @@ export const operations = Operate.layer({
 /** Operations and the page on a port of this machine alone. */
 export const served = (port: number) =>
   HttpRouter.serve(Layer.mergeAll(operations, Inspector.layer()), { disableLogger: true, disableListenLog: true }).pipe(
-    Layer.provideMerge(NodeHttpServer.layer(() => createServer(), { port, host: "127.0.0.1" }))
+    Layer.provideMerge(
+      NodeHttpServer.layer(() => createServer(), { port, host: "127.0.0.1", gracefulShutdownTimeout: "1 second" })
+    )
   )
 
 /** Each moment of the week of commands at once: a history to look at. */

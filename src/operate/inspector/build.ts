@@ -2,8 +2,8 @@
  * Makes the page: the script of the first view, one for the others, one that comes with the map, one style, and the document. `npm run build` runs it into `dist`; tests compare
  * what is packed with what it makes.
  */
-import { copyFile, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises"
-import { join } from "node:path"
+import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises"
+import { basename, dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { gzipSync } from "node:zlib"
 import { type OutputChunk, rolldown } from "rolldown"
@@ -66,6 +66,15 @@ const loadedWith = (file: string, chunks: ReadonlyArray<OutputChunk>): ReadonlyS
   return new Set([file, ...imports.flatMap((other) => Array.from(loadedWith(other, chunks)))])
 }
 
+/** Writes a file, at once and whole: whoever serves it meanwhile serves the old one or the new one. What is there already is left alone. */
+const put = async (file: string, content: Uint8Array): Promise<void> => {
+  const before = await readFile(file).catch(() => undefined)
+  if (before?.equals(content) === true) return
+  const unfinished = join(dirname(file), `../.${basename(file)}-${process.pid}`)
+  await writeFile(unfinished, content)
+  await rename(unfinished, file)
+}
+
 /** Makes the page anew in a folder, and says what each part weighs. Fails if the page would be larger than allowed, or hold two copies. */
 export const build = async (folder: string): Promise<ReadonlyArray<Part>> => {
   const chunks = await scripts()
@@ -73,19 +82,23 @@ export const build = async (folder: string): Promise<ReadonlyArray<Part>> => {
     const copies = copiesOf(name, chunks)
     if (copies.size > 1) throw new Error(`The page would hold ${name} twice: ${Array.from(copies).join(" and ")}`)
   }
-  await rm(folder, { recursive: true, force: true })
-  await mkdir(folder, { recursive: true })
-  for (const { code, fileName } of chunks) await writeFile(join(folder, fileName), code)
-  await writeFile(join(folder, "inspector.css"), await style())
-  for (const file of ["index.html", "icon.svg"]) await copyFile(join(here, file), join(folder, file))
-  const parts: Array<Part> = []
-  for (const file of (await readdir(folder)).toSorted()) {
-    const content = await readFile(join(folder, file))
-    parts.push({ file, bytes: content.length, compressed: gzipSync(content, { level: 9 }).length })
-  }
+  const files = new Map<string, Uint8Array>([
+    ...chunks.map(({ code, fileName }) => [fileName, Buffer.from(code)] as const),
+    ["inspector.css", Buffer.from(await style())],
+    ["index.html", await readFile(join(here, "index.html"))],
+    ["icon.svg", await readFile(join(here, "icon.svg"))]
+  ])
+  const parts = Array.from(files, ([file, content]): Part => ({
+    file,
+    bytes: content.length,
+    compressed: gzipSync(content, { level: 9 }).length
+  })).toSorted((a, b) => (a.file < b.file ? -1 : 1))
   const first = loadedWith("inspector.js", chunks)
   const weight = parts.filter(({ file }) => first.has(file)).reduce((sum, { compressed }) => sum + compressed, 0)
   if (weight > most) throw new Error(`The script of the page takes ${weight} bytes compressed, and ${most} are allowed`)
+  await mkdir(folder, { recursive: true })
+  for (const file of await readdir(folder)) if (!files.has(file)) await rm(join(folder, file), { recursive: true })
+  for (const [file, content] of files) await put(join(folder, file), content)
   return parts
 }
 

@@ -129,12 +129,7 @@ const Foot = () => {
   return (
     <footer class="foot" aria-label="Followers">
       {all.slice(0, mostChips).map(({ kind, lag, lags, name, state, title }) => (
-        <a
-          key={name}
-          class="follower-chip"
-          href={to("followers", { name })}
-          aria-label={plain(`${title}: ${state}, ${lag} behind`)}
-        >
+        <a key={name} class="follower-chip" href={to("followers", { name })}>
           <Dot state={state} />
           <span class="chip-name">
             <Text>{title}</Text>

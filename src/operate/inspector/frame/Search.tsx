@@ -1,5 +1,5 @@
 /** The search: a position, an event's id, the beginning of a stream's name, a conversation. */
-import { useRef, useState } from "preact/hooks"
+import { useEffect, useRef, useState } from "preact/hooks"
 import { useAnswer } from "../link/answer.ts"
 import { go } from "../link/place.ts"
 import { StreamName, Text } from "../parts/basic.tsx"
@@ -23,17 +23,14 @@ const positionOf = (text: string): number | undefined => {
   return position > 0 && Number.isSafeInteger(position) ? position : undefined
 }
 
-/** What is found, the surest first. */
-const useHits = (text: string): ReadonlyArray<Hit> => {
+/** What is found, the surest first, and whether that is all that there is. */
+const useHits = (text: string): { readonly hits: ReadonlyArray<Hit>; readonly settled: boolean } => {
   const position = positionOf(text)
   const asked = text === "" ? undefined : text
   const streams = useAnswer(asked && `streams ${asked}`, (link) => link.Streams({ prefix: text, limit: 8 }), quiet)
-  const event = useAnswer(
-    asked && /^[\w-]{8,}$/.test(text) ? `event ${asked}` : undefined,
-    (link) => link.Event({ id: text }),
-    quiet
-  )
-  if (asked === undefined) return []
+  const mayBeId = /^[\w-]{8,}$/.test(text)
+  const event = useAnswer(asked && mayBeId ? `event ${asked}` : undefined, (link) => link.Event({ id: text }), quiet)
+  if (asked === undefined) return { hits: [], settled: true }
   const found = event.current ? event.value?.event : undefined
   const exact = (streams.current ? (streams.value?.items ?? []) : []).map(({ stream }): Hit => ({
     key: `stream ${stream}`,
@@ -42,7 +39,7 @@ const useHits = (text: string): ReadonlyArray<Hit> => {
     view: "streams",
     params: { stream }
   }))
-  return [
+  const hits: ReadonlyArray<Hit> = [
     ...(position === undefined
       ? []
       : [{ key: "position", kind: "position", name: `#${position}`, view: "events", params: { at: String(position) } } as const]),
@@ -61,6 +58,7 @@ const useHits = (text: string): ReadonlyArray<Hit> => {
     { key: "conversation", kind: "conversation", name: text, view: "conversations", params: { id: text } },
     { key: "type", kind: "events of type", name: text, view: "events", params: { type: text } }
   ]
+  return { hits, settled: position !== undefined || (streams.current && (event.current || !mayBeId)) }
 }
 
 export const Search = () => {
@@ -68,7 +66,9 @@ export const Search = () => {
   const [active, setActive] = useState(0)
   const [open, setOpen] = useState(false)
   const input = useRef<HTMLInputElement>(null)
-  const hits = useHits(text.trim())
+  const { hits, settled } = useHits(text.trim())
+  // Whoever is faster than the store gets what is found first, not what was there before.
+  const hasty = useRef(false)
   const shown = open && hits.length > 0
   const chosen = Math.min(active, hits.length - 1)
   const follow = (hit: Hit | undefined) => {
@@ -78,7 +78,14 @@ export const Search = () => {
     setOpen(false)
     input.current?.blur()
   }
+  useEffect(() => {
+    if (!settled || !hasty.current) return
+    hasty.current = false
+    follow(hits[0])
+  })
   const onKeyDown = (event: KeyboardEvent) => {
+    if (event.key === "Enter" && !settled) return (event.preventDefault(), void (hasty.current = true))
+    hasty.current = false
     if (event.key === "Escape") return (setOpen(false), input.current?.blur())
     if (event.key === "Enter") return (event.preventDefault(), follow(hits[chosen]))
     const by = { ArrowDown: 1, ArrowUp: -1 }[event.key]

@@ -35,7 +35,7 @@ export const ActButton = ({ act, grave = false, label, onDone }: Options) => {
       class={grave ? "grave" : ""}
       data-sure={sure}
       aria-disabled={busy}
-      aria-label={plain(sure ? `Really: ${wordsOf(act)}` : wordsOf(act))}
+      aria-label={plain(sure ? `Really? ${wordsOf(act)}` : wordsOf(act))}
       data-act={act._tag}
       onClick={click}
       onBlur={() => setSure(false)}

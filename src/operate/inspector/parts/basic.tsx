@@ -81,7 +81,9 @@ export const Pill = ({ state, words = state }: { readonly state: string; readonl
   </span>
 )
 
-export const Dot = ({ state }: { readonly state: string }) => <i class="dot" data-tone={tones[state] ?? "calm"} />
+export const Dot = ({ state }: { readonly state: string }) => (
+  <i class="dot" data-tone={tones[state] ?? "calm"} role="img" aria-label={state.replaceAll("-", " ")} />
+)
 
 /** What went wrong, where the answer would stand. */
 export const Problem = ({ children }: { readonly children: string | undefined }) =>
@@ -94,7 +96,7 @@ export const Problem = ({ children }: { readonly children: string | undefined })
 export const Empty = ({ children }: { readonly children: ComponentChildren }) => <p class="empty">{children}</p>
 
 /** How the last act goes, in the title's line. */
-export const Said = () => {
+const Said = () => {
   const last = said.value
   return (
     <span class="said" role="status" data-tone={last?.tone ?? ""}>

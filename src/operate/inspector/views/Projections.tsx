@@ -89,9 +89,7 @@ const Version = ({ again, row, tables }: { row: ProjectionRow; tables: ReadonlyA
           {mode === "dropped" ? null : (
             <ActButton act={{ _tag: "Rebuild", ...act }} label="Rebuild" grave={active} onDone={again} />
           )}
-          {active || mode === "dropped" ? null : (
-            <ActButton act={{ _tag: "Switch", ...act }} label="Switch to it" onDone={again} />
-          )}
+          {active || mode === "dropped" ? null : <ActButton act={{ _tag: "Switch", ...act }} label="Switch" onDone={again} />}
           {active || mode === "dropped" ? null : <ActButton act={{ _tag: "Drop", ...act }} label="Drop" grave onDone={again} />}
         </footer>
       ) : (

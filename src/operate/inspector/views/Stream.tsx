@@ -6,7 +6,7 @@ import { Clock, Empty, EventLink, Pill, Problem, Swatch, Text } from "../parts/b
 import { List } from "../parts/List.tsx"
 import { Lines, Payload } from "../parts/Payload.tsx"
 import { difference, tally } from "../pure/diff.ts"
-import { brief, categoryOf, count, idOf, plural } from "../pure/text.ts"
+import { brief, categoryOf, count, plain, plural } from "../pure/text.ts"
 import { isNote } from "../pure/tree.ts"
 import { Conversation } from "./Conversation.tsx"
 import { type Life, type Step, useLife } from "./life.ts"
@@ -78,7 +78,7 @@ export const EventCard = ({ event, inStream = false }: { readonly event: EventRo
       ))}
       <span class="right ids">
         <EventLink position={event.position} />
-        <code title={event.id}>{brief(event.id)}</code>
+        <code title={plain(event.id)}>{brief(event.id)}</code>
       </span>
     </header>
     {event.problem === null ? null : <Problem>{event.problem}</Problem>}
@@ -90,7 +90,7 @@ export const EventCard = ({ event, inStream = false }: { readonly event: EventRo
         </a>
       </p>
     )}
-    <Payload payload={event.payload} id={event.id} label="What the event says" />
+    <Payload payload={event.payload} id={event.id} label="Values of the event" />
   </section>
 )
 
@@ -125,7 +125,7 @@ const State = ({ before, life, step }: { readonly life: Life; readonly step: Ste
       {step.state === null ? null : lines.length === 0 ? (
         <Empty>The state is empty.</Empty>
       ) : (
-        <Lines lines={lines} label="State" />
+        <Lines lines={lines} label="Values of the state" />
       )}
     </section>
   )
@@ -154,7 +154,7 @@ export const Stream = ({ stream }: { readonly stream: string }) => {
     choose({ stream, version: String(version) }, true)
   }
   return (
-    <article class="subject" data-stream={idOf(stream)} aria-label="Stream">
+    <article class="subject" aria-label="Stream">
       <Heading stream={stream} aggregate={aggregate} latest={latest} />
       <Problem>{problem}</Problem>
       <Slider life={life} latest={latest} version={version} onVersion={onVersion} />
