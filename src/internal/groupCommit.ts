@@ -1,6 +1,8 @@
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as References from "effect/References"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 
@@ -46,19 +48,19 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
   readonly closed: () => E
 }): Effect.fn.Return<GroupCommit<Request, Answer, E>, never, Scope.Scope> {
   const places = Semaphore.makeUnsafe(options.capacity)
-  // A batch belongs to many callers: its statements are spans in the trace of none.
-  const write = (batch: ReadonlyArray<Submitted<Request, Answer, E>>) => Effect.withTracerEnabled(options.write(batch), false)
   let waiting: Array<Submitted<Request, Answer, E>> = []
   let wakeWriter: (() => void) | undefined
   let open = true
 
-  const run = Effect.runForkWith(yield* Effect.context())
+  // A batch belongs to many callers: its statements are spans in the trace of none.
+  const context = Context.add(yield* Effect.context(), References.TracerEnabled, false)
+  const run = Effect.runForkWith(context)
   let alone: Fiber.Fiber<unknown> | undefined
 
   /** Nobody is writing and nobody waits: the request is written at once, and the writer sleeps on. */
   const writeAlone = (submitted: Submitted<Request, Answer, E>, wake: () => void): void => {
     wakeWriter = undefined
-    const writing = run(write([submitted]))
+    const writing = run(options.write([submitted]))
     alone = writing
     writing.addObserver((exit) => {
       alone = undefined
@@ -120,7 +122,7 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
     }
     const batch = nextBatch()
     return Effect.uninterruptible(
-      Effect.flatMap(Effect.forkChild(write(batch), { startImmediately: true }), (writing) => {
+      Effect.flatMap(Effect.forkChild(options.write(batch), { startImmediately: true }), (writing) => {
         giveAnswers()
         return Effect.map(Fiber.join(writing), (give) => {
           answers = give
@@ -138,7 +140,7 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
       return alone === undefined ? Effect.void : Effect.asVoid(Fiber.await(alone))
     })
   )
-  yield* Effect.forkScoped(Effect.forever(step, { disableYield: true }))
+  yield* Effect.forkScoped(Effect.provideContext(Effect.forever(step, { disableYield: true }), context))
 
   return {
     submit: (request) => places.withPermit(Effect.flatMap(request, enqueue))

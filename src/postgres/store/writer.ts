@@ -1,5 +1,6 @@
 /** How the store appends: in batches, or as part of a transaction of the caller's. */
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
@@ -84,6 +85,21 @@ const sendBatch = (shared: Shared, any: Send): Send => {
   }
 }
 
+/** `Effect.retry` for what seldom fails: its schedule is made only then. */
+const retrySeldom = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  options: { readonly while: (error: E) => boolean; readonly times: number; readonly schedule?: Schedule.Schedule<unknown> }
+): Effect.Effect<A, E, R> =>
+  Effect.catchIf(effect, options.while, (error) => {
+    let first = true
+    const next = Effect.suspend(() => {
+      if (!first) return effect
+      first = false
+      return Effect.fail(error)
+    })
+    return Effect.retry(next, options)
+  })
+
 /** What is done before an append whose answer was lost is given up: repeat it by its ids, three times within about a second. */
 const settleLost = { schedule: Schedule.exponential("50 millis", 3), times: 3 }
 
@@ -109,13 +125,20 @@ const writeBatch = ({ queries: { answering } }: Shared, send: Send, tell: Tell) 
    */
   const write = (batch: ReadonlyArray<Request>, lost: boolean): Effect.Effect<() => void> => {
     const requests = batch.map(({ request }) => request)
-    return Effect.suspend(() => send(requests, lost)).pipe(
-      // Where the default of transactions is stricter than READ COMMITTED, whoever waited for the lock has to begin anew.
-      Effect.retry({ while: ({ reason }) => reason._tag === "SerializationError", times: 100 }),
-      answering.inTime,
-      Effect.mapError((error) => toEventStoreError("append", error, true)),
-      Effect.tapError(({ reason }) => Effect.sync(() => (lost ||= reason._tag === "OutcomeUnknown"))),
-      Effect.retry({ ...settleLost, while: ({ reason }) => lost && isUnsettled(reason) && !answering.isOver() }),
+    // Where the default of transactions is stricter than READ COMMITTED, whoever waited for the lock has to begin anew.
+    const sent = retrySeldom(
+      Effect.suspend(() => send(requests, lost)),
+      { while: ({ reason }) => reason._tag === "SerializationError", times: 100 }
+    )
+    const once = Effect.mapError(answering.inTime(sent), (error) => {
+      const failure = toEventStoreError("append", error, true)
+      lost ||= failure.reason._tag === "OutcomeUnknown"
+      return failure
+    })
+    return retrySeldom(once, {
+      ...settleLost,
+      while: ({ reason }) => lost && isUnsettled(reason) && !answering.isOver()
+    }).pipe(
       Effect.matchCauseEffect({
         onSuccess: ({ head, verdicts }) => {
           tell(head)
@@ -204,7 +227,9 @@ export const makeAppend = Effect.fnUntraced(function* (
   const within = appendInTransaction(shared, sendWithin(shared, any), looking, tell)
   const inBatches = appendInBatches(writer, looking)
   return (prepared) =>
-    Effect.flatMap(Effect.serviceOption(sql.transactionService), (transaction) =>
-      Option.isSome(transaction) ? Effect.flatMap(prepared, within) : inBatches(prepared)
+    Effect.withFiber(({ context }) =>
+      Context.getOrUndefined(context, sql.transactionService) === undefined
+        ? inBatches(prepared)
+        : Effect.flatMap(prepared, within)
     )
 })

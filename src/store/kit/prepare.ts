@@ -1,7 +1,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { Metadata, NewEvent } from "../../definitions/stored.ts"
-import { makeIds, type NewId, release } from "../../internal/ids.ts"
+import { makeIds, NewId, release } from "../../internal/ids.ts"
 import { type JsonFault, jsonText } from "../../internal/json.ts"
 import { DuplicateEventError, InvalidAppendError } from "../errors.ts"
 import { type AppendCondition, ExpectedVersion, limits, type Query, type StreamAppend } from "../model.ts"
@@ -87,10 +87,10 @@ export const prepare = (
       const result = prepareWith(appends, unless, ids, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())
       return "appends" in result ? Effect.succeed(result) : Effect.fail(result)
     }
-    return anonymous === 0 ? withIds(noIds) : Effect.flatMap(makeIds(anonymous), withIds)
+    const ids = NewId.own(fiber, anonymous)
+    return ids === undefined ? Effect.flatMap(makeIds(anonymous), withIds) : withIds(ids)
   })
 
-const noIds: ReadonlyArray<NewId> = []
 const noConditions: ReadonlyArray<PreparedCondition> = []
 
 /** What is known of an append while its events are prepared one after the other. */
