@@ -33,7 +33,9 @@ const contents = (admin: SqlClient.SqlClient, schema: string) =>
 
 const expected = (prefix: string) =>
   [
-    ...["event", "tag", "checkpoint", "projection_version", "deadline", "operation", "migration"].map((name) => `table ${prefix}${name}`),
+    ...["event", "tag", "checkpoint", "projection_version", "deadline", "operation", "migration"].map(
+      (name) => `table ${prefix}${name}`
+    ),
     ...[
       "event_pkey",
       "event_stream_version_key",
