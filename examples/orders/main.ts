@@ -22,7 +22,8 @@ const options = {
     Flag.optional
   ),
   inspect: Flag.Boolean("inspect").pipe(
-    Flag.withDescription("Instead of the tour, trade until interrupted, and serve the inspector on this machine")
+    Flag.withDescription("Instead of the tour, trade until interrupted, and serve the inspector on this machine"),
+    Flag.withDefault(false)
   ),
   port: Flag.Int("port").pipe(
     Flag.withDescription("The port of the inspector; 0 is any that is free. Default: 4700"),

@@ -67,7 +67,7 @@ const findFiles = Effect.gen(function* () {
 
 /**
  * Serves the inspector beside `Operate.layer`: streams and events with the states that they led to, conversations, followers, what is
- * parked, projections, processes, a map, and what operators asked for. What it shows and lets do is up to `Operate.layer`.
+ * parked, projections, processes, a map, and what operators asked for: at `<path>/`. What it shows and lets do is up to `Operate.layer`.
  *
  * **Details**: the page is a handful of static files of this package, under a strict content security policy. It asks no other host for
  * anything. The files themselves say nothing of the store, so that who has no token yet can load them and log in.
@@ -80,7 +80,7 @@ const findFiles = Effect.gen(function* () {
  *
  * const Routes = Layer.mergeAll(Operate.layer({ acts: true }), Inspector.layer())
  * const Server = HttpRouter.serve(Routes).pipe(Layer.provide(Layer.merge(EventStore.layerMemory, Checkpoints.layerMemory)))
- * Layer.isLayer(Server) // => true, on NodeHttpServer.layer the page is at /operate/
+ * Layer.isLayer(Server) // => true
  * ```
  *
  * @category layers

@@ -296,7 +296,11 @@ describe.skipIf(chromiumAt === undefined)("the inspector in Chromium", () => {
     await hide(true)
     const before = await head()
     await shop.trade(2)
-    await page.clock.install()
+    // A page that somebody looks at has heard of it.
+    const other = await watched(context)
+    await open("followers", other)
+    await expect.poll(() => other.locator("[data-head]").getAttribute("data-head"), { timeout: 10_000 }).not.toBe(before)
+    await other.close()
     expect(await head()).toBe(before)
     await hide(false)
     await expect.poll(head, { timeout: 10_000 }).not.toBe(before)
