@@ -235,12 +235,12 @@ describe("the statements of SQLite", () => {
       yield* MessageBus.execute(Deposit, { account: ada, amount: 1 })
       statements.length = 0
       yield* MessageBus.execute(Deposit, { account: ada, amount: 1 })
-      assert.deepEqual(statements, ["INSERT INTO"])
+      assert.deepEqual(statements, ["WITH given"])
       assert.deepEqual(yield* log, ["1 Account-ada@1 Deposited", "2 Account-ada@2 Deposited"])
       // an id of the caller's own is looked for
       statements.length = 0
       yield* Repository.append(Account, ada, [Deposited.make({ amount: 1 })])
-      assert.deepEqual(statements.splice(0), ["INSERT INTO"])
+      assert.deepEqual(statements.splice(0), ["WITH given"])
       yield* EventStore.append("A-1", [{ type: "Given", payload: {}, id: "mine" }])
       assert.equal(statements[0], "BEGIN IMMEDIATE")
     }).pipe(
