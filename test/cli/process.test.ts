@@ -13,6 +13,7 @@ import { once } from "node:events"
 import { writeFile } from "node:fs/promises"
 import { createServer } from "node:net"
 import { inject } from "vitest"
+import { build, built } from "../../src/operate/inspector/build.ts"
 import { database } from "../postgres/databases.ts"
 import { temporaryDirectory } from "../support/files.ts"
 
@@ -194,10 +195,15 @@ describe("the command line", () => {
     "speaks to a running program, and says what it may not",
     () =>
       Effect.gen(function* () {
+        yield* Effect.promise(() => build(built))
         const served = start(["inspect", `sqlite:${yield* sqliteFile}`, "--port", "0"])
         yield* Effect.addFinalizer(() => Effect.sync(() => served.child.kill("SIGKILL")))
         const [first] = yield* Effect.promise(() => once(served.child.stdout, "data"))
         const url = String(first).trim()
+        const page = yield* Effect.promise(() => fetch(url))
+        assert.equal(page.status, 200)
+        assert.match(page.headers.get("content-security-policy") ?? "", /default-src 'none'/)
+        assert.match(yield* Effect.promise(() => page.text()), /inspector\.js/)
         assert.deepEqual(lines(yield* eventfold(["streams", url, "--json"])), [
           { stream: "Order-1", category: "Order", version: 2, position: 2 }
         ])

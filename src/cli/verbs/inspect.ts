@@ -40,23 +40,23 @@ export const inspect = (url: TargetParam) =>
         if (target.kind === "http") return yield* usage("A running program serves its own: open its address in a browser.")
         const module = target.kind === "module" ? yield* loadModule(target.url) : undefined
         const services = module === undefined ? yield* storeLayer(target, acts ? "act" : "look") : yield* module.layer
-        const [{ Operate }, NodeHttpServer] = yield* Effect.promise(() =>
+        const [{ Inspector, Operate }, NodeHttpServer] = yield* Effect.promise(() =>
           Promise.all([import("../../operate/index.ts"), import("@effect/platform-node/NodeHttpServer")])
         )
         const { aggregates, processes, projections } = module ?? nothing
-        const routes = Operate.layer({ aggregates, processes, projections, acts, payloads }) as Layer.Layer<
+        const operations = Operate.layer({ aggregates, processes, projections, acts, payloads }) as Layer.Layer<
           never,
           unknown,
           HttpRouter.HttpRouter | Services
         >
-        const server = HttpRouter.serve(routes, { disableLogger: true, disableListenLog: true }).pipe(
+        const server = HttpRouter.serve(Layer.merge(operations, Inspector.layer()), { disableLogger: true, disableListenLog: true }).pipe(
           Layer.provideMerge(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port })),
           Layer.provide(services)
         )
         const context = yield* inTime(withoutPasswords(url), Layer.build(orUnreachable(server)))
         const { address } = yield* Effect.provideContext(HttpServer.HttpServer, context)
         const served = HttpServer.formatAddress(address)
-        yield* print(`${served}/operate`)
+        yield* print(`${served}/operate/`)
         return yield* Effect.never
       }).pipe(Effect.scoped)
   ).pipe(
