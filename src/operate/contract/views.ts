@@ -176,8 +176,9 @@ export const SystemMap = Schema.Struct({
       from: Schema.String,
       to: Schema.String,
       /**
-       * `records`: an aggregate its events, a process its notes and deadlines. `handles`: an event goes to what follows it. `sends`: a process
-       * its commands. `publishes`: an event goes out by a relay. `executes`: a command to the aggregate that it is about.
+       * `records`: an aggregate its events, a process its notes and deadlines. `handles`: an event goes to what follows it. `publishes`: an event
+       * goes out by a relay. `sends`: a process its commands; `executes`: a command to the aggregate whose events it has led to: these two
+       * are what was seen among the newest thousand events, where commands are recorded.
        */
       kind: Schema.Literals(["records", "handles", "sends", "publishes", "executes"])
     })

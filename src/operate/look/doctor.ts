@@ -1,71 +1,13 @@
 /** What can go wrong, looked at: each in a sentence, with what to do. */
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { UnavailableError } from "../contract/errors.ts"
 import type { Diagnosis } from "../contract/views.ts"
 import { orUnavailable, type Parts } from "../parts.ts"
+import { ok, problem, warning } from "./diagnosis.ts"
+import { onPostgres } from "./doctorPostgres.ts"
 import { followersNow, type Moment } from "./followers.ts"
-
-const ok = (check: string, message: string): Diagnosis => ({ check, level: "ok", message, remedy: null })
-const warning = (check: string, message: string, remedy: string): Diagnosis => ({ check, level: "warning", message, remedy })
-const problem = (check: string, message: string, remedy: string): Diagnosis => ({ check, level: "problem", message, remedy })
-
-/** Clocks that are further apart than this make leases and times wrong, in milliseconds. */
-const mostSkew = 2000
-
-const clockOf = (sql: SqlClient.SqlClient): Effect.Effect<Diagnosis, SqlError> =>
-  Effect.gen(function* () {
-    const before = yield* Clock.currentTimeMillis
-    const [row] = yield* sql<{ readonly now: unknown }>`select extract(epoch from clock_timestamp()) * 1000 as now`
-    const after = yield* Clock.currentTimeMillis
-    const skew = Math.round(Number(row?.now ?? 0) - (before + after) / 2)
-    const says = `the clock of this process is ${Math.abs(skew)} ms ${skew < 0 ? "ahead of" : "behind"} the database's`
-    return Math.abs(skew) <= mostSkew
-      ? ok("clock", says)
-      : warning(
-          "clock",
-          says,
-          "let both keep their time by NTP: deadlines come by the clock of the process, leases run by the database's"
-        )
-  })
-
-const setting = (sql: SqlClient.SqlClient, name: string) =>
-  Effect.map(sql<{ readonly value: string | null }>`select current_setting(${name}, true) as value`, ([row]) => row?.value ?? "")
-
-const onPostgres = (sql: SqlClient.SqlClient): Effect.Effect<ReadonlyArray<Diagnosis>, SqlError> =>
-  Effect.gen(function* () {
-    const version = yield* setting(sql, "server_version")
-    const commit = yield* setting(sql, "synchronous_commit")
-    const vacuum = yield* setting(sql, "autovacuum")
-    const [used] = yield* sql<{ readonly used: unknown; readonly most: unknown }>`
-      select (select count(*) from pg_stat_activity where backend_type = 'client backend') as used, current_setting('max_connections') as most`
-    const [connections, most] = [Number(used?.used ?? 0), Number(used?.most ?? 0)]
-    return [
-      Number.parseInt(version, 10) >= 15
-        ? ok("version", `PostgreSQL ${version}`)
-        : warning("version", `PostgreSQL ${version}`, "eventfold is tested from PostgreSQL 15 on"),
-      commit === "off"
-        ? problem(
-            "durability",
-            "synchronous_commit is off: what was acknowledged can be lost",
-            "set synchronous_commit = on for the role of the program"
-          )
-        : ok("durability", `synchronous_commit is ${commit}`),
-      vacuum === "on"
-        ? ok("vacuum", "autovacuum is on")
-        : warning("vacuum", "autovacuum is off: plans and the tables of checkpoints decay", "set autovacuum = on"),
-      connections > most * 0.8
-        ? warning(
-            "connections",
-            `${connections} of ${most} connections are used`,
-            "raise max_connections, or make the pools of the processes smaller"
-          )
-        : ok("connections", `${connections} of ${most} connections are used`),
-      yield* clockOf(sql)
-    ]
-  })
 
 const onSqlite = (sql: SqlClient.SqlClient): Effect.Effect<ReadonlyArray<Diagnosis>, SqlError> =>
   Effect.gen(function* () {
@@ -123,7 +65,9 @@ export const diagnose = (parts: Parts): Effect.Effect<ReadonlyArray<Diagnosis>, 
     const database =
       sql === undefined
         ? []
-        : yield* orUnavailable(sql.onDialectOrElse({ pg: () => onPostgres(sql), orElse: () => onSqlite(sql) }))
+        : yield* orUnavailable(
+            sql.onDialectOrElse({ pg: () => onPostgres(sql, store.tables, head), orElse: () => onSqlite(sql) })
+          )
     const { moments } = yield* followersNow(parts)
     const ahead = moments.filter(({ position }) => position > head)
     const followers = moments.flatMap(onFollower)

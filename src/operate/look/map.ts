@@ -1,9 +1,9 @@
 /** The map of what a program consists of, as far as it has told of it. */
 import * as Effect from "effect/Effect"
 import type * as Event from "../../definitions/Event.ts"
-import type { Filter, Query } from "../../store/EventStore.ts"
+import { categoryOf, type Filter, type Query } from "../../store/EventStore.ts"
 import type { SystemMap } from "../contract/views.ts"
-import type { Parts } from "../parts.ts"
+import { orUnavailable, type Parts } from "../parts.ts"
 
 type Node = SystemMap["nodes"][number]
 type Edge = SystemMap["edges"][number]
@@ -28,6 +28,30 @@ const isMany = (filter: Filter): filter is ReadonlyArray<Query> => Array.isArray
 
 const queriesOf = (filter: Filter | undefined): ReadonlyArray<Query> =>
   filter === undefined ? [{}] : isMany(filter) ? filter : [filter]
+
+/** How many of the newest events are looked at for what commands do. */
+const newest = 1000
+
+/** Which commands a process has sent, and on which aggregates commands were executed: seen among the newest events, for nothing else tells. */
+const seenOf = Effect.fnUntraced(function* ({ aggregates, commands, processes, store }: Parts) {
+  const head = yield* orUnavailable(store.head)
+  const { events } = yield* orUnavailable(store.readPage({ after: Math.max(0, head - newest), size: newest }))
+  const byId = new Map(events.map((event) => [event.id, event]))
+  const known = new Set(commands)
+  const isCommand = ({ stream, type }: { readonly stream: string; readonly type: string }) =>
+    stream.startsWith("$bus-") && known.has(type)
+  return events.flatMap((event): ReadonlyArray<Edge> => {
+    const cause = byId.get(event.metadata.causationId ?? "")
+    if (cause === undefined) return []
+    const [from, to] = [categoryOf(cause.stream), categoryOf(event.stream)]
+    if (isCommand(cause) && aggregates.has(to)) {
+      return [{ from: idOf("command", cause.type), to: idOf("aggregate", to), kind: "executes" }]
+    }
+    return isCommand(event) && processes.has(from)
+      ? [{ from: idOf("process", from), to: idOf("command", event.type), kind: "sends" }]
+      : []
+  })
+})
 
 /** Draws it. */
 export const drawMap = Effect.fnUntraced(function* (parts: Parts) {
@@ -76,6 +100,7 @@ export const drawMap = Effect.fnUntraced(function* (parts: Parts) {
     const consumer = add("consumer", name, `consumer:${name}`)
     for (const { types } of members) for (const type of types) connect(know(type), consumer, "handles")
   }
+  for (const { from, kind, to } of yield* seenOf(parts)) connect(from, to, kind)
   const map: SystemMap = { nodes: Array.from(nodes.values()), edges: Array.from(edges.values()) }
   return map
 })
