@@ -1,0 +1,67 @@
+/** What the doctor of the operations finds in a database. */
+import { describe, it } from "@effect/vitest"
+import assert from "node:assert/strict"
+import { Effect, Layer, Logger } from "effect"
+import { SqlClient } from "effect/sql"
+import { EventStore } from "eventfold"
+import { PgCheckpoints, PgEventStore } from "eventfold/postgres"
+import { onPostgres } from "../../src/operate/look/doctorPostgres.ts"
+import { client, freshSchema } from "./support.ts"
+
+const found = (sql: SqlClient.SqlClient, schema: string, head: number) =>
+  Effect.map(onPostgres(sql, { schema, prefix: "", migrate: true }, head), (diagnoses) =>
+    Object.fromEntries(diagnoses.map(({ check, level, message }) => [check, `${level}: ${message}`]))
+  )
+
+const withStore = <A, E>(
+  options: Omit<PgEventStore.Options, "schema">,
+  test: (sql: SqlClient.SqlClient, schema: string) => Effect.Effect<A, E, EventStore.EventStore>
+) => {
+  const schema = freshSchema()
+  return Effect.flatMap(SqlClient.SqlClient, (sql) => test(sql, schema)).pipe(
+    Effect.provide(
+      PgCheckpoints.layer.pipe(
+        Layer.provideMerge(PgEventStore.layerWith({ ...options, schema })),
+        Layer.provideMerge(client()),
+        Layer.provide(Logger.layer([]))
+      )
+    )
+  )
+}
+
+describe("the doctor on PostgreSQL", () => {
+  it.live("finds nothing in a store as it is made", () =>
+    withStore({ indexes: ["correlation"] }, (sql, schema) =>
+      Effect.gen(function* () {
+        yield* EventStore.append("A-1", [{ type: "Happened", payload: {} }])
+        yield* sql`analyze ${sql(schema)}.event`
+        const diagnoses = yield* found(sql, schema, 1_000_000)
+        assert.deepEqual(
+          Object.entries(diagnoses).filter(([, what]) => !what.startsWith("ok")),
+          []
+        )
+        assert.equal(diagnoses["indexes"], "ok: correlation ids are looked up")
+      })
+    )
+  )
+
+  it.live("says what a role may not do, what was never analyzed, and what no index finds in a long log", () =>
+    withStore({}, (sql, schema) =>
+      Effect.gen(function* () {
+        yield* EventStore.append("A-1", [{ type: "Happened", payload: {} }])
+        const role = `${schema}_reader`
+        yield* sql`create role ${sql(role)}`
+        yield* sql`grant usage on schema ${sql(schema)} to ${sql(role)}`
+        yield* sql`grant select on ${sql(schema)}.event to ${sql(role)}`
+        const diagnoses = yield* Effect.ensuring(
+          sql.withTransaction(Effect.andThen(sql`set local role ${sql(role)}`, found(sql, schema, 1_000_000))),
+          Effect.orDie(Effect.andThen(sql`drop owned by ${sql(role)}`, sql`drop role ${sql(role)}`))
+        )
+        assert.equal(diagnoses["rights on event"], "warning: this role may only read it")
+        assert.equal(diagnoses["rights on checkpoint"], "warning: this role may not read it")
+        assert.equal(diagnoses["plans"], "warning: event has never been analyzed")
+        assert.equal(diagnoses["indexes"], "warning: no index on correlation ids: a trail looks through 1000000 events")
+      })
+    )
+  )
+})
