@@ -54,7 +54,7 @@ it("measures every kind of decision on logs in databases of their own, each besi
     }))
   )
   expect(others).toMatchObject(
-    Array.from({ length: 5 }, () => ({ ours: side, beside: [], base: { name: expect.stringMatching(plain), ...ratio } }))
+    Array.from({ length: 6 }, () => ({ ours: side, beside: [], base: { name: expect.stringMatching(plain), ...ratio } }))
   )
 })
 
