@@ -95,7 +95,7 @@ describe("a message says what PostgreSQL said", () => {
         failureOf<unknown, unknown, Layer.Success<ReturnType<typeof opened>>>(write)
       ).pipe(Effect.provide(Layer.provide(opened(schema), client)))
       expect(messages).toEqual([
-        `EventStoreError: StoreFailure during append: permission denied for table head [42501]${lacking}`,
+        `EventStoreError: StoreFailure during append: permission denied for table event [42501]${lacking}`,
         `CheckpointError: The checkpoint "emails" failed to claim: permission denied for table checkpoint [42501]${lacking}`,
         `TransportError: TransportUnavailable during publish: permission denied for table transport_head [42501]${lacking}`
       ])

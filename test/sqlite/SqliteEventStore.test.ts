@@ -503,7 +503,7 @@ describe("the database", () => {
       const migrations = yield* sql<{ name: string }>`SELECT name FROM eventfold_migrations`
       assert.deepEqual(
         migrations.map(({ name }) => name),
-        ["events", "checkpoints", "projection_versions", "seen_events", "tables_of_projections", "deadlines"]
+        ["events", "checkpoints", "projection_versions", "seen_events", "tables_of_projections", "deadlines", "paused"]
       )
     })
   )
