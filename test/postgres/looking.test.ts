@@ -14,7 +14,7 @@ const total = 30_000
 /** Events of one type that all have one tag, and one of another type in the middle: without the store, in one statement. */
 const fill = (admin: SqlClient.SqlClient, schema: string, count: number) =>
   admin.unsafe(`
-    with first as (select "${schema}".newest_position() + 1 as low), e as (
+    with first as materialized (select "${schema}".newest_position() + 1 as low), e as (
       insert into "${schema}".event (position, version, recorded_at, schema_version, published, stream, id, type, tags, payload, metadata)
       select p, p, to_timestamp(p), 1, false, 'Log-1', 'id-' || p, case when p = low + ${count} / 2 then 'Rare' else 'Common' end,
              array['busy'], '{}', '{}'

@@ -121,7 +121,7 @@ const unless = (store: Store, filter: EventStore.Filter, after = 0) =>
 /** Rows up to `last`, in streams of about 20, without the store: it takes one statement, and notifies nobody. */
 const fill = (admin: SqlClient.SqlClient, schema: string, last: number) =>
   admin.unsafe(`
-    with first as (select "${schema}".newest_position() + 1 as low), e as (
+    with first as materialized (select "${schema}".newest_position() + 1 as low), e as (
       insert into "${schema}".event (position, version, recorded_at, schema_version, published, stream, id, type, tags, payload, metadata)
       select p, p + 1000000, to_timestamp(p), 1, p % 10 = 0, 'Acc-' || p % (${last} / 20 + 1), 'id-' || p, 'T' || p % 7,
              array['acc:' || p % (${last} / 20 + 1), 'every'] || case when p % (${last} - 1) = 3 then array['rare'] else '{}' end,
