@@ -544,9 +544,12 @@ const subscriberLatency = (where: "the same" | "another", times: number): Case =
       return yield* delivered(
         times,
         (nth) =>
-          writer.query(
-            sql.append.text,
-            appendCall([[{ stream: "Account-1", expected: -1, type: "MoneyDeposited", payloads: [payloadOf(nth)] }]])
+          Effect.andThen(
+            writer.query(
+              sql.append.text,
+              appendCall([[{ stream: "Account-1", expected: -1, type: "MoneyDeposited", payloads: [payloadOf(nth)] }]])
+            ),
+            writer.query("select pg_notify($1, '')::text", [sql.channel])
           ),
         arrivals
       )

@@ -293,7 +293,11 @@ const rawArriving =
       const move = yield* rawMover(lab, raw)
       return yield* steadily(
         times,
-        (n, id) => query(lab.sql.append.text, appendCall([[rawPart(n, id)]])),
+        (n, id) =>
+          Effect.andThen(
+            query(lab.sql.append.text, appendCall([[rawPart(n, id)]])),
+            query("select pg_notify($1, '')::text", [lab.sql.channel])
+          ),
         (count, arrived) =>
           Effect.andThen(
             Effect.forkScoped(Effect.forever(Effect.andThen(Queue.takeAll(notifications), move), { disableYield: true })),
