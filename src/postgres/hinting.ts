@@ -13,7 +13,7 @@ import { answered } from "../sql/answering.ts"
 import { textArray } from "./sql/statement.ts"
 
 /** Hints of a client follow each other no sooner: the first behind a pause is sent at once, and who is busy tells of many appends in one. */
-const pause = "5 millis"
+const pause = "2 millis"
 
 /** How long a hint may take, also the last one of a store that closes: then polling has found what it is about. */
 const most = Duration.seconds(1)
