@@ -235,6 +235,19 @@ describe("what goes wrong", () => {
     })
   )
 
+  it.effect("of what the doctor says, each line names what it is about", () =>
+    Effect.gen(function* () {
+      const { out } = yield* eventfold(["doctor", "test/cli/stub.ts"])
+      assert.deepEqual(out.split("\n"), [
+        "✓ tables: The tables are as the library's.",
+        "✗ pool: pool of 4, and 3 listeners: at least 6 are needed, or reads wait for ever",
+        "    → PgClient.layer({ maxConnections: 10 })",
+        "! index: no index on correlation ids",
+        ""
+      ])
+    })
+  )
+
   it.effect("takes the store from EVENTFOLD_URL, unless a word names one", () =>
     Effect.gen(function* () {
       const url = "sqlite:of the environment"

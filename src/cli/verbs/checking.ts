@@ -22,8 +22,8 @@ export const doctor = (url: TargetParam) =>
       else {
         const paint = yield* painter
         yield* print(
-          ...found.flatMap(({ level, message, remedy }) => [
-            `${paint(styles[level], marks[level])} ${printable(message)}`,
+          ...found.flatMap(({ check, level, message, remedy }) => [
+            `${paint(styles[level], marks[level])} ${printable(check)}: ${printable(message)}`,
             ...(remedy === null ? [] : [`    → ${printable(remedy)}`])
           ])
         )

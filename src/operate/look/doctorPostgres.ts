@@ -3,6 +3,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import { quoted } from "../../sql/names.ts"
 import type { StoreTables } from "../../store/EventStore.ts"
 import type { Diagnosis } from "../contract/views.ts"
 import { ok, problem, warning } from "./diagnosis.ts"
@@ -86,7 +87,9 @@ const rights = (sql: SqlClient.SqlClient, { prefix, schema }: StoreTables): Effe
       ),
       ...tables
         .filter(({ count, name }) => name === `${prefix}event` && Number(count) < 0)
-        .map(({ name }) => warning("plans", `${name} has never been analyzed`, `analyze ${name}; autovacuum does it as a rule`))
+        .map(({ name }) =>
+          warning("plans", `${name} has never been analyzed`, `analyze ${quoted({ schema, name })}; autovacuum does it as a rule`)
+        )
     ]
   )
 
