@@ -153,7 +153,12 @@ describe("the pages", () => {
 
   it("link to files that exist", () => {
     const exists = (page: string, target: string) => existsSync(join(root, page, "..", target))
-    const dead = ["README.md", ...filesBelow("src", /\.md$/)].flatMap((page) =>
+    const dead = [
+      "README.md",
+      ...filesBelow("src", /\.md$/),
+      ...filesBelow("test/bench", /\.md$/),
+      ...filesBelow("findings", /\.md$/)
+    ].flatMap((page) =>
       [...read(page).matchAll(/\]\((?!https?:|#)([^)#\s]+)[^)]*\)/g)]
         .filter(([, target = ""]) => !exists(page, target))
         .map(([, target]) => `${page}: ${target}`)
