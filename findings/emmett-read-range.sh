@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The same range of a stream is other events in Emmett's store in memory than in its store on PostgreSQL.
+# The same range of a stream gives other events in Emmett's store in memory than in its store on PostgreSQL.
 #
 # Software: @event-driven-io/emmett 0.42.0, @event-driven-io/emmett-postgresql 0.42.0; PGlite 0.5.14 stands for the server.
 # Input:    five events in one stream; readStream with "from" and with "maxCount", as both stores' types allow.
 # Guess:    one meaning in both, since one is there to test for the other; at most maxCount events.
 # Seen:     from 2 begins after the second event in memory, and at the second on PostgreSQL.
-#           With both, PostgreSQL gives one event more than maxCount.
+#           With both options, PostgreSQL gives one event more than maxCount.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -45,9 +45,9 @@ const markdownTable = (rows: ReadonlyArray<Row>): string => {
 
 const words = `Medians of rounds, in which everything takes turns on one server. *ratio* is how fast eventfold is as a share of what it is beside:
 1 is as fast, above 1 it is faster; *rounds* are the least and the greatest ratio of a round. *raw* is the same work with the bare driver,
-without checks, encoding and callers to wake. The server shares the cores of this machine: figures of two machines cannot be compared,
-ratios can; *load* is that of the machine at the beginning: above its cores, other work was in the way. Callers wait for one answer before they
-ask again.`
+without checks, encoding and callers to wake; *emmett* and *dcb-es* are the stores of those names; a name in quotation marks is another case of
+eventfold itself. The server shares the cores of this machine: figures of two machines cannot be compared, ratios can; *load* is that of the
+machine at the beginning: above its cores, other work was in the way. Callers wait for one answer before they ask again.`
 
 /** Writes a page, `README.md`, and its plots into a folder. */
 export const writeReport = (
