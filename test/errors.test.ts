@@ -25,7 +25,7 @@ interface ErrorClass {
 const isErrorClass = (value: unknown): value is ErrorClass => typeof value === "function" && value.prototype instanceof Error
 
 /** The classes of errors that the modules export, as `Module.Class`. */
-const classes = Object.entries(eventfold).flatMap(([module, exported]) =>
+const classes = Object.entries({ ...eventfold, ...operate }).flatMap(([module, exported]) =>
   Object.entries(exported).flatMap(([name, error]: [string, unknown]) => (isErrorClass(error) ? [{ module, name, error }] : []))
 )
 
