@@ -3,7 +3,8 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { Client } from "./client.ts"
-import { type CliFailure, withoutPasswords } from "./failure.ts"
+import { NotRegisteredError } from "../operate/Operations.ts"
+import { CliFailure, codes, withoutPasswords } from "./failure.ts"
 import { inTime } from "./globals.ts"
 import { hinted, parseTarget, type Target } from "./target.ts"
 
@@ -12,6 +13,18 @@ export class Connect extends Context.Service<
   Connect,
   (target: Target, access: "look" | "act") => Effect.Effect<Client["Service"]["rpcs"], CliFailure, Scope.Scope>
 >()("eventfold/cli/Connect") {}
+
+/** Says who has what a store by itself has not. */
+const orWhoHas =
+  ({ kind }: Target) =>
+  <E>(error: E): E | CliFailure =>
+    error instanceof NotRegisteredError && kind !== "http" && kind !== "module"
+      ? new CliFailure({
+          tag: error._tag,
+          code: codes.usage,
+          message: `${error.message}. The URL of a store brings no definitions: give the path of a module that exports them, or the address of a running program`
+        })
+      : error
 
 /** Opens the client of a verb for as long as the verb lasts. One that only looks cannot act, whatever it asks for. */
 export const withClient =
@@ -23,6 +36,6 @@ export const withClient =
         const name = withoutPasswords(url)
         const connect = yield* Connect
         const rpcs = yield* inTime(name, connect(target, access))
-        return yield* Effect.provideService(verb, Client, { rpcs, name, hint: hinted(url) })
+        return yield* Effect.mapError(Effect.provideService(verb, Client, { rpcs, name, hint: hinted(url) }), orWhoHas(target))
       })
     )

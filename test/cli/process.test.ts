@@ -120,11 +120,17 @@ describe("the command line", () => {
     )
   }
 
-  it.live("folds the states of a module", () =>
+  it.live("folds the states of a module, and names it where a store alone is asked", () =>
     Effect.gen(function* () {
       const { code, out } = yield* eventfold(["state", shop, "Order-1", "--diff"])
       assert.equal(code, 0)
       assert.match(out, /^Order-1 at version 2: Paid, .*\n~ status {2}open → paid\n {2}total {3}5\n$/)
+      const bare = yield* eventfold(["state", `sqlite:${yield* sqliteFile}`, "Order-1"])
+      assert.equal(bare.code, 2)
+      assert.match(
+        bare.err,
+        /no aggregate or process manager "Order".* give the path of a module that exports them, or the address/
+      )
       const missing = yield* eventfold(["state", "jsonl:no/such.jsonl", "Order-1"])
       assert.deepEqual([missing.code, missing.err], [4, "eventfold: There is no file no/such.jsonl.\n"])
     })

@@ -230,7 +230,7 @@ const lost = Effect.fnUntraced(function* (parts: Parts, id: string) {
 const nobody = Effect.fail(
   new NobodyTookError({
     detail:
-      "no process took it in time: none that runs what it is about, and has operations that may act, was there. It will not be done later"
+      "no process took it in time: none that runs what it is about, and has operations that may act, was there. It will not be done later: start one, and ask again"
   })
 )
 
