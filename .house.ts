@@ -31,10 +31,14 @@ export const house: Readonly<Record<string, Wing>> = {
       "Snapshots",
       "ParkedEvents",
       "AuditTrail",
+      "Archive",
       "tables",
       "follow",
+      "inTransaction",
       "digest",
       "operations",
+      "tombstone",
+      "verify",
       "kit/index"
     ]
   },
@@ -69,6 +73,8 @@ export const house: Readonly<Record<string, Wing>> = {
   nats: { floor: 4, holds: "a transport", knows: ["transport", ...ground], faces: [], packages: true },
   redis: { floor: 4, holds: "a transport", knows: ["transport", ...ground], faces: [], packages: true },
   rabbitmq: { floor: 4, holds: "a transport", knows: ["transport", ...ground], faces: [], packages: true },
+  cluster: { floor: 4, holds: "a bridge to effect/cluster", knows: ["deciding", "store", ...ground], faces: [] },
+  kafka: { floor: 4, holds: "a transport", knows: ["transport", ...ground], faces: [], packages: true },
   projection: { floor: 5, holds: "views", knows: ["following", "deciding", "store", ...ground], faces: ["Projection"] },
   processManager: {
     floor: 5,
@@ -76,12 +82,36 @@ export const house: Readonly<Record<string, Wing>> = {
     knows: ["following", "deciding", "store", ...ground],
     faces: ["ProcessManager"]
   },
+  personal: {
+    floor: 5,
+    holds: "personal data that can be forgotten",
+    knows: ["consuming", "transport", "store", ...ground],
+    faces: ["Personal", "Keys"]
+  },
+  tenants: {
+    floor: 5,
+    holds: "whose store it is",
+    knows: ["following", "store", ...ground],
+    faces: ["Tenants"]
+  },
   testing: {
     floor: 5,
     holds: "conformance suites, scenarios",
-    knows: ["processManager", "projection", "deciding", "consuming", "transport", "store", ...ground],
+    knows: ["personal", "processManager", "projection", "deciding", "consuming", "transport", "store", ...ground],
     faces: [],
     packages: true
+  },
+  workflow: {
+    floor: 5,
+    holds: "a bridge to effect/workflow",
+    knows: ["following", "deciding", "store", ...ground],
+    faces: []
+  },
+  retention: {
+    floor: 5,
+    holds: "what is kept for how long",
+    knows: ["following", "store", ...ground],
+    faces: ["Retention"]
   },
   http: { floor: 4, holds: "commands over HTTP", knows: ["deciding", "definitions"], faces: [] },
   operate: {

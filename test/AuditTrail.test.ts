@@ -125,7 +125,7 @@ describe("of a store", () => {
       assert.deepEqual(yield* AuditTrail.conversation("Parcel-1"), [
         `${time}  Arrived  Parcel-1 v1  by greta  {"parcel":"1"}`,
         `${time}  └─ $EventHandled  Collection-1 v1  Arrived`,
-        `${time}     ├─ Remind  {"parcel":"1","times":1}`,
+        `${time}     ├─ Remind`,
         `${time}     │  └─ Reminded  Parcel-1 v2  {"parcel":"1","times":1}`,
         `${time}     └─ $DeadlineSet  Collection-1 v2  CollectionDue at 1970-01-02T00:00:00.000Z`
       ])

@@ -12,6 +12,15 @@ conforms("the memory store", {
   abilities: { durable: false, shared: false }
 })
 
+conforms(
+  "the memory store with a hash chain",
+  {
+    storage: Effect.map(EventStore.makeMemoryWith({ chain: true }), Layer.succeed(EventStore.EventStore)),
+    abilities: { durable: true, shared: true, chain: true }
+  },
+  ({ promise }) => promise !== "6"
+)
+
 // One memory store behind Layers that come and go has both abilities, so the cases that need them run here too.
 conforms(
   "a memory store that outlives its Layers",

@@ -617,6 +617,7 @@ describe("record", () => {
   everywhere((test) => {
     for (const [record, expected] of [
       ["all", ["$bus Speak", "Account Deposited", "$bus Noted", "Account Withdrawn", "$bus Announced"]],
+      ["names", ["$bus Speak", "Account Deposited", "$bus Noted", "Account Withdrawn", "$bus Announced"]],
       ["events", ["Account Deposited", "$bus Noted", "Account Withdrawn", "$bus Announced"]],
       ["none", ["Account Deposited", "Account Withdrawn", "$bus Announced"]]
     ] as const) {
@@ -649,7 +650,7 @@ describe("record", () => {
     }
   })
 
-  it.effect("a payload that must not be stored needs no encoding where commands are not recorded", () =>
+  it.effect("what a command says is not written unless that is asked for, and a secret in it never", () =>
     Effect.gen(function* () {
       const SignUp = Command.make("SignUp", {
         payload: { password: Schema.Redacted(Schema.String, { disallowJsonEncode: true }) },
@@ -658,11 +659,21 @@ describe("record", () => {
       const signUp = MessageBus.execute(SignUp, { password: Redacted.make("secret") })
       const SignUpLive = MessageBus.handle(SignUp, ({ password }) => Effect.succeed(Redacted.value(password).length))
       assert.equal(yield* signUp.pipe(withBus(SignUpLive, { record: "events" })), 6)
-      // and where they are, it is refused: the secret is never written
-      const error = yield* Effect.flip(signUp).pipe(withBus(SignUpLive))
+      assert.deepEqual(yield* types, [])
+      // and where they are, its name alone is: the secret is never written
+      for (const record of [undefined, "names", "all"] as const) {
+        assert.equal(yield* signUp.pipe(withBus(SignUpLive, { record })), 6)
+      }
+      const records = yield* Stream.runCollect(EventStore.readAll())
+      assert.deepEqual(
+        records.map(({ payload, type }) => [type, payload]),
+        Array.from({ length: 3 }, () => ["SignUp", null])
+      )
+      // An execution with an id is known again by what it says: that cannot be told of a secret.
+      const again = MessageBus.execute(SignUp, { password: Redacted.make("secret") }, { id: "1" })
+      const error = yield* Effect.flip(again).pipe(withBus(SignUpLive))
       assert.equal(error._tag === "InvalidAppendError" && error.field, "SignUp.payload")
       assert.doesNotMatch(String(error), /secret/)
-      assert.deepEqual(yield* types, [])
     }).pipe(Effect.provide(UnitOfWork.layer.pipe(Layer.provideMerge(EventStore.layerMemory))))
   )
 })

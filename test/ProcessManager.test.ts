@@ -851,6 +851,9 @@ core.describe("deadlines", () => {
 })
 
 core.describe("deadlines that are kept in a table", () => {
+  /** A lease that is renewed seldom: days go by here. */
+  const Patient = ProcessManager.layer(Collection, { lease: "6 hours" })
+
   /** A new database in memory for each test, over which Layers may come and go. */
   const onSqlite = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     effect.pipe(
@@ -882,7 +885,7 @@ core.describe("deadlines that are kept in a table", () => {
   it.effect("a restart reads none of those that were set and cancelled, however old one is that still stands", () =>
     onSqlite(
       Effect.gen(function* () {
-        const stop = yield* start(Collecting)
+        const stop = yield* start(Patient)
         yield* arrived("old")
         for (const n of numbers(50)) {
           yield* arrived(`${n}`)
@@ -913,7 +916,7 @@ core.describe("deadlines that are kept in a table", () => {
           })
         )
         yield* TestClock.adjust("1 day")
-        yield* start(Layer.provide(Collecting, Counting))
+        yield* start(Layer.provide(Patient, Counting))
         yield* until(Effect.map(of("Parcel-old"), (types) => types.length === 3))
         yield* caughtUp()
         yield* watched
@@ -932,7 +935,7 @@ core.describe("deadlines that are kept in a table", () => {
       Effect.gen(function* () {
         logs(/the watch over the deadlines of "Collection" failed/)
         const sql = yield* SqlClient.SqlClient
-        yield* start(Collecting)
+        yield* start(Patient)
         yield* arrived("1")
         yield* caughtUp()
         yield* watched
@@ -969,14 +972,14 @@ core.describe("deadlines that are kept in a table", () => {
           checkpoints.remove(watch)
         ]
         for (const [nth, loss] of losses.entries()) {
-          const stop = yield* start(Collecting)
+          const stop = yield* start(Patient)
           yield* arrived(`${nth}`)
           yield* caughtUp()
           yield* watched
           yield* stop
           yield* loss
         }
-        yield* start(Collecting)
+        yield* start(Patient)
         yield* watched
         assert.deepEqual(
           (yield* kept).map(({ stream }) => stream),
@@ -993,7 +996,7 @@ core.describe("deadlines that are kept in a table", () => {
   it.effect("many that are due at once come in the order of their times, each once, also beside another who watches", () =>
     onSqlite(
       Effect.gen(function* () {
-        const stop = yield* start(Collecting)
+        const stop = yield* start(Patient)
         for (const n of numbers(60)) {
           yield* arrived(`${n}`)
           yield* caughtUp()
@@ -1009,7 +1012,7 @@ core.describe("deadlines that are kept in a table", () => {
           const { due: _, ...event } = payload as unknown as EventStore.NewEvent & { readonly due: string }
           yield* others.append(stream, [{ ...event, metadata: { ...metadata, causationId: id } }])
         }
-        yield* start(Collecting)
+        yield* start(Patient)
         const come = Effect.map(recorded, (events) =>
           events.filter(({ type }) => type === "CollectionDue").map(({ stream }) => stream)
         )
@@ -1104,9 +1107,10 @@ core.describe("deadlines that are kept in a table", () => {
               )
               assert.deepEqual(standing.toSorted(), Array.from(set, ([place, due]) => `${place} ${due}`).toSorted(), `${seed}`)
             })
+            const TellingLive = ProcessManager.layer(Telling, { lease: "6 hours" })
             // Milliseconds pass besides, and minutes are counted.
             yield* TestClock.adjust("30 seconds")
-            let stop = yield* start(ProcessManager.layer(Telling))
+            let stop = yield* start(TellingLive)
             for (let step = 0; step < 40; step++) {
               const key = String(next(4))
               const what = ["short", "long", "both", "none"][next(4)] ?? ""
@@ -1119,13 +1123,13 @@ core.describe("deadlines that are kept in a table", () => {
                   break
                 case 1:
                   yield* stop
-                  stop = yield* start(ProcessManager.layer(Telling))
+                  stop = yield* start(TellingLive)
                   break
                 case 2:
                   yield* settled
                   yield* stop
                   yield* pass(1 + next(60))
-                  stop = yield* start(ProcessManager.layer(Telling))
+                  stop = yield* start(TellingLive)
                   yield* settled
                   break
                 default:

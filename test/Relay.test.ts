@@ -350,7 +350,7 @@ describe("when the transport fails", () => {
         broker.next(refuses, refuses)
         yield* EventStore.append("Order-1", published(2))
         yield* Effect.gen(function* () {
-          yield* start(broker)
+          yield* startLayer(Layer.provide(Relay.layer({ name, lease }), broker.layer))
           yield* until(() => broker.calls.length === 1)
           yield* TestClock.adjust(100)
           yield* until(() => broker.calls.length === 2)
@@ -359,8 +359,13 @@ describe("when the transport fails", () => {
           // Said once, however often it is tried.
           assert.deepEqual(logs, [["Error", `${refused} (MessageRefused during publish: too large)`]])
           assert.deepEqual([broker.taken.length, yield* position], [0, 0])
+          const { cause, failed, state } = yield* Relay.status(name)
+          assert.deepEqual([state, Option.isSome(cause)], ["backing-off", true])
+          assert.deepEqual([failed?.position, failed?.stream, failed?.attempts], [1, "Order-1", 2])
           yield* TestClock.adjust(200)
           yield* until(() => broker.taken.length === 2)
+          yield* rest
+          assert.equal((yield* Relay.status(name)).failed, undefined)
         }).pipe(Effect.provide(layer))
       })
     )

@@ -150,14 +150,67 @@ describe("an aggregate with snapshots", () => {
     )
   )
 
-  it.effect("saves within a unit of work only after its commit", () =>
+  it.effect("saves what a unit of work has read when that has ended, whatever came of it", () =>
     run(
       Effect.gen(function* () {
         yield* Repository.append(Kept, "1", deposits(10))
-        yield* Effect.exit(UnitOfWork.transact(Effect.andThen(Repository.load(Kept, "1"), Effect.fail("no"))))
-        assert.deepEqual(yield* outcomes, { miss: 1 })
+        const refused = Repository.load(Kept, "1").pipe(Effect.andThen(Effect.flatMap(outcomes, (before) => Effect.fail(before))))
+        assert.deepEqual(yield* Effect.flip(UnitOfWork.transact(refused)), { miss: 1 })
+        assert.deepEqual(yield* outcomes, { miss: 1, saved: 1 })
         yield* UnitOfWork.transact(Repository.load(Kept, "1"))
-        assert.deepEqual(yield* outcomes, { miss: 2, saved: 1 })
+        assert.deepEqual(yield* outcomes, { miss: 1, saved: 1, hit: 1 })
+      })
+    )
+  )
+
+  /** The version of what is kept. */
+  const savedAt = Effect.gen(function* () {
+    const { fingerprint } = Kept.snapshot ?? assert.fail("there is a policy")
+    return Option.map(yield* Snapshots.Snapshots.use(({ load }) => load("Account-1", fingerprint)), ({ version }) => version)
+  })
+  const deposit = (count = 1) => UnitOfWork.transact(Repository.execute(Kept, "1", () => Effect.succeed(deposits(count))))
+
+  it.effect("saves what a commit has passed, and nothing that was rolled back", () =>
+    run(
+      Effect.gen(function* () {
+        yield* Effect.exit(
+          UnitOfWork.transact(
+            Effect.andThen(
+              Repository.execute(Kept, "1", () => Effect.succeed(deposits(25))),
+              Effect.fail("no")
+            )
+          )
+        )
+        assert.deepEqual(yield* savedAt, Option.none())
+        yield* deposit(25)
+        assert.deepEqual(yield* savedAt, Option.some(25))
+        folded = 0
+        assert.equal((yield* Repository.read(Kept, "1")).version, 25)
+        assert.equal(folded, 0)
+      })
+    )
+  )
+
+  it.effect("saves also where states are kept in memory", () =>
+    run(
+      Effect.gen(function* () {
+        for (let n = 1; n <= 12; n++) yield* deposit()
+        assert.deepEqual(yield* savedAt, Option.some(10))
+        yield* Repository.append(Kept, "1", deposits(10))
+        yield* Effect.exit(UnitOfWork.transact(Effect.andThen(Repository.load(Kept, "1"), Effect.fail("no"))))
+        assert.deepEqual(yield* savedAt, Option.some(22))
+      }).pipe(Effect.provide(Repository.layerCache))
+    )
+  )
+
+  it.effect("saves also where commands wait for each other, and each begins with what the one before came to", () =>
+    run(
+      Effect.gen(function* () {
+        yield* Effect.all(
+          Array.from({ length: 35 }, () => deposit()),
+          { concurrency: "unbounded" }
+        )
+        assert.deepEqual(yield* savedAt, Option.some(30))
       })
     )
   )
@@ -272,13 +325,15 @@ describe("an aggregate with snapshots", () => {
       load: () => failure,
       save: () => failure,
       list: () => Effect.succeed([]),
-      prune: () => failure
+      prune: () => failure,
+      remove: () => failure
     }
     const garbled: Snapshots.Snapshots["Service"] = {
       load: (stream, fingerprint) => Effect.succeedSome({ stream, fingerprint, version: 5, eventId: "", state: "?" }),
       save: () => Effect.die("broken"),
       list: () => Effect.succeed([]),
-      prune: () => failure
+      prune: () => failure,
+      remove: () => failure
     }
     return run(
       Effect.gen(function* () {

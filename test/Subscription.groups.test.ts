@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, Layer, Option, Schedule, Scope } from "effect"
+import { Cause, Deferred, Effect, Exit, Layer, Option, Schedule, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { Checkpoints, EventStore, ParkedEvents, Subscription } from "eventfold"
 import { logs } from "./support/logs.ts"
@@ -106,6 +106,29 @@ describe("a group", () => {
         yield* one.leave
         assert.deepEqual((yield* one.status).state, "stopped")
         assert.ok((yield* checkpoints).every(({ held }) => !held))
+      })
+    )
+  )
+
+  it.effect("whose log cannot be read says so, and goes on when it can", () =>
+    following(
+      Effect.gen(function* () {
+        logs(/"view.*starts again \(.*the 7th line is torn/)
+        const store: EventStore.EventStore["Service"] = yield* EventStore.EventStore
+        const reason = new EventStore.StoreCorrupted({ operation: "subscribe", detail: "the 7th line is torn" })
+        let torn = true
+        const subscribe: typeof store.subscribe = (options) =>
+          Stream.suspend(() => (torn ? Stream.fail(new EventStore.EventStoreError({ reason })) : store.subscribe(options)))
+        const { handled, join } = makeGroup()
+        const one = yield* Effect.provideService(join("one"), EventStore.EventStore, { ...store, subscribe })
+        yield* round
+        yield* until(Effect.map(one.status, ({ state }) => state === "backing-off"))
+        assert.match(Cause.pretty(Option.getOrThrow((yield* one.status).cause)), /the 7th line is torn/)
+        torn = false
+        yield* TestClock.adjust("1 second")
+        yield* until(() => handled.length === 40)
+        assertSound(handled, 1)
+        yield* until(Effect.map(one.status, ({ state }) => state === "live"))
       })
     )
   )

@@ -2,8 +2,10 @@ import { readFileSync } from "node:fs"
 import { Cause } from "effect"
 import * as eventfold from "eventfold"
 import { EventStore, Transport } from "eventfold"
+import * as cluster from "eventfold/cluster"
 import * as jsonl from "eventfold/jsonl"
 import * as http from "eventfold/http"
+import * as kafka from "eventfold/kafka"
 import * as kit from "eventfold/kit"
 import * as nats from "eventfold/nats"
 import * as operate from "eventfold/operate"
@@ -12,6 +14,7 @@ import * as rabbitmq from "eventfold/rabbitmq"
 import * as redis from "eventfold/redis"
 import * as sqlite from "eventfold/sqlite"
 import * as testing from "eventfold/testing"
+import * as workflow from "eventfold/workflow"
 import { describe, expect, it } from "vitest"
 import manifest from "../package.json" with { type: "json" }
 
@@ -31,8 +34,10 @@ const classes = Object.entries({ ...eventfold, ...operate }).flatMap(([module, e
 
 const subpaths = {
   ".": eventfold,
+  "./cluster": cluster,
   "./jsonl": jsonl,
   "./http": http,
+  "./kafka": kafka,
   "./kit": kit,
   "./nats": nats,
   "./operate": operate,
@@ -40,7 +45,8 @@ const subpaths = {
   "./rabbitmq": rabbitmq,
   "./redis": redis,
   "./sqlite": sqlite,
-  "./testing": testing
+  "./testing": testing,
+  "./workflow": workflow
 }
 
 /** Every class of errors that any subpath exports, from whatever depth. */

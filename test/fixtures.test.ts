@@ -6,6 +6,7 @@ import { jsonlKind, pgliteKind, postgresKind, sqliteKind } from "./fixtures/open
 import { brokering, following, followingSql } from "./fixtures/following.ts"
 import { processing, processingSql } from "./fixtures/processing.ts"
 import { projecting, projectingSql } from "./fixtures/projecting.ts"
+import { removing } from "./fixtures/removing.ts"
 import { reading, readingSql } from "./fixtures/reading.ts"
 
 const server = postgresKind()
@@ -14,6 +15,7 @@ afterAll(() => Effect.runPromise(server.dispose))
 describe("what 0.1.0 wrote opens, and goes on", () => {
   describe("in JSON lines:", () => {
     reading(jsonlKind)
+    removing(jsonlKind)
     following(jsonlKind)
     projecting(jsonlKind)
     processing(jsonlKind)
@@ -22,6 +24,7 @@ describe("what 0.1.0 wrote opens, and goes on", () => {
   for (const [name, kind] of Object.entries({ SQLite: sqliteKind, PostgreSQL: server.kind })) {
     describe(`on ${name}:`, () => {
       reading(kind)
+      removing(kind)
       readingSql(kind)
       following(kind)
       followingSql(kind)
@@ -34,5 +37,6 @@ describe("what 0.1.0 wrote opens, and goes on", () => {
 
   describe("on PGlite:", () => {
     reading(pgliteKind)
+    removing(pgliteKind)
   })
 })

@@ -308,6 +308,7 @@ describe("the package", () => {
         "definitions/Aggregate",
         "definitions/Event",
         "definitions/annotations",
+        "definitions/asts",
         "definitions/fingerprint",
         "definitions/jsonCodec",
         "definitions/listing",

@@ -14,6 +14,9 @@ const store = (reason: EventStore.EventStoreErrorReason) => new EventStore.Event
 const told: ReadonlyArray<readonly [error: UnitOfWork.CommitError, kind: Command.FailureKind, log?: RegExp]> = [
   [new Command.CommandDecodeError({ command: "Deposit", path: "amount", problem: "Expected an integer" }), "invalid"],
   [new Command.CommandIdReusedError({ command: "Deposit", id: "1" }), "invalid"],
+  [new Command.CommandElsewhereError({ command: "Deposit", reason: "full", detail: secret }), "unavailable"],
+  [new Command.CommandElsewhereError({ command: "Deposit", reason: "unanswered", detail: secret }), "unknown", /incident/],
+  [new Command.CommandElsewhereError({ command: "Deposit", reason: "inside", detail: secret }), "fault", /incident/],
   [new Aggregate.AggregateIdError({ aggregate: "Account", problem: "must not be empty" }), "invalid"],
   [new Tag.TagError({ tag: "course", problem: "it is empty" }), "invalid"],
   [new EventStore.OptimisticLockError({ stream: `Account-${secret}`, expected: 1, actual: 2 }), "conflict"],

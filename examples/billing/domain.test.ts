@@ -24,6 +24,7 @@ import { dunning, renewal } from "./processes.ts"
 const customer = CustomerId.make("c-7")
 const subscription = SubscriptionId.make("s-1")
 const price = Cents.make(900)
+const ada = { name: "Ada", email: "ada@example.com" }
 const invoice = (period: number) => ({
   invoice: InvoiceId.make(`s-1-${period}`),
   subscription,
@@ -33,13 +34,13 @@ const invoice = (period: number) => ({
 const began = (period: number) => PeriodBegan.make({ subscription, customer, period, price })
 
 describe("a customer", () => {
-  const registered = Scenario.aggregate(Customer).given([CustomerRegistered.make({ customer })])
-  const register = Customer.decide.RegisterCustomer({ customer, name: "Ada", email: "ada@example.com" })
+  const registered = Scenario.aggregate(Customer).given([CustomerRegistered.make({ customer, ...ada })])
+  const register = Customer.decide.RegisterCustomer({ customer, ...ada })
 
-  it.effect("is registered by the id alone", () =>
+  it.effect("is registered with what is personal, and that is all there is", () =>
     Scenario.aggregate(Customer)
       .when(register)
-      .then([CustomerRegistered.make({ customer })])
+      .then([CustomerRegistered.make({ customer, ...ada })])
   )
   it.effect("is registered once", () => registered.when(register).thenFails(new CustomerExists({ customer })))
   it.effect("is forgotten, and stays so", () =>
@@ -66,7 +67,7 @@ describe("an invoice", () => {
 describe("a subscription", () => {
   const bus = Scenario.bus(Policies.layer.pipe(Layer.provideMerge(Layer.merge(Subscriptions.handlers, Invoices.handlers))))
   const subscribe = MessageBus.execute(Subscribe, { subscription, customer, plan: "small" })
-  const known = Scenario.stream(Customer, customer, [CustomerRegistered.make({ customer })])
+  const known = Scenario.stream(Customer, customer, [CustomerRegistered.make({ customer, ...ada })])
 
   it.effect("is that of a customer", () => bus.when(subscribe).thenFails(new UnknownCustomer({ customer })))
   it.effect("is made once", () =>

@@ -1,21 +1,18 @@
 /**
- * Subscription billing, as two services. `npm run example:billing` starts both and tells a short story with them. By itself each wants:
+ * Subscription billing, as two services, for several companies. `npm run example:billing` starts both and tells a short story with them. By itself each wants:
  *
- *   main.ts billing   DATABASE_URL, BILLING_TOKEN, PORT (3000), PAYMENT_TERM (14 days), GRACE (7 days), PERIOD (30 days)
+ *   main.ts billing   DATABASE_URL, COMPANIES, MASTER_KEYS, PORT (3000), PAYMENT_TERM (14 days), GRACE (7 days), PERIOD (30 days)
  *   main.ts ledger    DATABASE_URL, LEDGER_FILE (ledger.sqlite)
  */
 import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
 import { Config, Effect, Layer } from "effect"
-import { DeadLetters, Inbox, MessageBus, ProcessManager, Projection, Relay, UnitOfWork } from "eventfold"
-import { PgCheckpoints, PgEventStore, PgTransport } from "eventfold/postgres"
+import { DeadLetters, Inbox, ProcessManager, Projection, Relay, Tenants } from "eventfold"
+import { PgTransport } from "eventfold/postgres"
 import { SqliteClient } from "eventfold/sqlite"
 import { createServer } from "node:http"
-import * as Contacts from "./contacts.ts"
-import * as Customer from "./domain/Customer.ts"
-import * as Invoice from "./domain/Invoice.ts"
-import * as Subscription from "./domain/Subscription.ts"
 import * as Ledger from "./ledger.ts"
+import * as Office from "./office.ts"
 import * as Policies from "./policies.ts"
 import { dunning, renewal, terms } from "./processes.ts"
 import * as Server from "./server.ts"
@@ -25,29 +22,24 @@ import { Invoices } from "./view.ts"
 const Database = PgClient.layerConfig({ url: Config.Redacted("DATABASE_URL") })
 const Broker = Layer.provide(PgTransport.layerWith({ schema: "transport", lease: "3 seconds" }), Database)
 
-/** Commands carry names and addresses, so they are not recorded; events do not, and are. */
-const Bus = MessageBus.layerWith({ record: "events" })
-
-const Handlers = Layer.mergeAll(Customer.handlers, Subscription.handlers, Invoice.handlers)
-
 const Processes = Layer.unwrap(
   Effect.map(terms, (terms) => Layer.merge(ProcessManager.layer(dunning(terms)), ProcessManager.layer(renewal(terms))))
 )
 
 const port = Config.Port("PORT").pipe(Config.withDefault(3000))
 
-const Billing = Layer.mergeAll(
-  Server.layer,
-  Processes,
-  Policies.layer,
-  Projection.layer(Invoices),
-  Relay.layer({ name: "billing" })
-).pipe(
-  Layer.provide(Handlers),
-  Layer.provide(Bus),
-  Layer.provide(UnitOfWork.layerSql),
-  Layer.provide(Contacts.layer),
-  Layer.provide(Layer.merge(PgEventStore.layer, PgCheckpoints.layer)),
+/** What follows the log: each company has its own, as long as it is known. */
+const Followers = Layer.effectDiscard(
+  Effect.forkScoped(
+    Tenants.follow(
+      Office.Office,
+      Layer.mergeAll(Processes, Policies.erasures, Projection.layer(Invoices), Relay.layer({ name: "billing" }))
+    )
+  )
+)
+
+const Billing = Layer.merge(Server.layer, Followers).pipe(
+  Layer.provide(Office.layer),
   Layer.provide(Layer.merge(Broker, Database)),
   Layer.provide(NodeHttpServer.layerConfig(createServer, { host: Config.succeed("127.0.0.1"), port }))
 )

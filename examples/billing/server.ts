@@ -1,25 +1,57 @@
-/** The HTTP server: commands go to the bus, queries to the view and to the events. */
-import { Config, Effect, Layer, Option, Redacted } from "effect"
+/** The HTTP server: commands go to the bus of the company whose clerk calls, queries to its view and its events. */
+import { Effect, Layer, Redacted } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApiBuilder, HttpApiError } from "effect/http-api"
-import { EventStore, Projection, Repository, UnitOfWork } from "eventfold"
-import { CommandServer } from "eventfold/http"
-import { Api, Authentication, commands } from "./api.ts"
-import * as Contacts from "./contacts.ts"
-import { Subscription } from "./domain/Subscription.ts"
+import { Command, EventStore, MessageBus, Projection, Repository, Tenants, UnitOfWork } from "eventfold"
+import { Api, Authentication } from "./api.ts"
+import { Customer, ForgetCustomer, RegisterCustomer } from "./domain/Customer.ts"
+import { PayInvoice } from "./domain/Invoice.ts"
+import { Subscribe, Subscription } from "./domain/Subscription.ts"
+import { companies, Office } from "./office.ts"
 import { Invoices, InvoiceTable } from "./view.ts"
 
-/** A service asks an identity provider; here one clerk has the token of the configuration. */
+/** A service asks an identity provider; here each company has one clerk, whose token is in the configuration. */
 const Authenticated = Layer.effect(
   Authentication,
-  Effect.map(Config.Redacted("BILLING_TOKEN"), (token) =>
+  Effect.map(companies, (all) =>
     Authentication.of({
-      bearer: (call, { credential }) =>
-        Redacted.value(credential) === Redacted.value(token)
-          ? Effect.provideService(call, UnitOfWork.CurrentMetadata, { by: "clerk" })
-          : Effect.fail(new HttpApiError.Unauthorized())
+      bearer: (call, { credential }) => {
+        const company = all.find(({ token }) => token === Redacted.value(credential))
+        return company === undefined
+          ? Effect.fail(new HttpApiError.Unauthorized())
+          : call.pipe(
+              Effect.provideService(Tenants.Tenant, { id: company.id }),
+              Effect.provideService(UnitOfWork.CurrentMetadata, { by: "clerk" })
+            )
+      }
     })
   )
+)
+
+/** In the office of the company that calls, and in no other. */
+const ofCaller = Tenants.layerOfTenantFrom(Office)
+const inside = Effect.provide(ofCaller)
+/** What keeps it closed is not the caller's concern: it may come again. */
+const serving = Effect.provide(
+  ofCaller.pipe(
+    Layer.catchCause((cause) =>
+      Layer.effectContext(
+        Effect.andThen(
+          Effect.logWarning("The office of a company cannot be opened", cause),
+          Effect.fail(new Command.CommandFailure({ kind: "unavailable" }))
+        )
+      )
+    )
+  )
+)
+
+const Commands = HttpApiBuilder.group(Api, "commands", (handlers) =>
+  handlers.handleAll({
+    RegisterCustomer: ({ headers, payload }) => serving(MessageBus.serve(RegisterCustomer, payload, headers)),
+    ForgetCustomer: ({ headers, payload }) => serving(MessageBus.serve(ForgetCustomer, payload, headers)),
+    Subscribe: ({ headers, payload }) => serving(MessageBus.serve(Subscribe, payload, headers)),
+    PayInvoice: ({ headers, payload }) => serving(MessageBus.serve(PayInvoice, payload, headers))
+  })
 )
 
 const Queries = HttpApiBuilder.group(Api, "queries", (handlers) =>
@@ -29,21 +61,17 @@ const Queries = HttpApiBuilder.group(Api, "queries", (handlers) =>
       Effect.gen(function* () {
         yield* Projection.awaitPosition(Invoices, yield* EventStore.head, { timeout: "5 seconds" })
         return yield* InvoiceTable.list({ where: { customer } })
-      }).pipe(Effect.orDie),
+      }).pipe(inside, Effect.orDie),
     contact: ({ params: { customer } }) =>
-      Effect.flatMap(Effect.orDie(Contacts.find(customer)), (found) =>
-        Option.isSome(found) ? Effect.succeed(found.value) : Effect.fail(new HttpApiError.NotFound())
+      Effect.flatMap(Effect.orDie(inside(Repository.read(Customer, customer))), ({ state: { contact } }) =>
+        contact === undefined ? Effect.fail(new HttpApiError.NotFound()) : Effect.succeed(contact)
       ),
     // One aggregate needs no view: its state is folded from its events.
     subscription: ({ params: { subscription } }) =>
-      Effect.orDie(Effect.map(Repository.read(Subscription, subscription), ({ state }) => state))
+      Effect.orDie(Effect.map(inside(Repository.read(Subscription, subscription)), ({ state }) => state))
   })
 )
 
-const Routes = HttpApiBuilder.layer(Api).pipe(
-  Layer.provide(CommandServer.layer(Api, "commands", commands)),
-  Layer.provide(Queries),
-  Layer.provide(Authenticated)
-)
+const Routes = HttpApiBuilder.layer(Api).pipe(Layer.provide(Commands), Layer.provide(Queries), Layer.provide(Authenticated))
 
 export const layer = HttpRouter.serve(Routes, { disableLogger: true, disableListenLog: true })

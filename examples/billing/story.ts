@@ -1,4 +1,4 @@
-/** Starts both services, each in a process of its own, and lets a few customers come: what `npm run example:billing` shows. */
+/** Starts both services, each in a process of its own, and lets a few customers of two companies come: what `npm run example:billing` shows. */
 import { Effect, Option, Schedule } from "effect"
 import { SqliteClient } from "eventfold/sqlite"
 import { type ChildProcess, spawn } from "node:child_process"
@@ -11,7 +11,8 @@ import { connect, once } from "./client.ts"
 import { Cents, CustomerId, InvoiceId, SubscriptionId } from "./domain/values.ts"
 import { balances } from "./ledger.ts"
 
-const token = "token of the clerk"
+/** Two companies have their billing done here, each by a clerk of its own. */
+const tokens = { acme: "token of the clerk of acme", globex: "token of the clerk of globex" }
 
 /** A service in a process of its own, which is killed when the scope closes: as a crash would end it. */
 const startService = (service: "billing" | "ledger", env: Readonly<Record<string, string>>) =>
@@ -51,17 +52,26 @@ export const start = Effect.gen(function* () {
     Effect.sync(() => mkdtempSync(join(tmpdir(), "eventfold-billing-"))),
     (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
   )
-  const { url: database } = yield* Effect.acquireRelease(
+  const { dataDir, url: database } = yield* Effect.acquireRelease(
     Effect.promise(() => startPostgres()),
     ({ dispose }) => Effect.promise(dispose)
   )
   const port = yield* Effect.promise(freePort)
   const url = `http://127.0.0.1:${port}`
-  const env = { DATABASE_URL: database, BILLING_TOKEN: token, PORT: String(port), PAYMENT_TERM: "1 second", GRACE: "1 second" }
+  const env = {
+    DATABASE_URL: database,
+    COMPANIES: Object.entries(tokens)
+      .map(([id, token]) => `${id}:${token}`)
+      .join(),
+    MASTER_KEYS: `2030:${btoa("m".repeat(32))}`,
+    PORT: String(port),
+    PAYMENT_TERM: "1 second",
+    GRACE: "1 second"
+  }
   const filename = join(folder, "ledger.sqlite")
   const ledger = startService("ledger", { ...env, LEDGER_FILE: filename })
   yield* startService("billing", env)
-  const client = yield* connect(url, token)
+  const [client, globex] = [yield* connect(url, tokens.acme), yield* connect(url, tokens.globex)]
   const booked = Effect.scoped(Effect.provide(balances, SqliteClient.layer({ filename })))
   const stranger = yield* connect(url, "another token")
   yield* until(
@@ -69,7 +79,7 @@ export const start = Effect.gen(function* () {
     Effect.flip(stranger.queries.invoices({ params: { customer: CustomerId.make("ada") } })),
     ({ _tag }) => _tag === "Unauthorized"
   )
-  return { database, url, client, stranger, ledger, balances: booked }
+  return { database, folders: [dataDir, folder], url, client, globex, stranger, ledger, balances: booked }
 })
 
 /** Waits until the ledger has made so many bookings. */
@@ -88,7 +98,7 @@ export const tell = Effect.fnUntraced(function* (options: {
   readonly serve: boolean
 }) {
   const { say, serve } = options
-  const { balances, client, ledger, url } = yield* start
+  const { balances, client, globex, ledger, url } = yield* start
   const first = yield* ledger
   yield* say("Billing runs on PostgreSQL, the ledger in another process on SQLite. Two weeks take a second here.")
 
@@ -128,16 +138,27 @@ export const tell = Effect.fnUntraced(function* (options: {
     yield* say(`  invoice ${invoice}: ${status}`)
   }
 
+  const other = CustomerId.make("ada")
+  yield* globex.commands.RegisterCustomer({
+    payload: { customer: other, name: "Ada of Globex", email: "ada@globex.example" },
+    ...once("register ada")
+  })
+  const { name } = yield* client.queries.contact({ params: { customer: other } })
+  const { name: otherName } = yield* globex.queries.contact({ params: { customer: other } })
+  yield* say(`Globex has an "ada", too: its clerk sees ${otherName}, and that of Acme still ${name}.`)
+  yield* globex.commands.ForgetCustomer({ payload: { customer: other }, ...once("forget ada") })
+  yield* say("She asks Globex to forget her: her key is destroyed, and her name is gone from every event, log and backup.")
+
   yield* ledger
   yield* say("The ledger is started again, and has missed nothing:")
-  for (const { bookings, cents, customer } of yield* untilBooked(5, balances)) {
-    yield* say(`  ${customer} owes ${cents} cents after ${bookings} bookings`)
+  for (const { bookings, cents, company, customer } of yield* untilBooked(5, balances)) {
+    yield* say(`  ${customer} owes ${company} ${cents} cents after ${bookings} bookings`)
   }
   if (!serve) return
   yield* say(`It goes on until you end it:
 
-curl ${url}/customers/ben/invoices -H 'authorization: Bearer ${token}'
-curl ${url}/commands/PayInvoice -H 'authorization: Bearer ${token}' -H 'content-type: application/json' \\
+curl ${url}/customers/ben/invoices -H 'authorization: Bearer ${tokens.acme}'
+curl ${url}/commands/PayInvoice -H 'authorization: Bearer ${tokens.acme}' -H 'content-type: application/json' \\
   -H 'idempotency-key: 1' -d '{"invoice":"ben-2","cents":900}'`)
   return yield* Effect.never
 })

@@ -1,4 +1,4 @@
-/** Two services that talk: `npm run example:services -- --transport nats|redis|rabbitmq|postgres`. */
+/** Two services that talk: `npm run example:services -- --transport nats|redis|rabbitmq|kafka|postgres`. */
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Console, Effect, Option, Schema } from "effect"
 import { Command, Flag } from "effect/cli"

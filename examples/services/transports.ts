@@ -3,13 +3,14 @@ import { NodeRedis } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
 import { Layer, Redacted } from "effect"
 import type { Transport } from "eventfold"
+import { KafkaTransport } from "eventfold/kafka"
 import { NatsTransport } from "eventfold/nats"
 import { PgTransport } from "eventfold/postgres"
 import { RabbitMqTransport } from "eventfold/rabbitmq"
 import { RedisTransport } from "eventfold/redis"
 import { groups } from "./messages.ts"
 
-export const names = ["postgres", "nats", "redis", "rabbitmq"] as const
+export const names = ["postgres", "nats", "redis", "rabbitmq", "kafka"] as const
 export type Name = (typeof names)[number]
 
 /** The transport over the broker (or database) at `url`. */
@@ -20,5 +21,6 @@ export const transports: Readonly<Record<Name, (url: string) => Layer.Layer<Tran
     ),
   nats: (url: string) => NatsTransport.layerWith({ connection: { servers: url }, ackWait: "3 seconds" }),
   redis: (url: string) => RedisTransport.layerWith({ lease: "3 seconds" }).pipe(Layer.provide(NodeRedis.layer({ url }))),
-  rabbitmq: (url: string) => RabbitMqTransport.layer({ url, groups })
+  rabbitmq: (url: string) => RabbitMqTransport.layer({ url, groups }),
+  kafka: (url: string) => KafkaTransport.layerWith({ brokers: [url], session: "3 seconds" })
 }

@@ -74,10 +74,18 @@ const innermost = (error: unknown, depth = 0): string => {
   return inner || (typeof message === "string" ? message : "")
 }
 
+/** Whether the program that was asked is not there, or what answers is none that serves operations. */
+const sentenceOfCall = (error: Readonly<Record<string, unknown>>): string => {
+  const { reason } = error
+  return isRecord(reason) && reason["kind"] === "TransportError"
+    ? `Nobody answers at that address (${innermost(error)}): is the program running that serves the operations?`
+    : `What answers at that address serves no operations that could be read (${innermost(error)}): it ends with the path that Operate.layer was given.`
+}
+
 /** The sentence of an error. Those of this library say themselves what to do; of a connection the innermost says most. */
 const sentenceOf = (error: unknown): string => {
   if (!isRecord(error)) return String(error)
-  if (error["_tag"] === "RpcClientError") return `No answer that could be read: ${innermost(error)}`
+  if (error["_tag"] === "RpcClientError") return sentenceOfCall(error)
   const { message } = error
   return typeof message === "string" && message !== "" ? message : innermost(error) || String(error)
 }

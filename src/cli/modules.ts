@@ -23,6 +23,10 @@ const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
 
 const hasMark = (value: unknown, mark: string): value is Readonly<Record<string, unknown>> => isObject(value) && mark in value
 
+/** Those that bear a mark, which only definitions of one kind do. */
+const marked = <Definition>(all: ReadonlyArray<unknown>, mark: string): ReadonlyArray<Definition> =>
+  all.filter((value): value is Definition => hasMark(value, mark))
+
 /** Everything that the exports name: themselves, what lists and namespaces among them hold, and the events of aggregates and processes. */
 const everythingIn = (exports: Readonly<Record<string, unknown>>): ReadonlySet<unknown> => {
   const found = new Set<unknown>()
@@ -58,12 +62,10 @@ export const loadModule = Effect.fnUntraced(function* (url: string) {
   const found = Array.from(everythingIn(exports))
   const module: Module = {
     layer: layerOf(exports, path),
-    events: found.filter((value) => hasMark(value, "~eventfold/Event")) as unknown as ReadonlyArray<Event.Any>,
-    aggregates: found.filter((value) => hasMark(value, "~eventfold/Aggregate")) as unknown as ReadonlyArray<Aggregate.Any>,
-    projections: found.filter((value) => hasMark(value, "handleEvent")) as unknown as ReadonlyArray<AnyProjection>,
-    processes: found.filter((value) =>
-      hasMark(value, "~eventfold/ProcessManager")
-    ) as unknown as ReadonlyArray<ProcessManager.Any>
+    events: marked<Event.Any>(found, "~eventfold/Event"),
+    aggregates: marked<Aggregate.Any>(found, "~eventfold/Aggregate"),
+    projections: marked<AnyProjection>(found, "handleEvent"),
+    processes: marked<ProcessManager.Any>(found, "~eventfold/ProcessManager")
   }
   return module
 })

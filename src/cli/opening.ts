@@ -39,7 +39,7 @@ const openHttp = Effect.fnUntraced(function* (text: string) {
   return { rpcs, protocol }
 })
 
-/** Who acts, as it is recorded: the user of this machine. */
+/** Who acts, as it is recorded: the user of this machine, if it knows one (a container may not). */
 const operatorName = (): string => {
   try {
     return userInfo().username

@@ -12,11 +12,25 @@ import { Streams } from "./output/write.ts"
 import { targetParam } from "./target.ts"
 import { makeTree } from "./tree.ts"
 
+/** As it stands behind a colon: with a small letter, unless the word is a name. */
+const behindColon = (sentence: string): string => sentence.replace(/^[A-Z](?=[a-z]*[ ,])/, (letter) => letter.toLowerCase())
+
 /** How a failure is told: a line for a person, a document for a script. */
 const report = ({ message, tag }: Omit<Told, "code">, isJson: boolean) =>
   Effect.flatMap(Streams, ({ err }) =>
-    err(isJson ? `${JSON.stringify({ error: { tag, message } })}\n` : `eventfold: ${message}\n`)
+    err(isJson ? `${JSON.stringify({ error: { tag, message } })}\n` : `eventfold: ${behindColon(message)}\n`)
   )
+
+/** A word that is no verb, and is like none, is told beside those that there are. */
+const linesOf = ({ errors, helpDoc }: CliOutput.Presenter.InvalidInvocation): string =>
+  errors
+    .map((error) => {
+      const line = lineOf(error.message)
+      if (error._tag !== "UnknownSubcommand" || error.suggestions.length > 0) return line
+      const verbs = helpDoc.subcommands?.flatMap(({ commands }) => commands.map(({ name }) => name)) ?? []
+      return verbs.length === 0 ? line : `${line}, which has ${verbs.join(", ")}`
+    })
+    .join(" ")
 
 /** Wrong use is one line; help is shown where it was asked for, or where nothing was. */
 const presenter = (streams: Streams["Service"], isJson: boolean): CliOutput.Presenter => {
@@ -29,7 +43,7 @@ const presenter = (streams: Streams["Service"], isJson: boolean): CliOutput.Pres
         case "Version":
           return streams.out(`${event.name} ${event.version}\n`)
         case "InvalidInvocation": {
-          const message = event.errors.map((error) => lineOf(error.message)).join(" ")
+          const message = linesOf(event)
           const [first] = event.errors
           return Effect.provideService(report({ tag: first?._tag ?? "UsageError", message }, isJson), Streams, streams)
         }

@@ -42,6 +42,7 @@ const beside = <A, R>(
   sql: Layer.Layer<A, { readonly message: string }, R>,
   nothing: Layer.Layer<A>
 ): Layer.Layer<never, never, R> =>
+  // It may provide nothing, so nobody may rely on it.
   Layer.catch(sql, (error) =>
     tell(Cause.fail(error)).message.includes("there is no table") ? nothing : Layer.empty
   ) as unknown as Layer.Layer<never, never, R>

@@ -23,7 +23,7 @@ import { GroupInUseError, Transport, type TransportError } from "../transport/Tr
 import { type Handler, makeConsumer } from "./consuming.ts"
 import { DeadLetters, type DeadLettersError } from "./DeadLetters.ts"
 import type { InboxError } from "./Inbox.ts"
-import { consumers, findGroup, type Group, type Member } from "./members.ts"
+import { consumers, findGroup, type Group, halt, type Member, release } from "./members.ts"
 import {
   type Handlers,
   MessageRetryError,
@@ -100,6 +100,9 @@ type HandlerServices<Events extends ReadonlyArray<Event.Any>, H extends Handlers
  * **Ending.** Interrupted, it begins no further message, finishes those in hand within `grace`, acknowledges them, and gives the
  * others back to the broker.
  *
+ * **Pausing.** Where `Checkpoints` is provided, what operators have said of the group holds: paused, it begins nothing, whenever it was
+ * started. It is looked up before the first message, and every five seconds.
+ *
  * What a handler stages or executes on the bus bears the `correlationid` of the message (its id, if it has none), and its id as
  * causation id.
  *
@@ -109,19 +112,20 @@ type HandlerServices<Events extends ReadonlyArray<Event.Any>, H extends Handlers
 export const run = <
   const Events extends ReadonlyArray<Event.Any>,
   const H extends Handlers<Events>,
-  const I extends boolean = false
+  const I extends boolean = false,
+  const T extends boolean = false
 >(
   events: Events & Published<Events>,
   handlers: H & Unlisted<H, Events[number]["type"]>,
-  options: Options<I>
-): Effect.Effect<never, TransportError, Requirements<HandlerServices<Events, H>, I>> =>
-  Effect.flatMap(make<Events, H, I>(events, handlers, options), ({ main }) => main)
+  options: Options<I, T>
+): Effect.Effect<never, TransportError, Requirements<HandlerServices<Events, H>, I, T>> =>
+  Effect.flatMap(make<Events, H, I, T>(events, handlers, options), ({ main }) => main)
 
 // The types have said which inbox and which services there are; from here on they are looked up.
-const make = <Events extends ReadonlyArray<Event.Any>, H extends Handlers<Events>, I extends boolean>(
+const make = <Events extends ReadonlyArray<Event.Any>, H extends Handlers<Events>, I extends boolean, T extends boolean>(
   events: Events,
   handlers: H,
-  options: Options<I>
+  options: Options<I, T>
 ) => {
   const readers = readersOf(`Consumer "${options.group}"`, events)
   return makeConsumer(readers, handlers as Readonly<Record<string, Handler<HandlerServices<Events, H>>>>, options)
@@ -175,13 +179,14 @@ const make = <Events extends ReadonlyArray<Event.Any>, H extends Handlers<Events
 export const layer = <
   const Events extends ReadonlyArray<Event.Any>,
   const H extends Handlers<Events>,
-  const I extends boolean = false
+  const I extends boolean = false,
+  const T extends boolean = false
 >(
   events: Events & Published<Events>,
   handlers: H & Unlisted<H, Events[number]["type"]>,
-  options: Options<I>
-): Layer.Layer<never, never, Requirements<HandlerServices<Events, H>, I>> => {
-  const consumer = make<Events, H, I>(events, handlers, options)
+  options: Options<I, T>
+): Layer.Layer<never, never, Requirements<HandlerServices<Events, H>, I, T>> => {
+  const consumer = make<Events, H, I, T>(events, handlers, options)
   return Layer.effectContext(
     Effect.gen(function* () {
       const { main, registry } = yield* consumer
@@ -280,15 +285,16 @@ export const forget = Effect.fnUntraced(function* (
  * others back, and leave the group's messages to its other members. Succeeds when that is done; inside of a handler, which may be the one
  * in hand, at once.
  *
+ * All consumers of a group, in every process, are paused by the act `Pause` of `eventfold/operate`.
+ *
  * @category steering
  * @since 0.2.0
  */
 export const pause = (group: string): Effect.Effect<void, UnknownGroupError> =>
-  every(group, ({ idle, leave, running }) =>
+  every(group, (member) =>
     Effect.suspend(() => {
-      running.closeUnsafe()
-      leave?.openUnsafe()
-      return unlessInHandler(idle.await)
+      halt(member)
+      return unlessInHandler(member.idle.await)
     })
   )
 
@@ -299,4 +305,4 @@ export const pause = (group: string): Effect.Effect<void, UnknownGroupError> =>
  * @since 0.2.0
  */
 export const resume = (group: string): Effect.Effect<void, UnknownGroupError> =>
-  every(group, ({ running }) => Effect.sync(() => void running.openUnsafe()))
+  every(group, (member) => Effect.sync(() => release(member)))

@@ -30,7 +30,7 @@ import type { CloudEvent } from "../transport/Transport.ts"
 export interface DeadLetter {
   /**
    * What it is found by. Absent where that is the id of the message: it is another one where the group has a dead letter of another
-   * source with the same id.
+   * source or tenant with the same id.
    */
   readonly id?: string
   /** The group that could not handle the message. */
@@ -156,9 +156,9 @@ export const layerMemory: Layer.Layer<DeadLetters> = Layer.sync(DeadLetters, () 
       Effect.sync(() => {
         const { id: _id, ...letter } = parked
         const letters = of(letter.group)
-        const { id, source } = letter.message
+        const { id } = letter.message
         const own = keyOf(letter.message)
-        const isOthers = letters.has(own) || (letters.get(id)?.message.source ?? source) !== source
+        const isOthers = letters.has(own) || keyOf(letters.get(id)?.message ?? letter.message) !== own
         const at = isOthers ? own : id
         if (!ifParked || letters.has(at)) letters.set(at, isOthers ? { ...letter, id: own } : letter)
       }),
@@ -238,7 +238,7 @@ export const layerSqlWith = (options: {
       ) {
         const ids = [storable(message.id), storable(keyOf(message))] as const
         const taken = yield* found(group, ids)
-        const own = taken.find(({ letter }) => letter.message.source === message.source)
+        const own = taken.find(({ letter }) => keyOf(letter.message) === keyOf(message))
         if (own === undefined && ifParked) return true
         const [why, tries, at] = [storable(cause), number(attempts), number(parkedAt.epochMilliseconds)]
         const rows = yield* own === undefined

@@ -1,7 +1,7 @@
 /**
  * The inbox: makes the effect of a message exactly once, where delivery is at least once.
  *
- * It remembers, for each consumer group, which messages have been handled: each by its source and its id. With {@link layerSql} the memory and what
+ * It remembers, for each consumer group, which messages have been handled: each by its source, its id, and its tenant where it has one. With {@link layerSql} the memory and what
  * the handler writes through the same `SqlClient` are one transaction: both are there or neither. Whatever a handler does beyond
  * that database may be done again.
  *
@@ -20,8 +20,10 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { Fragment } from "effect/sql/Statement"
+import { makeEpisodes } from "../internal/episodes.ts"
 import { answered } from "../sql/answering.ts"
 import { describe, describeOwn, isRefusal, isTimeLimit } from "../sql/errors.ts"
+import { inBackground } from "../sql/reasons.ts"
 import { number, storable } from "../sql/table.ts"
 import { inTransaction } from "../sql/transaction.ts"
 import { openSide } from "../store/tables.ts"
@@ -54,7 +56,7 @@ export class InboxError extends Schema.TaggedError<InboxError>("eventfold/Inbox/
 }
 
 /**
- * What a message is known by: the source and the id of a CloudEvent, or any text.
+ * What a message is known by: the source and the id of a CloudEvent, with its tenant where it has one, or any text.
  *
  * **Gotchas**
  *
@@ -64,7 +66,7 @@ export class InboxError extends Schema.TaggedError<InboxError>("eventfold/Inbox/
  * @category models
  * @since 0.2.0
  */
-export type Handled = string | { readonly source: string; readonly id: string }
+export type Handled = string | { readonly source: string; readonly id: string; readonly tenant?: string }
 
 /**
  * The inbox service.
@@ -115,12 +117,16 @@ export const once: {
   ): Effect.Effect<Option.Option<A>, E | InboxError, R | Inbox>
 } = <A, E, R>(group: string, message: Handled, effect?: Effect.Effect<A, E, R>): never => {
   const run = (effect: Effect.Effect<A, E, R>) => Inbox.use((inbox) => inbox.once(group, message, effect))
+  // Either form, by what it was given.
   return (effect === undefined ? run : run(effect)) as never
 }
 
 /** What a message is known by; and what 0.1.0, which knew ids alone, has noted of it. */
 const keysOf = (message: Handled): readonly [key: string, ofFirstRelease: string] =>
-  typeof message === "string" ? [message, message] : [keyOf(message), message.id]
+  typeof message === "string"
+    ? [message, message]
+    : // That release knew no tenants: what it has noted of an id is no tenant's.
+      [keyOf(message), message.tenant === undefined ? message.id : keyOf(message)]
 
 const week = Duration.days(7)
 
@@ -196,13 +202,14 @@ export const layerSqlWith = (options: {
       const name = yield* failAs("open")(openSide(options, side))
 
       let prunedAt = -Infinity
+      const pruning = inBackground(
+        makeEpisodes("the pruning of the inbox"),
+        "eventfold: the inbox could not be pruned, and grows until it can"
+      )
       const prune = Effect.flatMap(Clock.currentTimeMillis, (now) => {
         if (now - prunedAt < hour) return Effect.void
         prunedAt = now
-        return answered(sql, sql`delete from ${name} where handled_at < ${number(sql, now - keep)}`).pipe(
-          Effect.tapCause((cause) => Effect.logDebug("eventfold: the inbox could not be pruned", cause)),
-          Effect.ignore
-        )
+        return pruning(answered(sql, sql`delete from ${name} where handled_at < ${number(sql, now - keep)}`))
       })
 
       const once: Inbox["Service"]["once"] = <A, E, R>(group: string, message: Handled, effect: Effect.Effect<A, E, R>) =>

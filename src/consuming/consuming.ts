@@ -21,6 +21,7 @@ import type * as Event from "../definitions/Event.ts"
 import { CurrentMetadata } from "../definitions/metadata.ts"
 import { readOwn } from "../definitions/listing.ts"
 import { provideBuilt } from "../definitions/services.ts"
+import { NoTenantError, Tenant } from "../definitions/tenant.ts"
 import {
   Failed,
   handling,
@@ -29,6 +30,7 @@ import {
   reasonOf,
   type Registry,
   settle,
+  telling,
   tellFailure,
   type Unavailable
 } from "../following/engine.ts"
@@ -45,6 +47,7 @@ import {
 } from "../transport/Transport.ts"
 import { DeadLetters, type DeadLettersError } from "./DeadLetters.ts"
 import { Inbox, type InboxError } from "./Inbox.ts"
+import { type Heeding, makeHeeding } from "./heeding.ts"
 import { type Group, type Handle, join, Member, publish } from "./members.ts"
 import { type Failure, type Options, type Received, type Requirements, UnreadableMessageError } from "./model.ts"
 
@@ -70,7 +73,7 @@ const longestHold = Duration.seconds(5)
 
 /** What a consumer works with. */
 interface Consuming {
-  readonly options: Options<boolean>
+  readonly options: Options<boolean, boolean>
   readonly types: ReadonlyArray<string>
   readonly grace: Duration.Input
   readonly transport: Transport["Service"]
@@ -78,6 +81,7 @@ interface Consuming {
   readonly handle: Handle
   readonly group: Group
   readonly member: Member
+  readonly heeding: Heeding
   /** When the transport is away, and when what messages are handled with is. */
   readonly outages: { readonly transport: Episodes; readonly storage: Episodes }
 }
@@ -94,14 +98,14 @@ interface Session {
 }
 
 /** A consumer that is known to its process: what it does, and its registry where it is the first of its group. */
-export const makeConsumer = Effect.fnUntraced(function* <R, I extends boolean>(
+export const makeConsumer = Effect.fnUntraced(function* <R, I extends boolean, T extends boolean>(
   readers: Event.Readers,
   handlers: Readonly<Record<string, Handler<R>>>,
-  options: Options<I>
+  options: Options<I, T>
 ): Effect.fn.Return<
   { readonly main: Effect.Effect<never, TransportError>; readonly registry: Registry<Group> | undefined },
   never,
-  Requirements<R, I>
+  Requirements<R, I, T>
 > {
   const handle = yield* makeHandle(readers, handlers, options)
   const types = Array.from(readers.keys())
@@ -118,6 +122,7 @@ export const makeConsumer = Effect.fnUntraced(function* <R, I extends boolean>(
     handle,
     group,
     member,
+    heeding: yield* makeHeeding(options.group, member),
     outages: {
       transport: makeEpisodes(`the consumer "${options.group}"`),
       storage: makeEpisodes(`the consumer "${options.group}", which has its storage again,`)
@@ -137,19 +142,28 @@ const enter = ({ group, member }: Consuming, state: Name, cause?: Cause.Cause<un
 
 /** Subscribes again and again, until the schedule ends. */
 const running = (consuming: Consuming): Effect.Effect<never, TransportError> => {
-  const { group, member, options } = consuming
-  const attempt = (progress: () => void): Effect.Effect<never, TransportError> =>
+  const { group, heeding, member, options } = consuming
+  let heeded: Effect.Effect<void, TransportError> = Effect.tap(
+    heeding.first,
+    Effect.sync(() => void (heeded = Effect.void))
+  )
+  const sessions = (progress: () => void): Effect.Effect<never, TransportError> =>
     Effect.forever(
       Effect.suspend(() => {
         const resumed = member.running.isOpen() ? Effect.void : Effect.andThen(enter(consuming, "paused"), member.running.await)
         return Effect.andThen(resumed, oneSession(consuming, progress))
       })
     )
+  const attempt = (progress: () => void): Effect.Effect<never, TransportError> =>
+    Effect.andThen(
+      Effect.suspend(() => heeded),
+      sessions(progress)
+    )
   const stopped = Effect.suspend(() => {
     group.members.delete(member)
     return publish(group)
   })
-  return restarting(attempt, {
+  const consumes = restarting(attempt, {
     schedule: options.restart ?? defaultRestart,
     // Where everything closes, the transport may be gone a moment before this is told to end: that is nobody's concern.
     onFailure: (cause) =>
@@ -164,7 +178,12 @@ const running = (consuming: Consuming): Effect.Effect<never, TransportError> => 
         )
       ),
     onEnd: Effect.logError(`eventfold: the consumer "${options.group}" gives up`)
-  }).pipe(Effect.annotateLogs({ group: options.group }), Effect.ensuring(stopped))
+  })
+  return Effect.forkChild(heeding.forever).pipe(
+    Effect.andThen(consumes),
+    Effect.annotateLogs({ group: options.group }),
+    Effect.ensuring(stopped)
+  )
 }
 
 /** Subscribes, and settles what it is given, until the transport fails, or it is paused or interrupted. */
@@ -187,17 +206,23 @@ const oneSession = (consuming: Consuming, progress: () => void): Effect.Effect<v
 // one message
 // -----------------------------------------------------------------------------
 
-const makeHandle = Effect.fnUntraced(function* <R, I extends boolean>(
+const makeHandle = Effect.fnUntraced(function* <R, I extends boolean, T extends boolean>(
   readers: Event.Readers,
   handlers: Readonly<Record<string, Handler<R>>>,
-  { group, trace = "link", ...options }: Options<I>
-): Effect.fn.Return<Handle, never, Requirements<R, I>> {
-  const context: Context.Context<Exclude<R, Scope.Scope>> = yield* Effect.context<Exclude<R, Scope.Scope>>()
-  const provide = provideBuilt<R, Scope.Scope>(context)
+  { group, trace = "link", ...options }: Options<I, T>
+): Effect.fn.Return<Handle, never, Requirements<R, I, T>> {
+  type Built = Exclude<R, true extends T ? Tenant : never>
+  const context: Context.Context<Exclude<Built, Scope.Scope>> = yield* Effect.context<Exclude<Built, Scope.Scope>>()
+  const provide = provideBuilt<Built, Scope.Scope>(context)
   const marked = markedNames(`Consumer "${group}"`, options.metadata)
   const inbox = options.inbox === true ? Option.getOrUndefined(yield* Effect.serviceOption(Inbox)) : undefined
 
   const tried = (message: CloudEvent, attempt: number): Effect.Effect<void, Failed | Unavailable | InboxError> => {
+    const { tenant } = message
+    if (options.tenant === true && tenant === undefined) {
+      const error = new NoTenantError({ group, source: message.source, id: message.id })
+      return Effect.fail(new Failed(Cause.fail(error), false))
+    }
     const decoded = Result.flatMap(storedOf(readers, message), (stored) => readOwn(readers, stored))
     if (Result.isFailure(decoded)) return Effect.fail(new Failed(Cause.fail(decoded.failure), false))
     // It is of no interest any more, or one of another definition that has the same type.
@@ -208,7 +233,9 @@ const makeHandle = Effect.fnUntraced(function* <R, I extends boolean>(
       ({ definition, event }) => (handlers[definition.type] as Handler<R>)(event, { group, message, attempt }),
       { discard: true }
     )
-    const work = handling(provide(each)).pipe(
+    // Whoever has built the consumer may be a tenant itself: the message says whose it is.
+    const ofTenant = options.tenant === true && tenant !== undefined ? Effect.provideService(each, Tenant, { id: tenant }) : each
+    const work = handling(provide(ofTenant as Effect.Effect<void, unknown, Built>)).pipe(
       Effect.provideService(CurrentMetadata, {
         ...broughtBy(message, marked),
         correlationId: message.correlationid ?? message.id,
@@ -223,7 +250,10 @@ const makeHandle = Effect.fnUntraced(function* <R, I extends boolean>(
   }
 
   return (message, attempt) =>
-    Effect.suspend(() => tried(message, attempt)).pipe(
+    telling(
+      Effect.suspend(() => tried(message, attempt)),
+      message.data
+    ).pipe(
       Effect.as(Option.none<Failure>()),
       Effect.catchIf(isFailed, (failed) => Effect.succeed(Option.some<Failure>(failed))),
       Effect.withSpan(`process ${message.type}`, {
@@ -351,7 +381,9 @@ const settleMessage = Effect.fnUntraced(function* (
 const begin = (consuming: Consuming, session: Session, delivery: Delivery): Effect.Effect<void> => {
   const { broken, leave, newest, progress } = session
   const { group, member } = consuming
-  const { subject } = delivery.message
+  const { subject: name, tenant = "" } = delivery.message
+  // Subjects of two tenants are two.
+  const subject = name === undefined ? undefined : `${tenant}/${name}`
   const before = subject === undefined ? undefined : newest.get(subject)
   const end = Latch.makeUnsafe(false)
   if (subject !== undefined) newest.set(subject, end)

@@ -39,6 +39,15 @@ export class Member {
   }
 }
 
+/** Lets a consumer begin no further message. Those in hand come to their end meanwhile: then it is idle. */
+export const halt = ({ leave, running }: Member): void => {
+  running.closeUnsafe()
+  leave?.openUnsafe()
+}
+
+/** Lets a consumer go on. */
+export const release = ({ running }: Member): void => void running.openUnsafe()
+
 /** The consumers of one group, of one transport. */
 export interface Group extends Registered {
   readonly name: string

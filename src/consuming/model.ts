@@ -6,6 +6,7 @@ import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as Event from "../definitions/Event.ts"
+import type { Tenant } from "../definitions/tenant.ts"
 import type { Name } from "../following/engine.ts"
 import { describe } from "../sql/errors.ts"
 import type { CloudEvent, Marked, Transport } from "../transport/Transport.ts"
@@ -44,7 +45,7 @@ export type Handlers<Events extends ReadonlyArray<Event.Any>> = {
  * @category models
  * @since 0.1.0
  */
-export interface Options<I extends boolean> {
+export interface Options<I extends boolean, T extends boolean = false> {
   /** Members of one group, in any number of processes, share its messages; each group gets every message. */
   readonly group: string
   /**
@@ -71,6 +72,11 @@ export interface Options<I extends boolean> {
    */
   readonly inbox?: I | undefined
   /**
+   * Provides handlers with the `Tenants.Tenant` that the message says: `Tenants.layerOfTenant` is then its store. A message that says none
+   * becomes a dead letter at once, by a `Tenants.NoTenantError`. Default: `false`.
+   */
+  readonly tenant?: T | undefined
+  /**
    * Which attributes of messages become metadata of what their handlers stage and execute: names, or by each key of the metadata the
    * name of its attribute. Whoever may publish to the broker says what is in them. Default: none. All of them are in
    * `message.extensions` in any case.
@@ -90,10 +96,10 @@ export interface Options<I extends boolean> {
  * @category models
  * @since 0.1.0
  */
-export type Requirements<R, I extends boolean> =
+export type Requirements<R, I extends boolean, T extends boolean = false> =
   | Transport
   | DeadLetters
-  | Exclude<R, Scope.Scope>
+  | Exclude<Exclude<R, true extends T ? Tenant : never>, Scope.Scope>
   | (true extends I ? Inbox : never)
 
 /**

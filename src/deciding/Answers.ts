@@ -18,15 +18,19 @@ import * as SqlClient from "effect/sql/SqlClient"
 import type { Fragment } from "effect/sql/Statement"
 import { isSqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
+import { makeEpisodes } from "../internal/episodes.ts"
 import { parseJson, writeJson } from "../internal/exactJson.ts"
 import { CurrentMetadata, recordedMetadata } from "../definitions/metadata.ts"
+import { storedFault } from "../definitions/personal.ts"
 import { answered } from "../sql/answering.ts"
 import { describeOwn, isConflict, isOutage } from "../sql/errors.ts"
+import { inBackground } from "../sql/reasons.ts"
 import { number } from "../sql/table.ts"
 import {
   EventStore,
   EventStoreError,
   ExpectedVersion,
+  InvalidAppendError,
   OptimisticLockError,
   StoreCorrupted,
   StoreFailure,
@@ -174,14 +178,15 @@ export const layerSqlWith = (options: {
       const name = yield* failing("open the answers")(openSide(options, side))
 
       let prunedAt = -Infinity
+      const pruning = inBackground(
+        makeEpisodes("the pruning of answers"),
+        "eventfold: answers could not be pruned, and become more until they can"
+      )
       const prune = Effect.gen(function* () {
         const now = yield* Clock.currentTimeMillis
         if (now - prunedAt < hour || Option.isSome(yield* Effect.serviceOption(sql.transactionService))) return
         prunedAt = now
-        yield* answered(sql, sql`delete from ${name} where answered_at < ${number(sql, now - keep)}`).pipe(
-          Effect.tapCause((cause) => Effect.logDebug("eventfold: answers could not be pruned", cause)),
-          Effect.ignore
-        )
+        yield* pruning(answered(sql, sql`delete from ${name} where answered_at < ${number(sql, now - keep)}`))
       })
 
       return Answers.of({
@@ -195,6 +200,11 @@ export const layerSqlWith = (options: {
           return Option.some({ command, id, payload: row.payload, outcome, value, position: yield* store.head })
         }),
         keep: Effect.fnUntraced(function* ({ command, id, outcome, payload, value }) {
+          const fault = storedFault(value)
+          if (fault !== undefined) {
+            const problem = `${fault.path} is personal data, which this table would keep in the clear: leave the answer to the log`
+            return yield* new InvalidAppendError({ stream: answerStream(command, id), field: "answer", problem })
+          }
           const now = yield* Clock.currentTimeMillis
           const kept = yield* sql`insert into ${name} (command, id, payload, outcome, value, answered_at)
             values (${command}, ${id}, ${payload}, ${outcome}, ${writeJson(value)}, ${number(sql, now)})

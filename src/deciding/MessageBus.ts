@@ -18,16 +18,33 @@ import type { Metadata, RecordedEvent } from "../definitions/stored.ts"
 import { EventStore, type Filter } from "../store/EventStore.ts"
 import { makeTurns } from "../internal/turns.ts"
 import { Answers, inLog } from "./Answers.ts"
-import { type Listener, MessageBus, type Record } from "./bus.ts"
+import { type Handler, handlerKey, type Listener, MessageBus, type Record } from "./bus.ts"
 import { deliver, dispatching, message } from "./dispatching.ts"
 import { type CommitError, Transaction, UnitOfWork } from "./transaction.ts"
 import { transact } from "./UnitOfWork.ts"
 
-export { CurrentMessage, DuplicateHandlerError, type Envelope, type Handler, MessageBus, type Record } from "./bus.ts"
+export {
+  type Call,
+  CurrentMessage,
+  DuplicateHandlerError,
+  type Envelope,
+  type Handler,
+  MessageBus,
+  type Record,
+  type Reply
+} from "./bus.ts"
 export { TooManyMessagesError } from "./transaction.ts"
 export { execute } from "./executing.ts"
-export { type CommandHandler, handle, listen } from "./handlers.ts"
+export { type CommandHandler, handle, handleElsewhere, listen } from "./handlers.ts"
 export { publicErrors, type PublicErrorsOptions, publicErrorsWith, serve, type ServingOptions, toRpcHandlers } from "./serving.ts"
+
+/**
+ * Whether a command is handled elsewhere, where it is part of nothing that is going on here.
+ *
+ * @internal
+ */
+export const isElsewhere = <Tag extends string>(command: { readonly _tag: Tag }): Effect.Effect<boolean, never, Handler<Tag>> =>
+  Effect.map(handlerKey<Tag>(command._tag), ({ _tag }) => _tag === "Elsewhere")
 
 /**
  * Publishes an event on the bus itself: one that belongs to no aggregate. It is stored in the stream of its conversation,
@@ -136,7 +153,7 @@ export const replay = (options?: {
  * @since 0.2.0
  */
 export const layerWith = (options: {
-  /** Which messages are stored with the commit. Default: `"all"`. */
+  /** Which messages are stored with the commit, and whether what commands say is. Default: `"names"`. */
   readonly record?: Record | undefined
   /** How many messages (commands, and events that have listeners) one unit of work may handle. Default: 10 000. */
   readonly maxMessages?: number | undefined
@@ -151,7 +168,7 @@ export const layerWith = (options: {
       const byType = new Map<string, ReadonlyArray<Listener>>()
       const listeners = (type: string) => byType.get(type) ?? []
       return {
-        record: options.record ?? "all",
+        record: options.record ?? "names",
         maxMessages,
         unitOfWork,
         answers,

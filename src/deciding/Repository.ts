@@ -19,9 +19,10 @@ import {
   type OptimisticLockError,
   type ReadOptions
 } from "../store/EventStore.ts"
+import { isTombstone, removedError } from "../store/tombstone.ts"
 import { keepCommitted, type Loaded, type LoadError, loadStream, readStream, streamOf } from "./loading.ts"
 import { QueuePlace } from "./queues.ts"
-import { Transaction } from "./transaction.ts"
+import { SeenStreams, Transaction } from "./transaction.ts"
 
 export { type Loaded, type LoadError } from "./loading.ts"
 export { type Folded, layerCache, layerCacheWith, makeStateCache, StateCache } from "./stateCache.ts"
@@ -120,7 +121,7 @@ export const execute = Effect.fnUntraced(function* <
   const state = Aggregate.fold(aggregate, events, loaded.state)
   const version = loaded.version + events.length
   transaction.slot(QueuePlace)?.foresee(stream, { last: entries.at(-1), version, aggregate, state })
-  yield* keepCommitted(aggregate, stream, { state, version, eventId: entries.at(-1)?.event.id ?? "" })
+  yield* keepCommitted(aggregate, stream, loaded.version, { state, version, eventId: entries.at(-1)?.event.id ?? "" })
   return { state, version, events }
 })
 
@@ -179,6 +180,51 @@ export const read = <A extends Aggregate.Any>(
   )
 
 /**
+ * Lets a unit of work begin with a state that is known already: it then loads nothing of the aggregate, and its commit expects the version. For who
+ * keeps states, as the owner of an aggregate in a cluster does. A state that is not of that version is a wrong decision; one that is not the newest is an
+ * `OptimisticLockError` at the commit.
+ *
+ * Does nothing where the unit of work has loaded the aggregate before.
+ *
+ * ```ts
+ * import { Effect, Layer, Schema } from "effect"
+ * import { Aggregate, Event, EventStore, Repository, UnitOfWork } from "eventfold"
+ *
+ * const Counted = Event.make("Counted", { by: Schema.Int })
+ * const Counter = Aggregate.make("Counter", {
+ *   events: [Counted],
+ *   initial: 0,
+ *   evolve: { Counted: (total, { by }) => total + by }
+ * })
+ * const count = Repository.execute(Counter, "clicks", () => Counted.make({ by: 1 }))
+ *
+ * const program = Effect.gen(function* () {
+ *   const kept = yield* UnitOfWork.transact(count)
+ *   yield* UnitOfWork.transact(Effect.andThen(Repository.begin(Counter, "clicks", kept), count)) // reads nothing
+ *   const stale = UnitOfWork.transact(Effect.andThen(Repository.begin(Counter, "clicks", kept), count))
+ *   return (yield* Effect.flip(stale))._tag
+ * })
+ *
+ * const Live = UnitOfWork.layer.pipe(Layer.provideMerge(EventStore.layerMemory))
+ * await Effect.runPromise(Effect.provide(program, Live)) // => "OptimisticLockError"
+ * ```
+ *
+ * @category accessors
+ * @since 0.2.0
+ */
+export const begin = <A extends Aggregate.Any>(
+  aggregate: A,
+  id: Aggregate.Id<A>,
+  { state, version }: Loaded<A>
+): Effect.Effect<void, Aggregate.AggregateIdError, Transaction> =>
+  Effect.flatMap(streamOf(aggregate, id), (stream) =>
+    Transaction.useSync((transaction) => {
+      const streams = transaction.slot(SeenStreams)
+      if (!streams.has(stream)) streams.set(stream, { version, states: new Map([[aggregate, state]]) })
+    })
+  )
+
+/**
  * Appends typed events without a unit of work.
  *
  * @category accessors
@@ -223,7 +269,8 @@ export const events = <A extends Aggregate.Any>(
       const stream = yield* streamOf(aggregate, id)
       const store = yield* EventStore
       return store.read(stream, options).pipe(
-        Stream.mapEffect((recorded) => {
+        Stream.mapEffect((recorded): Effect.Effect<ReadonlyArray<EventRecord<A>>, LoadError> => {
+          if (isTombstone(recorded)) return Effect.fail(removedError("read", recorded))
           const { id, metadata, position, recordedAt, version } = recorded
           return Effect.fromResult(
             Result.map(Event.readAll(aggregate.readers, recorded), (all) =>

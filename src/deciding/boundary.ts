@@ -23,10 +23,12 @@ export const TypeId = "~eventfold/Decision/Boundary"
  * @category models
  * @since 0.2.0
  */
-export interface Boundary<out State, out E extends Event.Any = Event.Any> extends Pipeable {
+export interface Boundary<out State, out E extends Event.Any = Event.Any, out Modelled extends Event.Any = E> extends Pipeable {
   readonly [TypeId]: typeof TypeId
   /** The definitions of the events that are read. */
   readonly events: ReadonlyArray<E>
+  /** Those of them that a model reads, and not an aggregate alone: see `ignoring`. */
+  readonly modelled: ReadonlyArray<Modelled>
   /** @internal */
   readonly parts: ReadonlyArray<Part>
   /** @internal */
@@ -64,14 +66,16 @@ export interface AggregatePart {
   readonly id: string
 }
 
-export const makeBoundary = <State, E extends Event.Any>(
+export const makeBoundary = <State, E extends Event.Any, Modelled extends Event.Any>(
   parts: ReadonlyArray<Part>,
   events: ReadonlyArray<E>,
+  modelled: ReadonlyArray<Modelled>,
   combine: (states: ReadonlyArray<unknown>) => State
-): Boundary<State, E> => ({
+): Boundary<State, E, Modelled> => ({
   [TypeId]: TypeId,
   parts,
   events,
+  modelled,
   combine,
   pipe() {
     return pipeArguments(this, arguments)

@@ -10,8 +10,9 @@ import type * as Event from "../definitions/Event.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import { freeze } from "../internal/freeze.ts"
 import { type Boundary as Answers, type BoundaryQuery, EventStore, type EventStoreError } from "../store/EventStore.ts"
-import { type Bound, decode, evolve } from "./boundary.ts"
+import { type Bound, decode, evolve, evolveStaged, isMatch } from "./boundary.ts"
 import { BoundaryCache, type Kept } from "./boundaryCache.ts"
+import type { Written } from "./trust.ts"
 
 type Answer = Answers["answers"][number]
 type Store = EventStore["Service"]
@@ -44,6 +45,45 @@ const queryOf = ({ kept, model: { fold, query } }: Plan): BoundaryQuery => ({
   after: kept === undefined ? 0 : kept.position - 1
 })
 
+/** What is kept of a model, where a decision may begin with it before it has asked whether anything came after. */
+export const keptAlone = (
+  cache: BoundaryCache["Service"],
+  store: Store,
+  model: Bound,
+  upTo: number | undefined
+): Kept | undefined => {
+  // What is read must be what the commit checks.
+  if (model.condition !== model.query) return undefined
+  const { kept } = planOf(store, cache, model, upTo)
+  return kept?.isAlone === true ? kept : undefined
+}
+
+/** Keeps what models have become by what was written, where nothing of others has come since they were read. */
+export const keepWritten = (
+  cache: BoundaryCache["Service"],
+  store: Store,
+  models: ReadonlyArray<{ readonly model: Bound; readonly state: unknown }>,
+  { events, position }: Written
+): void => {
+  for (const { model, state } of models) {
+    const { condition, fold, key, query } = model
+    const newest = events.findLastIndex((entry) => isMatch(query, entry))
+    const event = events[newest]
+    if (event === undefined || fold.read !== "all" || condition !== query) continue
+    const after = evolveStaged(model, state, events)
+    const at = position - (events.length - 1 - newest)
+    const known = cache.get(store, fold, key)
+    // What cannot be decoded is found by who reads it.
+    if (Result.isFailure(after) || (known?.position ?? 0) >= at) continue
+    cache.set(store, fold, key, {
+      state: freeze(after.success),
+      position: at,
+      eventId: event.event.id,
+      isAlone: known?.isAlone ?? true
+    })
+  }
+}
+
 /** Reads models as they are now, or as they were at a position. */
 export const readModels = (
   models: ReadonlyArray<Bound>,
@@ -73,7 +113,7 @@ const foldAnswer = (
   if (model.fold.read === "last") return newest(store, model, answer)
   const keep = (folded: Kept, replaces: boolean): unknown => {
     // What was kept is replaced by what is newer, and by anything where it was of another log.
-    if (folded.position > 0 && (replaces || folded.position > (cached?.position ?? 0))) {
+    if (folded.position > 0 && (replaces || isNewer(folded, cached))) {
       cache?.set(store, model.fold, model.key, folded)
     }
     return folded.state
@@ -86,11 +126,15 @@ const foldAnswer = (
   )
 }
 
+/** Whether something is known beyond what is kept: more events, or that there are none. */
+const isNewer = (folded: Kept, cached: Kept | undefined): boolean =>
+  folded.position > (cached?.position ?? 0) || (folded.position === cached?.position && folded.isAlone !== cached.isAlone)
+
 const nothingRead: Answer = { events: [], complete: false }
 
 const foldWhole = (store: Store, model: Bound, answer: Answer, position: number) =>
   Effect.map(
-    fold(store, model, answer, position, { state: model.fold.initial, position: 0, eventId: "" }),
+    fold(store, model, answer, position, { state: model.fold.initial, position: 0, eventId: "", isAlone: true }),
     // Only what was kept before can turn out to be of another log.
     (folded) => folded as Kept
   )
@@ -125,8 +169,8 @@ const foldEvents = (
   return undefined
 }
 
-const ended = ({ eventId, found, position, state }: Folding): Kept | undefined =>
-  found ? { state: freeze(state), position, eventId } : undefined
+const ended = ({ eventId, found, position, state }: Folding, from: Kept): Kept | undefined =>
+  found ? { state: freeze(state), position, eventId, isAlone: from.position === 0 || from.position === position } : undefined
 
 /** Folds what answers a question, and then what there is more, page by page. `undefined` where `from` was not made from this log. */
 const fold = (
@@ -139,14 +183,14 @@ const fold = (
   const folding: Folding = { ...from, found: from.position === 0 }
   const fault = foldEvents(model, folding, events)
   if (fault !== undefined) return Effect.fail(fault)
-  if (complete || (events.length > 0 && !folding.found)) return Effect.succeed(ended(folding))
+  if (complete || (events.length > 0 && !folding.found)) return Effect.succeed(ended(folding, from))
   const rest = store.readAll({ filter: model.query, after: events.at(-1)?.position ?? 0, upTo })
   return Effect.map(
     Stream.runForEachArray(rest, (page) => {
       const fault = foldEvents(model, folding, page)
       return fault === undefined ? Effect.void : Effect.fail(fault)
     }),
-    () => ended(folding)
+    () => ended(folding, from)
   )
 }
 

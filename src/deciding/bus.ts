@@ -20,9 +20,41 @@ export interface Handler<in out Tag extends string> {
   readonly tag: Tag
 }
 
-export interface HandlerService {
-  readonly run: (payload: unknown) => Effect.Effect<unknown, unknown, Transaction>
+/**
+ * A command on its way to where it is handled.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Call<out Payload> {
+  readonly payload: Payload
+  /** The same as JSON. */
+  readonly encoded: Schema.Json
+  /** Names the execution, as of `MessageBus.execute`: `undefined` where it has none. */
+  readonly id: string | undefined
+  readonly correlationId: string | undefined
+  readonly metadata: Metadata
 }
+
+/**
+ * What became of a command where it was handled.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Reply {
+  /** Whether the handler succeeded, or failed with the command's own error. */
+  readonly outcome: "success" | "failure"
+  /** What it gave or failed with, as JSON. */
+  readonly value: Schema.Json
+  /** A position by which all that it wrote stands in the log; 0 where that is nothing. */
+  readonly position: number
+}
+
+export type HandlerService =
+  | { readonly _tag: "Here"; readonly run: (payload: unknown) => Effect.Effect<unknown, unknown, Transaction> }
+  /** Is part of no unit of work. */
+  | { readonly _tag: "Elsewhere"; readonly send: (call: Call<unknown>) => Effect.Effect<Reply, CommitError> }
 
 export const handlerKey = <Tag extends string>(tag: Tag) =>
   Context.Service<Handler<Tag>, HandlerService>(`eventfold/MessageBus/Handler/${tag}`)
@@ -89,14 +121,16 @@ export type Heard = (
  * Events of aggregates stand in their own streams and are not stored twice: they bear the correlation id, so
  * `EventStore.readAll({ filter: { correlationId } })` is the whole conversation in order.
  *
- * - `"all"`: commands, and events published on the bus itself;
+ * - `"names"`: commands by their names, without what they say, and events published on the bus itself;
+ * - `"all"`: commands with their payloads as well, so that whoever reads the log reads what callers have sent. Of a command whose payload has
+ *   a `Schema.Redacted` in it the name alone is written;
  * - `"events"`: events published on the bus itself;
  * - `"none"`: of the latter only those that leave the process, because leaving is done from the store.
  *
  * @category models
  * @since 0.1.0
  */
-export type Record = "all" | "events" | "none"
+export type Record = "all" | "names" | "events" | "none"
 
 /**
  * The message bus service.

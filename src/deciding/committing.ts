@@ -7,16 +7,21 @@ import { release } from "../internal/ids.ts"
 import {
   type AppendCondition,
   AppendConditionError,
+  type AppendError,
+  type AppendResult,
   type EventStore,
   ExpectedVersion,
   type StreamAppend
 } from "../store/EventStore.ts"
 import type { Place } from "./queues.ts"
 import type { Commit, CommitError, Slot, StagedEvent } from "./transaction.ts"
+import { confirm, confirmExit, Mistaken, type Trust, Trusted } from "./trust.ts"
 
 export type Entry = StagedEvent & {
   readonly level: Level
   readonly expected: ExpectedVersion
+  /** Others see it as it is; its metadata may be added to. */
+  event: StagedEvent["event"]
   /** Its id was made here. */
   readonly made: boolean
   handedOut: boolean
@@ -102,16 +107,30 @@ const unchecked = Effect.logDebug(
 )
 
 /** Ends a unit of work that writes nothing: of one that was interrupted nobody hears, so it need not wait. */
-export const leave = (
-  place: Place | undefined,
-  exit: Exit.Exit<unknown, unknown>,
-  restore: Restore
-): Effect.Effect<void, CommitError> =>
+const leave = (place: Place | undefined, exit: Exit.Exit<unknown, unknown>, restore: Restore): Effect.Effect<void, CommitError> =>
   Effect.suspend(() => {
     place?.give()
     const interrupted = Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)
     return place === undefined || interrupted ? Effect.void : restore(place.based)
   })
+
+/** What the unit of work has taken for true, if it has taken anything so. */
+const trustOf = ({ slots }: Shared) =>
+  // Under a slot stands what it made.
+  slots.get(Trusted) as Trust | undefined
+
+/** Ends a unit of work that writes nothing, once it is known that it was right to. */
+export const abandon = (
+  store: EventStore["Service"],
+  shared: Shared,
+  place: Place | undefined,
+  exit: Exit.Exit<unknown, unknown>,
+  restore: Restore
+): Effect.Effect<void, CommitError | Mistaken> => {
+  const left = leave(place, exit, restore)
+  const trust = trustOf(shared)
+  return trust === undefined ? left : Effect.andThen(left, restore(confirmExit(store, trust, exit)))
+}
 
 /** Writes what is staged by one append. */
 export const commit = (
@@ -119,12 +138,12 @@ export const commit = (
   shared: Shared,
   place: Place | undefined,
   restore: Restore
-): Effect.Effect<void, CommitError> =>
+): Effect.Effect<void, CommitError | Mistaken> =>
   Effect.suspend(() => {
     const appends = toAppends(shared.staged)
     const dropped = appends.length === 0 ? undefined : baseless(shared)
     if (appends.length === 0 || dropped !== undefined) {
-      const left = leave(place, Exit.void, restore)
+      const left = abandon(store, shared, place, Exit.void, restore)
       if (dropped !== undefined) return Effect.andThen(left, Effect.fail(dropped))
       return shared.demands.length === 0 ? left : Effect.andThen(left, unchecked)
     }
@@ -137,8 +156,43 @@ export const commit = (
       shareable: shared.demands.length === 0 && shared.staged.every(({ made, transient }) => made || transient),
       write
     })
-    return Effect.map(written ?? write, (results) => {
+    const done = Effect.map(written ?? write, (results) => {
       shared.commit = { position: results.reduce((last, { position }) => Math.max(last, position), 0) }
       for (const { event } of shared.staged) release(event.id)
+      return results
     })
+    const trust = trustOf(shared)
+    return trust === undefined ? done : confirmed(store, shared, trust, done)
   })
+
+/** Writes, where that confirms what was taken for true, or where a read has done so. */
+const confirmed = (
+  store: EventStore["Service"],
+  shared: Shared,
+  { assumed, heard }: Trust,
+  write: Effect.Effect<ReadonlyArray<AppendResult>, AppendError>
+): Effect.Effect<void, CommitError | Mistaken> => {
+  const checked = new Set(shared.demands.flatMap((demand) => (demand._tag === "Unless" ? [demand.condition] : [])))
+  const hear = () => {
+    const events = shared.staged.filter(({ transient }) => !transient)
+    for (const listener of heard) listener({ events, position: shared.commit.position, checked })
+  }
+  if (assumed.length === 0) return Effect.map(write, hear)
+  // What a nested unit of work has seen that was dropped is no condition of the append.
+  const open = assumed.filter((condition) => !checked.has(condition))
+  return Effect.andThen(
+    confirm(store, open),
+    Effect.matchEffect(write, {
+      onSuccess: (results) => {
+        // It has been written before: so it is not for those who know that to write it again.
+        if (results.some(({ deduplicated }) => deduplicated)) return Effect.fail(new Mistaken())
+        return Effect.sync(hear)
+      },
+      onFailure: (error) => Effect.fail(isOfState(error) ? new Mistaken() : error)
+    })
+  )
+}
+
+/** Whether who decides on what stands in the log might have come to something else. */
+const isOfState = ({ _tag }: AppendError): boolean =>
+  _tag === "AppendConditionError" || _tag === "DuplicateEventError" || _tag === "OptimisticLockError"

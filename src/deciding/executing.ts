@@ -1,12 +1,60 @@
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as PrimaryKey from "effect/PrimaryKey"
+import * as Result from "effect/Result"
 import type * as Command from "../definitions/Command.ts"
+import { CommandElsewhereError } from "../definitions/Command.ts"
+import { CurrentMetadata } from "../definitions/metadata.ts"
 import type { Metadata } from "../definitions/stored.ts"
-import { type Handler, handlerKey, type HandlerService, MessageBus } from "./bus.ts"
+import { type Call, CurrentMessage, type Handler, handlerKey, type HandlerService, MessageBus, type Reply } from "./bus.ts"
 import { commandCodec } from "./commandCodec.ts"
 import { message } from "./dispatching.ts"
+import { noteCommit } from "./levels.ts"
 import { once } from "./once.ts"
-import type { CommitError, Transaction } from "./transaction.ts"
+import { type CommitError, Transaction } from "./transaction.ts"
+
+/** Sends a command to where it is handled. */
+const elsewhere = Effect.fnUntraced(function* <C extends Command.Any>(
+  command: C,
+  send: (call: Call<unknown>) => Effect.Effect<Reply, CommitError>,
+  {
+    correlationId,
+    id,
+    metadata,
+    payload
+  }: Pick<Call<unknown>, "payload" | "id"> & {
+    readonly correlationId?: string | undefined
+    readonly metadata?: Metadata | undefined
+  }
+): Effect.fn.Return<Command.Success<C>, Command.Error<C> | CommitError> {
+  const refuse = (reason: CommandElsewhereError["reason"], detail: string) =>
+    new CommandElsewhereError({ command: command._tag, reason, detail })
+  if (Option.isSome(yield* Effect.serviceOption(Transaction))) {
+    return yield* refuse(
+      "inside",
+      "it cannot be part of the unit of work that it was executed in, as that of a handler, a listener or a process manager. Execute it outside: before it, or behind the log in the handler of a subscription, under the id of the event"
+    )
+  }
+  const codec = commandCodec(command)
+  const encoded = yield* Effect.fromResult(codec.encode(payload))
+  const current = yield* CurrentMetadata
+  const reply = yield* send({
+    payload,
+    encoded,
+    id,
+    correlationId: correlationId ?? (yield* CurrentMessage)?.correlationId ?? current.correlationId,
+    metadata: { ...current, ...metadata }
+  })
+  yield* noteCommit(reply.position)
+  const decoded = codec[reply.outcome].decode(reply.value)
+  if (Result.isFailure(decoded)) {
+    return yield* refuse("unanswered", `what came back does not fit its ${reply.outcome} schema: ${String(decoded.failure)}`)
+  }
+  // What came back is what a handler of this command gave.
+  return yield* reply.outcome === "success"
+    ? Effect.succeed(decoded.success as Command.Success<C>)
+    : Effect.fail(decoded.success as Command.Error<C>)
+})
 
 /**
  * Executes a command in a unit of work, and gives its handler's result once everything has been committed.
@@ -68,10 +116,13 @@ export const execute = <C extends Command.Any>(
     const handler: HandlerService = yield* handlerKey<C["_tag"]>(command._tag)
     const codec = commandCodec(command)
     const value = yield* codec.make(payload)
-    const recorded = (yield* MessageBus).record === "all"
+    const { record: kept } = yield* MessageBus
+    const isWhole = kept === "all" && !codec.hasSecret
     const id = options?.id ?? (PrimaryKey.isPrimaryKey(value) ? PrimaryKey.value(value) : undefined)
-    const encoded = recorded || id !== undefined ? yield* Effect.fromResult(codec.encode(value)) : null
-    const record = recorded ? { type: command._tag, payload: encoded } : undefined
+    if (handler._tag === "Elsewhere") return yield* elsewhere(command, handler.send, { ...options, id, payload: value })
+    const encoded = isWhole || id !== undefined ? yield* Effect.fromResult(codec.encode(value)) : null
+    const isKept = kept === "all" || kept === "names"
+    const record = isKept ? { type: command._tag, payload: isWhole ? encoded : null } : undefined
     const run = (keep?: (value: Command.Success<C>) => Effect.Effect<void, CommitError, Transaction>) =>
       message(
         { _tag: "Command", type: command._tag, options, record },

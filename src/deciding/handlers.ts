@@ -7,7 +7,16 @@ import type * as Command from "../definitions/Command.ts"
 import * as Event from "../definitions/Event.ts"
 import { isSame, mayBeOf } from "../definitions/listing.ts"
 import { provideBuilt } from "../definitions/services.ts"
-import { DuplicateHandlerError, type Envelope, type Handler, handlerKey, MessageBus } from "./bus.ts"
+import {
+  type Call,
+  DuplicateHandlerError,
+  type Envelope,
+  type Handler,
+  handlerKey,
+  type HandlerService,
+  MessageBus,
+  type Reply
+} from "./bus.ts"
 import type { Around, CommitError, Transaction } from "./transaction.ts"
 
 /** The commands that have a handler in one build of Layers. */
@@ -79,9 +88,58 @@ export const handle = <C extends Command.Any, R = never, E = never, RX = never>(
       const provide = provideBuilt<R, Transaction>(context)
       const run = Effect.isEffect(handler) ? yield* Scope.provide(handler, scope) : handler
       return Context.make(handlerKey(tag), {
+        _tag: "Here",
         run: (payload) => provide(run(payload as Command.Payload<C>))
       })
     })
+  )
+
+/**
+ * Declares that a command is handled elsewhere, as a Layer that takes the place of {@link handle}: `send` takes it there, and gives what became of it.
+ * `ClusterBus.layerClient` of `eventfold/cluster` is made of it.
+ *
+ * The caller opens no unit of work for it, and the bus stores nothing of it here: both are done where it is handled. Inside of a unit of work it could not
+ * be undone with it, and is refused: `CommandElsewhereError`, with the reason `inside`.
+ *
+ * ```ts
+ * import { Effect, Layer, Schema } from "effect"
+ * import { Command, EventStore, MessageBus, UnitOfWork } from "eventfold"
+ *
+ * const Greet = Command.make("Greet", { payload: { name: Schema.String }, success: Schema.String })
+ *
+ * const Elsewhere = MessageBus.handleElsewhere(Greet, ({ payload }) =>
+ *   Effect.succeed({ outcome: "success" as const, value: `Hello, ${payload.name}`, position: 0 })
+ * )
+ * const program = Effect.gen(function* () {
+ *   const greet = MessageBus.execute(Greet, { name: "Ada" })
+ *   const refused = yield* Effect.flip(UnitOfWork.transact(greet))
+ *   return [yield* greet, refused._tag]
+ * })
+ *
+ * const Live = Elsewhere.pipe(
+ *   Layer.provideMerge(MessageBus.layer),
+ *   Layer.provideMerge(UnitOfWork.layer),
+ *   Layer.provideMerge(EventStore.layerMemory)
+ * )
+ * await Effect.runPromise(Effect.provide(program, Live)) // => ["Hello, Ada", "CommandElsewhereError"]
+ * ```
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const handleElsewhere = <C extends Command.Any, R = never>(
+  command: C,
+  send: (call: Call<Command.Payload<C>>) => Effect.Effect<Reply, CommitError, R>
+): Layer.Layer<Handler<C["_tag"]>, never, R> =>
+  Layer.effect(
+    handlerKey<C["_tag"]>(command._tag),
+    Effect.contextWith((context: Context.Context<R>) =>
+      Effect.succeed<HandlerService>({
+        _tag: "Elsewhere",
+        // What this command is called with is typed by `execute`.
+        send: (call) => Effect.provideContext(send(call as Call<Command.Payload<C>>), context)
+      })
+    )
   )
 
 /**

@@ -1,3 +1,4 @@
+import { timesForgotten } from "../internal/forgetting.ts"
 import type { EventStore } from "../store/EventStore.ts"
 
 /** Values in memory that belong to a definition and a name in a store: those that were kept last, and no more than there is room for. */
@@ -24,10 +25,19 @@ export const makeKeptValues = <V>(owner: string, capacity: number): KeptValues<V
   if (!(capacity >= 1)) throw new RangeError(`${owner}: the capacity of a cache must be a number from 1, not ${capacity}`)
   // What was kept last stands at the end.
   const values = new Map<string, V>()
+  let forgotten = timesForgotten()
   const keyOf = (store: object, definition: object, name: string) => `${numberOf(store)} ${numberOf(definition)} ${name}`
+  const forget = () => {
+    if (forgotten !== timesForgotten()) values.clear()
+    forgotten = timesForgotten()
+  }
   return {
-    get: (store, definition, name) => values.get(keyOf(store, definition, name)),
+    get: (store, definition, name) => {
+      forget()
+      return values.get(keyOf(store, definition, name))
+    },
     set: (store, definition, name, value) => {
+      forget()
       const key = keyOf(store, definition, name)
       values.delete(key)
       values.set(key, value)

@@ -8,8 +8,9 @@ import type { Metadata } from "../definitions/stored.ts"
 import { freeze } from "../internal/freeze.ts"
 import { makeIds, type NewId, release, reserve } from "../internal/ids.ts"
 import { type EventStore, ExpectedVersion, OptimisticLockError } from "../store/EventStore.ts"
-import { commit, type Demand, type Entry, leave, type Level, type Restore, type Shared } from "./committing.ts"
+import { abandon, commit, type Demand, type Entry, type Level, type Restore, type Shared } from "./committing.ts"
 import { type Place, QueuePlace } from "./queues.ts"
+import { isMistaken, noTrust, Trusted } from "./trust.ts"
 import {
   type CommitError,
   type Slot,
@@ -83,6 +84,12 @@ const makeTransaction = (shared: Shared, level: Level, carrier: Carrier): Transa
     }),
   unless: (condition, given = []) => unlessEnded(level, () => demand(shared, { _tag: "Unless", level, condition, given })),
   guard: (stream, expected) => unlessEnded(level, () => demand(shared, { _tag: "Guard", level, stream, expected })),
+  amend: (stream, metadata) => {
+    const last = shared.staged.findLast((entry) => entry.stream === stream && belongsTo(entry.level, level))
+    if (last === undefined) return false
+    last.event = { ...last.event, metadata: freeze({ ...last.event.metadata, ...metadata }) }
+    return true
+  },
   staged: (stream) => (stream === undefined ? shared.staged : shared.staged.filter((entry) => entry.stream === stream)),
   next: makeQueue(shared, level),
   committed: () => shared.commit,
@@ -202,22 +209,22 @@ const committed = Metric.withAttributes(outcomes, { outcome: "committed" })
 const rolledBack = Metric.withAttributes(outcomes, { outcome: "rolled_back" })
 
 /** What is done at the end of a level. Is not interrupted, save in what it restores. */
-interface Ending {
+interface Ending<out X> {
   readonly beforeCommit: Effect.Effect<void, CommitError>
-  readonly commit: (restore: Restore) => Effect.Effect<void, CommitError>
+  readonly commit: (restore: Restore) => Effect.Effect<void, CommitError | X>
   /** Instead, where nothing is to be written. Its failure takes the place of what the body gave. */
-  readonly abandon: (exit: Exit.Exit<unknown, unknown>, restore: Restore) => Effect.Effect<void, CommitError>
+  readonly abandon: (exit: Exit.Exit<unknown, unknown>, restore: Restore) => Effect.Effect<void, CommitError | X>
 }
 
-const nestedEnding: Ending = { beforeCommit: Effect.void, commit: () => Effect.void, abandon: () => Effect.void }
+const nestedEnding: Ending<never> = { beforeCommit: Effect.void, commit: () => Effect.void, abandon: () => Effect.void }
 
-const runLevel = <A, E, R>(
+const runLevel = <A, E, R, X>(
   effect: Effect.Effect<A, E, R>,
   shared: Shared,
   parent: Level | undefined,
   carrier: Carrier,
-  { abandon, beforeCommit, commit }: Ending
-): Effect.Effect<A, E | CommitError, Exclude<R, Transaction>> => {
+  { abandon, beforeCommit, commit }: Ending<X>
+): Effect.Effect<A, E | CommitError | X, Exclude<R, Transaction>> => {
   const level: Level = { parent, rolledBack: false, ended: false, afterRollback: [] }
   return Effect.uninterruptibleMask((restore) => {
     const whole = Effect.tap(effect, () => (level.rolledBack ? Effect.void : beforeCommit))
@@ -228,7 +235,7 @@ const runLevel = <A, E, R>(
         level.ended = true
         return abort(Exit.failCause(cause))
       },
-      onSuccess: (value): Effect.Effect<A, CommitError | Aborted<A, E | CommitError>> => {
+      onSuccess: (value): Effect.Effect<A, CommitError | X | Aborted<A, E | CommitError>> => {
         const parentEnded = hasEnded(parent)
         level.ended = true
         if (level.rolledBack) return abort(Exit.succeed(value))
@@ -241,7 +248,7 @@ const runLevel = <A, E, R>(
         for (const hook of level.afterRollback) shared.afterRollback.push(hook)
         return Effect.andThen(
           parent === undefined ? settled(shared, false) : Effect.void,
-          Effect.catch(Effect.failCause(cause), (error): Effect.Effect<A, E | CommitError> =>
+          Effect.catch(Effect.failCause(cause), (error): Effect.Effect<A, E | CommitError | X> =>
             error instanceof Aborted ? error.exit : Effect.fail(error)
           )
         )
@@ -298,23 +305,28 @@ export const makeUnitOfWork = (store: EventStore["Service"], carrier: Carrier, p
           hooks = hooks.filter((other) => other !== added)
         })
       }),
-    transact: (effect) =>
-      Effect.suspend(() => {
-        const own = place?.()
-        const shared: Shared = {
-          id: ++units,
-          slots: new Map(own && [[QueuePlace, own]]),
-          commit: { position: 0 },
-          staged: [],
-          demands: [],
-          afterCommit: [],
-          afterRollback: []
-        }
-        return runLevel(effect, shared, undefined, carrier, {
-          beforeCommit: beforeCommit(shared),
-          commit: (restore) => commit(store, shared, own, restore),
-          abandon: (exit, restore) => leave(own, exit, restore)
+    transact: (effect) => {
+      const attempt = (trusting: boolean) =>
+        Effect.suspend(() => {
+          const own = place?.()
+          const shared: Shared = {
+            id: ++units,
+            slots: new Map(own && [[QueuePlace, own]]),
+            commit: { position: 0 },
+            staged: [],
+            demands: [],
+            afterCommit: [],
+            afterRollback: []
+          }
+          if (!trusting) shared.slots.set(Trusted, noTrust())
+          return runLevel(effect, shared, undefined, carrier, {
+            beforeCommit: beforeCommit(shared),
+            commit: (restore) => commit(store, shared, own, restore),
+            abandon: (exit, restore) => abandon(store, shared, own, exit, restore)
+          })
         })
-      })
+      // Who asks for everything is never mistaken.
+      return Effect.catchIf(attempt(true), isMistaken, () => Effect.catchIf(attempt(false), isMistaken, Effect.die))
+    }
   }
 }

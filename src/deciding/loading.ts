@@ -9,16 +9,17 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import * as Aggregate from "../definitions/Aggregate.ts"
+import { placeOf } from "../definitions/aggregateId.ts"
 import * as Event from "../definitions/Event.ts"
 import { isSame } from "../definitions/listing.ts"
-import { nameFault } from "../definitions/names.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import { freeze } from "../internal/freeze.ts"
-import { EventStore, type EventStoreError, type ReadOptions, streamName } from "../store/EventStore.ts"
+import { EventStore, type EventStoreError, type ReadOptions } from "../store/EventStore.ts"
 import { Snapshots } from "../store/Snapshots.ts"
+import { isRemoved, isTombstone, removedError } from "../store/tombstone.ts"
 import { QueuePlace } from "./queues.ts"
 import { type Folded, StateCache } from "./stateCache.ts"
-import { SeenStreams, Transaction } from "./transaction.ts"
+import { SeenStreams, Transaction, type TransactionService } from "./transaction.ts"
 
 /**
  * What reading an aggregate can fail with.
@@ -60,11 +61,11 @@ export const loadStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
   if (seen === undefined || !seen.states.has(aggregate)) {
     if (place !== undefined) yield* place.standing(stream)
     // Read for another aggregate on the same stream: up to the version that was seen then.
-    let base: Loaded<A> = yield* readStream(aggregate, stream, { to: seen?.version }, transaction.afterCommit)
+    let base: Loaded<A> = yield* readStream(aggregate, stream, { to: seen?.version }, afterwards(transaction))
     seen = streams.get(stream) ?? { version: base.version, states: new Map() }
     // Another fiber of this unit of work was first.
     if (seen.version !== base.version) {
-      base = yield* readStream(aggregate, stream, { to: seen.version }, transaction.afterCommit)
+      base = yield* readStream(aggregate, stream, { to: seen.version }, afterwards(transaction))
     }
     seen.states.set(aggregate, base.state)
     streams.set(stream, seen)
@@ -88,6 +89,16 @@ export const loadStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
   return { state, version, stream }
 })
 
+/** When a unit of work has ended, either way: what was read stands in the store, and may be kept in memory from then on. */
+const afterwards =
+  ({ afterCommit, afterRollback }: TransactionService) =>
+  (save: Effect.Effect<void>) =>
+    Effect.andThen(afterCommit(save), afterRollback(save))
+
+/** Whether a snapshot is due between two versions. */
+const isDue = ({ every }: Aggregate.SnapshotPolicy, from: number, to: number): boolean =>
+  Math.floor(from / every) < Math.floor(to / every)
+
 export const readStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
   aggregate: A,
   stream: string,
@@ -104,21 +115,32 @@ export const readStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
   const usable = policy !== undefined && Option.isSome(snapshots) && options.until === undefined
   const cached = options.until === undefined ? cache?.get(store, aggregate, stream) : undefined
   const kept = cached !== undefined && cached.version <= (options.to ?? Infinity) ? cached : undefined
-  const loaded = kept ?? (usable ? yield* loadSnapshot<A>(snapshots.value, policy, stream, options.to) : undefined)
-  const base = loaded === "undecodable" ? undefined : loaded
+  const found = kept === undefined && usable ? yield* loadSnapshot<A>(snapshots.value, policy, stream, options.to) : undefined
+  const base = kept ?? (found !== undefined && !found.isOld ? found.folded : undefined)
   let folded: Folded<A> | undefined
   /** Whether what was kept is good for nothing. */
-  let replace = loaded === "undecodable"
+  let replace = found?.isOld === true
   if (base !== undefined) {
     // The event that it ends with is read as well: it tells whether it was made from this stream.
     folded = yield* foldStream(aggregate, store.read(stream, { ...options, from: base.version }), base)
     replace = folded === undefined
     if (kept === undefined) yield* Metric.update(replace ? stale : hits, 1)
   }
-  folded ??= (yield* foldStream(aggregate, store.read(stream, options), initial)) ?? initial
+  if (folded === undefined) {
+    const anew = Effect.map(foldStream(aggregate, store.read(stream, options), initial), (folded) => folded ?? initial)
+    const old = found?.isOld === true ? found.folded : undefined
+    folded = yield* old === undefined
+      ? anew
+      : Effect.catchIf(anew, isRemoved, (error) =>
+          // Of what is gone the snapshot alone is left, without what has been forgotten in it.
+          Effect.flatMap(foldStream(aggregate, store.read(stream, { ...options, from: old.version }), old), (folded) =>
+            folded === undefined ? Effect.fail(error) : Effect.succeed(folded)
+          )
+        )
+  }
   const { state, version } = folded
   const from = replace || base === undefined ? 0 : base.version
-  if (usable && Math.floor(from / policy.every) < Math.floor(version / policy.every)) {
+  if (usable && isDue(policy, from, version)) {
     yield* schedule(saveSnapshot(snapshots.value, policy, stream, folded, replace))
   }
   if (version > 0 && options.until === undefined && (replace || version >= (cached?.version ?? 0))) {
@@ -127,23 +149,29 @@ export const readStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
   return { state, version }
 })
 
-/** Keeps a state in memory once what it is made of has been committed, where states are kept. */
+/**
+ * Keeps what an aggregate has become once that has been committed: in memory, where states are kept, and as a snapshot, where one is due since the
+ * version that it was decided on. Who begins with what is in memory passes no version by reading.
+ */
 export const keepCommitted = <A extends Aggregate.Any>(
   aggregate: A,
   stream: string,
+  from: number,
   folded: Folded<A>
 ): Effect.Effect<void, never, Transaction | EventStore> =>
   Effect.withFiber((fiber) => {
     const cache = Context.getOrUndefined(fiber.context, StateCache)
-    if (cache === undefined) return Effect.void
+    const snapshots = Context.getOrUndefined(fiber.context, Snapshots)
+    const policy = aggregate.snapshot
+    const due = policy !== undefined && snapshots !== undefined && isDue(policy, from, folded.version)
+    if (cache === undefined && !due) return Effect.void
     const store = Context.get(fiber.context as Context.Context<EventStore>, EventStore)
-    return Transaction.use((transaction) =>
-      transaction.afterCommit(
-        Effect.sync(() => {
-          const kept = cache.get(store, aggregate, stream)
-          if (kept === undefined || kept.version < folded.version) cache.set(store, aggregate, stream, folded)
-        })
-      )
+    const remember = Effect.sync(() => {
+      const kept = cache?.get(store, aggregate, stream)
+      if (kept === undefined || kept.version < folded.version) cache?.set(store, aggregate, stream, folded)
+    })
+    return Transaction.use(({ afterCommit }) =>
+      afterCommit(due ? Effect.andThen(remember, saveSnapshot(snapshots, policy, stream, folded, false)) : remember)
     )
   })
 
@@ -156,13 +184,14 @@ const foldStream = <A extends Aggregate.Any>(
   Effect.suspend(() => {
     let { eventId, state, version } = from
     let found = version === 0
-    const folding = Stream.runForEachArray(events, (page) => {
+    const folding = Stream.runForEachArray(events, (page): Effect.Effect<void, LoadError> => {
       for (const recorded of page) {
         if (!found) {
           found = recorded.version === version && recorded.id === eventId
           if (found) continue
           return Effect.void
         }
+        if (isTombstone(recorded) && !aggregate.readers.has(recorded.type)) return Effect.fail(removedError("read", recorded))
         const decoded = Event.readAll(aggregate.readers, recorded)
         if (Result.isFailure(decoded)) return Effect.fail(decoded.failure)
         for (const { event } of decoded.success) state = Aggregate.evolve(aggregate, state, event)
@@ -185,21 +214,31 @@ const stale = outcome("stale")
 const failures = outcome("failed")
 const saved = outcome("saved")
 
+/** What a snapshot was decoded to. */
+interface FromSnapshot<A extends Aggregate.Any> {
+  /** Nothing where it could not be. */
+  readonly folded: Folded<A> | undefined
+  /** Whether the stream says something else now: it is folded anew, as far as it is there. */
+  readonly isOld: boolean
+}
+
 /** A snapshot of the stream that is not beyond `to`. Whatever goes wrong, there is none. */
 const loadSnapshot = <A extends Aggregate.Any>(
   snapshots: Snapshots["Service"],
   policy: Aggregate.SnapshotPolicy,
   stream: string,
   to: number | undefined
-): Effect.Effect<Folded<A> | "undecodable" | undefined> =>
+): Effect.Effect<FromSnapshot<A> | undefined> =>
   snapshots.load(stream, policy.fingerprint).pipe(
-    Effect.flatMap((found): Effect.Effect<Folded<A> | "undecodable" | undefined> => {
+    Effect.flatMap((found): Effect.Effect<FromSnapshot<A> | undefined> => {
       if (Option.isNone(found) || found.value.version > (to ?? Infinity)) return Effect.as(Metric.update(misses, 1), undefined)
-      const { eventId, state, version } = found.value
+      const { eventId, forgotten = false, state, version } = found.value
       const decoded = policy.decode(state)
-      return Result.isSuccess(decoded)
-        ? Effect.succeed({ state: freeze(decoded.success), version, eventId })
-        : Effect.as(failed("load", Cause.fail(decoded.failure)), "undecodable" as const)
+      if (Result.isFailure(decoded)) {
+        return Effect.as(failed("load", Cause.fail(decoded.failure)), { folded: undefined, isOld: true })
+      }
+      const loaded = { folded: { state: freeze(decoded.success), version, eventId }, isOld: forgotten }
+      return forgotten ? Effect.as(Metric.update(misses, 1), loaded) : Effect.succeed(loaded)
     }),
     Effect.catchCause((cause) => Effect.as(failed("load", cause), undefined))
   )
@@ -227,11 +266,5 @@ const failed = (operation: string, cause: Cause.Cause<unknown>): Effect.Effect<v
 export const streamOf = <A extends Aggregate.Any>(
   aggregate: A,
   id: Aggregate.Id<A>
-): Effect.Effect<string, Aggregate.AggregateIdError> => {
-  const refuse = (problem: string) => Effect.fail(new Aggregate.AggregateIdError({ aggregate: aggregate.name, problem }))
-  const encoded = aggregate.encodeId(id)
-  if (Result.isFailure(encoded)) return refuse(`${JSON.stringify(id)} does not fit its schema: ${encoded.failure.message}`)
-  const stream = streamName(aggregate.name, encoded.success)
-  const fault = nameFault(stream)
-  return fault === undefined ? Effect.succeed(stream) : refuse(`the name of its stream ${fault}`)
-}
+): Effect.Effect<string, Aggregate.AggregateIdError> =>
+  Effect.fromResult(Result.map(placeOf(aggregate, id), ({ stream }) => stream))

@@ -7,7 +7,7 @@
  * is ever written without what it was decided on. Where that is not written, nothing has been decided, whatever came of it: it is an
  * `OptimisticLockError`, as for every decision on stale state. Nobody is told of a decision before what it stands on is durable.
  */
-import * as Context from "effect/Context"
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
@@ -21,6 +21,7 @@ import {
   OptimisticLockError,
   type StreamAppend
 } from "../store/EventStore.ts"
+import { isInTransaction } from "../store/inTransaction.ts"
 import { makeSender, type Outcome, type Sender, settled } from "./outcomes.ts"
 import type { Seen, Slot } from "./transaction.ts"
 
@@ -221,11 +222,8 @@ const makePlace = ({ forgetIdle, millis, queueOf, store }: Queues): Place => {
   const place: Place = {
     enter: (own, stream, aggregate) =>
       Effect.withFiber((fiber) => {
-        const { transactionService } = store
         // A transaction that is open around it would be part of what others decide on.
-        const isInside =
-          transactionService !== undefined && Context.getOrUndefined(fiber.context, transactionService) !== undefined
-        if (queue !== undefined || own !== store || isInside) return none
+        if (queue !== undefined || own !== store || isInTransaction(store, fiber.context)) return none
         const entered = (queue = queueOf(stream))
         const { now } = entered
         return Effect.flatMap(turn(entered, fiber.context as Context.Context<never>), () => before(entered, now, aggregate))

@@ -36,6 +36,14 @@ const toFailure = (error: CommitError): Effect.Effect<never, CommandFailure> => 
       return Effect.fail(new CommandFailure({ kind: "invalid", problem: `an id of ${error.aggregate}: ${error.problem}` }))
     case "TagError":
       return Effect.fail(new CommandFailure({ kind: "invalid", problem: `a value of ${error.tag}: ${error.problem}` }))
+    case "CommandElsewhereError":
+      switch (error.reason) {
+        case "full":
+          return Effect.fail(new CommandFailure({ kind: "unavailable" }))
+        case "unanswered":
+          return logged("unknown", Cause.fail(error))
+      }
+      break
     case "OptimisticLockError":
     case "AppendConditionError":
       return Effect.fail(new CommandFailure({ kind: "conflict" }))

@@ -4,7 +4,7 @@ import * as Schema from "effect/Schema"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type * as Event from "../definitions/Event.ts"
 import { AggregateIdError } from "../definitions/Aggregate.ts"
-import { CommandDecodeError, CommandIdReusedError } from "../definitions/Command.ts"
+import { CommandDecodeError, CommandElsewhereError, CommandIdReusedError } from "../definitions/Command.ts"
 import { EventDecodeError, EventEncodeError, UnknownEventTypeError } from "../definitions/Event.ts"
 import { executionKeys } from "../definitions/services.ts"
 import type { Metadata, NewEvent } from "../definitions/stored.ts"
@@ -65,6 +65,7 @@ export const CommitError = Schema.Union([
   TagError,
   CommandDecodeError,
   CommandIdReusedError,
+  CommandElsewhereError,
   TooManyMessagesError
 ])
 
@@ -83,6 +84,7 @@ export type CommitError =
   | TagError
   | CommandDecodeError
   | CommandIdReusedError
+  | CommandElsewhereError
   | TooManyMessagesError
 
 /**
@@ -208,6 +210,11 @@ export interface TransactionService {
   readonly unless: (condition: AppendCondition, given?: ReadonlyArray<StagedEvent>) => Effect.Effect<void>
   /** As `unless`: a stream must be, before this unit of work writes, at the version. */
   readonly guard: (stream: string, version: ExpectedVersion) => Effect.Effect<void>
+  /**
+   * Adds metadata to the last event that this unit of work, or one within it, has staged for the stream. Whether there is one. Listeners that have heard it
+   * have not seen that.
+   */
+  readonly amend: (stream: string, metadata: Metadata) => boolean
   /** The events staged so far, in order; of one stream, or of all. */
   readonly staged: (stream?: string) => ReadonlyArray<StagedEvent>
   /** The next event staged by this unit of work or one within it that has not been returned before. */

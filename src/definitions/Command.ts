@@ -100,6 +100,35 @@ export class CommandIdReusedError extends Schema.TaggedError<CommandIdReusedErro
 }
 
 /**
+ * A command that is handled elsewhere (`MessageBus.handleElsewhere`, `ClusterBus.layerClient`) was not executed, or nobody has answered.
+ *
+ * | reason | what happened | what to do |
+ * |---|---|---|
+ * | `inside` | it was executed inside a unit of work, which it cannot be part of; nothing was done | execute it outside: before it, or behind the log, in the handler of a subscription, under the id of the event. A process manager reacts in a unit of work, and cannot send it |
+ * | `unhandled` | whoever received it has no handler for it; nothing was done | run the same commands everywhere |
+ * | `settings` | whoever received it has other settings, so that one id could have two owners; nothing was done | give all programs the same |
+ * | `full` | whoever owns it has too much in hand; nothing was done | repeat it later |
+ * | `unanswered` | nobody answered in time, or what came does not fit: it may have taken effect | repeat it **under the same id**, or look first |
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class CommandElsewhereError extends Schema.TaggedError<CommandElsewhereError>("eventfold/Command/CommandElsewhereError")(
+  "CommandElsewhereError",
+  {
+    command: Schema.String,
+    /** What happened: see the table. */
+    reason: Schema.Literals(["inside", "unhandled", "settings", "full", "unanswered"]),
+    /** Where, and what is to be done. */
+    detail: Schema.String
+  }
+) {
+  override get message(): string {
+    return `Command "${this.command}" is handled elsewhere: ${this.detail}`
+  }
+}
+
+/**
  * How an execution failed that did not come to an answer of the command's own, for whoever called it from elsewhere. `status` is that of HTTP.
  *
  * | kind | status | what happened | what to do |

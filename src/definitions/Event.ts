@@ -11,6 +11,7 @@ import type { NoInfer } from "effect/Types"
 import { freeze } from "../internal/freeze.ts"
 import { annotatableSchema } from "./annotations.ts"
 import { type JsonCodec, jsonCodec } from "./jsonCodec.ts"
+import type { Checked, Public } from "./personalField.ts"
 import type { Metadata, NewEvent, RecordedEvent } from "./stored.ts"
 
 export { type Definition } from "./annotations.ts"
@@ -256,7 +257,7 @@ export const make = <
   const Tags extends string = never
 >(
   tag: Tag,
-  fields?: F,
+  fields?: F & Checked<F>,
   options?: {
     /** The version of this payload's schema, from 1. Default: 1. */
     readonly version?: number | undefined
@@ -264,9 +265,10 @@ export const make = <
     readonly published?: Published | undefined
     /**
      * Tags to store with an event; those of `Tag.make` are known to the compiler, so that a `Decision` asks for none that the event never
-     * bears. An event keeps the tags that it was written with, whatever this says later. Default: none.
+     * bears. An event keeps the tags that it was written with, whatever this says later. Tags are in the clear, so personal fields are no
+     * part of what they are made of. Default: none.
      */
-    readonly tags?: ((event: Schema.TaggedStruct<Tag, F>["Type"]) => ReadonlyArray<Tags>) | undefined
+    readonly tags?: ((event: Public<Tag, F>) => ReadonlyArray<Tags>) | undefined
     /** How the payload of each older version becomes one of the next. Default: none, which is right for version 1. */
     readonly upcast?: Upcasts | undefined
     /** The types that it had before. The versions of its payload are counted on over a renaming. Default: none. */
@@ -293,10 +295,11 @@ export const make = <
     if (name === "" || names.has(name)) throw new RangeError(`Event "${tag}": it cannot be read from the type "${name}" as well`)
     names.add(name)
   }
-  const definedFields = fields ?? ({} as F)
+  const definedFields: F = fields ?? ({} as F)
   if ("_tag" in definedFields) throw new RangeError(`Event "${tag}": a field must not be called _tag`)
   // The type has a column of its own, so the stored payload goes without the tag.
   const codec = jsonCodec<object>(Object.keys(definedFields).length === 0 ? noFields : Schema.Struct(definedFields))
+  // The Schema with its members, whose types are those of the parameters.
   return annotatableSchema(Schema.TaggedStruct(tag, definedFields), {
     [TypeId]: TypeId,
     type: tag,
@@ -351,6 +354,7 @@ export const retired = <const Tag extends string>(
 ): Retired<Tag> => {
   const { aliases } = make(tag, {}, options)
   const refuse = (value: unknown) => Schema.decodeUnknownResult(Schema.Never)(value)
+  // Likewise.
   return annotatableSchema(Schema.Never, {
     [TypeId]: TypeId,
     type: tag,

@@ -79,6 +79,7 @@ export const annotatableSchema = <const M extends object>(
   annotations: Context.Context<never> = Context.empty()
 ): Schema.Top & M & Pick<Definition, "annotations" | "annotateMerge"> => {
   const annotateMerge = <I>(more: Context.Context<I>) => annotatableSchema(schema, members, merged(annotations, more))
+  // The same Schema, with the members.
   return Object.assign(schema.rebuild(schema.ast), members, {
     annotations,
     annotateMerge,

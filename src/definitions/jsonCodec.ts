@@ -11,6 +11,7 @@ import * as SchemaAST from "effect/SchemaAST"
 import * as SchemaIssue from "effect/SchemaIssue"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import { doubleOf, hide, isRawNumber, saysMore, unhide } from "../internal/exactJson.ts"
+import { mapped } from "./asts.ts"
 
 /**
  * A number whose text says more than a double is a symbol on its way through a Schema: only what knows of it takes it, and nothing takes
@@ -46,60 +47,13 @@ const idOf = (ast: SchemaAST.AST): unknown => {
 }
 
 /** The codec that also takes numbers where digits are asked for. */
-const makeLenient = (ast: SchemaAST.AST): SchemaAST.AST => {
-  const known = new Map<SchemaAST.AST, SchemaAST.AST>()
-  const each = (ast: SchemaAST.AST): SchemaAST.AST => {
-    const before = known.get(ast)
-    if (before !== undefined) return before
-    const after = lenient(ast)
-    known.set(ast, after)
-    return after
-  }
-  const lenient = (ast: SchemaAST.AST): SchemaAST.AST => {
+const makeLenient = (ast: SchemaAST.AST): SchemaAST.AST =>
+  mapped(ast, (ast) => {
     if (asksForDigits(ast)) return SchemaAST.decodeTo(SchemaAST.any, ast, toText)
-    if (ast.encoding !== undefined) {
-      const last = ast.encoding.length - 1
-      return ast.encoding.reduce(
-        (to, link, index) =>
-          SchemaAST.decodeTo(index === last ? each(link.to) : link.to, to, link.transformation as typeof toText),
-        SchemaAST.toType(ast)
-      )
-    }
+    if (ast.encoding !== undefined) return undefined
     if (SchemaAST.isNumber(ast)) return SchemaAST.decodeTo(SchemaAST.any, ast, toNumber)
-    if (isJson(ast)) return SchemaAST.decodeTo(SchemaAST.any, ast, toJson)
-    const { annotations, checks, context } = ast
-    switch (ast._tag) {
-      case "Objects":
-        return new SchemaAST.Objects(
-          ast.propertySignatures.map(({ name, type }) => new SchemaAST.PropertySignature(name, each(type))),
-          ast.indexSignatures.map(({ parameter, type }) => new SchemaAST.IndexSignature(parameter, each(type))),
-          annotations,
-          checks,
-          undefined,
-          context,
-          ast.encodingChecks
-        )
-      case "Arrays":
-        return new SchemaAST.Arrays(
-          ast.isMutable,
-          ast.elements.map(each),
-          ast.rest.map(each),
-          annotations,
-          checks,
-          undefined,
-          context,
-          ast.encodingChecks
-        )
-      case "Union":
-        return new SchemaAST.Union(ast.types.map(each), ast.options, annotations, checks, undefined, context, ast.encodingChecks)
-      case "Suspend":
-        return new SchemaAST.Suspend(() => each(ast.thunk()), annotations, checks, undefined, context)
-      default:
-        return ast
-    }
-  }
-  return each(ast)
-}
+    return isJson(ast) ? SchemaAST.decodeTo(SchemaAST.any, ast, toJson) : undefined
+  })
 
 /** The raw numbers in a value, and where they stand. */
 function* rawNumbers(value: unknown, path: ReadonlyArray<string | number> = []): Generator<readonly [typeof path, string]> {

@@ -14,5 +14,8 @@ export const recordedMetadata = (metadata: Metadata, kind: MessageKind): Metadat
 /** Whether an event in the store is the record of a command. It may be called as an event is. */
 export const isRecordOfCommand = (metadata: Metadata): boolean => metadata["messageKind"] === "command"
 
+/** The metadata of an event that tells what the request came to that it was written for. Part of the storage format. */
+export const requestKey = "request"
+
 /** What the messages that an event causes inherit of its metadata. */
-export const inheritedMetadata = ({ messageKind: _kind, ...inherited }: Metadata): Metadata => inherited
+export const inheritedMetadata = ({ messageKind: _kind, [requestKey]: _request, ...inherited }: Metadata): Metadata => inherited

@@ -15,3 +15,13 @@ export const nameFault = (name: string): string | undefined => {
   if (name.length > nameLength) return `has ${name.length} characters, more than ${nameLength}`
   return textFault(name)
 }
+
+/**
+ * The name of the stream of one thing: `streamName("Account", "42")` is `Account-42`.
+ *
+ * The category ends at the first `-`, so it must not contain one. Names that begin with `$` belong to eventfold.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const streamName = (category: string, id: string): string => `${category}-${id}`

@@ -35,9 +35,9 @@ import {
   type Lease,
   withLease
 } from "../store/Checkpoints.ts"
-import { EventStore, type EventStoreError } from "../store/EventStore.ts"
+import { type EventStore, type EventStoreError } from "../store/EventStore.ts"
 import { NotParkedError, ParkedEvents, type ParkedEventsError } from "../store/ParkedEvents.ts"
-import { messageOf } from "../transport/kit.ts"
+import { isTombstone, removedError } from "../store/tombstone.ts"
 import { Transport, type TransportError } from "../transport/Transport.ts"
 import { changesOf, type Registry, stoppedBy } from "./followers.ts"
 import { relayCheckpoint } from "./names.ts"
@@ -45,20 +45,21 @@ import { compare, lookAhead, seeAt, seenOf } from "./progress.ts"
 import {
   filterOf,
   leaseTime,
+  leavingAs,
+  logOf,
   makePublish,
   makeRelay,
-  markedOf,
   metersOf,
   type OnRefused,
   type Options,
-  type RelayError,
-  sourceOf
+  type RelayError
 } from "./publishing.ts"
 import type { StillRunningError } from "./model.ts"
 import { findFollower, followers, type LogFollower } from "./registry.ts"
 import { type RemoveOptions, retire } from "./retiring.ts"
 import type { Status } from "./body.ts"
 import type { Follower } from "./running.ts"
+import { makeOwner } from "./spreading.ts"
 
 export { type OnRefused, type Options, type RelayError } from "./publishing.ts"
 export { type Status } from "./body.ts"
@@ -148,7 +149,7 @@ const start = Effect.fnUntraced(function* (
   options: AnyOptions
 ): Effect.fn.Return<readonly [Follower<RelayError>, Registry<LogFollower>], never, Services> {
   const { name } = options
-  const relay = yield* makeRelay(options, yield* makeId)
+  const relay = yield* makeRelay(options, yield* Effect.flatMap(Checkpoints, makeOwner))
   const services = yield* Effect.context<EventStore | Transport>()
   const parking = Option.getOrUndefined(yield* Effect.serviceOption(ParkedEvents))
   const registry = yield* followers.register(relayCheckpoint(name), {
@@ -249,7 +250,7 @@ const drainFrom = Effect.fnUntraced(function* (
   lease: Lease
 ): Effect.fn.Return<void, RelayError | CheckpointAheadError | CheckpointContradictedError, Services> {
   const checkpoints = yield* Checkpoints
-  const store = yield* EventStore
+  const store = yield* logOf(options)
   const publish = yield* makePublish(options)
   const filter = filterOf(options)
   let current = lease
@@ -293,41 +294,42 @@ const drainFrom = Effect.fnUntraced(function* (
  * @since 0.2.0
  */
 export const retry = Effect.fn("Relay.retry")(function* (
-  options: Pick<Options, "name" | "source" | "metadata">,
+  options: Pick<Options, "name" | "source" | "metadata" | "personal">,
   position: number
 ): Effect.fn.Return<
   void,
   NotParkedError | EventStoreError | TransportError | ParkedEventsError,
   EventStore | Transport | ParkedEvents
 > {
-  const store = yield* EventStore
+  const store = yield* logOf(options)
   const transport = yield* Transport
   const parking = yield* ParkedEvents
   const follower = relayCheckpoint(options.name)
   const [parked] = yield* parking.list(follower, { after: position - 1, limit: 1 })
   const [event] = yield* Stream.runCollect(store.readAll({ after: position - 1, limit: 1 }))
   if (parked?.position !== position || event?.position !== position) return yield* new NotParkedError({ follower, position })
-  yield* transport.publish([messageOf(event, sourceOf(options), markedOf(options))])
+  if (isTombstone(event)) return yield* removedError("retry", event)
+  yield* transport.publish([(yield* leavingAs(options))(event)])
   yield* parking.discard(follower, position)
 })
 
 /** Publishes the events of a relay from one position to another (both inclusive) once more; gives the positions that are done. */
 const publishAgain = (
-  options: Pick<AnyOptions, "name" | "source" | "metadata" | "filter">,
+  options: Pick<AnyOptions, "name" | "source" | "metadata" | "filter" | "personal">,
   from: number,
   to: number
 ): Stream.Stream<number, EventStoreError | TransportError, EventStore | Transport> =>
   Stream.unwrap(
     Effect.gen(function* () {
-      const store = yield* EventStore
+      const store = yield* logOf(options)
       const transport = yield* Transport
-      const [source, marked] = [sourceOf(options), markedOf(options)]
+      const leaving = yield* leavingAs(options)
       const filter = { ...options.filter, published: true }
       return Stream.unfold(from - 1, (after) =>
         Effect.gen(function* () {
           if (after >= to) return undefined
           const page = yield* store.readPage({ after, upTo: to, filter, size: 256 })
-          const messages = page.events.map((event) => messageOf(event, source, marked))
+          const messages = page.events.map(leaving)
           if (Arr.isArrayNonEmpty(messages)) yield* transport.publish(messages)
           // Behind the head there is nothing.
           const done = page.position >= page.head ? to : page.position

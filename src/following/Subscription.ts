@@ -5,8 +5,9 @@
  * parked. Delivery is at least once, in the order of positions (with `concurrency`, in the order of each stream); with
  * `transactional` what a handler writes through the `SqlClient` takes effect exactly once.
  *
- * Of all processes that run one name, one works; the others stand by, and one takes over when its lease has run out. A superseded
- * owner can commit nothing, however long it slept. With `partitions` the processes share the work instead: see
+ * Of all processes that run one name, one works; the others stand by. One takes over when the lease has run out, and within half a second of
+ * the next event when it was given back. A superseded owner can commit nothing, however long it slept. Processes that run several names share them by
+ * themselves: one that holds two more than another, which stands by, gives a lease back at the end of the work in hand, within twice its time. With `partitions` the processes share the work instead: see
  * {@link Options.partitions}.
  *
  * The main path, and what leads away from it:
@@ -31,7 +32,6 @@ import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import type * as Context from "effect/Context"
 import type * as Event from "../definitions/Event.ts"
-import { makeId } from "../internal/ids.ts"
 import { defaultRestart } from "../internal/lifecycle.ts"
 import { type CheckpointError, Checkpoints } from "../store/Checkpoints.ts"
 import { EventStore, type EventStoreError, type Filter } from "../store/EventStore.ts"
@@ -53,10 +53,19 @@ import {
   type TypedOptions,
   UnknownSubscriptionError
 } from "./model.ts"
+import {
+  type LogHandlers,
+  type Logs,
+  type LogsRequirements,
+  overLogs,
+  type RawLogsOptions,
+  type TypedLogsOptions
+} from "./logs.ts"
 import { parseCheckpoint, subscriptionCheckpoint } from "./names.ts"
 import * as progress from "./progress.ts"
 import { findSubscription, followers, type LogFollower, type SubscriptionControls } from "./registry.ts"
 import { type RemoveOptions, retire } from "./retiring.ts"
+import { makeOwner } from "./spreading.ts"
 import { subscribe } from "./subscribing.ts"
 
 export {
@@ -78,6 +87,7 @@ export {
   type TypedOptions,
   UnknownSubscriptionError
 } from "./model.ts"
+export { type LogDelivery, type LogHandlers, type Logs, type RawLogsOptions, type TypedLogsOptions } from "./logs.ts"
 export { type RemoveOptions } from "./retiring.ts"
 export { type NotParkedError } from "../store/ParkedEvents.ts"
 
@@ -323,6 +333,69 @@ export const layer: {
 } = <R, P extends OnFailure, T extends boolean>(options: AnyOptions<R, P, T>): Layer.Layer<never, never, Requirements<R, P, T>> =>
   layerOf(options, handlingOf(options))
 
+/**
+ * A subscription to several logs, as of {@link layer}: of several tenants, or of a log that was divided over databases. Each log is followed in its own
+ * order, with a checkpoint of its own, `subscription:<name>@<log>`; there is no order between logs.
+ *
+ * The checkpoints all stand in the `Checkpoints` that the Layer is provided with, beside what the handlers write: with `transactional`, the rows of a view over all logs and
+ * the checkpoint of the log that they come from commit together, in the database of the view, whichever databases the logs are in. So each event of each log takes
+ * effect there exactly once.
+ *
+ * Each of the subscriptions is steered and seen by its own name, `<name>@<log>`. A log whose store is away backs off by itself, and the others go on. What a handler
+ * finds as its `EventStore` is the log of the event.
+ *
+ * **Gotchas**: a position says nothing without its log. Ids of events are unique in a log, not over several: a view whose rows bear them has the log in its key.
+ *
+ * ```ts
+ * import { Effect, Layer, Queue, Schema } from "effect"
+ * import { Checkpoints, Event, EventStore, Subscription } from "eventfold"
+ *
+ * const Placed = Event.make("Placed", { total: Schema.Int })
+ *
+ * const program = Effect.gen(function* () {
+ *   const totals = yield* Queue.unbounded<string>()
+ *   const eu = yield* EventStore.makeMemory
+ *   const us = yield* EventStore.makeMemory
+ *   const World = Subscription.layerLogs(
+ *     { eu: Layer.succeed(EventStore.EventStore, eu), us: Layer.succeed(EventStore.EventStore, us) },
+ *     {
+ *       name: "world",
+ *       events: [Placed],
+ *       handlers: { Placed: ({ total }, { log }) => Queue.offer(totals, `${log}: ${total}`) }
+ *     }
+ *   )
+ *   yield* Layer.build(World)
+ *   yield* eu.append("Order-1", [{ type: "Placed", payload: { total: 5 } }])
+ *   yield* us.append("Order-1", [{ type: "Placed", payload: { total: 7 } }])
+ *   return (yield* Queue.takeN(totals, 2)).toSorted()
+ * })
+ *
+ * await Effect.runPromise(Effect.scoped(Effect.provide(program, Checkpoints.layerMemory))) // => ["eu: 5", "us: 7"]
+ * ```
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layerLogs: {
+  <EL, RL, E, R, const P extends OnFailure = "halt", const T extends boolean = false>(
+    logs: Logs<EL, RL>,
+    options: RawLogsOptions<E, R, P, T>
+  ): Layer.Layer<never, EL, LogsRequirements<R, P, T, RL>>
+  <
+    EL,
+    RL,
+    const Events extends ReadonlyArray<Event.Any>,
+    const H extends LogHandlers<Events>,
+    const P extends OnFailure = "halt",
+    const T extends boolean = false
+  >(
+    logs: Logs<EL, RL>,
+    options: TypedLogsOptions<Events, H, P, T>
+  ): Layer.Layer<never, EL, LogsRequirements<Effect.Services<ReturnType<H[Events[number]["type"]]>>, P, T, RL>>
+} = (logs: Logs<unknown, unknown>, options: { readonly name: string }) =>
+  // What the signatures say of handlers holds of each of the logs.
+  overLogs(logs, options, (one: never) => layer(one)) as Layer.Layer<never, never, never>
+
 /** @internal */
 export const layerOf = <R, P extends OnFailure, T extends boolean>(
   options: Options<P, T>,
@@ -346,7 +419,7 @@ const run = Effect.fnUntraced(function* <R, P extends OnFailure, T extends boole
       : options.from === "start"
         ? 0
         : options.from
-  const owner = yield* makeId
+  const owner = yield* makeOwner(checkpoints)
   const register = (follower: Pick<SubscriptionControls, "status" | "pause" | "resume" | "retry" | "retryParked">) =>
     followers.register(subscriptionCheckpoint(name), {
       ...follower,

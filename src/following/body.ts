@@ -22,7 +22,7 @@ import {
   type Lease,
   type SeenEvent
 } from "../store/Checkpoints.ts"
-import { EventStore } from "../store/EventStore.ts"
+import { EventStore, type EventStoreError } from "../store/EventStore.ts"
 import {
   type Action,
   initial,
@@ -105,7 +105,7 @@ interface Meters {
 }
 
 /** Takes a page, read up to `to`, and perhaps how far the log is; waits until the next one is wanted. */
-export type Arrived<A> = (events: ReadonlyArray<A>, to: number, head?: number) => Effect.Effect<void>
+export type Arrived<A> = (events: ReadonlyArray<A>, to: number, head?: number) => Effect.Effect<void, EventStoreError>
 
 /** What a follower follows, and what it does. */
 export interface Following<A extends SeenEvent, E> {
@@ -119,6 +119,8 @@ export interface Following<A extends SeenEvent, E> {
   readonly settings: Settings
   readonly owner: string
   readonly ttl: Duration.Duration
+  /** Whether it is one of a group, which shares its work out by itself. */
+  readonly shared?: boolean | undefined
   /** Where a name that has never run begins. */
   readonly from?: number | undefined
   /** How to wait after an outage. */
@@ -130,7 +132,7 @@ export interface Following<A extends SeenEvent, E> {
   /** Moves the checkpoint. Default: nothing else is written with it. */
   readonly advance?: Checkpoints["Service"]["advance"] | undefined
   /** Reads on and on from a position, and waits after each page. */
-  readonly read: (after: number, arrived: Arrived<A>, isBehind: () => boolean) => Effect.Effect<unknown, E>
+  readonly read: (after: number, arrived: Arrived<A>, isBehind: () => boolean) => Effect.Effect<unknown, E | EventStoreError>
   /** The newest position that is known without asking, where `read` tells how far each page has been read. */
   readonly heard?: (() => number) | undefined
   /** The log that it follows. */
@@ -143,6 +145,8 @@ export interface Following<A extends SeenEvent, E> {
   readonly beside?: ((context: WorkContext<A>) => Effect.Effect<unknown, E>) | undefined
   /** What is said in the log when it fails, where that does not pass by itself. Default: that it starts again. */
   readonly complaint?: ((cause: Failure) => string | undefined) | undefined
+  /** The event at which a failure of the work leaves it standing, where the work does not tell that by itself. */
+  readonly failedAt?: ((cause: Failure) => FailedEvent | undefined) | undefined
   /** Where failures are told together with those of others. Default: by itself. */
   readonly episodes?: Episodes | undefined
   /** Run when the status has changed. */
@@ -169,6 +173,8 @@ export interface Body<A extends SeenEvent, E> {
   looked: SeenEvent | undefined
   /** Whether the log has to be compared with the checkpoint before anything is done under this lease. */
   unproved: boolean
+  /** Up to where something may be removed by who has not yet seen this lease. */
+  unsafe: number
   /** Whether time has passed since the newest event was looked up. */
   dated: boolean
   /** What goes on beside the work, as long as the lease lasts. */
@@ -272,13 +278,15 @@ const statusOf = <A extends SeenEvent, E>({ failing, following, state }: Body<A,
   const shown = nameOf(state)
   const isAt = reason?._tag === "Failure" ? reason.position === failing?.position : retrying > 0
   const why = reason === undefined ? cause : causeOf(following, reason)
+  const isStanding = shown === "halted" || shown === "backing-off"
+  const failed = isAt ? failing : isStanding && why !== undefined ? following.failedAt?.(why) : undefined
   return {
     name,
     state: shown,
     position: checkpoint,
     lag: lag ?? 0,
-    cause: Option.fromUndefinedOr(shown === "halted" || shown === "backing-off" ? why : undefined),
-    ...(failing !== undefined && isAt && { failed: failing })
+    cause: Option.fromUndefinedOr(isStanding ? why : undefined),
+    ...(failed !== undefined && { failed })
   }
 }
 
@@ -308,6 +316,7 @@ export const makeBody = Effect.fnUntraced(function* <A extends SeenEvent, E>(
     batch: [],
     looked: undefined,
     unproved: true,
+    unsafe: 0,
     dated: true,
     beside: undefined,
     inFlight: undefined,

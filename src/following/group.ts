@@ -22,7 +22,7 @@ import { type OnFailure, type Options, PartitionsChangedError, type Requirements
 import { parseCheckpoint, partitionCheckpoint, seatCheckpoint, subscriptionCheckpoint } from "./names.ts"
 import { makeTail, quotaOf } from "./partitions.ts"
 import { Halted } from "./body.ts"
-import { reasonOf, tellFailure } from "./reasons.ts"
+import { reasonOf, tellFailure } from "../sql/reasons.ts"
 import { subscribe, type Subscribed } from "./subscribing.ts"
 import { leaseTime } from "./work.ts"
 

@@ -57,6 +57,13 @@ export interface Options<P extends OnFailure, T extends boolean> {
    * after a position. Later on the checkpoint counts. Default: `"start"`.
    */
   readonly from?: "start" | "end" | number | undefined
+  /**
+   * What becomes of it where events that it handles, beyond its checkpoint, were removed by `Retention`, or moved to an archive that is not read
+   * through (`Archive.layer`), as far as their types tell: `"halt"` halts before anything is handled, with the `EventStoreError` whose reason is
+   * `EventsRemoved` or `EventsArchived`; `"skip"` goes on with what is left. Without types, what eventfold itself writes (`$…`) is passed over.
+   * It is looked for when a lease is claimed: `Retention` removes nothing that a follower with a checkpoint has before it. Default: `"halt"`.
+   */
+  readonly removed?: "halt" | "skip" | undefined
   /** The most events between two checkpoints, and of one transaction. Default: 256. */
   readonly batch?: number | undefined
   /** How many streams are handled at once within a batch; each stream stays in order. Default: 1. With `transactional` always 1. */

@@ -5,8 +5,10 @@
  *   subscription:<name>                    a subscription
  *   subscription:<name>:<k>/<n>            a partition of one, k from 0
  *   subscription:<name>:join/<n>           where a process without a partition is seen by those that have them
+ *   <checkpoint>:join/1                    where a process that holds few leases is seen by the one that has this one
  *   relay:<name>                           a relay
  *   deadlines:<process manager>            the watch over deadlines; before the oldest that is set
+ *   consumer:<group>                       whether a group of consumers is paused: it has no position
  * ```
  *
  * Subscriptions have names of their own: a process manager's is called `process:<name>`, a projection's
@@ -26,11 +28,20 @@ export const partitionName = (name: string, index: number, count: number): strin
 /** Where a process without a partition is seen by those that have them: as long as it holds this name. */
 export const seatCheckpoint = (name: string, count: number): string => `${subscriptionCheckpoint(name)}:join/${count}`
 
+/** Where a process that would take over a checkpoint is seen by the one that has it. */
+export const seatOf = (checkpoint: string): string => `${checkpoint}:join/1`
+
+/** Whether a checkpoint is the seat beside another. */
+export const isSeat = (checkpoint: string): boolean => /:join\/\d+$/.test(checkpoint)
+
 /** The checkpoint of a relay, and what its parked events stand under. */
 export const relayCheckpoint = (name: string): string => `relay:${name}`
 
 /** The checkpoint of the watch over a process manager's deadlines. */
 export const deadlinesCheckpoint = (process: string): string => `deadlines:${process}`
+
+/** Where it is said of a group of consumers that it is paused; its place in the messages the broker has. */
+export const consumerCheckpoint = (group: string): string => `consumer:${group}`
 
 /** The name of the subscription of a process manager. */
 export const processName = (process: string): string => `process:${process}`
@@ -45,6 +56,7 @@ type Checkpointed =
   | { readonly _tag: "Seat"; readonly name: string; readonly count: number }
   | { readonly _tag: "Relay"; readonly name: string }
   | { readonly _tag: "Deadlines"; readonly process: string }
+  | { readonly _tag: "Consumer"; readonly group: string }
   /** None of eventfold's followers: a program's own. */
   | { readonly _tag: "Other"; readonly name: string }
 
@@ -61,9 +73,13 @@ export const parseCheckpoint = (checkpoint: string): Checkpointed => {
       ? { _tag: "Seat", name, count: Number(count) }
       : { _tag: "Partition", name, index: Number(place), count: Number(count) }
   }
+  const seat = /^(?:relay|deadlines):(.*):join\/(\d+)$/s.exec(checkpoint)
+  if (seat !== null) return { _tag: "Seat", name: seat[1] ?? "", count: Number(seat[2]) }
   const relay = behind(checkpoint, "relay:")
   if (relay !== undefined) return { _tag: "Relay", name: relay }
   const process = behind(checkpoint, "deadlines:")
   if (process !== undefined) return { _tag: "Deadlines", process }
+  const group = behind(checkpoint, "consumer:")
+  if (group !== undefined) return { _tag: "Consumer", group }
   return { _tag: "Other", name: checkpoint }
 }

@@ -12,7 +12,7 @@ import { Inside } from "./handling.ts"
 import { HandlerTimeoutError } from "./model.ts"
 import { wasCutOff } from "./outages.ts"
 import { type Blocked, park, parkBehind } from "./parking.ts"
-import { Failed, handling as handlingOf, isFailed, settle, type Unavailable } from "./settling.ts"
+import { Failed, handling as handlingOf, isFailed, settle, telling, type Unavailable } from "./settling.ts"
 import type { Outage, Work } from "./work.ts"
 
 const defaultRetry = Schedule.max([Schedule.exponential("100 millis"), Schedule.recurs(5)])
@@ -41,8 +41,11 @@ export const run = <R>(
   return handlingOf(Effect.raceFirst(work, overdue))
 }
 
-/** Tries an event once. */
+/** Tries an event once. Of a failure is told what may be told. */
 export const handle = <R>(work: Work<R>, event: RecordedEvent, attempt: number): Effect.Effect<void, Failed | Unavailable> =>
+  telling(handleOnce(work, event, attempt), event.payload)
+
+const handleOnce = <R>(work: Work<R>, event: RecordedEvent, attempt: number): Effect.Effect<void, Failed | Unavailable> =>
   Effect.suspend(() => {
     const prepared = work.handling.prepare(event)
     return Result.isFailure(prepared)

@@ -6,7 +6,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import type { RecordedEvent } from "../definitions/stored.ts"
-import { tellFailure } from "./reasons.ts"
+import { tellFailure } from "../sql/reasons.ts"
 import type { ParkedEvents, ParkedEventsError } from "../store/ParkedEvents.ts"
 
 /** Who parks, and where. */

@@ -1,3 +1,4 @@
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
@@ -27,12 +28,12 @@ interface Positioned {
 }
 
 /** The pages of a log, read once for all readers that keep up. */
-export interface Tail<A extends Positioned = Positioned> {
+export interface Tail<A extends Positioned, E> {
   /**
    * What is in the page that is newest when there is anything beyond a position; at times nothing. `undefined` when what comes after
-   * the position is in no page any more.
+   * the position is in no page any more. When the log cannot be read, all who wait for it fail, and it is read again a while later.
    */
-  readonly next: (after: number) => Effect.Effect<ReadonlyArray<A>> | undefined
+  readonly next: (after: number) => Effect.Effect<ReadonlyArray<A>, E> | undefined
   /** After which position the newest page begins. */
   readonly begin: () => number
 }
@@ -40,11 +41,12 @@ export interface Tail<A extends Positioned = Positioned> {
 /** Begins where the first reader does, and reads on only when a reader has come to the end of the newest page. */
 export const makeTail = <A extends Positioned, E>(
   subscribe: (after: number) => Stream.Stream<A, E>
-): Effect.Effect<Tail<A>, never, Scope.Scope> =>
+): Effect.Effect<Tail<A, E>, never, Scope.Scope> =>
   Effect.gen(function* () {
     const started = Latch.makeUnsafe(false)
     const wanted = makeSignal()
     const arrived = makeSignal()
+    let broken = Deferred.makeUnsafe<never, E>()
     let page: ReadonlyArray<A> = []
     let begin = 0
     let end = 0
@@ -62,7 +64,11 @@ export const makeTail = <A extends Positioned, E>(
         )
       ),
       Effect.sandbox,
-      Effect.tapError((cause) => Effect.logDebug("eventfold: reading for the partitions failed and starts again", cause)),
+      Effect.tapError((cause) => {
+        const told = broken
+        broken = Deferred.makeUnsafe()
+        return Deferred.failCause(told, cause)
+      }),
       Effect.retry(defaultRestart),
       Effect.forkScoped
     )
@@ -70,13 +76,19 @@ export const makeTail = <A extends Positioned, E>(
     return {
       begin: () => begin,
       next: (after) => {
+        // Told to those who wait from now on, for what is woken here may fail at once; what has arrived before is theirs all the same.
+        const failed = Effect.catchCause(Deferred.await(broken), (cause) =>
+          arrived.position() > after ? Effect.void : Effect.failCause(cause)
+        )
         if (!started.isOpen()) {
           begin = end = after
           started.openUnsafe()
         }
         if (after < begin) return undefined
         wanted.notify(after)
-        return Effect.map(arrived.beyond(after), () => (after < begin ? [] : page.filter(({ position }) => position > after)))
+        return Effect.map(Effect.raceFirst(arrived.beyond(after), failed), () =>
+          after < begin ? [] : page.filter(({ position }) => position > after)
+        )
       }
     }
   })

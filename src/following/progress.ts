@@ -46,6 +46,8 @@ export interface Log {
   readonly filter: Filter | undefined
   /** Of what the filter lets through, what is the follower's own. Default: all. */
   readonly isOwn?: ((event: RecordedEvent) => boolean) | undefined
+  /** What becomes of the follower where something of its own was removed beyond its checkpoint. Default: `"halt"`. */
+  readonly removed?: "halt" | "skip" | undefined
 }
 
 /** The event at a position, and the head. */

@@ -1,6 +1,7 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Stream from "effect/Stream"
+import * as SubscriptionRef from "effect/SubscriptionRef"
 import { type CheckpointError, Checkpoints, type KeptDeadline } from "../store/Checkpoints.ts"
 import type { EventStoreError, Filter } from "../store/EventStore.ts"
 import type { NotParkedError, ParkedEventsError } from "../store/ParkedEvents.ts"
@@ -47,6 +48,10 @@ interface DeadlinesControls extends Registered, ControlsOf<body.Status> {
 
 /** All that follows the log in this process, by the names of their checkpoints; of partitions, by that of the whole. */
 export type LogFollower = SubscriptionControls | RelayControls | DeadlinesControls
+
+/** How one of them is at this moment. */
+export const statusNow = (follower: LogFollower): body.Status =>
+  follower.part === "subscription" ? SubscriptionRef.getUnsafe(follower.status) : SubscriptionRef.getUnsafe(follower.status)
 
 export const followers = makeRegistries<LogFollower>("eventfold/Subscription/Registry")
 

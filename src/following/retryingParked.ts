@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { EventStoreError } from "../store/EventStore.ts"
 import { NotParkedError, ParkedEventsError } from "../store/ParkedEvents.ts"
+import { isTombstone, removedError } from "../store/tombstone.ts"
 import { committing } from "./committing.ts"
 import { EventRetryError, ParkedBehindError, type Retried } from "./model.ts"
 import { handle } from "./oneEvent.ts"
@@ -20,6 +21,9 @@ export const retryOne = Effect.fnUntraced(function* <R>(work: Work<R>, position:
   const [parked] = yield* parking.list(name, { after: position - 1, limit: 1 })
   const [event] = yield* Stream.runCollect(store.readAll({ after: position - 1, limit: 1 }))
   if (parked?.position !== position || event?.position !== position) return yield* notParked
+  if (isTombstone(event)) {
+    return yield* new EventRetryError({ subscription: name, position, cause: removedError("retry", event) })
+  }
   if (isOrdered(work)) {
     const [before] = yield* parking.firstOf(name, [event.stream])
     if (before === undefined) return yield* notParked

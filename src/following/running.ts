@@ -5,6 +5,7 @@
  * One fiber, the hand, does one thing after the other. Beside it, as long as the lease lasts, another renews it and reads the log.
  */
 import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -30,9 +31,10 @@ import {
 } from "./body.ts"
 import { type Action, isBehind, type Reason } from "./follower.ts"
 import type { Controls } from "./followers.ts"
-import { reasonOf, tellFailure } from "./reasons.ts"
-import { keepSeen, look, newestSeen } from "./seeing.ts"
+import { reasonOf, tellFailure } from "../sql/reasons.ts"
+import { keepSeen, look, missedMeanwhile, newestSeen } from "./seeing.ts"
 import { Unavailable, unlessInHandler } from "./settling.ts"
+import { heldHere, spread } from "./spreading.ts"
 
 /** A follower of this process. */
 export interface Follower<E> extends Controls<Status> {
@@ -99,7 +101,7 @@ const perform = <A extends SeenEvent, E>(
     case "Claim":
       return claim(body, action.first)
     case "StandBy":
-      return Effect.andThen(carryOut(body, Effect.sleep(beat(following.ttl)), false), tell(body, { _tag: "Woke" }))
+      return Effect.andThen(carryOut(body, standingBy(body), false), tell(body, { _tag: "Woke" }))
     case "Wait":
       return waitAgain(body, action)
     case "Look":
@@ -127,6 +129,24 @@ const perform = <A extends SeenEvent, E>(
     case "Halt":
       return halt(body, action.reason)
   }
+}
+
+/**
+ * Waits until the lease may have run out. A lease that was given back is taken sooner: as soon as there is anything to do, which is when the log
+ * grows. Who holds many lets others go first.
+ */
+const standingBy = <A extends SeenEvent, E>({ checkpoints, following, store }: Body<A, E>): Effect.Effect<void> => {
+  const time = Duration.toMillis(beat(following.ttl))
+  const grown = Effect.gen(function* () {
+    const after = yield* store.head
+    yield* Effect.sleep(Math.min(500, time / 10))
+    yield* Stream.runHead(store.subscribe({ after, filter: following.log.filter }))
+    yield* Effect.sleep(Math.min(25 * heldHere(checkpoints), time / 4))
+  })
+  return Effect.raceFirst(
+    Effect.sleep(time),
+    Effect.catchCause(grown, () => Effect.never)
+  )
 }
 
 const looking = Effect.fnUntraced(function* <A extends SeenEvent, E>(body: Body<A, E>, after: number) {
@@ -188,9 +208,13 @@ const keeping = <A extends SeenEvent, E>(body: Body<A, E>): Effect.Effect<never,
 const besides = <A extends SeenEvent, E>(body: Body<A, E>): Effect.Effect<void> => {
   const { beside, read } = body.following
   const arrived: Arrived<A> = (events, to, head) =>
-    Effect.suspend(() => {
+    Effect.gen(function* () {
       body.wanted.closeUnsafe()
-      return Effect.andThen(tell(body, { _tag: "Arrived", events, to, head }), body.wanted.await)
+      const missed = yield* missedMeanwhile(body, body.state.read, Math.max(to, events.at(-1)?.position ?? 0), events)
+      // It begins anew, and halts before anything more is handled.
+      if (missed !== undefined) return yield* missed
+      yield* tell(body, { _tag: "Arrived", events, to, head })
+      yield* body.wanted.await
     })
   const reading = Effect.andThen(
     body.wanted.await,
@@ -275,14 +299,24 @@ export const makeFollower = Effect.fnUntraced(function* <A extends SeenEvent, E>
   shows: "starting" | "standby" = "starting"
 ): Effect.fn.Return<Follower<E>, never, Checkpoints | EventStore> {
   const body = yield* makeBody(following, shows)
+  const show = (phase: "starting" | "standby" | "stopped") =>
+    Effect.suspend(() => {
+      body.state = { ...body.state, phase }
+      return publish(body)
+    })
+  const { attributes, checkpoint, shared = false, ttl } = following
+  const main = running(body)
+  const spreading = {
+    checkpoint,
+    ttl,
+    isMovable: () => body.state.phase === "working" && !body.state.paused,
+    standsBy: () => body.state.phase === "standby",
+    show: show("standby")
+  }
   return {
     status: body.status,
-    main: Effect.annotateLogs(running(body), following.attributes),
-    show: (phase) =>
-      Effect.suspend(() => {
-        body.state = { ...body.state, phase }
-        return publish(body)
-      }),
+    main: Effect.annotateLogs(shared ? main : spread(main, body.checkpoints, spreading), attributes),
+    show,
     pause: Effect.andThen(tell(body, { _tag: "Pause" }), unlessInHandler(body.quiet.await)),
     resume: tell(body, { _tag: "Resume" })
   }

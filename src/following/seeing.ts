@@ -11,6 +11,7 @@ import type { CheckpointError, CheckpointFencedError, SeenEvent } from "../store
 import type { EventStoreError } from "../store/EventStore.ts"
 import { advance, type Body, Halted } from "./body.ts"
 import { type Ahead, compare, lookAhead, seeAt, seenOf } from "./progress.ts"
+import { missedBetween, missedBeyond } from "./removed.ts"
 
 /** The newest event known, up to where everything has come to its end. */
 export const newestSeen = <A extends SeenEvent, E>({ batch, context, looked, state }: Body<A, E>): SeenEvent | undefined => {
@@ -22,22 +23,51 @@ export const newestSeen = <A extends SeenEvent, E>({ batch, context, looked, sta
   )
 }
 
-/** Finds out how far the log is; the first time under a lease, whether it is the log that the checkpoint was taken from. */
+/**
+ * What was removed between two positions, and is not among what has been read of them.
+ *
+ * Whoever removes events looks first whether a checkpoint stands before them. One that was claimed since then has not been seen, so what is
+ * below the head of that moment may still go, after this follower has looked for it and before it reads. Nothing beyond may: the checkpoint
+ * is there for all who look later.
+ */
+export const missedMeanwhile = <A extends SeenEvent, E>(
+  { following: { log }, unsafe }: Body<A, E>,
+  after: number,
+  upTo: number,
+  read: ReadonlyArray<SeenEvent> = []
+): Effect.Effect<EventStoreError | undefined, EventStoreError> => {
+  if (after >= unsafe || log.removed === "skip") return Effect.undefined
+  const has = new Set(read.map(({ position }) => position))
+  return missedBetween(log, after, Math.min(upTo, unsafe), (position) => has.has(position))
+}
+
+/**
+ * Finds out how far the log is; the first time under a lease, whether it is the log that the checkpoint was taken from, and whether all that is
+ * to come still stands in it.
+ */
 export const look = Effect.fnUntraced(function* <A extends SeenEvent, E>(
   body: Body<A, E>,
   after: number
 ): Effect.fn.Return<Ahead, EventStoreError | Halted> {
   const { log } = body.following
-  if (body.unproved) {
+  const first = body.unproved
+  if (first) {
     yield* compare(log, body.context.lease()).pipe(
       // That the log ends before the checkpoint is found here as well.
       Effect.catchTag("CheckpointAheadError", () => Effect.void),
       Effect.catchTag("CheckpointContradictedError", (error) => Effect.fail(new Halted(Cause.fail(error))))
     )
+    if (log.removed !== "skip") {
+      const missed = yield* missedBeyond(log, body.context.lease().position)
+      if (missed !== undefined) return yield* Effect.fail(new Halted(Cause.fail(missed)))
+    }
     body.unproved = false
   }
   const ahead = yield* lookAhead(log.store, { after, filter: log.filter })
   const { clear, head } = ahead
+  if (first) body.unsafe = head
+  const missed = yield* missedMeanwhile(body, after, clear)
+  if (missed !== undefined) return yield* Effect.fail(new Halted(Cause.fail(missed)))
   if (body.dated && body.state.queue.length === 0 && head >= clear && clear > (newestSeen(body)?.position ?? 0)) {
     body.looked = yield* seeAt(log, clear)
   }

@@ -13,6 +13,7 @@ import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type * as Semaphore from "effect/Semaphore"
+import { Masking } from "../internal/masking.ts"
 import { isOutage } from "./outages.ts"
 
 /** A handler has failed. Not to be confused with what fails around it. */
@@ -84,6 +85,18 @@ export const handling = <R>(
       return Effect.fail(isOutage(cause) ? new Unavailable(cause) : new Failed(cause, true))
     }),
     Effect.asVoid
+  )
+
+/** A failure as it may be kept and told: see `Masking`. `about` is what was being handled. */
+export const telling = <E>(
+  work: Effect.Effect<void, E | Failed | Unavailable>,
+  about: unknown
+): Effect.Effect<void, E | Failed | Unavailable> =>
+  Effect.catch(work, (error) =>
+    Effect.flatMap(Masking, (masked): Effect.Effect<never, E | Failed | Unavailable> => {
+      if (isFailed(error)) return Effect.fail(new Failed(masked(error.cause, about), error.again))
+      return Effect.fail(error instanceof Unavailable ? new Unavailable(masked(error.cause, about)) : error)
+    })
   )
 
 /** How a thing is settled. */

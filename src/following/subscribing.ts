@@ -20,7 +20,7 @@ import { EventRetryError, type OnFailure, type Options, type Requirements, type 
 import { partitionName, subscriptionCheckpoint } from "./names.ts"
 import { partitionOf } from "./partitions.ts"
 import type { Log } from "./progress.ts"
-import { readingOf } from "./reading.ts"
+import { readingOf, standing } from "./reading.ts"
 import { retryAll, retryOne, type RetryError } from "./retryingParked.ts"
 import { type Follower, makeFollower } from "./running.ts"
 import { retrying } from "./settling.ts"
@@ -67,6 +67,7 @@ export const subscribe = Effect.fnUntraced(function* <R, P extends OnFailure, T 
   const log: Log = {
     store: work.store,
     filter: handling.filter,
+    removed: options.removed,
     isOwn: partition === undefined ? undefined : ({ stream }) => partitionOf(stream, partition.count) === partition.index
   }
   const follower = yield* makeFollower<RecordedEvent, Outage>(
@@ -79,6 +80,7 @@ export const subscribe = Effect.fnUntraced(function* <R, P extends OnFailure, T 
       settings: { batch: Math.max(1, options.batch ?? 256), afterPages: "look" },
       owner,
       ttl: work.ttl,
+      shared: partition !== undefined,
       from,
       restart: defaultRestart,
       check,
@@ -108,7 +110,7 @@ const readingPart =
   (after, arrived) => {
     let passed = after
     const take = (page: ReadonlyArray<RecordedEvent>) => {
-      const own = page.filter(({ stream }) => partitionOf(stream, count) === index)
+      const own = standing(page).filter(({ stream }) => partitionOf(stream, count) === index)
       passed = Math.max(passed, page.at(-1)?.position ?? 0)
       return arrived(own, passed)
     }

@@ -50,7 +50,7 @@ export type Outage = EventStoreError | CheckpointError | CheckpointFencedError |
 export interface Partition {
   readonly index: number
   readonly count: number
-  readonly tail: Tail<RecordedEvent>
+  readonly tail: Tail<RecordedEvent, EventStoreError>
   readonly episodes: Episodes
   /** Run when the status has changed. */
   readonly onChange: Effect.Effect<void>

@@ -4,6 +4,7 @@
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import type { PlatformError } from "effect/PlatformError"
+import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import { dirname } from "node:path"
 import * as EventStore from "../store/EventStore.ts"
@@ -41,9 +42,16 @@ export const lock = (fs: FileSystem.FileSystem, path: string): Effect.Effect<voi
     Effect.catchTag("PlatformError", (error) => failAs("open", Effect.fail(error)))
   )
 
-/** Makes the directory remember the file under its name. Not every platform lets one sync a directory. */
-export const syncDirectory = (fs: FileSystem.FileSystem, path: string): Effect.Effect<void> =>
-  Effect.ignore(Effect.scoped(Effect.flatMap(fs.open(dirname(path)), (directory) => directory.sync)))
+/** What a disk says that has failed, or is full. */
+const faults: ReadonlyArray<unknown> = ["EIO", "ENOSPC", "EDQUOT"]
+
+/** Makes the directory remember the file under its name. Not every platform lets one sync a directory: it then does so by itself. */
+export const syncDirectory = (fs: FileSystem.FileSystem, path: string): Effect.Effect<void, PlatformError> =>
+  Effect.catchIf(
+    Effect.scoped(Effect.flatMap(fs.open(dirname(path)), (directory) => directory.sync)),
+    ({ reason: { cause } }) => !(Predicate.hasProperty(cause, "code") && faults.includes(cause.code)),
+    () => Effect.void
+  )
 
 /** The most bytes that are asked of a file at once. */
 const mostBytes = 64 * 1024 * 1024

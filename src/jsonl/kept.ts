@@ -44,7 +44,8 @@ const isWorthKeeping = ({ end }: Log, kept: number): boolean =>
 export const keep = (fs: FileSystem.FileSystem, beside: string, log: Log, known: number): Effect.Effect<number> =>
   Effect.suspend(() => {
     if (!isWorthKeeping(log, known)) return Effect.succeed(known)
-    const { end, file } = log
+    const { end } = log
+    const { file } = log.source
     const next = `${beside}.next`
     const parts = [magic, headOf(log), ...columnsOf(log.columns).map((column) => column.bytes())]
     const checksum = Buffer.alloc(checksumBytes)

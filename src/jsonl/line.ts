@@ -6,7 +6,7 @@ import type * as Schema from "effect/Schema"
 import { crc32 } from "node:zlib"
 import type { Metadata, RecordedEvent } from "../definitions/stored.ts"
 import { parseJson } from "../internal/exactJson.ts"
-import type { Write } from "../store/kit/index.ts"
+import { tombstoneType, type Write } from "../store/kit/index.ts"
 
 export interface Line {
   readonly position: number
@@ -23,6 +23,8 @@ export interface Line {
   readonly payload: Schema.Json
   /** The position of the last event of the append that this one belongs to. */
   readonly commit: number
+  /** Of the last event of an append, where a hash chain is kept: the digest of its link. */
+  readonly chain?: string
 }
 
 /** `,"crc":"01234567"}` */
@@ -30,13 +32,18 @@ const suffixBytes = 18
 
 const checksum = (body: string | Uint8Array): string => crc32(body).toString(16).padStart(8, "0")
 
+/** What of an event is written. */
+interface Written extends Pick<Write, "position" | "stream" | "version"> {
+  readonly event: Omit<Write["event"], "fresh" | "correlationId">
+}
+
 /** The line of an event, with the newline that ends it. */
-export const encodeLine = ({ event, position, stream, version }: Write, commit: number): string => {
+export const encodeLine = ({ event, position, stream, version }: Written, commit: number, chain?: string): string => {
   const body =
     `{"position":${position},"stream":${JSON.stringify(stream)},"version":${version},"id":${JSON.stringify(event.id)}` +
     `,"type":${JSON.stringify(event.type)},"schemaVersion":${event.schemaVersion},"published":${event.published}` +
     `,"tags":${JSON.stringify(event.tags)},"recordedAt":"${new Date(event.recordedAt).toISOString()}"` +
-    `,"metadata":${event.metadata},"payload":${event.payload},"commit":${commit}`
+    `,"metadata":${event.metadata},"payload":${event.payload},"commit":${commit}${chain === undefined ? "" : `,"chain":"${chain}"`}`
   return `${body},"crc":"${checksum(body)}"}\n`
 }
 
@@ -51,6 +58,13 @@ export const decodeLine = (bytes: Buffer): Line | string => {
   } catch {
     return "it is not JSON"
   }
+}
+
+/** The line of the tombstone that stands for the event of another line, with the newline. */
+export const tombstoneLine = (line: Line, payload: string): string => {
+  const { chain, commit, id, position, recordedAt, schemaVersion, stream, version } = line
+  const event = { id, type: tombstoneType, schemaVersion, published: false, tags: [], payload, metadata: "{}" }
+  return encodeLine({ event: { ...event, recordedAt: Date.parse(recordedAt) }, position, stream, version }, commit, chain)
 }
 
 export const recordedEvent = (line: Line): RecordedEvent => ({

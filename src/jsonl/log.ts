@@ -4,12 +4,11 @@
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import { crc32 } from "node:zlib"
-import type { RecordedEvent } from "../definitions/stored.ts"
 import type { EventStoreError } from "../store/EventStore.ts"
 import type { EventPage, Index } from "../store/kit/index.ts"
 import { corrupted, failAs, readAt } from "./file.ts"
 import { decodeLine, type Line, recordedEvent } from "./line.ts"
-import { type Columns, type Entry, makeColumns, makeLookup } from "./lookup.ts"
+import { type Columns, type Entry, type Lookup, makeColumns, makeLookup } from "./lookup.ts"
 
 /** The index of a part of a file, from its beginning. */
 export interface Indexed {
@@ -21,11 +20,23 @@ export interface Indexed {
   readonly digest: number
 }
 
+/** A file, and those who read it: when it has been put aside, and the last of them is done, it is closed. */
+interface Source {
+  readonly file: FileSystem.File
+  readonly lookup: Lookup
+  readonly close: Effect.Effect<void>
+  readers: number
+  isAside: boolean
+}
+
 export interface Log extends Indexed {
   readonly path: string
-  readonly file: FileSystem.File
   readonly writable: boolean
+  /** What is asked of the file as it is now. */
   readonly index: Index<Entry>
+  source: Source
+  columns: Columns
+  seed: number
   end: number
   digest: number
 }
@@ -58,14 +69,63 @@ export const nothingIndexed = (): Indexed => ({
   digest: 0
 })
 
-/** A log of which as much has been read as is indexed. */
-export const makeLog = (path: string, file: FileSystem.File, writable: boolean, indexed: Indexed): Log => ({
-  path,
-  file,
-  writable,
-  ...indexed,
-  index: makeLookup(indexed.columns, indexed.seed)
-})
+/** A log of which as much has been read as is indexed. `close` closes its file. */
+export const makeLog = (
+  path: string,
+  file: FileSystem.File,
+  writable: boolean,
+  indexed: Indexed,
+  close: Effect.Effect<void>
+): Log => {
+  const lookup = makeLookup(indexed.columns, indexed.seed)
+  const log: Log = {
+    path,
+    writable,
+    ...indexed,
+    source: { file, lookup, close, readers: 0, isAside: false },
+    index: {
+      standing: {
+        newest: (stream) => log.source.lookup.standing.newest(stream),
+        locate: (id) => log.source.lookup.standing.locate(id),
+        newestMatch: (filter, after) => log.source.lookup.standing.newestMatch(filter, after),
+        get head() {
+          return log.source.lookup.standing.head
+        }
+      },
+      add: (row) => log.source.lookup.add(row),
+      stream: (request) => log.source.lookup.stream(request),
+      all: (request) => log.source.lookup.all(request),
+      versionAt: (stream, until) => log.source.lookup.versionAt(stream, until),
+      streams: (request) => log.source.lookup.streams(request)
+    }
+  }
+  return log
+}
+
+const closeUnused = (source: Source): Effect.Effect<void> =>
+  Effect.suspend(() => (source.isAside && source.readers === 0 ? source.close : Effect.void))
+
+/** Puts the file of another log in the place of a log's own, which is closed as soon as nobody reads it any more. */
+export const replaceSource = (log: Log, { columns, digest, end, seed, source }: Log): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const before = log.source
+    Object.assign(log, { columns, digest, end, seed, source })
+    before.isAside = true
+    return closeUnused(before)
+  })
+
+/** Reads a file as it is now, whatever is put in its place meanwhile. */
+const reading = <A, E>({ source }: Log, read: (source: Source) => Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.suspend(() => {
+    source.readers++
+    return Effect.ensuring(
+      read(source),
+      Effect.suspend(() => {
+        source.readers--
+        return closeUnused(source)
+      })
+    )
+  })
 
 const damaged = (operation: string, path: string, line: number, offset: number, problem: string) =>
   corrupted(operation, `line ${line} of ${path} (at byte ${offset}) is damaged: ${problem}`)
@@ -76,7 +136,8 @@ export const load = Effect.fnUntraced(function* (
   onChunk: (progress: Progress) => Effect.Effect<void> = () => Effect.void
 ): Effect.fn.Return<number, EventStoreError> {
   const operation = "open"
-  const { file, index, path, writable } = log
+  const { index, path, writable } = log
+  const { file } = log.source
   const size = Number((yield* failAs(operation, file.stat)).size)
   if (size < log.end) {
     return yield* corrupted(operation, `${path} has become shorter than it was: ${size} bytes instead of ${log.end}`)
@@ -185,16 +246,15 @@ const misplaced = ({ position }: Line): string => `it says that its position is 
 const isWellFormed = ({ id, metadata, stream, tags, type }: Line): boolean =>
   [id, stream, type, metadata.correlationId ?? "", ...tags].every((name) => name.isWellFormed())
 
-/** Reads the events of a page of entries, forward or backward, with one read for those that stand near to each other. */
-export const fetch = Effect.fnUntraced(function* (
-  { file, path }: Log,
+/** Reads the lines of entries, in the order of the file, with one read for those that stand near to each other. */
+const fetchLines = Effect.fnUntraced(function* (
+  path: string,
+  { file }: Source,
   entries: ReadonlyArray<Entry>,
   operation: string
-): Effect.fn.Return<EventPage, EventStoreError> {
-  const [first, last] = [entries[0], entries.at(-1)]
-  const backward = first !== undefined && last !== undefined && last.offset < first.offset
-  const events: Array<RecordedEvent> = []
-  for (const { begin, entries: near, stop } of stretchesOf(backward ? entries.toReversed() : entries)) {
+): Effect.fn.Return<ReadonlyArray<Line>, EventStoreError> {
+  const lines: Array<Line> = []
+  for (const { begin, entries: near, stop } of stretchesOf(entries)) {
     const bytes = yield* readAt(operation, file, begin, stop - begin)
     for (const { id, length, offset, position } of near) {
       const line = decodeLine(bytes.subarray(offset - begin, offset - begin + length))
@@ -202,14 +262,44 @@ export const fetch = Effect.fnUntraced(function* (
       if (line.position !== position) return yield* damaged(operation, path, position, offset, misplaced(line))
       if (line.id !== id)
         return yield* damaged(operation, path, position, offset, "it was another event when the file was opened")
-      events.push(recordedEvent(line))
+      lines.push(line)
     }
   }
-  return {
-    items: backward ? events.reverse() : events,
-    bytes: entries.reduce((sum, { length }) => sum + length, 0)
-  }
+  return lines
 })
+
+/** Reads the events of a page of entries, forward or backward. */
+export const fetch = (log: Log, entries: ReadonlyArray<Entry>, operation: string): Effect.Effect<EventPage, EventStoreError> =>
+  reading(log, (source) => {
+    // The file may have been replaced since they were found.
+    const found = entries.map(({ position }) => source.lookup.at(position))
+    const [first, last] = [found[0], found.at(-1)]
+    const backward = first !== undefined && last !== undefined && last.offset < first.offset
+    return Effect.map(fetchLines(log.path, source, backward ? found.toReversed() : found, operation), (lines) => {
+      const events = lines.map(recordedEvent)
+      return {
+        items: backward ? events.reverse() : events,
+        bytes: found.reduce((sum, { length }) => sum + length, 0)
+      }
+    })
+  })
+
+/** Reads the lines at positions that there are, from one to another, both inclusive. */
+export const linesBetween = (
+  log: Log,
+  from: number,
+  to: number,
+  operation: string
+): Effect.Effect<ReadonlyArray<Line>, EventStoreError> =>
+  reading(log, (source) => {
+    const count = Math.max(0, Math.min(to, source.lookup.standing.head) - from + 1)
+    return fetchLines(
+      log.path,
+      source,
+      Array.from({ length: count }, (_, index) => source.lookup.at(from + index)),
+      operation
+    )
+  })
 
 /** A part of the file that is fetched at once. */
 interface Stretch {

@@ -89,8 +89,14 @@ const remembering = (texts: Texts): ((index: number) => string) => {
   return (index) => (known[index] ??= texts.at(index))
 }
 
+/** The index of a file. */
+export interface Lookup extends Index<Entry> {
+  /** The event at a position that there is. */
+  readonly at: (position: number) => Entry
+}
+
 /** The index over columns; those of none are empty ones. */
-export const makeLookup = (columns: Columns, seed: number): Index<Entry> => {
+export const makeLookup = (columns: Columns, seed: number): Lookup => {
   const { correlations, ends, newest, newestTagged, previous, previousTagged, recorded, tagEnds, tagged, tags, types, versions } =
     columns
   const ids = new Texts(columns.names.ids, seed)
@@ -223,6 +229,7 @@ export const makeLookup = (columns: Columns, seed: number): Index<Entry> => {
 
   /** Whether an event may pass a filter, by the number of its correlation id; `undefined` where none does. */
   const mayPass = (filter: ReadonlyArray<Query>): ((position: number) => boolean) | undefined => {
+    if (filter.every(({ types }) => types?.every((type) => typeNames.find(type) === -1))) return undefined
     if (filter.some(({ correlationId }) => correlationId === undefined)) return () => true
     const [only = 0, ...others] = filter
       .map(({ correlationId = "" }) => correlationIds.find(correlationId) + 1)
@@ -236,6 +243,7 @@ export const makeLookup = (columns: Columns, seed: number): Index<Entry> => {
   const versionOf = (stream: number): number => (stream === -1 ? 0 : versions.at(newest.at(stream) - 1))
 
   return {
+    at: (position) => new Row(position),
     standing: {
       newest: (stream) => {
         const found = streamNames.find(stream)

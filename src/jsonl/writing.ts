@@ -4,6 +4,7 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
+import type * as Semaphore from "effect/Semaphore"
 import { crc32 } from "node:zlib"
 import { answerEach, makeGroupCommit, type Submitted, takeUpTo } from "../internal/groupCommit.ts"
 import type { Signal } from "../internal/signal.ts"
@@ -17,6 +18,7 @@ import {
   type Write,
   writePayload
 } from "../store/kit/index.ts"
+import { type Chain, nextLink } from "./chain.ts"
 import { failAs, unavailable } from "./file.ts"
 import { encodeLine } from "./line.ts"
 import { fetch, type Log } from "./log.ts"
@@ -44,7 +46,7 @@ type Verdict = Exit.Exit<Results, AppendError>
 
 /** Cuts off what stands behind the last whole append of a file with `size` bytes. */
 export const repair = Effect.fnUntraced(function* (
-  { end, file, index, path }: Log,
+  { end, index, path, source: { file } }: Log,
   size: number,
   onRepair: ((repair: Repair) => Effect.Effect<void>) | undefined
 ) {
@@ -56,10 +58,15 @@ export const repair = Effect.fnUntraced(function* (
   if (onRepair !== undefined) yield* onRepair(repaired)
 })
 
-/** Appends by group commit: one write and one fsync for all that wait while the disk is busy. */
+/**
+ * Appends by group commit: one write and one fsync for all that wait while the disk is busy. Each batch has the turn while it is decided and
+ * written.
+ */
 export const makeAppend = Effect.fnUntraced(function* (
   log: Log,
-  signal: Signal
+  signal: Signal,
+  chain: Chain | undefined,
+  turn: Semaphore.Semaphore
 ): Effect.fn.Return<Driver["append"], never, Scope.Scope> {
   /** A write failed and could not be taken back: what stands at the end of the file is not known. */
   let broken = false
@@ -72,23 +79,24 @@ export const makeAppend = Effect.fnUntraced(function* (
         return refuse(unavailable("append", `a write to ${log.path} failed and could not be undone: open the store again`))
       const appends = requests.map(({ request }) => request)
       return Effect.matchEffect(
-        Effect.map(located(log, appends), (known) => decideBatch(log, appends, known)),
+        Effect.map(located(log, appends), (known) => decideBatch(log, chain, appends, known)),
         { onSuccess: (decided) => writeBatch(requests, decided), onFailure: refuse }
       )
     })
 
   const writeBatch = (
     requests: ReadonlyArray<Request>,
-    { bytes, end, entries, verdicts }: ReturnType<typeof decideBatch>
+    { bytes, end, entries, link, verdicts }: ReturnType<typeof decideBatch>
   ): Effect.Effect<() => void> => {
     const answerAll = () => answerEach(requests, verdicts)
     if (bytes.length === 0) return Effect.succeed(answerAll)
-    return Effect.matchEffect(failAs("append", Effect.andThen(log.file.writeAll(bytes), log.file.sync)), {
+    return Effect.matchEffect(failAs("append", Effect.andThen(log.source.file.writeAll(bytes), log.source.file.sync)), {
       onSuccess: () =>
         Effect.sync(() => {
           entries.forEach(log.index.add)
           log.end = end
           log.digest = crc32(bytes, log.digest)
+          if (chain !== undefined) chain.before = link
           signal.notify(log.index.standing.head)
           return answerAll
         }),
@@ -105,7 +113,7 @@ export const makeAppend = Effect.fnUntraced(function* (
     maxBatch: 512,
     take: takeUpTo(4 * 1024 * 1024),
     overlaps: true,
-    write,
+    write: (requests) => turn.withPermit(write(requests)),
     closed: () => unavailable("append", "the store has been closed")
   })
   return writer.submit
@@ -120,13 +128,13 @@ const located = (
   appends: ReadonlyArray<PreparedAppend>
 ): Effect.Effect<ReadonlyMap<string, Located>, EventStoreError> => {
   const entries = new Map<string, Entry>()
+  const add = (id: string): void => {
+    const entry = log.index.standing.locate(id)
+    if (entry !== undefined) entries.set(id, entry)
+  }
   for (const append of appends) {
-    for (const { events } of append.appends) {
-      for (const { fresh, id } of events) {
-        const entry = fresh ? undefined : log.index.standing.locate(id)
-        if (entry !== undefined) entries.set(id, entry)
-      }
-    }
+    for (const { events } of append.appends) for (const { fresh, id } of events) if (!fresh) add(id)
+    for (const { afterId } of append.unless) if (afterId !== undefined) add(afterId)
   }
   if (entries.size === 0) return noneLocated
   const inOrder = Array.from(entries.values()).sort((a, b) => a.position - b.position)
@@ -139,17 +147,25 @@ const located = (
 const noneLocated: Effect.Effect<ReadonlyMap<string, Located>> = Effect.succeed(new Map())
 
 /** Decides the appends of a batch: the answers, the lines to write, and where the file will end. */
-const decideBatch = (log: Log, appends: ReadonlyArray<PreparedAppend>, known: ReadonlyMap<string, Located>) => {
+const decideBatch = (
+  log: Log,
+  chain: Chain | undefined,
+  appends: ReadonlyArray<PreparedAppend>,
+  known: ReadonlyMap<string, Located>
+) => {
   const { head, newest, newestMatch } = log.index.standing
   const batch = makeBatch({ head, newest, newestMatch, locate: (id) => known.get(id) })
   const entries: Array<Entry> = []
   const lines: Array<string> = []
   let end = log.end
+  let link = chain?.before
   const verdicts = appends.map((append): Verdict => {
     const verdict = batch.decide(append)
     const commit = batch.writes.at(-1)?.position ?? 0
-    for (const write of batch.writes.slice(lines.length)) {
-      const line = encodeLine(write, commit)
+    const written = batch.writes.slice(lines.length)
+    if (link !== undefined && written.length > 0) link = nextLink(link, written)
+    for (const write of written) {
+      const line = encodeLine(write, commit, write.position === commit ? link?.digest : undefined)
       const length = Buffer.byteLength(line) - 1
       entries.push(entryOf(write, end, length))
       lines.push(line)
@@ -157,7 +173,7 @@ const decideBatch = (log: Log, appends: ReadonlyArray<PreparedAppend>, known: Re
     }
     return verdict
   })
-  return { end, entries, bytes: Buffer.from(lines.join("")), verdicts }
+  return { end, link, entries, bytes: Buffer.from(lines.join("")), verdicts }
 }
 
 const entryOf = ({ event, position, stream, version }: Write, offset: number, length: number): Entry => {
@@ -166,7 +182,7 @@ const entryOf = ({ event, position, stream, version }: Write, offset: number, le
 }
 
 /** After a failed write: takes back what may stand in the file already. The error says whether that is known to be gone. */
-const takeBack = ({ end, file }: Log, error: EventStoreError): Effect.Effect<EventStoreError> =>
+const takeBack = ({ end, source: { file } }: Log, error: EventStoreError): Effect.Effect<EventStoreError> =>
   Effect.match(Effect.andThen(file.truncate(end), file.sync), {
     onSuccess: () => error,
     onFailure: (cause) =>

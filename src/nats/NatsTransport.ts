@@ -17,6 +17,7 @@ import { Transport, type TransportError } from "../transport/Transport.ts"
 import { type ConnectionOptions, openConnection, type Watcher } from "./connection.ts"
 import { token } from "./encoding.ts"
 import { makeForget } from "./forgetting.ts"
+import { makeFindings, makeWaiting } from "./looking.ts"
 import { join } from "./member.ts"
 import { makePublish } from "./publishing.ts"
 import { makeTopology } from "./topology.ts"
@@ -96,7 +97,9 @@ export const make = Effect.fnUntraced(function* (
     publish: makePublish(connection, topology),
     subscribe: (options) =>
       options.types?.length === 0 ? Stream.never : Stream.unwrap(join(connection, topology, members, options)),
-    forget: makeForget(topology)
+    forget: makeForget(topology),
+    waiting: makeWaiting(topology),
+    findings: makeFindings(connection, topology)
   })
 })
 

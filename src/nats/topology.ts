@@ -39,6 +39,7 @@ export interface Topology extends Settings {
   readonly openStream: Effect.Effect<void, TransportError>
   /** The largest message that the stream takes, in bytes. */
   readonly largestMessage: () => number
+  readonly streamInfo: Effect.Effect<StreamInfo, TransportError>
   readonly consumerInfo: (consumer: string) => Effect.Effect<ConsumerInfo, TransportError>
   /**
    * Makes the consumer of a group when it is absent, the stream too, and widens what it gets when the types (all, when undefined)
@@ -153,6 +154,7 @@ export const makeTopology = Effect.fnUntraced(function* (
   return {
     ...settings,
     openStream,
+    streamInfo: attempting("look", () => manager.streams.info(stream)),
     largestMessage: () => largestMessage,
     consumerInfo,
     typesOf: presentTypes,

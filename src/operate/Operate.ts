@@ -16,16 +16,17 @@ import { describe } from "../sql/errors.ts"
 import type { Checkpoints } from "../store/Checkpoints.ts"
 import type { EventStore } from "../store/EventStore.ts"
 import { register } from "./agents/registering.ts"
-import { asked } from "./acting/recording.ts"
+import { asked, refusalToldTo } from "./acting/recording.ts"
 import { type Desk, makeDesk } from "./acting/desk.ts"
 import { clientOf } from "./acting/performing.ts"
 import { makeInMemory } from "./acting/requests.ts"
 import { makeOnSql } from "./acting/sqlRequests.ts"
 import type { Act } from "./contract/acts.ts"
 import { Authentication, Operator } from "./contract/authentication.ts"
-import { InvalidRequestError, NotAllowedError, UnavailableError } from "./contract/errors.ts"
+import { InvalidRequestError, NotAllowedError, RefusedError, UnavailableError } from "./contract/errors.ts"
 import type { Payloads } from "./contract/events.ts"
 import { diagnose } from "./look/doctor.ts"
+import { toldTo } from "./look/followers.ts"
 import { lookAtEvents } from "./look/events.ts"
 import { lookAtKept } from "./look/kept.ts"
 import { makeSampler, type Sampler } from "./look/sampler.ts"
@@ -73,14 +74,20 @@ const makeActs = Effect.fnUntraced(function* (parts: Parts, acts: boolean) {
   return yield* makeDesk(parts, requests)
 })
 
-const followers = (sampler: Sampler, every: number | undefined) => {
-  if (every === undefined) return Stream.fromEffect(sampler.once)
-  return every < 1000
-    ? Stream.fail(new InvalidRequestError({ detail: `every must be at least 1000 milliseconds, not ${every}` }))
-    : sampler.every(every)
-}
+const followers = (parts: Parts, sampler: Sampler, every: number | undefined) =>
+  Stream.unwrap(
+    Effect.gen(function* () {
+      const { payloads } = yield* Operator
+      if (every !== undefined && every < 1000) {
+        return yield* new InvalidRequestError({ detail: `every must be at least 1000 milliseconds, not ${every}` })
+      }
+      const samples = every === undefined ? Stream.fromEffect(sampler.once) : sampler.every(every)
+      return Stream.mapEffect(samples, (sample) => toldTo(parts, payloads, sample))
+    })
+  )
 
 const act = (
+  parts: Parts,
   desk: Desk | undefined,
   request: { readonly id: string; readonly act: Act; readonly reason?: string; readonly within?: number }
 ) =>
@@ -89,7 +96,17 @@ const act = (
       const operator = yield* Operator
       if (desk === undefined) return yield* new NotAllowedError({ detail: "acts are not allowed here: operators only look" })
       if (!operator.mayAct) return yield* new NotAllowedError({ detail: `"${operator.name}" may look, and not act` })
-      return desk.ask({ ...request, by: operator.name })
+      return desk
+        .ask({ ...request, by: operator.name })
+        .pipe(
+          Stream.catchTag("RefusedError", ({ detail }) =>
+            Stream.fromEffect(
+              Effect.flatMap(refusalToldTo(parts, operator.payloads, request.act, detail), (told) =>
+                Effect.fail(new RefusedError({ detail: told }))
+              )
+            )
+          )
+        )
     })
   )
 
@@ -147,8 +164,8 @@ export const layerHandlers = <const Projections extends ReadonlyArray<AnyProject
         Asked: (page) => asked(parts, desk?.requests, page),
         Doctor: () => diagnose(parts),
         Verify: () => verify(parts),
-        Followers: ({ every }) => followers(sampler, every),
-        Act: (request) => act(desk, request)
+        Followers: ({ every }) => followers(parts, sampler, every),
+        Act: (request) => act(parts, desk, request)
       })
     })
   )

@@ -44,6 +44,7 @@ export interface Parts {
   readonly letters: DeadLetters["Service"] | undefined
   readonly snapshots: Snapshots["Service"] | undefined
   readonly bus: MessageBus.MessageBus["Service"] | undefined
+  readonly transport: Transport["Service"] | undefined
   /** The database, where the store lives in one. */
   readonly sql: SqlClient.SqlClient | undefined
   /** The commands that have a handler. */
@@ -77,6 +78,7 @@ export const makeParts = Effect.fnUntraced(function* (
     letters: optional(DeadLetters),
     snapshots: optional(Snapshots),
     bus: optional(MessageBus.MessageBus),
+    transport: optional(Transport),
     sql: sql !== undefined && store.transactionService?.key === sql.transactionService.key ? sql : undefined,
     commands: Array.from(services.mapUnsafe.keys()).flatMap((key) =>
       key.startsWith(handlerPrefix) ? [key.slice(handlerPrefix.length)] : []

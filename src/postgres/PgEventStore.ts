@@ -21,7 +21,6 @@ import * as PgClient from "@effect/sql-pg/PgClient"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Schedule from "effect/Schedule"
 import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
@@ -35,6 +34,7 @@ import * as PgLite from "./PgLite.ts"
 import { makeSql } from "./sql.ts"
 import { makeBoundary } from "./store/boundary.ts"
 import { keepUp } from "./store/following.ts"
+import { beginChain, makeMaintenance } from "./store/maintaining.ts"
 import { makePages } from "./store/reading.ts"
 import { makeShared, readHead } from "./store/shared.ts"
 import { makeAppend } from "./store/writer.ts"
@@ -87,17 +87,18 @@ export interface Options {
    * index that is no longer asked for stays, and is not used. Default: none.
    */
   readonly indexes?: ReadonlyArray<"type" | "category" | "correlation"> | undefined
+  /**
+   * How long the Layer waits at most for its `indexes`, whoever makes them: then it fails as `StoreUnavailable`. An index whose making was given up
+   * is made anew by the next one that asks for it. Default: 1 hour.
+   */
+  readonly indexTimeout?: Duration.Input | undefined
+  /**
+   * Whether to keep a hash chain over the events from now on, which `EventStore.verify` checks: a trigger, which is made when the Layer is built,
+   * and from then on holds for all who append. With `migrate: false` the Layer fails where it is not there, and says by which statement to make
+   * it. Appends are slower by it. Default: as the database has it.
+   */
+  readonly chain?: boolean | undefined
 }
-
-/** How long a subscription waits before it asks again a database that does not answer. */
-const patience = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("1 second")])
-
-/** A subscription outlives the connections it reads over: it goes on as soon as the database answers again. */
-const untilAnswered = <A>(read: Effect.Effect<A, EventStoreError>): Effect.Effect<A, EventStoreError> =>
-  read.pipe(
-    Effect.tapError((error) => Effect.logDebug("eventfold: a subscription waits for the database", error)),
-    Effect.retry({ while: ({ reason }) => reason._tag === "StoreUnavailable", schedule: patience })
-  )
 
 /**
  * Makes the store over the `PgClient` of the environment. Makes and updates its tables first.
@@ -118,10 +119,12 @@ export const make = Effect.fnUntraced(function* (
   }
   if (options.migrate !== false) yield* migrate(names).pipe(Effect.provideService(SqlClient.SqlClient, sql))
   const indexes = new Set(options.indexes)
-  yield* makeIndexes(sql, names, indexes, options.migrate !== false)
   const timeout = Duration.fromInputUnsafe(options.timeout ?? "30 seconds")
+  const indexTimeout = Duration.fromInputUnsafe(options.indexTimeout ?? "1 hour")
+  yield* makeIndexes({ sql, names, indexes, timeout, indexTimeout }, options.migrate !== false)
   const shared = yield* makeShared(sql, makeSql(names), { indexes, timeout })
   const { plans, queries, signal, statements } = shared
+  if (options.chain === true) yield* beginChain(sql, names, shared, options.migrate !== false)
   const append = yield* makeAppend(shared, options)
   const boundary = yield* makeBoundary(shared, options)
   const head = readHead(shared)
@@ -136,8 +139,9 @@ export const make = Effect.fnUntraced(function* (
     find: (id) => Effect.map(queries.ask("find", plans.sized(statements.find), [id]), ({ items }) => items[0]),
     awaitBeyond: signal.beyond,
     heard: signal.position,
-    untilAnswered,
+    untilAnswered: shared.untilAnswered,
     transactionService: sql.transactionService,
+    maintenance: makeMaintenance(shared),
     tables: { schema: names.schema, prefix: names.prefix, migrate: options.migrate !== false }
   })
   return yield* storeUntilClosed(store)

@@ -29,7 +29,7 @@ export type Module = keyof typeof statements
 export interface Options {
   /** The role, as it is called in the database. */
   readonly role: string
-  /** What it uses. Default: everything but projections. Their tables must stand. */
+  /** What it uses. Default: everything but projections, `retention`, which is for a role that removes events, and `keys`, which is where `Keys.layerSql` keeps its table. Their tables must stand. */
   readonly modules?: ReadonlyArray<Module> | undefined
   /** The projections that it runs, each in this version, and whose tables it reads. Their tables must stand. Default: none. */
   readonly projections?:
@@ -42,6 +42,8 @@ export interface Options {
 }
 
 const modulesOfAll = Object.keys(statements) as ReadonlyArray<Module>
+/** Whoever may append need not be able to remove; and the keys of personal data are best in another database. */
+const usualModules = modulesOfAll.filter((module) => module !== "retention" && module !== "keys")
 
 /**
  * The script that gives a role what it needs, and nothing else, to run with `migrate: false`. Run it in the role that owns the tables,
@@ -61,7 +63,7 @@ const modulesOfAll = Object.keys(statements) as ReadonlyArray<Module>
  * @since 0.2.0
  */
 export const grants = (options: Options): string => {
-  const { modules = modulesOfAll, projections = [], schema = usualPostgres.schema, tablePrefix = usualPostgres.prefix } = options
+  const { modules = usualModules, projections = [], schema = usualPostgres.schema, tablePrefix = usualPostgres.prefix } = options
   const place = { schema, prefix: tablePrefix }
   const role = `"${options.role.replaceAll('"', '""')}"`
   const views = projections.flatMap(({ tables, version }) =>

@@ -35,7 +35,7 @@ import { checkNames } from "./names.ts"
 import { tablesFor } from "../store/tables.ts"
 import { makeSubscribe } from "./transport/member.ts"
 import { pruning } from "./transport/pruning.ts"
-import { makeForget } from "./transport/forgetting.ts"
+import { makeForget, makeWaiting } from "./transport/forgetting.ts"
 import { makePublish } from "./transport/publishing.ts"
 import { makeSettle } from "./transport/settling.ts"
 import { makeShared } from "./transport/shared.ts"
@@ -132,7 +132,7 @@ export const make = Effect.fnUntraced(function* (
   })
   yield* pruning(shared, options)
   yield* answering.hearClosing
-  return yield* untilClosed({ publish, subscribe, forget: makeForget(shared) })
+  return yield* untilClosed({ publish, subscribe, forget: makeForget(shared), waiting: makeWaiting(shared) })
 })
 
 /**

@@ -41,6 +41,7 @@ export const kindOf = (error: SqlError): Kind => {
 const unmigratedHint = " (is it the right schema, and have the migrations run?)"
 
 const hints: Readonly<Record<string, string>> = {
+  "25006": " (the server is a standby, or a primary that has been demoted: connect to the primary)",
   "42501": forbiddenHint,
   "26000": ` (a pooler has lost a prepared statement: ${prepareHint})`,
   "42P05": ` (a pooler has mixed up prepared statements: ${prepareHint})`,

@@ -53,7 +53,8 @@ export const hinting = (sql: PgClient.PgClient, channel: string): Effect.Effect<
   const hint = (head: number) => {
     if (head <= told) return
     told = head
-    hints.heads.set(channel, head)
+    // Another store of the client may have heard of more.
+    hints.heads.set(channel, Math.max(head, hints.heads.get(channel) ?? 0))
     hints.fiber ??= Effect.runFork(sending)
   }
   const sent = Effect.suspend(() => (hints.fiber === undefined ? Effect.void : Fiber.await(hints.fiber)))

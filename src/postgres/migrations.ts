@@ -74,7 +74,10 @@ const storeMigrations = (names: Names) => {
     "0007_append_conditions": Effect.void,
     "0008_deadlines": all(checkpoints.createDeadlines),
     "0009_append_lock": all(statements.createFunctions),
-    "0014_operations": all(checkpoints.addOperations)
+    "0014_operations": all(checkpoints.addOperations),
+    "0015_tombstones": all(statements.createTombstones),
+    "0016_chain": all(statements.createChain),
+    "0017_conditions_by_tag": all(statements.replaceAppends)
   }
 }
 

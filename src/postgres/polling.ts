@@ -48,7 +48,7 @@ const askTogether = (sql: PgClient.PgClient, poller: Poller, some: ReadonlyArray
   Effect.matchEffect(answered(sql, sql.unsafe(headsOf(some.map(({ head }) => head))).values), {
     onSuccess: ([row]) =>
       Effect.sync(() => {
-        const [heads] = row as unknown as readonly [heads: ReadonlyArray<number>]
+        const [heads] = row as readonly [heads: ReadonlyArray<number>]
         for (const [index, head] of heads.entries()) some[index]?.heard(head)
       }),
     onFailure: (error) =>

@@ -1,7 +1,7 @@
 /** All SQL of the Postgres transport, for one set of tables. Each object and each group of statements has a file in `sql/`. */
 import { bodies, claim, createClaim } from "./sql/claim.ts"
 import { prune, release, renew } from "./sql/deliveries.ts"
-import { forget, lockGroup } from "./sql/forget.ts"
+import { forget, lockGroup, waiting } from "./sql/forget.ts"
 import { messageTables } from "./sql/messageTables.ts"
 import { publish, publishOthers } from "./sql/publish.ts"
 import { createSettle, settle } from "./sql/settle.ts"
@@ -17,7 +17,7 @@ export const transportObjects: Readonly<Record<string, ReadonlyArray<string>>> =
 export const makeTransportSql = (names: Names) => ({
   channel: render("{channel}message", names),
   createTables: Object.values(transportObjects).flatMap((statements) => statements.map((text) => render(text, names))),
-  ...renderAll({ bodies, claim, settle, publish, publishOthers, renew, release, prune, lockGroup, forget }, names)
+  ...renderAll({ bodies, claim, settle, publish, publishOthers, renew, release, prune, lockGroup, forget, waiting }, names)
 })
 
 export type TransportSql = ReturnType<typeof makeTransportSql>

@@ -12,10 +12,9 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Event from "../definitions/Event.ts"
 import type { NewEvent, RecordedEvent } from "../definitions/stored.ts"
-import { findFollower, followers, type WorkContext, makeFollower, readingOf, stoppedBy } from "../following/engine.ts"
+import { findFollower, followers, type WorkContext, makeFollower, makeOwner, readingOf, stoppedBy } from "../following/engine.ts"
 import { deadlinesCheckpoint, processName, subscriptionCheckpoint } from "../following/names.ts"
 import { positions, reached } from "../following/progress.ts"
-import { makeId } from "../internal/ids.ts"
 import { defaultRestart } from "../internal/lifecycle.ts"
 import { type CheckpointError, type CheckpointFencedError, Checkpoints, type KeptDeadline } from "../store/Checkpoints.ts"
 import { type AppendError, EventStore, EventStoreError, type Filter, StoreCorrupted } from "../store/EventStore.ts"
@@ -207,7 +206,7 @@ export const watchDeadlines = Effect.fnUntraced(function* (
     checkpoint,
     attributes: { process: name },
     settings: { batch: Number.POSITIVE_INFINITY, afterPages: "look" },
-    owner: yield* makeId,
+    owner: yield* makeOwner(checkpoints),
     claimed: Effect.fnUntraced(function* (claimed) {
       // What is kept is not of this position: it was reset, or moved by a program that keeps none. So all is read anew.
       const lease = table === undefined || claimed.deadlines === true ? claimed : yield* table.restart(claimed)
@@ -218,7 +217,8 @@ export const watchDeadlines = Effect.fnUntraced(function* (
     ttl: Duration.fromInputUnsafe(ttl),
     restart: defaultRestart,
     ...readingOf({ store, filter }),
-    log: { store, filter },
+    // Of a process that waits for a deadline nothing is removed.
+    log: { store, filter, removed: "skip" },
     work: (page, context) => notePage(watch, page, context),
     beside: (context) => watchClock(watch, context)
   })

@@ -4,6 +4,7 @@ import * as Aggregate from "../definitions/Aggregate.ts"
 import { freeze } from "../internal/freeze.ts"
 import * as Event from "../definitions/Event.ts"
 import { fingerprintOf } from "../definitions/fingerprint.ts"
+import { tombstoneType } from "../store/tombstone.ts"
 
 /** Folds by type, when the types are known at run time alone. */
 export type Folds<State> = Aggregate.Evolve<ReadonlyArray<Event.Any>, State>
@@ -34,6 +35,9 @@ export const DeadlineSet = Event.make("$DeadlineSet", {
 })
 
 export const DeadlineCancelled = Event.make("$DeadlineCancelled", { type: Schema.String })
+
+/** What stands where something of the history of a process was removed. */
+const Removed = Event.make(tombstoneType, { type: Schema.String })
 
 /** The type that a deadline has today, by the one that it was stored under. */
 export const nameToday =
@@ -132,10 +136,17 @@ export const makeJournal = (
       })
     }
   })
-  if (snapshot === undefined || journal.snapshot === undefined) return journal
+  // A process whose history was removed begins anew. Not among its events, from which the fingerprint of its snapshots is made.
+  const restarting: Journal = {
+    ...journal,
+    definitions: new Map([...journal.definitions, [Removed.type, Removed]]),
+    readers: new Map([...journal.readers, [Removed.type, [Removed]]]),
+    evolve: { ...journal.evolve, [Removed.type]: () => journal.initial }
+  }
+  if (snapshot === undefined || journal.snapshot === undefined) return restarting
   // What makes the state of a process is its own folds, and not those of its journal.
   const { evolve, initial } = process
   const { state: schema, version = 1 } = snapshot
   const own = fingerprintOf({ name, version, schema, initial, events: new Set([...readers.values()].flat()), evolve })
-  return { ...journal, snapshot: { ...journal.snapshot, fingerprint: `${journal.snapshot.fingerprint}${own}` } }
+  return { ...restarting, snapshot: { ...journal.snapshot, fingerprint: `${journal.snapshot.fingerprint}${own}` } }
 }

@@ -141,6 +141,7 @@ const reactToOne = Effect.fnUntraced(function* (process: Any, key: string, read:
       }
       case "Send": {
         const isRejection = Schema.is(action.command.errorSchema)
+        // What `send` has made: the payload and the rejections are those of its command.
         return MessageBus.execute(action.command, action.payload as never).pipe(
           Effect.provideService(MessageBus.CurrentMessage, { id: handled, correlationId }),
           Effect.provideService(CurrentMetadata, inherited),

@@ -2,7 +2,8 @@ import type * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import { annotatable } from "../definitions/annotations.ts"
-import type * as Event from "../definitions/Event.ts"
+import * as Event from "../definitions/Event.ts"
+import { SubjectForgotten } from "../definitions/subjectForgotten.ts"
 import { readersOf, widened } from "../definitions/listing.ts"
 import { folded, maxName } from "../sql/names.ts"
 import { physicalName } from "./place.ts"
@@ -100,7 +101,10 @@ export const make: {
     readonly batch?: (events: Arr.NonEmptyReadonlyArray<Envelope<never>>) => Effect.Effect<unknown, unknown, R>
   }
 ): Projection<R, never> => {
-  const { batch, events, filter, handlers = {}, reset = Effect.void, tables = [], version } = options
+  const { batch, events: listed, filter, handlers = {}, reset = Effect.void, tables = [], version } = options
+  const forgetting = tables.flatMap(({ forget }) => forget ?? [])
+  const follows = forgetting.length > 0 && !listed.some(({ type }) => type === SubjectForgotten.type)
+  const events = follows ? [...listed, SubjectForgotten] : listed
   if (!/^[^@]{1,200}$/.test(name)) throw new RangeError(`Projection: the name must have 1 to 200 characters and no "@": ${name}`)
   if (!Number.isSafeInteger(version) || version < 1) {
     throw new RangeError(`Projection "${name}": version must be a whole number from 1, not ${version}`)
@@ -114,7 +118,12 @@ export const make: {
     }
     return widened(query, readers)
   }
-  const handleBatch = batch as Projection<R, never>["handleBatch"]
+  const narrowed = Array.isArray(filter)
+    ? (filter as ReadonlyArray<Query>).map(narrow)
+    : narrow((filter as Query | undefined) ?? {})
+  const own = batch as Projection<R, never>["handleBatch"]
+  const forgets = forgetting.length === 0 ? undefined : forgetIn<R>(forgetting)
+  const handleBatch: typeof own = own === undefined || forgets === undefined ? own : inOrder(own, forgets, follows)
   return annotatable<Projection<R, never>>({
     name,
     version,
@@ -122,17 +131,56 @@ export const make: {
     reset,
     readers,
     handleBatch,
-    filter: Array.isArray(filter) ? (filter as ReadonlyArray<Query>).map(narrow) : narrow((filter as Query | undefined) ?? {}),
+    filter: follows && filter !== undefined ? [narrowed, { types: Event.storedTypes(SubjectForgotten) }].flat() : narrowed,
     subscription: projectionName(name, version),
     handleEvent: (item) => {
       if (handleBatch !== undefined) return handleBatch([item])
       const { event } = item as Envelope<{ readonly _tag: string }>
+      if (forgets !== undefined && event._tag === SubjectForgotten.type) {
+        const own = handlers[event._tag] as
+          | ((event: unknown, envelope: unknown) => Effect.Effect<unknown, unknown, R>)
+          | undefined
+        return Effect.andThen(forgets(item), own?.(event, item) ?? Effect.void)
+      }
       // The handler of this type: it takes what this definition decodes to.
       const handler = handlers[event._tag] as (event: unknown, envelope: unknown) => Effect.Effect<unknown, unknown, R>
       return handler(event, item)
     }
   })
 }
+
+type Handle<R> = (item: Envelope<unknown>) => Effect.Effect<unknown, unknown, R>
+
+/** Lets the tables forget the subject of an event. */
+const forgetIn =
+  <R>(tables: ReadonlyArray<NonNullable<AnyTable["forget"]>>): Handle<R> =>
+  ({ event }) =>
+    // What tables need a projection that lists them is given.
+    Effect.forEach(tables, (forget) => forget((event as typeof SubjectForgotten.Type).subject), {
+      discard: true
+    }) as Effect.Effect<void, unknown, R>
+
+/** A batch in which what is forgotten is so in its turn; `isOwn` says that the batch itself is not to hear of it. */
+const inOrder =
+  <R>(batch: NonNullable<Projection<R, never>["handleBatch"]>, forgets: Handle<R>, isOwn: boolean): typeof batch =>
+  (items) =>
+    Effect.gen(function* () {
+      let waiting: Array<Envelope<unknown>> = []
+      const handle = Effect.suspend(() => {
+        const [first, ...rest] = waiting
+        waiting = []
+        return first === undefined ? Effect.void : batch([first, ...rest])
+      })
+      for (const item of items) {
+        if ((item.event as { readonly _tag: string })._tag !== SubjectForgotten.type) waiting.push(item)
+        else {
+          yield* handle
+          yield* forgets(item)
+          if (!isOwn) waiting.push(item)
+        }
+      }
+      yield* handle
+    })
 
 /** Refuses tables that a database would take for one, or for the view of another's name. */
 const checkTables = (projection: string, version: number, tables: ReadonlyArray<AnyTable>) => {
@@ -176,5 +224,6 @@ export const sideEffect: {
 } = <A, E, R>({ position }: Envelope<unknown>, effect?: Effect.Effect<A, E, R>): never => {
   const mark = (effect: Effect.Effect<A, E, R>) =>
     Run.use(({ live }) => Effect.flatMap(live(position), (live) => (live ? Effect.asSome(effect) : Effect.succeedNone)))
+  // Either form, by what it was given.
   return (effect === undefined ? mark : mark(effect)) as never
 }

@@ -10,12 +10,13 @@
  * nothing kept, and what the database refuses is refused to the event that brings it.
  */
 import type * as Cause from "effect/Cause"
-import * as Context from "effect/Context"
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
+import { serviceIn } from "../internal/serviceIn.ts"
 import { transactionIn, type Watch, watching } from "../sql/watching.ts"
 import { EventStore } from "../store/EventStore.ts"
 import { tablesFor } from "../store/tables.ts"
@@ -80,9 +81,7 @@ export const keptIn = (
   const keeper = transaction && keepers.get(transaction[0])
   if (keeper === undefined || keeper.isOver()) return undefined
   // Another version, or another store, has tables of its own.
-  const isOwn =
-    Context.getOrUndefined(context, Run as never) === keeper.run &&
-    Context.getOrUndefined(context, EventStore as never) === keeper.store
+  const isOwn = serviceIn(context, Run) === keeper.run && serviceIn(context, EventStore) === keeper.store
   return isOwn ? keeper.tables.get(statements) : undefined
 }
 
@@ -94,9 +93,7 @@ export const keeping = <A, E, R, R2, D>(
   work: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | SqlError, R> =>
   Effect.contextWith((context: Context.Context<R>) => {
-    const sql = Context.getOrUndefined(context as Context.Context<never>, SqlClient.SqlClient as never) as
-      | SqlClient.SqlClient
-      | undefined
+    const sql = serviceIn(context as Context.Context<never>, SqlClient.SqlClient)
     if (sql === undefined || projection.tables.length === 0) return work
     return Effect.gen(function* () {
       const found = yield* tablesFor(sql)
@@ -114,7 +111,7 @@ export const keeping = <A, E, R, R2, D>(
       if (state.tables.size === 0) return yield* work
       const keeper: Keeper = {
         run,
-        store: Context.getOrUndefined(context as Context.Context<never>, EventStore as never),
+        store: serviceIn(context as Context.Context<never>, EventStore),
         tables: state.tables,
         isOver: state.isOver
       }

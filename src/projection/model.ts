@@ -302,6 +302,8 @@ export interface AnyTable {
   readonly columns: ReadonlyArray<Column>
   /** @internal The JSON form of a key, where it has one. */
   readonly peek: (key: unknown) => string | undefined
+  /** @internal What is done when a subject is forgotten. */
+  readonly forget: ((subject: string) => Effect.Effect<void, TableError, SqlClient.SqlClient | Run>) | undefined
 }
 
 /**

@@ -5,7 +5,7 @@ import * as Option from "effect/Option"
 import * as SqlClient from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
-import { Inside } from "../following/engine.ts"
+import { Inside, missedBeyond } from "../following/engine.ts"
 import { subscriptionCheckpoint } from "../following/names.ts"
 import * as Subscription from "../following/Subscription.ts"
 import { Checkpoints } from "../store/Checkpoints.ts"
@@ -23,6 +23,8 @@ import { positions, progressTo } from "./waiting.ts"
  * not replay that later), and fences whoever runs the version: one transaction. From then on it is a follower like any other, so a
  * {@link layer} of this version (in any process) stands by or does the work, and goes on at the end. Ended early, however rudely, it
  * goes on where it was when it is called again, or when a `layer` runs; once it has come to its end, the next call begins anew.
+ * Where events that it handles were removed, or moved to an archive that is not read through, it is refused with a {@link RebuildError} before
+ * anything is emptied, unless `removed` is `"skip"`.
  * Side effects ({@link sideEffect}) are not repeated, nor done for events that had been parked before.
  *
  * Until it is done the version's view is incomplete. To serve meanwhile, build a new version and then {@link switchTo} it. With
@@ -36,7 +38,7 @@ import { positions, progressTo } from "./waiting.ts"
  */
 export const rebuild = <R, D, const T extends boolean = true>(
   projection: Projection<R, D>,
-  options: Pick<Subscription.Options<"halt", T>, "batch" | "retry" | "lease" | "transactional"> = {}
+  options: Pick<Subscription.Options<"halt", T>, "batch" | "retry" | "lease" | "transactional" | "removed"> = {}
 ): Stream.Stream<
   Progress,
   StorageError | ParkedEventsError | RunsInlineError | RebuildError,
@@ -47,7 +49,7 @@ export const rebuild = <R, D, const T extends boolean = true>(
       yield* refuseInside(projection)
       yield* begin(projection, options.transactional)
       const head = yield* EventStore.use((store) => store.head)
-      yield* transaction(startAnew(projection, head), options.transactional)
+      yield* transaction(startAnew(projection, head, options.removed), options.transactional)
       const registry = new Map<string, Subscription.Controls>()
       const counter = makeCounter()
       yield* Effect.provideService(
@@ -80,7 +82,7 @@ const refuseInside = Effect.fnUntraced(function* <R, D>(projection: Projection<R
 })
 
 /** Empties the view and sets its checkpoint back, unless a rebuild has begun before that is not done. */
-const startAnew = <R, D>(projection: Projection<R, D>, head: number) =>
+const startAnew = <R, D>(projection: Projection<R, D>, head: number, removed: "halt" | "skip" | undefined) =>
   Effect.gen(function* () {
     const target = Option.getOrElse((yield* entryOf(projection)).target, () => 0)
     const before = yield* positionOf(projection)
@@ -93,6 +95,12 @@ const startAnew = <R, D>(projection: Projection<R, D>, head: number) =>
       })
     )
     if (begun && (yield* isUnderWay)) return
+    if (removed !== "skip") {
+      // The view stays as it is: what is gone cannot be put into it again.
+      const cause = yield* missedBeyond({ store: yield* EventStore, filter: projection.filter }, 0)
+      const { name, version } = projection
+      if (cause !== undefined) return yield* new RebuildError({ projection: name, version, position: before, cause })
+    }
     yield* clear(projection, head)
   })
 

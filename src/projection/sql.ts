@@ -14,6 +14,7 @@ export const tableOf = (
   told: { readonly [name: string]: ColumnType | undefined }
 ) => {
   const struct = Schema.Struct(fields)
+  // Fields of any types: what they encode to is a record by their names.
   const codec = Schema.toCodecJson(struct) as unknown as Schema.Codec<
     { readonly [name: string]: unknown },
     { readonly [name: string]: unknown }

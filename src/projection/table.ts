@@ -5,8 +5,9 @@ import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import * as Stream from "effect/Stream"
 import type * as Event from "../definitions/Event.ts"
-import { type Row, RowRefusedError, Run, type Table, type TableError } from "./model.ts"
+import { type AnyTable, type Row, RowRefusedError, Run, type Table, type TableError } from "./model.ts"
 import { columnsFault, quoted, type TableName, tableNameFault } from "../sql/names.ts"
 import { type Found, tablesFor } from "../store/tables.ts"
 import { placed } from "./place.ts"
@@ -57,9 +58,14 @@ export const table = <
      * fails with an `EventStoreError` (`StoreFailure`). Default: none.
      */
     readonly indexes?: ReadonlyArray<IndexOptions<keyof F & string>> | undefined
+    /**
+     * What becomes of rows with data of a person who is forgotten (`Personal.forget`): projections that list the table follow
+     * `SubjectForgotten` by themselves. Default: they stay as they are.
+     */
+    readonly personal?: ForgettingOptions<F> | undefined
   }
 ): Table<F, K> => {
-  const { columns: told = {}, fields, indexes = [], key } = options
+  const { columns: told = {}, fields, indexes = [], key, personal } = options
   const fault = tableNameFault(name) ?? (/(^|\.)\w{51,}$/.test(name) ? "it is longer than 50 characters" : undefined)
   if (fault !== undefined) throw new RangeError(`Projection: a table cannot be called ${name}: ${fault}`)
   const odd = columnsFault(Object.keys(fields))
@@ -67,6 +73,9 @@ export const table = <
   const storage = storageOf(name, key, fields, told)
   const writes = writesTo(storage)
   const { here, statements } = storage
+  const queries = queriesOf(storage)
+  if (personal !== undefined && !Object.hasOwn(fields, personal.subject))
+    throw new RangeError(`Projection: the table ${name} has no field "${personal.subject}" that could name the subject`)
   return {
     name,
     key,
@@ -80,8 +89,41 @@ export const table = <
     patch: patchBy(writes.fold),
     get: getOf(storage),
     list: listOf(storage),
-    ...queriesOf(storage)
+    ...queries,
+    forget: personal === undefined || personal.onForget === "keep" ? undefined : forgetBy(personal, key, queries, writes)
   }
+}
+
+/**
+ * What becomes of the rows of who is forgotten.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface ForgettingOptions<F extends Event.Fields> {
+  /** The field that says whose row it is: one whose JSON form is text. */
+  readonly subject: { [P in keyof F & string]: F[P]["Encoded"] extends string ? P : never }[keyof F & string]
+  /** The rows are deleted, or kept as they are; or what their columns have from then on, such as `{ email: null }`. */
+  readonly onForget: "delete" | "keep" | Partial<Row<F>>
+}
+
+const forgetBy = <F extends Event.Fields, K extends keyof F & string>(
+  { onForget, subject }: ForgettingOptions<F>,
+  key: K,
+  { stream }: Pick<Table<F, K>, "stream">,
+  writes: Pick<Table<F, K>, "fold">
+): AnyTable["forget"] => {
+  const keyOf = (row: Row<F>) => (row as { readonly [P in K]: F[K]["Type"] })[key]
+  return (value) =>
+    // What a condition takes is the decoded value of a field; the subject is known by its JSON form, which is text.
+    stream({ where: [[subject, "=", value]] as never }).pipe(
+      Stream.runForEachArray((rows) =>
+        writes.fold(rows, {
+          key: keyOf,
+          evolve: (row) => (row === undefined || onForget === "delete" ? undefined : { ...row, ...(onForget as Partial<Row<F>>) })
+        })
+      )
+    )
 }
 
 /** What reads and writes of a table share: its statements, and its rows as they come and go. */

@@ -16,10 +16,13 @@ import * as RcRef from "effect/RcRef"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { makeEpisodes } from "../internal/episodes.ts"
+import { inBackground } from "../sql/reasons.ts"
 import { inTime, type Secret, untilClosed } from "../transport/kit.ts"
 import { type SubscribeOptions, Transport, type TransportError } from "../transport/Transport.ts"
 import { openConnection } from "./connection.ts"
 import { makeForget } from "./forgetting.ts"
+import { makeFindings, makeWaiting } from "./looking.ts"
 import { join } from "./member.ts"
 import { makeNames } from "./names.ts"
 import { makePublisher } from "./publishing.ts"
@@ -89,7 +92,7 @@ export const make = Effect.fnUntraced(function* (
   yield* Effect.scoped(connect)
   // Groups without a member have nobody else who looks after them.
   yield* Effect.scoped(Effect.flatMap(connect, topology.keep)).pipe(
-    Effect.ignore,
+    inBackground(makeEpisodes("the look after the groups"), "eventfold: RabbitMQ cannot be asked after the groups of messages"),
     Effect.repeat(Schedule.spaced(heartbeat)),
     Effect.delay(heartbeat),
     Effect.forkScoped
@@ -97,7 +100,9 @@ export const make = Effect.fnUntraced(function* (
   return yield* untilClosed({
     publish: publisher.publish,
     subscribe: (options) => Stream.unwrap(inTime("subscribe", timeout)(join(consuming, topology, publisher, options))),
-    forget: (group) => inTime("forget", timeout)(makeForget(connect, topology)(group))
+    forget: (group) => inTime("forget", timeout)(makeForget(connect, topology)(group)),
+    waiting: (group) => inTime("waiting", timeout)(makeWaiting(connect, topology)(group)),
+    findings: inTime("look", timeout)(makeFindings(connect, topology))
   })
 })
 

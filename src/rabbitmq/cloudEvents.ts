@@ -9,7 +9,7 @@ import type { CloudEvent, Message } from "../transport/Transport.ts"
 /** A message on the wire, as far as it is ours to say. */
 export interface Encoded {
   readonly content: Buffer
-  readonly contentType: string
+  readonly contentType: string | undefined
   readonly headers: Readonly<Record<string, unknown>>
 }
 

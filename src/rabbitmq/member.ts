@@ -22,9 +22,14 @@ import { delayHeader, keepGroup, type Topology } from "./topology.ts"
 
 /** Header: how many attempts a message had before it was moved to a queue for delays. */
 const attemptsHeader = "eventfold-attempts"
+/** Header: the routing key that a message came with, before it was moved: it goes back to its queue under the queue's own. */
+const routingKeyHeader = "eventfold-routing-key"
 /** After which a message comes again that a member was given and did not ask for. */
 const handOnDelay = "1 second"
 const mostUnacknowledged = 65_535
+
+const routingKeyOf = ({ fields, properties: { headers } }: ConsumeMessage): string =>
+  String(headers?.[routingKeyHeader] ?? fields.routingKey)
 
 /** How many deliveries a message has had, this one included. */
 const attemptOf = ({ fields, properties: { headers } }: ConsumeMessage): number => {
@@ -32,15 +37,19 @@ const attemptOf = ({ fields, properties: { headers } }: ConsumeMessage): number 
   return before + Number(headers?.["x-delivery-count"] ?? (fields.redelivered ? 1 : 0)) + 1
 }
 
+/** What comes back as it was. Not who has sent it, which is for the sender to say, nor when it expires: it has come. */
+const lasting = ["contentEncoding", "priority", "correlationId", "replyTo", "messageId", "timestamp", "type", "appId"] as const
+
 /** Moves a message to where it waits before it goes back to its queue. */
 const postpone = (
   { send }: Publisher,
   { names, openDelay }: Topology,
   queue: string,
-  { content, properties }: ConsumeMessage,
+  raw: ConsumeMessage,
   attempts: number,
   delay: Duration.Duration
 ): Effect.Effect<void, TransportError> => {
+  const { content, properties } = raw
   const millis = delayStep(delay)
   const headers = Object.fromEntries(Object.entries(properties.headers ?? {}).filter(([name]) => !name.startsWith("x-")))
   const parcel = {
@@ -48,8 +57,9 @@ const postpone = (
     exchange: names.delays,
     routingKey: queue,
     content,
-    contentType: String(properties.contentType),
-    headers: { ...headers, [attemptsHeader]: attempts, [delayHeader]: millis }
+    contentType: typeof properties.contentType === "string" ? properties.contentType : undefined,
+    properties: Object.fromEntries(lasting.map((name) => [name, properties[name] as unknown])),
+    headers: { ...headers, [attemptsHeader]: attempts, [routingKeyHeader]: routingKeyOf(raw), [delayHeader]: millis }
   }
   return send("nack", parcel, (connection) => openDelay(connection, millis))
 }
@@ -83,12 +93,12 @@ const consuming = Effect.fnUntraced(function* (
 })
 
 /** What is no CloudEvent, under the type that its routing key says. RabbitMQ has no name for it: the same bytes are the same thing. */
-const wrapped = (queue: string, { content, fields, properties }: ConsumeMessage): CloudEvent =>
+const wrapped = (queue: string, raw: ConsumeMessage): CloudEvent =>
   wrap({
     source: `rabbitmq:${queue}`,
-    id: String(properties.messageId ?? createHash("sha256").update(content).digest("hex")),
-    type: typeOf(fields.routingKey),
-    body: content
+    id: String(raw.properties.messageId ?? createHash("sha256").update(raw.content).digest("hex")),
+    type: typeOf(routingKeyOf(raw)),
+    body: raw.content
   })
 
 /** What is received, as deliveries. What is no message, and what this member did not ask for, is settled here. */
@@ -159,7 +169,10 @@ export const join = Effect.fnUntraced(function* (
     Queue.failCauseUnsafe(received, Cause.fail(unavailable("subscribe", detail)))
   }
   onLost(() => end(gone() ?? "the channel was closed"))
-  yield* consuming(channel, queue, concurrency, received, end)
+  yield* Effect.catch(consuming(channel, queue, concurrency, received, end), (error) =>
+    // What the broker has closed the channel for says more than that it is closed, and comes a moment later.
+    Effect.flatMap(Effect.yieldNow, () => Effect.fail(unavailable("subscribe", gone() ?? error.reason.detail, error)))
+  )
   const deliveries = delivering(channel, queue, options, (raw, attempts, delay) =>
     postpone(publisher, topology, queue, raw, attempts, delay)
   )

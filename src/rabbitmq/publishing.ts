@@ -1,7 +1,7 @@
 /**
  * Publishing: pipelined, in windows that the broker confirms message by message.
  */
-import { type ConfirmChannel, IllegalOperationError } from "amqplib"
+import { type ConfirmChannel, IllegalOperationError, type Options } from "amqplib"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as RcRef from "effect/RcRef"
@@ -18,6 +18,8 @@ export interface Parcel extends Encoded {
   readonly id: string
   readonly exchange: string
   readonly routingKey: string
+  /** What others have said of it that is none of its headers. */
+  readonly properties?: Options.Publish
 }
 
 export interface Publisher {
@@ -70,7 +72,7 @@ const failureOf = (limit: Limit, operation: string, parcels: ReadonlyArray<Parce
 
 /** Sends all at once, and waits until the broker has confirmed each. `onConfirmed` is called with the place of each. */
 const confirmed = (
-  { channel, lost }: Sender,
+  { channel, connection, lost }: Sender,
   limit: Limit,
   operation: string,
   parcels: ReadonlyArray<Parcel>,
@@ -80,14 +82,23 @@ const confirmed = (
     let missing = parcels.length
     const onAnswer = (index: number) => (cause: unknown) => {
       if (cause !== null) {
-        return resume(Effect.fail(failureOf(limit, operation, parcels, lost() ?? detailOf(cause), cause)))
+        const detail = lost()
+        // A channel that was opened before a queue had its new leader refuses for ever what goes there: another one does not.
+        if (detail === undefined) connection.abandon()
+        return resume(Effect.fail(failureOf(limit, operation, parcels, detail ?? detailOf(cause), cause)))
       }
       onConfirmed(index)
       if (--missing === 0) resume(Effect.void)
     }
-    for (const [index, { content, contentType, exchange, headers, id, routingKey }] of parcels.entries()) {
+    for (const [index, { content, contentType, exchange, headers, id, properties, routingKey }] of parcels.entries()) {
       try {
-        const options = { persistent: true, mandatory: true, contentType, headers }
+        const options = {
+          ...properties,
+          ...(contentType !== undefined && { contentType }),
+          persistent: true,
+          mandatory: true,
+          headers
+        }
         channel.publish(exchange, routingKey, content, options, onAnswer(index))
       } catch (cause) {
         const detail = detailOf(cause)

@@ -28,6 +28,9 @@ export interface Topology {
   readonly checkGroup: (connection: Connection, group: Group) => Effect.Effect<void, TransportError>
   /** Deletes what there is of a group. */
   readonly dropGroup: (connection: Connection, group: string) => Effect.Effect<"dropped" | "unknown" | "in use", TransportError>
+  readonly hasExchange: (connection: Connection) => Effect.Effect<boolean, TransportError>
+  /** How many messages the queue of a group could hand out; `undefined` where there is none. */
+  readonly countOf: (connection: Connection, group: string) => Effect.Effect<number | undefined, TransportError>
   /** Looks after the groups that this process was told of. */
   readonly keep: (connection: Connection) => Effect.Effect<void, TransportError>
   /** Makes the queue in which messages wait for so many milliseconds. */
@@ -109,6 +112,11 @@ const makeDeclarations = ({ delayQueueOf, delays, exchange, keyOf, queueOf }: Na
     }
     return Effect.catchIf(inChannel(connection, "forget", drop), isMissing, () => Effect.succeed("unknown" as const))
   },
+  countOf: (connection: Connection, group: string) =>
+    inChannel(connection, "waiting", (channel) => channel.checkQueue(queueOf(group))).pipe(
+      Effect.map(({ messageCount }): number | undefined => messageCount),
+      Effect.catchIf(isMissing, () => Effect.undefined)
+    ),
   delay: (connection: Connection, millis: number) => {
     const queue = delayQueueOf(millis)
     return Effect.andThen(
@@ -179,6 +187,8 @@ export const makeTopology = (
       ),
     checkGroup,
     dropGroup: declarations.dropGroup,
+    hasExchange: declarations.hasExchange,
+    countOf: declarations.countOf,
     openDelay: (connection, millis) =>
       // Without the queue the message would be lost.
       options.declares ? declarations.delay(connection, millis) : declarations.hasDelay(connection, millis),

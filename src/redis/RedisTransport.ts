@@ -16,6 +16,7 @@ import { defaultRestart } from "../internal/lifecycle.ts"
 import { makeMembers, type Members, untilClosed } from "../transport/kit.ts"
 import { Transport } from "../transport/Transport.ts"
 import { makeForget } from "./forgetting.ts"
+import { makeFindings, makeWaiting } from "./looking.ts"
 import { type Departures, join, type Listener } from "./member.ts"
 import { makePublish } from "./publishing.ts"
 import { makeServer, milliseconds, type Server } from "./server.ts"
@@ -95,7 +96,9 @@ export const make = Effect.fnUntraced(function* (
       greatestAge: options.greatestAge === undefined ? -1 : milliseconds(options.greatestAge)
     }),
     subscribe: (options) => Stream.unwrap(join(server, settings, members, departures, options)),
-    forget: makeForget(server)
+    forget: makeForget(server),
+    waiting: makeWaiting(server),
+    findings: makeFindings(server)
   })
 })
 

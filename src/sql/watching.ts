@@ -2,12 +2,13 @@
  * Who does something of its own with a transaction hears of each statement in it before the database does: also of those that others
  * send, through whatever client, and of savepoints.
  */
-import * as Context from "effect/Context"
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
+import { serviceIn } from "../internal/serviceIn.ts"
 
 /** What is done around a statement: `before` it reaches the database, and `after` it, whatever has become of it. */
 export interface Watch {
@@ -19,7 +20,7 @@ export interface Watch {
 export const transactionIn = (
   sql: SqlClient.SqlClient,
   context: Context.Context<never>
-): SqlClient.TransactionConnection.Service | undefined => Context.getOrUndefined(context, sql.transactionService as never)
+): SqlClient.TransactionConnection.Service | undefined => serviceIn(context, sql.transactionService)
 
 const watched = (connection: Connection, { after, before }: Watch): Connection => {
   const around =

@@ -19,6 +19,7 @@ import * as EventStore from "../store/EventStore.ts"
 import { storeUntilClosed } from "../store/kit/index.ts"
 import { usualSqlite } from "../store/tables.ts"
 import { failAs } from "./database.ts"
+import { isChained, makeMaintenance } from "./maintaining.ts"
 import { makeReads } from "./reading.ts"
 import * as SqliteClient from "./SqliteClient.ts"
 import { openTables } from "./tables.ts"
@@ -44,6 +45,11 @@ export interface Options {
    * makes appends slower and the file larger. Default: none.
    */
   readonly indexes?: ReadonlyArray<"type" | "category" | "correlation"> | undefined
+  /**
+   * Whether to keep a hash chain over the events from now on, which `EventStore.verify` checks. Once it has begun it goes on, whoever opens the
+   * file. Appends are slower by it. Default: as the file has it.
+   */
+  readonly chain?: boolean | undefined
 }
 
 /**
@@ -60,9 +66,11 @@ export const make = Effect.fnUntraced(function* (
   const client = yield* SqlClient.SqlClient
   const sql = yield* openTables(options.tablePrefix, new Set(options.indexes))
   const database = { client, sql, signal: makeSignal() }
+  const chained = options.chain === true || (yield* isChained(database))
   const store = EventStore.make({
-    append: yield* makeAppend(database),
+    append: yield* makeAppend({ ...database, chained }),
     ...makeReads(database, options.pollInterval ?? "50 millis"),
+    maintenance: makeMaintenance(database),
     transactionService: client.transactionService,
     tables: { schema: undefined, prefix: options.tablePrefix ?? usualSqlite.prefix, migrate: true }
   })

@@ -2,6 +2,7 @@
  * All SQL of the SQLite store, and the rows that it returns.
  */
 import { limits, type Query } from "../store/EventStore.ts"
+import { tombstoneType } from "../store/kit/index.ts"
 import { askedParam, limitOf, makeAsking } from "./asking.ts"
 import { makeCheckpointSql } from "./checkpointSql.ts"
 import { eventIndexes, type EventIndex, singly } from "./indexes.ts"
@@ -87,6 +88,7 @@ export type Sql = ReturnType<typeof makeSql>
 export const makeSql = (prefix: string, indexes: ReadonlySet<EventIndex> = new Set()) => {
   const event = `${prefix}event`
   const tag = `${prefix}tag`
+  const chain = `${prefix}chain`
   const checkpoints = makeCheckpointSql(prefix)
 
   const immutable = (table: string, change: "UPDATE" | "DELETE") => `
@@ -173,8 +175,54 @@ export const makeSql = (prefix: string, indexes: ReadonlySet<EventIndex> = new S
       "3_projection_versions": checkpoints.createVersions,
       "4_seen_events": checkpoints.addSeen,
       "6_deadlines": checkpoints.createDeadlines,
-      "14_paused": checkpoints.addPaused
+      "14_paused": checkpoints.addPaused,
+      "15_tombstones": [
+        `DROP TRIGGER IF EXISTS ${event}_no_update`,
+        `DROP TRIGGER IF EXISTS ${tag}_no_delete`,
+        `CREATE TRIGGER ${event}_no_update BEFORE UPDATE ON ${event} WHEN NOT (
+          OLD.type <> '${tombstoneType}' AND NEW.type = '${tombstoneType}' AND NEW.tags = '[]' AND NEW.metadata = '{}' AND NEW.published = 0
+          AND json_extract(NEW.payload, '$.type') IS OLD.type AND json_extract(NEW.payload, '$.digest') GLOB '${"[0-9a-f]".repeat(64)}'
+          AND NEW.position = OLD.position AND NEW.version = OLD.version AND NEW.stream = OLD.stream AND NEW.id = OLD.id
+          AND NEW.recorded_at = OLD.recorded_at AND NEW.schema_version = OLD.schema_version
+        )
+        BEGIN SELECT RAISE(ABORT, '${event} is append-only: UPDATE refused'); END`,
+        `CREATE TRIGGER ${tag}_no_delete BEFORE DELETE ON ${tag}
+          WHEN NOT EXISTS (SELECT 1 FROM ${event} WHERE position = OLD.position AND type = '${tombstoneType}')
+        BEGIN SELECT RAISE(ABORT, '${tag} is append-only: DELETE refused'); END`,
+        `CREATE INDEX ${event}_tombstone ON ${event} (position) WHERE type = '${tombstoneType}'`
+      ],
+      "16_chain": [
+        `CREATE TABLE ${chain} (
+          position INTEGER PRIMARY KEY,
+          after INTEGER NOT NULL,
+          digest TEXT NOT NULL
+        ) STRICT`,
+        immutable(chain, "UPDATE"),
+        immutable(chain, "DELETE")
+      ]
     },
+
+    /** Of an event that is no tombstone, and is the one that is meant. */
+    tombstone: `UPDATE ${event} SET type = '${tombstoneType}', payload = ?, tags = '[]', metadata = '{}', published = 0
+      WHERE position = ? AND id = ? AND type <> '${tombstoneType}' RETURNING position`,
+
+    /** The tags of an event, which are a JSON array. */
+    untag: `DELETE FROM ${tag} WHERE position = ? AND tag IN (SELECT value FROM json_each(?))`,
+
+    newestTombstone: `SELECT coalesce(max(position), 0) AS position FROM ${event} WHERE type = '${tombstoneType}'`,
+
+    newestVersion: `SELECT version FROM ${event} WHERE stream = ? ORDER BY version DESC LIMIT 1`,
+
+    tagsOf: `SELECT tags FROM ${event} WHERE position = ?`,
+
+    /** What is removed is overwritten, and not merely left behind. */
+    overwriting: "PRAGMA secure_delete = ON",
+    checkpointed: "PRAGMA wal_checkpoint(TRUNCATE)",
+
+    insertLink: `INSERT INTO ${chain} (after, position, digest) VALUES (?, ?, ?)`,
+    links: `SELECT after, position, digest FROM ${chain} WHERE position > ? ORDER BY position ${limitOf("?")}`,
+    linkBefore: `SELECT after, position, digest FROM ${chain} WHERE position <= ? ORDER BY position DESC LIMIT 1`,
+    between: `SELECT ${columns} FROM ${event} WHERE position > ? AND position <= ? ORDER BY position`,
 
     /** Makes the indexes that are not there. */
     createIndexes: eventIndexes

@@ -28,6 +28,7 @@ import {
 import { askedParam } from "./asking.ts"
 import { type Database, failAs, rowsOn } from "./database.ts"
 import { toEventStoreError } from "./errors.ts"
+import { addLink } from "./maintaining.ts"
 import type { MatchRow, Param, PlaceRow, Sql, StandingRow } from "./sql.ts"
 import { plainNumbers } from "./tables.ts"
 
@@ -35,9 +36,14 @@ type Results = ReadonlyArray<AppendResult>
 type Request = Submitted<PreparedAppend, Results, AppendError>
 type Verdict = Exit.Exit<Results, AppendError>
 
+/** What writing has to know beside the database: whether a hash chain is kept. */
+interface Writing extends Database {
+  readonly chained: boolean
+}
+
 /** Writes outside of transactions go by group commit; what is appended in a transaction of the client is part of that transaction. */
 export const makeAppend = Effect.fnUntraced(function* (
-  database: Database
+  database: Writing
 ): Effect.fn.Return<Driver["append"], never, Scope.Scope> {
   const { client } = database
   // Other drivers may begin a transaction in a way of their own.
@@ -83,7 +89,7 @@ export const makeAppend = Effect.fnUntraced(function* (
 })
 
 /** In a savepoint of the caller's transaction. */
-const appendInTransaction = (database: Database, append: PreparedAppend): Effect.Effect<Results, AppendError> =>
+const appendInTransaction = (database: Writing, append: PreparedAppend): Effect.Effect<Results, AppendError> =>
   Effect.flatMap(
     Effect.mapError(transact(database, [append]), (error) => toEventStoreError("append", error, true)),
     onlyVerdict
@@ -94,14 +100,14 @@ const onlyVerdict = (verdicts: ReadonlyArray<Verdict>): Verdict => verdicts[0] a
 
 /** Decides and writes, in one transaction, or in a savepoint of the one that the fiber is in. */
 const transact = (
-  { client, signal, sql }: Database,
+  { chained, client, signal, sql }: Writing,
   appends: ReadonlyArray<PreparedAppend>
 ): Effect.Effect<ReadonlyArray<Verdict>, SqlError> =>
   client
     .withTransaction(
       Effect.withFiber((fiber) => {
         const [connection] = Context.getUnsafe(fiber.context, client.transactionService)
-        return Effect.flatMap(writeBatch(sql, connection, appends), ({ head, verdicts }) =>
+        return Effect.flatMap(writeBatch(sql, chained, connection, appends), ({ head, verdicts }) =>
           Effect.as(client.afterCommit(Effect.sync(() => signal.notify(head))), verdicts)
         )
       })
@@ -113,17 +119,17 @@ const transact = (
  * costs a quarter less. It is never interrupted.
  */
 const transactAlone = (
-  database: Database,
+  database: Writing,
   appends: ReadonlyArray<PreparedAppend>
 ): Effect.Effect<ReadonlyArray<Verdict>, SqlError> => {
   const [append] = appends
-  const few = appends.length === 1 && append !== undefined ? fewEvents(append) : undefined
+  const few = appends.length === 1 && append !== undefined && !database.chained ? fewEvents(append) : undefined
   return few === undefined ? transactBatchAlone(database, appends) : appendFew(database, appends, few)
 }
 
 /** An append of few new events is one statement. If a stream is not at the version expected, the whole way tells why. */
 const appendFew = (
-  database: Database,
+  database: Writing,
   appends: ReadonlyArray<PreparedAppend>,
   { count, params, parts }: FewEvents
 ): Effect.Effect<ReadonlyArray<Verdict>, SqlError> => {
@@ -144,7 +150,7 @@ const appendFew = (
 }
 
 const transactBatchAlone = (
-  { client, signal, sql }: Database,
+  { chained, client, signal, sql }: Writing,
   appends: ReadonlyArray<PreparedAppend>
 ): Effect.Effect<ReadonlyArray<Verdict>, SqlError> =>
   Effect.scoped(
@@ -153,7 +159,7 @@ const transactBatchAlone = (
       return Effect.andThen(
         control("BEGIN IMMEDIATE"),
         Effect.flatMap(
-          writeBatch(sql, connection, appends),
+          writeBatch(sql, chained, connection, appends),
           ({ head, verdicts }) =>
             Effect.map(control("COMMIT"), () => {
               signal.notify(head)
@@ -168,6 +174,7 @@ const transactBatchAlone = (
 /** One batch, under the write lock: what stands is looked up, each append is decided, what is accepted is inserted. */
 const writeBatch = Effect.fnUntraced(function* (
   sql: Sql,
+  chained: boolean,
   connection: Connection,
   appends: ReadonlyArray<PreparedAppend>
 ): Effect.fn.Return<{ readonly verdicts: ReadonlyArray<Verdict>; readonly head: number }, SqlError> {
@@ -188,6 +195,7 @@ const writeBatch = Effect.fnUntraced(function* (
     yield* connection.execute(sql.insertEvent, insertParams(write), undefined)
   }
   if (tags.length > 0) yield* connection.execute(sql.insertTags, [JSON.stringify(tags)], undefined)
+  if (chained && writes.length > 0) yield* addLink(sql, connection, head, writes)
   return { verdicts, head: head + writes.length }
 })
 
@@ -200,6 +208,7 @@ const lookUp = Effect.fnUntraced(function* (sql: Sql, connection: Connection, ap
       streams.add(stream)
       for (const { fresh, id } of events) if (!fresh) ids.add(id)
     }
+    for (const { afterId } of append.unless) if (afterId !== undefined) ids.add(afterId)
   }
   const newest = new Map<string, PlaceRow>()
   const located = new Map<string, Located>()

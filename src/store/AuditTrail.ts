@@ -6,6 +6,8 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
+import { isRecordOfCommand } from "../definitions/metadata.ts"
+import { hidden } from "../definitions/personal.ts"
 import type { Metadata, RecordedEvent } from "../definitions/stored.ts"
 import { writeJson } from "../internal/exactJson.ts"
 import { printable } from "../internal/printable.ts"
@@ -23,7 +25,7 @@ export interface Options {
   /** Who did it; `undefined` for nobody in particular. Default: `metadata.by`. */
   readonly who?: ((metadata: Metadata) => string | undefined) | undefined
   /**
-   * What an event says beside its type. Default: its payload as JSON; for the notes of process managers the type of the event or
+   * What an event says beside its type. Default: its payload as JSON, save what is personal; for the notes of process managers the type of the event or
    * deadline that they are about, and when it is due; for a kept answer whether the command succeeded.
    */
   readonly what?: ((event: RecordedEvent) => string) | undefined
@@ -137,7 +139,7 @@ export const formatTree = (events: Iterable<RecordedEvent>, options?: Options): 
  * )
  * await Effect.runPromise(Effect.provide(program, Live))
  * // => [
- * //   '1970-01-01T00:00:00.000Z  Deposit  by greta  {"account":"ada","amount":5}',
+ * //   '1970-01-01T00:00:00.000Z  Deposit  by greta',
  * //   '1970-01-01T00:00:00.000Z  └─ Deposited  Account-ada v1  {"amount":5}']
  * ```
  *
@@ -177,8 +179,10 @@ const list = (
 
 const defaultWho = ({ by }: Metadata): string | undefined => (typeof by === "string" ? by : undefined)
 
-const defaultWhat = ({ payload, type }: RecordedEvent): string => {
-  if (!type.startsWith("$")) return writeJson(payload)
+const defaultWhat = ({ metadata, payload, type }: RecordedEvent): string => {
+  // Of most commands the name alone is recorded.
+  if (payload === null && isRecordOfCommand(metadata)) return ""
+  if (!type.startsWith("$")) return writeJson(hidden(payload))
   const {
     command,
     due,

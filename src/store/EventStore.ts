@@ -35,24 +35,40 @@ export {
   subscribe,
   version
 } from "./service.ts"
-export type { StoreTables } from "./service.ts"
+export { asStored } from "./service.ts"
+export type { Sealed, StoreTables } from "./service.ts"
+export type { ChainLink, Maintenance } from "./maintenance.ts"
+export { isTombstone, type Tombstone } from "./tombstone.ts"
 
 // What is appended, and what comes back.
 export type { Metadata, NewEvent, RecordedEvent } from "../definitions/stored.ts"
 export { categoryOf } from "../definitions/stored.ts"
-export { ExpectedVersion, limits, streamName } from "./model.ts"
+export { streamName } from "../definitions/names.ts"
+export { ExpectedVersion, limits } from "./model.ts"
 export type { AppendCondition, AppendResult, Filter, Query, StreamAppend, StreamInfo } from "./model.ts"
 export type { Boundary, BoundaryQuery, ReadBoundaryOptions } from "./model.ts"
 export type { Page, ReadAllOptions, ReadOptions, ReadPageOptions, StreamsOptions, SubscribeOptions } from "./model.ts"
 
 // What an append is refused for, and how the storage fails.
 export { AppendConditionError, DuplicateEventError, InvalidAppendError, OptimisticLockError } from "./errors.ts"
-export { EventStoreError, InvalidRead, OutcomeUnknown, StoreCorrupted, StoreFailure } from "./errors.ts"
+export {
+  EventsArchived,
+  EventsRemoved,
+  EventStoreError,
+  InvalidRead,
+  OutcomeUnknown,
+  StoreCorrupted,
+  StoreFailure
+} from "./errors.ts"
 export { StoreUnavailable, TransactionConflict } from "./errors.ts"
 export type { AppendError, EventStoreErrorReason } from "./errors.ts"
 
 // Stores.
-export { layerMemory, layerSinkhole, makeMemory } from "./memory.ts"
+export { layerMemory, layerMemoryWith, layerSinkhole, makeMemory, makeMemoryWith, type MemoryOptions } from "./memory.ts"
 export { layerFaulty, type Fault } from "./faulty.ts"
 export { copy, CopyError, type CopyProgress, type CopyResult } from "./copy.ts"
 export { make } from "./kit/make.ts"
+
+// Whether a store holds what was appended to it.
+export { type Finding, IntegrityError, type Verification, verify, type VerifyOptions } from "./verify.ts"
+export { isSignedBy, SignedHead, signHead } from "./signing.ts"

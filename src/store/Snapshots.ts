@@ -38,6 +38,11 @@ export interface Snapshot {
   readonly eventId: string
   /** The state, as JSON. */
   readonly state: Schema.Json
+  /**
+   * Of one that is loaded: whether something in it has been forgotten since it was saved. The stream is folded anew then, and begun with the
+   * snapshot only where its history has been removed. Default: `false`.
+   */
+  readonly forgotten?: boolean | undefined
 }
 
 /**
@@ -96,6 +101,8 @@ export class Snapshots extends Context.Service<
     }) => Effect.Effect<ReadonlyArray<KeptSnapshot>, SnapshotError>
     /** Drops what was saved before an instant, such as the snapshots of states whose shape has changed since; returns how many. */
     readonly prune: (before: DateTime.Utc) => Effect.Effect<number, SnapshotError>
+    /** Drops what is kept of a stream; returns how many. */
+    readonly remove: (stream: string) => Effect.Effect<number, SnapshotError>
   }
 >()("eventfold/Snapshots") {}
 
@@ -150,6 +157,14 @@ export const layerMemory: Layer.Layer<Snapshots> = Layer.sync(Snapshots, () => {
           if (savedAt < before.epochMilliseconds && rows.delete(at)) pruned++
         }
         return pruned
+      }),
+    remove: (stream) =>
+      Effect.sync(() => {
+        let removed = 0
+        for (const [at, { text }] of rows) {
+          if ((parseJson(text) as Snapshot).stream === stream && rows.delete(at)) removed++
+        }
+        return removed
       })
   })
 })
@@ -279,6 +294,11 @@ export const layerSqlWith = (options: {
           sql`delete from ${table} where saved_at < ${before.epochMilliseconds} returning 1 as one`.pipe(
             Effect.map((rows) => rows.length),
             failed("prune")
+          ),
+        remove: (stream) =>
+          sql`delete from ${table} where stream = ${stream} returning 1 as one`.pipe(
+            Effect.map((rows) => rows.length),
+            failed("remove")
           )
       })
     })

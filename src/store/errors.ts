@@ -32,8 +32,8 @@ export class AppendConditionError extends Schema.TaggedError<AppendConditionErro
   "AppendConditionError",
   {
     /**
-     * The position of the newest event that matches a condition's filter; 0 where there is none, because the unit of work has itself staged
-     * such an event, or dropped it again, since it was read.
+     * The position of the newest event that matches a condition's filter; that of `after`, where another event stands there than `afterId` says;
+     * 0 where the unit of work has itself staged such an event, or dropped it again, since it was read.
      */
     position: Schema.Number,
     /** The condition that it matches. */
@@ -48,7 +48,8 @@ export class AppendConditionError extends Schema.TaggedError<AppendConditionErro
             correlationId: Schema.optionalKey(Schema.String)
           })
         ),
-        after: Schema.Number
+        after: Schema.Number,
+        afterId: Schema.optionalKey(Schema.String)
       })
     )
   }
@@ -57,6 +58,9 @@ export class AppendConditionError extends Schema.TaggedError<AppendConditionErro
     const { condition, position } = this
     const which =
       condition === undefined ? "" : ` (beyond position ${condition.after}: ${clip(JSON.stringify(condition.filter), 300)})`
+    if (condition?.afterId !== undefined && position === condition.after) {
+      return `The event ${JSON.stringify(condition.afterId)}, which an append condition was made on, does not stand at position ${position}${which}: it is another log now, so read the matching events again and decide anew`
+    }
     const event =
       position === 0
         ? "An event that this unit of work has itself staged, or dropped, meanwhile"
@@ -210,6 +214,43 @@ export class StoreFailure extends Schema.TaggedError<StoreFailure>("eventfold/Ev
 }
 
 /**
+ * An event that the reader cannot do without was removed: a tombstone stands in its place, and nobody has it any more. The stream exists: its
+ * version stands, and an append that expects no stream is refused.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class EventsRemoved extends Schema.TaggedError<EventsRemoved>("eventfold/EventStore/EventsRemoved")("EventsRemoved", {
+  ...reasonFields,
+  stream: Schema.String,
+  version: Schema.Number,
+  position: Schema.Number
+}) {
+  override get message(): string {
+    return `What is needed during ${this.operation} is gone: ${this.detail}. Begin a new stream, or read from a snapshot that was made before`
+  }
+}
+
+/**
+ * An event that the reader cannot do without was moved to an archive, which is not provided here.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class EventsArchived extends Schema.TaggedError<EventsArchived>("eventfold/EventStore/EventsArchived")("EventsArchived", {
+  ...reasonFields,
+  stream: Schema.String,
+  version: Schema.Number,
+  position: Schema.Number,
+  /** The name of the archive. */
+  archive: Schema.String
+}) {
+  override get message(): string {
+    return `What is needed during ${this.operation} is in an archive: ${this.detail}. Provide that archive and read through it: Archive.layer`
+  }
+}
+
+/**
  * How the storage failed.
  *
  * @category errors
@@ -222,6 +263,8 @@ export type EventStoreErrorReason =
   | StoreCorrupted
   | InvalidRead
   | StoreFailure
+  | EventsRemoved
+  | EventsArchived
 
 /**
  * The storage beneath the store failed. `reason` says how, and `Effect.catchReason` catches one kind:
@@ -243,7 +286,16 @@ export type EventStoreErrorReason =
 export class EventStoreError extends Schema.TaggedError<EventStoreError>("eventfold/EventStore/EventStoreError")(
   "EventStoreError",
   {
-    reason: Schema.Union([StoreUnavailable, OutcomeUnknown, TransactionConflict, StoreCorrupted, InvalidRead, StoreFailure])
+    reason: Schema.Union([
+      StoreUnavailable,
+      OutcomeUnknown,
+      TransactionConflict,
+      StoreCorrupted,
+      InvalidRead,
+      StoreFailure,
+      EventsRemoved,
+      EventsArchived
+    ])
   }
 ) {
   override readonly cause: EventStoreErrorReason = this.reason

@@ -95,7 +95,10 @@ export const layerFaulty = (faults: {
         exists: (stream) => asking("exists", store.exists(stream)),
         head: asking("head", store.head),
         ...(store.transactionService === undefined ? {} : { transactionService: store.transactionService }),
-        ...(store.tables === undefined ? {} : { tables: store.tables })
+        ...(store.tables === undefined ? {} : { tables: store.tables }),
+        ...(store.tenant === undefined ? {} : { tenant: store.tenant }),
+        ...(store.gaps === undefined ? {} : { gaps: store.gaps }),
+        ...(store.maintenance === undefined ? {} : { maintenance: store.maintenance })
       })
     })
   )

@@ -28,12 +28,15 @@ export interface Follow {
 /** {@link Follow} of the stores that have one, by their `subscribe`: whoever puts another in its place has none. */
 const follows = new WeakMap<Store["subscribe"], Follow>()
 
-/** A page is told of only where it has events, since nobody `tells`. */
+/** The events of a page that has some. */
 const eventsOf = ({ events }: Page) => events as Arr.NonEmptyReadonlyArray<RecordedEvent>
+const hasEvents = ({ events }: Page) => events.length > 0
 
 export const subscribeBy = (follow: Follow): Store["subscribe"] => {
   const subscribe: Store["subscribe"] = (options = {}) =>
-    Stream.flattenArray(Stream.map(follow.follow({ after: options.after, filter: options.filter }), eventsOf))
+    Stream.flattenArray(
+      Stream.map(Stream.filter(follow.follow({ after: options.after, filter: options.filter }), hasEvents), eventsOf)
+    )
   follows.set(subscribe, follow)
   return subscribe
 }

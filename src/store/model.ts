@@ -112,6 +112,11 @@ export interface AppendCondition {
   readonly filter: Filter
   /** The newest position that the decision has seen. Default: 0, nothing at all. */
   readonly after?: number
+  /**
+   * The id of the event that was seen at `after`. Where that stands there no more, because the log was restored from a backup since, the condition does not
+   * hold, whatever has come. Default: that is not checked.
+   */
+  readonly afterId?: string | undefined
 }
 
 /**
@@ -308,13 +313,3 @@ export const limits = {
   /** Tags of one event. */
   tags: 64
 } as const
-
-/**
- * The name of the stream of one thing: `streamName("Account", "42")` is `Account-42`.
- *
- * The category ends at the first `-`, so it must not contain one. Names that begin with `$` belong to eventfold.
- *
- * @category accessors
- * @since 0.1.0
- */
-export const streamName = (category: string, id: string): string => `${category}-${id}`

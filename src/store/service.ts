@@ -5,6 +5,7 @@ import type * as SqlClient from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
 import type { NewEvent, RecordedEvent } from "../definitions/stored.ts"
 import type { AppendError, EventStoreError } from "./errors.ts"
+import type { Maintenance } from "./maintenance.ts"
 import type {
   AppendCondition,
   AppendResult,
@@ -37,6 +38,32 @@ export interface StoreTables {
   /** Whether what is not there may be made, and what is old be brought up to date. */
   readonly migrate: boolean
 }
+
+/**
+ * Of a store that opens what is sealed in it: the store beneath, and how it opens what comes from elsewhere.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Sealed {
+  /** Gives and takes what is stored as it is. */
+  readonly store: EventStore["Service"]
+  /** Opens events of this store that were kept elsewhere as they were stored, such as in an archive. The operation is that of errors. */
+  readonly open: (
+    operation: string,
+    events: ReadonlyArray<RecordedEvent>
+  ) => Effect.Effect<ReadonlyArray<RecordedEvent>, EventStoreError>
+  /** Another store that seals and opens in the same way: over a part of the store beneath. */
+  readonly over: (store: EventStore["Service"]) => EventStore["Service"]
+}
+
+/**
+ * A store that gives and takes what is stored as it is: the one beneath `Personal.layer`, or the store itself.
+ *
+ * @category accessors
+ * @since 0.2.0
+ */
+export const asStored = (store: EventStore["Service"]): EventStore["Service"] => store.sealed?.store ?? store
 
 /**
  * The event store service. Every operation also exists as a function of this module that requires the service.
@@ -105,8 +132,19 @@ export class EventStore extends Context.Service<
      * are part of that transaction.
      */
     readonly transactionService?: SqlClient.SqlClient["transactionService"]
+    /** Present where the store opens what is sealed in it, as `Personal.layer` does. What makes copies uses it, so that they are sealed too. */
+    readonly sealed?: Sealed
     /** Present where the store lives in a SQL database: where its tables are. What stands beside the events follows it. */
     readonly tables?: StoreTables
+    /**
+     * Present where the store is one tenant's: its id. What takes events elsewhere says it of them (the relay, of messages), so it is never
+     * the caller's word.
+     */
+    readonly tenant?: string
+    /** Present where positions have gaps, for the log is the part that one tenant has of a log which others share. */
+    readonly gaps?: true
+    /** Present where events can be removed: what `Retention`, `EventStore.copy` and `EventStore.verify` ask of the store. */
+    readonly maintenance?: Maintenance
     /** The streams that exist, by name (in code point order). */
     streams(options?: StreamsOptions): Stream.Stream<StreamInfo, EventStoreError>
   }

@@ -29,6 +29,7 @@ import { EventStore } from "../store/EventStore.ts"
 import { atomicity } from "./eventStore/atomicity.ts"
 import { badInput } from "./eventStore/badInput.ts"
 import { conditions } from "./eventStore/conditions.ts"
+import { chain } from "./eventStore/chain.ts"
 import { closing, durability } from "./eventStore/durability.ts"
 import { emptyAppends } from "./eventStore/emptyAppends.ts"
 import { find } from "./eventStore/find.ts"
@@ -45,6 +46,7 @@ import { roundTrip } from "./eventStore/roundTrip.ts"
 import { sharing } from "./eventStore/sharing.ts"
 import { streams } from "./eventStore/streams.ts"
 import { subscribe } from "./eventStore/subscribe.ts"
+import { tombstones } from "./eventStore/tombstones.ts"
 import { versions } from "./eventStore/versions.ts"
 import * as Suite from "./suite.ts"
 
@@ -70,6 +72,10 @@ export interface Abilities {
   readonly durable: boolean
   /** Two Layers built over the same storage at once see each other's events. */
   readonly shared: boolean
+  /** Events can be removed: `EventStore.maintenance` is there. Default: `false`. */
+  readonly removes?: boolean | undefined
+  /** The store was told to keep a hash chain. Default: `false`. */
+  readonly chain?: boolean | undefined
 }
 
 /**
@@ -103,6 +109,8 @@ const promises = [
   ["find", find],
   ["streams", streams],
   ["subscribe", subscribe],
+  ["tombstones", tombstones],
+  ["chain", chain],
   ["round trip", roundTrip],
   ["9", interruption],
   ["9", closing],
@@ -126,7 +134,7 @@ export const cases = (options: {
   promises.flatMap(([promise, definitions]) =>
     Suite.cases(definitions, {
       storage: options.storage,
-      can: (need) => options.abilities[need],
+      can: (need) => options.abilities[need] ?? false,
       world: (layer) => ({ open: Suite.build(layer, EventStore) })
     }).map((testCase) => ({ promise, ...testCase }))
   )

@@ -52,6 +52,7 @@ import { definitionsOf, readersOf } from "../definitions/listing.ts"
 import type { NewEvent } from "../definitions/stored.ts"
 import * as EventStore from "../store/EventStore.ts"
 import { failed, same, succeeded } from "./same.ts"
+import { layerSealedMemory } from "./sealedMemory.ts"
 
 export { decision, type DecisionOutcome, type DecisionScenario } from "./decisionScenario.ts"
 export { projection, type ProjectionScenario } from "./projectionScenario.ts"
@@ -261,7 +262,7 @@ export const bus = <Handlers, E, R>(
   const Live = handlers.pipe(
     Layer.provideMerge(MessageBus.layer),
     Layer.provideMerge(UnitOfWork.layer),
-    Layer.provideMerge(EventStore.layerMemory),
+    Layer.provideMerge(layerSealedMemory),
     Layer.orDie
   )
   return busScenario((effect) => Effect.provide(effect, Live, { local: true }), [])

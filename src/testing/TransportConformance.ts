@@ -70,6 +70,13 @@ export interface Abilities {
   readonly durable: boolean
   /** Two Layers built at once are connected to one broker. */
   readonly shared: boolean
+  /** Attempts are counted over the end of the Layer that delivered them. Default: true. */
+  readonly counts?: boolean | undefined
+  /**
+   * What the members of several Layers share: each message goes to any of them, or those of one subject all go to one. With `"subjects"`
+   * order is that of each subject, and what waits before it comes again lets the rest of its subject wait. Default: `"messages"`.
+   */
+  readonly spreads?: "messages" | "subjects" | undefined
 }
 
 /**
@@ -123,10 +130,11 @@ export const cases = (options: {
   readonly faults?: Faults | undefined
 }): ReadonlyArray<Suite.Case> => {
   const { abilities, faults: { interrupt, overtakes = false, restart } = {}, storage } = options
+  const { counts = true, spreads = "messages" } = abilities
   const offered = { ...(interrupt === undefined ? {} : { interrupt }), ...(restart === undefined ? {} : { restart }) }
   return Suite.cases(definitions, {
     storage,
     can: (need) => (need === "interrupt" || need === "restart" ? need in offered : abilities[need]),
-    world: (layer) => makeWorld(layer, { ...abilities, overtakes }, offered)
+    world: (layer) => makeWorld(layer, { ...abilities, counts, spreads, overtakes }, offered)
   })
 }

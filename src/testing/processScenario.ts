@@ -249,6 +249,7 @@ class Story {
         const { _tag: command } = action.command
         this.sent.push({ command, payload: payloadOf(action.command, action.payload) })
         if (!this.rejections.has(command)) return
+        // `rejecting` takes an error of this command alone.
         for (const instead of action.onRejected(this.rejections.get(command) as never)) this.act(instance, instead)
       }
     }

@@ -9,11 +9,11 @@ import { readOwn } from "../definitions/listing.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import * as Projection from "../projection/Projection.ts"
 import * as Checkpoints from "../store/Checkpoints.ts"
-import * as EventStore from "../store/EventStore.ts"
 import { matches } from "../store/kit/index.ts"
 import { tablesFor } from "../store/tables.ts"
 import { same } from "./same.ts"
 import type { Events } from "./Scenario.ts"
+import { layerSealedMemory } from "./sealedMemory.ts"
 
 /**
  * A scenario of a projection: events that are given, and the rows that come of them.
@@ -100,7 +100,7 @@ class Told<A> {
   }
 }
 
-const memory = Layer.merge(EventStore.layerMemory, Checkpoints.layerMemory)
+const memory = Layer.merge(layerSealedMemory, Checkpoints.layerMemory)
 
 /** Tells the story to the handlers, and then looks. */
 const told = <R, D, A, E>(

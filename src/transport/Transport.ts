@@ -4,6 +4,7 @@
  */
 export {
   type Delivery,
+  type Finding,
   type SubscribeOptions,
   TransportUnavailable,
   MessageRefused,

@@ -5,6 +5,7 @@
 import * as DateTime from "effect/DateTime"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { tenantFault } from "../definitions/tenant.ts"
 import { parseJson, writeJson } from "../internal/exactJson.ts"
 import { textFault } from "../internal/json.ts"
 import { bytesOf, dataOf, textOf, toBase64 } from "./data.ts"
@@ -45,12 +46,13 @@ const isJson = Schema.is(Schema.Json)
  * @since 0.2.0
  */
 export const messageFault = (message: Message): string | undefined => {
-  const { data, datacontenttype, extensions = {}, position, schemaversion, specversion, time } = message
+  const { data, datacontenttype, extensions = {}, position, schemaversion, specversion, tenant, time } = message
   if (specversion !== "1.0") return `its specversion is ${String(specversion)}, and not 1.0`
   for (const name of required) {
     if (typeof message[name] !== "string") return `its ${name} is no text`
     if (message[name] === "") return `its ${name} is empty`
   }
+  if (tenant !== undefined && tenantFault(tenant) !== undefined) return `its tenant ${tenantFault(tenant)}`
   if (!DateTime.isDateTime(time)) return "its time is no instant"
   if (datacontenttype !== "application/json") return "its datacontenttype is not application/json"
   if (!Number.isInteger(schemaversion)) return "its schemaversion is no integer"
@@ -79,11 +81,14 @@ export const isMessage = (event: CloudEvent): event is Message => messageFault(e
 
 /** All attributes of an event, as they are written. */
 const attributesOf = (event: CloudEvent): Record<string, string | number | boolean> => {
-  const { extensions, causationid, correlationid, datacontenttype, dataschema, position, schemaversion, subject, time } = event
+  const { extensions, causationid, correlationid, datacontenttype, dataschema, position, schemaversion, subject, tenant, time } =
+    event
   return {
     specversion: event.specversion,
     id: event.id,
     source: event.source,
+    // Behind the source: a transport that looks for both in a document finds them together.
+    ...(tenant !== undefined && { tenant }),
     type: event.type,
     ...(subject !== undefined && { subject }),
     ...(time !== undefined && { time: DateTime.formatIso(time) }),
@@ -147,8 +152,15 @@ type Value = string | number | boolean
 /** The day, the time, the fraction of a second, and the offset. */
 const rfc3339 = /^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:)(\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/
 
+/** A timestamp as we write it, of no leap second. */
+const usual = /^\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d\.\d{3}Z$/
+
 /** The instant of a timestamp, to the millisecond. A leap second is the one that comes after it. */
 const instantOf = (text: string): DateTime.Utc | undefined => {
+  if (usual.test(text)) {
+    const millis = Date.parse(text)
+    return Number.isNaN(millis) ? undefined : DateTime.makeUnsafe(millis)
+  }
   const [, day, minutes, seconds, fraction = "", offset = ""] = rfc3339.exec(text) ?? []
   if (day === undefined || minutes === undefined || seconds === undefined) return undefined
   const leap = seconds === "60"
@@ -207,6 +219,11 @@ const readHead = (attributes: Readonly<Record<string, unknown>>, isDocument: boo
       case "dataschema":
         // Attributes that may not be empty are absent where they are.
         if (value !== "") head[name] = String(value)
+        break
+      case "tenant":
+        // What others use for something else is theirs.
+        if (typeof value === "string" && tenantFault(value) === undefined) head.tenant = value
+        else extensions.push([name, value])
         break
       case "correlationid":
       case "causationid":
@@ -318,12 +335,13 @@ export const formatFault = (contentType: string): string | undefined =>
     : undefined
 
 /**
- * What an event is known by: its source and its id together, as one text.
+ * What an event is known by: its source and its id together, and its tenant where it has one, as one text.
  *
  * @category accessors
  * @since 0.2.0
  */
-export const keyOf = ({ id, source }: Pick<CloudEvent, "id" | "source">): string => JSON.stringify([source, id])
+export const keyOf = ({ id, source, tenant }: Pick<CloudEvent, "id" | "source" | "tenant">): string =>
+  JSON.stringify(tenant === undefined ? [source, id] : [source, id, tenant])
 
 /**
  * What is no CloudEvent, as one, so that it can be kept and looked at: its bytes are the data.

@@ -96,7 +96,9 @@ export const layerFaulty = (faults: {
       return {
         publish: (messages) => calling(nextOfPublish, "publish", transport.publish(messages)),
         subscribe: (options) => Stream.flatMap(transport.subscribe(options), delivering),
-        forget: transport.forget
+        forget: transport.forget,
+        waiting: transport.waiting,
+        findings: transport.findings
       }
     })
   )

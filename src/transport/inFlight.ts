@@ -21,11 +21,12 @@ export interface InFlight<A extends object> {
   readonly unsettled: () => ReadonlyArray<A>
   /**
    * Settles it once: while `how` runs, after it has succeeded and after {@link end} this does nothing. When `how` fails or is
-   * interrupted, the item is in flight as before. When it succeeds, `onSettled` is called in the same moment.
+   * interrupted, the item is in flight as before. When it succeeds, `onSettled` is called in the same moment. Without `how`, where the
+   * broker need not be asked, that is at once.
    */
   readonly settle: (
     item: A,
-    how: Effect.Effect<void, TransportError>,
+    how: Effect.Effect<void, TransportError> | undefined,
     onSettled?: () => void
   ) => Effect.Effect<void, TransportError>
   /** The member has left: it settles nothing from now on. Takes away what is in flight and not about to be settled. */
@@ -55,6 +56,11 @@ export const makeInFlight = <A extends object>(): InFlight<A> => {
     settle: (item, how, onSettled) =>
       Effect.suspend(() => {
         if (ended || items.get(item) !== false) return Effect.void
+        if (how === undefined) {
+          items.delete(item)
+          onSettled?.()
+          return Effect.void
+        }
         items.set(item, true)
         return Effect.onExitPrimitive(how, (exit) => {
           if (exit._tag === "Failure") {
@@ -87,10 +93,12 @@ export const makeDelivery = (
   attempt: number,
   settle: (delay: Duration.Duration | undefined) => Effect.Effect<void, TransportError>,
   unreadable?: string
-): Delivery => ({
-  message,
-  ...(unreadable !== undefined && { unreadable }),
-  attempt,
-  ack: settle(undefined),
-  nack: (options) => Effect.suspend(() => settle(Duration.max(Duration.fromInputUnsafe(options?.delay ?? 0), Duration.zero)))
-})
+): Delivery => {
+  const delivery: Delivery = {
+    message,
+    attempt,
+    ack: settle(undefined),
+    nack: (options) => Effect.suspend(() => settle(Duration.max(Duration.fromInputUnsafe(options?.delay ?? 0), Duration.zero)))
+  }
+  return unreadable === undefined ? delivery : { ...delivery, unreadable }
+}

@@ -22,6 +22,7 @@ export {
   messageFault,
   wrap
 } from "./cloudEvents.ts"
+export { finding } from "./finding.ts"
 export { deliveriesOf } from "./handingOut.ts"
 export { type InFlight, makeDelivery, makeInFlight } from "./inFlight.ts"
 export { onceLeft } from "./left.ts"

@@ -18,11 +18,17 @@ import { extensionsOf, type Marked, markedNames } from "./tracing.ts"
 export const toMessage = (event: RecordedEvent, source: string, marked?: Marked): Message =>
   messageOf(event, source, markedNames("Transport.toMessage", marked))
 
-/** {@link toMessage} with what is marked by its names. */
-export const messageOf = (event: RecordedEvent, source: string, marked: ReturnType<typeof markedNames>): Message => ({
+/** {@link toMessage} with what is marked by its names, of the tenant that the store of the event says. */
+export const messageOf = (
+  event: RecordedEvent,
+  source: string,
+  marked: ReturnType<typeof markedNames>,
+  tenant?: string
+): Message => ({
   specversion: "1.0",
   id: event.id,
   source,
+  ...(tenant === undefined ? {} : { tenant }),
   type: event.type,
   subject: event.stream,
   time: event.recordedAt,

@@ -39,7 +39,12 @@ export const untilClosed = Effect.fnUntraced(function* (
   yield* Effect.addFinalizer(() => Effect.sync(() => (isClosed = true)))
   const publish = tracing(service.publish)
   const ended = (cause: Cause.Cause<GroupInUseError | TransportError>) => isClosed && Cause.hasInterruptsOnly(cause)
+  const { findings, waiting } = service
+  const unlessClosed = <A>(operation: string, effect: Effect.Effect<A, TransportError>): Effect.Effect<A, TransportError> =>
+    Effect.suspend(() => (isClosed ? Effect.fail(closed(operation)) : effect))
   return {
+    ...(findings === undefined ? {} : { findings: unlessClosed("findings", findings) }),
+    ...(waiting === undefined ? {} : { waiting: (group) => unlessClosed("waiting", waiting(group)) }),
     publish: (messages) =>
       Effect.suspend(() =>
         isClosed

@@ -42,6 +42,8 @@ interface Group {
   readonly waiting: Array<Waiting>
   /** Members that would take a message, longest waiting first. */
   readonly idle: Set<() => void>
+  /** How many it has not acknowledged. */
+  open: number
 }
 
 /** Everything published, and what each group has yet to be given. */
@@ -51,6 +53,8 @@ interface Broker {
   readonly group: (name: string) => Group
   /** Whether there was one. */
   readonly forget: (name: string) => boolean
+  /** How many messages a group has not acknowledged. */
+  readonly open: (name: string) => number | undefined
   /** Puts a message back in its place. */
   readonly giveBack: (group: Group, waiting: Waiting) => void
 }
@@ -71,19 +75,23 @@ const makeBroker = (): Broker => {
         if (ids.has(key)) continue
         ids.add(key)
         const index = messages.push(message) - 1
-        for (const group of groups.values()) group.waiting.push({ index, attempts: 0 })
+        for (const group of groups.values()) {
+          group.waiting.push({ index, attempts: 0 })
+          group.open++
+        }
       }
       for (const group of groups.values()) wake(group)
     },
     group: (name) => {
       let group = groups.get(name)
       if (group === undefined) {
-        group = { waiting: messages.map((_, index) => ({ index, attempts: 0 })), idle: new Set() }
+        group = { waiting: messages.map((_, index) => ({ index, attempts: 0 })), idle: new Set(), open: messages.length }
         groups.set(name, group)
       }
       return group
     },
     forget: (name) => groups.delete(name),
+    open: (name) => groups.get(name)?.open,
     giveBack: (group, { attempts, index }) => {
       const place = group.waiting.findIndex((other) => other.index > index)
       group.waiting.splice(place === -1 ? group.waiting.length : place, 0, { index, attempts })
@@ -109,7 +117,7 @@ const join = Effect.fnUntraced(function* (
     return Duration.isZero(delay) ? back : Effect.asVoid(Effect.forkIn(Effect.delay(back, delay), scope))
   }
   const settle = (given: Waiting) => (delay: Duration.Duration | undefined) =>
-    inFlight.settle(given, delay === undefined ? Effect.void : giveBack(given, delay), () => resume?.())
+    inFlight.settle(given, delay === undefined ? Effect.sync(() => group.open--) : giveBack(given, delay), () => resume?.())
 
   const take = (): Delivery | undefined => {
     if (inFlight.size >= concurrency) return undefined
@@ -207,7 +215,8 @@ export const layerMemory: Layer.Layer<Transport | Published> = Layer.effectConte
           return Effect.sync(() => broker.publish(batch))
         }),
       subscribe: (options) => Stream.unwrap(Effect.map(join(broker, members, scope, options), Stream.fromEffectRepeat)),
-      forget: (group) => Effect.sync(() => broker.forget(group))
+      forget: (group) => Effect.sync(() => broker.forget(group)),
+      waiting: (group) => Effect.sync(() => broker.open(group))
     })
     return Context.make(Transport, transport).pipe(
       Context.add(Published, { messages: Effect.sync(() => broker.messages.slice()) })

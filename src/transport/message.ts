@@ -21,6 +21,8 @@ export interface CloudEvent {
   readonly id: string
   /** Where it comes from, as a URI reference. */
   readonly source: string
+  /** Whose it is, where its source has tenants: the id of the tenant, as its store says it. Two tenants may have events of one id. */
+  readonly tenant?: string
   /** What has happened. */
   readonly type: string
   /** What it has happened to, within its source. Of eventfold the stream. */
@@ -51,6 +53,7 @@ const own: ReadonlySet<string> = new Set([
   "specversion",
   "id",
   "source",
+  "tenant",
   "type",
   "subject",
   "time",
@@ -148,6 +151,8 @@ const Attributes = Schema.Struct({
   id: Schema.NonEmptyString,
   /** The service that the message comes from, as a URI reference. */
   source: Schema.NonEmptyString,
+  /** The tenant whose store it comes from; absent where that has none. It is a part of what the message is known by. */
+  tenant: Schema.optionalKey(Schema.String),
   /** The type of the event. */
   type: Schema.NonEmptyString,
   /** The stream of the event. */
@@ -186,7 +191,7 @@ const gather = (document: typeof Document.Type): typeof Attributes.Encoded => {
 /**
  * A message: a CloudEvents 1.0 document in JSON format, as eventfold publishes it. The encoded side is what travels.
  *
- * The extension attributes of eventfold are `schemaversion`, `correlationid`, `causationid` and `position` (a string when encoded,
+ * The extension attributes of eventfold are `tenant`, `schemaversion`, `correlationid`, `causationid` and `position` (a string when encoded,
  * because CloudEvents integers have 32 bits). Others are in `extensions`; when encoded they stand beside them.
  *
  * @category models

@@ -124,6 +124,21 @@ export class GroupInUseError extends Schema.TaggedError<GroupInUseError>("eventf
 }
 
 /**
+ * Something that was looked at, in words for a person.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Finding {
+  /** What was looked at, in a word or two. */
+  readonly check: string
+  readonly level: "ok" | "warning" | "problem"
+  readonly message: string
+  /** What to do; `null` where there is nothing to do. */
+  readonly remedy: string | null
+}
+
+/**
  * The transport service.
  *
  * @category services
@@ -150,6 +165,14 @@ export class Transport extends Context.Service<
      * It is refused where this transport has members of the group, and where the broker can tell that others have.
      */
     readonly forget: (group: string) => Effect.Effect<boolean, GroupInUseError | TransportError>
+    /**
+     * How many messages a group has not done with: those that nobody was handed, that wait for another try, or are in hand. RabbitMQ does not
+     * count what is in hand, nor what waits for a delay. `undefined` where there is no such group, or where the broker cannot tell, as Redis
+     * where messages before the group's place were deleted. Absent: this transport never can.
+     */
+    readonly waiting?: ((group: string) => Effect.Effect<number | undefined, TransportError>) | undefined
+    /** What operators should know of the broker: its version, and the settings on which it depends that nothing is lost. Absent: nothing. */
+    readonly findings?: Effect.Effect<ReadonlyArray<Finding>, TransportError> | undefined
   }
 >()("eventfold/Transport") {}
 
@@ -175,7 +198,7 @@ export const subscribe = (options: SubscribeOptions): Stream.Stream<Delivery, Tr
  * Forgets a group that nobody consumes for any more: otherwise the broker keeps for it, often without bound, what is published. Whether
  * it was known.
  *
- * **Gotchas**: members of other processes are seen as far as the broker tells of them. RabbitMQ knows all; Redis those that have asked
+ * **Gotchas**: members of other processes are seen as far as the broker tells of them. RabbitMQ and Kafka know all; Redis those that have asked
  * within their lease; NATS those that wait for messages; Postgres those that have messages in hand. One that is not seen makes the group
  * anew. Dead letters of the group stay where they are.
  *

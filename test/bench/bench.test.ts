@@ -58,6 +58,22 @@ it("measures every kind of decision on logs in databases of their own, each besi
   )
 })
 
+it("measures what is sealed, shared by tenants, archived or chained beside what is plain", long, async () => {
+  const kinds = [
+    "personal data: append, 1 caller",
+    "tenants: append, 1 caller",
+    "retention: appends, 16",
+    "hash chain: append, 1 caller"
+  ]
+  const { stdout } = await bench("--quick", "--no-peers", "--rounds", "1", "--json", "-", ...only(kinds))
+  const { cases } = JSON.parse(stdout) as { readonly cases: ReadonlyArray<{ readonly name: string }> }
+  const [bases, others] = [true, false].map((wanted) => cases.filter(({ name }) => /(plain|alone)$/.test(name) === wanted))
+  expect(bases).toHaveLength(4)
+  expect(others).toMatchObject(
+    Array.from({ length: 5 }, () => ({ ours: side, base: { name: expect.stringMatching(/(plain|alone)$/), ...ratio } }))
+  )
+})
+
 it("writes a page with plots", long, async () => {
   const folder = await mkdtemp(join(tmpdir(), "eventfold-bench-page-"))
   try {

@@ -7,22 +7,28 @@ import { fileURLToPath } from "node:url"
 import { status } from "../../src/postgres/sql/append.ts"
 import { eventColumns } from "../../src/postgres/sql/eventPage.ts"
 import { layerWith, sqlSnapshots } from "./adapter.ts"
+import { clusterCases } from "./cluster.ts"
 import { callersText } from "./contest.ts"
 import { appendingCases } from "./appending.ts"
 import { decisionCases } from "./decisions.ts"
 import { jsonlBatch, rawJsonlAll, rawSqliteAll, rawSqliteStream } from "./embedded.ts"
 import { atRate, type Case, collectGarbage, concurrently, type Run, type Sample } from "./harness.ts"
 import { hotCases } from "./hot.ts"
+import { lookCases } from "./looks.ts"
 import { type Lab, type Place, type RawAppend, type RawConnection, type Services } from "./lab.ts"
 import { Account, deposited, Deposit, depositHandler, KeptAccount, MoneyDeposited, payloadOf } from "./model.ts"
+import { kafkaCases } from "./kafka.ts"
 import { natsCases } from "./nats.ts"
 import { pgTransportCases } from "./pgTransport.ts"
 import { processCases } from "./processManager.ts"
+import { personalCases } from "./personal.ts"
 import { projectionCases } from "./projections.ts"
 import { rabbitmqCases } from "./rabbitmq.ts"
 import { appendCall, appendOne, insertMany, type Part } from "./raw.ts"
 import { redisCases } from "./redis.ts"
+import { retentionCases } from "./retention.ts"
 import { streamCases } from "./streams.ts"
+import { tenantCases } from "./tenants.ts"
 
 /** How much a case does. */
 export interface Shape {
@@ -867,6 +873,9 @@ export const makeCases = (scale: number): ReadonlyArray<Case> => {
     projecting("batch", some(1000) * 100),
     projecting("handlers", some(30) * 100),
     ...projectionCases(some(500) * 100),
+    ...personalCases(some),
+    ...tenantCases(some),
+    ...retentionCases(scale, some),
     commands("postgres", "layer", 1, some(1000)),
     commands("postgres", "layer", 64, some(150)),
     commands("postgres", "layerSql", 1, some(1000)),
@@ -901,10 +910,13 @@ export const makeCases = (scale: number): ReadonlyArray<Case> => {
     ...streamCases(scale),
     ...processCases(some),
     ...hotCases(scale),
+    ...clusterCases(scale),
+    ...lookCases(scale),
     ...pgTransportCases(some),
     ...natsCases(some),
     ...redisCases(some),
-    ...rabbitmqCases(some)
+    ...rabbitmqCases(some),
+    ...kafkaCases(some)
   ]
   return cases.map((one) => (shown.has(one.name) ? { ...one, chart: { title: "Beside the bare driver" } } : one))
 }

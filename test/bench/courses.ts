@@ -9,11 +9,12 @@
  * - *whole*: the same by what the store has for decisions.
  * - *ten*: *whole* on a course of ten events.
  * - *cached*: *ten* where what was folded is kept in memory.
+ * - *optimistic*: *whole* where each caller decides on one course again and again, and what is kept in memory is not asked for first.
  */
 import { type Effect } from "effect"
 import { type Deed } from "./contest.ts"
 
-export type Kind = "plain" | "disjoint" | "overlap" | "port" | "whole" | "ten" | "cached"
+export type Kind = "plain" | "disjoint" | "overlap" | "port" | "whole" | "ten" | "cached" | "optimistic"
 
 /** How many courses of one event a log has, and how many of ten. */
 const coursesIn = (events: number) => ({ one: events / 2, ten: events / 20 })
@@ -60,11 +61,12 @@ export interface Courses {
   readonly decideByPort: (course: string) => Effect.Effect<boolean, unknown>
   readonly decide: (course: string) => Effect.Effect<boolean, unknown>
   readonly decideCached: (course: string) => Effect.Effect<boolean, unknown>
+  readonly decideOptimistic: (course: string) => Effect.Effect<boolean, unknown>
 }
 
 /** What the kinds of work come to. */
 export const deedsOf = (
-  { append, conditional, decide, decideByPort, decideCached }: Courses,
+  { append, conditional, decide, decideByPort, decideCached, decideOptimistic }: Courses,
   { callers, events }: { readonly events: number; readonly callers: number }
 ): Readonly<Record<Kind, Deed>> => {
   const { one, ten } = coursesIn(events)
@@ -78,6 +80,7 @@ export const deedsOf = (
     port: (caller, nth) => decideByPort(courseOf(caller, nth)),
     whole: (caller, nth) => decide(courseOf(caller, nth)),
     ten: (caller, nth) => decide(courseOfTen(caller, nth)),
-    cached: (caller, nth) => decideCached(courseOfTen(caller, nth))
+    cached: (caller, nth) => decideCached(courseOfTen(caller, nth)),
+    optimistic: (caller) => decideOptimistic(`one-${caller}`)
   }
 }

@@ -78,6 +78,10 @@ const ours: Contestant<Kind> = {
               Effect.provideContext(context)
             )
       const cached = Context.merge(services, Decision === undefined ? Context.empty() : yield* Layer.build(Decision.layerCache))
+      const optimistic = Context.merge(
+        services,
+        Decision === undefined ? Context.empty() : yield* Layer.build(Decision.layerCacheWith({ optimistic: true }))
+      )
       const filterOf = (course: string) => ({ types, tags: [`course:${course}`] })
       const courses = {
         append: (course: string) => append(course),
@@ -92,7 +96,8 @@ const ours: Contestant<Kind> = {
             return isFree(state) ? append(course, { filter: filterOf(course), after: position }) : Effect.succeed(false)
           }),
         decide: (course: string) => decide(course, services),
-        decideCached: (course: string) => decide(course, cached)
+        decideCached: (course: string) => decide(course, cached),
+        decideOptimistic: (course: string) => decide(course, optimistic)
       }
       return { deeds: deedsOf(courses, setting), count: store.head }
     })
@@ -149,14 +154,15 @@ const kinds: Readonly<Record<Kind, string>> = {
   port: "whole decision by the port",
   whole: "whole decision",
   ten: "whole decision on ten events",
-  cached: "whole decision on ten events, with layerCache"
+  cached: "whole decision on ten events, with layerCache",
+  optimistic: "whole decision on one's own course, with an optimistic layerCache"
 }
 
 /** Appends; all others are decisions. */
 const appends: ReadonlyArray<Kind> = ["plain", "disjoint", "overlap"]
 
 /** A peer has one way to decide. */
-const withoutPeer: ReadonlyArray<Kind> = ["port", "cached"]
+const withoutPeer: ReadonlyArray<Kind> = ["port", "cached", "optimistic"]
 
 /** The cases; `scale` shortens runs and logs. */
 export const decisionCases = (scale: number): ReadonlyArray<Case> => {

@@ -119,6 +119,30 @@ export const databasesLab = (url: string): Effect.Effect<Lab> =>
 
 const templates = new Set<string>()
 
+const urlOf = (server: string, database: string) => Object.assign(new URL(server), { pathname: database }).href
+
+/** The URL of a database with what `fill` wrote into the first of that name: for those who only read. */
+export const databaseOnce = (
+  server: string,
+  name: string,
+  fill: (url: string) => Effect.Effect<unknown, unknown, Scope.Scope>
+): Effect.Effect<string, unknown, Scope.Scope> =>
+  Effect.gen(function* () {
+    const { query } = yield* serverConnection(server)
+    const template = templateOf(name)
+    const url = urlOf(server, template)
+    if (!templates.has(template)) {
+      yield* query(`drop database if exists "${template}" with (force)`)
+      yield* query(`create database "${template}"`)
+      yield* Effect.scoped(fill(url))
+      yield* Effect.flatMap(serverConnection(url), ({ query }) => query("vacuum analyze")).pipe(Effect.scoped)
+      templates.add(template)
+    }
+    return url
+  })
+
+const templateOf = (name: string) => `bench_${process.pid}_${name}`
+
 /**
  * The URL of a database that begins with what `fill` wrote into the first of that name, so that every run finds the same; dropped
  * when the scope closes. The server waits for connections that are about to close.
@@ -129,23 +153,16 @@ export const databaseCopy = (
   fill: (url: string) => Effect.Effect<unknown, unknown, Scope.Scope>
 ): Effect.Effect<string, unknown, Scope.Scope> =>
   Effect.gen(function* () {
+    yield* databaseOnce(server, name, fill)
     const { query } = yield* serverConnection(server)
-    const template = `bench_${process.pid}_${name}`
+    const template = templateOf(name)
     const copy = `${template}_copy`
-    const urlOf = (database: string) => Object.assign(new URL(server), { pathname: database }).href
-    if (!templates.has(template)) {
-      yield* query(`drop database if exists "${template}" with (force)`)
-      yield* query(`create database "${template}"`)
-      yield* Effect.scoped(fill(urlOf(template)))
-      yield* Effect.flatMap(serverConnection(urlOf(template)), ({ query }) => query("vacuum analyze")).pipe(Effect.scoped)
-      templates.add(template)
-    }
     yield* Effect.acquireRelease(
       // By files: with a checkpoint before and after, so that there is none in the middle of the next measurement.
       query(`create database "${copy}" template "${template}" strategy file_copy`),
       () => Effect.orDie(query(`drop database "${copy}"`))
     )
-    return urlOf(copy)
+    return urlOf(server, copy)
   })
 
 /** PGlite's own connection to a folder, flushed at every commit like that of the store. */

@@ -10,7 +10,7 @@
  * cases are those of this build: `adapter.ts` has what that one calls otherwise.
  *
  * With `--report <folder>` the cases that have a plot are run, and a page with plots is written: `npm run bench -- --report test/bench/report`
- * makes the one that the README shows. Let the machine do nothing else meanwhile: the page says what its load was.
+ * makes the one that the README shows, in some ten minutes. Let the machine do nothing else meanwhile: the page says what its load was.
  *
  * How to read a line:
  *
@@ -114,7 +114,7 @@ const bench = Command.make("bench", {
     Flag.withDefault(false)
   ),
   rounds: Flag.Int("rounds").pipe(
-    Flag.withDescription("How often each case is run (default: 5, for the page of results 3)"),
+    Flag.withDescription("How often each case is run (default: 5, for the page of results 2)"),
     Flag.optional
   ),
   peers: Flag.Boolean("peers").pipe(
@@ -138,7 +138,7 @@ const bench = Command.make("bench", {
       )
       if (cases.length === 0) return yield* refuse(`no case is called ${only.join(" or ")}: see --list`)
       if (list) return yield* Console.log(cases.map(({ name }) => name).join("\n"))
-      const rounds = Option.getOrElse(wanted, () => (quick ? 2 : Option.isSome(report) ? 3 : 5))
+      const rounds = Option.getOrElse(wanted, () => (quick ? 2 : Option.isSome(report) ? 2 : 5))
       if (rounds < 1) return yield* refuse("--rounds is 1 at least")
       const print = Option.contains(json, "-") ? Console.error : Console.log
 

@@ -14,7 +14,10 @@ const plotOf = (title: string, drawn: Drawn): string => {
   if (isBar(drawn)) {
     return sharePlot(
       title,
-      drawn.flatMap(({ row }) => row.beside.map(({ ratio }) => ({ name: row.name, share: ratio })))
+      drawn.flatMap(({ row: { base, beside, name } }) => {
+        const others = beside.length === 0 && base !== undefined ? [base] : beside
+        return others.map(({ ratio }) => ({ name, share: ratio }))
+      })
     )
   }
   const names = new Set(["eventfold", ...drawn.flatMap(({ row }) => row.beside.map(({ name }) => name))])

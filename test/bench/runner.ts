@@ -37,7 +37,7 @@ const run = ({ folder, name, scale, side, url }: Order) =>
     const bytes = lab.bytes !== undefined && side === "ours" ? yield* lab.bytes : undefined
     yield* lab.check(sample.events, side === "raw" ? "raw" : "ours")
     return bytes === undefined ? sample : { ...sample, bytesPerEvent: bytes / sample.events }
-  }).pipe(Effect.scoped, Effect.timeout("2 minutes"))
+  }).pipe(Effect.scoped, Effect.timeout("15 minutes"))
 
 process.on("message", (order: Order) => {
   void Effect.runPromiseExit(run(order)).then((exit) =>

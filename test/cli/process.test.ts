@@ -11,10 +11,12 @@ import { SqliteEventStore } from "eventfold/sqlite"
 import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { writeFile } from "node:fs/promises"
+import { createServer as createHttpServer } from "node:http"
 import { createServer } from "node:net"
 import { inject } from "vitest"
 import { build, built } from "../../src/operate/inspector/build.ts"
 import { database } from "../postgres/databases.ts"
+import { freePort } from "../support/clusterNode.ts"
 import { temporaryDirectory } from "../support/files.ts"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
@@ -132,7 +134,7 @@ describe("the command line", () => {
         /no aggregate or process manager "Order".* give the path of a module that exports them, or the address/
       )
       const missing = yield* eventfold(["state", "jsonl:no/such.jsonl", "Order-1"])
-      assert.deepEqual([missing.code, missing.err], [4, "eventfold: There is no file no/such.jsonl.\n"])
+      assert.deepEqual([missing.code, missing.err], [4, "eventfold: there is no file no/such.jsonl.\n"])
     })
   )
 
@@ -169,7 +171,7 @@ describe("the command line", () => {
         assert.equal(bad.code, 5)
         assert.match(
           bad.err,
-          /^eventfold: Line 3 was not imported, and none after it; those before it stand in the store: it is no event/
+          /^eventfold: line 3 was not imported, and none after it; those before it stand in the store: it is no event/
         )
       }).pipe(Effect.scoped),
     180_000
@@ -192,6 +194,11 @@ describe("the command line", () => {
         assert.equal((yield* eventfold(["migrate", url.href, "--check"])).code, 5)
         assert.equal((yield* eventfold(["migrate", url.href])).code, 0)
         assert.equal((yield* eventfold(["migrate", url.href, "--check"])).code, 0)
+        assert.deepEqual(yield* eventfold(["migrate", url.href, "--print"]), {
+          code: 0,
+          out: "",
+          err: "Nothing is to do: the tables are those of this release.\n"
+        })
         assert.deepEqual(yield* eventfold(["parked", "list", url.href]), { code: 0, out: "Nothing is parked.\n", err: "" })
       }).pipe(Effect.scoped),
     120_000
@@ -238,10 +245,23 @@ describe("a process", () => {
           const began = Date.now()
           const { code, err, out } = yield* eventfold(["streams", url, "--timeout", "500ms"])
           assert.deepEqual([code, out], [4, ""])
-          assert.match(err, /^eventfold: No answer from \S+ within 500ms: see --timeout\.\n$/)
+          assert.match(err, /^eventfold: no answer from \S+ within 500ms: see --timeout\.\n$/)
           assert.doesNotMatch(err, /hunter2/)
           assert.ok(Date.now() - began < 15_000)
         }
+        const nobody = yield* eventfold(["streams", `http://ada:hunter2@127.0.0.1:${yield* freePort}/operate`])
+        assert.equal(nobody.code, 4)
+        assert.match(
+          nobody.err,
+          /^eventfold: nobody answers at that address \(connect ECONNREFUSED [^ ]+\): is the program running that serves the operations\?\n$/
+        )
+        // Something else is served there.
+        const other = createHttpServer((_, response) => response.writeHead(404).end("no"))
+        yield* Effect.promise(() => new Promise<void>((resolve) => other.listen(0, "127.0.0.1", resolve)))
+        yield* Effect.addFinalizer(() => Effect.sync(() => other.close()))
+        const stranger = yield* eventfold(["streams", `http://127.0.0.1:${(other.address() as { readonly port: number }).port}`])
+        assert.deepEqual(stranger.code, 4)
+        assert.match(stranger.err, /^eventfold: what answers at that address serves no operations that could be read/)
         const refused = yield* eventfold(["streams", "postgres://ada:hunter2@127.0.0.1:1/shop", "--json"])
         assert.equal(refused.code, 4)
         assert.doesNotMatch(refused.err, /hunter2/)

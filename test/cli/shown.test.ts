@@ -154,6 +154,12 @@ describe("acts", () => {
 describe("what goes wrong", () => {
   const cases: ReadonlyArray<readonly [ReadonlyArray<string>, number, string, string]> = [
     [["stremas", "x"], 2, "UnknownSubcommand", 'Unknown subcommand "stremas" for "eventfold" Did you mean this? streams'],
+    [
+      ["parked", "test/cli/stub.ts"],
+      2,
+      "UnknownSubcommand",
+      'Unknown subcommand "test/cli/stub.ts" for "eventfold parked", which has list, retry, discard'
+    ],
     [["streams"], 2, "MissingArgument", "Missing required argument: url"],
     [
       ["streams", "test/cli/stub.ts", "--limit", "many"],
@@ -229,7 +235,10 @@ describe("what goes wrong", () => {
   it.effect.each(cases)("%j ends with %i", ([words, code, tag, message]) =>
     Effect.gen(function* () {
       const human = yield* eventfold(words)
-      assert.deepEqual([human.code, human.err], [code, `eventfold: ${message}\n`])
+      // Behind the colon a sentence goes on; a name stays as it is.
+      const [word = ""] = message.split(/[ ,]/)
+      const told = /^[A-Z][a-z]*$/.test(word) ? `${message.charAt(0).toLowerCase()}${message.slice(1)}` : message
+      assert.deepEqual([human.code, human.err], [code, `eventfold: ${told}\n`])
       const script = yield* eventfold([...words, "--json"])
       assert.deepEqual([script.code, JSON.parse(script.err)], [code, { error: { tag, message } }])
     })

@@ -292,7 +292,7 @@ const handlers = Operations.Operations.toLayer({
     Stream.make(
       { _tag: "Progress" as const, position: 3, head: 7 },
       { _tag: "Finding" as const, position: 5, message: "version 2 of Fulfilment-1007 is there twice" },
-      { _tag: "Verified" as const, events: 7, findings: 1, digest: "ab12" }
+      { _tag: "Verified" as const, events: 7, removed: 0, findings: 1, digest: "ab12", chained: null }
     ),
   Tail: ({ after }) =>
     Stream.concat(Stream.make(events.filter(({ position }) => after !== "end" && position > after)), Stream.never),

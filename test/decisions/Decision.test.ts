@@ -513,7 +513,10 @@ core.describe("what was written wrongly", () => {
         () => Decision.make("A", { ...options, state: Schema.Int, initial: 0.5 }),
         /Decision "A": the initial state does not fit its Schema/
       )
-      assert.throws(() => Decision.ignoring(Decision.aggregate(Account, "1"), Closed), /no model of the boundary reads "Closed"/)
+      assert.throws(
+        () => Decision.ignoring(Decision.aggregate(Account, "1"), Closed as never),
+        /no model of the boundary reads "Closed"/
+      )
       assert.throws(() => Decision.fold(Free({ room: "a" }), [Noted.make({ text: "" }) as never]), /reads no event "Noted"/)
       assert.throws(() => Decision.layerCacheWith({ capacity: 0 }).pipe(Layer.build, Effect.scoped, Effect.runSync), /capacity/)
     })

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { Effect, Fiber, Stream } from "effect"
+import { Effect, Exit, Fiber, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { makeTail, partitionOf, quotaOf } from "../../src/following/partitions.ts"
 
@@ -44,7 +44,7 @@ describe("partitions", () => {
 })
 
 describe("a tail", () => {
-  it.effect("goes on after failures and defects where it was, and reads no further than it is asked to", () =>
+  it.effect("tells of failures and defects, goes on where it was, and reads no further than it is asked to", () =>
     Effect.gen(function* () {
       const log = Array.from({ length: 6 }, (_, n) => ({ position: n + 1 }))
       const asked: Array<number> = []
@@ -63,9 +63,14 @@ describe("a tail", () => {
         Effect.map(tail.next(after) ?? Effect.succeed([]), (page) => page.map(({ position }) => position))
       assert.deepEqual([yield* next(0), yield* next(1)], [[1], [2]])
       assert.deepEqual([tail.next(0), yield* next(1)], [undefined, [2]])
-      const third = yield* Effect.forkChild(next(2))
-      yield* TestClock.adjust("1 second")
-      assert.deepEqual([yield* Fiber.join(third), asked], [[3], [0, 2, 2, 2]])
+      const exits: Array<unknown> = []
+      for (const wait of [0, 100, 200, 400]) {
+        const third = yield* Effect.forkChild(next(2))
+        yield* TestClock.adjust(wait)
+        exits.push(yield* Fiber.await(third))
+      }
+      assert.deepEqual(exits, [Exit.fail("lost"), Exit.fail("no"), Exit.die("a bug"), Exit.succeed([3])])
+      assert.deepEqual(asked, [0, 2, 2, 2])
       assert.equal(tail.begin(), 2)
     })
   )

@@ -1,6 +1,7 @@
 /** The shop of the example in this process, served as the example serves it; and a browser, where there is one. */
 import { Exit, Effect, Layer, ManagedRuntime, Random, References, Scope } from "effect"
 import { HttpServer } from "effect/http"
+import type { Checkpoints, EventStore } from "eventfold"
 import { existsSync } from "node:fs"
 import { type Browser, chromium } from "playwright-core"
 import { followers, makeTrade } from "../../examples/orders/trading.ts"
@@ -16,16 +17,17 @@ export const openBrowser = (): Promise<Browser> =>
   chromium.launch({ executablePath: chromiumAt ?? "", args: ["--no-sandbox", "--disable-dev-shm-usage"] })
 
 /** What fails in this shop, fails to be seen on the page: its log says nothing of it. */
-const Shop = followers.pipe(
-  Layer.provideMerge(shop(stores.sqlite(":memory:"))),
-  Layer.provideMerge(Layer.succeed(References.MinimumLogLevel, "None"))
-)
+const shopOver = (store: Layer.Layer<EventStore.EventStore | Checkpoints.Checkpoints, EventStore.EventStoreError>) =>
+  followers.pipe(Layer.provideMerge(shop(store)), Layer.provideMerge(Layer.succeed(References.MinimumLogLevel, "None")))
 
 type Served = ReturnType<typeof served>
 
 /** A shop that can be traded with, and whose server can be stopped and started again on its port. */
-export const startShop = async (serving: (port: number) => Served = served) => {
-  const runtime = ManagedRuntime.make(Shop)
+export const startShop = async (
+  serving: (port: number) => Served = served,
+  store: Parameters<typeof shopOver>[0] = stores.sqlite(":memory:")
+) => {
+  const runtime = ManagedRuntime.make(shopOver(store))
   const trade = makeTrade("")
   let scope = Scope.makeUnsafe()
   let port = 0

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict"
 import { appendFileSync, existsSync, readdirSync, readFileSync, symlinkSync, truncateSync, writeFileSync } from "node:fs"
 import { hostname } from "node:os"
-import { join } from "node:path"
+import { dirname, join } from "node:path"
 import { crc32 } from "node:zlib"
 import { describe, it } from "@effect/vitest"
 import { NodeFileSystem } from "@effect/platform-node"
 import { DateTime, Deferred, Effect, Exit, Fiber, FileSystem, Layer, PlatformError, Stream } from "effect"
-import { EventStore } from "eventfold"
-import { JsonlEventStore } from "eventfold/jsonl"
+import { Archive, EventStore } from "eventfold"
+import { JsonlArchive, JsonlEventStore } from "eventfold/jsonl"
 import { conforms } from "../support/conformance.ts"
 import { child, open } from "../support/embedded.ts"
 import { temporaryDirectory } from "../support/files.ts"
@@ -18,6 +18,11 @@ const layer = (options: JsonlEventStore.Options) => Layer.provide(JsonlEventStor
 conforms("the JSONL store", {
   storage: Effect.map(temporaryDirectory, (directory) => layer({ path: join(directory, "events.jsonl") })),
   abilities: { durable: true, shared: false }
+})
+
+conforms("the JSONL store with a hash chain", {
+  storage: Effect.map(temporaryDirectory, (directory) => layer({ path: join(directory, "events.jsonl"), chain: true })),
+  abilities: { durable: true, shared: false, chain: true }
 })
 
 const temporaryFile = Effect.map(temporaryDirectory, (directory) => join(directory, "events.jsonl"))
@@ -463,15 +468,18 @@ describe("a reader", () => {
   )
 })
 
-/** The file system of Node, with other ideas about files that are open for writing. */
-const meddled = (meddle: (file: FileSystem.File) => Partial<Record<keyof FileSystem.File, unknown>>) =>
+/** The file system of Node, with other ideas about files that are open for writing, or as `isMeant` says. */
+const meddled = (
+  meddle: (file: FileSystem.File) => Partial<Record<keyof FileSystem.File, unknown>>,
+  isMeant: (flag?: FileSystem.OpenFlag) => boolean = (flag) => flag === "a+"
+) =>
   Layer.effect(
     FileSystem.FileSystem,
     Effect.map(FileSystem.FileSystem, (fs) => ({
       ...fs,
       open: (path: string, options?: Parameters<FileSystem.FileSystem["open"]>[1]) =>
         Effect.map(fs.open(path, options), (file): FileSystem.File => {
-          if (options?.flag !== "a+") return file
+          if (!isMeant(options?.flag)) return file
           const methods = { ...meddle(file) }
           return new Proxy(file, {
             get: (file, key) => {
@@ -548,6 +556,41 @@ describe("a disk that fails", () => {
       )
       const result = yield* use({ path }, (store) => store.append("A-1", [event({ id: "b" })]))
       assert.equal(result.version, 2)
+    })
+  )
+
+  it.effect.each(["EIO", "EINVAL"])("to keep the name of a file in its directory: told, where it is the disk (%s)", (code) =>
+    Effect.gen(function* () {
+      const path = yield* temporaryFile
+      const cause = Object.assign(new Error(code), { code })
+      const syncing = { _tag: "Unknown", module: "FileSystem", method: "sync", cause } as const
+      const sick = meddled(
+        () => ({ sync: Effect.fail(PlatformError.systemError(syncing)) }),
+        (flag) => flag === undefined
+      )
+      const cold = Layer.provide(JsonlArchive.layer({ name: "cold", directory: dirname(path) }), sick)
+      const recorded = yield* use({ path: join(dirname(path), "other.jsonl") }, (store) =>
+        Effect.andThen(store.append("A-1", [event()]), Stream.runCollect(store.readAll()))
+      )
+      const said = yield* Effect.all([
+        Effect.match(open(Layer.provide(JsonlEventStore.layer({ path }), sick)), {
+          onFailure: ({ message }) => message,
+          onSuccess: () => "done"
+        }),
+        Effect.match(
+          Effect.provide(
+            Archive.Archive.use(({ write }) => write(recorded)),
+            cold
+          ),
+          {
+            onFailure: ({ message }) => message,
+            onSuccess: () => "done"
+          }
+        )
+      ])
+      if (code === "EINVAL") return assert.deepEqual(said, ["done", "done"])
+      assert.match(said[0] ?? "", /StoreFailure during open/)
+      assert.match(said[1] ?? "", / may forget /)
     })
   )
 

@@ -11,10 +11,10 @@ import { once } from "node:events"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { type Broker, type BrokerServer, isExpected, startBroker } from "../support/brokers.ts"
-import { startProxy } from "./proxy.ts"
 import { assertReadsAll } from "../support/cloudEvents.ts"
 import { logs } from "../support/logs.ts"
-import { message, options } from "./support.ts"
+import { layLine, message, over } from "../support/transports.ts"
+import { options } from "./support.ts"
 
 let broker: Broker
 let server: BrokerServer
@@ -438,13 +438,13 @@ describe.runIf(isExpected("nats"))("NATS JetStream", () => {
     () =>
       Effect.gen(function* () {
         const proxy = yield* Effect.acquireRelease(
-          Effect.promise(() => startProxy(broker.url)),
+          Effect.promise(() => layLine(() => new URL(broker.url))),
           ({ dispose }) => Effect.promise(dispose)
         )
         const manager = yield* Effect.flatMap(bare, (connection) => Effect.promise(() => jetstreamManager(connection)))
         for (let n = 0; n < 6; n++) {
           const settings = options(broker)
-          const lost = yield* open({ ...settings, connection: { servers: proxy.url, reconnect: false } })
+          const lost = yield* open({ ...settings, connection: { servers: over(broker.url, proxy), reconnect: false } })
           yield* lost.publish([message(1)])
           yield* yield* join(lost)
           proxy.cut()

@@ -1,7 +1,9 @@
 /** What the tests of NATS share. */
-import { DateTime } from "effect"
-import type { Transport } from "eventfold"
-import type { NatsTransport } from "eventfold/nats"
+import { it } from "@effect/vitest"
+import { Effect } from "effect"
+import { NatsTransport } from "eventfold/nats"
+import { TransportConformance } from "eventfold/testing"
+import { layLine, over, useBroker, useLine } from "../support/transports.ts"
 
 let streams = 0
 
@@ -13,16 +15,21 @@ export const options = ({ url }: { readonly url: string }, more: Omit<NatsTransp
   connection: { servers: url, reconnectTimeWait: 50, ...more.connection }
 })
 
-export const message = (n: number, more: Partial<Transport.Message> = {}): Transport.Message => ({
-  specversion: "1.0",
-  id: `message-${n}`,
-  source: "/shop",
-  type: "OrderPlaced",
-  subject: "Order-1",
-  time: DateTime.makeUnsafe("2026-02-03T04:05:06.789Z"),
-  datacontenttype: "application/json",
-  data: { n },
-  schemaversion: 1,
-  position: n,
-  ...more
-})
+/** The conformance of the transport, on the server that is installed, or on another one: what a `describe` holds. */
+export const conformance = (binary?: string): void => {
+  const broker = useBroker("nats", { own: true, ...(binary !== undefined && { binary }) })
+  const line = useLine(() => layLine(() => new URL(broker().url)))
+  for (const { name, run } of TransportConformance.cases({
+    storage: Effect.sync(() => NatsTransport.layerWith(options({ url: over(broker().url, line()) }))),
+    abilities: { clock: "live", deduplicates: true, history: true, durable: true, shared: true },
+    faults: {
+      interrupt: Effect.sync(() => line().cut()),
+      restart: Effect.promise(async () => {
+        await broker().server?.stop("SIGKILL")
+        await broker().server?.start()
+      })
+    }
+  })) {
+    it.live(name, () => run, 60_000)
+  }
+}

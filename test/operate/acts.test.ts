@@ -1,9 +1,31 @@
 import { assert } from "@effect/vitest"
 import { Effect, Layer, Schedule, Stream } from "effect"
-import { Checkpoints, DeadLetters, EventStore, ParkedEvents, Projection, Subscription, Transport } from "eventfold"
+import {
+  Checkpoints,
+  Consumer,
+  DeadLetters,
+  EventStore,
+  ParkedEvents,
+  Projection,
+  Relay,
+  Subscription,
+  Transport
+} from "eventfold"
 import type { Operations } from "eventfold/operate"
 import { logs } from "../support/logs.ts"
-import { clientOf, Faults, Followers, followersUntil, Newer, onEveryStore, place, Sales, type Services } from "./support.ts"
+import {
+  clientOf,
+  Faults,
+  Followers,
+  followersUntil,
+  Newer,
+  Newest,
+  onEveryStore,
+  place,
+  Placed,
+  Sales,
+  type Services
+} from "./support.ts"
 
 /** Both versions of the projection, where there is a database. */
 const projecting = Layer.merge(Projection.layer(Sales), Projection.layer(Newer)) as Layer.Layer<never, unknown, Services>
@@ -96,6 +118,55 @@ onEveryStore((test, kind) => {
   )
 
   test(
+    "a group of consumers that is paused begins nothing, also one that starts later, until it is resumed",
+    Effect.gen(function* () {
+      const faults = yield* Faults
+      Object.assign(faults, { mails: false, labels: false, messages: false })
+      const handled: Array<string> = []
+      const Bills = Layer.fresh(
+        Consumer.layer(
+          [Placed],
+          { Placed: (_, { message }) => Effect.sync(() => handled.push(message.subject ?? "")) },
+          { group: "bills" }
+        )
+      )
+      const reaches = (wanted: string) =>
+        Consumer.status("bills").pipe(
+          Effect.repeat({ until: ({ state }) => state === wanted, schedule: Schedule.spaced("10 millis") }),
+          Effect.timeout("10 seconds")
+        )
+      const client = yield* acting()
+      assert.strictEqual(yield* outcome(client, "none", { _tag: "Pause", follower: "consumer:bills" }, 2000), "RefusedError")
+      yield* Layer.build(Relay.layer({ name: "orders" }))
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          yield* Layer.build(Bills)
+          yield* reaches("live")
+          assert.strictEqual(yield* outcome(client, "pause", { _tag: "Pause", follower: "consumer:bills" }), "paused")
+          yield* reaches("paused")
+        })
+      )
+      const [away] = (yield* followersUntil(client, (all) => all.some(({ kind }) => kind === "consumer"))).filter(
+        ({ kind }) => kind === "consumer"
+      )
+      assert.deepStrictEqual([away?.name, away?.state, away?.here], ["consumer:bills", "paused", false])
+      // Its process has ended, and another begins.
+      yield* Layer.build(Bills)
+      yield* place("1")
+      yield* reaches("paused")
+      yield* followersUntil(client, (all) => all.some(({ lag, name }) => name === "relay:orders" && lag === 0))
+      assert.deepStrictEqual(handled, [])
+      assert.strictEqual(yield* outcome(client, "resume", { _tag: "Resume", follower: "consumer:bills" }), "resumed")
+      yield* reaches("live")
+      yield* Effect.repeat(
+        Effect.sync(() => handled.length),
+        { until: (count) => count >= 1, schedule: Schedule.spaced("10 millis") }
+      ).pipe(Effect.timeout("10 seconds"))
+      assert.deepStrictEqual(handled, ["Order-1"])
+    })
+  )
+
+  test(
     "one that has halted goes on where the cause is mended; what is parked is retried, and dead letters are",
     Effect.gen(function* () {
       const client = yield* broken
@@ -142,7 +213,7 @@ onEveryStore((test, kind) => {
       const [event] = yield* Stream.runCollect(Stream.unwrap(EventStore.EventStore.useSync((store) => store.readAll())))
       const parkedAt = event?.recordedAt
       assert.ok(parkedAt !== undefined)
-      yield* parking.park({
+      const parked = {
         subscription: "mails",
         position: 1,
         stream: "Order-1",
@@ -150,21 +221,14 @@ onEveryStore((test, kind) => {
         cause: "no",
         attempts: 1,
         parkedAt
-      })
+      }
+      yield* parking.park(parked)
       const client = yield* acting()
       const discard: Act = { _tag: "Discard", follower: "subscription:mails", position: 1 }
       const together = yield* Effect.all([outcome(client, "same", discard), outcome(client, "same", discard)], { concurrency: 2 })
       assert.deepStrictEqual(together, ["discarded", "discarded"])
       assert.strictEqual(yield* outcome(client, "same", discard), "discarded")
-      yield* parking.park({
-        subscription: "mails",
-        position: 1,
-        stream: "Order-1",
-        type: "Placed",
-        cause: "no",
-        attempts: 1,
-        parkedAt
-      })
+      yield* parking.park(parked)
       const ben = yield* acting({ name: "ben", mayAct: true })
       const race = yield* Effect.all([outcome(client, "one", discard), outcome(ben, "other", discard)], { concurrency: 2 })
       assert.deepStrictEqual(race.toSorted(), ["RefusedError", "discarded"])
@@ -190,6 +254,33 @@ onEveryStore((test, kind) => {
       assert.strictEqual(yield* outcome(client, "4", { _tag: "Retry", follower: "nobody", position: 1 }, 50), "NobodyTookError")
       assert.strictEqual(yield* outcome(client, "5", { _tag: "Rebuild", projection: "None", version: 1 }, 50), "NobodyTookError")
       assert.deepStrictEqual(yield* recorded, ["1 ada done", "2 ada refused", "3 ada refused"])
+    })
+  )
+
+  test(
+    "one whose record cannot be written is refused, and not under way for ever",
+    Effect.gen(function* () {
+      logs(/the act "full" could not be done/, /the act "full" has ended without its record/)
+      yield* Checkpoints.Checkpoints.use(({ reset }) => reset("subscription:gone", 3))
+      const store = yield* EventStore.EventStore
+      const isFull = Effect.fail(
+        new EventStore.EventStoreError({
+          reason: new EventStore.StoreFailure({ operation: "append", detail: "the disk is full" })
+        })
+      )
+      const full: EventStore.EventStore["Service"] = {
+        ...store,
+        append: (stream, ...rest) => (stream === "$operations" ? isFull : store.append(stream, ...rest))
+      }
+      const client = yield* Effect.provideService(acting(), EventStore.EventStore, full)
+      const act: Act = { _tag: "RemoveFollower", follower: "subscription:gone" }
+      assert.strictEqual(yield* Effect.timeout(outcome(client, "full", act), "15 seconds"), "RefusedError")
+      assert.deepStrictEqual((yield* client.Asked({})).items, [])
+      // Another about the same thing is not held up by it.
+      assert.strictEqual(
+        yield* outcome(yield* acting(), "next", act),
+        kind === "memory" || kind === "JSON lines" ? "RefusedError" : "removed"
+      )
     })
   )
 
@@ -223,12 +314,13 @@ onEveryStore((test, kind) => {
       Effect.gen(function* () {
         for (const order of ["1", "2", "3"]) yield* place(order)
         yield* Layer.build(projecting)
-        const client = yield* clientOf(ada, { acts: true, projections: [Sales, Newer] } as never)
+        const client = yield* clientOf(ada, { acts: true, projections: [Newest, Sales, Newer] } as never)
         yield* followersUntil(client, (all) => all.length === 2 && all.every(({ lag, state }) => state === "live" && lag === 0))
         const counted = yield* client.Tables({ projection: "Sales" })
         assert.deepStrictEqual(
           counted.map(({ exact, rows, table, version }) => [version, table, rows, exact]),
           [
+            [3, "sales", null, true],
             [1, "sales", 3, true],
             [2, "sales", 3, true]
           ]
@@ -249,7 +341,16 @@ onEveryStore((test, kind) => {
           versions.map(({ active, mode, registered, state, version }) => [version, mode, active, state, registered]),
           [
             [1, "async", false, "live", true],
-            [2, "async", true, "live", true]
+            [2, "async", true, "live", true],
+            [3, "absent", false, "stopped", true]
+          ]
+        )
+        assert.deepStrictEqual(
+          versions.map(({ tables, updatedAt }) => [tables, updatedAt !== null]),
+          [
+            [["sales"], true],
+            [["sales"], true],
+            [["sales"], false]
           ]
         )
         assert.strictEqual(yield* outcome(client, "drop", { _tag: "Drop", projection: "Sales", version: 1 }), "RefusedError")

@@ -155,4 +155,66 @@ describe("operations over HTTP", () => {
       assert.deepStrictEqual(yield* operatorBy(yield* overHttp(port), { cookie: `${pair}0` }), ["UnauthorizedError"])
     })
   )
+
+  it.live("read no more of a request than a request has, and of what is refused nothing", () =>
+    Effect.gen(function* () {
+      const port = yield* serve({
+        hosts: ["ops.example.org"],
+        authentication: [{ name: "ada", token: Redacted.make(token) }]
+      })
+      const host = `127.0.0.1:${port}`
+      // It never ends by itself: who is not refused until it has come whole would not be answered.
+      const pour = (headers: Record<string, string>, path = "/operate/rpc") =>
+        Effect.callback<{ readonly status: number; readonly body: string; readonly sent: number }>((resume) => {
+          let sent = 0
+          let body = ""
+          const poured = request({ host: "127.0.0.1", port, path, method: "POST", headers, setHost: false }, (response) => {
+            response.on("data", (chunk: Buffer) => (body += chunk.toString()))
+            response.on("end", () => {
+              poured.destroy()
+              resume(Effect.succeed({ status: response.statusCode ?? 0, body, sent }))
+            })
+          })
+          poured.on("error", () => undefined)
+          const chunk = "x".repeat(65_536)
+          const more = () => {
+            sent += chunk.length
+            if (!poured.destroyed) poured.write(chunk, more)
+          }
+          more()
+          return Effect.sync(() => poured.destroy())
+        }).pipe(Effect.timeout("20 seconds"))
+      for (const path of ["/operate/rpc", "/operate/login"]) {
+        const { body, status } = yield* pour({ host, ...ndjson, "transfer-encoding": "chunked" }, path)
+        assert.strictEqual(status, 413, path)
+        assert.deepInclude(JSON.parse(body), { _tag: "InvalidRequestError" })
+      }
+      const said = yield* pour({ host, ...ndjson, "content-length": String(1e12) })
+      assert.strictEqual(said.status, 413)
+      // Who it is comes first.
+      const foreign = yield* pour({ host: "evil.example", ...ndjson, "transfer-encoding": "chunked" })
+      assert.strictEqual(foreign.status, 403)
+      const large = "x".repeat(1024 * 1024 - 100)
+      assert.strictEqual(
+        (yield* ask(port, "/operate/rpc", { host, ...ndjson }, "POST", `${JSON.stringify(large)}\n`)).status,
+        200
+      )
+    })
+  )
+
+  it.live("close a WebSocket whose line does not end", () =>
+    Effect.gen(function* () {
+      const port = yield* serve({})
+      const code = yield* Effect.callback<number>((resume) => {
+        const socket = new WebSocket(`ws://127.0.0.1:${port}/operate/socket`)
+        const chunk = "x".repeat(65_536)
+        socket.addEventListener("open", () => {
+          for (let sent = 0; sent <= 1024 * 1024; sent += chunk.length) socket.send(chunk)
+        })
+        socket.addEventListener("close", ({ code }) => resume(Effect.succeed(code)))
+        return Effect.sync(() => socket.close())
+      }).pipe(Effect.timeout("20 seconds"))
+      assert.strictEqual(code, 1009)
+    })
+  )
 })

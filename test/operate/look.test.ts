@@ -1,6 +1,6 @@
 import { assert } from "@effect/vitest"
 import { Cause, DateTime, Effect, Layer, Stream } from "effect"
-import { EventStore, ParkedEvents, Repository } from "eventfold"
+import { Checkpoints, DeadLetters, EventStore, ParkedEvents, Repository } from "eventfold"
 import { expect } from "vitest"
 import { logs } from "../support/logs.ts"
 import manifest from "../../package.json" with { type: "json" }
@@ -334,6 +334,64 @@ onEveryStore((test, kind) => {
           .filter((check) => check.startsWith("follower")),
         ["follower consumer:billing", "follower subscription:labels", "follower subscription:mails"]
       )
+      assert.notInclude(doctor.map(({ message }) => message).join(), "()")
+    })
+  )
+
+  test(
+    "what is rare is found behind thousands of others, a page at a time, the newest first",
+    Effect.gen(function* () {
+      const others = Array.from({ length: 3000 }, () => ({ type: "Common", payload: {} }))
+      for (const rare of ["1", "2", "3"]) {
+        yield* EventStore.append(`Rare-${rare}`, [{ type: "Rare", payload: {} }])
+        yield* EventStore.append("Common-1", others)
+      }
+      const client = yield* clientOf()
+      const pages: Array<ReadonlyArray<number>> = []
+      let after: string | null | undefined
+      while (after !== null) {
+        const page = yield* client.Events({ limit: 2, filter: { types: ["Rare"] }, ...(after === undefined ? {} : { after }) })
+        pages.push(page.items.map(({ position }) => position))
+        after = page.next
+      }
+      assert.deepStrictEqual(pages, [[6003, 3002], [1]])
+      const { items } = yield* client.Events({ limit: 2, filter: { types: ["Rare"], categories: ["Common"] } })
+      assert.deepStrictEqual(items, [])
+    })
+  )
+
+  test(
+    "what the doctor cannot look at is a line, and the rest is looked at",
+    Effect.gen(function* () {
+      yield* place("1")
+      yield* Checkpoints.Checkpoints.use(({ reset }) => reset("subscription:gone", 0))
+      const [store, checkpoints, parking, letters] = [
+        yield* EventStore.EventStore,
+        yield* Checkpoints.Checkpoints,
+        yield* ParkedEvents.ParkedEvents,
+        yield* DeadLetters.DeadLetters
+      ]
+      const denied = Effect.fail(new Error("permission denied") as never)
+      const broken = {
+        store: Effect.provideService(EventStore.EventStore, { ...store, head: denied }),
+        followers: Effect.provideService(Checkpoints.Checkpoints, { ...checkpoints, list: denied }),
+        "parked events": Effect.provideService(ParkedEvents.ParkedEvents, { ...parking, counts: denied }),
+        "dead letters": Effect.provideService(DeadLetters.DeadLetters, { ...letters, counts: denied })
+      }
+      const usual = yield* (yield* clientOf()).Doctor({})
+      const about = (lines: typeof usual) => lines.map(({ check }) => check)
+      for (const [check, without] of Object.entries(broken)) {
+        const lines = yield* (yield* without(clientOf())).Doctor({})
+        const said = lines.find((line) => line.check === check)
+        assert.deepStrictEqual([said?.level, said?.message], ["warning", "it could not be looked at: permission denied"], check)
+        // Of followers it takes the log to tell how far behind they are.
+        const lost = check === "followers" || check === "store" ? ["store", "followers", "follower subscription:gone"] : []
+        assert.includeMembers(
+          about(lines),
+          about(usual).filter((name) => !lost.includes(name)),
+          check
+        )
+      }
     })
   )
 
@@ -431,7 +489,14 @@ onEveryStore((test, kind) => {
       const steps = yield* Stream.runCollect(client.Verify({}))
       const end = steps.at(-1)
       const copied = yield* EventStore.copy(yield* EventStore.EventStore, yield* EventStore.makeMemory)
-      assert.deepStrictEqual(end, { _tag: "Verified", events: 3, findings: 0, digest: copied.digest })
+      assert.deepStrictEqual(end, {
+        _tag: "Verified",
+        events: 3,
+        removed: 0,
+        findings: 0,
+        digest: copied.digest,
+        chained: null
+      })
     })
   )
 

@@ -72,6 +72,7 @@ const salesOf = (version: number) =>
   })
 export const Sales = salesOf(1)
 export const Newer = salesOf(2)
+export const Newest = salesOf(3)
 
 /** What goes wrong in the shop. */
 export class Faults extends Context.Service<Faults, { mails: boolean; labels: boolean; messages: boolean }>()("test/Faults") {}

@@ -1,4 +1,9 @@
 import { conforms } from "../support/conformance.ts"
-import { serverStorage } from "./support.ts"
+import { serverStorage, serverStorageWith } from "./support.ts"
 
 conforms("PgEventStore on a server", { storage: serverStorage, abilities: { durable: true, shared: true } })
+
+conforms("PgEventStore on a server, with a hash chain", {
+  storage: serverStorageWith({ chain: true }),
+  abilities: { durable: true, shared: true, chain: true }
+})

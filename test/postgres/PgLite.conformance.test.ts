@@ -25,6 +25,15 @@ conforms("PgEventStore on PGlite in memory", {
 })
 
 conforms(
+  "PgEventStore on PGlite in memory, with a hash chain",
+  {
+    storage: Effect.sync(() => PgEventStore.layerWith({ schema: freshSchema(), chain: true }).pipe(Layer.provide(sharedClient))),
+    abilities: { durable: true, shared: false, chain: true }
+  },
+  ({ promise }) => ["chain", "tombstones", "round trip", "model"].includes(promise)
+)
+
+conforms(
   "PgEventStore on PGlite in a folder",
   {
     storage: Effect.map(

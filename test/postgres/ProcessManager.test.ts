@@ -63,13 +63,17 @@ describe("two processes with one process manager", () => {
     world({ hold: "10" }, (first, second, { schema, sql, store }) =>
       Effect.gen(function* () {
         yield* first.says("reminds 10")
-        // Stopped while it keeps deadlines, it would hold the lock of their checkpoint until the server ends that.
+        // Stopped while it keeps deadlines, or records one that is due, it would hold a lock until the server ends that.
         yield* until(
           "its watch over deadlines has come to rest",
           Effect.zipWith(
             store.head,
-            sql<{ position: string }>`select position::text from ${sql(schema)}.checkpoint where name like 'deadlines:%'`,
-            (head, [watch]) => Number(watch?.position) === head
+            sql<{
+              position: string
+              pending: string
+            }>`select position::text, (select count(*)::text from ${sql(schema)}.deadline) as pending
+              from ${sql(schema)}.checkpoint where name like 'deadlines:%'`,
+            (head, [watch]) => Number(watch?.position) === head && watch?.pending === "0"
           )
         )
         first.process.kill("SIGSTOP")

@@ -64,7 +64,10 @@ describe("a snapshot that stays open", () => {
       yield* admin.unsafe(
         `do $$ begin for n in 1..6000 loop perform ${appendOne(schema, "'A-' || n % 100", "'under-' || n")}; commit; end loop; end $$`
       )
-      const after = yield* measured
+      // A session of the pool that has not read the view yet looks at some pages of the catalog first.
+      const measures = yield* Effect.forEach(Array.from({ length: 8 }), () => measured)
+      const least = (of: "head" | "old" | "append") => Math.min(...measures.map((measure) => measure[of]))
+      const after = { head: least("head"), old: least("old"), append: least("append") }
       expect(after.head).toBeLessThanOrEqual(before.head + 4)
       expect(after.old).toBeLessThanOrEqual(before.old + 4)
       expect(after.append).toBeLessThanOrEqual(before.append + 12)

@@ -44,14 +44,12 @@ describe("processes that decide at once", () => {
     60_000
   )
 
-  it.live(
-    "take the numbers from 1 on without a gap, though one of them is killed in the middle",
-    () =>
+  it.live.each(["number", "optimistic"])(
+    "take the numbers from 1 on without a gap, though one of them is killed in the middle (%s)",
+    (mode) =>
       Effect.gen(function* () {
         const { schema, store, url } = yield* arena
-        const processes = yield* Effect.forEach(["a", "b"], (name) =>
-          child("deciding", { url, schema, name, callers: 6, mode: "number" })
-        )
+        const processes = yield* Effect.forEach(["a", "b"], (name) => child("deciding", { url, schema, name, callers: 6, mode }))
         const [killed, other] = [processes[0] ?? expect.unreachable(), processes[1] ?? expect.unreachable()]
         const got = (count: number, which = processes) =>
           until(
@@ -63,7 +61,9 @@ describe("processes that decide at once", () => {
         yield* got(other.lines.length + 15, [other])
         yield* other.end
         const events = yield* all(store, "series:1")
-        expect(events.map(({ payload }) => payload)).toEqual(events.map((_, index) => index + 1))
+        const numberOf = ({ payload }: EventStore.RecordedEvent) =>
+          typeof payload === "object" && payload !== null && "number" in payload ? payload.number : payload
+        expect(events.map(numberOf)).toEqual(events.map((_, index) => index + 1))
         // What was told is there.
         const told = processes.flatMap(({ lines }) => lines.filter((line) => line !== "ready").map(Number))
         expect(new Set(told).size).toBe(told.length)

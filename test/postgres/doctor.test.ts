@@ -1,15 +1,19 @@
 /** What the doctor of the operations finds in a database. */
+import { PgClient } from "@effect/sql-pg"
 import { describe, it } from "@effect/vitest"
 import assert from "node:assert/strict"
-import { Effect, Layer, Logger } from "effect"
+import { Effect, Layer, Logger, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
 import { EventStore } from "eventfold"
 import { PgCheckpoints, PgEventStore } from "eventfold/postgres"
 import { onPostgres } from "../../src/operate/look/doctorPostgres.ts"
+import { sections } from "../../src/operate/look/diagnosis.ts"
+import { inject } from "vitest"
+import { isPgBouncerExpected, startPgBouncer } from "../support/pgbouncer.ts"
 import { client, freshSchema } from "./support.ts"
 
 const looks = (sql: SqlClient.SqlClient, schema: string, head: number) =>
-  onPostgres(sql, { schema, prefix: "", migrate: true }, head)
+  sections(onPostgres(sql, { schema, prefix: "", migrate: true }, head))
 
 const found = (sql: SqlClient.SqlClient, schema: string, head: number) =>
   Effect.map(looks(sql, schema, head), (diagnoses) =>
@@ -37,7 +41,9 @@ describe("the doctor on PostgreSQL", () => {
     withStore({ indexes: ["correlation"] }, (sql, schema) =>
       Effect.gen(function* () {
         yield* EventStore.append("A-1", [{ type: "Happened", payload: {} }])
-        const plans = (yield* looks(sql, schema, 1)).find(({ check }) => check === "plans")?.remedy?.split(";")[0] ?? ""
+        // A short log needs no plan.
+        assert.equal((yield* found(sql, schema, 1))["plans"], undefined)
+        const plans = (yield* looks(sql, schema, 1000)).find(({ check }) => check === "plans")?.remedy?.split(";")[0] ?? ""
         assert.equal(plans, `analyze "${schema}"."event"`)
         yield* sql.unsafe(plans)
         const diagnoses = yield* found(sql, schema, 1_000_000)
@@ -69,4 +75,56 @@ describe("the doctor on PostgreSQL", () => {
       })
     )
   )
+
+  it.live("says how many connections are used and by whom, how many pools fit, and that a session lasts", () =>
+    withStore({}, (sql, schema) =>
+      Effect.gen(function* () {
+        const diagnoses = yield* found(sql, schema, 1)
+        assert.match(diagnoses["connections"] ?? "", /^ok: \d+ of \d+ connections are used \(.*\); the bound is max_connections$/)
+        assert.match(diagnoses["pool"] ?? "", /^ok: the pool of this process has up to \d+ connections: \d+ such processes fit$/)
+        assert.equal(diagnoses["pools"], "ok: no connection stands in a transaction and does nothing")
+        assert.match(diagnoses["pooler"] ?? "", /^ok: a session lasts/)
+      })
+    )
+  )
+
+  it.live("says that a pool is larger than its role may have", () =>
+    withStore({}, (sql, schema) =>
+      Effect.gen(function* () {
+        const role = `${schema}_few`
+        yield* sql`create role ${sql(role)} connection limit 3`
+        const diagnoses = yield* Effect.ensuring(
+          sql.withTransaction(Effect.andThen(sql`set local role ${sql(role)}`, found(sql, schema, 1))),
+          Effect.orDie(sql`drop role ${sql(role)}`)
+        )
+        assert.match(
+          diagnoses["connections"] ?? "",
+          /^warning: \d+ of 3 connections .* the bound is the connection limit of the role$/
+        )
+        assert.match(diagnoses["pool"] ?? "", /^warning: .*: 0 such processes fit$/)
+      })
+    )
+  )
+
+  describe.skipIf(!isPgBouncerExpected())("behind a PgBouncer", () => {
+    for (const [mode, level] of [
+      ["transaction", "warning"],
+      ["session", "ok"]
+    ] as const) {
+      it.live(`tells that it hands out a ${mode}`, () =>
+        Effect.gen(function* () {
+          const bouncer = yield* Effect.acquireRelease(
+            Effect.promise(() => startPgBouncer(inject("postgresUrl"), { mode })),
+            ({ dispose }) => Effect.promise(dispose)
+          )
+          const layer = PgClient.layer({ url: Redacted.make(bouncer.url), maxConnections: 4, prepare: false })
+          const lines = yield* Effect.provide(
+            Effect.flatMap(SqlClient.SqlClient, (sql) => sections(onPostgres(sql, undefined, 0))),
+            Layer.fresh(layer)
+          )
+          assert.equal(lines.find(({ check }) => check === "pooler")?.level, level)
+        }).pipe(Effect.scoped)
+      )
+    }
+  })
 })

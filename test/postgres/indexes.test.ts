@@ -151,6 +151,37 @@ describe("indexes", () => {
     })
   )
 
+  it.live("that another process is making are waited for, which is said, and no longer than is allowed", () =>
+    Effect.gen(function* () {
+      const admin = yield* connect(url())
+      const schema = freshSchema()
+      yield* open({ url: url(), schema })
+      const said: Array<string> = []
+      const logger = Logger.make(({ message }) => void said.push(String(message)))
+      const opening = Effect.provide(
+        Effect.scoped(open({ url: url(), schema, indexes: ["type"], indexTimeout: "700 millis" })),
+        Logger.layer([logger])
+      )
+      // Whoever is at it has stopped: it makes nothing, and lets nobody else.
+      const other = yield* begin(admin, `select pg_advisory_xact_lock(hashtextextended('eventfold indexes ${schema}.', 0))`)
+      const error = yield* Effect.flip(opening)
+      expect(error).toMatchObject({ _tag: "EventStoreError", reason: { _tag: "StoreUnavailable", operation: "migrate" } })
+      expect(error.message).toContain("the indexes were not there within 700ms (event_type_idx)")
+      expect(said).toEqual([
+        "eventfold: another process is making an index; the store opens once it is there, in 700ms at most: event_type_idx"
+      ])
+      yield* other.rollback
+
+      // One that is at it takes too long: it waits for an older transaction. What it leaves is made by the next.
+      const older = yield* begin(admin, "set transaction isolation level repeatable read", `select 1 from "${schema}".event`)
+      expect(yield* Effect.flip(opening)).toMatchObject({ reason: { _tag: "StoreUnavailable", operation: "migrate" } })
+      expect(yield* indexesOf(admin, schema)).toEqual(["event_type_idx (invalid)"])
+      yield* older.rollback
+      yield* Effect.retry(opening, { times: 20 })
+      expect(yield* indexesOf(admin, schema)).toEqual(["event_type_idx"])
+    })
+  )
+
   it.live("with migrations turned off, what is missing is an error with the statement that makes it", () =>
     Effect.gen(function* () {
       const admin = yield* connect(url())

@@ -1,10 +1,11 @@
 import { describe, expect, it } from "@effect/vitest"
-import { PgClient } from "@effect/sql-pg"
-import { Effect, Exit, Fiber, Queue, Redacted, Schedule, Scope, Stream } from "effect"
+import { PgClient, type PgTypes } from "@effect/sql-pg"
+import { Effect, Exit, Fiber, Latch, Queue, Redacted, Schedule, Scope, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { UnitOfWork } from "eventfold"
 import { PgEventStore, PgTransport } from "eventfold/postgres"
 import { inject } from "vitest"
+import { hinting } from "../../src/postgres/hinting.ts"
 import { connect, event, message, open, terminate, until } from "./harness.ts"
 import { freshSchema } from "./support.ts"
 
@@ -124,6 +125,34 @@ describe("listening", () => {
       yield* units.transact(UnitOfWork.stage("B-1", [event()]))
       yield* heard(301)
       expect(heads.slice(before)).toEqual([301])
+    }).pipe(Effect.provide(Reactivity.layer))
+  )
+
+  it.live("of two stores that share a client and a schema, the newest head is told, whichever tells it first", () =>
+    Effect.gen(function* () {
+      const { schema, url } = yield* arena
+      const sql = yield* PgClient.make({ url: Redacted.make(url), maxConnections: 2 })
+      const sent: Array<unknown> = []
+      const begun = Latch.makeUnsafe(false)
+      const go = Latch.makeUnsafe(false)
+      const client: PgClient.PgClient = Object.assign(Object.create(sql), {
+        unsafe: (text: string, parameters: ReadonlyArray<unknown>) => {
+          sent.push((parameters[1] as PgTypes.Parameter).value)
+          const values = Effect.andThen(begun.open, Effect.andThen(go.await, sql.unsafe(text, parameters).values))
+          return { values }
+        }
+      })
+      const [one, other] = [yield* hinting(client, `${schema}.head`), yield* hinting(client, `${schema}.head`)]
+      one(1)
+      yield* begun.await
+      one(20)
+      other(15)
+      yield* go.open
+      yield* until(
+        "both are sent",
+        Effect.sync(() => sent.length === 2)
+      )
+      expect(sent).toEqual([["1"], ["20"]])
     }).pipe(Effect.provide(Reactivity.layer))
   )
 

@@ -33,7 +33,7 @@ const contents = (admin: SqlClient.SqlClient, schema: string) =>
 
 const expected = (prefix: string) =>
   [
-    ...["event", "tag", "checkpoint", "projection_version", "deadline", "operation", "migration"].map(
+    ...["event", "tag", "checkpoint", "projection_version", "deadline", "operation", "chain", "migration"].map(
       (name) => `table ${prefix}${name}`
     ),
     ...[
@@ -44,23 +44,30 @@ const expected = (prefix: string) =>
       "checkpoint_pkey",
       "projection_version_pkey",
       "deadline_pkey",
-      "operation_pkey"
+      "operation_pkey",
+      "chain_pkey"
     ].flatMap((name) => [`index ${prefix}${name}`, `constraint ${prefix}${name}`]),
     `index ${prefix}projection_version_active_key`,
     `index ${prefix}deadline_due_key`,
     `index ${prefix}operation_alone`,
+    `index ${prefix}event_tombstone`,
     `constraint ${prefix}projection_version_mode_check`,
     ...[
+      "add_link",
       "append",
       "append_batch",
       "append_event",
       "append_lock",
       "append_one",
+      "event_digest",
+      "events_stand",
+      "head_position",
       "newest_match",
       "newest_position",
       "refuse_change",
       "refuse_old_program",
       "refuse_old_watch",
+      "tombstone",
       "update_head"
     ].map((name) => `function ${prefix}${name}`),
     `trigger update_head on ${prefix}head`,

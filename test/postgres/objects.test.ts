@@ -49,11 +49,14 @@ it("each SQL object is a script of its own, and in their order they make what th
         "newestMatch",
         "newestPosition",
         "appendLock",
+        "eventsStand",
         "append",
         "appendEvent",
         "appendOne",
         "appendOld",
         "headView",
+        "tombstones",
+        "chain",
         "messageTables",
         "claim",
         "settle"
@@ -64,7 +67,14 @@ it("each SQL object is a script of its own, and in their order they make what th
     const made = await after(database, [schema, ...scripts])
     expect(made.length).toBeGreaterThan(60)
     expect(made).toEqual(
-      await after(database, [schema, ...store.createTables, ...store.createFunctions, ...transport.createTables])
+      await after(database, [
+        schema,
+        ...store.createTables,
+        ...store.createFunctions,
+        ...store.createTombstones,
+        ...store.createChain,
+        ...transport.createTables
+      ])
     )
   } finally {
     await database.close()

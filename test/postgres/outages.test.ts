@@ -141,7 +141,10 @@ const world = (transport: "memory" | "PostgreSQL", disturb: (seen: string) => Ef
     const letters = yield* DeadLetters.DeadLetters
     assert.deepEqual(yield* letters.list("mails"), [])
     const failures = lines.filter((line) => !line.startsWith("Info"))
-    assert.ok(failures.length >= 1 && failures.length <= 10, failures.join("\n"))
+    assert.ok(failures.length >= 1, "nothing was said")
+    // Of each that failed one line, and a second where it took longer than a minute.
+    const said = Map.groupBy(failures, (line) => line.replace(/(, \d+ times in .*)? \(.*$/s, ""))
+    for (const [what, all] of said) assert.ok(all.length <= 2, `said ${all.length} times: ${what}\n${failures.join("\n")}`)
     assert.deepEqual(
       lines.filter((line) => line.includes("\n")),
       []

@@ -1,7 +1,7 @@
 /** Who may do what: a role that owns the schema, and one that uses its tables. */
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { DateTime, Effect, Layer, Option, References, Stream } from "effect"
+import { DateTime, Effect, Layer, Option, Redacted, References, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import {
   Answers,
@@ -9,8 +9,10 @@ import {
   DeadLetters,
   EventStore,
   Inbox,
+  Keys,
   MessageBus,
   ParkedEvents,
+  Personal,
   ProcessManager,
   Projection,
   Relay,
@@ -68,6 +70,18 @@ const migrate = (owner: Client, options: PgEventStore.Options = {}) =>
 
 const grant = (owner: Client, options: PgRights.Options) =>
   execute(owner, ...PgRights.grants(options).split(";\n").filter(Boolean))
+
+/** Makes of a store what it was before the migration that put a view in the place of its head. */
+const asBefore = [
+  "drop view eventfold.head",
+  "drop function eventfold.update_head, eventfold.append_batch, eventfold.append_event, eventfold.append_one",
+  "drop function if exists eventfold.append_lock, eventfold.newest_position, eventfold.events_stand, eventfold.head_position",
+  "create table eventfold.head (only_row boolean primary key default true check (only_row), position bigint not null)",
+  "insert into eventfold.head (position) values (0)",
+  "drop table eventfold.deadline",
+  "drop function eventfold.refuse_old_watch cascade",
+  "delete from eventfold.migration where migration_id >= 7"
+]
 
 /** What is done to each table that a user of the database must not do. */
 const forbidden = [
@@ -190,6 +204,46 @@ describe("a role that uses the tables and makes none", () => {
     60_000
   )
 
+  it.live.each([{}, { schema: "Shop", tablePrefix: "a_" }] as const)(
+    "seals and opens personal data, forgets and changes the master key with what the script grants, and can bring nobody back (%j)",
+    (options: PgEventStore.Options) =>
+      Effect.gen(function* () {
+        const { schema = "eventfold", tablePrefix = "" } = options
+        const { owner, role, user } = yield* world(schema)
+        const secret = (letter: string) => Redacted.make(btoa(letter.repeat(32)))
+        const first = { current: "a", keys: { a: secret("a") } }
+        const table = `${schema}.${tablePrefix}personal_key`
+        const keys = (client: Client, more: Partial<Keys.SqlOptions>) =>
+          Layer.fresh(Keys.layerSql({ masters: first, bound: 0, ...more })).pipe(
+            Layer.provideMerge(Layer.fresh(PgEventStore.layerWith({ ...options, listen: false }))),
+            Layer.provideMerge(client),
+            Layer.provideMerge(Personal.layerCrypto)
+          )
+        yield* migrate(owner, options)
+        yield* Effect.provide(Effect.void, keys(owner, { migrate: true }))
+        yield* grant(owner, { role, schema: options.schema, tablePrefix: options.tablePrefix, modules: ["store", "keys"] })
+        const sealed = { $personal: { of: "customer", value: "planted" } }
+        yield* Effect.gen(function* () {
+          const append = EventStore.append("Customer-1", [{ type: "Registered", payload: { customer: "c1", email: sealed } }])
+          yield* append
+          assert.ok(JSON.stringify(yield* Stream.runCollect(EventStore.readAll())).includes("planted"))
+          const both = { current: "b", keys: { b: secret("b"), a: secret("a") } }
+          assert.ok((yield* Keys.rewrap({ masters: both })) >= 1)
+          yield* Personal.forget("c1")
+          assert.equal((yield* Effect.flip(append))._tag, "InvalidAppendError")
+        }).pipe(Effect.provide(Layer.provideMerge(Layer.fresh(Personal.layer), keys(user, { migrate: false }))))
+        const quoted = table
+          .split(".")
+          .map((part) => `"${part}"`)
+          .join(".")
+        for (const statement of [`delete from ${quoted}`, `truncate ${quoted}`, `drop table ${quoted}`]) {
+          const error = yield* Effect.provide(Effect.flip(SqlClient.SqlClient.use((sql) => sql.unsafe(statement))), user)
+          assert.equal((error.reason.cause as { readonly code?: string }).code, "42501", statement)
+        }
+      }),
+    60_000
+  )
+
   it.live(
     "appends on when a migration puts functions in the place of those that it was granted",
     () =>
@@ -199,14 +253,7 @@ describe("a role that uses the tables and makes none", () => {
         // As it was before, where nobody may run a new function unless that is granted.
         yield* execute(
           owner,
-          "drop view eventfold.head",
-          "drop function eventfold.update_head, eventfold.append_batch, eventfold.append_event, eventfold.append_one",
-          "drop function eventfold.append_lock, eventfold.newest_position",
-          "create table eventfold.head (only_row boolean primary key default true check (only_row), position bigint not null)",
-          "insert into eventfold.head (position) values (0)",
-          "drop table eventfold.deadline",
-          "drop function eventfold.refuse_old_watch cascade",
-          "delete from eventfold.migration where migration_id >= 7",
+          ...asBefore,
           "alter default privileges revoke execute on functions from public",
           `grant usage on schema eventfold to ${role}`,
           `grant select, insert on eventfold.event, eventfold.tag to ${role}`,
@@ -220,6 +267,53 @@ describe("a role that uses the tables and makes none", () => {
           unless: [{ filter: { tags: ["none"] } }, { filter: { categories: ["B"] } }]
         })
         yield* Effect.provide(append, store)
+      }),
+    60_000
+  )
+
+  it.live.each([
+    "select on eventfold.head to ROLE",
+    "select (position) on eventfold.head to ROLE",
+    "select on eventfold.head to public"
+  ])(
+    "and was granted no more than to look at the head goes on looking (%s)",
+    (granted) =>
+      Effect.gen(function* () {
+        const { admin, owner, role, user } = yield* world()
+        yield* migrate(owner)
+        yield* execute(
+          owner,
+          ...asBefore,
+          "alter default privileges revoke execute on functions from public",
+          `grant usage on schema eventfold to ${role}`,
+          `grant ${granted.replace("ROLE", role)}`
+        )
+        // Who migrates need not be the owner, who goes on looking as well.
+        yield* Effect.provide(
+          EventStore.append("A-1", [{ type: "X", payload: {} }]),
+          Layer.provide(PgEventStore.layerWith({ listen: false }), Layer.fresh(admin))
+        )
+        for (const client of [user, owner]) {
+          const rows = yield* Effect.provide(
+            SqlClient.SqlClient.use((sql) => sql`select position::int from eventfold.head`),
+            client
+          )
+          assert.deepEqual(rows, [{ position: 1 }])
+        }
+        // It is not among those whose reads order appends.
+        const locks = SqlClient.SqlClient.use((sql) =>
+          sql.withTransaction(
+            Effect.andThen(
+              sql`select position from eventfold.head`,
+              sql`select * from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()`
+            )
+          )
+        )
+        assert.deepEqual(yield* Effect.provide(locks, user), [])
+        for (const statement of ["select * from eventfold.event", "update eventfold.head set position = 9"]) {
+          const code = yield* Effect.provide(Effect.flip(SqlClient.SqlClient.use((sql) => sql.unsafe(statement))), user)
+          assert.equal((code.reason.cause as { readonly code?: string }).code, "42501", statement)
+        }
       }),
     60_000
   )

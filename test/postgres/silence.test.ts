@@ -1,7 +1,23 @@
 /** A database that falls silent: nothing is refused, and nothing is answered. Every wait ends, and so does every Layer. */
 import { PgClient } from "@effect/sql-pg"
 import { describe, expect, it } from "@effect/vitest"
-import { Duration, Effect, Exit, Fiber, Latch, Layer, Option, Redacted, Result, Schedule, Schema, Scope, Stream } from "effect"
+import {
+  Duration,
+  Effect,
+  Exit,
+  Fiber,
+  Latch,
+  Layer,
+  Logger,
+  Option,
+  Redacted,
+  Result,
+  Schedule,
+  Schema,
+  Scope,
+  Stream
+} from "effect"
+import { Reactivity } from "effect/reactivity"
 import type { SqlClient } from "effect/sql"
 import {
   Checkpoints,
@@ -24,7 +40,7 @@ import {
 import { PgCheckpoints, PgEventStore, PgTransport } from "eventfold/postgres"
 import { inject } from "vitest"
 import { AnswerTime } from "../../src/sql/answering.ts"
-import { event, message, until } from "./harness.ts"
+import { assertSound, begin, connect, event, holdHead, message, open, until, untilWaiting } from "./harness.ts"
 import { startProxy } from "./proxy.ts"
 import { freshSchema } from "./support.ts"
 
@@ -279,6 +295,113 @@ describe("a transport whose connections fall silent", () => {
         Effect.sync(() => seen.includes("5"))
       )
     }).pipe(Effect.timeout("25 seconds"))
+  )
+})
+
+describe("a store whose connections fall silent", () => {
+  const arena = Effect.gen(function* () {
+    const url = inject("postgresUrl")
+    const proxy = yield* startProxy(url)
+    const schema = freshSchema()
+    const admin = yield* connect(url)
+    yield* Effect.scoped(open({ url, schema }))
+    const place = { url: proxy.url, schema, listen: false, timeout: "500 millis" } as const
+    return { admin, place, proxy, schema, url }
+  })
+  /** Fails if it has not ended within ten seconds: many times what is stated. */
+  const inTime = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.timed(Effect.timeout(effect, "10 seconds"))
+
+  it.live("while it waits for the lock of the appends: the append fails in time, or comes through over another connection", () =>
+    Effect.gen(function* () {
+      const { admin, place, proxy, schema } = yield* arena
+      const { store } = yield* open(place)
+      const lock = yield* holdHead(admin, schema)
+      const lost = yield* Effect.forkScoped(Effect.flip(inTime(store.append("A-1", [event("lost")]))))
+      yield* untilWaiting(admin, schema)
+      proxy.silence()
+      const error = yield* Fiber.join(lost)
+      expect(error).toMatchObject({
+        _tag: "EventStoreError",
+        reason: { detail: expect.stringContaining("did not answer within 500ms") }
+      })
+      // The next one finds a connection that speaks.
+      const next = yield* Effect.forkScoped(inTime(Effect.retry(store.append("A-1", [event("next")]), { times: 20 })))
+      yield* untilWaiting(admin, schema, 2)
+      yield* lock.commit
+      const [, result] = yield* Fiber.join(next)
+      expect(result.position).toBeGreaterThan(0)
+      yield* assertSound(store)
+    })
+  )
+
+  it.live("in the transaction of a unit of work that waits for the lock: it fails in time", () =>
+    Effect.gen(function* () {
+      const { admin, place, proxy, schema } = yield* arena
+      const { units } = yield* open(place)
+      yield* holdHead(admin, schema)
+      const unit = units.transact(UnitOfWork.stage("A-1", [event()]))
+      const lost = yield* Effect.forkScoped(Effect.flip(inTime(unit)))
+      yield* untilWaiting(admin, schema)
+      proxy.silence({ forGood: true })
+      expect(yield* Fiber.join(lost)).toMatchObject({ _tag: "EventStoreError" })
+    })
+  )
+
+  it.live("in a hint: appends go on, and closing ends", () =>
+    Effect.gen(function* () {
+      const { place, proxy, url } = yield* arena
+      const scope = yield* Scope.make()
+      const sql = yield* PgClient.make({ url: Redacted.make(place.url), maxConnections: 2 }).pipe(
+        Effect.provide(Reactivity.layer),
+        Scope.provide(yield* Scope.make())
+      )
+      let hints = 0
+      const client: PgClient.PgClient = Object.assign((...args: Parameters<typeof sql>) => sql(...args), sql, {
+        unsafe: (text: string, parameters?: ReadonlyArray<unknown>) => {
+          if (text.includes("pg_notify") && hints++ === 0) proxy.silence()
+          return sql.unsafe(text, parameters)
+        }
+      })
+      const store = yield* Scope.provide(
+        Effect.provideService(PgEventStore.make({ ...place, migrate: false }), PgClient.PgClient, client),
+        scope
+      )
+      yield* inTime(store.append("A-1", [event()]))
+      yield* until(
+        "a hint is on its way",
+        Effect.sync(() => hints > 0)
+      )
+      yield* inTime(Effect.retry(store.append("A-1", [event()]), { times: 20 }))
+      yield* until(
+        "another one is",
+        Effect.sync(() => hints > 1)
+      )
+      yield* inTime(Scope.close(scope, Exit.void))
+      yield* assertSound((yield* open({ ...place, url })).store)
+    })
+  )
+
+  it.live("while it makes an index, or waits for one: opening it fails in time", () =>
+    Effect.gen(function* () {
+      for (const who of ["itself", "another"] as const) {
+        const { admin, place, proxy, schema } = yield* arena
+        yield* who === "itself"
+          ? begin(admin, "set transaction isolation level repeatable read", `select 1 from "${schema}".event`)
+          : begin(admin, `select pg_advisory_xact_lock(hashtextextended('eventfold indexes ${schema}.', 0))`)
+        const said: Array<string> = []
+        const logger = Logger.make(({ message }) => void said.push(String(message)))
+        const opening = Effect.provide(Effect.scoped(open({ ...place, indexes: ["type"] })), Logger.layer([logger]))
+        const fiber = yield* Effect.forkDetach(inTime(Effect.flip(opening)))
+        yield* until(
+          "it is at it",
+          Effect.sync(() => said.length > 0)
+        )
+        if (who === "itself") yield* untilWaiting(admin, schema, 1, "create index concurrently")
+        proxy.silence({ forGood: true })
+        const [, error] = yield* Fiber.join(fiber)
+        expect([who, error]).toMatchObject([who, { _tag: "EventStoreError", reason: { _tag: "StoreUnavailable" } }])
+      }
+    })
   )
 })
 

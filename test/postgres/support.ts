@@ -15,9 +15,9 @@ export const client = (options: { readonly maxConnections?: number; readonly idl
   PgClient.layer({ url: Redacted.make(inject("postgresUrl")), maxConnections: 4, ...options })
 
 /** New, empty storage on the server: a schema of its own. Each build of the Layer is a process of its own, as far as the database can tell. */
-export const serverStorage: Effect.Effect<Layer.Layer<EventStore.EventStore, unknown>> = Effect.sync(() =>
-  PgEventStore.layerWith({ schema: freshSchema() }).pipe(Layer.provide(Layer.fresh(client())))
-)
+export const serverStorageWith = (options: PgEventStore.Options): Effect.Effect<Layer.Layer<EventStore.EventStore, unknown>> =>
+  Effect.sync(() => PgEventStore.layerWith({ ...options, schema: freshSchema() }).pipe(Layer.provide(Layer.fresh(client()))))
+export const serverStorage = serverStorageWith({})
 
 /**
  * One database for all tests of a file, each of which keeps to a schema or to tables of its own: PGlite takes a second to start, and

@@ -7,6 +7,7 @@ import { clientOf, database, kinds, stack, tablesOf } from "./databases.ts"
 
 const wholeStore = [
   "answer",
+  "chain",
   "checkpoint",
   "dead_letter",
   "deadline",

@@ -2,7 +2,7 @@ import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
 import { connect, type ConfirmChannel } from "amqplib"
 import { CloudEvent } from "cloudevents"
-import { Array as Arr, Context, DateTime, Duration, Effect, Fiber, Layer, Queue, type Scope, Stream } from "effect"
+import { Array as Arr, Context, DateTime, Duration, Effect, Fiber, Layer, Queue, Schedule, type Scope, Stream } from "effect"
 import { Checkpoints, EventStore, Relay, Transport } from "eventfold"
 import type { RabbitMqTransport } from "eventfold/rabbitmq"
 import { spawn } from "node:child_process"
@@ -11,9 +11,11 @@ import { type AddressInfo, createServer } from "node:net"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { isExpected } from "../support/brokers.ts"
-import { freshExchange, layer, useBroker, useLine } from "./support.ts"
+import { over, useBroker } from "../support/transports.ts"
+import { freshExchange, layer, useLineTo } from "./support.ts"
 import { assertReadsAll, Sampled } from "../support/cloudEvents.ts"
 import { logs } from "../support/logs.ts"
+import { eventually } from "../support/words.ts"
 
 const message = (n: number, more: Partial<Transport.Message> = {}): Transport.Message => ({
   specversion: "1.0",
@@ -32,13 +34,16 @@ const message = (n: number, more: Partial<Transport.Message> = {}): Transport.Me
 
 const facts = ({ attempt, message }: Transport.Delivery) => [Number(message.position), attempt] as const
 
+/** Again and again, until the broker is back. */
+const patiently = { schedule: Schedule.spaced("20 millis"), while: ({ isRetryable }: Transport.TransportError) => isRetryable }
+
 const reasonOf = <A, R>(effect: Effect.Effect<A, Transport.TransportError, R>) =>
   Effect.map(Effect.flip(effect), ({ reason }) => reason)
 
 describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
-  const broker = useBroker({ own: true })
-  const line = useLine(broker)
-  const slowLine = useLine(broker, 2_000_000)
+  const broker = useBroker("rabbitmq", { own: true })
+  const line = useLineTo(broker)
+  const slowLine = useLineTo(broker, 2_000_000)
   const server = () => {
     const { server } = broker()
     if (server === undefined) throw new Error("not a server of one's own")
@@ -219,6 +224,30 @@ describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
     })
   )
 
+  it.live("what others publish comes back after a delay as it was, also without a content type", () =>
+    Effect.gen(function* () {
+      const exchange = freshExchange()
+      const channel = yield* bare
+      const transport = yield* open({ exchange, groups: [{ group: "g" }] })
+      const next = yield* join(transport, { group: "g", unreadable: "deliver" })
+      const headers = {
+        cloudEvents_specversion: "1.0",
+        cloudEvents_id: "1",
+        cloudEvents_source: "/a",
+        cloudEvents_type: "Placed"
+      }
+      for (const options of [{ headers }, { messageId: "no event" }]) {
+        channel.publish(exchange, "Placed", Buffer.from('{"n":1}'), options)
+        const first = yield* next
+        yield* first.nack({ delay: "100 millis" })
+        const again = yield* next
+        assert.deepEqual([again.message, again.attempt], [first.message, 2])
+        assert.equal(again.message.id, options.messageId ?? "1")
+        yield* again.ack
+      }
+    })
+  )
+
   it.live("a member hands on what it did not ask for to one that did, uncounted", () =>
     Effect.gen(function* () {
       const transport = yield* open({ groups: [{ group: "g", types: ["A", "B"] }] })
@@ -253,8 +282,11 @@ describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
         yield* stopAndStart("SIGTERM")
         const channel = yield* bare
         // It counts a queue's messages once the queue has found its leader again.
-        const waiting = () => channel.checkQueue(`${exchange}~delay.5000000`)
-        while ((yield* Effect.promise(waiting)).messageCount === 0) yield* Effect.sleep("50 millis")
+        const waiting = Effect.promise(() => channel.checkQueue(`${exchange}~delay.5000000`))
+        yield* eventually(
+          "it counts the message",
+          Effect.map(waiting, ({ messageCount }) => messageCount > 0)
+        )
       }),
     60_000
   )
@@ -417,7 +449,7 @@ describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
   it.live("subscriptions fail when their connection or their queue goes, and open again", () =>
     Effect.gen(function* () {
       const exchange = freshExchange()
-      const transport = yield* open({ exchange, url: line().url, groups: [{ group: "g" }] })
+      const transport = yield* open({ exchange, url: over(broker().url, line()), groups: [{ group: "g" }] })
       const reading = yield* Effect.forkChild(reasonOf(Stream.runDrain(transport.subscribe({ group: "g" }))))
       const next = yield* join(transport, { group: "g" })
       yield* transport.publish([message(1), message(2)])
@@ -432,10 +464,13 @@ describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
       const count = async () => (await channel.checkQueue(`${exchange}.g`)).consumerCount
       assert.equal(yield* Effect.promise(count), 0)
       const h = `${exchange}.h`
-      while (cancelled.pollUnsafe() === undefined) {
-        yield* Effect.promise(() => channel.deleteQueue(h))
-        yield* Effect.sleep("10 millis")
-      }
+      yield* eventually(
+        "the queue is deleted under its member",
+        Effect.map(
+          Effect.promise(() => channel.deleteQueue(h)),
+          () => cancelled.pollUnsafe() !== undefined
+        )
+      )
       assert.match((yield* Fiber.join(cancelled)).detail, /cancelled|no queue/)
     })
   )
@@ -477,19 +512,19 @@ describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
     "a page that takes longer than the time-out comes to its end, and what was confirmed of one that failed is not sent again",
     () =>
       Effect.gen(function* () {
-        const transport = yield* open({ url: slowLine().url, timeout: "1 second", groups: [{ group: "g" }] })
+        const transport = yield* open({ url: over(broker().url, slowLine()), timeout: "1 second", groups: [{ group: "g" }] })
         const copies = new Map<number, number>()
         const total = () => [...copies.values()].reduce((sum, count) => sum + count, 0)
         const page = (from: number) => Arr.map(Arr.range(from, from + 44), (n) => message(n, { data: "x".repeat(100_000) }))
         yield* Stream.runForEach(transport.subscribe({ group: "g", concurrency: 100 }), ({ ack, message: { position = 0 } }) => {
           copies.set(position, (copies.get(position) ?? 0) + 1)
           return ack
-        }).pipe(
-          Effect.tapError(() => Effect.sleep("50 millis")),
-          Effect.retry({ while: ({ isRetryable }) => isRetryable }),
-          Effect.forkScoped
-        )
-        const all = (count: number) => Effect.repeat(Effect.sleep("10 millis"), { until: () => copies.size >= count })
+        }).pipe(Effect.retry(patiently), Effect.forkScoped)
+        const all = (count: number) =>
+          eventually(
+            `${count} have come`,
+            Effect.sync(() => copies.size >= count)
+          )
         yield* transport.publish(page(1))
         yield* all(45)
         assert.equal(total(), 45)
@@ -529,12 +564,9 @@ describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
         assert.match(noticed.detail, /vanished.*no exchange/)
         const failures: Array<string> = []
         for (const n of [1, 2, 3]) {
-          yield* Effect.retry(
-            Effect.tapError(publisher.publish([message(n)]), (error) => {
-              failures.push(error.message)
-              return Effect.sleep("50 millis")
-            }),
-            { while: ({ isRetryable }) => isRetryable }
+          yield* publisher.publish([message(n)]).pipe(
+            Effect.tapError((error) => Effect.sync(() => failures.push(error.message))),
+            Effect.retry(patiently)
           )
           for (const next of members) {
             const delivery = yield* next
@@ -554,14 +586,21 @@ describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
         const exchange = freshExchange()
         const transport = yield* open({ exchange, groups: [{ group: "g", types: ["Placed"] }] })
         const channel = yield* bare
-        const count = async () => (await channel.checkQueue(`${exchange}.g`)).messageCount
+        const waiting = (count: number) =>
+          eventually(
+            `${count} wait in the queue`,
+            Effect.map(
+              Effect.promise(() => channel.checkQueue(`${exchange}.g`)),
+              ({ messageCount }) => messageCount === count
+            )
+          )
         yield* transport.publish([message(1)])
         yield* Effect.promise(() => channel.unbindQueue(`${exchange}.g`, exchange, "Placed"))
         yield* transport.publish([message(2), message(3, { type: "nobody wants it" })])
-        while ((yield* Effect.promise(count)) !== 2) yield* Effect.sleep("10 millis")
+        yield* waiting(2)
         yield* Effect.promise(() => channel.deleteQueue(`${exchange}.g`))
         yield* transport.publish([message(4)])
-        while ((yield* Effect.promise(count)) !== 1) yield* Effect.sleep("10 millis")
+        yield* waiting(1)
       })
   )
 
@@ -637,16 +676,16 @@ describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
             }
             return ack
           }),
-          Effect.tapError(() => Effect.sleep("50 millis")),
-          Effect.retry({ while: ({ isRetryable }) => isRetryable }),
+          Effect.retry(patiently),
           Effect.forkScoped
         )
-        const crash = yield* Effect.forkScoped(
-          Effect.gen(function* () {
-            while (ids.size < events / 4) yield* Effect.sleep("5 millis")
-            yield* stopAndStart("SIGKILL")
-          })
-        )
+        const have = (count: number) =>
+          eventually(
+            `${count} have come`,
+            Effect.sync(() => ids.size >= count),
+            "100 seconds"
+          )
+        const crash = yield* Effect.forkScoped(Effect.andThen(have(events / 4), stopAndStart("SIGKILL")))
         for (let n = 0; n < events / 100; n++) {
           yield* store.append(
             `Order-${n % streams}`,
@@ -654,7 +693,7 @@ describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
           )
         }
         yield* Fiber.join(crash)
-        while (ids.size < events) yield* Effect.sleep("20 millis")
+        yield* have(events)
         assert.equal(perStream.size, streams)
         for (const received of perStream.values()) {
           assert.equal(received.length, events / streams)
@@ -694,8 +733,7 @@ describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
               received.add(position)
               return ack
             }),
-            Effect.tapError(() => Effect.sleep("5 millis")),
-            Effect.retry({ while: ({ isRetryable }) => isRetryable }),
+            Effect.retry(patiently),
             Effect.forkScoped
           )
         }
@@ -703,9 +741,15 @@ describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
         const [head, ...tail] = all.map((n) => message(n))
         assert.ok(head !== undefined)
         yield* transport.publish([head, ...tail])
-        while (received.size < 100) yield* Effect.sleep("1 millis")
+        const have = (count: number) =>
+          eventually(
+            `${count} have come`,
+            Effect.sync(() => received.size >= count),
+            "50 seconds"
+          )
+        yield* have(100)
         yield* stopAndStart("SIGKILL")
-        while (received.size < all.length) yield* Effect.sleep("10 millis")
+        yield* have(all.length)
         assert.deepEqual([...received], all)
       }),
     60_000

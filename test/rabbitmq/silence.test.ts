@@ -3,10 +3,11 @@ import { Effect } from "effect"
 import { RabbitMqTransport } from "eventfold/rabbitmq"
 import { isExpected } from "../support/brokers.ts"
 import { assertOutlivesSilence } from "../support/silence.ts"
-import { freshExchange, useBroker } from "./support.ts"
+import { useBroker } from "../support/transports.ts"
+import { freshExchange } from "./support.ts"
 
 describe.runIf(isExpected("rabbitmq"))("the transport over RabbitMQ", () => {
-  const broker = useBroker({ own: true })
+  const broker = useBroker("rabbitmq", { own: true })
 
   it.live(
     "gives up a connection that falls silent, in time, and goes on over another one; closing ends, too",

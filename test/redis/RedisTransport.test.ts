@@ -480,7 +480,7 @@ describe.runIf(isExpected("redis"))("the transport, when Redis", () => {
                 assert.equal(reason.detail, "the server did not answer within 1s 500ms")
               }
               yield* Effect.sync(server.thaw)
-              yield* Effect.retry(delivery.ack, { times: 500, while: () => Effect.as(Effect.sleep("20 millis"), true) })
+              yield* Effect.retry(delivery.ack, { times: 500, schedule: Schedule.spaced("20 millis") })
             } else {
               yield* delivery.ack
             }
@@ -593,7 +593,7 @@ describe.runIf(isExpected("redis"))("the transport, when Redis", () => {
               Effect.suspend(() => {
                 received.push(message as Transport.Message)
                 ids.add(message.id)
-                return Effect.ignore(Effect.retry(ack, { times: 1000, while: () => Effect.as(Effect.sleep("20 millis"), true) }))
+                return Effect.ignore(Effect.retry(ack, { times: 1000, schedule: Schedule.spaced("20 millis") }))
               }),
             { concurrency: 100 }
           ),

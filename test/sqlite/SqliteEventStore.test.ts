@@ -503,7 +503,17 @@ describe("the database", () => {
       const migrations = yield* sql<{ name: string }>`SELECT name FROM eventfold_migrations`
       assert.deepEqual(
         migrations.map(({ name }) => name),
-        ["events", "checkpoints", "projection_versions", "seen_events", "tables_of_projections", "deadlines", "paused"]
+        [
+          "events",
+          "checkpoints",
+          "projection_versions",
+          "seen_events",
+          "tables_of_projections",
+          "deadlines",
+          "paused",
+          "tombstones",
+          "chain"
+        ]
       )
     })
   )

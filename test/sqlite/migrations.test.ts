@@ -19,6 +19,12 @@ const firstRelease = Effect.gen(function* () {
     PRAGMA journal_mode = WAL;
     CREATE TABLE eventfold_migrations (migration_id integer PRIMARY KEY NOT NULL, created_at datetime NOT NULL DEFAULT current_timestamp, name VARCHAR(255) NOT NULL);
     INSERT INTO eventfold_migrations (migration_id, name) VALUES (1, 'events'), (2, 'checkpoints');
+    CREATE TABLE eventfold_event (
+      position INTEGER PRIMARY KEY, stream TEXT NOT NULL, version INTEGER NOT NULL, id TEXT NOT NULL UNIQUE, type TEXT NOT NULL,
+      schema_version INTEGER NOT NULL, published INTEGER NOT NULL, tags TEXT NOT NULL, payload TEXT NOT NULL, metadata TEXT NOT NULL,
+      recorded_at INTEGER NOT NULL, UNIQUE (stream, version)
+    ) STRICT;
+    CREATE TABLE eventfold_tag (tag TEXT NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (tag, position)) STRICT, WITHOUT ROWID;
     CREATE TABLE eventfold_checkpoint (
       name TEXT PRIMARY KEY,
       position INTEGER NOT NULL,

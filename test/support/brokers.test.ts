@@ -4,7 +4,7 @@ import { isExpected, startBroker } from "./brokers.ts"
 
 const accepts = (url: string): Promise<boolean> =>
   new Promise((resolve) => {
-    const socket = connect(Number(new URL(url).port), "127.0.0.1")
+    const socket = connect(Number(/\d+$/.exec(url)?.[0]), "127.0.0.1")
     const answer = (value: boolean) => {
       socket.destroy()
       resolve(value)
@@ -13,7 +13,7 @@ const accepts = (url: string): Promise<boolean> =>
     socket.once("error", () => answer(false))
   })
 
-for (const name of ["nats", "redis", "rabbitmq"] as const) {
+for (const name of ["nats", "redis", "rabbitmq", "kafka"] as const) {
   describe.runIf(isExpected(name))(`${name}:`, () => {
     it(
       "serves, is stopped, killed and started again on the same port, and is gone after dispose",

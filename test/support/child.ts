@@ -1,6 +1,6 @@
 /** Processes that tests start. */
 import assert from "node:assert/strict"
-import { Effect, type Scope } from "effect"
+import { type Duration, Effect, type Scope } from "effect"
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
 import { basename } from "node:path"
@@ -14,8 +14,8 @@ export { eventually as until } from "./words.ts"
 export interface Child {
   readonly process: ChildProcess
   readonly lines: Array<string>
-  /** Waits for the line. */
-  readonly says: (line: string) => Effect.Effect<void>
+  /** Waits for the line: as long as {@link until} does, where it is not said how long its process has much to do. */
+  readonly says: (line: string, within?: Duration.Input) => Effect.Effect<void>
   /** Asks it to end in good order, and waits for it. Fails unless it ends with code 0. */
   readonly end: Effect.Effect<void>
   /** Kills it where it stands, and waits until it is gone. */
@@ -39,14 +39,15 @@ export const startChild = (module: URL, input: object): Effect.Effect<Child, nev
       return {
         process: process_,
         lines,
-        says: (line) =>
+        says: (line, within) =>
           eventually(
             `${file} says ${line}`,
             Effect.suspend(() =>
               process_.exitCode === null || lines.includes(line)
                 ? Effect.succeed(lines.includes(line))
                 : Effect.die(new Error(`${file} ended with code ${process_.exitCode}`))
-            )
+            ),
+            within
           ),
         end: Effect.promise(async () => {
           process_.stdin.end()

@@ -4,7 +4,7 @@
  * The package's own class is not used: importing it installs process-wide exit hooks that turn a failing run into exit code 0.
  */
 import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process"
-import { cp, chown } from "node:fs/promises"
+import { appendFile, chown, cp, writeFile } from "node:fs/promises"
 import { createRequire } from "node:module"
 import { dirname, join } from "node:path"
 import { promisify } from "node:util"
@@ -51,12 +51,18 @@ const unprivileged = (): { readonly uid: number; readonly gid: number } | undefi
  *
  * The server ends and its folder is removed with `dispose`, and in any case with this process, even when that is killed.
  */
-export const startPostgres = async (parameters: Readonly<Record<string, string>> = {}): Promise<PostgresServer> => {
+export const startPostgres = async (
+  parameters: Readonly<Record<string, string>> = {},
+  options: {
+    /** Of which server it is a standby: that one is stopped meanwhile, and its data copied. */
+    readonly standbyOf?: PostgresServer
+  } = {}
+): Promise<PostgresServer> => {
   const user = unprivileged()
   const { dispose: sweep, guard, path: folder } = await makeServerFolder({ name: "postgres", signal: "QUIT" })
 
   const dataDir = join(folder, "data")
-  const options = { ...user, cwd: folder, env: { ...process.env, LC_ALL: "C", TZ: "UTC" } }
+  const surroundings = { ...user, cwd: folder, env: { ...process.env, LC_ALL: "C", TZ: "UTC" } }
   let native = nativeFolder()
   let server: ChildProcess | undefined
   let closed: Promise<unknown> = Promise.resolve()
@@ -70,7 +76,7 @@ export const startPostgres = async (parameters: Readonly<Record<string, string>>
         join(native, "bin", "postgres"),
         ["-D", dataDir, "-p", String(port), ...settings.flatMap((setting) => ["-c", setting])],
         {
-          ...options,
+          ...surroundings,
           stdio: ["ignore", "ignore", "pipe"]
         }
       )
@@ -85,7 +91,7 @@ export const startPostgres = async (parameters: Readonly<Record<string, string>>
       child.stderr.setEncoding("utf8").on("data", (text: string) => {
         // Read on for ever: a server whose log nobody reads stands still once the pipe is full.
         log = (log + text).slice(-10_000)
-        if (log.includes("database system is ready to accept connections")) resolve()
+        if (/database system is ready to accept (read-only )?connections/.test(log)) resolve()
       })
     })
   }
@@ -105,15 +111,29 @@ export const startPostgres = async (parameters: Readonly<Record<string, string>>
       await chown(folder, user.uid, user.gid)
       // A checkout below a private folder is out of the other user's reach, and so are the binaries in it.
       const copy = join(folder, "native")
-      native = await run(join(native, "bin", "initdb"), ["--version"], options).then(
+      native = await run(join(native, "bin", "initdb"), ["--version"], surroundings).then(
         () => native,
         () => cp(native, copy, { recursive: true, verbatimSymlinks: true }).then(() => copy)
       )
     }
     const locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=icu", "--icu-locale=en-US"]
-    const initialised = run(join(native, "bin", "initdb"), ["-D", dataDir, "-U", "postgres", "--auth=trust", ...locale], options)
-    guard(initialised.child)
-    await initialised
+    const { standbyOf } = options
+    if (standbyOf === undefined) {
+      const initialised = run(
+        join(native, "bin", "initdb"),
+        ["-D", dataDir, "-U", "postgres", "--auth=trust", ...locale],
+        surroundings
+      )
+      guard(initialised.child)
+      await initialised
+    } else {
+      await standbyOf.stop("fast")
+      await run("cp", ["-a", standbyOf.dataDir, dataDir], surroundings)
+      await writeFile(join(dataDir, "standby.signal"), "", { mode: 0o644 })
+      const primary = `host=127.0.0.1 port=${standbyOf.port} user=postgres`
+      await appendFile(join(dataDir, "postgresql.auto.conf"), `primary_conninfo = '${primary}'\n`)
+      await standbyOf.restart()
+    }
     const port = await freePort()
     await start(port)
     return {

@@ -14,7 +14,7 @@ interface Line {
   readonly hushAll: Effect.Effect<void>
 }
 
-const silentLine = (target: string): Effect.Effect<Line, never, Scope.Scope> =>
+const silentLine = (target: string, listen = 0): Effect.Effect<Line, never, Scope.Scope> =>
   Effect.map(
     Effect.acquireRelease(
       Effect.promise(async () => {
@@ -46,7 +46,7 @@ const silentLine = (target: string): Effect.Effect<Line, never, Scope.Scope> =>
           near.pipe(far)
           far.pipe(near)
         })
-        server.listen(0, "127.0.0.1")
+        server.listen(listen, "127.0.0.1")
         await once(server, "listening")
         const url = new URL(target)
         url.port = String((server.address() as AddressInfo).port)
@@ -86,7 +86,9 @@ export const assertOutlivesSilence = Effect.fnUntraced(function* (
   url: string,
   /** The transport over this way. What it needs, and is not to close with it, is of the scope. */
   over: (url: string) => Effect.Effect<Layer.Layer<Transport.Transport, unknown>, unknown, Scope.Scope>,
-  bound: number
+  bound: number,
+  /** The port of the way, where the server tells its clients of it. */
+  listen?: number
 ) {
   const within = <A, E>(what: string, effect: Effect.Effect<A, E>) =>
     Effect.timeoutOrElse(effect, {
@@ -94,7 +96,7 @@ export const assertOutlivesSilence = Effect.fnUntraced(function* (
       orElse: () => Effect.die(new assert.AssertionError({ message: `${what} took longer than ${bound} ms` }))
     })
   const again = { schedule: Schedule.spaced("50 millis") }
-  const line = yield* silentLine(url)
+  const line = yield* silentLine(url, listen)
   const scope = yield* Scope.fork(yield* Effect.scope)
   const layer = Layer.fresh(yield* over(line.url))
   const transport = Context.get(yield* Layer.buildWithScope(layer, scope), Transport.Transport)
@@ -107,7 +109,7 @@ export const assertOutlivesSilence = Effect.fnUntraced(function* (
   /** A group that begins at its first subscription misses what came before. */
   const first = yield* Effect.raceFirst(
     Queue.take(received),
-    Effect.forever(Effect.andThen(Effect.ignore(transport.publish([message(1)])), Effect.sleep("100 millis")))
+    Effect.andThen(Effect.repeat(Effect.ignore(transport.publish([message(1)])), Schedule.spaced("100 millis")), Effect.never)
   )
 
   yield* line.hush

@@ -112,6 +112,7 @@ export const makeWirings = () => {
     /** The same, and on the stores that need no server: units of work there append at their end, and hold nothing before. */
     concurrentlyOnEveryStore: over<Wired>({
       ...concurrentWirings,
+      "PGlite, layer": () => onDatabase("pglite", "layer"),
       "SQLite, layer": storeWirings["SQLite, layer"],
       "JSON lines, layer": storeWirings["JSON lines, layer"]
     }),

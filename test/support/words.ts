@@ -1,5 +1,5 @@
 /** The words in which tests say that they wait, and for what. */
-import { Effect, Exit, Layer, Schedule, Scope } from "effect"
+import { type Duration, Effect, Exit, Layer, Schedule, Scope } from "effect"
 
 /** Lets other fibers run until it is so: for a clock that stands still. */
 export const until = <E = never, R = never>(
@@ -10,10 +10,14 @@ export const until = <E = never, R = never>(
   )
 
 /** Waits until what it looks at is in the state that is asked for, in real time: not for ever. */
-export const eventually = <E, R>(what: string, check: Effect.Effect<boolean, E, R>): Effect.Effect<void, E, R> =>
+export const eventually = <E, R>(
+  what: string,
+  check: Effect.Effect<boolean, E, R>,
+  within: Duration.Input = "20 seconds"
+): Effect.Effect<void, E, R> =>
   check.pipe(
     Effect.repeat({ until: (reached) => reached, schedule: Schedule.spaced("5 millis") }),
-    Effect.timeoutOrElse({ duration: "20 seconds", orElse: () => Effect.die(new Error(`waited in vain until ${what}`)) })
+    Effect.timeoutOrElse({ duration: within, orElse: () => Effect.die(new Error(`waited in vain until ${what}`)) })
   )
 
 /** Lets everything happen that can happen without time passing. */

@@ -150,7 +150,9 @@ describe("what eventfold writes", () => {
     [{ extensions: { tenantId: "a" } }, /"tenantId" cannot be the name/],
     [{ extensions: { abcdefghijklmnopqrstu: "a" } }, /1 to 20/],
     [{ extensions: { subject: "a" } }, /"subject" is an attribute/],
-    [{ extensions: { tenant: 5 } }, /"tenant" is no text/]
+    [{ extensions: { region: 5 } }, /"region" is no text/],
+    [{ tenant: "a/b" }, /its tenant "a\/b" must be/],
+    [{ extensions: { tenant: "acme" } }, /"tenant" is an attribute/]
   ])("is strict: %j is refused", (more, fault) => {
     // What has no types may come.
     const sent = { ...message, ...more } as Transport.Message

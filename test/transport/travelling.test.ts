@@ -56,23 +56,23 @@ const consumeOne = Effect.fnUntraced(function* (options: Partial<Consumer.Option
 describe("metadata that is marked", () => {
   it.effect("travels, and stands in what the handler writes; tags and what is not marked stay", () =>
     Effect.gen(function* () {
-      yield* place({ correlationId: "c", tenant: "t-1", actorId: 7, secret: "s" })
-      const metadata = { tenant: "tenant", actorId: "actor" }
+      yield* place({ correlationId: "c", region: "t-1", actorId: 7, secret: "s" })
+      const metadata = { region: "region", actorId: "actor" }
       yield* Relay.drain({ name: "shop", metadata })
       const { message, metadata: written } = yield* consumeOne({ metadata })
       const { traceparent, ...extensions } = message.extensions ?? {}
       assert.match(String(traceparent), /^00-/)
-      assert.deepEqual(extensions, { tenant: "t-1", actor: "7" })
-      assert.deepEqual(written, { tenant: "t-1", actorId: "7", correlationId: "c", causationId: message.id })
+      assert.deepEqual(extensions, { region: "t-1", actor: "7" })
+      assert.deepEqual(written, { region: "t-1", actorId: "7", correlationId: "c", causationId: message.id })
     }).pipe(Effect.provide(layers))
   )
 
   it.effect("is nothing to a consumer that does not name it", () =>
     Effect.gen(function* () {
-      yield* place({ correlationId: "c", tenant: "t-1" })
-      yield* Relay.drain({ name: "shop", metadata: ["tenant"] })
+      yield* place({ correlationId: "c", region: "t-1" })
+      yield* Relay.drain({ name: "shop", metadata: ["region"] })
       const { message, metadata } = yield* consumeOne()
-      assert.equal(message.extensions?.["tenant"], "t-1")
+      assert.equal(message.extensions?.["region"], "t-1")
       assert.deepEqual(metadata, { correlationId: "c", causationId: message.id })
     }).pipe(Effect.provide(layers))
   )
@@ -83,8 +83,9 @@ describe("metadata that is marked", () => {
         [["tenantId"], /"tenantId" cannot be the name of a CloudEvents attribute/],
         [["abcdefghijklmnopqrstu"], /1 to 20/],
         [["subject"], /"subject" is an attribute/],
+        [["tenant"], /"tenant" is an attribute/],
         [["traceparent"], /"traceparent" travels by itself/],
-        [{ a: "tenant", b: "tenant" }, /two keys travel as "tenant"/]
+        [{ a: "region", b: "region" }, /two keys travel as "region"/]
       ] as const) {
         const drained = yield* Effect.exit(Relay.drain({ name: "shop", metadata }))
         assert.match(String(drained), /Relay "shop": the metadata/)
@@ -98,11 +99,11 @@ describe("metadata that is marked", () => {
   it.effect("that is no text, number or boolean is refused as a message, by the relay's policy", () =>
     Effect.gen(function* () {
       logs(/the broker refuses the event at position 1/)
-      yield* place({ tenant: { name: "t" } })
-      yield* place({ tenant: "t-2" })
-      yield* Relay.drain({ name: "shop", metadata: ["tenant"], onRefused: "park" })
+      yield* place({ region: { name: "t" } })
+      yield* place({ region: "t-2" })
+      yield* Relay.drain({ name: "shop", metadata: ["region"], onRefused: "park" })
       const [parked] = yield* ParkedEvents.ParkedEvents.use(({ list }) => list("relay:shop"))
-      assert.match(parked?.cause ?? "", /its extension "tenant" is no text/)
+      assert.match(parked?.cause ?? "", /its extension "region" is no text/)
       assert.deepEqual(
         (yield* Transport.published).map(({ position }) => position),
         [2]

@@ -2,9 +2,25 @@
  * What a person sees where something does not compile: the sentence behind each `@ts-expect-error` is part of the compiler's message, as
  * messages.test.ts holds. This file is compiled and never run.
  */
-import { Effect, Result, Schema } from "effect"
-import { Aggregate, Command, Decider, Decision, Event, ProcessManager, Repository, Subscription, Tag } from "eventfold"
+import { Effect, Exit, Layer, Result, Schema } from "effect"
+import {
+  Aggregate,
+  Command,
+  Decider,
+  Decision,
+  Event,
+  EventStore,
+  Personal,
+  ProcessManager,
+  Repository,
+  Subscription,
+  Tag,
+  Tenants
+} from "eventfold"
+import { DurableDeferred, Workflow } from "effect/workflow"
+import { ClusterBus } from "eventfold/cluster"
 import { Scenario } from "eventfold/testing"
+import { Workflows } from "eventfold/workflow"
 
 const Paid = Event.make("Paid", { amount: Schema.Int })
 const Shipped = Event.make("Shipped", { parcel: Schema.String })
@@ -182,10 +198,14 @@ Scenario.decision(Seats({ course: c })).when(() => Paid.make({ amount: 1 }))
 Decision.execute(Seats({ course: c }), Decision.into(Order, "1"), () => Defined.make({ course: c }))
 // @ts-expect-error "a decision comes to an event, to several or none ([]), or to a Result or an Effect of these"
 Decision.execute(Seats({ course: c }), "Course-c", () => undefined)
-// @ts-expect-error is not assignable to type '"Unread is not read here, so it cannot be ignored"'.
+// @ts-expect-error is not assignable to type '"Unread is read by no model here, so it cannot be ignored"'.
 Seats({ course: c }).pipe(Decision.ignoring(Unread))
 // @ts-expect-error Type '"Unread"' is not assignable to type '"Defined"'.
 Decision.ignoring(Seats({ course: c }), Unread)
+// @ts-expect-error is not assignable to type '"Paid is read by no model here, so it cannot be ignored"'.
+Decision.aggregate(Order, "1").pipe(Decision.ignoring(Paid))
+// @ts-expect-error is not assignable to type '"Paid is read by no model here, so it cannot be ignored"'.
+Decision.all([Seats({ course: c }), Decision.aggregate(Order, "1")]).pipe(Decision.ignoring(Paid))
 // @ts-expect-error Property 'count' does not exist on type '{ readonly seats: number; readonly n: number; }'.
 Decision.execute(Decision.all({ seats: Seats({ course: c }), n: Seats({ course: c }) }), "Course-c", ({ count }) => [count])
 const named = Decision.map(Seats({ course: c }), (free) => ({ free }))
@@ -199,3 +219,98 @@ Decision.make("A", {
   // @ts-expect-error Type '"payed"' is not assignable to type '"open" | "paid" | "shipped" | Hint'.
   evolve: { Defined: () => ({ status: "payed" }) }
 })
+
+// -----------------------------------------------------------------------------
+// personal data
+// -----------------------------------------------------------------------------
+
+const email = Personal.field(Schema.String, { subject: "customer" })
+
+// @ts-expect-error There is no field 'customer' to take the subject from
+Event.make("Registered", { email })
+// @ts-expect-error The subject 'customer' is not text
+Event.make("Registered", { customer: Schema.Int, email })
+// @ts-expect-error The subject 'customer' must not be personal itself
+Event.make("Registered", { customer: Personal.field(Schema.String, { subject: "id" }), id: Schema.String, email })
+// @ts-expect-error Property 'email' does not exist on type
+Event.make("Registered", { customer: Schema.String, email }, { tags: (event) => [event.email] })
+// @ts-expect-error There is no field 'customer' to take the subject from
+Event.make("Registered", { email: Schema.optionalKey(email) })
+// @ts-expect-error There is no field 'customer' to take the subject from
+Event.make("Registered", { emails: Schema.Array(Schema.NullOr(email)) })
+// @ts-expect-error A record has no subject beside its values: make one personal field of the whole record
+Event.make("Registered", { customer: Schema.String, emails: Schema.Record(Schema.String, email) })
+// @ts-expect-error Property 'email' does not exist on type
+Event.make("Registered", { customer: Schema.String, email: Schema.NullOr(email) }, { tags: (event) => [`${event.email}`] })
+// @ts-expect-error Property 'pair' does not exist on type
+Event.make("Registered", { customer: Schema.String, pair: Schema.Tuple([email]) }, { tags: (event) => [`${event.pair}`] })
+Event.make("Registered", {
+  customer: Schema.String,
+  email: Schema.optional(email),
+  pair: Schema.Tuple([Schema.Int, email]),
+  others: Schema.Array(Schema.Struct({ who: Schema.String, name: Personal.field(Schema.String, { subject: "who" }) }))
+})
+// @ts-expect-error Type 'number' is not assignable to type 'string'.
+Personal.field(Schema.String, { subject: "customer", whenForgotten: 5 })
+
+const Registered = Event.make("Registered", { customer: Schema.String, email })
+Aggregate.make("Customer", {
+  state: Schema.Struct({ email: Schema.String }),
+  events: [Registered],
+  initial: { email: "" },
+  // @ts-expect-error is not assignable to type 'string | Hint'.
+  evolve: { Registered: (_, { email }) => ({ email }) }
+})
+
+// -----------------------------------------------------------------------------
+// tenants
+// -----------------------------------------------------------------------------
+
+declare const stores: Layer.Layer<Tenants.TenantStores>
+const anybodys = Effect.provide(EventStore.append("Order-1", [{ type: "Paid", payload: {} }]), stores)
+
+// @ts-expect-error Type 'EventStore' is not assignable to type 'never'.
+void Effect.runPromise(anybodys)
+// @ts-expect-error Type 'Tenant' is not assignable to type 'never'.
+void Effect.runPromise(Effect.provide(EventStore.head, Layer.provide(Tenants.layerOfTenant, stores)))
+// @ts-expect-error is missing the following properties from type
+Effect.provide(EventStore.head, Layer.effect(EventStore.EventStore, Tenants.TenantStores))
+void Effect.runPromise(Effect.provide(Tenants.provide("acme")(EventStore.head), stores))
+
+// -----------------------------------------------------------------------------
+// workflows
+// -----------------------------------------------------------------------------
+
+const Fulfil = Workflow.make("Fulfil", { payload: { order: Schema.String }, idempotencyKey: ({ order }) => order })
+const Payment = DurableDeferred.make("payment", { success: Schema.Int })
+
+Workflows.startedBy(Fulfil, Paid, { name: "fulfilment", payload: (_, { event }) => ({ order: event.stream }) })
+// @ts-expect-error Type 'number' is not assignable to type 'string'.
+Workflows.startedBy(Fulfil, Paid, { name: "fulfilment", payload: ({ amount }) => ({ order: amount }) })
+Workflows.startedBy(Fulfil, Paid, {
+  name: "fulfilment",
+  payload: () => undefined,
+  // @ts-expect-error 'transactional' does not exist in type
+  transactional: true
+})
+// @ts-expect-error Type 'string' is not assignable to type 'number'.
+Workflows.commandActivity("pay", Pay, { order: "1", amount: "5" })
+Workflows.completedBy(Payment, Shipped, {
+  name: "payments",
+  token: () => undefined,
+  // @ts-expect-error Type 'string' is not assignable to type 'number'.
+  exit: ({ parcel }) => Exit.succeed(parcel)
+})
+
+// -----------------------------------------------------------------------------
+// clusters
+// -----------------------------------------------------------------------------
+
+const id = { Pay: ({ order }: { readonly order: string }) => order }
+ClusterBus.layerRunner(Order, [Pay], { id })
+// @ts-expect-error Property 'Ship' is missing in type
+ClusterBus.layerRunner(Order, [Pay, Ship], { id })
+// @ts-expect-error Type 'number' is not assignable to type 'string'.
+ClusterBus.layerClient(Order, [Pay], { id: { Pay: ({ amount }) => amount } })
+// @ts-expect-error Type '"durably"' is not assignable to type
+ClusterBus.layerClient(Order, [Pay], { id, delivery: "durably" })

@@ -110,6 +110,7 @@ exactly<
   | Tag.TagError
   | Command.CommandDecodeError
   | Command.CommandIdReusedError
+  | Command.CommandElsewhereError
   | MessageBus.TooManyMessagesError
 >()
 
@@ -142,6 +143,7 @@ const handledAll: Effect.Effect<unknown, never, UnitOfWork.UnitOfWork | EventSto
     TagError: ({ tag }) => Effect.succeed(tag),
     CommandDecodeError: ({ path }) => Effect.succeed(path),
     CommandIdReusedError: ({ id }) => Effect.succeed(id),
+    CommandElsewhereError: ({ detail }) => Effect.succeed(detail),
     EventStoreError: ({ reason }) => Effect.succeed(reason.detail),
     EventEncodeError: ({ type }) => Effect.succeed(type),
     EventDecodeError: ({ version }) => Effect.succeed(version),

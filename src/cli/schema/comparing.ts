@@ -115,14 +115,11 @@ const valueFaults = (reader: JsonSchema, writer: JsonSchema, path: string): Read
   return faults
 }
 
+/** What of two schemas of one kind is refused. */
+type Faults = (reader: JsonSchema, writer: JsonSchema, roots: Sides, path: string, depth: number) => ReadonlyArray<string>
+
 /** What of an object is refused: a property that may be missing, or reads otherwise. What the reader does not know it passes over. */
-const objectFaults = (
-  reader: JsonSchema,
-  writer: JsonSchema,
-  roots: Sides,
-  path: string,
-  depth: number
-): ReadonlyArray<string> => {
+const objectFaults: Faults = (reader, writer, roots, path, depth) => {
   const at = (name: string) => (path === "" ? name : `${path}.${name}`)
   const written = isObject(writer["properties"]) ? writer["properties"] : {}
   const read = isObject(reader["properties"]) ? reader["properties"] : {}
@@ -140,13 +137,7 @@ const objectFaults = (
   ]
 }
 
-const arrayFaults = (
-  reader: JsonSchema,
-  writer: JsonSchema,
-  roots: Sides,
-  path: string,
-  depth: number
-): ReadonlyArray<string> => {
+const arrayFaults: Faults = (reader, writer, roots, path, depth) => {
   const read = listOf(reader["prefixItems"])
   const written = listOf(writer["prefixItems"])
   return [

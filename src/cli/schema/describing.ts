@@ -35,6 +35,7 @@ const vagueIn = (schema: Schema.Json | undefined, path: string): ReadonlyArray<s
 
 /** What an event's payload looks like. */
 export const describeEvent = (event: Event.Any): Described => {
+  // An event is a struct with a tag, which `Event.Any` does not say.
   const { _tag: _, ...fields } = (event as unknown as { readonly fields: Schema.Struct.Fields }).fields
   const { definitions, schema } = Schema.toJsonSchemaDocument(Schema.Struct(fields))
   const body = { ...(schema as JsonSchema), ...(Object.keys(definitions).length > 0 && { $defs: definitions as JsonSchema }) }

@@ -1,4 +1,5 @@
 /** Documents about all events of a program: AsyncAPI for what is published, a page for people, and SARIF for a code host. */
+import type * as Schema from "effect/Schema"
 import type * as Event from "../../definitions/Event.ts"
 import type { Module } from "../modules.ts"
 import type { Finding } from "./checking.ts"
@@ -13,6 +14,7 @@ const headers: JsonSchema = {
     specversion: { const: "1.0" },
     id: attribute("The id of the event: what comes twice has it twice"),
     source: attribute("The program that has published it"),
+    tenant: attribute("The tenant whose event it is, where the program has tenants"),
     type: attribute("The type of the event"),
     subject: attribute("The stream of the event"),
     time: { type: "string", format: "date-time" },
@@ -24,9 +26,11 @@ const headers: JsonSchema = {
   required: ["specversion", "id", "source", "type", "subject", "time", "schemaversion", "position"]
 }
 
+const isList = (value: Schema.Json): value is ReadonlyArray<Schema.Json> => Array.isArray(value)
+
 /** References of a document that has become a part of another. */
-const moved = (value: unknown, base: string): unknown => {
-  if (Array.isArray(value)) return value.map((item) => moved(item, base))
+const moved = (value: Schema.Json, base: string): Schema.Json => {
+  if (isList(value)) return value.map((item) => moved(item, base))
   if (typeof value !== "object" || value === null) return value
   return Object.fromEntries(
     Object.entries(value).map(([key, item]) =>
@@ -73,7 +77,7 @@ export const asyncApi = (events: ReadonlyArray<Event.Any>, title: string, versio
       messages: Object.fromEntries(published.map((event) => [keyOf(event.type), message(event)])),
       schemas: { CloudEventAttributes: headers }
     }
-  } as unknown as JsonSchema
+  }
 }
 
 /** Text in Markdown that is text, whatever it says. */
@@ -151,5 +155,5 @@ export const sarif = (findings: ReadonlyArray<Finding>, folder: string, version:
         }))
       }
     ]
-  } as unknown as JsonSchema
+  }
 }

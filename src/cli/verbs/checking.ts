@@ -33,6 +33,15 @@ export const doctor = (url: TargetParam) =>
     }).pipe(withClient(url))
   ).pipe(Command.withDescription("Checks the store and what stands beside it, and says what to do"))
 
+const verified = ({ chained, digest, events, findings, removed }: Extract<VerifyStep, { readonly _tag: "Verified" }>) =>
+  [
+    plural(events, "event"),
+    ...(removed === 0 ? [] : [`${count(removed)} of them removed`]),
+    plural(findings, "finding"),
+    `digest ${digest}`,
+    ...(chained === null ? [] : [`chained up to ${count(chained)}`])
+  ].join(", ")
+
 export const verify = (url: TargetParam) =>
   Command.make("verify", { url }, ({ url }) =>
     Effect.gen(function* () {
@@ -49,12 +58,14 @@ export const verify = (url: TargetParam) =>
           const text =
             step._tag === "Finding"
               ? paint("red", `✗ ${step.position === null ? "" : `at ${count(step.position)}: `}${printable(step.message)}`)
-              : `${plural(step.events, "event")}, ${plural(step.findings, "finding")}, digest ${step.digest}`
+              : verified(step)
           return Effect.andThen(bar.clear, print(text))
         }
       ).pipe(Effect.ensuring(bar.clear))
       if (findings > 0) return yield* refused(`The store is not as it should be: ${plural(findings, "finding")}.`)
     }).pipe(withClient(url))
   ).pipe(
-    Command.withDescription("Reads the whole log: positions and versions without a gap, checkpoints against ids, and its digest")
+    Command.withDescription(
+      "Reads the whole log: positions and versions without a gap, the hash chain, checkpoints against ids, and its digest"
+    )
   )

@@ -52,7 +52,12 @@ export const inspect = (url: TargetParam) =>
         const server = HttpRouter.serve(Layer.merge(operations, Inspector.layer()), {
           disableLogger: true,
           disableListenLog: true
-        }).pipe(Layer.provideMerge(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port })), Layer.provide(services))
+        }).pipe(
+          Layer.provideMerge(
+            NodeHttpServer.layer(createServer, { host: "127.0.0.1", port, websocket: { maxPayload: 1024 * 1024 } })
+          ),
+          Layer.provide(services)
+        )
         const context = yield* inTime(withoutPasswords(url), Layer.build(orUnreachable(server)))
         const { address } = yield* Effect.provideContext(HttpServer.HttpServer, context)
         const served = HttpServer.formatAddress(address)

@@ -7,7 +7,7 @@ import * as Schema from "effect/Schema"
 import { dryRun } from "../../sql/migrating.ts"
 import { asFailure, refused, usage, withoutPasswords } from "../failure.ts"
 import { inTime } from "../globals.ts"
-import { documents, print, show } from "../output/write.ts"
+import { documents, note, print, show } from "../output/write.ts"
 import { Json } from "../globals.ts"
 import { plural } from "../output/text.ts"
 import { laterRelease, storeTables } from "../stores.ts"
@@ -48,6 +48,7 @@ export const migrate = (url: TargetParam) =>
           }
           if (flags.print) {
             const statements = before.pending.length === 0 ? [] : yield* Effect.mapError(dryRun(tables.migrate), asFailure)
+            if (statements.length === 0) yield* note("Nothing is to do: the tables are those of this release.")
             if (yield* Json) return yield* documents(Schema.String, statements)
             return yield* print(...statements.map((text) => `${text.replace(/;\s*$/, "")};\n`))
           }

@@ -40,7 +40,7 @@ const readFolder = Effect.fnUntraced(function* (folder: string) {
         file,
         type: document.title,
         version: document["x-version"],
-        document: document as unknown as JsonSchema
+        document: document as JsonSchema
       }
       return kept
     })

@@ -10,15 +10,17 @@ import * as Latch from "effect/Latch"
 import * as PubSub from "effect/PubSub"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { makeEpisodes } from "../../internal/episodes.ts"
 import { makeId } from "../../internal/ids.ts"
 import { textFault } from "../../internal/json.ts"
 import { describe } from "../../sql/errors.ts"
+import { inBackground, tellFailure } from "../../sql/reasons.ts"
 import { storable } from "../../sql/table.ts"
 import { inTransaction } from "../../sql/transaction.ts"
 import type { Act, ActStep } from "../contract/acts.ts"
 import { InvalidRequestError, NobodyTookError, RefusedError, type UnavailableError } from "../contract/errors.ts"
 import { type Parts, unavailable } from "../parts.ts"
-import { canPerform, clientOf, performanceOf, targetOf } from "./performing.ts"
+import { canPerform, clientOf, consumerIn, performanceOf, steerGroup, targetOf } from "./performing.ts"
 import { record, type Recorded, recordOf } from "./recording.ts"
 import { leaseTime, type Requests, type Standing, type Turn } from "./requests.ts"
 
@@ -56,6 +58,13 @@ class Superseded {
   readonly _tag = "Superseded"
 }
 
+/** What is said of one whose process has ended, and that no other can do. */
+const abandoned =
+  "the process that had taken it ended before it was done, and no other could go on with it: look how far it came, and ask again"
+
+/** What is said of one that has ended every process, or failed in every one, that has begun it. */
+const hopeless = `it was begun ${mostTurns} times, and never came to its end`
+
 const refusalOf = (outcome: string) => new RefusedError({ detail: outcome })
 
 /** What the record of an act says to whoever asks for it once more. */
@@ -77,27 +86,61 @@ const stepsBetween = (before: Standing | undefined, now: Standing): ReadonlyArra
   ]
 }
 
-/** Does one request, in its turn. */
-const makePerform = (parts: Parts, requests: Requests<unknown>, changed: Effect.Effect<void>) => {
+/** In one transaction, where there are any. */
+const makeTogether = (parts: Parts) => {
   const client = clientOf(parts)
-  const together = <A, E>(work: Effect.Effect<A, E>) => (client === undefined ? work : inTransaction(client, work))
+  return <A, E>(work: Effect.Effect<A, E>) => (client === undefined ? work : inTransaction(client, work))
+}
+
+/** Where its record cannot be written, what is refused ends all the same; then the log is where it stands. */
+const unrecorded = (id: string, error: unknown) =>
+  tellFailure(Effect.logError, `eventfold: the act "${id}" has ended without its record`, Cause.fail(error))
+
+/** Ends what nobody will bring to its end. Whether it did. */
+const makeGiveUp = (parts: Parts, requests: Requests<unknown>) => {
+  const together = makeTogether(parts)
+  return (request: Standing): Effect.Effect<boolean, unknown> => {
+    const { id, owner } = request
+    if (owner === undefined) return requests.giveUp(id, { state: "nobody", outcome: "" })
+    const end = { state: "refused", outcome: abandoned } as const
+    const recorded = Effect.tap(requests.giveUp(id, end), (did) => (did ? record(parts, request, owner, end) : Effect.void))
+    return Effect.catch(together(recorded), (error) => Effect.andThen(unrecorded(id, error), requests.giveUp(id, end)))
+  }
+}
+
+/** Whether nobody will do it any more: its time to be taken has run out, or whoever had taken it has long been silent. */
+const isOver = ({ end, isAbandoned, isLate, owner }: Standing): boolean =>
+  end === undefined && (owner === undefined ? isLate : isAbandoned)
+
+/** Does one request, in its turn. */
+const makePerform = (parts: Parts, requests: Requests<unknown>, changed: Effect.Effect<void>, again: () => void) => {
+  const together = makeTogether(parts)
   /** Ends it, with its record, where it is still this one's turn. */
   const finish = (request: Standing, turn: Turn, end: { readonly state: "done" | "refused"; readonly outcome: string }) =>
     Effect.gen(function* () {
+      const recorded = record(parts, request, turn.owner, { ...end, outcome: storable(end.outcome) })
+      // Where nothing is taken back, what cannot be recorded has not ended.
+      if (clientOf(parts) === undefined) yield* recorded
       if (!(yield* requests.finish(turn, end))) return yield* Effect.fail(new Superseded())
-      yield* record(parts, request, turn.owner, { ...end, outcome: storable(end.outcome) })
+      if (clientOf(parts) !== undefined) yield* recorded
     })
+  /** Refuses it, with its record; without, where that cannot be written: else it would be under way for ever. */
+  const refuse = (request: Standing, turn: Turn, outcome: string) => {
+    const end = { state: "refused", outcome } as const
+    return Effect.catch(together(finish(request, turn, end)), (error) =>
+      Effect.andThen(unrecorded(request.id, error), Effect.asVoid(requests.finish(turn, end)))
+    )
+  }
   const perform = Effect.fnUntraced(function* (request: Standing, turn: Turn) {
+    if (turn.turn > mostTurns) return yield* refuse(request, turn, hopeless)
     const { after, isTransactional, run } = performanceOf(parts, request.act)
     let progress: Standing["progress"]
+    // Where it cannot be renewed it goes on: whether another has it by then is said when the requests answer again.
+    const renewed = Effect.suspend(() => Effect.orElseSucceed(requests.renew(turn, progress), () => true))
     const tell = (position: number, target: number) =>
-      Effect.sync(() => void (progress = { position, target })).pipe(
-        Effect.andThen(Effect.suspend(() => requests.renew(turn, progress))),
-        Effect.andThen(changed),
-        Effect.ignore
-      )
+      Effect.sync(() => void (progress = { position, target })).pipe(Effect.andThen(renewed), Effect.andThen(changed))
     const renewing = Effect.sleep(leaseTime / 3).pipe(
-      Effect.andThen(Effect.suspend(() => requests.renew(turn, progress))),
+      Effect.andThen(renewed),
       Effect.flatMap((isMine) => (isMine ? Effect.void : Effect.fail(new Superseded()))),
       Effect.forever
     )
@@ -113,19 +156,27 @@ const makePerform = (parts: Parts, requests: Requests<unknown>, changed: Effect.
     )
     if (after !== undefined) yield* after
   })
+  const failed = (request: Standing, turn: Turn, error: unknown) =>
+    Effect.logWarning(`eventfold: the act "${request.id}" could not be done (${describe(error)})`).pipe(
+      Effect.andThen(turn.turn < mostTurns ? requests.release(turn) : refuse(request, turn, describe(error))),
+      // Its lease runs out, and whoever takes it next looks after it.
+      Effect.catch((error) => Effect.logDebug(`eventfold: the act "${request.id}" could not be given back`, error)),
+      Effect.andThen(Effect.sync(again))
+    )
   return (request: Standing, turn: Turn) =>
     perform(request, turn).pipe(
       Effect.catchCause((cause) => {
         const error = Cause.squash(cause)
-        const isOthers = error instanceof Superseded
-        if (isOthers) return Effect.logDebug(`eventfold: the act "${request.id}" was done by another process`)
-        const refused = together(finish(request, turn, { state: "refused", outcome: describe(error) }))
-        return Effect.andThen(
-          Effect.logWarning(`eventfold: the act "${request.id}" could not be done (${describe(error)})`),
-          Effect.ignore(turn.turn < mostTurns ? requests.release(turn) : refused)
-        )
+        return error instanceof Superseded
+          ? Effect.logDebug(`eventfold: the act "${request.id}" was done by another process`)
+          : failed(request, turn, error)
       }),
-      Effect.onInterrupt(() => Effect.ignore(requests.release(turn))),
+      // Whoever can go on with it may do so at once; where that cannot be said, when the lease has run out.
+      Effect.onInterrupt(() =>
+        Effect.catch(requests.release(turn), (error) =>
+          Effect.logDebug(`eventfold: the act "${request.id}" could not be given back`, error)
+        )
+      ),
       Effect.andThen(changed)
     )
 }
@@ -137,9 +188,12 @@ const makeSteering = (parts: Parts) => {
     for (const { act, end, id } of requests) {
       if ((act._tag !== "Pause" && act._tag !== "Resume") || end?.state !== "done" || heard.has(id)) continue
       heard.add(id)
+      if (own.has(id)) continue
+      const isPause = act._tag === "Pause"
+      const group = consumerIn(act.follower)
       const follower = (yield* parts.followers).get(act.follower)
-      if (own.has(id) || follower === undefined) continue
-      yield* Effect.forkChild(act._tag === "Pause" ? follower.pause : follower.resume)
+      if (group !== undefined) yield* Effect.forkChild(steerGroup(parts, group, isPause))
+      else if (follower !== undefined) yield* Effect.forkChild(isPause ? follower.pause : follower.resume)
     }
     const current = new Set(requests.map(({ id }) => id))
     for (const id of heard) if (!current.has(id)) heard.delete(id)
@@ -154,7 +208,8 @@ const work = Effect.fnUntraced(function* (
   asked: Latch.Latch,
   changed: Effect.Effect<void>
 ) {
-  const perform = makePerform(parts, requests, changed)
+  const perform = makePerform(parts, requests, changed, () => asked.openUnsafe())
+  const giveUp = makeGiveUp(parts, requests)
   const steering = makeSteering(parts)
   const underWay = yield* FiberMap.make<string>()
   const own = new Set<string>()
@@ -163,8 +218,8 @@ const work = Effect.fnUntraced(function* (
     yield* steering(current, own)
     for (const request of current) {
       if (request.end !== undefined || FiberMap.hasUnsafe(underWay, request.id)) continue
-      // Another about the same thing may wait for it.
-      if (request.isAbandoned && (yield* requests.giveUp(request.id))) continue
+      // Another about the same thing may wait for it; and who has asked may be gone.
+      if (isOver(request) && (yield* giveUp(request))) continue
       if (!(yield* canPerform(parts, request.act, request))) continue
       const turn = yield* requests.take(request.id, owner)
       if (turn === undefined) continue
@@ -174,13 +229,13 @@ const work = Effect.fnUntraced(function* (
     const known = new Set(current.map(({ id }) => id))
     for (const id of own) if (!known.has(id)) own.delete(id)
   })
-  const failed = (cause: Cause.Cause<unknown>) => Effect.logDebug("eventfold: acts could not be looked for", cause)
+  const looking = inBackground(makeEpisodes("the look for acts"), "eventfold: acts could not be looked for, and wait")
   const rest = requests.looked === undefined ? asked.await : Effect.timeoutOption(asked.await, Duration.millis(requests.looked))
   return yield* Effect.forever(
     Effect.gen(function* () {
       yield* rest
       asked.closeUnsafe()
-      yield* Effect.catchCause(takeAll, failed)
+      yield* looking(takeAll)
     })
   )
 })
@@ -194,6 +249,7 @@ const watch = (
 ): Stream.Stream<ActStep, AskError> =>
   Stream.unwrap(
     Effect.map(PubSub.subscribe(changes), (subscription) => {
+      const giveUp = makeGiveUp(parts, requests)
       const time = requests.looked === undefined ? Effect.never : Effect.sleep(looked)
       const next = Effect.raceFirst(PubSub.take(subscription), time)
       let before: Standing | undefined
@@ -201,8 +257,9 @@ const watch = (
         const now = yield* Effect.mapError(requests.get(id), unavailable)
         // Cleaned up behind whoever did it: the record stays.
         if (now === undefined) return yield* lost(parts, id)
-        const isOver = now.end === undefined && (now.isAbandoned || (now.owner === undefined && now.isLate))
-        if (isOver && (yield* Effect.mapError(requests.giveUp(id), unavailable))) return yield* nobody
+        if (isOver(now) && (yield* Effect.mapError(giveUp(now), unavailable))) {
+          return yield* now.owner === undefined ? nobody : refusalOf(abandoned)
+        }
         const steps = stepsBetween(before, now)
         before = now
         if (now.end?.state === "refused") return yield* refusalOf(now.end.outcome)

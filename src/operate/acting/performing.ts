@@ -4,10 +4,9 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as SqlClient from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
-import * as SubscriptionRef from "effect/SubscriptionRef"
 import * as Consumer from "../../consuming/Consumer.ts"
-import type { LogFollower, Status } from "../../following/engine.ts"
-import { parseCheckpoint, subscriptionCheckpoint } from "../../following/names.ts"
+import { statusNow } from "../../following/engine.ts"
+import { consumerCheckpoint, parseCheckpoint, subscriptionCheckpoint } from "../../following/names.ts"
 import * as Relay from "../../following/Relay.ts"
 import * as Subscription from "../../following/Subscription.ts"
 import * as ProcessManager from "../../processManager/ProcessManager.ts"
@@ -16,7 +15,7 @@ import { describe } from "../../sql/errors.ts"
 import type { Checkpoint } from "../../store/Checkpoints.ts"
 import type { Act } from "../contract/acts.ts"
 import { RefusedError } from "../contract/errors.ts"
-import { parkedUnder } from "../look/followers.ts"
+import { isHere, parkedUnder } from "../look/followers.ts"
 import { definitionOf } from "../look/views.ts"
 import type { AnyProjection, Parts } from "../parts.ts"
 
@@ -64,10 +63,11 @@ const rowsOf = ({ checkpoints }: Parts, follower: string): Effect.Effect<Readonl
     })
   )
 
-const consumerIn = (follower: string): string | undefined =>
-  follower.startsWith("consumer:") ? follower.slice("consumer:".length) : undefined
-
-const statusOf = (follower: LogFollower): Status => SubscriptionRef.getUnsafe(follower.status as never) as Status
+/** The group of consumers that is meant, where it is one. */
+export const consumerIn = (follower: string): string | undefined => {
+  const parsed = parseCheckpoint(follower)
+  return parsed._tag === "Consumer" ? parsed.group : undefined
+}
 
 /** Pauses or resumes: said beside the checkpoint, so that it outlives whoever follows, and to the follower of this process. */
 const steer = (parts: Parts, name: string, pause: boolean): Performance => {
@@ -88,14 +88,37 @@ const steer = (parts: Parts, name: string, pause: boolean): Performance => {
   }
 }
 
-const steerConsumer = (parts: Parts, group: string, pause: boolean): Performance => ({
-  isTransactional: false,
-  run: () =>
-    provided(parts, pause ? Consumer.pause(group) : Consumer.resume(group)).pipe(
-      orRefused,
-      Effect.as(`${pause ? "paused" : "resumed"}: the consumers of this process, as long as it runs`)
-    )
-})
+/** Pauses or resumes a group of consumers: said beside the checkpoints for every process, and to the consumers of this one. */
+const steerConsumer = (parts: Parts, group: string, pause: boolean): Performance => {
+  const verb = pause ? "paused" : "resumed"
+  const name = consumerCheckpoint(group)
+  const consumes = Effect.map(parts.groups, (groups) => isHere(groups, group))
+  return {
+    isTransactional: true,
+    run: () =>
+      Effect.gen(function* () {
+        const { get, pause: say, reset } = parts.checkpoints
+        if (Option.isNone(yield* orRefused(get(name)))) {
+          if (!(yield* consumes) && !(yield* hasLetters(parts, group))) return yield* refuse(`no group "${group}" is known here`)
+          // It has no position: what stands there is whether it is paused.
+          yield* orRefused(reset(name, 0))
+        }
+        yield* orRefused(say(name, pause))
+        return (yield* consumes) ? verb : `${verb}; this process has no consumers of it`
+      }),
+    after: steerGroup(parts, group, pause)
+  }
+}
+
+const hasLetters = ({ letters }: Parts, group: string) =>
+  letters === undefined ? Effect.succeed(false) : Effect.map(orRefused(letters.counts), (counts) => counts.has(group))
+
+/** Says it to the consumers that this process has of a group. */
+export const steerGroup = (parts: Parts, group: string, pause: boolean): Effect.Effect<void> =>
+  provided(parts, pause ? Consumer.pause(group) : Consumer.resume(group)).pipe(
+    // It has none of it.
+    Effect.catchTag("UnknownGroupError", () => Effect.void)
+  )
 
 /** What a projection's handlers want was in the context when operations were provided. */
 const provided = <A, E, R>(parts: Parts, effect: Effect.Effect<A, E, R>) =>
@@ -232,13 +255,13 @@ const isHeld = (rows: ReadonlyArray<Checkpoint>, now: number): boolean =>
 
 /**
  * Whether this process is to do it: of what is steered, the one that follows; where none has come forward in half of the time, and nobody
- * follows, any.
+ * follows, any. Groups of consumers nobody holds.
  */
 const maySteer = Effect.fnUntraced(function* (parts: Parts, name: string, isHalfLate: boolean) {
   const group = consumerIn(name)
-  if (group !== undefined) return (yield* parts.groups).has(group)
+  if (group !== undefined) return isHalfLate || isHere(yield* parts.groups, group)
   const follower = (yield* parts.followers).get(name)
-  const isAtWork = follower !== undefined && statusOf(follower).state !== "standby"
+  const isAtWork = follower !== undefined && statusNow(follower).state !== "standby"
   if (isAtWork) return true
   const rows = yield* rowsOf(parts, name)
   const held = isHeld(rows, yield* Clock.currentTimeMillis)

@@ -9,7 +9,11 @@ import * as Event from "../../definitions/Event.ts"
 import type { RecordedEvent } from "../../definitions/stored.ts"
 import type { EventStoreError } from "../../store/EventStore.ts"
 import { Act, type AskedRow } from "../contract/acts.ts"
+import { Operator } from "../contract/authentication.ts"
+import type { Payloads } from "../contract/events.ts"
 import { type Asking, cursorOf, limitOf, placeIn } from "../look/paging.ts"
+import { makeRows } from "../look/rows.ts"
+import { unsaid } from "../look/saying.ts"
 import { orUnavailable, type Parts, unavailable } from "../parts.ts"
 import type { Requests, Standing } from "./requests.ts"
 
@@ -53,6 +57,14 @@ const read = (event: RecordedEvent): Recorded | undefined =>
 export const recordOf = ({ store }: Parts, id: string): Effect.Effect<Recorded | undefined, EventStoreError> =>
   Effect.map(store.find(eventId(id)), (found) => Option.getOrUndefined(Option.map(found, read)))
 
+/** Why an act was refused, as an operator may see it: what a handler says may quote what it was given. */
+export const refusalToldTo = (parts: Parts, payloads: Payloads, act: Act, outcome: string): Effect.Effect<string> => {
+  const { saying } = makeRows(parts, payloads)
+  if (act._tag === "Retry") return saying.about(outcome, act.position)
+  // The letter may be gone by now.
+  return Effect.succeed(act._tag === "RetryLetter" && payloads !== "shown" ? unsaid : outcome)
+}
+
 const recordedRow = (event: RecordedEvent): AskedRow | undefined => {
   const recorded = read(event)
   if (recorded === undefined) return undefined
@@ -91,8 +103,15 @@ export const asked = Effect.fnUntraced(function* (
   const to = typeof place === "number" ? place : Number.MAX_SAFE_INTEGER
   const events = yield* orUnavailable(Stream.runCollect(parts.store.read(operations, { direction: "backward", to, limit: most })))
   const last = events.at(-1)?.version ?? 1
+  const { payloads } = yield* Operator
+  const recorded = events.map(recordedRow).filter((row) => row !== undefined)
+  const told = yield* Effect.forEach(recorded, (row) =>
+    row.outcome === null || row.state !== "refused"
+      ? Effect.succeed(row)
+      : Effect.map(refusalToldTo(parts, payloads, row.act, row.outcome), (outcome) => ({ ...row, outcome }))
+  )
   return {
-    items: [...open.map(openRow), ...events.map(recordedRow).filter((row) => row !== undefined)],
+    items: [...open.map(openRow), ...told],
     next: last > 1 ? cursorOf(asking, [last - 1]) : null,
     head,
     read: null

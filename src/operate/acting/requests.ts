@@ -52,10 +52,10 @@ export interface Requests<E> {
   readonly renew: (turn: Turn, progress: Standing["progress"]) => Effect.Effect<boolean, E>
   /** Ends it. Whether it was this one's turn: else nothing was written, and what was done with it must not stand. */
   readonly finish: (turn: Turn, end: NonNullable<Standing["end"]>) => Effect.Effect<boolean, E>
-  /** Gives it back. */
+  /** Gives it back: whoever can do it may take it at once. */
   readonly release: (turn: Turn) => Effect.Effect<void, E>
   /** Ends one that nobody has taken in time, or that was abandoned. Whether it did. */
-  readonly giveUp: (id: string) => Effect.Effect<boolean, E>
+  readonly giveUp: (id: string, end: NonNullable<Standing["end"]>) => Effect.Effect<boolean, E>
   /** How often others may have changed something, in milliseconds; `undefined` where there are no others. */
   readonly looked: number | undefined
 }
@@ -63,7 +63,7 @@ export interface Requests<E> {
 /** For how long a request is taken, unless it is renewed, in milliseconds. */
 export const leaseTime = 5000
 
-/** For how long what has been done is known by its id, beside the record. */
+/** For how long what has been done is known by its id, beside the record; and how long one that nobody goes on with is waited for. */
 export const keptFor = 60_000
 
 interface Row extends Request {
@@ -146,16 +146,16 @@ export const makeInMemory = (): Requests<never> => {
         return true
       }),
     release: (turn) =>
-      at(() => {
+      at((now) => {
         const row = held(turn)
-        if (row !== undefined) row.until = 0
+        if (row !== undefined) row.until = now
       }),
-    giveUp: (id) =>
+    giveUp: (id, end) =>
       at((now) => {
         const row = rows.get(id)
         if (row === undefined || row.end !== undefined) return false
         if (row.owner !== undefined && row.until > now - keptFor) return false
-        row.end = { state: "nobody", outcome: "" }
+        row.end = end
         row.endedAt = now
         return true
       }),

@@ -1,6 +1,7 @@
 /** Requests in a table beside the events: PostgreSQL, PGlite or SQLite. Their times are the database's, or on SQLite those of the machine. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
@@ -33,12 +34,12 @@ interface Row {
 
 const ActText = Schema.fromJsonString(Act)
 const encodeAct = Schema.encodeSync(ActText)
-const decodeAct = Schema.decodeUnknownSync(ActText)
+const decodeAct = Schema.decodeUnknownResult(ActText)
 
-const toStanding = (row: Row): Standing => ({
+const toStanding = (row: Row, act: Act): Standing => ({
   id: row.id,
   target: row.target,
-  act: decodeAct(row.act),
+  act,
   by: row.by_whom,
   reason: row.reason ?? undefined,
   askedAt: row.asked_at,
@@ -49,6 +50,12 @@ const toStanding = (row: Row): Standing => ({
   progress: row.at === null || row.upto === null ? undefined : { position: row.at, target: row.upto },
   end: row.state === null ? undefined : { state: row.state, outcome: row.outcome ?? "" }
 })
+
+/** What a row asks for; nothing where it is an act of a later release, which this one cannot do. */
+const standingIn = (row: Row | undefined): ReadonlyArray<Standing> => {
+  const act = row === undefined ? undefined : Result.getOrUndefined(decodeAct(row.act))
+  return row === undefined || act === undefined ? [] : [toStanding(row, act)]
+}
 
 /** How often other processes are looked for, in milliseconds. */
 const looked = 1000
@@ -93,12 +100,12 @@ export const makeOnSql = Effect.fnUntraced(function* (): Effect.fn.Return<
             on conflict (id) do nothing`
         )
       ),
-    get: (id) => at((now) => Effect.map(sql<Row>`${select(now)} where id = ${id}`, ([row]) => row && toStanding(row))),
+    get: (id) => at((now) => Effect.map(sql<Row>`${select(now)} where id = ${id}`, ([row]) => standingIn(row)[0])),
     current: at((now) =>
       Effect.map(
         sql<Row>`${select(now)} where ended_at is null or (kind in ('Pause', 'Resume') and ended_at > ${now} - ${number(keptFor)})
           order by asked_at, id limit 100`,
-        (rows) => rows.map(toStanding)
+        (rows) => rows.flatMap(standingIn)
       )
     ),
     take: (id, owner) =>
@@ -128,15 +135,16 @@ export const makeOnSql = Effect.fnUntraced(function* (): Effect.fn.Return<
       ).pipe(Effect.map(isAny)),
     release: ({ id, owner, turn }) =>
       at(
-        () =>
-          sql`update ${table} set lease_until = ${number(0)}
+        (now) =>
+          sql`update ${table} set lease_until = ${now}
              where id = ${id} and owner = ${owner} and turn = ${number(turn)} and ended_at is null`
       ),
-    giveUp: (id) =>
+    giveUp: (id, { outcome, state }) =>
       at(
         (now) =>
-          sql`update ${table} set ended_at = ${now}, state = 'nobody'
-           where id = ${id} and ended_at is null and (owner is null or lease_until <= ${now} - ${number(keptFor)}) returning 1`
+          sql`update ${table} set ended_at = ${now}, state = ${state}, outcome = ${storable(outcome)}
+           where id = ${id} and ended_at is null
+             and (owner is null or lease_until <= ${now} - ${number(keptFor)}) returning 1`
       ).pipe(Effect.map(isAny))
   }
 })

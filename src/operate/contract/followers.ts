@@ -250,7 +250,10 @@ export const GroupRow = Schema.Struct({
   /** The types that these handle. */
   types: Schema.Array(Schema.String),
   inFlight: Schema.Int,
-  /** How many messages wait for the group, where the transport can tell; `null` where it cannot. */
+  /**
+   * How many messages the group has not done with: not handed out, waiting for another try, or in hand. RabbitMQ counts only what it could hand
+   * out at once. `null` where the broker cannot tell: Redis where messages before the group's place were deleted, a transport that never can.
+   */
   waiting: Schema.NullOr(Schema.Int),
   deadLetters: Schema.Int,
   cause: Schema.NullOr(Schema.String)

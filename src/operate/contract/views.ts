@@ -65,7 +65,8 @@ export type Size = typeof Size.Type
 export const ProjectionRow = Schema.Struct({
   projection: Schema.String,
   version: Schema.Int,
-  mode: Schema.Literals(["async", "inline", "dropped"]),
+  /** `"absent"`: the answering process has been told of it, and nobody has run or rebuilt it on this store. */
+  mode: Schema.Literals(["async", "inline", "dropped", "absent"]),
   /** Whether readers see this version. */
   active: Schema.Boolean,
   /** The position up to which it is rebuilt, while a rebuild goes on; else `null`. */
@@ -73,13 +74,14 @@ export const ProjectionRow = Schema.Struct({
   position: Schema.Int,
   lag: Schema.Int,
   state: FollowerState,
-  /** The {@link Follower} that runs it; `null` for one that runs inline or was dropped. */
+  /** The {@link Follower} that runs it; `null` for one that runs inline, was dropped or is absent. */
   follower: Schema.NullOr(Schema.String),
   /** The names of its tables, as its program calls them, as far as the answering process has been told of it. */
   tables: Schema.Array(Schema.String),
   /** Whether the answering process has been told of this version: else it cannot rebuild, switch or drop it. */
   registered: Schema.Boolean,
-  updatedAt: Time
+  /** `null` for one that is absent. */
+  updatedAt: Schema.NullOr(Time)
 })
 
 /**
@@ -226,8 +228,17 @@ export const VerifyStep = Schema.Union([
   Schema.TaggedStruct("Progress", { position: Schema.Int, head: Schema.Int }),
   /** Something that must not be: a gap in the positions or versions, a checkpoint of another log. */
   Schema.TaggedStruct("Finding", { position: Schema.NullOr(Schema.Int), message: Schema.String }),
-  /** All has been read. `digest` is the same for two stores that hold the same events. */
-  Schema.TaggedStruct("Verified", { events: Schema.Int, findings: Schema.Int, digest: Schema.String })
+  /**
+   * All has been read. `removed` is how many of the events are tombstones; `digest` is the same for two stores that hold the same events;
+   * `chained` is where the hash chain ends, `null` where none is kept.
+   */
+  Schema.TaggedStruct("Verified", {
+    events: Schema.Int,
+    removed: Schema.Int,
+    findings: Schema.Int,
+    digest: Schema.String,
+    chained: Schema.NullOr(Schema.Int)
+  })
 ])
 
 /**

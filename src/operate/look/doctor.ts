@@ -2,12 +2,12 @@
 import * as Effect from "effect/Effect"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
-import type { UnavailableError } from "../contract/errors.ts"
+import { Operator } from "../contract/authentication.ts"
 import type { Diagnosis } from "../contract/views.ts"
-import { orUnavailable, type Parts } from "../parts.ts"
-import { ok, problem, warning } from "./diagnosis.ts"
+import type { Parts } from "../parts.ts"
+import { ok, problem, section, sections, warning } from "./diagnosis.ts"
 import { onPostgres } from "./doctorPostgres.ts"
-import { followersNow, type Moment } from "./followers.ts"
+import { followersNow, type Moment, toldTo } from "./followers.ts"
 
 const onSqlite = (sql: SqlClient.SqlClient): Effect.Effect<ReadonlyArray<Diagnosis>, SqlError> =>
   Effect.gen(function* () {
@@ -57,30 +57,53 @@ const onFollower = ({ failure, kind, lag, name, state, parked }: Moment): Readon
   return [...stands, ...aside]
 }
 
-/** Looks at everything that operations can see. */
-export const diagnose = (parts: Parts): Effect.Effect<ReadonlyArray<Diagnosis>, UnavailableError> =>
+const onFollowers = Effect.fnUntraced(function* (parts: Parts, head: number | undefined) {
+  const { payloads } = yield* Operator
+  const now = yield* followersNow(parts, { lenient: true })
+  const moments = yield* toldTo(parts, payloads, now.moments)
+  const ahead = moments.filter(({ position }) => head !== undefined && position > head)
+  const followers = moments.flatMap(onFollower)
+  return [
+    ...ahead.map(({ name, position }) =>
+      problem(
+        `checkpoint ${name}`,
+        `it stands at ${position}, and the log ends at ${head}: the store was restored, and the checkpoints were not`,
+        "restore the checkpoints too, or reset this one to where both logs are the same"
+      )
+    ),
+    ...(followers.length === 0 ? [ok("followers", `none of ${moments.length} stands still`)] : followers)
+  ]
+})
+
+/** What is set aside is told of with its follower: here it is only seen whether that could be looked at. */
+const isReadable = <E>(check: string, counts: Effect.Effect<unknown, E> | undefined) =>
+  counts === undefined ? [] : [section(check, Effect.as(counts, []))]
+
+/** Looks at everything that operations can see, each thing by itself. */
+export const diagnose = (parts: Parts): Effect.Effect<ReadonlyArray<Diagnosis>, never, Operator> =>
   Effect.gen(function* () {
-    const { sql, store } = parts
-    const head = yield* orUnavailable(store.head)
-    const database =
+    const { letters, parking, sql, store, transport } = parts
+    let head: number | undefined
+    const onStore = yield* section(
+      "store",
+      Effect.map(store.head, (position) => {
+        head = position
+        return [ok("store", `the store answers, and its newest event is at position ${position}`)]
+      })
+    )
+    const onDatabase =
       sql === undefined
         ? []
-        : yield* orUnavailable(
-            sql.onDialectOrElse({ pg: () => onPostgres(sql, store.tables, head), orElse: () => onSqlite(sql) })
-          )
-    const { moments } = yield* followersNow(parts)
-    const ahead = moments.filter(({ position }) => position > head)
-    const followers = moments.flatMap(onFollower)
-    return [
-      ok("store", `the store answers, and its newest event is at position ${head}`),
-      ...database,
-      ...ahead.map(({ name, position }) =>
-        problem(
-          `checkpoint ${name}`,
-          `it stands at ${position}, and the log ends at ${head}: the store was restored, and the checkpoints were not`,
-          "restore the checkpoints too, or reset this one to where both logs are the same"
-        )
-      ),
-      ...(followers.length === 0 ? [ok("followers", `none of ${moments.length} stands still`)] : followers)
-    ]
+        : sql.onDialectOrElse({
+            pg: () => onPostgres(sql, store.tables, head ?? 0),
+            orElse: () => [section("journal", onSqlite(sql))]
+          })
+    const rest = yield* sections([
+      ...onDatabase,
+      section("followers", onFollowers(parts, head)),
+      ...(transport?.findings === undefined ? [] : [section("broker", transport.findings)]),
+      ...isReadable("parked events", parking?.counts),
+      ...isReadable("dead letters", letters?.counts)
+    ])
+    return [...onStore, ...rest]
   })

@@ -6,7 +6,8 @@ import type { SqlError } from "effect/sql/SqlError"
 import { quoted } from "../../sql/names.ts"
 import type { StoreTables } from "../../store/EventStore.ts"
 import type { Diagnosis } from "../contract/views.ts"
-import { ok, problem, warning } from "./diagnosis.ts"
+import { onConnections } from "./doctorConnections.ts"
+import { ok, problem, section, warning } from "./diagnosis.ts"
 
 /** Clocks that are further apart than this make leases and times wrong, in milliseconds. */
 const mostSkew = 2000
@@ -30,44 +31,48 @@ const clockOf = (sql: SqlClient.SqlClient): Effect.Effect<Diagnosis, SqlError> =
 const setting = (sql: SqlClient.SqlClient, name: string) =>
   Effect.map(sql<{ readonly value: string | null }>`select current_setting(${name}, true) as value`, ([row]) => row?.value ?? "")
 
-const settings = (sql: SqlClient.SqlClient): Effect.Effect<ReadonlyArray<Diagnosis>, SqlError> =>
-  Effect.gen(function* () {
-    const version = yield* setting(sql, "server_version")
-    const commit = yield* setting(sql, "synchronous_commit")
-    const vacuum = yield* setting(sql, "autovacuum")
-    const [used] = yield* sql<{ readonly used: unknown; readonly most: unknown }>`
-      select (select count(*) from pg_stat_activity where backend_type = 'client backend') as used, current_setting('max_connections') as most`
-    const [connections, most] = [Number(used?.used ?? 0), Number(used?.most ?? 0)]
-    return [
-      Number.parseInt(version, 10) >= 15
-        ? ok("version", `PostgreSQL ${version}`)
-        : warning("version", `PostgreSQL ${version}`, "eventfold is tested from PostgreSQL 15 on"),
-      commit === "off"
-        ? problem(
-            "durability",
-            "synchronous_commit is off: what was acknowledged can be lost",
-            "set synchronous_commit = on for the role of the program"
-          )
-        : ok("durability", `synchronous_commit is ${commit}`),
-      vacuum === "on"
-        ? ok("vacuum", "autovacuum is on")
-        : warning("vacuum", "autovacuum is off: plans and the tables of checkpoints decay", "set autovacuum = on"),
-      connections > most * 0.8
-        ? warning(
-            "connections",
-            `${connections} of ${most} connections are used`,
-            "raise max_connections, or make the pools of the processes smaller"
-          )
-        : ok("connections", `${connections} of ${most} connections are used`),
-      yield* clockOf(sql)
-    ]
-  })
+const version = Effect.fnUntraced(function* (sql: SqlClient.SqlClient) {
+  const found = yield* setting(sql, "server_version")
+  return [
+    Number.parseInt(found, 10) >= 15
+      ? ok("version", `PostgreSQL ${found}`)
+      : warning("version", `PostgreSQL ${found}`, "eventfold is tested from PostgreSQL 15 on")
+  ]
+})
+
+const durability = Effect.fnUntraced(function* (sql: SqlClient.SqlClient) {
+  const commit = yield* setting(sql, "synchronous_commit")
+  return [
+    commit === "off"
+      ? problem(
+          "durability",
+          "synchronous_commit is off: what was acknowledged can be lost",
+          "set synchronous_commit = on for the role of the program"
+        )
+      : ok("durability", `synchronous_commit is ${commit}`)
+  ]
+})
+
+const vacuum = Effect.fnUntraced(function* (sql: SqlClient.SqlClient) {
+  return [
+    (yield* setting(sql, "autovacuum")) === "on"
+      ? ok("vacuum", "autovacuum is on")
+      : warning("vacuum", "autovacuum is off: plans and the tables of checkpoints decay", "set autovacuum = on")
+  ]
+})
 
 /** From how many events on it is felt that something is looked for in all of them. */
 const many = 100_000
 
+/** From how many events on it is felt that the planner knows nothing of them. */
+const felt = 1000
+
 /** Whether the role of the program may do what the store does, and whether the planner knows the tables. */
-const rights = (sql: SqlClient.SqlClient, { prefix, schema }: StoreTables): Effect.Effect<ReadonlyArray<Diagnosis>, SqlError> =>
+const rights = (
+  sql: SqlClient.SqlClient,
+  { prefix, schema }: StoreTables,
+  head: number
+): Effect.Effect<ReadonlyArray<Diagnosis>, SqlError> =>
   Effect.map(
     sql<{ readonly name: string; readonly reads: boolean; readonly writes: boolean; readonly count: unknown }>`
       select c.relname as name, has_table_privilege(c.oid, 'select') as reads, c.reltuples::float8 as count,
@@ -86,7 +91,8 @@ const rights = (sql: SqlClient.SqlClient, { prefix, schema }: StoreTables): Effe
             )
       ),
       ...tables
-        .filter(({ count, name }) => name === `${prefix}event` && Number(count) < 0)
+        // Autovacuum analyzes at fifty rows: until then any plan will do.
+        .filter(({ count, name }) => name === `${prefix}event` && Number(count) < 0 && head >= felt)
         .map(({ name }) =>
           warning("plans", `${name} has never been analyzed`, `analyze ${quoted({ schema, name })}; autovacuum does it as a rule`)
         )
@@ -142,13 +148,23 @@ const snapshots = (sql: SqlClient.SqlClient): Effect.Effect<Diagnosis, SqlError>
           )
   )
 
-/** Looks at a database, and at what a store whose newest event is at `head` has in it. */
+/** Looks at a database, and at what a store whose newest event is at `head` has in it: each thing by itself. */
 export const onPostgres = (
   sql: SqlClient.SqlClient,
   tables: StoreTables | undefined,
   head: number
-): Effect.Effect<ReadonlyArray<Diagnosis>, SqlError> =>
-  Effect.gen(function* () {
-    const ofStore = tables === undefined ? [] : [...(yield* rights(sql, tables)), ...(yield* indexes(sql, tables, head))]
-    return [...(yield* settings(sql)), ...ofStore, yield* snapshots(sql)]
-  })
+): ReadonlyArray<Effect.Effect<ReadonlyArray<Diagnosis>>> => [
+  section("version", version(sql)),
+  section("durability", durability(sql)),
+  section("vacuum", vacuum(sql)),
+  ...onConnections(sql),
+  section(
+    "clock",
+    Effect.map(clockOf(sql), (found) => [found])
+  ),
+  ...(tables === undefined ? [] : [section("rights", rights(sql, tables, head)), section("indexes", indexes(sql, tables, head))]),
+  section(
+    "snapshots",
+    Effect.map(snapshots(sql), (found) => [found])
+  )
+]

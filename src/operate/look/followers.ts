@@ -6,11 +6,13 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import type { Group } from "../../consuming/members.ts"
-import { type LogFollower, reasonOf, type Status } from "../../following/engine.ts"
-import { parseCheckpoint, subscriptionCheckpoint } from "../../following/names.ts"
+import { type LogFollower, reasonOf, type Status, statusNow } from "../../following/engine.ts"
+import { consumerCheckpoint, parseCheckpoint, subscriptionCheckpoint } from "../../following/names.ts"
 import type { Checkpoint } from "../../store/Checkpoints.ts"
 import type { Follower, FollowerFailure } from "../contract/followers.ts"
+import type { Payloads } from "../contract/events.ts"
 import { orUnavailable, type Parts } from "../parts.ts"
+import { makeRows } from "./rows.ts"
 
 /** What is known of a follower at one moment; what is known of it over time comes from the sampler. */
 export type Moment = Omit<Follower, "lags" | "rate" | "since" | "failure"> & {
@@ -103,7 +105,7 @@ const momentOf = (
 ): Moment | undefined => {
   const about = follower === undefined ? guess(name) : known(follower)
   if (about === undefined) return undefined
-  const status = follower === undefined ? undefined : (SubscriptionRef.getUnsafe(follower.status as never) as Status)
+  const status = follower === undefined ? undefined : statusNow(follower)
   const [first] = rows
   const position = rows.length === 0 ? (status?.position ?? 0) : Math.min(...rows.map(({ position }) => position))
   const reach = rows.length === 0 ? position : Math.min(...rows.map(reachOf))
@@ -125,11 +127,30 @@ const momentOf = (
   }
 }
 
+/** Whether this process has consumers of a group: one whose consumers have ended is still known. */
+export const isHere = (groups: ReadonlyMap<string, Group>, group: string): boolean => (groups.get(group)?.members.size ?? 0) > 0
+
+/** A group of consumers that is paused, and that this process has no consumers of. */
+const pausedGroup = (group: string, letters: ReadonlyMap<string, number>, movedAt: DateTime.Utc): Moment => ({
+  name: consumerCheckpoint(group),
+  title: group,
+  kind: "consumer",
+  state: "paused",
+  position: 0,
+  lag: 0,
+  owner: null,
+  here: false,
+  parked: letters.get(group) ?? 0,
+  failure: undefined,
+  partitions: [],
+  movedAt
+})
+
 /** A group of consumers, as a follower. */
 const consumerMoment = (group: Group, letters: ReadonlyMap<string, number>): Moment => {
   const { cause, state } = SubscriptionRef.getUnsafe(group.status)
   return {
-    name: `consumer:${group.name}`,
+    name: consumerCheckpoint(group.name),
     title: group.name,
     kind: "consumer",
     state,
@@ -154,18 +175,41 @@ const consumerMoment = (group: Group, letters: ReadonlyMap<string, number>): Mom
   }
 }
 
+/** Followers as an operator may see them: why one stands may quote the event that it stands at. */
+export const toldTo = <
+  F extends { readonly failure: { readonly cause: string; readonly position: number | null } | null | undefined }
+>(
+  parts: Parts,
+  payloads: Payloads,
+  followers: ReadonlyArray<F>
+): Effect.Effect<ReadonlyArray<F>> => {
+  if (payloads === "shown") return Effect.succeed(followers)
+  const { saying } = makeRows(parts, payloads)
+  return Effect.forEach(followers, (follower) => {
+    const { failure } = follower
+    if (failure === null || failure === undefined) return Effect.succeed(follower)
+    const told =
+      failure.position === null ? Effect.succeed(saying.other(failure.cause)) : saying.about(failure.cause, failure.position)
+    return Effect.map(told, (cause): F => ({ ...follower, failure: { ...failure, cause } }))
+  })
+}
+
 const none: ReadonlyMap<string, number> = new Map()
 
-/** All followers at this moment, by name. */
-export const followersNow = Effect.fnUntraced(function* (parts: Parts) {
+/** All followers at this moment, by name. `lenient`: also where what they have set aside cannot be counted. */
+export const followersNow = Effect.fnUntraced(function* (parts: Parts, { lenient = false } = {}) {
+  const counted = <E>(counts: Effect.Effect<ReadonlyMap<string, number>, E> | undefined) => {
+    const all = counts ?? Effect.succeed(none)
+    return lenient ? Effect.orElseSucceed(all, () => none) : all
+  }
   const { checkpoints, letters, parking, store } = parts
   const [rows, versions, head, parked, dead, here, groups, now] = yield* orUnavailable(
     Effect.all([
       checkpoints.list,
       checkpoints.versions.list(),
       store.head,
-      parking?.counts ?? Effect.succeed(none),
-      letters?.counts ?? Effect.succeed(none),
+      counted(parking?.counts),
+      counted(letters?.counts),
       parts.followers,
       parts.groups,
       Clock.currentTimeMillis
@@ -178,14 +222,23 @@ export const followersNow = Effect.fnUntraced(function* (parts: Parts) {
     )
   )
   const byName = new Map<string, Array<Checkpoint>>(Array.from(here.keys(), (name) => [name, []]))
+  const elsewhere: Array<Moment> = []
   for (const row of rows) {
-    if (parseCheckpoint(row.name)._tag === "Seat") continue
+    const parsed = parseCheckpoint(row.name)
+    if (parsed._tag === "Seat") continue
+    if (parsed._tag === "Consumer") {
+      if (row.paused === true && !isHere(groups, parsed.group)) elsewhere.push(pausedGroup(parsed.group, dead, row.updatedAt))
+      continue
+    }
     const name = wholeOf(row.name)
     byName.set(name, [...(byName.get(name) ?? []), row])
   }
   const moments = Array.from(byName, ([name, rows]) =>
     still.has(name) && !here.has(name) ? undefined : momentOf(name, rows, here.get(name), now, head, parked)
   ).filter((moment) => moment !== undefined)
-  const consumers = Array.from(groups.values(), (group) => consumerMoment(group, dead))
-  return { head, now, moments: [...moments, ...consumers].sort((a, b) => (a.name < b.name ? -1 : 1)) }
+  const told = new Set(elsewhere.map(({ title }) => title))
+  const consumers = Array.from(groups.values())
+    .filter(({ name }) => !told.has(name))
+    .map((group) => consumerMoment(group, dead))
+  return { head, now, moments: [...moments, ...consumers, ...elsewhere].sort((a, b) => (a.name < b.name ? -1 : 1)) }
 })

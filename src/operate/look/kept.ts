@@ -12,7 +12,8 @@ import type { SnapshotRow } from "../contract/views.ts"
 import { orUnavailable, type Parts } from "../parts.ts"
 import { parkedUnder } from "./followers.ts"
 import { type Asking, limitOf, pageOf, placeIn } from "./paging.ts"
-import { shownAs } from "./payloads.ts"
+import { hiddenValues, shownAs } from "./payloads.ts"
+import { makeRows } from "./rows.ts"
 
 interface Paged {
   readonly after?: string
@@ -24,9 +25,10 @@ const absent = (service: string) =>
   new NotRegisteredError({ detail: `operations see no ${service}: provide the program's own where they are provided` })
 
 const parked = Effect.fnUntraced(function* (
-  { parking, store }: Parts,
+  parts: Parts,
   { after, follower, limit: asked }: Paged & { readonly follower?: string }
 ) {
+  const { parking, store } = parts
   if (parking === undefined) return yield* absent("ParkedEvents")
   const asking: Asking = { operation: "Parked", arguments: { follower } }
   const limit = yield* limitOf(asked)
@@ -42,7 +44,7 @@ const parked = Effect.fnUntraced(function* (
         })
       : parking.list(parkedUnder(follower), { after: behind, limit: limit + 1 })
   )
-  return pageOf(
+  const page = pageOf(
     asking,
     rows,
     limit,
@@ -50,14 +52,23 @@ const parked = Effect.fnUntraced(function* (
     ({ position, subscription }) => [subscription, position],
     ({ subscription, ...row }): ParkedRow => ({ follower: subscription, ...row })
   )
+  const { saying } = makeRows(parts, (yield* Operator).payloads)
+  const items = yield* Effect.forEach(
+    page.items,
+    (row) => Effect.map(saying.about(row.cause, row.position), (cause) => ({ ...row, cause })),
+    { concurrency: 8 }
+  )
+  return { ...page, items }
 })
 
 const deadLetters = Effect.fnUntraced(function* (
-  { letters, store }: Parts,
+  parts: Parts,
   { after, group, limit: asked }: Paged & { readonly group?: string }
 ) {
+  const { letters, store } = parts
   if (letters === undefined) return yield* absent("DeadLetters")
   const { payloads } = yield* Operator
+  const { saying } = makeRows(parts, payloads)
   const asking: Asking = { operation: "DeadLetters", arguments: { group } }
   const limit = yield* limitOf(asked)
   const [of, id] = (yield* placeIn(asking, after)) ?? []
@@ -80,7 +91,7 @@ const deadLetters = Effect.fnUntraced(function* (
       source: message.source,
       type: message.type,
       subject: message.subject ?? null,
-      cause,
+      cause: saying.other(cause, hiddenValues(message.data ?? null, [])),
       attempts,
       parkedAt,
       payload: shownAs(payloads, message.data ?? null, [], false)

@@ -1,6 +1,7 @@
 /** How much of what is stored an operator sees. */
 import type * as Schema from "effect/Schema"
 import type * as SchemaAST from "effect/SchemaAST"
+import { hidden, valuesIn } from "../../definitions/personal.ts"
 import { sensitiveIn } from "../../definitions/sensitive.ts"
 import { writeJson } from "../../internal/exactJson.ts"
 import type { Payload, Payloads } from "../contract/events.ts"
@@ -8,7 +9,7 @@ import type { Payload, Payloads } from "../contract/events.ts"
 const encoder = new TextEncoder()
 
 /** What stands in place of a value that is masked. */
-const mask = "•••"
+export const mask = "•••"
 
 /** The longest payload that a list has whole, and how much is shown of one that is longer: characters of its JSON. */
 const [longest, beginning] = [4096, 200]
@@ -41,12 +42,38 @@ const onWire = (value: unknown): Schema.Json => {
   return null
 }
 
-/** What an operator sees of a value; `asts` are the Schemas that describe it, none where nobody has. `whole`: however long it is. */
+/** The pointers of what may not be seen masked; `asts` are the Schemas that describe the value, none where nobody has. */
+const pointersIn = (value: unknown, asts: ReadonlyArray<SchemaAST.AST>): ReadonlyArray<string> =>
+  asts.length === 0 ? leavesOf(value) : asts.flatMap((ast) => sensitiveIn(ast, value))
+
+const valuesAt = (value: unknown, pointers: ReadonlySet<string>, isInside = false, at = ""): ReadonlyArray<string> => {
+  const isHidden = isInside || pointers.has(at)
+  if (typeof value === "object" && value !== null) {
+    return Object.entries(value).flatMap(([name, inner]) => [
+      // What is hidden as a whole may have names that say something, too.
+      ...(isHidden && !Array.isArray(value) ? [name] : []),
+      ...valuesAt(inner, pointers, isHidden, `${at}/${escape(name)}`)
+    ])
+  }
+  const isTelling = typeof value === "string" || typeof value === "number" || typeof value === "bigint"
+  return isHidden && isTelling ? [String(value)] : []
+}
+
+/** The values that may not be seen masked, as text. */
+export const hiddenValues = (value: unknown, asts: ReadonlyArray<SchemaAST.AST>): ReadonlyArray<string> => [
+  ...valuesAt(value, new Set(pointersIn(value, asts))),
+  ...valuesIn(value)
+]
+
+/** What an operator sees of a value, personal data aside unless all is shown; `asts` are the Schemas that describe it, none where nobody has. `whole`: however long it is. */
 export const shownAs = (payloads: Payloads, value: unknown, asts: ReadonlyArray<SchemaAST.AST>, whole: boolean): Payload => {
+  return shownOf(payloads, payloads === "shown" ? value : hidden(value as Schema.Json), asts, whole)
+}
+
+const shownOf = (payloads: Payloads, value: unknown, asts: ReadonlyArray<SchemaAST.AST>, whole: boolean): Payload => {
   const text = writeJson(value)
   if (payloads === "hidden") return { _tag: "Hidden", bytes: encoder.encode(text).byteLength }
-  const pointers =
-    payloads === "shown" ? [] : asts.length === 0 ? leavesOf(value) : asts.flatMap((ast) => sensitiveIn(ast, value))
+  const pointers = payloads === "shown" ? [] : pointersIn(value, asts)
   const masked = maskAt(onWire(value), new Set(pointers))
   if (!whole && text.length > longest) {
     return { _tag: "Cut", text: JSON.stringify(masked).slice(0, beginning), bytes: encoder.encode(text).byteLength }

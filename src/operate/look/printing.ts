@@ -28,7 +28,7 @@ export const print = (value: unknown, depth = 0, above: ReadonlyArray<object> = 
     case "bigint":
       return `${value}n`
     case "undefined":
-      return "undefined"
+      return "[undefined]"
     case "function":
       return `[function ${value.name}]`
     case "symbol":

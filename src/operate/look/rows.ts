@@ -6,7 +6,8 @@ import type { RecordedEvent } from "../../definitions/stored.ts"
 import { categoryOf } from "../../store/EventStore.ts"
 import type { EventRow, Payload, Payloads } from "../contract/events.ts"
 import type { Parts } from "../parts.ts"
-import { shownAs } from "./payloads.ts"
+import { hiddenValues, mask, shownAs } from "./payloads.ts"
+import { makeSaying, withoutQuotes, withoutValues } from "./saying.ts"
 
 const textOr = (value: unknown): string | null => (typeof value === "string" ? value : null)
 
@@ -30,7 +31,16 @@ export const makeRows = (parts: Parts, payloads: Payloads) => {
     const known = readersOf(event.stream)
     if (known === undefined || !known.has(event.type)) return null
     const read = Event.readAll(known, event)
-    return Result.isFailure(read) ? read.failure.message : null
+    if (Result.isSuccess(read)) return null
+    return payloads === "shown" ? read.failure.message : withoutQuotes(event, read.failure)
+  }
+  const hiddenIn = (event: RecordedEvent) => hiddenValues(event.payload, astsOf(event))
+  /** Tags are made of payloads. */
+  const tagsOf = (event: RecordedEvent): ReadonlyArray<string> => {
+    if (payloads === "shown" || event.tags.length === 0) return event.tags
+    if (payloads === "hidden") return event.tags.map(() => mask)
+    const hidden = hiddenIn(event)
+    return event.tags.map((tag) => withoutValues(tag, hidden))
   }
   const row = (event: RecordedEvent, whole = false): EventRow => ({
     position: event.position,
@@ -41,7 +51,7 @@ export const makeRows = (parts: Parts, payloads: Payloads) => {
     schemaVersion: event.schemaVersion,
     recordedAt: event.recordedAt,
     published: event.published,
-    tags: event.tags,
+    tags: tagsOf(event),
     correlationId: textOr(event.metadata.correlationId),
     causationId: textOr(event.metadata.causationId),
     by: textOr(event.metadata["by"]),
@@ -50,5 +60,5 @@ export const makeRows = (parts: Parts, payloads: Payloads) => {
   })
   /** Metadata is nobody's definition: masked, its values are, but for what rows say anyway. */
   const metadata = ({ metadata }: RecordedEvent): Payload => shownAs(payloads, metadata, [], true)
-  return { row, metadata }
+  return { row, metadata, hiddenIn, saying: makeSaying(parts.store, payloads, hiddenIn) }
 }

@@ -22,8 +22,11 @@ export interface Found {
 /** For how long a page looks, in milliseconds. */
 const patience = 500
 
-/** How many positions are looked through at once, at first and at most. */
-const [few, many] = [256, 8192]
+/** How many positions are looked through at once, at first and at most; and at how many what was not found by then is rare. */
+const [few, many, rare] = [256, 8192, 4096]
+
+/** How many events a page of the store has at most. */
+const most = 512
 
 /** What a store can be asked for; the rest is looked at here. */
 export const queryOf = ({ categories, correlationId, published, tags, types }: Filter): Query => ({
@@ -87,7 +90,7 @@ const within = Effect.fnUntraced(function* (
 ): Effect.fn.Return<ReadonlyArray<RecordedEvent>, EventStoreError> {
   const found: Array<RecordedEvent> = []
   for (let at = after; at < upTo;) {
-    const { events, position } = yield* store.readPage({ after: at, upTo, filter: query, size: 512 })
+    const { events, position } = yield* store.readPage({ after: at, upTo, filter: query, size: most })
     found.push(...events)
     // A page that has read nothing ends before the head.
     at = position > at ? position : upTo
@@ -114,12 +117,24 @@ export const lookBackward = Effect.fnUntraced(function* (
   const end = (yield* Clock.currentTimeMillis) + patience
   const events: Array<RecordedEvent> = []
   let high = from - 1
-  for (let size = few; high > floor && events.length < limit;) {
-    const low = Math.max(floor, high - size)
-    const found = yield* within(store, query, low, high)
+  /** Takes the newest of what was found between a position and the one reached. */
+  const take = (found: ReadonlyArray<RecordedEvent>, low: number) => {
     const wanted = found.slice(-(limit - events.length)).reverse()
     events.push(...wanted)
     high = found.length > wanted.length ? (wanted.at(-1)?.position ?? high) - 1 : low
+  }
+  for (let size = few; high > floor && events.length < limit;) {
+    if (size === rare) {
+      // It is rare. Where an index finds it, one page has all there is; where none does, a page ends soon.
+      const { events: all, position } = yield* store.readPage({ after: floor, upTo: high, filter: query, size: most })
+      if (position >= high) {
+        take(all, floor)
+        break
+      }
+    }
+    const low = Math.max(floor, high - size)
+    const found = yield* within(store, query, low, high)
+    take(found, low)
     size = found.length > limit ? few : Math.min(size * 2, many)
     if ((yield* Clock.currentTimeMillis) >= end) break
   }

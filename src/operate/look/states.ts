@@ -19,6 +19,7 @@ import { orUnavailable, type Parts } from "../parts.ts"
 import { stateShownAs } from "./payloads.ts"
 import { print } from "./printing.ts"
 import { makeRows } from "./rows.ts"
+import { unsaid, withoutQuotes } from "./saying.ts"
 
 /** The most versions of a window, and how many there are where none are named. */
 const [most, usual] = [200, 50]
@@ -64,15 +65,22 @@ const ownState = (entries: unknown): unknown => {
   return { ...folded, deadlines: Object.fromEntries(deadlines) }
 }
 
-/** One step; what the code throws is a problem, and no state. */
-const stepOf = (aggregate: Aggregate.Any, state: unknown, recorded: RecordedEvent): Result.Result<unknown, string> => {
+/** One step; what the code throws is a problem, and no state. What it says may quote what is stored: `isShown` is whether that may be seen. */
+const stepOf = (
+  aggregate: Aggregate.Any,
+  state: unknown,
+  recorded: RecordedEvent,
+  isShown: boolean
+): Result.Result<unknown, string> => {
   const read = Event.readAll(aggregate.readers, recorded)
-  if (Result.isFailure(read)) return Result.fail(read.failure.message)
+  if (Result.isFailure(read)) return Result.fail(isShown ? read.failure.message : withoutQuotes(recorded, read.failure))
   return Result.mapError(
     Result.try(() =>
+      // The state came from this aggregate, and the events from its readers.
       read.success.reduce((state, { event }) => Aggregate.evolve(aggregate, state as never, event as never), state)
     ),
-    (error) => `the fold of ${recorded.type} fails: ${describe(error instanceof Error && "cause" in error ? error.cause : error)}`
+    (error) =>
+      `the fold of ${recorded.type} fails: ${isShown ? describe(error instanceof Error && "cause" in error ? error.cause : error) : unsaid}`
   )
 }
 
@@ -105,13 +113,19 @@ const windowOf = Effect.fnUntraced(function* (parts: Parts, { at, from, stream, 
 })
 
 /** Folds what lies before the window. */
-const before = Effect.fnUntraced(function* ({ store }: Parts, { aggregate }: Folding, stream: string, upTo: number) {
+const before = Effect.fnUntraced(function* (
+  { store }: Parts,
+  { aggregate }: Folding,
+  stream: string,
+  upTo: number,
+  isShown: boolean
+) {
   let state: Result.Result<unknown, string> = Result.succeed(aggregate.initial)
   if (upTo < 1) return state
   yield* orUnavailable(
     Stream.runForEachArray(store.read(stream, { to: upTo }), (events) =>
       Effect.sync(() => {
-        for (const event of events) state = Result.flatMap(state, (state) => stepOf(aggregate, state, event))
+        for (const event of events) state = Result.flatMap(state, (state) => stepOf(aggregate, state, event, isShown))
       })
     )
   )
@@ -131,20 +145,23 @@ export const lookAtStates = (parts: Parts) => ({
       })
     }
     const { from, latest, to } = yield* windowOf(parts, asked)
+    const isShown = payloads === "shown"
     const { row } = makeRows(parts, payloads)
     const shown = (state: Result.Result<unknown, string>): Pick<StateAt, "state" | "problem"> => {
       if (Result.isFailure(state)) return { state: null, problem: state.failure }
       const encoded = folding.encode(state.success)
-      if (Result.isFailure(encoded)) return { state: null, problem: `the state has no JSON: ${describe(encoded.failure)}` }
+      if (Result.isFailure(encoded)) {
+        return { state: null, problem: `the state has no JSON: ${isShown ? describe(encoded.failure) : unsaid}` }
+      }
       const visible = stateShownAs(payloads, encoded.success, folding.ast)
       return visible === undefined ? { state: null, problem: "states are hidden from you" } : { state: visible, problem: null }
     }
-    let state = yield* before(parts, folding, stream, from - 1)
+    let state = yield* before(parts, folding, stream, from - 1, isShown)
     const first = shown(state).state
     const states: Array<StateAt> = []
     const events = to < from ? [] : yield* orUnavailable(Stream.runCollect(parts.store.read(stream, { from, to })))
     for (const event of events) {
-      state = Result.flatMap(state, (state) => stepOf(folding.aggregate, state, event))
+      state = Result.flatMap(state, (state) => stepOf(folding.aggregate, state, event, isShown))
       states.push({ version: event.version, event: row(event, true), ...shown(state) })
     }
     const window: States = { aggregate: folding.name, stream, latest, before: first, states }

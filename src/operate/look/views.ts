@@ -11,11 +11,13 @@ import { Operator } from "../contract/authentication.ts"
 import { NotFoundError } from "../contract/errors.ts"
 import type { GroupRow, ProcessRow } from "../contract/followers.ts"
 import type { Overview, ProjectionRow, Size, TableRow } from "../contract/views.ts"
+import { byCodePoint } from "../../internal/order.ts"
 import { library } from "../library.ts"
 import { type AnyProjection, orUnavailable, type Parts } from "../parts.ts"
 import { bytesOf, tablesOf, titleOf } from "./database.ts"
 import { followersNow } from "./followers.ts"
 import { drawMap } from "./map.ts"
+import { makeRows } from "./rows.ts"
 import { positionAt } from "./scanning.ts"
 
 const hour = 3_600_000
@@ -71,7 +73,7 @@ const projectionRows = Effect.fnUntraced(function* (parts: Parts, wanted: string
     orUnavailable(parts.checkpoints.versions.list(wanted)),
     followersNow(parts)
   ])
-  return versions.map(({ active, mode, projection, target, updatedAt, version }): ProjectionRow => {
+  const begun = versions.map(({ active, mode, projection, target, updatedAt, version }): ProjectionRow => {
     const follower = subscriptionCheckpoint(projectionName(projection, version))
     const moment = moments.find(({ name }) => name === follower)
     const definition = definitionOf(parts, projection, version)
@@ -92,6 +94,24 @@ const projectionRows = Effect.fnUntraced(function* (parts: Parts, wanted: string
       updatedAt
     }
   })
+  const isBegun = ({ name, version }: AnyProjection) => begun.some((row) => row.projection === name && row.version === version)
+  const absent = parts.projections
+    .filter((projection) => (wanted === undefined || projection.name === wanted) && !isBegun(projection))
+    .map(({ name, tables, version }): ProjectionRow => ({
+      projection: name,
+      version,
+      mode: "absent",
+      active: false,
+      target: null,
+      position: 0,
+      lag: head,
+      state: "stopped",
+      follower: null,
+      tables: tables.map(({ name }) => name),
+      registered: true,
+      updatedAt: null
+    }))
+  return [...begun, ...absent].toSorted((a, b) => byCodePoint(a.projection, b.projection) || a.version - b.version)
 })
 
 const tables = Effect.fnUntraced(function* (
@@ -127,22 +147,28 @@ const tables = Effect.fnUntraced(function* (
 })
 
 const groups = Effect.fnUntraced(function* (parts: Parts) {
+  const { saying } = makeRows(parts, (yield* Operator).payloads)
   const dead: ReadonlyMap<string, number> = yield* orUnavailable(
     parts.letters?.counts ?? Effect.succeed(new Map<string, number>())
   )
-  return Array.from((yield* parts.groups).values(), ({ members, name, status }): GroupRow => {
-    const { cause, inFlight, state } = SubscriptionRef.getUnsafe(status)
-    return {
-      group: name,
-      state,
-      members: members.size,
-      types: Array.from(new Set(Array.from(members, ({ types }) => Array.from(types)).flat())).sort(),
-      inFlight,
-      waiting: null,
-      deadLetters: dead.get(name) ?? 0,
-      cause: Option.getOrNull(Option.map(cause, reasonOf))
-    }
-  })
+  // What the broker does not tell is not known; that it does not answer is seen by the group's state.
+  const waitingOf = (group: string) =>
+    Effect.orElseSucceed(parts.transport?.waiting?.(group) ?? Effect.undefined, () => undefined)
+  return yield* Effect.forEach((yield* parts.groups).values(), ({ members, name, status }) =>
+    Effect.map(waitingOf(name), (waiting): GroupRow => {
+      const { cause, inFlight, state } = SubscriptionRef.getUnsafe(status)
+      return {
+        group: name,
+        state,
+        members: members.size,
+        types: Array.from(new Set(Array.from(members, ({ types }) => Array.from(types)).flat())).sort(),
+        inFlight,
+        waiting: waiting ?? null,
+        deadLetters: dead.get(name) ?? 0,
+        cause: Option.getOrNull(Option.map(cause, (cause) => saying.other(reasonOf(cause))))
+      }
+    })
+  )
 })
 
 export const lookAtViews = (parts: Parts, mayAct: boolean, protocol: number) => ({

@@ -2,13 +2,16 @@
  * What a request must be before anything is done for it, whoever sends it. Any page that a person has open can talk to a port of this
  * machine: so the name under which it was asked for, and the page that asks, have to be this server's own.
  */
+import * as ByteSize from "effect/ByteSize"
 import * as Effect from "effect/Effect"
 import type { Headers } from "effect/http/Headers"
+import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
 import * as HttpMiddleware from "effect/http/HttpMiddleware"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
+import { InvalidRequestError } from "../contract/errors.ts"
 
 /** The names and addresses of this machine, for itself. */
 const loopbackHosts: ReadonlyArray<string> = ["localhost", "127.0.0.1", "[::1]"]
@@ -51,7 +54,38 @@ const refusalOf = (
   return undefined
 }
 
-/** Lets a request through, or refuses it with 403. It is not logged, and nothing behind it has spans. */
+/** The most that is read of a request, or of one line of a WebSocket, in bytes: nothing that operations take is a hundredth of it. */
+export const longestBody = 1024 * 1024
+
+const tooLong = new InvalidRequestError({
+  detail: `the request is longer than ${longestBody} bytes: nothing that operations take is`
+})
+
+/** As a line that a program can read, for whoever sends so much is none of this package's clients. */
+const refusedAsTooLong = HttpServerResponse.text(
+  `${JSON.stringify({ _tag: tooLong._tag, detail: tooLong.detail, message: tooLong.message })}\n`,
+  { status: 413, contentType: "application/x-ndjson" }
+)
+
+/** Reads the body before anything is done for it, as far as it may go; what is read is kept with the request. */
+const bodyRefusal = (
+  request: HttpServerRequest.HttpServerRequest
+): Effect.Effect<HttpServerResponse.HttpServerResponse | undefined> => {
+  const said = Number(request.headers["content-length"] ?? 0)
+  if (request.method !== "POST") return Effect.undefined
+  if (!(said <= longestBody)) return Effect.succeed(refusedAsTooLong)
+  return request.text.pipe(
+    Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.bytes(longestBody)),
+    Effect.as(undefined),
+    // It grew beyond the bound, or its sender has gone: who has gone hears nothing.
+    Effect.catch(() => Effect.succeed(refusedAsTooLong))
+  )
+}
+
+/**
+ * Lets a request through, or refuses it: with 403 by whom it comes from, before anything of its body is read, and with 413 where that is too
+ * long. It is not logged, and nothing behind it has spans.
+ */
 export const guarded = <E, R>(
   hosts: ReadonlyArray<string> | undefined,
   handler: Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>
@@ -64,5 +98,6 @@ export const guarded = <E, R>(
       address: Option.getOrUndefined(request.remoteAddress)
     })
     if (refusal !== undefined) return HttpServerResponse.text(`Refused: ${refusal}\n`, { status: 403 })
-    return yield* Effect.withTracerEnabled(handler, false)
+    const refused = yield* bodyRefusal(request)
+    return refused ?? (yield* Effect.withTracerEnabled(handler, false))
   }).pipe(HttpMiddleware.withLoggerDisabled)

@@ -12,7 +12,7 @@ import * as Schema from "effect/Schema"
 import { Authentication, Operator } from "../contract/authentication.ts"
 import type { UnauthorizedError } from "../contract/errors.ts"
 import { Operations } from "../Operations.ts"
-import { guarded } from "./guard.ts"
+import { guarded, longestBody } from "./guard.ts"
 import { cookie, makeTokens, type TokenOperator, type Tokens } from "./tokens.ts"
 
 /** How long a page stays logged in, in seconds. */
@@ -74,5 +74,11 @@ export const addRoutes = Effect.fnUntraced(function* (options: {
   yield* router.add("POST", `${path}/logout`, guarded(hosts, Effect.succeed(logout(path))))
 })
 
-/** What is sent: one JSON document a line, so that streams can be read as they come. */
-export const serialization = RpcSerialization.layerNdjson
+/**
+ * What is sent: one JSON document a line, so that streams can be read as they come. A line of a WebSocket that is longer than a request may
+ * be closes it (1009).
+ */
+export const serialization = Layer.succeed(
+  RpcSerialization.RpcSerialization,
+  RpcSerialization.makeNdjson({ maxBufferSize: longestBody })
+)

@@ -8,8 +8,9 @@
  *
  * How conditions are checked. Against what stood before the batch: those of tags and types alone all in one statement, the rest by
  * `newest_match`. Against the batch itself: the caller says which of its events match which queries, and the function whether they were
- * accepted. What is looked through under the lock is bounded: a condition that reaches back too far is not checked, and its request is
- * `wide`: the caller looks through the log without the lock, and comes back with what it has found.
+ * accepted. What is looked through under the lock is bounded: so many events that bear a query's tag, so many positions where it names none.
+ * A condition that would have to look through more is not checked, and its request is `wide`: the caller looks through the log without the lock,
+ * and comes back with what it has found.
  */
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 import type { ExpectedVersion } from "../../store/EventStore.ts"
@@ -27,7 +28,7 @@ export const appendParameters = {
   p_condition_request: "int4", // the request of each
   p_condition_after: "float8", // the position beyond which no event may match
   p_condition_match: "float8", // the newest match that is known already, 0 for none
-  p_condition_most: "float8", // over how many positions at most it may be checked under the lock
+  p_condition_most: "float8", // how many events with its tag each query may look through under the lock, and over how many positions those without
   p_condition_rest: "int4", // its place in p_rest_filter, 0 for none
   p_condition_own: "int4", // where its queries end in p_own_query
   p_ask_condition: "int4", // for each query of tags and types alone, its condition
@@ -115,16 +116,71 @@ const toAppended = ([statuses, details, conditions, versions, positions, head]: 
   head
 })
 
-export const append = statement(
-  `select o_status, o_detail, o_condition, o_version, o_position, o_head from {append_batch}(${parameters.map((_, index) => `$${index + 1}`).join(", ")})`,
-  ([row]: ReadonlyArray<AppendedRow>): Appended => toAppended(row as AppendedRow)
+/** The call, with an expression in place of what comes of one parameter. */
+const callWith = (name: keyof AppendValues | undefined, expression: string) =>
+  statement(
+    `select o_status, o_detail, o_condition, o_version, o_position, o_head from {append_batch}(${parameters.map(([parameter], index) => (parameter === name ? expression : `$${index + 1}`)).join(", ")})`,
+    ([row]: ReadonlyArray<AppendedRow>): Appended => toAppended(row as AppendedRow)
+  )
+
+export const append = callWith(undefined, "")
+
+/** The parameter of what is known of each condition, and those that {@link appendSeen} has besides. */
+const [match, position, id] = [
+  parameters.findIndex(([name]) => name === "p_condition_match") + 1,
+  parameters.length + 1,
+  parameters.length + 2
+]
+
+/**
+ * {@link append}, where conditions say which event stood at their position. Where another stands there, it is a match that is known already: what
+ * stands in a log changes only when it becomes another log, and not within one statement. Arrays in a `select` of their own: see `readBoundary`.
+ */
+export const appendSeen = callWith(
+  "p_condition_match",
+  `array(
+      select case when c.stands then c.match else c.position end
+        from unnest((select $${match}::float8[]), (select $${position}::float8[]), (select {events_stand}($${position}::float8[], $${id}::text[])))
+             with ordinality c(match, position, stands, n)
+       order by c.n
+    )`
 )
+
+/** Of each condition the event that it was made on. */
+export interface SeenEvents {
+  readonly positions: ReadonlyArray<number>
+  readonly ids: ReadonlyArray<string | null>
+}
+
+export const encodeSeen = ({ ids, positions }: SeenEvents): ReadonlyArray<PgTypes.Parameter> => [
+  array(positions, PgTypes.OID.float8),
+  array(ids, PgTypes.OID.text)
+]
+
+/**
+ * Whether there are more events with the tag of a query than `most`. Where it asks for nothing else, the newest alone is looked at, and it does not
+ * matter. The query has `tag`, `tags` and `types`.
+ */
+export const isMore = (query: string, after: string, most: string): string =>
+  `((${query}.tags is not null or ${query}.types is not null) and exists (select from {tag} t where t.tag = ${query}.tag and t.position > ${after}::bigint offset ${most}::bigint limit 1))`
+
+/** Whether the event of a tag's row `t` passes the rest of a query `a`. With `offset 0` it is looked up by its position, and not among all events of a type. */
+export const passes = `(
+                 (a.tags is null and a.types is null)
+                 or exists (
+                   select from {event} e
+                    where e.position = t.position
+                      and (a.types is null or e.type = any (a.types::text[]))
+                      and (a.tags is null or e.tags @> a.tags::text[])
+                   offset 0
+                 )
+               )`
 
 /** Makes the function. It needs the tables of the events and `newest_match`. */
 export const createAppend = `create or replace function {append_batch}(
   ${parameters.map(([name, type]) => `${name} ${type}[]`).join(", ")},
   out o_status int[], out o_detail float8[], out o_condition int[], out o_version float8[], out o_position float8[], out o_head float8
-  ) language plpgsql set enable_seqscan = off set plan_cache_mode = force_generic_plan as $append$
+  ) language plpgsql set enable_seqscan = off set enable_bitmapscan = off set plan_cache_mode = force_generic_plan as $append$
   declare
     v_head bigint;
     v_before bigint;
@@ -153,9 +209,11 @@ export const createAppend = `create or replace function {append_batch}(
     v_own bigint[] := '{}';    -- of each query that events of the batch match: the newest of those accepted so far
     v_matched int := 0;        -- how many of these matches come before the request's
     v_checked boolean[] := p_request_checked; -- whether conditions of the request are to be looked at one by one
+    v_wide boolean[];          -- of each condition: whether there are more events with a tag of its queries than may be looked through
     v_condition int;
     v_after bigint;
     v_found bigint;
+    v_more boolean;
   begin
     -- Acknowledged means durable, whatever the default of the server.
     if current_setting('synchronous_commit') = 'off' then
@@ -166,7 +224,12 @@ export const createAppend = `create or replace function {append_batch}(
     if v_requests = 1 and p_condition_after is not null then
       select e.position into v_head from {event} e order by e.position desc limit 1;
       v_head := coalesce(v_head, 0);
-      if exists (select from unnest(p_condition_after, p_condition_most) c(after, most) where v_head - c.after > c.most) then
+      if exists (select from unnest(p_condition_after, p_condition_most, p_condition_rest) c(after, most, rest) where c.rest > 0 and v_head - c.after > c.most)
+        or exists (
+          select from unnest(p_ask_condition, p_ask_tag, p_ask_tags, p_ask_types) a(condition, tag, tags, types)
+           where ${isMore("a", "p_condition_after[a.condition]", "p_condition_most[a.condition]")}
+        )
+      then
         o_status := array[${status.wide}];
         o_detail := array[0];
         o_condition := array[0];
@@ -210,44 +273,30 @@ export const createAppend = `create or replace function {append_batch}(
     v_base_position := array_fill(-1::bigint, array[v_entries]);
 
     if p_ask_condition is not null then
-      for v_current, v_found in
-        select a.condition, max(m.position)
+      for v_current, v_found, v_more in
+        select a.condition, max(m.position), bool_or(a.is_more)
           from (
-            -- most tags have no newer event at all
-            select a.*, p_condition_after[a.condition]::bigint as after
+            -- most tags have no newer event at all; offset 0: one by one, and not as a join of all
+            select a.*, p_condition_after[a.condition]::bigint as after,
+                   ${isMore("a", "p_condition_after[a.condition]", "p_condition_most[a.condition]")} as is_more
               from unnest(p_ask_condition, p_ask_tag, p_ask_tags, p_ask_types) a(condition, tag, tags, types)
-             where exists (select from {tag} t where t.tag = a.tag and t.position > p_condition_after[a.condition]::bigint)
+             where exists (select from {tag} t where t.tag = a.tag and t.position > p_condition_after[a.condition]::bigint offset 0)
             offset 0
           ) a
-          cross join lateral (
+          left join lateral (
             select t.position from {tag} t
              where t.tag = a.tag
                and t.position > a.after
-               and v_before - a.after <= p_condition_most[a.condition]
-               and (
-                 (a.tags is null and a.types is null)
-                 or exists (
-                   select from {event} e
-                    where e.position = t.position
-                      and (a.types is null or e.type = any (a.types::text[]))
-                      and (a.tags is null or e.tags @> a.tags::text[])
-                 )
-               )
+               and not a.is_more
+               and ${passes}
              order by t.position desc limit 1
-          ) m
+          ) m on true
+         where a.is_more or m.position is not null
          group by a.condition
       loop
         v_matches[v_current] := greatest(v_matches[v_current], v_found);
+        v_wide[v_current] := v_more;
         v_checked[p_condition_request[v_current]] := true;
-      end loop;
-    end if;
-
-    if p_condition_after is not null then
-      for v_condition in
-        select c.request from unnest(p_condition_request, p_condition_after, p_condition_most) c(request, after, most)
-         where v_before - c.after > c.most
-      loop
-        v_checked[v_condition] := true;
       end loop;
     end if;
 
@@ -312,7 +361,7 @@ export const createAppend = `create or replace function {append_batch}(
           v_condition := coalesce(p_request_conditions[r - 1], 0);
           for c in v_condition + 1 .. p_request_conditions[r] loop
             v_after := p_condition_after[c];
-            if v_before - v_after > p_condition_most[c] then
+            if v_wide[c] or (p_condition_rest[c] > 0 and v_before - v_after > p_condition_most[c]) then
               o_status[r] := ${status.wide};
               exit;
             end if;

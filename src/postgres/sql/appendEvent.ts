@@ -5,7 +5,7 @@
  */
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 import type { AppendResult } from "../../store/EventStore.ts"
-import { expectedNumber } from "./append.ts"
+import { expectedNumber, isMore, passes, type SeenEvents } from "./append.ts"
 import { type Attempt, encodeAsk, isTagged, mostOf } from "./conditions.ts"
 import { array, statement, textArray } from "./statement.ts"
 
@@ -31,7 +31,7 @@ const parameters = [
   "p_guard_stream text[]", // null for no guards
   "p_guard_expected float8[]",
   "p_ask_after float8[]", // of each query of a condition: the position beyond which no event may match; null for no conditions
-  "p_ask_most float8[]", // over how many positions at most it may look
+  "p_ask_most float8[]", // how many events with its tag it may look through under the lock
   "p_ask_tag text[]", // one of its tags
   "p_ask_tags text[]", // an array literal of all of them, null when there are no others
   "p_ask_types text[]" // an array literal, null for any type
@@ -46,11 +46,23 @@ export const appendEvent = statement(
   }
 )
 
+/** {@link appendEvent}, where the events that the conditions were made on stand in their places; else there is a doubt. */
+export const appendEventSeen = statement(
+  `select a.o_position, a.o_version, a.o_guard_version, a.o_guard_position
+     from (select true = all({events_stand}($${parameters.length + 1}::float8[], $${parameters.length + 2}::text[])) as stand offset 0) s
+     cross join lateral {append_event}(case when s.stand then $1::text end, ${parameters
+       .slice(1)
+       .map((_, index) => `$${index + 2}`)
+       .join(", ")}) a
+    where s.stand`,
+  appendEvent.read
+)
+
 /** Makes the function. It needs the tables of the events. */
 export const createAppendEvent = `create or replace function {append_event}(
   ${parameters.join(", ")},
   out o_position float8, out o_version float8, out o_guard_version float8[], out o_guard_position float8[]
-  ) language plpgsql set enable_seqscan = off set plan_cache_mode = force_generic_plan as $append$
+  ) language plpgsql set enable_seqscan = off set enable_bitmapscan = off set plan_cache_mode = force_generic_plan as $append$
   declare
     v_head bigint;
     v_version bigint;
@@ -60,12 +72,12 @@ export const createAppendEvent = `create or replace function {append_event}(
       perform set_config('synchronous_commit', 'on', true);
     end if;
 
-    -- What looks back too far is told so without the lock: see append_batch.
-    if p_ask_after is not null then
-      select e.position into v_head from {event} e order by e.position desc limit 1;
-      if exists (select from unnest(p_ask_after, p_ask_most) a(after, most) where v_head - a.after > a.most) then
-        return;
-      end if;
+    -- What would look through too much is told so without the lock: see append_batch.
+    if p_ask_after is not null and exists (
+      select from unnest(p_ask_after, p_ask_most, p_ask_tag, p_ask_tags, p_ask_types) a(after, most, tag, tags, types)
+       where ${isMore("a", "a.after", "a.most")}
+    ) then
+      return;
     end if;
 
     v_head := {append_lock}();
@@ -94,22 +106,14 @@ export const createAppendEvent = `create or replace function {append_event}(
     end if;
 
     if p_ask_after is not null and exists (
-      select from unnest(p_ask_after, p_ask_most, p_ask_tag, p_ask_tags, p_ask_types) a(after, most, tag, tags, types)
-       where v_head - a.after > a.most
-          or exists (
-            select from {tag} t
-             where t.tag = a.tag
-               and t.position > a.after::bigint
-               and (
-                 (a.tags is null and a.types is null)
-                 or exists (
-                   select from {event} e
-                    where e.position = t.position
-                      and (a.types is null or e.type = any (a.types::text[]))
-                      and (a.tags is null or e.tags @> a.tags::text[])
-                 )
-               )
-          )
+      select from unnest(p_ask_after, p_ask_tag, p_ask_tags, p_ask_types) a(after, tag, tags, types)
+       where exists (
+         select from {tag} t
+          where t.tag = a.tag
+            and t.position > a.after::bigint
+            and ${passes}
+         offset 0 -- one by one, and not as a join of all
+       )
     ) then
       return;
     end if;
@@ -128,6 +132,8 @@ export const createAppendEvent = `create or replace function {append_event}(
 /** An append that {@link appendEvent} is for: the parameters, and its results. */
 export interface Single {
   readonly parameters: ReadonlyArray<unknown>
+  /** The events that its conditions were made on, where they say so. */
+  readonly seen: SeenEvents | undefined
   readonly results: (place: Exclude<ReturnType<typeof appendEvent.read>, undefined>) => ReadonlyArray<AppendResult>
 }
 
@@ -153,7 +159,7 @@ const encodeAsks = ({ known, unless }: Attempt): ReadonlyArray<unknown> | undefi
 }
 
 /** One event for one stream, and guards of others; `undefined` for everything else. */
-export const encodeAppendEvent = (attempt: Attempt, again: boolean): Single | undefined => {
+export const encodeAppendEvent = (attempt: Attempt, again: boolean, seen: SeenEvents | undefined): Single | undefined => {
   const { appends, count } = attempt
   const part = appends.find(({ events }) => events.length > 0)
   const event = part?.events[0]
@@ -165,6 +171,7 @@ export const encodeAppendEvent = (attempt: Attempt, again: boolean): Single | un
   if (asks === undefined) return undefined
   const { fresh, id, metadata, payload, published, recordedAt, schemaVersion, tags, type } = event
   return {
+    seen,
     parameters: [
       stream,
       String(expectedNumber(expected)),

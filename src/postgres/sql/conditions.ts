@@ -30,10 +30,10 @@ export const isTagged = ({ categories, correlationId, published, tags = [] }: Qu
 /** Whether a query is one tag: then the newest match is found at once, wherever it is. */
 export const isOneTag = (query: Query): boolean => isTagged(query) && query.tags?.length === 1 && query.types === undefined
 
-/** Over how many positions the queries of one condition may look under the lock, taken together. */
+/** How many events the queries of one condition may look through under the lock, taken together. */
 const mostUnderLock = 1_000
 
-/** Over how many positions a condition may be checked under the lock. */
+/** How many events each query of a condition may look through under the lock: of those with its tag where it has one, else of all. */
 export const mostOf = (filter: ReadonlyArray<Query>): number => {
   const slow = filter.filter((query) => !isOneTag(query)).length
   return slow === 0 ? Number.MAX_SAFE_INTEGER : Math.floor(mostUnderLock / slow)

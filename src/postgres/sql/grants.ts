@@ -6,7 +6,8 @@ export const grants = {
   store: [
     `grant select, insert on {event}, {tag} to {role}`,
     `grant select on {migration} to {role}`,
-    `grant execute on function {append_batch}, {append_event}, {append_one}, {append_lock}, {newest_match}, {newest_position} to {role}`
+    `grant select on {chain} to {role}`,
+    `grant execute on function {append_batch}, {append_event}, {append_one}, {append_lock}, {newest_match}, {newest_position}, {events_stand} to {role}`
   ],
   checkpoints: [
     `grant select, insert, update on {checkpoint}, {projection_version} to {role}`,
@@ -16,8 +17,10 @@ export const grants = {
   parkedEvents: [`grant select, insert, update, delete on {parked_event} to {role}`],
   inbox: [`grant select, insert, delete on {inbox} to {role}`],
   deadLetters: [`grant select, insert, update, delete on {dead_letter} to {role}`],
+  retention: [`grant execute on function {tombstone} to {role}`],
   operations: [`grant select, insert, update, delete on {operation} to {role}`],
   answers: [`grant select, insert, delete on {answer} to {role}`],
+  keys: [`grant select, insert, update on {personal_key} to {role}`],
   transport: [
     `grant select, insert, delete on {message} to {role}`,
     `grant select, update on {transport_head} to {role}`,

@@ -2,14 +2,22 @@
  * `head`: what programs of an earlier release read and update. There it was a table of one row, which said how far the log had come, and whose
  * lock ordered the appends. Now the newest event says so, and `append_lock` orders them; the view stands in for the row:
  *
- * - who reads it is told the newest position;
+ * - who reads it is told the newest position, and needs no right on what stands beneath: `head_position` has those of its owner;
  * - who updates it (an append of 0.1 did so first, and took the position from what came back) gets the lock and the next position, whatever
  *   it wanted to set.
  *
  * What was waiting for the row while the table was replaced goes on with the functions of before, and would lock a row that is none. So who
- * began before that gets the lock with the position.
+ * may append and began before that gets the lock with the position.
+ *
+ * Who had rights on the table has them on the view, its owner too.
  */
 export const headView: ReadonlyArray<string> = [
+  `create or replace function {head_position}(p_locked boolean) returns bigint
+  language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $head$
+  begin
+    return case when p_locked then {append_lock}() else {newest_position}() end;
+  end
+  $head$`,
   `create or replace function {update_head}() returns trigger language plpgsql set enable_seqscan = off as $head$
   begin
     new.position := {append_lock}() + 1;
@@ -31,18 +39,27 @@ export const headView: ReadonlyArray<string> = [
         v_head, v_newest, v_newest using errcode = 'EF001';
     end if;
     select array_agg(format(
-             case a.privilege_type
-               when 'SELECT' then 'grant select on {head} to %1$s; grant execute on function {newest_position} to %1$s'
-               else 'grant update on {head} to %1$s'
-             end,
-             a.grantee::regrole
+             'grant %1$s%2$s on {head} to %3$s%4$s; grant execute on function {head_position} to %3$s',
+             a.privilege_type, a.columns,
+             case a.grantee when 0 then 'public' else a.grantee::regrole::text end,
+             case when a.is_grantable then ' with grant option' else '' end
            ))
       into v_granted
-      from pg_class c cross join lateral aclexplode(c.relacl) a
-     where c.oid = '{head}'::regclass and a.grantee not in (0, c.relowner) and a.privilege_type in ('SELECT', 'UPDATE');
+      from (
+        select x.*, '' as columns
+          from pg_class c cross join lateral aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) x
+         where c.oid = '{head}'::regclass
+        union all
+        select x.*, format('(%I)', t.attname)
+          from pg_attribute t cross join lateral aclexplode(t.attacl) x
+         where t.attrelid = '{head}'::regclass and t.attnum > 0
+      ) a
+     where a.privilege_type in ('SELECT', 'UPDATE');
     drop table {head};
     execute format(
-      'create view {head} as select true as only_row, case when now() < %L::timestamptz then {append_lock}() else {newest_position}() end as position',
+      $view$create view {head} as
+        select true as only_row,
+               {head_position}(now() < %L::timestamptz and has_table_privilege('{event}', 'insert')) as position$view$,
       clock_timestamp() + interval '10 seconds'
     );
     create trigger update_head instead of update on {head} for each row execute function {update_head}();

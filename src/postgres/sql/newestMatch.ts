@@ -1,5 +1,10 @@
-/** The newest event beyond a position that passes a filter (JSON, as `Filter` is), `null` when there is none: for append conditions. */
-export const newestMatch = `create or replace function {newest_match}(p_after bigint, p_filter jsonb) returns bigint
+/**
+ * The newest event beyond a position that passes a filter (JSON, as `Filter` is), `null` when there is none: for append conditions. `also` is what
+ * else an event `e` must be that a query without tags passes.
+ */
+export const newestMatchWith = (
+  also: string
+) => `create or replace function {newest_match}(p_after bigint, p_filter jsonb) returns bigint
   language plpgsql set enable_seqscan = off set plan_cache_mode = force_generic_plan as $match$
   declare
     v_query jsonb;
@@ -36,7 +41,7 @@ export const newestMatch = `create or replace function {newest_match}(p_after bi
            and (v_types is null or e.type = any (v_types))
            and (v_categories is null or split_part(e.stream, '-', 1) = any (v_categories))
            and (v_published is null or e.published = v_published)
-           and (v_correlation_id is null or e.metadata->>'correlationId' = v_correlation_id)
+           and (v_correlation_id is null or e.metadata->>'correlationId' = v_correlation_id)${also}
          order by e.position desc limit 1;
       end if;
       v_newest := coalesce(v_found, v_newest);
@@ -44,3 +49,5 @@ export const newestMatch = `create or replace function {newest_match}(p_after bi
     return nullif(v_newest, p_after);
   end
   $match$`
+
+export const newestMatch = newestMatchWith("")

@@ -10,7 +10,8 @@ import { statement, textArray } from "./statement.ts"
 export interface Published {
   readonly id: string
   readonly source: string
-  /** What it is known by where another source has given its id to another message. */
+  readonly tenant: string | undefined
+  /** What it is known by where another source, or another tenant, has given its id to another message. */
   readonly key: string
   readonly type: string
   /** JSON text. */
@@ -33,7 +34,7 @@ export const publish = statement(
 )
 
 /**
- * Adds what {@link publish} did not add because its id was there, if that is a message of another source. Ids of one source are far
+ * Adds what {@link publish} did not add because its id was there, if that is a message of another source or tenant. Ids of one source are far
  * more often repeated than those of two are equal, so this is a statement of its own. It is a later one, which sees what was there.
  */
 export const publishOthers = statement(
@@ -66,5 +67,10 @@ export const encodeOthers = (messages: ReadonlyArray<Published>, origin: string)
   ...encodePublished(messages, origin),
   textArray(messages.map(({ key }) => key)),
   // As it stands in a document: the operators of `json` fail where a document has an escaped U+0000 anywhere.
-  textArray(messages.map(({ source }) => `"source":${JSON.stringify(source)}`))
+  textArray(
+    messages.map(
+      ({ source, tenant }) =>
+        `"source":${JSON.stringify(source)},${tenant === undefined ? `"type":` : `"tenant":${JSON.stringify(tenant)},`}`
+    )
+  )
 ]

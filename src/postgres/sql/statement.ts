@@ -56,9 +56,7 @@ export const command = (text: string): Statement<number> => ({ text, read: (rows
 
 /** The statements with the names in them. */
 export const renderAll = <S extends Readonly<Record<string, Statement<unknown>>>>(statements: S, names: Names): S =>
-  Object.fromEntries(
-    Object.entries(statements).map(([key, { read, text }]) => [key, { text: render(text, names), read }])
-  ) as unknown as S
+  Object.fromEntries(Object.entries(statements).map(([key, { read, text }]) => [key, { text: render(text, names), read }])) as S
 
 /** An array as one parameter. */
 export const array = (values: ReadonlyArray<unknown>, oid: number): PgTypes.Parameter =>

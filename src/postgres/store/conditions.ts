@@ -2,7 +2,8 @@
 import type { Query } from "../../store/EventStore.ts"
 import { type Attempt, encodeAsk, isTagged, mostOf } from "../sql/conditions.ts"
 import { type Matchable, matches, parseMetadata, type PreparedAppend } from "../../store/kit/index.ts"
-import type { AppendValues } from "../sql/append.ts"
+import type { AppendValues, SeenEvents } from "../sql/append.ts"
+import { isOfTenant } from "../sql/tenantTables.ts"
 
 type Names =
   | "p_request_conditions"
@@ -95,20 +96,30 @@ const askedOf = (requests: ReadonlyArray<PreparedAppend>, having: ReturnType<typ
   return asked.values()
 }
 
+/** Whether each query asks for a tag, and no event of the batch has one. */
+const noneCanMatch = (requests: ReadonlyArray<PreparedAppend>): boolean => {
+  for (const { appends, unless } of requests) {
+    for (const { filter } of unless) for (const { tags = [] } of filter) if (tags.length === 0) return false
+    for (const { events } of appends) for (const { tags } of events) if (tags.length > 0) return false
+  }
+  return true
+}
+
 /** Which events of a batch match which of the queries that later requests of the batch ask, and which conditions those queries are of. */
 const matchesWithin = (requests: ReadonlyArray<PreparedAppend>) => {
+  const found: Array<{ readonly nth: number; readonly query: number }> = []
+  const own = new Map<number, Array<number>>()
+  if (noneCanMatch(requests)) return { found, own }
   const correlated = requests.some(({ unless }) =>
     unless.some(({ filter }) => filter.some(({ correlationId }) => correlationId !== undefined))
   )
   const { having } = candidatesOf(requests, correlated)
-  const found: Array<{ readonly nth: number; readonly query: number }> = []
-  const own = new Map<number, Array<number>>()
   let queries = 0
   for (const { conditions, last, query } of askedOf(requests, having)) {
     let number = 0
     for (const candidate of having(query.tags)) {
       if (candidate.request >= last) break
-      if (!matches(query, candidate)) continue
+      if (!isOfTenant(query, candidate.stream) || !matches(query, candidate)) continue
       if (number === 0) number = ++queries
       found.push({ nth: candidate.nth, query: number })
     }
@@ -160,7 +171,7 @@ const emptyColumns = (): Columns => ({
 /** What the conditions of a request ask of what stood before the batch. */
 const addConditions = (columns: Columns, { known, unless }: Attempt): void => {
   const request = columns.p_request_checked.push(known?.matches.some((match) => match > 0) === true)
-  for (const [index, { after, filter }] of unless.entries()) {
+  for (const [index, { after, afterId, filter }] of unless.entries()) {
     const condition = columns.p_condition_after.push(Math.max(after, known?.upTo ?? 0))
     columns.p_condition_request.push(request)
     columns.p_condition_match.push(known?.matches[index] ?? 0)
@@ -175,9 +186,16 @@ const addConditions = (columns: Columns, { known, unless }: Attempt): void => {
     }
     const rest = filter.filter((query) => !isTagged(query))
     columns.p_condition_rest.push(rest.length === 0 ? 0 : columns.p_rest_filter.push(JSON.stringify(rest)))
-    if (rest.length > 0) columns.p_request_checked[request - 1] = true
+    if (rest.length > 0 || afterId !== undefined) columns.p_request_checked[request - 1] = true
   }
   columns.p_request_conditions.push(columns.p_condition_request.length)
+}
+
+/** The events that the conditions of a batch were made on; `undefined` where none says so. */
+export const seenOf = (requests: ReadonlyArray<Attempt>): SeenEvents | undefined => {
+  const all = requests.flatMap(({ unless }) => unless)
+  if (all.every(({ afterId }) => afterId === undefined)) return undefined
+  return { positions: all.map(({ after }) => after), ids: all.map(({ afterId = null }) => afterId) }
 }
 
 export const encodeConditions = (requests: ReadonlyArray<Attempt>): ConditionValues => {

@@ -17,7 +17,7 @@ const [mostFilters, mostCharacters] = [256, 4_096]
 type Request = Parameters<typeof findNewest>[1]
 
 /** In `(after, upTo]` the newest match is `match`, 0 where there is none; at `upTo` stands the event `id`. */
-interface Looked {
+interface Kept {
   readonly after: number
   readonly upTo: number
   readonly match: number
@@ -26,13 +26,20 @@ interface Looked {
 
 const everything: ReadonlyArray<Query> = [{}]
 
-/** {@link findNewest}, which keeps what it has found. */
-export const makeFindNewest = (
-  { sql: { transactionService } }: Pick<Shared, "sql">,
+export interface Looked {
+  /** As `findNewest`. */
+  readonly find: (request: Request) => Effect.Effect<number, EventStoreError>
+  /** Whether what has been found by a filter is kept. */
+  readonly isKept: (filter: Request["filter"]) => boolean
+}
+
+/** `findNewest`, which keeps what it has found. */
+export const makeLooked = (
+  { sql: { transactionService } }: { readonly sql: Pick<Shared["sql"], "transactionService"> },
   pages: Parameters<typeof findNewest>[0]
-): ((request: Request) => Effect.Effect<number, EventStoreError>) => {
+): Looked => {
   /** What was used last stands at the end. */
-  const kept = new Map<string, Looked>()
+  const kept = new Map<string, Kept>()
   const find = (request: Request) => findNewest(pages, request)
   const idAt = (position: number) =>
     Effect.map(
@@ -47,11 +54,13 @@ export const makeFindNewest = (
     const isGood =
       last !== undefined &&
       last.after <= after &&
+      // Between what was looked through and what is asked for there must be no gap: it would count as looked through from then on.
+      after <= last.upTo &&
       last.upTo <= upTo &&
       (yield* idAt(last.upTo)) === last.id &&
       last.id !== undefined
     const base = isGood ? last : { after, upTo: after, match: 0 }
-    const found = yield* find({ filter, after: Math.max(after, base.upTo), upTo })
+    const found = yield* find({ filter, after: base.upTo, upTo })
     const match = found > 0 ? found : base.match
     kept.delete(key)
     kept.set(key, { after: base.after, upTo, match, id: yield* idAt(upTo) })
@@ -59,14 +68,17 @@ export const makeFindNewest = (
     if (kept.size > mostFilters && oldest !== undefined) kept.delete(oldest)
     return match > after ? match : 0
   })
-  return (request) => {
-    if (request.upTo - request.after < worthKeeping) return find(request)
-    const key = JSON.stringify(request.filter)
-    return Effect.contextWith((context) =>
-      // A transaction sees what may never be committed.
-      key.length > mostCharacters || Context.getOrUndefined(context, transactionService) !== undefined
-        ? find(request)
-        : findOn(request, key)
-    )
+  return {
+    isKept: (filter) => kept.size > 0 && kept.has(JSON.stringify(filter)),
+    find: (request) => {
+      if (request.upTo - request.after < worthKeeping) return find(request)
+      const key = JSON.stringify(request.filter)
+      return Effect.contextWith((context) =>
+        // A transaction sees what may never be committed.
+        key.length > mostCharacters || Context.getOrUndefined(context, transactionService) !== undefined
+          ? find(request)
+          : findOn(request, key)
+      )
+    }
   }
 }

@@ -8,8 +8,8 @@ import { isSqlError } from "effect/sql/SqlError"
 import { codeOf } from "../../sql/errors.ts"
 import type { EventStoreError } from "../../store/EventStore.ts"
 import type { EventPage, Pages, PreparedAppend } from "../../store/kit/index.ts"
-import { type Attempt, mostOf } from "../sql/conditions.ts"
-import { makeFindNewest } from "./looked.ts"
+import { type Attempt, isTagged, mostOf } from "../sql/conditions.ts"
+import { makeLooked } from "./looked.ts"
 import { scannable } from "./reading.ts"
 import { readHead, type Shared } from "./shared.ts"
 
@@ -50,7 +50,7 @@ export interface Looking {
 export const makeLooking = (shared: Shared): Looking => {
   const head = readHead(shared, "append")
   const scanned = scannable(shared, "append")
-  const find = makeFindNewest(shared, { ...scanned, all: inHalves(scanned.all) })
+  const { find, isKept } = makeLooked(shared, { ...scanned, all: inHalves(scanned.all) })
   const look = Effect.fnUntraced(function* (append: Attempt, times: number): Effect.fn.Return<Attempt, EventStoreError> {
     const upTo = yield* head
     const { known, unless } = append
@@ -61,8 +61,12 @@ export const makeLooking = (shared: Shared): Looking => {
     )
     return { ...append, known: { upTo, matches, times, final: times >= mostTimes } }
   })
+  // How many events have a tag is not known here; that there were too many of them the last time is.
   const isFar = ({ count, unless }: PreparedAppend): boolean =>
-    count > 0 && unless.some(({ after, filter }) => shared.signal.position() - after > mostOf(filter))
+    count > 0 &&
+    unless.some(
+      ({ after, filter }) => shared.signal.position() - after > mostOf(filter) && (!filter.every(isTagged) || isKept(filter))
+    )
   return {
     begin: (append) => (isFar(append) ? look(append, 1) : Effect.succeed(append)),
     again: (attempt) => look(attempt, (attempt.known?.times ?? 0) + 1)

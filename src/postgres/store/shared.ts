@@ -10,6 +10,7 @@ import type { Sql } from "../sql.ts"
 import type { EventIndex } from "../sql/eventIndexes.ts"
 import type { Tables } from "../sql/readAll.ts"
 import type { Statement } from "../sql/statement.ts"
+import { makeUntilAnswered } from "./waiting.ts"
 
 interface Queries {
   readonly answering: Answering
@@ -65,6 +66,7 @@ export interface Shared {
   readonly queries: Queries
   readonly plans: Plans
   readonly signal: Signal
+  readonly untilAnswered: ReturnType<typeof makeUntilAnswered>
 }
 
 /** The head as it stands, perhaps of the caller's transaction, which nobody shall be woken for before it has committed. */
@@ -80,5 +82,13 @@ export const makeShared = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Shared, EventStoreError> {
   const queries = makeQueries(sql, makeAnswering(timeout))
   const signal = makeSignal(yield* readHead({ queries, statements }, "open"))
-  return { sql, statements, tables: { ...statements.names, indexes }, queries, signal, plans: makePlans(signal) }
+  return {
+    sql,
+    statements,
+    tables: { ...statements.names, indexes },
+    queries,
+    signal,
+    plans: makePlans(signal),
+    untilAnswered: makeUntilAnswered()
+  }
 })

@@ -22,10 +22,11 @@ import {
 import type { Driver, PreparedAppend } from "../../store/kit/index.ts"
 import { toEventStoreError } from "../errors.ts"
 import { hinting } from "../hinting.ts"
-import { encodeAppendValues } from "../sql/append.ts"
+import { encodeAppendValues, encodeSeen } from "../sql/append.ts"
 import { encodeAppendEvent, type Single } from "../sql/appendEvent.ts"
 import { encodeAppendOne, type One } from "../sql/appendOne.ts"
 import type { Attempt } from "../sql/conditions.ts"
+import { seenOf } from "./conditions.ts"
 import { encodeAppend } from "./encoding.ts"
 import { type Looking, makeLooking } from "./looking.ts"
 import type { Shared } from "./shared.ts"
@@ -44,11 +45,14 @@ type Send = (requests: ReadonlyArray<Attempt>, again: boolean) => Effect.Effect<
 type Tell = (head: number) => void
 
 const sendAny =
-  ({ sql, statements: { append } }: Shared): Send =>
-  (requests, again) =>
-    Effect.map(sql.unsafe(append.text, encodeAppendValues(encodeAppend(requests, again))).values, (rows) =>
-      toVerdicts(requests, append.read(rows))
-    )
+  ({ sql, statements: { append, appendSeen } }: Shared): Send =>
+  (requests, again) => {
+    const seen = seenOf(requests)
+    const values = encodeAppendValues(encodeAppend(requests, again))
+    const sent =
+      seen === undefined ? sql.unsafe(append.text, values) : sql.unsafe(appendSeen.text, [...values, ...encodeSeen(seen)])
+    return Effect.map(sent.values, (rows) => toVerdicts(requests, append.read(rows)))
+  }
 
 /** A single append of the usual kind takes a shorter way: one event without more. */
 const sendPlain = ({ sql, statements }: Shared, { parameters, stream }: One): Effect.Effect<Verdicts | undefined, SqlError> =>
@@ -60,19 +64,24 @@ const sendPlain = ({ sql, statements }: Shared, { parameters, stream }: One): Ef
 /** Another: one event. */
 const sendSingle = (
   { sql, statements }: Shared,
-  { parameters, results }: Single
-): Effect.Effect<Verdicts | undefined, SqlError> =>
-  Effect.map(sql.unsafe(statements.appendEvent.text, parameters).values, (rows) => {
+  { parameters, results, seen }: Single
+): Effect.Effect<Verdicts | undefined, SqlError> => {
+  const sent =
+    seen === undefined
+      ? sql.unsafe(statements.appendEvent.text, parameters)
+      : sql.unsafe(statements.appendEventSeen.text, [...parameters, ...encodeSeen(seen)])
+  return Effect.map(sent.values, (rows) => {
     const place = statements.appendEvent.read(rows)
     return place && { verdicts: [Result.succeed(results(place))], head: place.position }
   })
+}
 
 /** Where a shorter way has a doubt, `append_batch` says why. */
 const sendBatch = (shared: Shared, any: Send): Send => {
   const shorter = (request: Attempt, again: boolean) => {
     const plain = encodeAppendOne(request)
     if (plain !== undefined) return sendPlain(shared, plain)
-    const single = encodeAppendEvent(request, again)
+    const single = encodeAppendEvent(request, again, seenOf([request]))
     return single && sendSingle(shared, single)
   }
   return (requests, again) => {
@@ -170,7 +179,7 @@ const writeBatch = ({ queries: { answering } }: Shared, send: Send, tell: Tell) 
 const sendWithin =
   (shared: Shared, any: Send): Send =>
   (requests, again) => {
-    const single = encodeAppendEvent(requests[0] as Attempt, again)
+    const single = encodeAppendEvent(requests[0] as Attempt, again, seenOf(requests))
     if (single === undefined) return any(requests, again)
     return Effect.flatMap(sendSingle(shared, single), (verdicts) =>
       verdicts === undefined ? any(requests, again) : Effect.succeed(verdicts)
@@ -203,13 +212,17 @@ const appendInBatches = (writer: GroupCommit<Attempt, Answer, AppendError>, look
   return <E>(prepared: Effect.Effect<PreparedAppend, E>) => submit(Effect.flatMap(prepared, looking.begin))
 }
 
-export const makeAppend = Effect.fnUntraced(function* (
+/** The batches of appends of one process, for all who append to the same tables. */
+export interface Batches {
+  readonly writer: GroupCommit<Attempt, Answer, AppendError>
+  readonly tell: Tell
+}
+
+export const makeBatches = Effect.fnUntraced(function* (
   shared: Shared,
   { capacity = 4096, maxBatch = 512 }: { readonly capacity?: number | undefined; readonly maxBatch?: number | undefined }
-): Effect.fn.Return<Driver["append"], EventStoreError, Scope.Scope> {
+): Effect.fn.Return<Batches, EventStoreError, Scope.Scope> {
   const { signal, sql, statements } = shared
-  const any = sendAny(shared)
-  const looking = makeLooking(shared)
   const hint = yield* hinting(sql, statements.channel)
   const tell: Tell = (head) => {
     signal.notify(head)
@@ -220,11 +233,18 @@ export const makeAppend = Effect.fnUntraced(function* (
     maxBatch,
     take: takeBatch,
     overlaps: true,
-    write: writeBatch(shared, sendBatch(shared, any), tell),
+    write: writeBatch(shared, sendBatch(shared, sendAny(shared)), tell),
     closed: () =>
       new EventStoreError({ reason: new StoreUnavailable({ operation: "append", detail: "the store's Layer has been closed" }) })
   })
-  const within = appendInTransaction(shared, sendWithin(shared, any), looking, tell)
+  return { writer, tell }
+})
+
+/** How one store appends: through the batches, or in a transaction of its client. */
+export const appendOver = (shared: Shared, { tell, writer }: Batches): Driver["append"] => {
+  const { sql } = shared
+  const looking = makeLooking(shared)
+  const within = appendInTransaction(shared, sendWithin(shared, sendAny(shared)), looking, tell)
   const inBatches = appendInBatches(writer, looking)
   return (prepared) =>
     Effect.withFiber(({ context }) =>
@@ -232,4 +252,10 @@ export const makeAppend = Effect.fnUntraced(function* (
         ? inBatches(prepared)
         : Effect.flatMap(prepared, within)
     )
-})
+}
+
+export const makeAppend = (
+  shared: Shared,
+  options: { readonly capacity?: number | undefined; readonly maxBatch?: number | undefined }
+): Effect.Effect<Driver["append"], EventStoreError, Scope.Scope> =>
+  Effect.map(makeBatches(shared, options), (batches) => appendOver(shared, batches))

@@ -14,3 +14,9 @@ export const makeForget = ({ ask, sql, statements }: Shared): Transport["Service
     })
     return yield* Effect.mapError(inTransaction(sql, work), (error) => (isSqlError(error) ? failAs("forget")(error) : error))
   })
+
+/** How many messages a group has not done with. */
+export const makeWaiting =
+  ({ ask, statements }: Shared): NonNullable<Transport["Service"]["waiting"]> =>
+  (group) =>
+    Effect.mapError(ask(statements.waiting, [group]), failAs("waiting"))

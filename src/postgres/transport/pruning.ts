@@ -3,7 +3,9 @@ import * as PgTypes from "@effect/sql-pg/PgTypes"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import { makeEpisodes } from "../../internal/episodes.ts"
 import { realSleep } from "../../internal/realTime.ts"
+import { inBackground } from "../../sql/reasons.ts"
 import type { Shared } from "./shared.ts"
 
 const seconds = (input: Duration.Input) => PgTypes.float8(Duration.toSeconds(Duration.fromInputUnsafe(input)))
@@ -15,8 +17,7 @@ export const pruning = (
 ): Effect.Effect<unknown, never, Scope.Scope> =>
   ask(statements.prune, [seconds(options.keep ?? "7 days"), seconds(options.discardAfter ?? "36500 days")]).pipe(
     Effect.repeat({ while: (pruned) => pruned !== 0 }),
-    Effect.tapCause((cause) => Effect.logDebug("eventfold: old messages could not be deleted", cause)),
-    Effect.ignore,
+    inBackground(makeEpisodes("the deletion of old messages"), "eventfold: old messages could not be deleted"),
     Effect.andThen(realSleep("1 hour")),
     Effect.forever({ disableYield: true }),
     Effect.forkScoped

@@ -20,7 +20,7 @@ interface Request {
 }
 
 const toPublished = (message: Message, maxMessageBytes: number): Result.Result<Published, TransportError> => {
-  const { id, source, type } = message
+  const { id, source, tenant, type } = message
   return Result.flatMap(
     Result.mapError(encodeText(message), (why) => refused(id, why)),
     (body) => {
@@ -30,7 +30,7 @@ const toPublished = (message: Message, maxMessageBytes: number): Result.Result<P
       }
       const fault = textFault(id) ?? textFault(type) ?? textFault(source)
       return fault === undefined
-        ? Result.succeed({ id, source, key: keyOf(message), type, body })
+        ? Result.succeed({ id, source, tenant, key: keyOf(message), type, body })
         : Result.fail(refused(id, `its id, type or source ${fault}`))
     }
   )

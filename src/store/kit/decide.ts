@@ -98,11 +98,13 @@ export const decide = (
 }
 
 /** The condition that the newest of all matches breaks: the first of those that it breaks. */
-const brokenCondition = ({ unless }: PreparedAppend, { newestMatch }: Standing): AppendConditionError | undefined => {
+const brokenCondition = ({ unless }: PreparedAppend, { locate, newestMatch }: Standing): AppendConditionError | undefined => {
   let newest = 0
   let broken: PreparedCondition | undefined
   for (const condition of unless) {
-    const match = newestMatch(condition.filter, condition.after) ?? 0
+    const { after, afterId, filter } = condition
+    const isOther = afterId !== undefined && locate(afterId)?.position !== after
+    const match = newestMatch(filter, after) ?? (isOther ? after : 0)
     if (match > newest) {
       newest = match
       broken = condition

@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { EventStoreError, StoreUnavailable } from "../errors.ts"
+import type { Maintenance } from "../maintenance.ts"
 import type { EventStore } from "../service.ts"
 import { followOf, subscribeBy } from "../follow.ts"
 
@@ -56,6 +57,27 @@ export const storeUntilClosed = Effect.fnUntraced(function* (
         // Each pull by itself: nothing is read before it is wanted.
         Stream.transformPull(follow(options), (pull) => Effect.succeed(Effect.raceFirst(pull, Deferred.await(closing))))
       )
+  const maintaining = ({
+    batch,
+    copyAll,
+    linkBefore,
+    links,
+    newestTombstone,
+    read,
+    readAll,
+    stored,
+    tombstone
+  }: Maintenance): Maintenance => ({
+    batch,
+    stored,
+    read: (stream, options) => reading("read", () => read(stream, options)),
+    readAll: (options) => reading("readAll", () => readAll(options)),
+    tombstone: (events, why) => asking("tombstone", () => tombstone(events, why)),
+    newestTombstone: asking("tombstone", () => newestTombstone),
+    copyAll: (appends) => asking("append", () => copyAll(appends)),
+    links: (after, size) => asking("links", () => links(after, size)),
+    linkBefore: (upTo) => asking("links", () => linkBefore(upTo))
+  })
   const follow = followOf(store)
   return {
     ...store,
@@ -69,6 +91,7 @@ export const storeUntilClosed = Effect.fnUntraced(function* (
     version: (stream) => asking("version", () => store.version(stream)),
     exists: (stream) => asking("exists", () => store.exists(stream)),
     head: asking("head", () => store.head),
-    streams: (options) => reading("streams", () => store.streams(options))
+    streams: (options) => reading("streams", () => store.streams(options)),
+    ...(store.maintenance === undefined ? {} : { maintenance: maintaining(store.maintenance) })
   }
 })

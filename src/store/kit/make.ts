@@ -8,6 +8,7 @@ import type { AppendError, DuplicateEventError, EventStoreError, InvalidAppendEr
 import { subscribeBy } from "../follow.ts"
 import { type AppendResult, ExpectedVersion } from "../model.ts"
 import { EventStore, type StoreTables } from "../service.ts"
+import { makeMaintenance, type MaintenanceDriver } from "./maintaining.ts"
 import { prepare, type PreparedAppend } from "./prepare.ts"
 import { type PreparedReadBoundary, refuseName } from "./prepareRead.ts"
 import {
@@ -81,6 +82,10 @@ export interface Driver {
   readonly transactionService?: SqlClient.SqlClient["transactionService"] | undefined
   /** See `EventStore.tables`. Default: what stands beside the events is where it would be without a store. */
   readonly tables?: StoreTables | undefined
+  /** Present where positions ascend and have gaps. Default: they are dense. */
+  readonly gaps?: true | undefined
+  /** How events are removed, and the hash chain is read. Default: neither can be done, and `EventStore.maintenance` is absent. */
+  readonly maintenance?: MaintenanceDriver | undefined
 }
 
 /**
@@ -95,8 +100,9 @@ export interface Driver {
  * @since 0.2.0
  */
 export const make = (driver: Driver): EventStore["Service"] => {
-  const { append, head, pages, tables, transactionService } = driver
+  const { append, gaps, head, maintenance, pages, tables, transactionService } = driver
   const find = driver.version ?? ((stream: string) => newestVersion(pages, stream))
+  const read = makeRead(pages)
   const readAll = makeReadAll(driver)
   const findEvent =
     driver.find ??
@@ -107,7 +113,7 @@ export const make = (driver: Driver): EventStore["Service"] => {
     append: (stream, events, options) =>
       Effect.map(append(prepare([{ stream, events, expected: options?.expected ?? ExpectedVersion.Any }])), onlyResult),
     appendAll: (appends, options) => append(prepare(appends, options?.unless)),
-    read: makeRead(pages),
+    read,
     readAll,
     readPage: makeReadPage(driver),
     readBoundary: makeReadBoundary(driver),
@@ -119,7 +125,9 @@ export const make = (driver: Driver): EventStore["Service"] => {
     head,
     streams: makeStreams(pages),
     ...(transactionService === undefined ? {} : { transactionService }),
-    ...(tables === undefined ? {} : { tables })
+    ...(tables === undefined ? {} : { tables }),
+    ...(gaps === undefined ? {} : { gaps }),
+    ...(maintenance === undefined ? {} : { maintenance: makeMaintenance(append, { read, readAll }, maintenance) })
   })
 }
 

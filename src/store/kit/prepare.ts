@@ -1,10 +1,12 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import { reserved, storedFault } from "../../definitions/personal.ts"
 import type { Metadata, NewEvent } from "../../definitions/stored.ts"
 import { makeIds, NewId, release } from "../../internal/ids.ts"
 import { type JsonFault, jsonText } from "../../internal/json.ts"
 import { DuplicateEventError, InvalidAppendError } from "../errors.ts"
 import { type AppendCondition, ExpectedVersion, limits, type Query, type StreamAppend } from "../model.ts"
+import { tombstoneType } from "../tombstone.ts"
 import { filterFault, isCount, nameFault, queriesOf } from "./checks.ts"
 
 /**
@@ -56,6 +58,8 @@ export interface PreparedAppend {
 export interface PreparedCondition {
   readonly filter: ReadonlyArray<Query>
   readonly after: number
+  /** The id of the event that must stand at `after`. */
+  readonly afterId?: string
 }
 
 /**
@@ -78,13 +82,15 @@ export interface PreparedPart {
  */
 export const prepare = (
   appends: ReadonlyArray<StreamAppend>,
-  unless: AppendCondition | ReadonlyArray<AppendCondition> = noConditions
+  unless: AppendCondition | ReadonlyArray<AppendCondition> = noConditions,
+  /** Only a copy may hold tombstones. */
+  source: "caller" | "copy" = "caller"
 ): Effect.Effect<PreparedAppend, InvalidAppendError | DuplicateEventError> =>
   Effect.withFiber((fiber) => {
     let anonymous = 0
     for (const { events } of appends) for (const event of events) if (event.id === undefined) anonymous++
     const withIds = (ids: ReadonlyArray<NewId>) => {
-      const result = prepareWith(appends, unless, ids, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe())
+      const result = prepareWith(appends, unless, ids, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe(), source)
       return "appends" in result ? Effect.succeed(result) : Effect.fail(result)
     }
     const ids = NewId.own(fiber, anonymous)
@@ -117,7 +123,8 @@ const prepareWith = (
   appends: ReadonlyArray<StreamAppend>,
   unless: AppendCondition | ReadonlyArray<AppendCondition>,
   ids: ReadonlyArray<NewId>,
-  now: number
+  now: number,
+  source: "caller" | "copy"
 ): PreparedAppend | InvalidAppendError | DuplicateEventError => {
   const tally: Tally = { ids, used: 0, bytes: 0, now }
   let given: Set<string> | undefined
@@ -131,6 +138,13 @@ const prepareWith = (
     const prepared: Array<PreparedEvent> = []
     for (const event of events) {
       const { id } = event
+      if (event.type === tombstoneType && source === "caller") {
+        return refuse(
+          stream,
+          `events[${prepared.length}].type`,
+          `must not be "${tombstoneType}": that stands for a removed event`
+        )
+      }
       if (id !== undefined) {
         const idProblem = nameFault(id)
         if (idProblem !== undefined) return refuse(stream, `events[${prepared.length}].id`, idProblem)
@@ -165,13 +179,17 @@ const prepareList = (
   pathOf: (index: number) => string
 ): ReadonlyArray<PreparedCondition> | Fault => {
   const prepared: Array<PreparedCondition> = []
-  for (const [index, { after = 0, filter }] of conditions.entries()) {
+  for (const [index, { after = 0, afterId, filter }] of conditions.entries()) {
     const queries = queriesOf(filter)
     if (!isCount(after)) return new Fault(`${pathOf(index)}.after`, `must be a position, not ${after}`)
+    const idProblem = afterId === undefined ? undefined : after === 0 ? "needs a position in `after`" : nameFault(afterId)
+    if (idProblem !== undefined) return new Fault(`${pathOf(index)}.afterId`, idProblem)
     const problem = filterFault(queries)
     if (problem !== undefined) return new Fault(`${pathOf(index)}.filter`, problem)
     // No event passes a filter of no queries.
-    if (queries.length > 0) prepared.push({ filter: queries.map(withoutUndefined), after })
+    if (queries.length > 0 || afterId !== undefined) {
+      prepared.push({ filter: queries.map(withoutUndefined), after, ...(afterId === undefined ? {} : { afterId }) })
+    }
   }
   return prepared
 }
@@ -194,6 +212,8 @@ const prepareEvent = (event: NewEvent, tally: Tally): PreparedEvent | Fault => {
   if (typeof payload !== "string") return new Fault(`payload${payload.path}`, payload.problem)
   const metadataText = textOfMetadata(metadata)
   if (typeof metadataText !== "string") return new Fault(`metadata${metadataText.path}`, metadataText.problem)
+  const inTheClear = personalFault("payload", payload, event.payload) ?? personalFault("metadata", metadataText, metadata)
+  if (inTheClear !== undefined) return inTheClear
   const sizeProblem = sizeFault(payload, metadataText, tally)
   if (sizeProblem !== undefined) return sizeProblem
   const { unseen, value } =
@@ -211,6 +231,18 @@ const prepareEvent = (event: NewEvent, tally: Tally): PreparedEvent | Fault => {
     recordedAt
   }
 }
+
+/** Personal data in the clear. In metadata, which nothing seals, they have no place at all. */
+const personalFault = (field: "payload" | "metadata", text: string, json: unknown): Fault | undefined => {
+  const fault = text.includes(reserved) ? storedFault(json) : undefined
+  if (fault === undefined) return undefined
+  return new Fault(
+    pathIn(field, fault.path),
+    field === "payload" ? fault.problem : "is personal data, and metadata are not sealed"
+  )
+}
+
+const pathIn = (field: string, path: string): string => (path === "" ? field : `${field}.${path}`)
 
 /** What is wrong with an event, its id and its JSON aside. */
 const headFault = (

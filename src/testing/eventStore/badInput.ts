@@ -189,7 +189,9 @@ export const badInput = [
   every("an append condition is refused when it makes no sense", function* (store) {
     const attempts: ReadonlyArray<readonly [field: string, unless: EventStore.AppendCondition]> = [
       ...badCounts.map((after) => ["after", { filter: {}, after }] as const),
+      ["afterId", { filter: {}, afterId: "without-a-position" }],
       ...badNames.flatMap(([, name]) => [
+        ...(name === undefined ? [] : [["afterId", { filter: {}, after: 1, afterId: name }] as const]),
         ["filter", { filter: { types: ["Good", name] } }] as const,
         ["filter", { filter: { tags: [name] } }] as const,
         ["filter", { filter: [{}, { categories: [name] }] }] as const

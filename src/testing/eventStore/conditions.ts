@@ -329,6 +329,56 @@ export const conditions = [
     }
   ),
 
+  every("a condition says which event it was made on: where that stands there no more, it does not hold", function* (store) {
+    yield* store.append("Student-1", [enrolled("1", { id: "a" }), enrolled("1", { id: "b" }), enrolled("2", { id: "c" })])
+    const parts = {
+      one: [{ stream: "Probe-1", events: [event({ type: "Probed" })] }],
+      several: [
+        { stream: "Probe-1", events: [event({ type: "Probed" }), event({ type: "Probed", tags: ["course:3"] })] },
+        { stream: "Probe-2", events: [event({ type: "Probed" })] }
+      ]
+    }
+    for (const [name, appends] of Object.entries(parts)) {
+      const attempt = (unless: EventStore.AppendCondition | ReadonlyArray<EventStore.AppendCondition>) =>
+        Effect.as(store.appendAll(appends, { unless }), "written")
+      const head = yield* store.head
+      for (const filter of [{ tags: ["course:1"] }, { tags: ["course:1"], types: ["Enrolled"] }, { types: ["Left"] }, []]) {
+        const made = { filter, after: 2, afterId: "b" }
+        const other = { ...made, afterId: "a" }
+        const unknown = { ...made, afterId: "nowhere" }
+        const beyond = { ...made, after: head + 100, afterId: "b" }
+        for (const broken of [other, unknown, beyond]) {
+          assert.deepEqual(yield* refused(store, attempt(broken)), conditionError(broken.after, broken), name)
+          assert.deepEqual(yield* refused(store, attempt([made, broken])), conditionError(broken.after, broken), name)
+        }
+        assert.equal(yield* attempt(made), "written", `${name}, ${inspect(filter)}`)
+      }
+      // The newest of what stands against it is named.
+      const newer = { filter: { tags: ["course:1"] }, after: 1, afterId: "nowhere" }
+      assert.deepEqual(yield* refused(store, attempt(newer)), conditionError(2, newer))
+      const good = { filter: { tags: ["course:2"] }, after: 3, afterId: "c" }
+      assert.deepEqual(yield* refused(store, attempt([good, newer])), conditionError(2, newer))
+    }
+    // One among many fails by itself.
+    const before = yield* store.head
+    const { lost, won } = yield* race(
+      range(1, 24).map((n) =>
+        store.appendAll([{ stream: `Own-${n}`, events: [enrolled(`own-${n}`)] }], {
+          unless: { filter: { tags: [`course:own-${n}`] }, after: 1, afterId: n % 3 === 0 ? "b" : "a" }
+        })
+      )
+    )
+    assert.deepEqual([won.length, lost.length], [16, 8])
+    for (const error of lost) assert.ok("position" in error && error.position === 1)
+    assert.equal(yield* store.head, before + 16)
+    // What is written in the same batch stands behind it.
+    const repeated = store.appendAll([{ stream: "Own-1", events: [enrolled("1", { id: "again" })] }], {
+      unless: { filter: { tags: ["course:1"] }, after: 2, afterId: "b" }
+    })
+    const [first] = yield* repeated
+    assert.deepEqual(yield* repeated, [{ ...first, deduplicated: true }])
+  }),
+
   every("a repetition succeeds although its condition no longer holds: its own events stand there", function* (store) {
     const append = store.appendAll([{ stream: "Student-1", events: [enrolled("1", { id: "a" })], expected: NoStream }], {
       unless: { filter: { tags: ["course:1"] } }

@@ -8,6 +8,7 @@ import assert from "node:assert/strict"
 import { inspect } from "node:util"
 import type { NewEvent, RecordedEvent } from "../../definitions/stored.ts"
 import * as EventStore from "../../store/EventStore.ts"
+import { verifyStore } from "../../store/verify.ts"
 import { range, words, type World } from "../suite.ts"
 
 export type Store = EventStore.EventStore["Service"]
@@ -76,6 +77,12 @@ export const sound = Effect.fnUntraced(function* (store: Store) {
   return events
 })
 
+/** Where a hash chain is kept, it is whole. */
+const chained = (store: Store) =>
+  Effect.flatMap(store.maintenance?.linkBefore(Number.MAX_SAFE_INTEGER) ?? Effect.undefined, (link) =>
+    link === undefined ? Effect.void : verifyStore(store)
+  )
+
 export const compareCodePoints = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b))
 
 /** The error of an effect that must fail, as a plain object. */
@@ -112,10 +119,10 @@ export const lockError = (stream: string, expected: EventStore.ExpectedVersion, 
 export const duplicate = (stream: string, id: string) => ({ _tag: "DuplicateEventError", stream, id })
 
 /** What an append is refused with whose condition is broken by the event at `position`. */
-export const conditionError = (position: number, { after = 0, filter }: EventStore.AppendCondition) => ({
+export const conditionError = (position: number, { after = 0, afterId, filter }: EventStore.AppendCondition) => ({
   _tag: "AppendConditionError",
   position,
-  condition: { filter: Array.isArray(filter) ? filter : [filter], after }
+  condition: { filter: Array.isArray(filter) ? filter : [filter], after, ...(afterId === undefined ? {} : { afterId }) }
 })
 
 /** Numbers the outcomes of a race by kind, and insists that its losers lost in the way they should. */
@@ -129,5 +136,7 @@ export const race = <A, E>(attempts: ReadonlyArray<Effect.Effect<A, E>>) =>
 export const life = <A, E>(open: Open, use: (store: Store) => Effect.Effect<A, E, Scope.Scope>) =>
   Effect.scoped(Effect.flatMap(open, use))
 
-/** Each `every` and `shared` case ends with the store, or both of them, sound. */
-export const { every, opened, reopened, shared } = words<Store, World<Store>>(sound)
+/** Each `every` and `shared` case ends with the store, or both of them, sound, and with its chain whole. */
+export const { every, opened, reopened, shared } = words<Store, World<Store>, "removes" | "chain">((store) =>
+  Effect.andThen(sound(store), chained(store))
+)

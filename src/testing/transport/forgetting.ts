@@ -1,6 +1,7 @@
 /** A group that has no member can be forgotten, and begins anew. */
 import * as Effect from "effect/Effect"
 import assert from "node:assert/strict"
+import { realSleep } from "../../internal/realTime.ts"
 import { done, every, facts, message, shared } from "./words.ts"
 
 export const forgetting = [
@@ -74,5 +75,29 @@ export const forgetting = [
     yield* member.leave
     assert.equal(yield* other.forget("g"), true)
     assert.equal(yield* one.forget("g"), false)
+  }),
+
+  every("tells how much a group has not done with, where it can", function* ({ join, publish, transport }) {
+    const { waiting } = transport
+    if (waiting === undefined) return
+    const waits = (count: number | undefined) =>
+      Effect.gen(function* () {
+        for (let times = 0; times < 200; times++) {
+          if ((yield* waiting("g")) === count) return
+          yield* realSleep("25 millis")
+        }
+        assert.equal(yield* waiting("g"), count)
+      })
+    yield* waits(undefined)
+    const member = yield* join({ group: "g" })
+    yield* publish(message(1), message(2), message(3))
+    yield* done(member)
+    // What it has in hand it gives back: some brokers count that only then.
+    yield* member.leave
+    yield* waits(2)
+    const next = yield* join({ group: "g" })
+    yield* done(next)
+    yield* done(next)
+    yield* waits(0)
   })
 ]

@@ -11,6 +11,46 @@ export const repetition = [
   }),
 
   every(
+    "two tenants of one source may give one id to two messages: both arrive, and say whose they are",
+    function* ({ join, publish }) {
+      const member = yield* join({ group: "g" })
+      const of = (n: number, tenant?: string) =>
+        message(n, { id: "message 1", subject: `Thing-${n}`, ...(tenant === undefined ? {} : { tenant }) })
+      yield* publish(of(1, "acme"), of(2, "globex"))
+      // Nor is one of the source itself that of a tenant.
+      yield* publish(of(3))
+      const arrived: Array<readonly [position: number | undefined, tenant: string | undefined]> = []
+      for (let n = 0; n < 3; n++) {
+        const { message } = yield* done(member)
+        arrived.push([message.position, message.tenant])
+      }
+      assert.deepEqual(
+        arrived.toSorted(([one = 0], [other = 0]) => one - other),
+        [
+          [1, "acme"],
+          [2, "globex"],
+          [3, undefined]
+        ]
+      )
+    }
+  ),
+
+  every(
+    "a message of a tenant that is published again is not delivered again",
+    function* ({ join, publish }) {
+      const member = yield* join({ group: "g" })
+      const of = (n: number, tenant: string) => message(n, { id: "message 1", tenant })
+      yield* publish(of(1, "acme"))
+      assert.deepEqual(facts(yield* done(member)), [1, 1])
+      yield* publish(of(2, "globex"))
+      assert.deepEqual(facts(yield* done(member)), [2, 1])
+      yield* publish(of(2, "globex"), of(1, "acme"), message(3))
+      assert.deepEqual(facts(yield* done(member)), [3, 1])
+    },
+    "deduplicates"
+  ),
+
+  every(
     "a message that is published again is not delivered again",
     function* ({ join, publish }) {
       const member = yield* join({ group: "g" })

@@ -3,7 +3,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import assert from "node:assert/strict"
 import { range } from "../suite.ts"
-import { done, every, facts, message, messages } from "./words.ts"
+import { byPosition, done, every, facts, message, messages } from "./words.ts"
 
 export const settling = [
   every("what is acknowledged is not delivered to the group again", function* ({ join, publish }) {
@@ -30,12 +30,23 @@ export const settling = [
     assert.deepEqual(facts(yield* done(member)), [2, 1])
   }),
 
-  every("a message can wait before it comes again, and others go on meanwhile", function* ({ join, publish, time }) {
+  every("a message can wait before it comes again, and others go on meanwhile", function* ({ join, publish, spreads, time }) {
     const member = yield* join({ group: "g" })
     yield* publish(message(1))
     const first = yield* member.next
     const start = performance.now()
     yield* first.nack({ delay: time.delay })
+    if (spreads === "subjects") {
+      // The rest of its subject waits behind it, and other subjects go on: those at least that are kept elsewhere.
+      yield* publish(message(2), ...range(3, 40).map((n) => message(n, { subject: `Thing-${n}` })))
+      const order = (yield* Effect.forEach(range(1, 40), () => done(member))).map(facts)
+      assert.deepEqual(order.toSorted(byPosition), [[1, 2], ...range(2, 40).map((n) => [n, 1])])
+      const placeOf = (n: number) => order.findIndex(([position]) => position === n)
+      assert.ok(placeOf(1) > 0, "nothing went on meanwhile")
+      assert.ok(placeOf(1) < placeOf(2), "the rest of the subject did not wait")
+      if (time.live) assert.ok(performance.now() - start >= Duration.toMillis(time.delay) - 20)
+      return
+    }
     yield* publish(...messages(2, 3))
     assert.deepEqual((yield* Effect.forEach([2, 3], () => done(member))).map(facts), [
       [2, 1],

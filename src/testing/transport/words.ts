@@ -45,6 +45,10 @@ export interface Kit {
   readonly time: Time
   /** Whether newer messages may overtake what was in hand when a fault came. */
   readonly overtakes: boolean
+  /** Whether attempts are counted over the end of a connection. */
+  readonly counts: boolean
+  /** Whether order, and what several connections share, is by message or by subject. */
+  readonly spreads: "messages" | "subjects"
 }
 
 export interface Member {
@@ -63,6 +67,8 @@ interface Traits {
   /** Whether a new group begins at the first message ever. Otherwise at its first subscription. */
   readonly history: boolean
   readonly overtakes: boolean
+  readonly counts: boolean
+  readonly spreads: "messages" | "subjects"
 }
 
 /** Connects to the broker of a case: each time anew. */
@@ -97,6 +103,8 @@ const makeOpen = (layer: Layer.Layer<Transport, unknown>, traits: Traits): World
       forget: (group) => Effect.tap(transport.forget(group), () => Effect.sync(() => begun.delete(group))),
       transport,
       overtakes: traits.overtakes,
+      counts: traits.counts,
+      spreads: traits.spreads,
       join: Effect.fnUntraced(function* (options) {
         yield* begin(transport, options.group)
         const scope = yield* Scope.fork(yield* Effect.scope)

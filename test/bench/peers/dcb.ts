@@ -107,7 +107,8 @@ export const dcb: Contestant<Kind> = {
         decide,
         // It has one way to decide.
         decideByPort: decide,
-        decideCached: decide
+        decideCached: decide,
+        decideOptimistic: decide
       }
       return { deeds: deedsOf(courses, setting), count: countOf(pool, "events") }
     })

@@ -1,10 +1,10 @@
 /**
- * A process that decides and appends until its input ends: callers who enrol for a course, take a name, or take the next number. Prints
- * "ready", and each event once its append has succeeded.
+ * A process that decides and appends until its input ends: callers who enrol for a course, take a name, or take the next number, which they
+ * do by hand or by what is kept in memory. Prints "ready", and each event once its append has succeeded.
  */
 import { PgClient } from "@effect/sql-pg"
-import { Effect, Layer, Redacted } from "effect"
-import { EventStore } from "eventfold"
+import { Effect, Layer, Redacted, Schema } from "effect"
+import { Decision, Event, EventStore, Tag, UnitOfWork } from "eventfold"
 import { PgEventStore } from "eventfold/postgres"
 
 const { callers, mode, name, schema, times, url } = JSON.parse(process.argv[2] as string) as {
@@ -12,7 +12,7 @@ const { callers, mode, name, schema, times, url } = JSON.parse(process.argv[2] a
   readonly schema: string
   readonly name: string
   readonly callers: number
-  readonly mode: "enrol" | "claim" | "number"
+  readonly mode: "enrol" | "claim" | "number" | "optimistic"
   /** How many decisions of each caller; without end if absent. */
   readonly times?: number
 }
@@ -55,6 +55,26 @@ const number = (id: string) =>
     true
   )
 
+const series = Tag.make("series")
+const Numbered = Event.make(
+  "Numbered",
+  { series: Schema.String, number: Schema.Int },
+  { tags: (event) => [series(event.series)] }
+)
+const Newest = Decision.make("Newest", {
+  tags: { series },
+  events: [Numbered],
+  initial: 0,
+  evolve: { Numbered: (_, { number }) => number }
+})
+
+const optimistic = (id: string) =>
+  Decision.execute(Newest({ series: "1" }), `Invoice-${id}`, (last) => Numbered.make({ series: "1", number: last + 1 })).pipe(
+    UnitOfWork.transact,
+    UnitOfWork.retryConflicts({ times: Infinity }),
+    Effect.map(({ state }) => console.log(String(state)))
+  )
+
 const program = Effect.gen(function* () {
   console.log("ready")
   yield* Effect.forEach(
@@ -62,7 +82,7 @@ const program = Effect.gen(function* () {
     Effect.fnUntraced(function* (caller) {
       for (let n = 0; open && n < (times ?? Infinity); n++) {
         const id = `${mode}-${name}-${caller}-${n}`
-        yield* mode === "enrol" ? enrol(id) : mode === "claim" ? claim(id) : number(id)
+        yield* { enrol, claim, number, optimistic }[mode](id)
       }
     }),
     { concurrency: "unbounded", discard: true }
@@ -72,7 +92,10 @@ const program = Effect.gen(function* () {
 await Effect.runPromise(
   Effect.provide(
     program,
-    PgEventStore.layerWith({ schema }).pipe(Layer.provide(PgClient.layer({ url: Redacted.make(url), maxConnections: 4 })))
+    Layer.merge(UnitOfWork.layer, Decision.layerCacheWith({ optimistic: true })).pipe(
+      Layer.provideMerge(PgEventStore.layerWith({ schema })),
+      Layer.provide(PgClient.layer({ url: Redacted.make(url), maxConnections: 4 }))
+    )
   )
 )
 process.stdin.destroy()

@@ -57,12 +57,13 @@ const Version = ({ again, row, tables }: { row: ProjectionRow; tables: ReadonlyA
   const { active, follower, lag, mode, position, projection, registered, state, version } = row
   const lags = followers.value.find(({ name }) => name === follower)?.lags ?? []
   const act = { projection, version }
+  const isThere = mode !== "dropped" && mode !== "absent"
   return (
     <section class="version" data-active={active} aria-label={`Version ${version}`}>
       <header>
         <strong>version {version}</strong>
         {active ? <Pill state="active" words="readers see this" /> : null}
-        {mode === "async" ? <Pill state={state} /> : <Pill state="calm" words={mode} />}
+        {mode === "async" ? <Pill state={state} /> : <Pill state="calm" words={mode === "absent" ? "not begun" : mode} />}
       </header>
       <dl>
         <dt>position</dt>
@@ -89,8 +90,8 @@ const Version = ({ again, row, tables }: { row: ProjectionRow; tables: ReadonlyA
           {mode === "dropped" ? null : (
             <ActButton act={{ _tag: "Rebuild", ...act }} label="Rebuild" grave={active} onDone={again} />
           )}
-          {active || mode === "dropped" ? null : <ActButton act={{ _tag: "Switch", ...act }} label="Switch" onDone={again} />}
-          {active || mode === "dropped" ? null : <ActButton act={{ _tag: "Drop", ...act }} label="Drop" grave onDone={again} />}
+          {!isThere || active ? null : <ActButton act={{ _tag: "Switch", ...act }} label="Switch" onDone={again} />}
+          {!isThere || active ? null : <ActButton act={{ _tag: "Drop", ...act }} label="Drop" grave onDone={again} />}
         </footer>
       ) : (
         <p class="quiet">The process that answers has not been told of it.</p>

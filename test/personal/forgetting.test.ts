@@ -1,0 +1,231 @@
+/** Forgetting, cut off at every step, after restores, while keys are away, and in what is kept in memory. */
+import assert from "node:assert/strict"
+import { it } from "@effect/vitest"
+import { Effect, Exit, Layer, Redacted, Schema, Stream } from "effect"
+import { TestClock } from "effect/testing"
+import { describe } from "vitest"
+import { Aggregate, Checkpoints, Event, EventStore, Keys, Personal, Repository, Subscription } from "eventfold"
+import { SqliteClient, SqliteEventStore } from "eventfold/sqlite"
+import { copyFileSync, rmSync } from "node:fs"
+import { join } from "node:path"
+import { temporaryDirectory } from "../support/files.ts"
+import { logs } from "../support/logs.ts"
+import { rest, until } from "../support/words.ts"
+
+const Registered = Event.make("Registered", {
+  customer: Schema.String,
+  email: Personal.field(Schema.String, { subject: "customer" })
+})
+const Customer = Aggregate.make("Customer", {
+  events: [Registered],
+  initial: "nobody",
+  evolve: { Registered: (_, { email }) => Personal.getOrElse(email, () => "forgotten") }
+})
+
+const masters: Keys.Masters = { current: "a", keys: { a: Redacted.make(btoa("a".repeat(32))) } }
+
+type Services = EventStore.EventStore | Keys.Keys
+
+/** A process over the files of a log and of keys. `change` is what goes wrong with its keys. */
+const process = (
+  directory: string,
+  change: (keys: Keys.Keys["Service"]) => Keys.Keys["Service"] = (keys) => keys
+): Layer.Layer<Services, unknown> => {
+  const own = Layer.fresh(Keys.layerSql({ masters, bound: 0 })).pipe(
+    Layer.provide(Layer.fresh(SqliteClient.layer({ filename: join(directory, "keys.db") }))),
+    Layer.provide(Personal.layerCrypto)
+  )
+  const keys = Layer.effect(Keys.Keys, Effect.map(Keys.Keys, change)).pipe(Layer.provide(own))
+  return Personal.layer.pipe(
+    Layer.provide(Layer.fresh(SqliteEventStore.layerFile({ filename: join(directory, "log.db") }))),
+    Layer.provideMerge(keys),
+    Layer.provide(Personal.layerCrypto)
+  )
+}
+
+const running = <A, E>(layer: Layer.Layer<Services, unknown>, body: Effect.Effect<A, E, Services>) =>
+  Effect.scoped(Effect.flatMap(Layer.build(layer), (context) => Effect.provide(body, context)))
+
+const register = (customer: string) =>
+  Repository.append(Customer, customer, [Registered.make({ customer, email: `${customer}@example.org` })])
+const stateOf = (customer: string) => Effect.map(Repository.read(Customer, customer), ({ state }) => state)
+const erasures = (customer: string) => EventStore.EventStore.use((store) => Stream.runCount(store.read(`$erasure-${customer}`)))
+
+/** The eraser, until it has seen all that stands. */
+const erasing = Effect.gen(function* () {
+  const keys = yield* Keys.Keys
+  const seen = new Set<string>()
+  const all = yield* EventStore.EventStore.use((store) =>
+    Stream.runCollect(store.readAll({ filter: { types: ["SubjectForgotten"] } }))
+  )
+  const watched = Keys.Keys.of({
+    ...keys,
+    destroy: (subject, generation) =>
+      Effect.tap(
+        keys.destroy(subject, generation),
+        Effect.sync(() => seen.add(`${subject} ${generation}`))
+      )
+  })
+  yield* Effect.scoped(
+    Effect.andThen(
+      Layer.build(Layer.fresh(Personal.layerEraser)).pipe(Effect.provideService(Keys.Keys, watched)),
+      until(() => seen.size === new Set(all.map(({ stream }) => stream)).size)
+    )
+  )
+})
+
+const crash = Effect.die(new Error("crash"))
+const rounds = 200
+const steps = ["close", "append", "destroy", "none"] as const
+
+describe("forgetting", () => {
+  it.live(
+    "is finished by the next call, or by the eraser, wherever it was cut off, in 200 rounds",
+    () =>
+      Effect.gen(function* () {
+        const directory = yield* temporaryDirectory
+        const each = Array.from({ length: rounds }, (_, round) => ({ subject: `s${round}`, after: steps[round % steps.length] }))
+        let cut: (typeof steps)[number] | undefined
+        const dying = process(directory, (keys) => ({
+          ...keys,
+          close: (subject, generation) =>
+            Effect.tap(keys.close(subject, generation), () => (cut === "close" ? crash : Effect.void)),
+          destroy: (subject, generation) =>
+            cut === "append"
+              ? crash
+              : Effect.tap(keys.destroy(subject, generation), () => (cut === "destroy" ? crash : Effect.void))
+        }))
+        yield* running(
+          dying,
+          Effect.forEach(each, ({ after, subject }) =>
+            Effect.gen(function* () {
+              yield* register(subject)
+              cut = after
+              assert.equal(Exit.isFailure(yield* Effect.exit(Personal.forget(subject))), after !== "none")
+            })
+          )
+        )
+        yield* running(
+          process(directory),
+          Effect.gen(function* () {
+            yield* erasing
+            for (const { after, subject } of each) {
+              const state = yield* stateOf(subject)
+              // Where the log does not say so yet nobody is forgotten, and nothing new is written.
+              assert.equal(
+                state,
+                after === "close" ? `${subject}@example.org` : "forgotten",
+                `${subject}, cut off after ${after}`
+              )
+              assert.equal(yield* erasures(subject), after === "close" ? 0 : 1)
+              assert.equal((yield* Effect.flip(register(subject)))._tag, "InvalidAppendError")
+            }
+            yield* Effect.forEach(each, ({ subject }) => Personal.forget(subject))
+            for (const { subject } of each) {
+              assert.equal(yield* stateOf(subject), "forgotten")
+              assert.equal(yield* erasures(subject), 1)
+            }
+          })
+        )
+      }),
+    120_000
+  )
+
+  it.live("outlasts a restore of the log, and one of the keys where the eraser runs", () =>
+    Effect.gen(function* () {
+      const directory = yield* temporaryDirectory
+      const copy = (from: string, to: string) => copyFileSync(join(directory, from), join(directory, to))
+      yield* running(process(directory), register("ada"))
+      copy("log.db", "log.old")
+      copy("keys.db", "keys.old")
+      yield* running(process(directory), Personal.forget("ada"))
+      copy("log.db", "log.new")
+      copy("keys.db", "keys.new")
+      const restored = (log: string, keys: string) =>
+        running(
+          Layer.unwrap(
+            Effect.sync(() => {
+              for (const name of ["log.db", "keys.db"]) {
+                for (const more of ["-wal", "-shm"]) rmSync(join(directory, `${name}${more}`), { force: true })
+              }
+              copy(log, "log.db")
+              copy(keys, "keys.db")
+              return process(directory)
+            })
+          ),
+          Effect.andThen(erasing, stateOf("ada"))
+        )
+      assert.equal(yield* restored("log.new", "keys.new"), "forgotten")
+      assert.equal(yield* restored("log.old", "keys.new"), "forgotten")
+      assert.equal(yield* restored("log.new", "keys.old"), "forgotten")
+      // Of two backups from before nobody can know.
+      assert.equal(yield* restored("log.old", "keys.old"), "ada@example.org")
+    })
+  )
+
+  it.effect("is not what happens while keys cannot be had: appends and reads are tried again, and followers go on", () =>
+    Effect.gen(function* () {
+      logs(/away|keys of personal data were not available/)
+      const away = new Set<"sealing" | "opening">()
+      const unless = <A>(what: "sealing" | "opening", effect: Effect.Effect<A, Keys.KeysError>) =>
+        Effect.suspend(() =>
+          away.has(what) ? Effect.fail(new Keys.KeysUnavailable({ operation: "open", detail: "they are away" })) : effect
+        )
+      const handled: Array<unknown> = []
+      const KeysLive = Layer.effect(
+        Keys.Keys,
+        Effect.map(Keys.Keys, (keys): Keys.Keys["Service"] => ({
+          ...keys,
+          sealing: (subjects) => unless("sealing", keys.sealing(subjects)),
+          opening: (ids) => unless("opening", keys.opening(ids))
+        }))
+      ).pipe(Layer.provide(Keys.layerMemory))
+      const Live = Subscription.layer({
+        name: "mail",
+        events: [Registered],
+        handlers: { Registered: ({ email }) => Effect.sync(() => void handled.push(email)) }
+      }).pipe(
+        Layer.provideMerge(Personal.layer),
+        Layer.provideMerge(KeysLive),
+        Layer.provideMerge(Personal.layerCrypto),
+        Layer.provideMerge(Layer.merge(EventStore.layerMemory, Checkpoints.layerMemory))
+      )
+      yield* Effect.gen(function* () {
+        yield* register("ada")
+        yield* until(() => handled.length === 1)
+        away.add("opening")
+        yield* register("ben")
+        away.add("sealing")
+        const refused = yield* Effect.flip(register("cyd"))
+        assert.ok(refused._tag === "EventStoreError" && refused.reason._tag === "StoreUnavailable", String(refused))
+        const unread = yield* Effect.flip(stateOf("ada"))
+        assert.ok(unread._tag === "EventStoreError" && unread.reason._tag === "StoreUnavailable", String(unread))
+        yield* rest
+        yield* TestClock.adjust("30 seconds")
+        assert.deepEqual(handled, ["ada@example.org"])
+        away.clear()
+        yield* register("cyd")
+        yield* TestClock.adjust("1 minute")
+        yield* until(() => handled.length === 3)
+        assert.deepEqual(handled, ["ada@example.org", "ben@example.org", "cyd@example.org"])
+      }).pipe(Effect.provide(Live))
+    })
+  )
+
+  it.effect("reaches states that are kept in memory", () =>
+    Effect.gen(function* () {
+      const Live = Layer.merge(Personal.layerEraser, Repository.layerCache).pipe(
+        Layer.provideMerge(Personal.layer),
+        Layer.provideMerge(Keys.layerMemory),
+        Layer.provideMerge(Personal.layerCrypto),
+        Layer.provideMerge(EventStore.layerMemory)
+      )
+      yield* Effect.gen(function* () {
+        yield* register("ada")
+        assert.equal(yield* stateOf("ada"), "ada@example.org")
+        yield* Personal.forget("ada")
+        yield* until(Effect.map(stateOf("ada"), (state) => state === "forgotten"))
+      }).pipe(Effect.provide(Live))
+    })
+  )
+})
