@@ -35,6 +35,20 @@ const find = (sql: SqlClient.SqlClient, name: string): Effect.Effect<TableName |
     ([row]) => (row === undefined ? undefined : { schema: isPostgres(sql) ? row[0] : undefined, name })
   )
 
+/** Whether a table is there that the role may read. */
+const isReadable = (sql: SqlClient.SqlClient, table: TableName): Effect.Effect<boolean, SqlError> =>
+  isPostgres(sql)
+    ? Effect.map(
+        rowsOf(
+          sql,
+          `select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace
+            where n.nspname = $1 and c.relname = $2 and has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select')`,
+          [table.schema ?? "", table.name]
+        ),
+        (rows) => rows.length > 0
+      )
+    : isThere(sql, table)
+
 /** The stores of a database, and whether the tables of their migrations can be read. */
 const stores = {
   pg: `select n.nspname, left(e.relname, -5), has_schema_privilege(n.oid, 'usage') and has_table_privilege(m.oid, 'select')
@@ -50,36 +64,51 @@ const stores = {
             where e.type = 'table' and e.name like '%event'`
 }
 
-/** The stores that 0.1.0 made: a later release makes the events and the registry of projection versions in one transaction. */
+/** The table of a store's migrations. */
+const migrationsOf = (sql: SqlClient.SqlClient, { prefix, schema }: Place): TableName => ({
+  schema,
+  name: `${prefix}${isPostgres(sql) ? "migration" : "migrations"}`
+})
+
+/** Whether 0.1.0 made a store: a later release makes the events and the registry of projection versions in one transaction. */
+const isOfFirstRelease = (sql: SqlClient.SqlClient, place: Place): Effect.Effect<boolean, SqlError> => {
+  const migrations = quoted(migrationsOf(sql, place))
+  const madeAtOnce = rowsOf(
+    sql,
+    `select 1 from ${migrations} a join ${migrations} b on b.migration_id = 3 and b.created_at = a.created_at where a.migration_id = 1`
+  )
+  return Effect.map(madeAtOnce, (rows) => rows.length === 0)
+}
+
+/** The stores that 0.1.0 made, and those of which nobody may tell. */
 const ownersIn = (sql: SqlClient.SqlClient): Effect.Effect<ReadonlyArray<Place>, SqlError> =>
   Effect.gen(function* () {
     const onPostgres = isPostgres(sql)
     const owners: Array<Place> = []
     for (const [schema = "", prefix = "", readable] of yield* rowsOf(sql, onPostgres ? stores.pg : stores.sqlite)) {
       const place = { schema: onPostgres ? schema : undefined, prefix }
-      const migrations = quoted({ schema: place.schema, name: `${prefix}${onPostgres ? "migration" : "migrations"}` })
-      const made =
-        readable === "true"
-          ? yield* rowsOf(
-              sql,
-              `select 1 from ${migrations} a join ${migrations} b on b.migration_id = 3 and b.created_at = a.created_at
-                where a.migration_id = 1`
-            )
-          : []
-      if (made.length === 0) owners.push(place)
+      if (readable !== "true" || (yield* isOfFirstRelease(sql, place))) owners.push(place)
     }
     return owners
   })
 
 const isSame = (a: Place, b: Place): boolean => a.schema === b.schema && a.prefix === b.prefix
 
-/** Whose it is what 0.1.0 made without a schema: `theirs` says of whom it could be, where that is not known. */
-const claim = (sql: SqlClient.SqlClient, place: Place, isOfStore: boolean) =>
-  Effect.map(ownersIn(sql), (owners): "ours" | "not ours" | { readonly theirs: ReadonlyArray<Place> } => {
-    const isOwner = owners.some((owner) => isSame(owner, place))
-    if (isOfStore && !isOwner) return "not ours"
-    return owners.length === 0 || (owners.length === 1 && isOwner) ? "ours" : { theirs: owners }
-  })
+/**
+ * Whose it is what 0.1.0 made without a schema: `theirs` says of whom it could be, where that is not known. A store that a later release
+ * made is no owner, whatever other stores there are: it does not look at those, which may be thousands.
+ */
+const claim = Effect.fnUntraced(function* (
+  sql: SqlClient.SqlClient,
+  place: Place,
+  isOfStore: boolean
+): Effect.fn.Return<"ours" | "not ours" | { readonly theirs: ReadonlyArray<Place> }, SqlError> {
+  if (isOfStore && (yield* isReadable(sql, migrationsOf(sql, place))) && !(yield* isOfFirstRelease(sql, place))) return "not ours"
+  const owners = yield* ownersIn(sql)
+  const isOwner = owners.some((owner) => isSame(owner, place))
+  if (isOfStore && !isOwner) return "not ours"
+  return owners.length === 0 || (owners.length === 1 && isOwner) ? "ours" : { theirs: owners }
+})
 
 const nameOf = ({ prefix, schema }: Place): string => JSON.stringify(schema === undefined ? prefix : `${schema}.${prefix}`)
 
@@ -93,20 +122,6 @@ const undecided = (sql: SqlClient.SqlClient, old: TableName, to: TableName, thei
     `${quoted(old)} was made by eventfold 0.1.0 and could belong to any of these stores: ${theirs.map(nameOf).join(", ")}. ${how}, or give it to this one: ${move}`
   )
 }
-
-/** Whether a table is there that the role may read. */
-const isReadable = (sql: SqlClient.SqlClient, table: TableName): Effect.Effect<boolean, SqlError> =>
-  isPostgres(sql)
-    ? Effect.map(
-        rowsOf(
-          sql,
-          `select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace
-            where n.nspname = $1 and c.relname = $2 and has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select')`,
-          [table.schema ?? "", table.name]
-        ),
-        (rows) => rows.length > 0
-      )
-    : isThere(sql, table)
 
 /**
  * Fails where the store has no checkpoints, and those of 0.1.0, which did not look for them beside the store, stand beside no events in

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Context, Effect, Fiber, Layer, Option, Stream } from "effect"
-import type { SqlClient } from "effect/sql"
+import { type SqlClient, Statement } from "effect/sql"
 import { Checkpoints, Projection } from "eventfold"
 import { PgCheckpoints } from "eventfold/postgres"
 import { inject } from "vitest"
@@ -118,6 +118,23 @@ describe("migrations", () => {
       for (let n = 0; n < 3; n++) expect(yield* (yield* open({ url: url(), schema })).store.head).toBe(1)
       expect(yield* contents(admin, schema)).toEqual(made)
       expect(yield* migrations(admin, schema)).toEqual(names)
+    })
+  )
+
+  it.live("of a new store look at no other of its database, of which there may be thousands", () =>
+    Effect.gen(function* () {
+      const [other, schema] = [freshSchema(), freshSchema()]
+      yield* open({ url: url(), schema: other })
+      const texts: Array<string> = []
+      yield* Effect.provideService(open({ url: url(), schema }), Statement.CurrentTransformer, (statement) =>
+        Effect.sync(() => {
+          texts.push(statement.compile()[0])
+          return statement
+        })
+      )
+      const about = (name: string) => texts.filter((text) => text.includes(`"${name}"`))
+      expect(about(schema).length).toBeGreaterThan(20)
+      expect(about(other)).toEqual([])
     })
   )
 
