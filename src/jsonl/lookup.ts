@@ -7,7 +7,7 @@
 import { categoryOf, type Metadata } from "../definitions/stored.ts"
 import { byCodePoint } from "../internal/order.ts"
 import type { Query, StreamInfo } from "../store/EventStore.ts"
-import { type Index, type Indexable, type Matchable, matches } from "../store/kit/index.ts"
+import { type Index, type Indexable, infoOf, type Matchable, matches } from "../store/kit/index.ts"
 import { Column, makeTextColumns, type TextColumns, Texts } from "./columns.ts"
 
 /** What the index knows of an event: all that a filter looks at, and where its line stands. */
@@ -306,8 +306,7 @@ export const makeLookup = (columns: Columns, seed: number): Lookup => {
       for (const stream of sorted) {
         if (found.length === size) break
         if (byCodePoint(stream, after) <= 0 || (category !== undefined && categoryOf(stream) !== category)) continue
-        const number = streamNames.find(stream)
-        found.push({ stream, category: categoryOf(stream), version: versionOf(number), position: newest.at(number) })
+        found.push(infoOf(new Row(newest.at(streamNames.find(stream)))))
       }
       return found
     }

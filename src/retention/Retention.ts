@@ -61,7 +61,7 @@ export interface Options {
    * to have it otherwise.
    */
   readonly policies: Readonly<Record<string, Policy>>
-  /** How many events are removed in a second, at most. Default: 5000. */
+  /** How many events are removed in a second, at most. Default: 1000, which leaves the database to those who append. */
   readonly pace?: number | undefined
   /** How often it runs by itself, from when the Layer is built; `"never"` for when {@link run} is called alone. Default: 1 hour. */
   readonly every?: Duration.Input | "never" | undefined
@@ -150,7 +150,22 @@ interface Work {
   readonly followers: Followers
   readonly snapshots: Snapshots["Service"] | undefined
   readonly archive: Archive["Service"] | undefined
-  readonly pace: number
+  readonly paced: Pacer
+}
+
+/** Removes so many events once those before have had the time that they may take. */
+type Pacer = <A, E>(events: number, removal: Effect.Effect<A, E>) => Effect.Effect<A, E>
+
+/** So many events a second at most. */
+const makePacer = (pace: number): Pacer => {
+  let free = 0
+  return (events, removal) =>
+    Effect.gen(function* () {
+      const rest = Math.floor(free - (yield* Clock.currentTimeMillis))
+      if (rest > 0) yield* Effect.sleep(rest)
+      free = (yield* Clock.currentTimeMillis) + (events / pace) * 1000
+      return yield* removal
+    })
 }
 
 /** The policies as they are now: those of process managers by the checkpoints that these have. */
@@ -210,15 +225,14 @@ const carryOut = Effect.fnUntraced(function* (
   policy: Policy,
   onRemoved: (count: number) => void
 ): Effect.fn.Return<number, RetentionError | EventStoreError | ArchiveError> {
-  const { maintenance, pace, snapshots } = work
+  const { maintenance, paced, snapshots } = work
   const size = Math.max(1, Math.min(mostAtOnce, maintenance.batch))
   const archive = afterwardsOf(policy) === "archive" ? work.archive : undefined
   if (afterwardsOf(policy) === "archive" && archive === undefined) {
     return yield* new RetentionFailed({ problem: `the policy of ${category} needs an Archive, which is not provided` })
   }
   let removed = 0
-  const flush = Effect.fnUntraced(function* (events: ReadonlyArray<RecordedEvent>, closed: ReadonlyMap<string, number>) {
-    const began = yield* Clock.currentTimeMillis
+  const removeNow = Effect.fnUntraced(function* (events: ReadonlyArray<RecordedEvent>, closed: ReadonlyMap<string, number>) {
     const last = events.reduce((last, { position }) => Math.max(last, position), 0)
     // A checkpoint may have been set back meanwhile.
     const by = yield* behind(work.followers, last, new Set(events.map(({ stream }) => stream)))
@@ -226,8 +240,6 @@ const carryOut = Effect.fnUntraced(function* (
     const count = yield* remove(maintenance, archive, events, reasonOf(policy), closed)
     removed += count
     onRemoved(count)
-    const rest = Math.floor((events.length / pace) * 1000 - ((yield* Clock.currentTimeMillis) - began))
-    if (rest > 0) yield* Effect.sleep(rest)
     return count
   })
   let held: Array<RecordedEvent> = []
@@ -236,7 +248,7 @@ const carryOut = Effect.fnUntraced(function* (
     const [events, versions] = [held, closed]
     held = []
     closed = new Map()
-    return events.length === 0 ? Effect.succeed(0) : flush(events, versions)
+    return events.length === 0 ? Effect.succeed(0) : paced(events.length, removeNow(events, versions))
   })
   for (const { stream, to, whole } of parts) {
     // Something was appended to it since: it is not closed.
@@ -388,7 +400,7 @@ export const make = Effect.fnUntraced(function* (options: Options) {
     followers: { checkpoints: yield* Checkpoints, parked: Option.getOrUndefined(yield* Effect.serviceOption(ParkedEvents)) },
     snapshots: Option.getOrUndefined(yield* Effect.serviceOption(Snapshots)),
     archive: Option.getOrUndefined(yield* Effect.serviceOption(Archive)),
-    pace: options.pace ?? 5000
+    paced: makePacer(options.pace ?? 1000)
   }
   const missing = Object.entries(options.policies).find(
     ([, policy]) => afterwardsOf(policy) === "archive" && work.archive === undefined

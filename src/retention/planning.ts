@@ -55,13 +55,13 @@ type PartOf = (info: StreamInfo) => Effect.Effect<Part | undefined, EventStoreEr
 /** All of a stream that nothing has been appended to since an instant. */
 const closedBefore =
   (planning: Planning, before: number): PartOf =>
-  ({ position, stream, version }) =>
-    Effect.gen(function* () {
-      const newest = yield* eventAt(planning, stream, version)
-      const goes = newest !== undefined && !isTombstone(newest) && newest.recordedAt.epochMilliseconds <= before
-      if (!goes || (planning.isProcess && (yield* isWaiting(planning, stream)))) return undefined
-      return { stream, to: version, position, whole: version }
-    })
+  ({ recordedAt, position, stream, type, version }) => {
+    const part = { stream, to: version, position, whole: version }
+    if (isTombstone({ type }) || recordedAt.epochMilliseconds > before) return Effect.undefined
+    return planning.isProcess
+      ? Effect.map(isWaiting(planning, stream), (waits) => (waits ? undefined : part))
+      : Effect.succeed(part)
+  }
 
 const upTo = (last: RecordedEvent | undefined): Part | undefined =>
   last === undefined || isTombstone(last)
@@ -98,7 +98,7 @@ const behindSnapshots =
       return kept.length === 0 || to < 1 ? undefined : upTo(yield* eventAt(planning, stream, to))
     })
 
-/** How many streams are looked at at once: each takes a round trip to a database, and there may be many that have gone long ago. */
+/** How many streams are looked at at once, where each takes a round trip to a database. */
 const atOnce = 4
 
 /** What goes by a policy, stream by stream. */

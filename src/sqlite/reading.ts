@@ -45,7 +45,11 @@ const makePages = (database: Database): Pages => {
     streams: ({ after, category, size }) => {
       const { params, text } = sql.streams(category, after, size)
       return Effect.map(rowsOf<StreamRow>(database, "streams", text, params), (rows) =>
-        rows.map((row) => ({ ...row, category: categoryOf(row.stream) }))
+        rows.map(({ recorded_at, ...row }) => ({
+          ...row,
+          category: categoryOf(row.stream),
+          recordedAt: DateTime.makeUnsafe(recorded_at)
+        }))
       )
     }
   }

@@ -54,8 +54,11 @@ export interface MatchRow {
 /** A row of `boundary`: an event that passes a query, or (without one) the position that all of them are as of. */
 export type BoundaryRow = (EventRow & { readonly query: number }) | { readonly query: null; readonly position: number }
 
-/** A row of `streams`: a stream and the place of its newest event. */
-export type StreamRow = PlaceRow
+/** A row of `streams`: a stream and its newest event. */
+export interface StreamRow extends PlaceRow {
+  readonly type: string
+  readonly recorded_at: number
+}
 
 /** The tags of an {@link EventRow}. */
 export const parseTags = (text: string): ReadonlyArray<string> => JSON.parse(text) as ReadonlyArray<string>
@@ -322,7 +325,7 @@ export const makeSql = (prefix: string, indexes: ReadonlySet<EventIndex> = new S
             SELECT (SELECT min(stream) FROM ${event} WHERE stream > name.stream ${within}) FROM name WHERE stream IS NOT NULL
             ${limitOf("?")}
           )
-          SELECT stream, version, position FROM name JOIN ${event} USING (stream)
+          SELECT stream, version, position, type, recorded_at FROM name JOIN ${event} USING (stream)
           WHERE version = (SELECT max(version) FROM ${event} WHERE stream = name.stream)
           ORDER BY stream`,
         params: [after, ...bounds, ...bounds, size]

@@ -133,6 +133,10 @@ export interface StreamInfo {
   readonly version: number
   /** The position of the newest event. */
   readonly position: number
+  /** The type of the newest event; `"$Tombstone"` where that was removed. */
+  readonly type: string
+  /** When the newest event was recorded: on the store's clock, in milliseconds. */
+  readonly recordedAt: DateTime.Utc
 }
 
 /**

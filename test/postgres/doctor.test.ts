@@ -9,6 +9,7 @@ import { PgCheckpoints, PgEventStore } from "eventfold/postgres"
 import { onPostgres } from "../../src/operate/look/doctorPostgres.ts"
 import { sections } from "../../src/operate/look/diagnosis.ts"
 import { inject } from "vitest"
+import { startPostgres } from "../support/postgres-server.ts"
 import { isPgBouncerExpected, startPgBouncer } from "../support/pgbouncer.ts"
 import { client, freshSchema } from "./support.ts"
 
@@ -47,12 +48,33 @@ describe("the doctor on PostgreSQL", () => {
         assert.equal(plans, `analyze "${schema}"."event"`)
         yield* sql.unsafe(plans)
         const diagnoses = yield* found(sql, schema, 1_000_000)
+        // Whether the server of this run flushes is no matter of the store.
         assert.deepEqual(
-          Object.entries(diagnoses).filter(([, what]) => !what.startsWith("ok")),
+          Object.entries(diagnoses).filter(([check, what]) => check !== "durability" && !what.startsWith("ok")),
           []
         )
         assert.equal(diagnoses["indexes"], "ok: correlation ids are looked up")
       })
+    )
+  )
+
+  it.live("tells a server that flushes from one that does not", () =>
+    Effect.forEach(
+      [
+        [{}, "ok: synchronous_commit is on"],
+        [{ synchronous_commit: "off" }, "problem: synchronous_commit is off: what was acknowledged can be lost"],
+        [{ fsync: "off" }, "problem: fsync is off: a crash of the machine can destroy the database"],
+        [{ full_page_writes: "off" }, "problem: full_page_writes is off: a crash of the machine can destroy the database"]
+      ] as const,
+      ([settings, expected]) =>
+        Effect.gen(function* () {
+          const server = yield* Effect.acquireRelease(
+            Effect.promise(() => startPostgres(settings)),
+            ({ dispose }) => Effect.promise(dispose)
+          )
+          const sql = yield* Effect.provide(SqlClient.SqlClient, PgClient.layer({ url: Redacted.make(server.url) }))
+          assert.equal((yield* found(sql, "none", 0))["durability"], expected)
+        }).pipe(Effect.scoped)
     )
   )
 

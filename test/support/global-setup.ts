@@ -10,12 +10,18 @@ declare module "vitest" {
 }
 
 /**
+ * The server of a run has tens of thousands of small tables at its end, and flushes each to the disk at a checkpoint, for which whoever drops a
+ * database waits. No test ends this server: those of what survives have servers of their own, which flush.
+ */
+const withoutDisk = { fsync: "off", full_page_writes: "off", max_wal_size: "4GB" }
+
+/**
  * One PostgreSQL server a run; the one that `EVENTFOLD_TEST_POSTGRES_URL` names, when it is set. At the end, one line says which
  * transports were not exercised.
  */
 export default async (project: TestProject): Promise<() => Promise<void>> => {
   const given = process.env["EVENTFOLD_TEST_POSTGRES_URL"]
-  const server = given === undefined || given === "" ? await startPostgres() : undefined
+  const server = given === undefined || given === "" ? await startPostgres(withoutDisk) : undefined
   project.provide("postgresUrl", server?.url ?? (given as string))
   return async () => {
     await server?.dispose()

@@ -42,6 +42,12 @@ const version = Effect.fnUntraced(function* (sql: SqlClient.SqlClient) {
 
 const durability = Effect.fnUntraced(function* (sql: SqlClient.SqlClient) {
   const commit = yield* setting(sql, "synchronous_commit")
+  for (const name of ["fsync", "full_page_writes"]) {
+    if ((yield* setting(sql, name)) !== "off") continue
+    return [
+      problem("durability", `${name} is off: a crash of the machine can destroy the database`, `set ${name} = on for the server`)
+    ]
+  }
   return [
     commit === "off"
       ? problem(

@@ -55,14 +55,7 @@ const streamsByName = Effect.fnUntraced(function* (
   const found = yield* orUnavailable(Stream.runCollect(Stream.takeWhile(listed, ({ stream }) => stream.startsWith(prefix))))
   // What is listed comes behind the name that it begins with.
   const exact = from === undefined && prefix !== "" ? yield* streamCalled(store, prefix, category) : []
-  return pageOf(
-    asking,
-    [...exact, ...found],
-    limit,
-    head,
-    ({ stream }) => [stream],
-    (info) => info
-  )
+  return pageOf(asking, [...exact, ...found], limit, head, ({ stream }) => [stream], infoOf)
 })
 
 const streamCalled = Effect.fnUntraced(function* (store: Parts["store"], stream: string, category: string | undefined) {
@@ -72,7 +65,10 @@ const streamCalled = Effect.fnUntraced(function* (store: Parts["store"], stream:
   return event === undefined ? [] : [infoOf(event)]
 })
 
-const infoOf = ({ position, stream, version }: RecordedEvent): StreamInfo => ({
+/** What is told of a stream. */
+type Listed = Pick<StreamInfo, "category" | "position" | "stream" | "version">
+
+const infoOf = ({ position, stream, version }: Pick<StreamInfo, "position" | "stream" | "version">): Listed => ({
   stream,
   category: categoryOf(stream),
   version,
@@ -92,7 +88,7 @@ const streamsByTime = Effect.fnUntraced(function* (
   const place = yield* positionIn(asking, after)
   const head = yield* orUnavailable(store.head)
   const end = (yield* Clock.currentTimeMillis) + 500
-  const found = new Map<string, StreamInfo>()
+  const found = new Map<string, Listed>()
   const seen = new Set<string>()
   let before = place ?? head + 1
   let over = 0

@@ -5,6 +5,7 @@
  * grow. The functions therefore plan once, without sequential scans, and events are joined by lateral subqueries with a limit,
  * which can only be index lookups; what reads outside of them is planned again as the log grows (see `store/plans.ts`).
  */
+import * as DateTime from "effect/DateTime"
 import { categoryOf, type StreamInfo } from "../../store/EventStore.ts"
 import { eventColumns, type EventRow, toEventPage } from "./eventPage.ts"
 import { statement } from "./statement.ts"
@@ -43,14 +44,21 @@ export const readForward = ofStream("")
 export const readBackward = ofStream(" desc")
 
 const toStreams = (
-  rows: ReadonlyArray<readonly [stream: string, version: number, position: number]>
+  rows: ReadonlyArray<readonly [stream: string, version: number, position: number, type: string, recordedAt: number]>
 ): ReadonlyArray<StreamInfo> =>
-  rows.map(([stream, version, position]) => ({ stream, category: categoryOf(stream), version, position }))
+  rows.map(([stream, version, position, type, recordedAt]) => ({
+    stream,
+    category: categoryOf(stream),
+    version,
+    position,
+    type,
+    recordedAt: DateTime.makeUnsafe(Math.round(recordedAt * 1000))
+  }))
 
 /** The newest event of each stream found. */
 const newestOfFound = `
-  select f.stream, n.version::float8, n.position::float8
-    from found f, lateral (select e.version, e.position from {event} e where e.stream = f.stream order by e.version desc limit 1) n
+  select f.stream, n.version::float8, n.position::float8, n.type, date_part('epoch', n.recorded_at)
+    from found f, lateral (select e.version, e.position, e.type, e.recorded_at from {event} e where e.stream = f.stream order by e.version desc limit 1) n
    where f.stream is not null limit $2::bigint`
 
 /** Leaps from name to name through the index, whatever the number of events between. */

@@ -27,7 +27,7 @@ export type { PreparedBoundaryQuery, PreparedReadBoundary } from "./prepareRead.
 export { decide, type Located, makeBatch, type Standing, type Write } from "./decide.ts"
 export { isFound } from "./scan.ts"
 export { type Matchable, matches, matchesPrepared } from "./filter.ts"
-export { type Index, type Indexable, makeIndex, readsOfIndex } from "./log.ts"
+export { type Index, type Indexable, infoOf, makeIndex, readsOfIndex } from "./log.ts"
 export { eventPage, parseMetadata, parsePayload, recordedEvent, type StoredEvent, storedEvent, writePayload } from "./recorded.ts"
 export { findNewest } from "./scan.ts"
 export { makeSignal, type Signal } from "../../internal/signal.ts"

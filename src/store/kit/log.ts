@@ -1,3 +1,4 @@
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import { categoryOf } from "../../definitions/stored.ts"
 import { byCodePoint } from "../../internal/order.ts"
@@ -21,10 +22,32 @@ export interface Indexable {
   readonly version: number
   readonly position: number
   readonly id: string
+  readonly type: string
   readonly tags: ReadonlyArray<string>
   /** Milliseconds since the epoch. */
   readonly recordedAt: number
 }
+
+/**
+ * What `streams` tells of the stream of its newest event.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
+export const infoOf = ({
+  position,
+  recordedAt,
+  stream,
+  type,
+  version
+}: Pick<Indexable, "position" | "recordedAt" | "stream" | "type" | "version">): StreamInfo => ({
+  stream,
+  category: categoryOf(stream),
+  version,
+  position,
+  type,
+  recordedAt: DateTime.makeUnsafe(recordedAt)
+})
 
 /**
  * A log in memory with all that a store looks up in it: the whole of the memory store, and the index of one that keeps its
@@ -68,11 +91,11 @@ export const makeIndex = <Row extends Indexable>(
   const noRows: ReadonlyArray<Row> = []
   let names: ReadonlyArray<string> | undefined // the streams in order, made when asked for
 
-  const newest: Standing["newest"] = (stream) => byStream.get(stream)?.at(-1) ?? { version: 0, position: 0 }
+  const newestOf = (stream: string): Row | undefined => byStream.get(stream)?.at(-1)
 
   return {
     standing: {
-      newest,
+      newest: (stream) => newestOf(stream) ?? { version: 0, position: 0 },
       locate: (id) => byId.get(id),
       newestMatch: (filter, after) => newestAmong(lookup, passes, filter, after),
       get head() {
@@ -114,8 +137,8 @@ export const makeIndex = <Row extends Indexable>(
       for (const stream of names) {
         if (found.length === size) break
         if (byCodePoint(stream, after) <= 0 || (category !== undefined && categoryOf(stream) !== category)) continue
-        const { position, version } = newest(stream)
-        found.push({ stream, category: categoryOf(stream), version, position })
+        const newest = newestOf(stream)
+        if (newest !== undefined) found.push(infoOf(newest))
       }
       return found
     }

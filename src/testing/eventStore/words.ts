@@ -51,7 +51,10 @@ export const contents = Effect.fnUntraced(function* (store: Store) {
   return {
     head: yield* store.head,
     events: yield* collect(store.readAll()),
-    streams: yield* Stream.runCollect(store.streams())
+    streams: (yield* Stream.runCollect(store.streams())).map((info) => ({
+      ...info,
+      recordedAt: info.recordedAt.epochMilliseconds
+    }))
   }
 })
 
@@ -63,10 +66,10 @@ export const sound = Effect.fnUntraced(function* (store: Store) {
     range(1, head),
     "positions are dense and ascend"
   )
-  const newest = new Map<string, EventStore.StreamInfo>()
-  for (const { position, stream, version } of events) {
+  const newest = new Map<string, (typeof streams)[number]>()
+  for (const { position, recordedAt, stream, type, version } of events) {
     assert.equal(version, (newest.get(stream)?.version ?? 0) + 1, `versions of ${stream} are dense in position order`)
-    newest.set(stream, { stream, category: EventStore.categoryOf(stream), version, position })
+    newest.set(stream, { stream, category: EventStore.categoryOf(stream), version, position, type, recordedAt })
   }
   assert.deepEqual(
     streams,
