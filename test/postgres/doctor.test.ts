@@ -11,6 +11,7 @@ import { sections } from "../../src/operate/look/diagnosis.ts"
 import { inject } from "vitest"
 import { startPostgres } from "../support/postgres-server.ts"
 import { isPgBouncerExpected, startPgBouncer } from "../support/pgbouncer.ts"
+import { connect } from "./harness.ts"
 import { client, freshSchema } from "./support.ts"
 
 const looks = (sql: SqlClient.SqlClient, schema: string, head: number) =>
@@ -72,7 +73,7 @@ describe("the doctor on PostgreSQL", () => {
             Effect.promise(() => startPostgres(settings)),
             ({ dispose }) => Effect.promise(dispose)
           )
-          const sql = yield* Effect.provide(SqlClient.SqlClient, PgClient.layer({ url: Redacted.make(server.url) }))
+          const sql = yield* connect(server.url)
           assert.equal((yield* found(sql, "none", 0))["durability"], expected)
         }).pipe(Effect.scoped)
     )
