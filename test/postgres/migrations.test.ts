@@ -254,6 +254,8 @@ const firstRelease = Effect.gen(function* () {
     `create table "${schema}".migration (migration_id integer primary key, created_at timestamptz not null default now(), name text not null)`,
     `insert into "${schema}".migration (migration_id, name) values (1, 'events'), (2, 'checkpoints')`,
     ...makeSql({ schema, prefix: "" }).createTables,
+    `create table "${schema}".head (only_row boolean primary key default true check (only_row), position bigint not null) with (fillfactor = 10)`,
+    `insert into "${schema}".head (position) values (0)`,
     `create table "${schema}".checkpoint (
        name text collate "C" primary key,
        position bigint not null,

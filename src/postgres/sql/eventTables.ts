@@ -1,4 +1,4 @@
-/** The events, their tags, and the head of an earlier release: how many events there are. A view takes its place: see `headView`. */
+/** The events and their tags. */
 export const eventTables: ReadonlyArray<string> = [
   `create table {event} (
     position bigint not null,
@@ -20,10 +20,5 @@ export const eventTables: ReadonlyArray<string> = [
     tag text collate "C" not null,
     position bigint not null,
     primary key (tag, position)
-  )`,
-  `create table {head} (
-    only_row boolean primary key default true check (only_row),
-    position bigint not null
-  ) with (fillfactor = 10)`,
-  `insert into {head} (position) values (0)`
+  )`
 ]
