@@ -19,7 +19,7 @@ import { nameFault } from "../definitions/names.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import { Archive, type ArchiveError } from "../store/Archive.ts"
 import { Checkpoints } from "../store/Checkpoints.ts"
-import { categoryOf, EventStore, EventStoreError, type Maintenance, StoreFailure } from "../store/EventStore.ts"
+import { categoryOf, EventStore, EventStoreError, isTombstone, type Maintenance, StoreFailure } from "../store/EventStore.ts"
 import { ParkedEvents } from "../store/ParkedEvents.ts"
 import { Snapshots } from "../store/Snapshots.ts"
 import { behind, type Followers, processCategories } from "./followers.ts"
@@ -61,7 +61,7 @@ export interface Options {
    * to have it otherwise.
    */
   readonly policies: Readonly<Record<string, Policy>>
-  /** How many events are removed in a second, at most. Default: 1000, which leaves the database to those who append. */
+  /** How many events are removed in a second, at most. Default: 500, which leaves the database to those who append. */
   readonly pace?: number | undefined
   /** How often it runs by itself, from when the Layer is built; `"never"` for when {@link run} is called alone. Default: 1 hour. */
   readonly every?: Duration.Input | "never" | undefined
@@ -251,19 +251,30 @@ const carryOut = Effect.fnUntraced(function* (
     return events.length === 0 ? Effect.succeed(0) : paced(events.length, removeNow(events, versions))
   })
   for (const { stream, to, whole } of parts) {
-    // Something was appended to it since: it is not closed.
-    if (whole !== undefined && whole !== (yield* work.store.version(stream))) continue
-    // A stream that goes as a whole goes at once, as far as memory allows. One that is longer goes in pieces, from its beginning, by itself.
-    const most = whole === undefined ? size : mostAtOnce
     const isLong = whole !== undefined && to > mostAtOnce
-    if (isLong) yield* flushHeld
-    let begun = false
-    yield* Stream.runForEach(standingOf(planning, { stream, to }), (event) => {
-      held.push(event)
-      // What has been begun is finished, whatever is appended behind it meanwhile.
-      if (whole !== undefined && !begun) closed.set(stream, whole)
-      return held.length < most ? Effect.void : Effect.map(flushHeld, (count) => void (begun ||= isLong && count > 0))
-    })
+    if (whole !== undefined && !isLong) {
+      // It goes at once.
+      if (held.length + to > mostAtOnce) yield* flushHeld
+      const found = yield* Stream.runCollect(maintenance.read(stream, { to: to + 1 }))
+      // Something was appended to it since: it is not closed.
+      if (found.some(({ version }) => version > to)) continue
+      const standing = found.filter((event) => !isTombstone(event))
+      if (standing.length > 0) closed.set(stream, whole)
+      held.push(...standing)
+    } else {
+      // It goes in pieces, from its beginning; one that was to go as a whole does so by itself.
+      if (isLong && whole !== (yield* work.store.version(stream))) continue
+      if (isLong) yield* flushHeld
+      let begun = false
+      yield* Stream.runForEach(standingOf(planning, { stream, to }), (event) => {
+        held.push(event)
+        // What has been begun is finished, whatever is appended behind it meanwhile.
+        if (isLong && !begun) closed.set(stream, whole)
+        return held.length < (isLong ? mostAtOnce : size)
+          ? Effect.void
+          : Effect.map(flushHeld, (count) => void (begun ||= isLong && count > 0))
+      })
+    }
     if (held.length >= size) yield* flushHeld
   }
   yield* flushHeld
@@ -400,7 +411,7 @@ export const make = Effect.fnUntraced(function* (options: Options) {
     followers: { checkpoints: yield* Checkpoints, parked: Option.getOrUndefined(yield* Effect.serviceOption(ParkedEvents)) },
     snapshots: Option.getOrUndefined(yield* Effect.serviceOption(Snapshots)),
     archive: Option.getOrUndefined(yield* Effect.serviceOption(Archive)),
-    paced: makePacer(options.pace ?? 1000)
+    paced: makePacer(options.pace ?? 500)
   }
   const missing = Object.entries(options.policies).find(
     ([, policy]) => afterwardsOf(policy) === "archive" && work.archive === undefined

@@ -107,7 +107,7 @@ const chaining =
 export const retentionCases = (scale: number, some: (count: number) => number): ReadonlyArray<Case> => {
   const span = { warmUp: 500 * scale, millis: 2500 * scale }
   // Some seconds more than what is archived at most while it is measured, for machines that are busy.
-  const events = Math.ceil((1000 * 3 * scale + 25_000) / atOnce) * atOnce
+  const events = Math.ceil((500 * 3 * scale + 25_000) / atOnce) * atOnce
   const archive = (what: "archiving" | "sleeping", callers: number): Case => ({
     name: `retention: appends, ${callersText(callers)}, ${what === "archiving" ? "beside a running archive" : "alone"}`,
     place: "postgres",
