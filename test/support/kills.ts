@@ -4,8 +4,8 @@ import { type Child, startChild } from "./child.ts"
 import { freePort } from "./clusterNode.ts"
 import { eventually } from "./words.ts"
 
-/** How many processes are killed: `EVENTFOLD_TEST_KILLS` sets it. The default keeps a run of all tests short on two cores. */
-export const kills = Number(process.env["EVENTFOLD_TEST_KILLS"] ?? 20)
+/** How many processes are killed: `EVENTFOLD_TEST_KILLS` sets it. */
+export const kills = Number(process.env["EVENTFOLD_TEST_KILLS"] ?? 50)
 
 /** How long a test of them may take, in milliseconds: three seconds for each on two idle cores. */
 export const killsTimeout = 240_000 + 10_000 * kills

@@ -4,9 +4,9 @@ import { BaseSequencer, type Reporter, type TestSpecification } from "vitest/nod
 
 /** About how many seconds the longest files take, on two cores with three of them at a time. Every other file takes less than most of these. */
 const seconds: Readonly<Record<string, number>> = {
-  "test/cluster/kills.test.ts": 60,
+  "test/cluster/kills.test.ts": 130,
   "test/following/kills.test.ts": 90,
-  "test/workflow/kills.test.ts": 70,
+  "test/workflow/kills.test.ts": 100,
   "test/postgres/PgLite.conformance.test.ts": 120,
   "test/kafka/KafkaTransport.conformance.test.ts": 90,
   "examples/orders/orders.test.ts": 80,
