@@ -228,12 +228,12 @@ describe("two processes in which many follow one log", () => {
         )
         return Number(said()?.slice("pages ".length))
       })
-      /** Appends events one by one; each is read for all: each by itself would read as many pages as there are subscriptions. */
+      /** Appends events one by one; each is read for all: each by itself would read as many pages as there are subscriptions, and few may. */
       const wave = Effect.fnUntraced(function* (process: Child, from: number, count: number) {
         const before = yield* pages(process)
         for (const n of numbers(count)) yield* Effect.andThen(append(1), applied(from + n))
         const read = (yield* pages(process)) - before
-        assert.ok(read <= 3 * count, `${read} pages of ${count} events`)
+        assert.ok(read < (count * many.length) / 2, `${read} pages of ${count} events`)
       })
       // Until all of them keep up each reads by itself.
       yield* append(1)

@@ -304,9 +304,9 @@ describe("a caller who reads its own numbers as bigints", () => {
       assert.deepEqual([created.position, again.position], [1, 2])
       assert.deepEqual(yield* positions, [1, 2])
       assert.equal(yield* EventStore.version("A-1"), 2)
-      assert.deepEqual(yield* Stream.runCollect(EventStore.streams()), [
-        { stream: "A-1", category: "A", version: 2, position: 2 }
-      ])
+      const [info] = yield* Stream.runCollect(EventStore.streams())
+      assert.deepEqual([info?.version, info?.position], [2, 2])
+      assert.ok(info !== undefined && Number.isInteger(info.recordedAt.epochMilliseconds))
       assert.deepEqual(yield* sql`SELECT count(*) FROM eventfold_event`.values, [[2n]])
     }).pipe(Effect.provideService(SqlClient.SafeIntegers, true), Effect.provide(memory))
   )
