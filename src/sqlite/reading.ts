@@ -5,8 +5,8 @@ import * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { realSleep } from "../internal/realTime.ts"
-import { categoryOf, type EventStoreError } from "../store/EventStore.ts"
-import { type Driver, type EventPage, isFound, type Pages, parseMetadata, parsePayload } from "../store/kit/index.ts"
+import type { EventStoreError } from "../store/EventStore.ts"
+import { type Driver, type EventPage, infoOf, isFound, type Pages, parseMetadata, parsePayload } from "../store/kit/index.ts"
 import { askedParam } from "./asking.ts"
 import { type Database, rowOf, rowsOf } from "./database.ts"
 import { type BoundaryRow, type EventRow, parseTags, type StreamRow } from "./sql.ts"
@@ -45,11 +45,7 @@ const makePages = (database: Database): Pages => {
     streams: ({ after, category, size }) => {
       const { params, text } = sql.streams(category, after, size)
       return Effect.map(rowsOf<StreamRow>(database, "streams", text, params), (rows) =>
-        rows.map(({ recorded_at, ...row }) => ({
-          ...row,
-          category: categoryOf(row.stream),
-          recordedAt: DateTime.makeUnsafe(recorded_at)
-        }))
+        rows.map(({ recorded_at, ...row }) => infoOf({ ...row, recordedAt: recorded_at }))
       )
     }
   }

@@ -79,6 +79,50 @@ describe("policies", () => {
     }).pipe(Effect.provide(base))
   )
 
+  it.effect("what is young, and what has gone, is read by no run", () =>
+    Effect.gen(function* () {
+      yield* Effect.forEach(["a", "b", "c"], (id) => fill(id))
+      const store = yield* EventStore.EventStore
+      const maintenance = store.maintenance as EventStore.Maintenance
+      let reads = 0
+      const counted = EventStore.EventStore.of({
+        ...store,
+        maintenance: { ...maintenance, read: (...asked) => Stream.suspend(() => (reads++, maintenance.read(...asked))) }
+      })
+      const run = Effect.provideService(
+        runIt({ ...manual, policies: { Cart: { keep: "30 days" } } }),
+        EventStore.EventStore,
+        counted
+      )
+      assert.deepEqual(yield* run, [])
+      assert.equal(reads, 0)
+      yield* TestClock.adjust("31 days")
+      assert.equal((yield* run)[0]?.events, 9)
+      assert.ok(reads > 0)
+      reads = 0
+      assert.deepEqual(yield* run, [])
+      assert.equal(reads, 0)
+    }).pipe(Effect.provide(base))
+  )
+
+  it.effect("so many events go in a second, and nobody waits behind the last", () =>
+    Effect.gen(function* () {
+      yield* Effect.forEach(Array.from({ length: 100 }), (_, n) => fill(`c${n}`, 4))
+      const { run, status } = yield* Retention.make({ every: "never", pace: 100, policies: { Cart: { keep: Duration.zero } } })
+      const running = yield* Effect.forkChild(run)
+      const gone = Effect.map(status, ({ removed }) => removed)
+      const untilGone = (count: number) => until(Effect.map(gone, (removed) => removed === count))
+      // Two hundred at once, as many as one statement takes.
+      for (const count of [200, 400]) {
+        yield* untilGone(count)
+        yield* TestClock.adjust("1999 millis")
+        assert.equal(yield* gone, count)
+        yield* TestClock.adjust("1 millis")
+      }
+      assert.equal((yield* Fiber.join(running))[0]?.events, 500)
+    }).pipe(Effect.scoped, Effect.provide(base))
+  )
+
   it.effect("behind a snapshot: what it holds goes, and loading goes on from it", () =>
     Effect.gen(function* () {
       yield* fill("1", 11)

@@ -45,7 +45,11 @@ const durability = Effect.fnUntraced(function* (sql: SqlClient.SqlClient) {
   for (const name of ["fsync", "full_page_writes"]) {
     if ((yield* setting(sql, name)) !== "off") continue
     return [
-      problem("durability", `${name} is off: a crash of the machine can destroy the database`, `set ${name} = on for the server`)
+      problem(
+        "durability",
+        `${name} is off: a crash of the machine can destroy the database`,
+        `set ${name} = on for the server${name === "fsync" ? "" : ", unless its file system never tears a page"}`
+      )
     ]
   }
   return [

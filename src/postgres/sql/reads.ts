@@ -5,8 +5,8 @@
  * grow. The functions therefore plan once, without sequential scans, and events are joined by lateral subqueries with a limit,
  * which can only be index lookups; what reads outside of them is planned again as the log grows (see `store/plans.ts`).
  */
-import * as DateTime from "effect/DateTime"
-import { categoryOf, type StreamInfo } from "../../store/EventStore.ts"
+import type { StreamInfo } from "../../store/EventStore.ts"
+import { infoOf } from "../../store/kit/index.ts"
 import { eventColumns, type EventRow, toEventPage } from "./eventPage.ts"
 import { statement } from "./statement.ts"
 
@@ -46,14 +46,9 @@ export const readBackward = ofStream(" desc")
 const toStreams = (
   rows: ReadonlyArray<readonly [stream: string, version: number, position: number, type: string, recordedAt: number]>
 ): ReadonlyArray<StreamInfo> =>
-  rows.map(([stream, version, position, type, recordedAt]) => ({
-    stream,
-    category: categoryOf(stream),
-    version,
-    position,
-    type,
-    recordedAt: DateTime.makeUnsafe(Math.round(recordedAt * 1000))
-  }))
+  rows.map(([stream, version, position, type, recordedAt]) =>
+    infoOf({ stream, version, position, type, recordedAt: Math.round(recordedAt * 1000) })
+  )
 
 /** The newest event of each stream found. */
 const newestOfFound = `
