@@ -16,7 +16,7 @@ const servers = [
   "test/{Transport.realTime,architecture,copy,docs,fixtures,http,messages,package}.test.ts",
   "test/sqlite/{SqliteEventStore,Subscription,crash}.test.ts",
   "test/operate/{http,processes}.test.ts",
-  "test/cluster/{durable,misfits}.test.ts",
+  "test/cluster/{durable,interrupted,misfits}.test.ts",
   "test/inspector/{acting,large,page}.test.ts",
   "examples/**/*.test.ts"
 ]

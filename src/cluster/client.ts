@@ -1,14 +1,16 @@
 import * as EntityId from "effect/cluster/EntityId"
 import { Sharding } from "effect/cluster/Sharding"
+import * as Cause from "effect/Cause"
+import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
 import * as MessageBus from "../deciding/MessageBus.ts"
 import type { CommitError } from "../deciding/UnitOfWork.ts"
 import type * as Aggregate from "../definitions/Aggregate.ts"
 import { placeOf } from "../definitions/aggregateId.ts"
 import { type Any, CommandElsewhereError } from "../definitions/Command.ts"
-import { makeId } from "../internal/ids.ts"
 import { canonicalJson } from "../internal/json.ts"
 import { type HandlersOf, idOf, type Options } from "./options.ts"
 import { checkKept, entityOf, type Message, typeOf } from "./protocol.ts"
@@ -24,6 +26,12 @@ export interface ClientOptions<A extends Aggregate.Any, Commands extends Readonl
   readonly patience?: Duration.Input | undefined
 }
 
+/** Whoever decides was interrupted, as where a shard is taken from a process that was frozen; or this process stops to wait for it. */
+class OwnerInterrupted extends Data.TaggedError("OwnerInterrupted")<{ readonly isLeaving: boolean }> {}
+
+/** What is sent again is the same request, so it takes effect once: some ten seconds, all in all. */
+const again = Schedule.max([Schedule.exponential("50 millis"), Schedule.recurs(7)])
+
 /**
  * Sends commands to the runners that own their aggregates: the handlers of a program that executes them there. It takes the place of the Layers of
  * `MessageBus.handle`, and nothing above it changes.
@@ -31,7 +39,7 @@ export interface ClientOptions<A extends Aggregate.Any, Commands extends Readonl
  * What does not come to an answer of the command's own is an error of the unit of work, as it would be here. A `CommandElsewhereError` says what the network
  * or the cluster adds; nothing waits longer than `patience`. Inside of a unit of work it is refused (`inside`), for the one could not be undone with the other.
  *
- * A runner that dies or is cut off is replaced, and what it was sent is sent to the next one. It takes effect once, and the caller gets what it first came
+ * A runner that dies, is cut off or loses its shards is replaced, and what it was sent is sent to the next one. It takes effect once, and the caller gets what it first came
  * to: see {@link layerRunner}.
  *
  * ```ts
@@ -91,6 +99,7 @@ export const layerClient = <A extends Aggregate.Any, const Commands extends Read
         const { id: named, stream } = yield* Effect.fromResult(placeOf(aggregate, idOfPayload(payload)))
         if (delivery === "durable") yield* checkKept(stream, `${command._tag}.payload`, encoded)
         const sharding = yield* Sharding
+        const request = yield* sharding.getSnowflake
         const client = (yield* entity.client)(named)
         const entityId = EntityId.make(named)
         const { id: shard } = sharding.getShardId(entityId, entity.getShardGroup(entityId))
@@ -103,18 +112,30 @@ export const layerClient = <A extends Aggregate.Any, const Commands extends Read
             Object.entries(metadata).filter(([, value]) => value !== undefined)
           ) as Message["metadata"],
           shard,
+          request,
           // An id goes with one payload: with another, the runner says so.
-          key: id === undefined ? yield* makeId : `${id}/${canonicalJson(encoded)}`
+          key: id === undefined ? String(request) : `${id}/${canonicalJson(encoded)}`
         }
         const whose = `${typeOf(aggregate, delivery)} "${named}"`
         const unanswered = `nobody who owns ${whose} (shard ${shard}) has answered in ${Duration.format(patience)}. It may have taken effect. Is a program with ClusterBus.layerRunner of "${aggregate.name}" up, with the delivery "${delivery}" and as many shards?`
-        return yield* client.execute(message).pipe(
+        const leaving = `this process left the cluster before ${whose} had answered. It may have taken effect`
+        // A caller that is interrupted itself comes no further than to this.
+        const sent = Effect.catchCauseIf(client.execute(message), Cause.hasInterruptsOnly, () =>
+          Effect.flatMap(sharding.isShutdown, (isLeaving) => Effect.fail(new OwnerInterrupted({ isLeaving })))
+        )
+        return yield* sent.pipe(
+          Effect.retry({
+            schedule: again,
+            while: (error) => delivery === "volatile" && error._tag === "OwnerInterrupted" && !error.isLeaving
+          }),
           Effect.catchTags({
             MailboxFull: () =>
               refuse("full", `who owns ${whose} has too much in hand, or too many aggregates. Nothing was done: repeat it later`),
             AlreadyProcessingMessage: (error) => refuse("unanswered", `${whose}: ${error.message}`),
             PersistenceError: (error) => refuse("unanswered", `the storage of the cluster failed: ${error.message}`),
-            EntityNotAssignedToRunner: () => refuse("unanswered", unanswered)
+            EntityNotAssignedToRunner: () => refuse("unanswered", leaving),
+            OwnerInterrupted: ({ isLeaving }) =>
+              refuse("unanswered", isLeaving ? leaving : `who owns ${whose} was interrupted. It may have taken effect`)
           }),
           Effect.timeoutOrElse({ duration: patience, orElse: () => refuse("unanswered", unanswered) })
         )

@@ -1,6 +1,7 @@
 /** What callers and owners of an aggregate say to each other. */
 import * as ClusterSchema from "effect/cluster/ClusterSchema"
 import * as Entity from "effect/cluster/Entity"
+import * as Snowflake from "effect/cluster/Snowflake"
 import * as Effect from "effect/Effect"
 import * as Rpc from "effect/rpc/Rpc"
 import * as Schema from "effect/Schema"
@@ -22,6 +23,8 @@ const Message = {
   metadata: Schema.Record(Schema.String, Schema.Json),
   /** The shard of the aggregate, as the caller reckons it. */
   shard: Schema.Int,
+  /** Names what is asked for, and when, however often it is sent. */
+  request: Snowflake.SnowflakeFromString,
   /** Names the message where it is kept. */
   key: Schema.String
 }

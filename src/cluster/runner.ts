@@ -78,7 +78,6 @@ export const layerRunner = <A extends Aggregate.Any, const Commands extends Read
 
   /** What has arrived, if it is for whom it was sent to. */
   const accept = Effect.fnUntraced(function* (
-    request: bigint,
     message: Message
   ): Effect.fn.Return<Request & { readonly id: unknown }, CommitError, Sharding.Sharding | CurrentAddress> {
     const { entityId, shardId } = yield* CurrentAddress
@@ -115,8 +114,8 @@ export const layerRunner = <A extends Aggregate.Any, const Commands extends Read
         `it was sent to ${whose}, and is for "${named}" by the "id" of the runner. Nothing was done`
       )
     }
-    const madeAt = Snowflake.timestamp(Snowflake.Snowflake(request))
-    return { requestId: String(request), madeAt, message, command, payload, id }
+    const madeAt = Snowflake.timestamp(message.request)
+    return { requestId: String(message.request), madeAt, message, command, payload, id }
   })
 
   const owning = Effect.gen(function* () {
@@ -128,8 +127,8 @@ export const layerRunner = <A extends Aggregate.Any, const Commands extends Read
         ? (request: Request) => alone(request, stream)
         : yield* makeActivation({ aggregate, id: () => id, stream }, maxBatch)
     return {
-      execute: Effect.fnUntraced(function* (request: { readonly requestId: bigint; readonly payload: Message }) {
-        const accepted = yield* accept(request.requestId, request.payload)
+      execute: Effect.fnUntraced(function* ({ payload }: { readonly payload: Message }) {
+        const accepted = yield* accept(payload)
         id = accepted.id
         return yield* decide(accepted)
       })

@@ -10,6 +10,7 @@ import {
   Sharding,
   ShardingConfig,
   SingleRunner,
+  Snowflake,
   TestRunner
 } from "effect/cluster"
 import { SqlClient } from "effect/sql"
@@ -231,7 +232,16 @@ describe("the owner of an aggregate", () => {
     madeAt: Date.now(),
     command: Add as Command.Any,
     payload: Add.payloadSchema.make({ counter: "a", by }),
-    message: { command: "Add", payload: null, id: null, correlationId: null, metadata: {}, shard: 1, key: requestId }
+    message: {
+      command: "Add",
+      payload: null,
+      id: null,
+      correlationId: null,
+      metadata: {},
+      shard: 1,
+      request: Snowflake.Snowflake(1),
+      key: requestId
+    }
   })
   const owner = (maxBatch = 64) => makeActivation({ aggregate: Counter, id: () => "a", stream: "Counter-a" }, maxBatch)
   // An activation takes the handlers of whatever commands come.
@@ -357,6 +367,7 @@ describe("programs that do not fit each other", () => {
         id: null,
         correlationId: null,
         metadata: {},
+        request: Snowflake.Snowflake(1),
         key: "1"
       }
       const shards = yield* Effect.flip(client.execute({ ...message, shard: 0 }))

@@ -3,7 +3,7 @@ import assert from "node:assert/strict"
 import { NodeCrypto } from "@effect/platform-node"
 import { describe, it } from "@effect/vitest"
 import { Clock, Deferred, Effect, Fiber, Layer, Schema, Stream } from "effect"
-import { ShardingConfig, SingleRunner, TestRunner } from "effect/cluster"
+import { ShardingConfig, SingleRunner, Snowflake, TestRunner } from "effect/cluster"
 import { TestClock } from "effect/testing"
 import { Aggregate, Command, Event, EventStore, Keys, MessageBus, Personal, Repository, UnitOfWork } from "eventfold"
 import { ClusterBus } from "eventfold/cluster"
@@ -66,7 +66,16 @@ describe("the owner of an aggregate, asked again", () => {
       madeAt,
       command,
       payload,
-      message: { command: command._tag, payload: null, id: null, correlationId: null, metadata: {}, shard: 1, key: requestId }
+      message: {
+        command: command._tag,
+        payload: null,
+        id: null,
+        correlationId: null,
+        metadata: {},
+        shard: 1,
+        request: Snowflake.Snowflake(1),
+        key: requestId
+      }
     }))
   const join = (name: string) => request(Join, name, { club: "a", name })
 

@@ -2,7 +2,7 @@
 import { Effect, Schema } from "effect"
 import { Aggregate, Command, Event, MessageBus, Repository } from "eventfold"
 
-const Added = Event.make("Added", { call: Schema.String })
+export const Added = Event.make("Added", { call: Schema.String })
 export const Counter = Aggregate.make("Counter", { events: [Added], initial: 0, evolve: { Added: (total) => total + 1 } })
 export const Add = Command.make("Add", { payload: { counter: Schema.String, call: Schema.String }, success: Schema.Int })
 
