@@ -54,6 +54,7 @@ export const answersSince = (
   since: number
 ): Effect.Effect<Answers, EventStoreError> =>
   Effect.flatMap(Clock.currentTimeMillis, (now) => {
+    if (version === 0) return Effect.succeed({ since, until: now + kept, byRequest: new Map() })
     let count = 0
     const events = store
       .read(stream, { to: version, direction: "backward" })

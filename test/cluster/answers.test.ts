@@ -107,6 +107,17 @@ describe("the owner of an aggregate, asked again", () => {
     }).pipe(Effect.scoped, Effect.provide(Live))
   )
 
+  it.effect("reads a new aggregate once", () =>
+    Effect.gen(function* () {
+      const store = yield* EventStore.EventStore
+      let reads = 0
+      const counting: typeof store.read = (...args) => Stream.unwrap(Effect.sync(() => (reads++, store.read(...args))))
+      const first = yield* Effect.provideService(owner, EventStore.EventStore, { ...store, read: counting })
+      assert.deepEqual((yield* first(yield* join("ada"))).value, ["ada"])
+      assert.equal(reads, 1)
+    }).pipe(Effect.scoped, Effect.provide(Live))
+  )
+
   it.effect("reads few events of a long history for a request that was made just now", () =>
     Effect.gen(function* () {
       const before = yield* owner
