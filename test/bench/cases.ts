@@ -23,6 +23,7 @@ import { rabbitmqCases } from "./rabbitmq.ts"
 import { appendCall, appendOne, insertMany, type Part } from "./raw.ts"
 import { redisCases } from "./redis.ts"
 import { streamCases } from "./streams.ts"
+import { unitCases } from "./units.ts"
 
 /**
  * Cases of modules that older builds do not have. One that has not has none of the cases either, where `--against` runs it.
@@ -917,6 +918,7 @@ export const makeCases = (scale: number): ReadonlyArray<Case> => {
     ...decisionCases(scale),
     ...streamCases(scale),
     ...processCases(some),
+    ...unitCases(scale),
     ...hotCases(scale),
     ...(clusterCases?.(scale) ?? []),
     ...(lookCases?.(scale) ?? []),
