@@ -11,6 +11,7 @@ import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
@@ -23,7 +24,7 @@ import { type CommitError, committed, retryConflicts, transact, Transaction, typ
 import type * as Aggregate from "../definitions/Aggregate.ts"
 import type * as Command from "../definitions/Command.ts"
 import { timesForgotten } from "../internal/forgetting.ts"
-import { EventStore } from "../store/EventStore.ts"
+import { EventStore, OptimisticLockError } from "../store/EventStore.ts"
 import { type Answer, answerAgain, type Answers, answersSince, forgetOld, note, skew } from "./answers.ts"
 import type { Message } from "./protocol.ts"
 
@@ -111,7 +112,7 @@ const runNoted = (
       const { outcome, value } = reply
       // It has dropped what it had staged.
       if (outcome === "failure") return { reply, answer: { outcome, value } }
-      const noted = yield* note(store, stream, requestId, command._tag, value)
+      const noted = yield* note(store, stream, requestId, command, value)
       if (noted === undefined && written() > before) {
         return yield* Effect.die(
           new Error(
@@ -139,6 +140,8 @@ const jittered = Schedule.jittered(Schedule.exponential("2 millis"))
 const finding = Schedule.max([Schedule.exponential("100 millis"), Schedule.recurs(5)])
 
 interface Waiting extends Request {
+  /** Whether its caller has gone. */
+  left: boolean
   readonly span: Option.Option<Tracer.AnySpan>
   readonly done: Deferred.Deferred<Reply, CommitError>
 }
@@ -155,6 +158,9 @@ export const makeActivation = Effect.fnUntraced(function* (
   let forgotten = timesForgotten()
   /** The version that a snapshot was looked after at. */
   let looked: number | undefined
+  /** What is being decided, and the fiber that does so. */
+  let deciding: Waiting | undefined
+  let running: Fiber.Fiber<unknown> | undefined
 
   /** Decides all of a batch in one unit of work. */
   const attempt = Effect.fnUntraced(function* (batch: ReadonlyArray<Waiting>) {
@@ -182,11 +188,19 @@ export const makeActivation = Effect.fnUntraced(function* (
         continue
       }
       const one = runNoted(request, store, stream)
+      deciding = request
       const exit = yield* Effect.exit(Option.isNone(span) ? one : Effect.provideService(one, Tracer.ParentSpan, span.value))
+      deciding = undefined
       if (Exit.isSuccess(exit) && exit.value.answer !== undefined) fresh.set(requestId, exit.value.answer)
       exits.push(Exit.map(exit, ({ reply }) => reply))
     }
-    return { after: yield* Repository.load(aggregate, id), answers, exits, fresh, since }
+    const after = yield* Repository.load(aggregate, id)
+    // Where something is written to the stream, the commit finds out whether the state that was kept still holds.
+    if (kept !== undefined && after.version === version) {
+      const actual = yield* store.version(stream)
+      if (actual !== version) return yield* new OptimisticLockError({ stream, expected: version, actual })
+    }
+    return { after, answers, exits, fresh, since }
   })
 
   const decided = Effect.fnUntraced(
@@ -270,10 +284,25 @@ export const makeActivation = Effect.fnUntraced(function* (
     return Effect.exit(Repository.read(aggregate, owned.id() as Aggregate.Id<Aggregate.Any>))
   })
 
+  /** Settles a batch. Where the caller of what is being decided goes, the rest is decided without. */
+  const settleThose = Effect.fnUntraced(function* (batch: ReadonlyArray<Waiting>) {
+    let open = batch.filter(({ left }) => !left)
+    while (open.length > 0) {
+      const fiber = (running = yield* Effect.forkChild(settle(open)))
+      yield* Effect.onInterrupt(Fiber.await(fiber), () => Fiber.interrupt(fiber))
+      running = deciding = undefined
+      open = open.filter(({ done, left }) => !left && !Deferred.isDoneUnsafe(done))
+    }
+  })
+
+  const leave = (request: Waiting): void => {
+    request.left = true
+    if (deciding === request) running?.interruptUnsafe()
+  }
+
   const working = Effect.forever(
     Effect.gen(function* () {
-      const batch = yield* Queue.takeBetween(mailbox, 1, maxBatch)
-      yield* settle(batch)
+      yield* settleThose(yield* Queue.takeBetween(mailbox, 1, maxBatch))
       yield* snapshot
     })
   )
@@ -284,7 +313,8 @@ export const makeActivation = Effect.fnUntraced(function* (
     Effect.gen(function* () {
       const done = yield* Deferred.make<Reply, CommitError>()
       const span = yield* Effect.serviceOption(Tracer.ParentSpan)
-      yield* Queue.offer(mailbox, { ...request, span, done })
-      return yield* Deferred.await(done)
+      const waiting = { ...request, span, done, left: false }
+      yield* Queue.offer(mailbox, waiting)
+      return yield* Effect.onInterrupt(Deferred.await(done), () => Effect.sync(() => leave(waiting)))
     })
 })

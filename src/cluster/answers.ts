@@ -13,9 +13,11 @@ import * as Stream from "effect/Stream"
 import { inLog } from "../deciding/Answers.ts"
 import type { Reply } from "../deciding/MessageBus.ts"
 import { type CommitError, Transaction } from "../deciding/UnitOfWork.ts"
+import type * as Command from "../definitions/Command.ts"
 import { CommandElsewhereError } from "../definitions/Command.ts"
 import { requestKey } from "../definitions/metadata.ts"
 import { storedFault } from "../definitions/personal.ts"
+import { hasSecret } from "../definitions/secrets.ts"
 import type { EventStore, EventStoreError } from "../store/EventStore.ts"
 
 /** What a request came to. Without a value the log has it, as the answer to an execution of its own. */
@@ -90,23 +92,25 @@ const idOf = (request: string) => `request:${request}`
 
 /**
  * Notes in the last event that this unit of work has staged for a stream what the request came to. A value that is large, or has personal data in it, which
- * are sealed in payloads alone, is kept as an answer of the bus. `undefined` where there is no event.
+ * are sealed in payloads alone, is kept as an answer of the bus, and one with a `Schema.Redacted` nowhere. `undefined` where there is no event.
  */
 export const note = (
   store: EventStore["Service"],
   stream: string,
   request: string,
-  command: string,
+  command: Command.Any,
   value: Schema.Json
 ): Effect.Effect<Answer | undefined, CommitError, Transaction> =>
   Transaction.use((transaction) => {
-    const isApart = JSON.stringify(value).length > short || storedFault(value) !== undefined
+    const isSecret = hasSecret(command.successSchema)
+    const isApart = !isSecret && (JSON.stringify(value).length > short || storedFault(value) !== undefined)
+    const isBeside = !isSecret && !isApart
     const outcome = "success"
-    if (!transaction.amend(stream, { [requestKey]: { id: request, outcome, ...(!isApart && { value }) } }))
+    if (!transaction.amend(stream, { [requestKey]: { id: request, outcome, ...(isBeside && { value }) } }))
       return Effect.succeed(undefined)
-    const noted = { outcome, value: isApart ? undefined : value } as const
+    const noted = { outcome, value: isBeside ? value : undefined } as const
     return isApart
-      ? Effect.as(inLog(store).keep({ command, id: idOf(request), payload: "", outcome, value }), noted)
+      ? Effect.as(inLog(store).keep({ command: command._tag, id: idOf(request), payload: "", outcome, value }), noted)
       : Effect.succeed(noted)
   })
 

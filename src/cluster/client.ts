@@ -11,9 +11,11 @@ import type { CommitError } from "../deciding/UnitOfWork.ts"
 import type * as Aggregate from "../definitions/Aggregate.ts"
 import { placeOf } from "../definitions/aggregateId.ts"
 import { type Any, CommandElsewhereError } from "../definitions/Command.ts"
-import { canonicalJson } from "../internal/json.ts"
+import { makeId } from "../internal/ids.ts"
+import { canonicalJson, jsonFault } from "../internal/json.ts"
+import { InvalidAppendError } from "../store/EventStore.ts"
 import { type HandlersOf, idOf, type Options } from "./options.ts"
-import { checkKept, entityOf, type Message, typeOf } from "./protocol.ts"
+import { checkKept, checkSecrets, entityOf, type Message, typeOf } from "./protocol.ts"
 
 /**
  * How commands are sent to the owners of aggregates.
@@ -28,6 +30,10 @@ export interface ClientOptions<A extends Aggregate.Any, Commands extends Readonl
 
 /** Whoever decides was interrupted, as where a shard is taken from a process that was frozen; or this process stops to wait for it. */
 class OwnerInterrupted extends Data.TaggedError("OwnerInterrupted")<{ readonly isLeaving: boolean }> {}
+
+/** What has become of the request is still to be found out: its owner was interrupted, or has it in hand under the same number of the cluster. */
+const isOfTheWay = (error: { readonly _tag: string }): boolean =>
+  error instanceof OwnerInterrupted ? !error.isLeaving : error._tag === "AlreadyProcessingMessage"
 
 /** What is sent again is the same request, so it takes effect once: some ten seconds, all in all. */
 const again = Schedule.max([Schedule.exponential("50 millis"), Schedule.recurs(7)])
@@ -84,6 +90,7 @@ export const layerClient = <A extends Aggregate.Any, const Commands extends Read
   const patience = Duration.fromInputUnsafe(options.patience ?? "1 minute")
   const entity = entityOf(aggregate, delivery, options.shardGroup)
   const layerOf = (command: Any) => {
+    checkSecrets(command, delivery)
     const refuse = (reason: CommandElsewhereError["reason"], detail: string) =>
       new CommandElsewhereError({ command: command._tag, reason, detail })
     const idOfPayload = idOf(options, command._tag)
@@ -100,33 +107,39 @@ export const layerClient = <A extends Aggregate.Any, const Commands extends Read
         if (delivery === "durable") yield* checkKept(stream, `${command._tag}.payload`, encoded)
         const sharding = yield* Sharding
         const request = yield* sharding.getSnowflake
-        const client = (yield* entity.client)(named)
         const entityId = EntityId.make(named)
         const { id: shard } = sharding.getShardId(entityId, entity.getShardGroup(entityId))
+        const given = Object.fromEntries(Object.entries(metadata).filter(([, value]) => value !== undefined))
+        const fault = jsonFault(given)
+        if (fault !== undefined) {
+          return yield* new InvalidAppendError({ stream, field: `metadata${fault.path}`, problem: fault.problem })
+        }
         const message: Message = {
           command: command._tag,
           payload: encoded,
           id: id ?? null,
           correlationId: correlationId ?? null,
-          metadata: Object.fromEntries(
-            Object.entries(metadata).filter(([, value]) => value !== undefined)
-          ) as Message["metadata"],
+          // It is JSON, as was just seen.
+          metadata: given as Message["metadata"],
           shard,
           request,
           // An id goes with one payload: with another, the runner says so.
-          key: id === undefined ? String(request) : `${id}/${canonicalJson(encoded)}`
+          // Callers that own no shards draw their numbers as machines by lot, so two may have one snowflake.
+          key: id === undefined ? `${request}-${(yield* makeId).slice(-12)}` : `${id}/${canonicalJson(encoded)}`
         }
         const whose = `${typeOf(aggregate, delivery)} "${named}"`
         const unanswered = `nobody who owns ${whose} (shard ${shard}) has answered in ${Duration.format(patience)}. It may have taken effect. Is a program with ClusterBus.layerRunner of "${aggregate.name}" up, with the delivery "${delivery}" and as many shards?`
         const leaving = `this process left the cluster before ${whose} had answered. It may have taken effect`
         // A caller that is interrupted itself comes no further than to this.
-        const sent = Effect.catchCauseIf(client.execute(message), Cause.hasInterruptsOnly, () =>
-          Effect.flatMap(sharding.isShutdown, (isLeaving) => Effect.fail(new OwnerInterrupted({ isLeaving })))
+        const sent = Effect.catchCauseIf(
+          Effect.flatMap(entity.client, (make) => make(named).execute(message)),
+          Cause.hasInterruptsOnly,
+          () => Effect.flatMap(sharding.isShutdown, (isLeaving) => Effect.fail(new OwnerInterrupted({ isLeaving })))
         )
         return yield* sent.pipe(
           Effect.retry({
             schedule: again,
-            while: (error) => delivery === "volatile" && error._tag === "OwnerInterrupted" && !error.isLeaving
+            while: (error) => delivery === "volatile" && isOfTheWay(error)
           }),
           Effect.catchTags({
             MailboxFull: () =>

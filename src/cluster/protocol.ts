@@ -7,7 +7,9 @@ import * as Rpc from "effect/rpc/Rpc"
 import * as Schema from "effect/Schema"
 import { CommitError } from "../deciding/UnitOfWork.ts"
 import type * as Aggregate from "../definitions/Aggregate.ts"
+import type { Any } from "../definitions/Command.ts"
 import { storedFault } from "../definitions/personal.ts"
+import { hasSecret } from "../definitions/secrets.ts"
 import { InvalidAppendError } from "../store/EventStore.ts"
 
 /** How a command is delivered. */
@@ -23,9 +25,9 @@ const Message = {
   metadata: Schema.Record(Schema.String, Schema.Json),
   /** The shard of the aggregate, as the caller reckons it. */
   shard: Schema.Int,
-  /** Names what is asked for, and when, however often it is sent. */
+  /** When it was made, by the clock of its caller. */
   request: Snowflake.SnowflakeFromString,
-  /** Names the message where it is kept. */
+  /** Names what is asked for, however often it is sent. */
   key: Schema.String
 }
 
@@ -58,6 +60,15 @@ export const checkKept = (stream: string, field: string, json: Schema.Json): Eff
   if (fault === undefined) return Effect.void
   const problem = `${fault.path} is personal data, which the tables of the cluster would keep in the clear: let the command be "volatile"`
   return Effect.fail(new InvalidAppendError({ stream, field, problem }))
+}
+
+/** A command that would stand in the tables of the cluster with its secrets is a mistake of the program. */
+export const checkSecrets = (command: Any, delivery: Delivery): void => {
+  const { errorSchema, payloadSchema, successSchema } = command
+  if (delivery === "volatile" || ![payloadSchema, successSchema, errorSchema].some(hasSecret)) return
+  throw new RangeError(
+    `ClusterBus: "${command._tag}" has a Schema.Redacted, which the tables of the cluster would keep in the clear: let it be "volatile"`
+  )
 }
 
 /** What the aggregates are called in the cluster: those whose messages are kept are others than those whose are not. */

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import { lasting } from "../internal/lasting.ts"
 
 /**
  * What is deleted of the messages that the cluster has kept.
@@ -48,7 +49,7 @@ export const prune = (options: PruneOptions = {}): Effect.Effect<number, SqlErro
     const sql = yield* SqlClient.SqlClient
     const messages = sql(`${options.prefix ?? "cluster"}_messages`)
     const replies = sql(`${options.prefix ?? "cluster"}_replies`)
-    const keep = Duration.toMillis(Duration.fromInputUnsafe(options.keep ?? "7 days"))
+    const keep = Duration.toMillis(lasting("ClusterBus.prune: keep", options.keep ?? "7 days"))
     const timestamp = Math.max((yield* Clock.currentTimeMillis) - keep, Snowflake.constEpochMillis)
     // Ids grow with time; the machine is the lowest digits of one, and none comes before 0.
     const before = String(Snowflake.make({ timestamp, machineId: 0 as never, sequence: 0 }))

@@ -14,7 +14,7 @@ import { type EventStore, streamName } from "../store/EventStore.ts"
 import { isInTransaction } from "../store/inTransaction.ts"
 import { jsonOf, makeActivation, type Request, run } from "./activation.ts"
 import { type HandlersOf, idOf, type Options } from "./options.ts"
-import { checkKept, type Delivery, entityOf, type Message, typeOf } from "./protocol.ts"
+import { checkKept, checkSecrets, type Delivery, entityOf, type Message, typeOf } from "./protocol.ts"
 
 /**
  * How a runner owns aggregates.
@@ -73,6 +73,7 @@ export const layerRunner = <A extends Aggregate.Any, const Commands extends Read
   const delivery = options.delivery ?? "volatile"
   const maxBatch = options.maxBatch ?? 64
   if (!(maxBatch >= 1)) throw new RangeError(`ClusterBus: maxBatch must be a number from 1, not ${maxBatch}`)
+  for (const command of commands) checkSecrets(command, delivery)
   const entity = entityOf(aggregate, delivery, options.shardGroup)
   const byTag = new Map<string, Any>(commands.map((command) => [command._tag, command]))
 
@@ -115,7 +116,7 @@ export const layerRunner = <A extends Aggregate.Any, const Commands extends Read
       )
     }
     const madeAt = Snowflake.timestamp(message.request)
-    return { requestId: String(message.request), madeAt, message, command, payload, id }
+    return { requestId: message.key, madeAt, message, command, payload, id }
   })
 
   const owning = Effect.gen(function* () {

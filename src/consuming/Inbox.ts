@@ -20,6 +20,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { Fragment } from "effect/sql/Statement"
+import { lasting } from "../internal/lasting.ts"
 import { makeEpisodes } from "../internal/episodes.ts"
 import { answered } from "../sql/answering.ts"
 import { describe, describeOwn, isRefusal, isTimeLimit } from "../sql/errors.ts"
@@ -197,7 +198,7 @@ export const layerSqlWith = (options: {
     Inbox,
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
-      const keep = Duration.toMillis(Duration.fromInputUnsafe(options.keep ?? week))
+      const keep = Duration.toMillis(lasting("Inbox: keep", options.keep ?? week))
       const failAs = (operation: string) => Effect.mapError((cause: unknown) => new InboxError({ operation, cause }))
       const name = yield* failAs("open")(openSide(options, side))
 

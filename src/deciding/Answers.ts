@@ -18,6 +18,7 @@ import * as SqlClient from "effect/sql/SqlClient"
 import type { Fragment } from "effect/sql/Statement"
 import { isSqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
+import { lasting } from "../internal/lasting.ts"
 import { makeEpisodes } from "../internal/episodes.ts"
 import { parseJson, writeJson } from "../internal/exactJson.ts"
 import { CurrentMetadata, recordedMetadata } from "../definitions/metadata.ts"
@@ -170,7 +171,7 @@ export const layerSqlWith = (options: {
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient
       const store = yield* EventStore
-      const keep = Duration.toMillis(Duration.fromInputUnsafe(options.keep ?? "7 days"))
+      const keep = Duration.toMillis(lasting("Answers: keep", options.keep ?? "7 days"))
       const failing =
         (operation: string) =>
         <A, E, R>(effect: Effect.Effect<A, E, R>) =>

@@ -1,10 +1,10 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import * as SchemaAST from "effect/SchemaAST"
 import * as SchemaIssue from "effect/SchemaIssue"
 import * as SchemaParser from "effect/SchemaParser"
 import { type Any, CommandDecodeError } from "../definitions/Command.ts"
+import { hasSecret } from "../definitions/secrets.ts"
 import { pathText } from "../internal/json.ts"
 import { InvalidAppendError } from "../store/EventStore.ts"
 
@@ -35,32 +35,6 @@ const codingOf = (schema: Schema.Top): CommandCodec["success"] => {
   }
 }
 
-const partsOf = (ast: SchemaAST.AST): ReadonlyArray<SchemaAST.AST> => {
-  switch (ast._tag) {
-    case "Declaration":
-      return ast.typeParameters
-    case "Objects":
-      return [...ast.propertySignatures.map(({ type }) => type), ...ast.indexSignatures.map(({ type }) => type)]
-    case "Arrays":
-      return [...ast.elements, ...ast.rest]
-    case "Union":
-      return ast.types
-    case "Suspend":
-      return [ast.thunk()]
-    default:
-      return []
-  }
-}
-
-/** Whether a Schema has a `Schema.Redacted` in it. */
-const hasSecret = (ast: SchemaAST.AST, seen = new Set<SchemaAST.AST>()): boolean => {
-  if (seen.has(ast)) return false
-  seen.add(ast)
-  const { representation } = (SchemaAST.isDeclaration(ast) ? ast.annotations : undefined) ?? {}
-  if ((representation as { readonly id?: unknown } | undefined)?.id === "effect/schema/Redacted") return true
-  return [...partsOf(ast), ...(ast.encoding ?? []).map(({ to }) => to)].some((part) => hasSecret(part, seen))
-}
-
 /** Built once per command definition. */
 export const commandCodec = (command: Any): CommandCodec => {
   const known = commandCodecs.get(command)
@@ -82,7 +56,7 @@ export const commandCodec = (command: Any): CommandCodec => {
       problem: `cannot be stored: ${formatText(issue)}`
     })
   const codec: CommandCodec = {
-    hasSecret: hasSecret(command.payloadSchema.ast),
+    hasSecret: hasSecret(command.payloadSchema),
     make: (value) => Effect.mapError((command.payloadSchema as Schema.Codec<unknown, unknown>).makeEffect(value), refuse),
     encode: (value) => Result.mapError(payload.encode(value), unstorable),
     success: codingOf(command.successSchema),

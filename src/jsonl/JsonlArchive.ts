@@ -190,7 +190,8 @@ export const make = Effect.fnUntraced(function* ({
         .filter(({ stream, version }) => partOf(stream, version) === undefined)
         .sort((a, b) => (a.stream === b.stream ? a.version - b.version : a.stream < b.stream ? -1 : 1))
       if (events.length === 0) return
-      const bytes = Buffer.from(events.map(lineOf).join(""))
+      // One text of all may be longer than any text can be.
+      const bytes = Buffer.concat(events.map((event) => Buffer.from(lineOf(event))))
       const digest = sha256(bytes)
       const positions = events.map(({ position }) => position)
       const first = positions.reduce((a, b) => Math.min(a, b))

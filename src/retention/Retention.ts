@@ -16,6 +16,7 @@ import * as Result from "effect/Result"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import { nameFault } from "../definitions/names.ts"
+import { lastingOption } from "../internal/lasting.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import { Archive, type ArchiveError } from "../store/Archive.ts"
 import { Checkpoints } from "../store/Checkpoints.ts"
@@ -159,11 +160,14 @@ type Pacer = <A, E>(events: number, removal: Effect.Effect<A, E>) => Effect.Effe
 /** So many events a second at most. */
 const makePacer = (pace: number): Pacer => {
   let free = 0
+  let taking = 0
   return (events, removal) =>
     Effect.gen(function* () {
-      const rest = Math.floor(free - (yield* Clock.currentTimeMillis))
+      // A clock that was put back makes nobody wait for longer than those before may take.
+      const rest = Math.floor(Math.min(free - (yield* Clock.currentTimeMillis), taking))
       if (rest > 0) yield* Effect.sleep(rest)
-      free = (yield* Clock.currentTimeMillis) + (events / pace) * 1000
+      taking = (events / pace) * 1000
+      free = (yield* Clock.currentTimeMillis) + taking
       return yield* removal
     })
 }
@@ -297,8 +301,8 @@ const faultOf = ({ pace, policies }: Options): string | undefined => {
     if (lasting !== undefined) return `the policy of ${JSON.stringify(category)}: ${lasting}`
     if (category.includes("-")) return `the policy of ${JSON.stringify(category)}: a category ends before the first "-"`
     const isOther = keep === "for ever" || (typeof keep === "object" && "_tag" in keep)
-    if (!isOther && Option.isNone(Duration.fromInput(keep as Duration.Input))) {
-      return `the policy of ${category}: keep is no duration: ${JSON.stringify(keep)}`
+    if (!isOther && Option.isNone(lastingOption(keep as Duration.Input))) {
+      return `the policy of ${category}: keep is no duration: ${typeof keep === "number" ? keep : JSON.stringify(keep)}`
     }
   }
   return undefined
@@ -371,7 +375,12 @@ const makeRuns = (work: Work, options: Options) => {
       const { afterwards, blockedBy, category, streams } = planned
       status = { ...status, category }
       const count = (count: number) => void (status = { ...status, removed: status.removed + count })
-      const events = yield* Effect.result(carryOut(work, planning, planned, policy, count))
+      const events = yield* carryOut(work, planning, planned, policy, count).pipe(
+        Effect.catchDefect((defect) =>
+          Effect.fail(new RetentionFailed({ problem: `of ${category}: ${String(defect)}`, cause: defect }))
+        ),
+        Effect.result
+      )
       if (Result.isFailure(events)) errors.push(asRetentionError(category, events.failure))
       else if (events.success > 0) done.push({ category, afterwards, streams, events: events.success, blockedBy })
     }

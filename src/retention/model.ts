@@ -1,7 +1,8 @@
 /** What is kept for how long, and what a run of it comes to. */
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
 import { tenantStream } from "../definitions/tenant.ts"
+import { lasting as lastingOf } from "../internal/lasting.ts"
 
 /**
  * Keeps so many versions behind the newest snapshot of a stream.
@@ -86,7 +87,7 @@ export const behindSnapshot = (versions: number): BehindSnapshot => {
  */
 export const eachFor = (duration: Duration.Input): EachFor => ({
   _tag: "EachFor",
-  duration: Duration.fromInputUnsafe(duration)
+  duration: lastingOf("Retention.eachFor", duration)
 })
 
 /**

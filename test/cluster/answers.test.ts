@@ -260,7 +260,7 @@ describe("durable commands", () => {
   it.live("stand in the log with their answers where their events are part of no transaction of the cluster", () =>
     Effect.gen(function* () {
       const [request = "", own] = yield* twice
-      assert.match(request, /^request:\d+$/)
+      assert.match(request, /^request:\d+-[\da-f]{12}$/)
       assert.equal(own, "own")
     }).pipe(Effect.provide(Layer.mergeAll(Runner, Client).pipe(Layer.provideMerge(TestRunner.layer), Layer.provideMerge(Bus))))
   )

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { describe, it } from "@effect/vitest"
-import { Context, Duration, Effect, Exit, Fiber, Layer, Option, Schema, type Scope, Stream } from "effect"
+import { Clock, Context, Duration, Effect, Exit, Fiber, Layer, Option, Schema, type Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import {
   Aggregate,
@@ -20,6 +20,7 @@ import {
 import { JsonlArchive, JsonlEventStore } from "eventfold/jsonl"
 import { PgEventStore } from "eventfold/postgres"
 import { SqliteEventStore } from "eventfold/sqlite"
+import { lasting } from "../../src/internal/lasting.ts"
 import { temporaryDirectory } from "../support/files.ts"
 import { logs } from "../support/logs.ts"
 import { until } from "../support/words.ts"
@@ -120,6 +121,41 @@ describe("policies", () => {
         yield* TestClock.adjust("1 millis")
       }
       assert.equal((yield* Fiber.join(running))[0]?.events, 500)
+    }).pipe(Effect.scoped, Effect.provide(base))
+  )
+
+  it.effect("a clock that is put back makes a run wait for no longer than the events before it may take", () =>
+    Effect.gen(function* () {
+      yield* TestClock.setTime(Date.UTC(2026, 0, 2))
+      yield* fill("a")
+      const { run } = yield* Retention.make({ every: "never", pace: 1, policies: { Cart: { keep: Duration.zero } } })
+      assert.equal((yield* run)[0]?.events, 3)
+      yield* TestClock.setTime(Date.UTC(2026, 0, 1))
+      yield* fill("b")
+      const running = yield* Effect.forkChild(run)
+      yield* until(Effect.map(TestClock.adjust("1 second"), () => running.pollUnsafe() !== undefined))
+      assert.ok((yield* Clock.currentTimeMillis) - Date.UTC(2026, 0, 1) < Duration.toMillis("1 hour"))
+      assert.equal((yield* Fiber.join(running))[0]?.events, 3)
+    }).pipe(Effect.scoped, Effect.provide(base))
+  )
+
+  it.effect("one that ends in a defect holds up no other, and is told", () =>
+    Effect.gen(function* () {
+      yield* fill("a")
+      yield* EventStore.append("Order-1", [{ type: "Placed", payload: {} }])
+      yield* TestClock.adjust("1 day")
+      const broken = Archive.Archive.of({
+        name: "broken",
+        heads: Effect.succeed([]),
+        read: () => Effect.succeed([]),
+        write: () => Effect.die(new RangeError("Invalid string length"))
+      })
+      const policies = { Cart: { keep: Duration.zero, afterwards: "archive" }, Order: { keep: Duration.zero } } as const
+      const { run, status } = yield* Effect.provideService(Retention.make({ ...manual, policies }), Archive.Archive, broken)
+      const error = yield* Effect.flip(run)
+      assert.match(error.message, /of Cart: RangeError: Invalid string length/)
+      assert.equal((yield* status).error, error)
+      assert.deepEqual([yield* types("Cart-a"), yield* types("Order-1")], [["Opened", "Added", "Added"], ["$Tombstone"]])
     }).pipe(Effect.scoped, Effect.provide(base))
   )
 
@@ -230,6 +266,10 @@ describe("policies", () => {
         [{ policies: {}, pace: 0 }, /pace must be a number above 0, not 0/],
         [{ policies: { "Cart-1": { keep: "1 day" } } }, /a category ends before the first "-"/],
         [{ policies: { Cart: { keep: "a while" as "1 day" } } }, /keep is no duration: "a while"/],
+        [{ policies: { Cart: { keep: Number.NaN } } }, /keep is no duration: NaN/],
+        [{ policies: { Cart: { keep: { days: Number.NaN } } } }, /keep is no duration: \{"days":null\}/],
+        [{ policies: { Cart: { keep: -5 } } }, /keep is no duration: -5/],
+        [{ policies: { Cart: { keep: "-1 days" } } }, /keep is no duration: "-1 days"/],
         [{ policies: { Cart: { keep: "1 day", afterwards: "archive" } } }, /needs an Archive, which is not provided/],
         [{ policies: { $erasure: { keep: "1 day" } } }, /the policy of "\$erasure": kept for ever: it says who is forgotten/],
         [{ policies: { $tenant: { keep: Retention.eachFor("1 day") } } }, /the policy of "\$tenant": kept for ever/]
@@ -246,6 +286,10 @@ describe("policies", () => {
         assert.deepEqual(yield* types(stream), ["Lasts"])
       }
       assert.throws(() => Retention.behindSnapshot(-1), /a whole number from 0, not -1/)
+      for (const keep of [Number.NaN, "-1 days", { days: Number.NaN }] as const) {
+        assert.throws(() => Retention.eachFor(keep), /Retention\.eachFor must be a duration from 0, not/)
+        assert.throws(() => lasting("Inbox: keep", keep), RangeError)
+      }
       const { maintenance: _, ...store } = yield* EventStore.EventStore
       const error = yield* Effect.flip(
         Effect.provideService(Retention.tombstone("Cart-1", { reason: "x" }), EventStore.EventStore, store)
