@@ -80,7 +80,7 @@ export const collect = Effect.fnUntraced(function* <A, E, R>(
 })
 
 /** Says beside the answer that there is more, and how to get it. */
-export const more = (next: string | null) =>
+export const more = (next: string | null, flag: "after" | "from" = "after") =>
   next === null
     ? Effect.void
-    : Effect.flatMap(Json, (isJson) => note(isJson ? JSON.stringify({ next }) : `There is more: --after ${next}`))
+    : Effect.flatMap(Json, (isJson) => note(isJson ? JSON.stringify({ next }) : `There is more: --${flag} ${next}`))

@@ -55,6 +55,15 @@ export interface Told {
 export const withoutPasswords = (text: string): string =>
   text.replace(/([a-z][a-z0-9+.-]*:\/\/[^\s:/?#@]*):\S*@/gi, "$1:***@").replace(/([?&]password=)[^&\s]*/gi, "$1***")
 
+/** {@link withoutPasswords} of what was given as a target, which may have blanks in it; who is asked over HTTP may be told a token as a user. */
+export const maskedTarget = (text: string): string =>
+  /^[a-z][a-z0-9+.-]*:\/\//i.test(text)
+    ? text
+        .replace(/^([a-z][a-z0-9+.-]*:\/\/[^:/?#@]*):[^]*@/i, "$1:***@")
+        .replace(/^(https?:\/\/)[^:/?#@]*@/i, "$1***@")
+        .replace(/([?&]password=)[^&]*/gi, "$1***")
+    : text
+
 /** What an error says, on one line. */
 export const lineOf = (text: string): string =>
   printable(

@@ -5,8 +5,9 @@ import { TerminalCapabilities } from "effect/cli/TerminalCapabilities"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
+import * as Runtime from "effect/Runtime"
 import { readFileSync } from "node:fs"
-import { Connect } from "./connect.ts"
+import { Connect, isActing } from "./connect.ts"
 import { open } from "./opening.ts"
 import { Streams } from "./output/write.ts"
 import { run } from "./run.ts"
@@ -45,10 +46,20 @@ const services = Layer.mergeAll(
   Layer.succeed(Logger.LogToStderr, true)
 )
 
+/** Ends the process once what was written has left: a module that was loaded may have opened what would keep it. */
+const teardown: Runtime.Teardown = (exit) =>
+  Runtime.defaultTeardown(exit, (code) => {
+    const end = () => process.exit(code === 0 ? (process.exitCode ?? 0) : code)
+    process.stdout.write("", () => process.stderr.write("", end))
+  })
+
 /** Runs the arguments of the process. */
 export const main = () => {
   // Whoever reads has what it wanted: `| head`.
-  process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1))
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    // What has been asked for is done to its end, though nobody hears of it.
+    if (!isActing()) process.exit(error.code === "EPIPE" ? 0 : 1)
+  })
   process.stderr.on("error", () => undefined)
   run(process.argv.slice(2), { version, url: process.env["EVENTFOLD_URL"] }).pipe(
     Effect.tap((code) =>
@@ -57,6 +68,6 @@ export const main = () => {
       })
     ),
     Effect.provide(services),
-    NodeRuntime.runMain
+    NodeRuntime.runMain({ teardown })
   )
 }

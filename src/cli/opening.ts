@@ -4,6 +4,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import { userInfo } from "node:os"
 import type { Rpcs } from "./client.ts"
+import type { Who } from "./connect.ts"
 import { asFailure, type CliFailure, unreachable } from "./failure.ts"
 import { loadModule, type Module } from "./modules.ts"
 import { orUnreachable, type Services, storeLayer } from "./stores.ts"
@@ -52,7 +53,8 @@ const operatorName = (): string => {
 const openHere = Effect.fnUntraced(function* (
   services: Layer.Layer<Services, CliFailure>,
   registered: Pick<Module, "aggregates" | "processes" | "projections">,
-  access: "look" | "act"
+  access: "look" | "act",
+  { name, payloads }: Who
 ) {
   const [{ Operate, Operations }, RpcTest] = yield* Effect.promise(() =>
     Promise.all([import("../operate/index.ts"), import("effect/rpc/RpcTest")])
@@ -64,13 +66,17 @@ const openHere = Effect.fnUntraced(function* (
     Services
   >
   const layer = Layer.provide(orUnreachable(handlers), services)
-  const operator = Operate.layerOperator({ name: operatorName(), mayAct: acts })
+  const operator = Operate.layerOperator({ name, mayAct: acts, payloads })
   // The client of a group beside its handlers: it is called so for what it is mostly used for.
   return yield* Effect.provide(RpcTest.makeClient(Operations.Operations), yield* Layer.build(Layer.merge(layer, operator)))
 })
 
 /** What answers for a target. */
-export const open = (target: Target, access: "look" | "act"): Effect.Effect<Rpcs, CliFailure, Scope.Scope> =>
+export const open = (
+  target: Target,
+  access: "look" | "act",
+  who: Who = { name: operatorName(), payloads: "shown" }
+): Effect.Effect<Rpcs, CliFailure, Scope.Scope> =>
   Effect.gen(function* () {
     if (target.kind === "http") {
       const { protocol, rpcs } = yield* openHttp(target.url)
@@ -83,7 +89,7 @@ export const open = (target: Target, access: "look" | "act"): Effect.Effect<Rpcs
     }
     if (target.kind === "module") {
       const module = yield* loadModule(target.url)
-      return yield* openHere(yield* module.layer, module, access)
+      return yield* openHere(yield* module.layer, module, access, who)
     }
-    return yield* openHere(yield* storeLayer(target, access), { aggregates: [], processes: [], projections: [] }, access)
+    return yield* openHere(yield* storeLayer(target, access), { aggregates: [], processes: [], projections: [] }, access, who)
   })

@@ -6,8 +6,8 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
-import { existsSync } from "node:fs"
-import { dirname } from "node:path"
+import { existsSync, readdirSync } from "node:fs"
+import { dirname, join } from "node:path"
 import { type Checkpoints, layerMemory } from "../store/Checkpoints.ts"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { MigrationStatus } from "../sql/migrating.ts"
@@ -137,6 +137,9 @@ const sqlite = Effect.fnUntraced(function* (filename: string, mode: Mode) {
 })
 
 const jsonl = Effect.fnUntraced(function* (path: string, mode: Mode) {
+  if (mode === "act") {
+    return yield* refused("A file of JSON lines has one process that writes to it: ask that one, at the address where it serves.")
+  }
   const [{ JsonlEventStore }, NodeFileSystem] = yield* Effect.promise(() =>
     Promise.all([import("../jsonl/index.ts"), import("@effect/platform-node/NodeFileSystem")])
   )
@@ -148,7 +151,11 @@ const jsonl = Effect.fnUntraced(function* (path: string, mode: Mode) {
 const checkPath = ({ kind, path }: Extract<Target, { readonly path: string }>, mode: Mode): Effect.Effect<void, CliFailure> => {
   const needed = mode === "make" ? dirname(path) : path
   const what = kind === "pglite" || mode === "make" ? "folder" : "file"
-  return existsSync(needed) ? Effect.void : Effect.fail(unreachable(`There is no ${what} ${needed}.`))
+  if (!existsSync(needed)) return Effect.fail(unreachable(`There is no ${what} ${needed}.`))
+  if (kind !== "pglite" || existsSync(join(path, "PG_VERSION"))) return Effect.void
+  // A database is made where nothing is yet, and never beside other things.
+  const isFree = mode === "make" && (!existsSync(path) || readdirSync(path).length === 0)
+  return isFree ? Effect.void : Effect.fail(unreachable(`There is no database in the folder ${path}.`))
 }
 
 /** The Layer of the store that a URL names. */

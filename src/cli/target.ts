@@ -5,7 +5,7 @@ import * as Flag from "effect/cli/Flag"
 import { existsSync } from "node:fs"
 import { resolve } from "node:path"
 import { pathToFileURL } from "node:url"
-import { type CliFailure, unreachable, usage, withoutPasswords } from "./failure.ts"
+import { type CliFailure, unreachable, usage, maskedTarget } from "./failure.ts"
 
 export type Target =
   | { readonly kind: "postgres"; readonly url: string }
@@ -26,7 +26,7 @@ export const parseTarget = (text: string): Effect.Effect<Target, CliFailure> => 
       const kind = scheme.toLowerCase().startsWith("http") ? "http" : "postgres"
       return URL.canParse(text)
         ? Effect.succeed({ kind, url: text })
-        : Effect.fail(usage(`"${withoutPasswords(text)}" is no URL: a password has its special characters percent-encoded.`))
+        : Effect.fail(usage(`"${maskedTarget(text)}" is no URL: a password has its special characters percent-encoded.`))
     }
     case "sqlite":
     case "jsonl":
@@ -42,7 +42,7 @@ export const parseTarget = (text: string): Effect.Effect<Target, CliFailure> => 
         ? Effect.succeed({ kind: "module", url: pathToFileURL(resolve(text)).href })
         : Effect.fail(unreachable(`There is no file ${text}. What a verb is about is ${wanted}.`))
     default:
-      return Effect.fail(usage(`"${withoutPasswords(text)}" is none of ${wanted}.`))
+      return Effect.fail(usage(`"${maskedTarget(text)}" is none of ${wanted}.`))
   }
 }
 
@@ -63,4 +63,7 @@ export const targetParam = (words: ReadonlyArray<string>, fallback: string | und
     : Flag.String("url").pipe(Flag.withHidden, Flag.withDefault(fallback))
 
 /** The target as it stands in a command that is proposed: never with a password. */
-export const hinted = (text: string): string => (withoutPasswords(text) === text ? text : "<url>")
+export const hinted = (text: string): string => (maskedTarget(text) === text ? quoted(text) : "<url>")
+
+/** A word of a command that is proposed, as a shell takes it for one. */
+export const quoted = (word: string): string => (/^[\w:@./=+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)

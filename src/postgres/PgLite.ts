@@ -7,7 +7,8 @@
  * **One connection.** PGlite is one backend: statements run one after the other, and the client holds one connection.
  *
  * **One process a folder.** PGlite has no lock that keeps a second process out of a folder, and a second one damages it: several
- * processes need a server, or SQLite.
+ * processes need a server, or SQLite. So a file `eventfold.lock` in the folder says which process has it open, and a second one is refused; that
+ * of a process which is not there any more is passed over.
  *
  * @since 0.1.0
  */
@@ -22,6 +23,7 @@ import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import type * as SqlClient from "effect/sql/SqlClient"
 import * as Fs from "node:fs"
+import { join, resolve } from "node:path"
 import { Duplex } from "node:stream"
 import { describe } from "../sql/errors.ts"
 import { EventStoreError, StoreUnavailable } from "../store/EventStore.ts"
@@ -51,6 +53,45 @@ interface FlushableFileSystem {
   readonly NODEFS: { readonly stream_ops: { fsync?: (stream: { readonly nfd: number }) => number } }
 }
 
+/** The folders that this process has open. */
+const held = new Set<string>()
+
+const isAlive = (pid: number): boolean => {
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM"
+  }
+}
+
+/** The other process that has a folder open, as its file says; none where that process has gone. */
+const holderOf = (file: string): number | undefined => {
+  const pid = Fs.existsSync(file) ? Number(Fs.readFileSync(file, "utf8")) : Number.NaN
+  return Number.isSafeInteger(pid) && pid > 0 && pid !== process.pid && isAlive(pid) ? pid : undefined
+}
+
+const takeFolder = (dataDir: string) => {
+  const folder = resolve(dataDir)
+  const file = join(folder, "eventfold.lock")
+  const take = Effect.try({
+    try: () => {
+      Fs.mkdirSync(folder, { recursive: true })
+      const holder = held.has(folder) ? process.pid : holderOf(file)
+      if (holder !== undefined) {
+        throw new Error(`the process ${holder} has it open, and a second one would damage it. If that is not so, delete ${file}`)
+      }
+      Fs.writeFileSync(file, String(process.pid))
+      held.add(folder)
+    },
+    catch: unavailable(`PGlite could not open ${dataDir}`)
+  })
+  const leave = Effect.sync(() => {
+    held.delete(folder)
+    Fs.rmSync(file, { force: true })
+  })
+  return Effect.acquireRelease(take, () => leave)
+}
+
 const open = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<PGlite, EventStoreError, Scope.Scope> {
   const { dataDir } = options
   const { PGlite } = yield* Effect.tryPromise({
@@ -72,13 +113,13 @@ const open = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<PG
         return { emscriptenOpts: { ...emscriptenOpts, preRun: [...(emscriptenOpts.preRun ?? []), flush] } }
       }
     }
-    Fs.mkdirSync(dataDir, { recursive: true })
     return PGlite.create({
       fs: new FlushingFs(dataDir),
       // "-F" would turn fsync off; of the ways to flush the log this is the one that reaches the file system above.
       startParams: [...PGlite.defaultStartParams.filter((parameter) => parameter !== "-F"), "-c", "wal_sync_method=fsync"]
     })
   }
+  if (dataDir !== undefined) yield* takeFolder(dataDir)
   return yield* Effect.acquireRelease(
     Effect.tryPromise({
       try: create,

@@ -93,7 +93,7 @@ export const resume = (process: Any): Effect.Effect<void, Subscription.UnknownSu
  * @since 0.2.0
  */
 export const remove = (
-  process: Any,
+  process: Pick<Any, "name">,
   options?: RemoveOptions
 ): Effect.Effect<boolean, Subscription.StillRunningError | CheckpointError | ParkedEventsError, Checkpoints> => {
   const name = processName(process.name)

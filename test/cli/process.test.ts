@@ -1,15 +1,16 @@
 /** The command line as a process: what it prints, its exit code, and that it ends. */
 import assert from "node:assert/strict"
 import { join } from "node:path"
-import { fileURLToPath } from "node:url"
+import { fileURLToPath, pathToFileURL } from "node:url"
 import { describe, it } from "@effect/vitest"
-import { Effect, Layer, Redacted, type Scope } from "effect"
+import { DateTime, Effect, Layer, Redacted, type Scope } from "effect"
 import { PgClient } from "@effect/sql-pg"
-import { EventStore } from "eventfold"
+import { EventStore, ParkedEvents } from "eventfold"
 import { PgEventStore } from "eventfold/postgres"
 import { SqliteEventStore } from "eventfold/sqlite"
 import { spawn } from "node:child_process"
 import { once } from "node:events"
+import { readdirSync } from "node:fs"
 import { writeFile } from "node:fs/promises"
 import { createServer as createHttpServer } from "node:http"
 import { createServer } from "node:net"
@@ -314,6 +315,58 @@ describe("a process", () => {
   )
 
   it.live(
+    "makes no database of PGlite where something else is, nor by looking",
+    () =>
+      Effect.gen(function* () {
+        const folder = yield* temporaryDirectory
+        const looked = yield* eventfold(["streams", `pglite:${folder}`])
+        assert.deepEqual([looked.code, looked.err], [4, `eventfold: there is no database in the folder ${folder}.\n`])
+        yield* Effect.promise(() => writeFile(join(folder, "notes.txt"), "x"))
+        assert.equal((yield* eventfold(["migrate", `pglite:${folder}`])).code, 4)
+        assert.deepEqual(readdirSync(folder), ["notes.txt"])
+      }).pipe(Effect.scoped),
+    60_000
+  )
+
+  it.live(
+    "does what was asked for to its end where its reader has gone",
+    () =>
+      Effect.gen(function* () {
+        const filename = yield* sqliteFile
+        const parkedAt = yield* DateTime.now
+        const parking = ParkedEvents.ParkedEvents.use(({ park }) =>
+          Effect.forEach([1, 2], (position) =>
+            park({ subscription: "mails", position, stream: "Order-1", type: "Placed", cause: "no", attempts: 1, parkedAt })
+          )
+        )
+        const left = ParkedEvents.ParkedEvents.use(({ list }) => Effect.map(list("mails"), ({ length }) => length))
+        const services = Layer.provideMerge(ParkedEvents.layerSqlWith({}), SqliteEventStore.layerFile({ filename }))
+        yield* Effect.provide(Effect.andThen(parking, left), services)
+        const acting = start(["parked", "discard", `sqlite:${filename}`, "mails", "--all", "--yes", "--json"])
+        yield* Effect.addFinalizer(() => Effect.sync(() => acting.child.kill("SIGKILL")))
+        acting.child.stdout.destroy()
+        const [code] = yield* Effect.promise(() => once(acting.child, "exit"))
+        assert.equal(code, 0, acting.text.err)
+        assert.equal(yield* Effect.provide(left, services), 0)
+      }).pipe(Effect.scoped, Effect.timeout("50 seconds")),
+    60_000
+  )
+
+  it.live(
+    "ends though a module has left something open",
+    () =>
+      Effect.gen(function* () {
+        const module = join(yield* temporaryDirectory, "open.ts")
+        const exported = JSON.stringify(pathToFileURL(join(root, shop)).href)
+        yield* Effect.promise(() => writeFile(module, `export * from ${exported}\nsetInterval(() => {}, 1000)\n`))
+        const { code, err, out } = yield* eventfold(["streams", module, "--json"])
+        assert.deepEqual([code, err], [0, ""])
+        assert.match(out, /Order-1/)
+      }).pipe(Effect.scoped),
+    60_000
+  )
+
+  it.live(
     "serves an agent over stdin and stdout until stdin ends",
     () =>
       Effect.gen(function* () {
@@ -338,6 +391,8 @@ describe("a process", () => {
           structuredContent.items.map(({ type }) => type),
           ["Placed", "Paid"]
         )
+        // An agent sees no payload of which nobody has said that it may.
+        assert.match(JSON.stringify(structuredContent), /•••/)
         child.stdin.end()
         assert.deepEqual([(yield* Effect.promise(() => ended)).code, text.err], [0, ""])
       }).pipe(Effect.scoped, Effect.timeout("50 seconds")),

@@ -174,6 +174,36 @@ describe("what goes wrong", () => {
       'Invalid value for flag --limit: "0". Expected: a whole number from 1'
     ],
     [
+      ["tail", "test/cli/stub.ts", "--since", "5"],
+      2,
+      "InvalidValue",
+      'Invalid value for flag --since: "5". Expected: a time as 2025-09-01T09:15:07Z, or how long ago as 1h'
+    ],
+    [
+      ["tail", "test/cli/stub.ts", "--since", "foo 3"],
+      2,
+      "InvalidValue",
+      'Invalid value for flag --since: "foo 3". Expected: a time as 2025-09-01T09:15:07Z, or how long ago as 1h'
+    ],
+    [
+      ["tail", "test/cli/stub.ts", "--since", "2025-02-30"],
+      2,
+      "InvalidValue",
+      'Invalid value for flag --since: "2025-02-30". Expected: a time as 2025-09-01T09:15:07Z, or how long ago as 1h'
+    ],
+    [
+      ["state", "test/cli/stub.ts", "Order-1", "--version", "2", "--at", "2020-01-01"],
+      2,
+      "UsageError",
+      "This takes --version or --at, and not both."
+    ],
+    [
+      ["projections", "drop", "test/cli/stub.ts", "a@99999999999999999999", "--yes"],
+      2,
+      "InvalidValue",
+      'Invalid value for argument <name@version>: "a@99999999999999999999". Expected: a projection with its version, as Sales@2'
+    ],
+    [
       ["tail", "test/cli/stub.ts", "--since", "yesterday"],
       2,
       "InvalidValue",
@@ -265,7 +295,7 @@ describe("what goes wrong", () => {
       assert.equal((yield* eventfold(["read", "test/cli/stub.ts", "Order-1007", "--json"], { url })).out, named.out)
       assert.match(
         (yield* eventfold(["followers"], { url })).out,
-        /resume sqlite:of the environment subscription:warehouse-labels/
+        /resume 'sqlite:of the environment' subscription:warehouse-labels/
       )
       assert.match(
         (yield* eventfold(["followers"], { url: "postgres://ada:hunter2@db" })).out,

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict"
+import { spawnSync } from "node:child_process"
 import Fs from "node:fs"
 import { mkdtemp, readdir, rm } from "node:fs/promises"
 import { syncBuiltinESMExports } from "node:module"
@@ -60,6 +61,28 @@ it.live(
       assert.equal((yield* Effect.flip(configured({})))._tag, "ConfigError")
       yield* configured({ FOLDER: dataDir })
       assert.ok((yield* Effect.promise(() => readdir(dataDir))).includes("PG_VERSION"))
+    }),
+  60_000
+)
+
+it.live(
+  "its folder is open to one at a time, and what a process has left behind that is gone keeps nobody out",
+  () =>
+    Effect.gen(function* () {
+      const dataDir = yield* folder
+      const lock = join(dataDir, "eventfold.lock")
+      const opened = Effect.provide(EventStore.head, PgEventStore.layerEmbeddedWith({ dataDir }))
+      yield* Effect.gen(function* () {
+        yield* EventStore.append("A-1", [event()])
+        const second = yield* Effect.flip(opened)
+        assert.match(second.message, new RegExp(`the process ${process.pid} has it open, and a second one would damage it`))
+      }).pipe(Effect.provide(PgEventStore.layerEmbeddedWith({ dataDir })))
+      assert.equal(Fs.existsSync(lock), false)
+      Fs.writeFileSync(lock, String(process.ppid))
+      assert.match((yield* Effect.flip(opened)).message, new RegExp(`the process ${process.ppid} has it open`))
+      const gone = spawnSync(process.execPath, ["-e", ""]).pid
+      Fs.writeFileSync(lock, String(gone))
+      assert.equal(yield* opened, 1)
     }),
   60_000
 )

@@ -40,30 +40,41 @@ export const eventLine = (event: EventRow, width: number, paint: Paint): string 
   return `${paint("dim", head)}${paint("bold", type)}  ${paint("cyan", place)}  ${cut(saying(event), rest)}`.trimEnd()
 }
 
-/** Events under what caused them, in the order of the log. A cause that is not among them makes a root. */
+/** So long are the lines that lead to an event at most: deeper ones look alike. */
+const longestTwig = 60
+
+/** Events under what caused them, in the order of the log. A cause that is not among them, or comes later, makes a root. */
 export const tree = (events: ReadonlyArray<EventRow>, width: number, paint: Paint): ReadonlyArray<string> => {
-  const ids = new Set(events.map(({ id }) => id))
-  const children = new Map<string, Array<EventRow>>()
-  const roots: Array<EventRow> = []
-  for (const event of events) {
-    const { causationId } = event
-    if (causationId === null || causationId === event.id || !ids.has(causationId)) roots.push(event)
-    else children.set(causationId, [...(children.get(causationId) ?? []), event])
+  const known = new Set<string>()
+  const children = new Map<string | null, Array<EventRow>>()
+  for (const event of events.toSorted((one, other) => one.position - other.position)) {
+    const cause = event.causationId !== null && known.has(event.causationId) ? event.causationId : null
+    known.add(event.id)
+    const siblings = children.get(cause)
+    if (siblings === undefined) children.set(cause, [event])
+    else siblings.push(event)
   }
   const rows: Array<{ readonly event: EventRow; readonly twig: string }> = []
-  const add = (event: EventRow, own: string, below: string) => {
-    rows.push({ event, twig: own })
-    const under = children.get(event.id) ?? []
+  const waiting = (children.get(null) ?? []).toReversed().map((event) => ({ event, twig: "", below: "" }))
+  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+    const { below, event, twig } = next
+    rows.push({ event, twig })
+    const under = (children.get(event.id) ?? []).toReversed()
+    const isFull = below.length > longestTwig
     for (const [index, child] of under.entries()) {
-      const isLast = index === under.length - 1
-      add(child, `${below}${isLast ? "└─ " : "├─ "}`, `${below}${isLast ? "   " : "│  "}`)
+      const isLast = index === 0
+      waiting.push({
+        event: child,
+        twig: `${below}${isLast ? "└─ " : "├─ "}`,
+        below: isFull ? below : `${below}${isLast ? "   " : "│  "}`
+      })
     }
   }
-  for (const root of roots) add(root, "", "")
+  const longest = (texts: ReadonlyArray<string>) => texts.reduce((most, { length }) => Math.max(most, length), 0)
   const texts = rows.map(({ event, twig }) => `${twig}${printable(event.type)}`)
-  const typeWidth = Math.min(36, Math.max(...texts.map((text) => text.length)))
+  const typeWidth = Math.min(36, longest(texts))
   const places = rows.map(({ event }) => printable(`${event.stream} v${event.version}`))
-  const placeWidth = Math.min(28, Math.max(...places.map((text) => text.length)))
+  const placeWidth = Math.min(28, longest(places))
   return rows.map(({ event, twig }, index) => {
     const time = twig === "" ? stamp(event.recordedAt).slice(5) : " ".repeat(14)
     const type = pad(cut(texts[index] ?? "", typeWidth), typeWidth)

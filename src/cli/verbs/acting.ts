@@ -25,7 +25,7 @@ export const confirm = Effect.fnUntraced(function* (question: string) {
 /** Asks for an act, and shows how it goes until it is done. `name` stands at the bar. */
 export const act = Effect.fnUntraced(function* (name: string, act: Act, reason: Option.Option<string>) {
   const isJson = yield* Json
-  const within = Duration.toMillis(yield* Timeout)
+  const within = Math.ceil(Duration.toMillis(yield* Timeout))
   const id = yield* Effect.sync(() => globalThis.crypto.randomUUID())
   const bar = yield* progress(printable(name))
   let outcome = ""

@@ -19,12 +19,19 @@ export const limit = (usual: number) =>
 
 export const after = Flag.String("after").pipe(Flag.withDescription("Where an answer before this one ended"), Flag.optional)
 
+const isoTime = /^(\d{4}-\d\d-\d\d)(T\d\d:\d\d(?::\d\d(?:\.\d+)?)?)?([zZ]|[+-]\d\d:?\d\d)?$/
+
+/** Whether there is such a day: the parser of the language goes on into the next month. */
+const isDay = (day: string): boolean => DateTime.make(day).pipe(Option.exists((found) => DateTime.formatIsoDate(found) === day))
+
 /** `2025-09-01`, `2025-09-01T09:15:07Z`, or a time ago: `1h` */
 const readTime = (text: string, now: number): Option.Option<DateTime.Utc> =>
   Option.match(parseDuration(text), {
     onSome: (ago) => Option.some(DateTime.makeUnsafe(now - Duration.toMillis(ago))),
-    onNone: () =>
-      DateTime.make(/[zZ]$|[+-]\d\d:?\d\d$|^\d{4}-\d\d-\d\d$/.test(text) ? text : `${text}Z`).pipe(Option.map(DateTime.toUtc))
+    onNone: () => {
+      const [, day, time = "", zone = time === "" ? "" : "Z"] = isoTime.exec(text) ?? []
+      return day === undefined || !isDay(day) ? Option.none() : Option.map(DateTime.make(`${day}${time}${zone}`), DateTime.toUtc)
+    }
   })
 
 /** A flag for a point in time. */

@@ -14,7 +14,7 @@ import { print, rows, Streams } from "../output/write.ts"
 import type { Column, Style } from "../output/table.ts"
 import { count } from "../output/text.ts"
 import { since } from "../output/time.ts"
-import type { TargetParam } from "../target.ts"
+import { quoted, type TargetParam } from "../target.ts"
 import { act, confirm, reason } from "./acting.ts"
 
 type State = Follower["state"]
@@ -78,7 +78,7 @@ const showFollowers = Effect.fnUntraced(function* (found: ReadonlyArray<Follower
   const stand = still.length === 1 ? "stands" : "stand"
   yield* print(
     `${still.length} of ${found.length} ${stand} still.`,
-    `Next: eventfold follower resume ${hint} ${printable(first.name)}`
+    `Next: eventfold follower resume ${hint} ${quoted(printable(first.name))}`
   )
 })
 

@@ -38,7 +38,7 @@ export const inspect = (url: TargetParam) =>
       Effect.gen(function* () {
         const target = yield* parseTarget(url)
         if (target.kind === "http") return yield* usage("A running program serves its own: open its address in a browser.")
-        const module = target.kind === "module" ? yield* loadModule(target.url) : undefined
+        const module = target.kind === "module" ? yield* inTime(target.url, loadModule(target.url)) : undefined
         const services = module === undefined ? yield* storeLayer(target, acts ? "act" : "look") : yield* module.layer
         const [{ Inspector, Operate }, NodeHttpServer] = yield* Effect.promise(() =>
           Promise.all([import("../../operate/index.ts"), import("@effect/platform-node/NodeHttpServer")])

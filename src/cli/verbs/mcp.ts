@@ -7,6 +7,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import { Client } from "../client.ts"
+import { Payloads } from "../../operate/Operations.ts"
 import { withClient } from "../connect.ts"
 import type { TargetParam } from "../target.ts"
 
@@ -18,9 +19,13 @@ export const mcp = (url: TargetParam, version: string) =>
       acts: Flag.Boolean("allow-acts").pipe(
         Flag.withDescription("Lets the agent act, too: pause, resume, retry, discard, rebuild, switch, drop"),
         Flag.withDefault(false)
+      ),
+      payloads: Flag.Literals("payloads", Payloads.literals).pipe(
+        Flag.withDescription("How much of payloads the agent sees; of a running program, what its token says (default: masked)"),
+        Flag.withDefault("masked" as const)
       )
     },
-    ({ acts, url }) =>
+    ({ acts, payloads, url }) =>
       Effect.gen(function* () {
         const { rpcs } = yield* Client
         const [McpProtocol, McpServer, { register }] = yield* Effect.promise(() =>
@@ -40,7 +45,7 @@ export const mcp = (url: TargetParam, version: string) =>
         // The end of stdin interrupts the fiber of the server: it is the end of the work, and no failure.
         const exit = yield* Effect.flatMap(Effect.forkChild(Layer.launch(server)), Fiber.await)
         if (Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)) yield* Effect.failCause(exit.cause)
-      }).pipe(withClient(url, acts ? "act" : "look"))
+      }).pipe(withClient(url, acts ? "act" : "look", { name: "agent", payloads }))
   ).pipe(
     Command.withDescription("Serves an agent over stdin and stdout (Model Context Protocol): looks only, unless acts are allowed")
   )

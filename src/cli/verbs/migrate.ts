@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import { dryRun } from "../../sql/migrating.ts"
-import { asFailure, refused, usage, withoutPasswords } from "../failure.ts"
+import { asFailure, refused, usage, maskedTarget } from "../failure.ts"
 import { inTime } from "../globals.ts"
 import { documents, note, print, show } from "../output/write.ts"
 import { Json } from "../globals.ts"
@@ -40,14 +40,16 @@ export const migrate = (url: TargetParam) =>
         if (check && flags.print) return yield* usage("This takes --print or --check, and not both.")
         const mode = check || flags.print ? "look" : "make"
         const tables = yield* storeTables(yield* parseTarget(url), mode)
-        const context = yield* inTime(withoutPasswords(url), Layer.build(tables.client))
+        const name = maskedTarget(url)
+        const context = yield* inTime(name, Layer.build(tables.client))
         return yield* Effect.gen(function* () {
-          const before = yield* tables.status
+          const before = yield* inTime(name, tables.status)
           if (before.unknown.length > 0) {
             return yield* laterRelease(before.unknown)
           }
           if (flags.print) {
-            const statements = before.pending.length === 0 ? [] : yield* Effect.mapError(dryRun(tables.migrate), asFailure)
+            const statements =
+              before.pending.length === 0 ? [] : yield* inTime(name, Effect.mapError(dryRun(tables.migrate), asFailure))
             if (statements.length === 0) yield* note("Nothing is to do: the tables are those of this release.")
             if (yield* Json) return yield* documents(Schema.String, statements)
             return yield* print(...statements.map((text) => `${text.replace(/;\s*$/, "")};\n`))

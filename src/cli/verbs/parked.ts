@@ -10,7 +10,7 @@ import { type Act, DeadLetterRow, DeadlineRow, ParkedRow } from "../../operate/O
 import { collect, given, more } from "../client.ts"
 import { withClient } from "../connect.ts"
 import { usage } from "../failure.ts"
-import { whole } from "../globals.ts"
+import { Json, whole } from "../globals.ts"
 import { payloadLine } from "../output/events.ts"
 import { print, rows } from "../output/write.ts"
 import { count } from "../output/text.ts"
@@ -36,7 +36,7 @@ const actOnEach = <A>(
   why: Option.Option<string>
 ) =>
   found.length === 0
-    ? print(none)
+    ? Effect.flatMap(Json, (isJson) => (isJson ? Effect.void : print(none)))
     : Effect.forEach(
         found,
         (one) => {

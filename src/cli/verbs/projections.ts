@@ -6,6 +6,7 @@ import * as Option from "effect/Option"
 import { ProjectionRow } from "../../operate/Operations.ts"
 import { ask, given } from "../client.ts"
 import { withClient } from "../connect.ts"
+import { whole } from "../globals.ts"
 import { rows } from "../output/write.ts"
 import { count } from "../output/text.ts"
 import type { TargetParam } from "../target.ts"
@@ -40,7 +41,7 @@ const version = Argument.String("name@version").pipe(
   Argument.filterMap(
     (text) => {
       const [, projection = "", version = ""] = /^(.+)@(\d+)$/.exec(text) ?? []
-      return projection === "" ? Option.none() : Option.some({ projection, version: Number(version) })
+      return Option.map(projection === "" ? Option.none() : whole(version), (version) => ({ projection, version }))
     },
     () => "a projection with its version, as Sales@2"
   )

@@ -8,6 +8,7 @@ import * as Path from "effect/Path"
 import * as Schema from "effect/Schema"
 import { printable } from "../../internal/printable.ts"
 import { asFailure, refused, unreachable, usage } from "../failure.ts"
+import { inTime } from "../globals.ts"
 import { loadModule, type Module } from "../modules.ts"
 import { note, print, rows } from "../output/write.ts"
 import { plural } from "../output/text.ts"
@@ -104,7 +105,7 @@ export const schema = (url: TargetParam, version: string) =>
       Effect.gen(function* () {
         const target = yield* parseTarget(input.url)
         if (target.kind !== "module") return yield* usage("This takes the path of a module that exports definitions.")
-        const module = yield* loadModule(target.url)
+        const module = yield* inTime(input.url, loadModule(target.url))
         const events = module.events.filter(isWritten)
         if (module.events.length === 0) return yield* usage(`${input.url} exports no events, aggregates or process managers.`)
         if (Option.isSome(input.sarif) && Option.isNone(input.check)) return yield* usage("--sarif goes with --check.")

@@ -107,7 +107,7 @@ const readOne = Effect.fnUntraced(function* (
     yield* rows({ schema: EventRow, rows: page.items, columns: eventColumns, none: `${printable(what)} has no events there.` })
     const last = page.items.at(-1)
     const from = last === undefined ? null : String(last.version + (options.backward ? -1 : 1))
-    if (page.next !== null && from !== null) yield* more(from)
+    if (page.next !== null && from !== null) yield* more(from, "from")
     return
   }
   yield* ask((rpcs) => rpcs.Event({ id: what })).pipe(
@@ -230,6 +230,7 @@ export const state = (url: TargetParam) =>
     },
     ({ at, diff, stream, url, version }) =>
       Effect.gen(function* () {
+        if (Option.isSome(version) && Option.isSome(at)) return yield* usage("This takes --version or --at, and not both.")
         const window = Option.map(version, (number) => ({ from: number, to: number }))
         const states = yield* ask((rpcs) => rpcs.States({ stream, ...Option.getOrElse(window, () => given({ at })) }))
         const found = states.states.at(-1)

@@ -11,7 +11,7 @@ import * as Schema from "effect/Schema"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
 import { copy as copyEvents, EventStore, type StreamAppend } from "../../store/EventStore.ts"
-import { lineOf, refused, unreachable, usage, withoutPasswords } from "../failure.ts"
+import { lineOf, refused, unreachable, usage, maskedTarget } from "../failure.ts"
 import { inTime, wholeFlag } from "../globals.ts"
 import { cloudLine, type Entry, entryOf, recordedLine } from "../lines.ts"
 import { loadModule } from "../modules.ts"
@@ -23,9 +23,10 @@ import { parseTarget, type TargetParam } from "../target.ts"
 /** The store that a URL names, or that a module's Layer provides, for as long as the scope lasts. */
 const openStore = Effect.fnUntraced(function* (url: string, mode: Mode) {
   const target = yield* parseTarget(url)
-  const name = withoutPasswords(url)
+  const name = maskedTarget(url)
   if (target.kind === "http") return yield* usage(`${name} is a running program: this takes the store itself.`)
-  const layer = target.kind === "module" ? yield* (yield* loadModule(target.url)).layer : yield* storeLayer(target, mode)
+  const layer =
+    target.kind === "module" ? yield* (yield* inTime(name, loadModule(target.url))).layer : yield* storeLayer(target, mode)
   const context = yield* inTime(name, Layer.build(layer))
   const store = Context.getOption(context, EventStore)
   return store._tag === "Some" ? store.value : yield* usage(`The Layer that ${name} exports provides no EventStore.`)

@@ -185,10 +185,9 @@ const removeFollower = (parts: Parts, name: string): Performance => ({
     Effect.gen(function* () {
       const parsed = parseCheckpoint(name)
       const process = /^process:(.+)$/s.exec(parsed._tag === "Subscription" ? parsed.name : "")?.[1]
-      const known = process === undefined ? undefined : parts.processes.get(process)
       const removing =
-        known !== undefined
-          ? ProcessManager.remove(known)
+        process !== undefined
+          ? ProcessManager.remove({ name: process })
           : parsed._tag === "Relay"
             ? Relay.remove(parsed.name)
             : parsed._tag === "Subscription"

@@ -21,6 +21,12 @@ export type Client = FromGroup<typeof Operations, RpcClientError>
 /** How many rows a list has where nothing else is asked for, and the longest trail. */
 const [usual, longest] = [20, 200]
 
+/** So many characters of a cause are told in a list. */
+const longestCause = 500
+
+const brief = (cause: string): string =>
+  cause.length <= longestCause ? cause : `${cause.slice(0, longestCause)}… (${cause.length} characters)`
+
 /** How long an agent waits for an act, in seconds: what takes longer goes on without it. */
 const patience = 30
 
@@ -92,14 +98,27 @@ const looking = (client: Client) =>
     list_followers: () =>
       told(
         Effect.map(Stream.runCollect(Stream.take(client.Followers({}), 1)), (found) => ({
-          items: found.flat().map(({ lags: _lags, partitions: _partitions, ...follower }) => follower)
+          items: found.flat().map(({ failure, lags: _lags, partitions: _partitions, ...follower }) => ({
+            ...follower,
+            failure: failure === null ? null : { ...failure, cause: brief(failure.cause) }
+          }))
         }))
       ),
-    list_parked: ({ limit = usual, ...asked }) => told(client.Parked({ ...asked, limit })),
+    list_parked: ({ limit = usual, ...asked }) =>
+      told(
+        Effect.map(client.Parked({ ...asked, limit }), ({ items, next }) => ({
+          items: items.map((parked) => ({ ...parked, cause: brief(parked.cause) })),
+          next
+        }))
+      ),
     list_dead_letters: ({ limit = usual, ...asked }) =>
       told(
         Effect.map(client.DeadLetters({ ...asked, limit }), ({ items, next }) => ({
-          items: items.map((letter) => ({ ...letter, payload: payloadText(letter.payload, false) })),
+          items: items.map((letter) => ({
+            ...letter,
+            cause: brief(letter.cause),
+            payload: payloadText(letter.payload, false)
+          })),
           next
         }))
       ),

@@ -176,6 +176,11 @@ const snapshots = Effect.fnUntraced(function* (
   )
 })
 
+const countBefore = (names: ReadonlyArray<string>, place: string): number => {
+  const next = names.findIndex((name) => name > place)
+  return next === -1 ? names.length : next
+}
+
 const leases = Effect.fnUntraced(function* (
   { checkpoints, store }: Parts,
   { after, limit: asked, prefix = "" }: Paged & { readonly prefix?: string }
@@ -185,7 +190,9 @@ const leases = Effect.fnUntraced(function* (
   const [place] = (yield* placeIn(asking, after)) ?? []
   const [all, head, now] = yield* orUnavailable(Effect.all([checkpoints.list, store.head, Clock.currentTimeMillis]))
   const names = all.map(({ name }) => name)
-  const from = typeof place === "string" ? names.indexOf(place) + 1 : 0
+  // One that has gone since has left its place.
+  const at = typeof place === "string" ? names.indexOf(place) : -1
+  const from = at >= 0 || typeof place !== "string" ? at + 1 : countBefore(names, place)
   const rows = all.slice(from).filter(({ name }) => name.startsWith(prefix))
   return pageOf(
     asking,

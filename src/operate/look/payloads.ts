@@ -3,7 +3,7 @@ import type * as Schema from "effect/Schema"
 import type * as SchemaAST from "effect/SchemaAST"
 import { hidden, valuesIn } from "../../definitions/personal.ts"
 import { sensitiveIn } from "../../definitions/sensitive.ts"
-import { writeJson } from "../../internal/exactJson.ts"
+import { isRawNumber, writeJson } from "../../internal/exactJson.ts"
 import type { Payload, Payloads } from "../contract/events.ts"
 
 const encoder = new TextEncoder()
@@ -18,7 +18,7 @@ const escape = (name: string) => name.replaceAll("~", "~0").replaceAll("/", "~1"
 
 /** The pointers of all leaves: of what nobody has described, any may be sensitive. */
 const leavesOf = (value: unknown, at = ""): ReadonlyArray<string> =>
-  typeof value === "object" && value !== null
+  typeof value === "object" && value !== null && !isRawNumber(value)
     ? Object.entries(value).flatMap(([name, inner]) => leavesOf(inner, `${at}/${escape(name)}`))
     : [at]
 
@@ -35,6 +35,7 @@ const maskAt = (value: Schema.Json, pointers: ReadonlySet<string>, at = ""): Sch
 /** JSON as the wire has it: numbers beyond the range of the double become text. */
 const onWire = (value: unknown): Schema.Json => {
   if (typeof value === "bigint") return String(value)
+  if (isRawNumber(value)) return value.rawJSON
   if (typeof value === "number") return Number.isFinite(value) ? value : String(value)
   if (value === null || typeof value === "string" || typeof value === "boolean") return value
   if (Array.isArray(value)) return value.map(onWire)
@@ -48,6 +49,7 @@ const pointersIn = (value: unknown, asts: ReadonlyArray<SchemaAST.AST>): Readonl
 
 const valuesAt = (value: unknown, pointers: ReadonlySet<string>, isInside = false, at = ""): ReadonlyArray<string> => {
   const isHidden = isInside || pointers.has(at)
+  if (isRawNumber(value)) return isHidden ? [value.rawJSON] : []
   if (typeof value === "object" && value !== null) {
     return Object.entries(value).flatMap(([name, inner]) => [
       // What is hidden as a whole may have names that say something, too.
