@@ -96,7 +96,11 @@ export const followsInProcesses = (
             yield* append(world, 20)
             yield* applied(world, 60)
             assert.deepEqual(yield* world.view, numbers(60))
-            assert.ok(handled(other) >= 40)
+            // The view shows it before the process has said so.
+            yield* until(
+              "the other has handled both",
+              Effect.sync(() => handled(other) >= 40)
+            )
             yield* first.end
             yield* second.end
           })
