@@ -32,8 +32,8 @@ export interface SubjectKey {
  */
 export type Standing = SubjectKey | { readonly _tag: "Forgotten" }
 
-/** The longest id of a subject: it has its place in the name of a stream. */
-const longestSubject = 200
+/** The longest id of a subject: it has its place in the name of a stream, in which the id of a tenant (63 characters) may stand as well. */
+const longestSubject = 180
 
 /** What is wrong with the id of a subject; `undefined` where nothing is. */
 export const subjectFault = (subject: string): string | undefined =>

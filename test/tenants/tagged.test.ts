@@ -1,9 +1,14 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Layer, Stream } from "effect"
-import { Checkpoints, EventStore, Retention, Tenants } from "eventfold"
+import { Effect, Layer, Result, Schema, Stream } from "effect"
+import { Checkpoints, Event, EventStore, Keys, Personal, Retention, Tenants } from "eventfold"
 import { SqliteEventStore } from "eventfold/sqlite"
 import { conforms } from "../support/conformance.ts"
 import { assertFollows, assertIsolated } from "../support/isolation.ts"
+
+const Named = Event.make("Named", {
+  whose: Schema.String,
+  name: Personal.field(Schema.String, { subject: "whose", whenForgotten: "(forgotten)" })
+})
 
 /** The store of one tenant, in a store where another has the same names, and nothing of it is seen. */
 const besideAnother = (all: Layer.Layer<EventStore.EventStore, EventStore.EventStoreError>) =>
@@ -129,3 +134,25 @@ describe("two tenants by tag who act at random and at once", () => {
     )
   }
 })
+
+it.effect("a tenant whose id is the longest forgets a subject whose id is", () =>
+  Effect.gen(function* () {
+    const subject = "s".repeat(180)
+    const event = Result.getOrThrow(Event.encode(Named, Named.make({ whose: subject, name: "Ada" })))
+    yield* EventStore.append("Person-1", [event])
+    yield* Personal.forget(subject)
+    const [read] = yield* Stream.runCollect(EventStore.read("Person-1"))
+    expect((yield* Effect.fromResult(Event.decode(Named, read as typeof read & object))).name).toBe("(forgotten)")
+  }).pipe(
+    Effect.provide(
+      Layer.effect(
+        EventStore.EventStore,
+        EventStore.EventStore.useSync((all) => Tenants.tagged(all, "t".repeat(63)))
+      ).pipe(
+        Layer.provide(Layer.provide(Personal.layer, EventStore.layerMemory)),
+        Layer.provideMerge(Keys.layerMemory),
+        Layer.provideMerge(Personal.layerCrypto)
+      )
+    )
+  )
+)
