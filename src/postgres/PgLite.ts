@@ -64,23 +64,41 @@ const isAlive = (pid: number): boolean => {
   }
 }
 
-/** The other process that has a folder open, as its file says; none where that process has gone. */
-const holderOf = (file: string): number | undefined => {
-  const pid = Fs.existsSync(file) ? Number(Fs.readFileSync(file, "utf8")) : Number.NaN
-  return Number.isSafeInteger(pid) && pid > 0 && pid !== process.pid && isAlive(pid) ? pid : undefined
+/** Whoever has a folder open, as its file says; none where that process has gone. */
+const holderOf = (file: string): string | undefined => {
+  const pid = Number(Fs.readFileSync(file, "utf8").trim())
+  // Whoever has made the file may be about to write its number.
+  if (!Number.isSafeInteger(pid) || pid <= 0) return "another process"
+  // That of this process was left behind by one that had the same number.
+  return pid !== process.pid && isAlive(pid) ? `the process ${pid}` : undefined
+}
+
+/** Makes the file, where there is none: of two processes at once one does. */
+const isMade = (file: string): boolean => {
+  try {
+    Fs.writeFileSync(file, String(process.pid), { flag: "wx" })
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false
+    throw error
+  }
 }
 
 const takeFolder = (dataDir: string) => {
   const folder = resolve(dataDir)
   const file = join(folder, "eventfold.lock")
+  const refuse = (holder: string) =>
+    new Error(`${holder} has it open, and a second one would damage it. If that is not so, delete ${file}`)
   const take = Effect.try({
     try: () => {
       Fs.mkdirSync(folder, { recursive: true })
-      const holder = held.has(folder) ? process.pid : holderOf(file)
-      if (holder !== undefined) {
-        throw new Error(`the process ${holder} has it open, and a second one would damage it. If that is not so, delete ${file}`)
+      if (held.has(folder)) throw refuse(`the process ${process.pid}`)
+      if (!isMade(file)) {
+        const holder = holderOf(file)
+        if (holder !== undefined) throw refuse(holder)
+        Fs.rmSync(file, { force: true })
+        if (!isMade(file)) throw refuse("another process")
       }
-      Fs.writeFileSync(file, String(process.pid))
       held.add(folder)
     },
     catch: unavailable(`PGlite could not open ${dataDir}`)
