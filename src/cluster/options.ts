@@ -29,7 +29,8 @@ export interface Options<A extends Aggregate.Any, Commands extends ReadonlyArray
   /**
    * `"volatile"`: a command lives with its caller, and is answered by whoever owns the aggregate then. `"durable"`: it is kept in the storage of the cluster until
    * it has been answered, also where its caller has gone; with `UnitOfWork.layerSql` on the client of `SqlMessageStorage`, events and answer are one commit, elsewhere
-   * the answer stands with the events. Those are not written together with others, and have no personal data in them. Default: `"volatile"`.
+   * the answer stands with the events. Those are not written together with others, and have neither personal data
+   * nor a `Schema.Redacted` in them. Default: `"volatile"`.
    */
   readonly delivery?: "volatile" | "durable" | undefined
   /** The group of shards that an aggregate belongs to, by its id. Default: `"default"`. */

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
 import { DateTime } from "effect"
+import type { Operations } from "eventfold/operate"
 import { maskedTarget } from "../../src/cli/failure.ts"
 import { tree } from "../../src/cli/output/events.ts"
 import { hinted, quoted } from "../../src/cli/target.ts"
@@ -33,21 +34,23 @@ describe("the target of a verb", () => {
 })
 
 describe("the tree of a conversation", () => {
-  const event = (position: number, id: string, causationId: string | null) =>
-    ({
-      position,
-      id,
-      causationId,
-      correlationId: "c",
-      type: "T",
-      stream: "A-1",
-      version: position,
-      recordedAt: DateTime.makeUnsafe(0),
-      by: null,
-      tags: [],
-      payload: { _tag: "Hidden", bytes: 1 }
-    }) as unknown as Parameters<typeof tree>[0][number]
-  const ids = (events: Parameters<typeof tree>[0]) => tree(events, 80, (_, text) => text)
+  const event = (position: number, id: string, causationId: string | null): Operations.EventRow => ({
+    position,
+    id,
+    causationId,
+    correlationId: "c",
+    type: "T",
+    schemaVersion: 1,
+    stream: "A-1",
+    version: position,
+    recordedAt: DateTime.makeUnsafe(0),
+    published: false,
+    by: null,
+    tags: [],
+    payload: { _tag: "Hidden", bytes: 1 },
+    problem: null
+  })
+  const ids = (events: ReadonlyArray<Operations.EventRow>) => tree(events, 80, (_, text) => text)
 
   it("leaves out no event, whatever causes which", () => {
     assert.equal(ids([event(1, "a", "b"), event(2, "b", "a"), event(3, "c", "c")]).length, 3)

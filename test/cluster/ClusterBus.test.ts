@@ -35,6 +35,7 @@ import { inheritedMetadata } from "../../src/definitions/metadata.ts"
 import { until } from "../support/child.ts"
 import { logs } from "../support/logs.ts"
 import { numbers } from "../support/words.ts"
+import { requestOf } from "./requests.ts"
 
 class TooMuch extends Schema.TaggedError<TooMuch>()("TooMuch", { total: Schema.Int }) {}
 
@@ -227,22 +228,7 @@ describe("commands that runners handle", () => {
 })
 
 describe("the owner of an aggregate", () => {
-  const request = (requestId: string, by: number) => ({
-    requestId,
-    madeAt: Date.now(),
-    command: Add as Command.Any,
-    payload: Add.payloadSchema.make({ counter: "a", by }),
-    message: {
-      command: "Add",
-      payload: null,
-      id: null,
-      correlationId: null,
-      metadata: {},
-      shard: 1,
-      request: Snowflake.Snowflake(1),
-      key: requestId
-    }
-  })
+  const request = (requestId: string, by: number) => requestOf(Add, requestId, Add.payloadSchema.make({ counter: "a", by }))
   const owner = (maxBatch = 64) => makeActivation({ aggregate: Counter, id: () => "a", stream: "Counter-a" }, maxBatch)
   // An activation takes the handlers of whatever commands come.
   const Live = Layer.provideMerge(Handlers as unknown as Layer.Layer<MessageBus.Handler<string>>, Bus)

@@ -3,13 +3,14 @@ import assert from "node:assert/strict"
 import { NodeCrypto } from "@effect/platform-node"
 import { describe, it } from "@effect/vitest"
 import { Clock, Deferred, Effect, Fiber, Layer, Schema, Stream } from "effect"
-import { ShardingConfig, SingleRunner, Snowflake, TestRunner } from "effect/cluster"
+import { ShardingConfig, SingleRunner, TestRunner } from "effect/cluster"
 import { TestClock } from "effect/testing"
 import { Aggregate, Command, Event, EventStore, Keys, MessageBus, Personal, Repository, UnitOfWork } from "eventfold"
 import { ClusterBus } from "eventfold/cluster"
 import { SqliteClient, SqliteEventStore } from "eventfold/sqlite"
 import { makeActivation } from "../../src/cluster/activation.ts"
 import { eventually, numbers } from "../support/words.ts"
+import { requestOf } from "./requests.ts"
 
 const Joined = Event.make("Joined", {
   whose: Schema.String,
@@ -61,22 +62,7 @@ describe("the owner of an aggregate, asked again", () => {
   const Live = Layer.provideMerge(Handlers as unknown as Layer.Layer<MessageBus.Handler<string>>, Bus)
   const owner = makeActivation({ aggregate: Club, id: () => "a", stream: "Club-a" }, 64)
   const request = <C extends Command.Any>(command: C, requestId: string, payload: Command.Payload<C>) =>
-    Effect.map(Clock.currentTimeMillis, (madeAt) => ({
-      requestId,
-      madeAt,
-      command,
-      payload,
-      message: {
-        command: command._tag,
-        payload: null,
-        id: null,
-        correlationId: null,
-        metadata: {},
-        shard: 1,
-        request: Snowflake.Snowflake(1),
-        key: requestId
-      }
-    }))
+    Effect.map(Clock.currentTimeMillis, (madeAt) => requestOf(command, requestId, payload, madeAt))
   const join = (name: string) => request(Join, name, { club: "a", name })
 
   it.effect("knows what a request came to however many it has answered since, and however late that is", () =>

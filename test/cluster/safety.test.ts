@@ -7,8 +7,9 @@ import { Sharding, ShardingConfig, SingleRunner, Snowflake, TestRunner } from "e
 import { Aggregate, Command, Event, EventStore, MessageBus, Repository, UnitOfWork } from "eventfold"
 import { ClusterBus } from "eventfold/cluster"
 import { SqliteClient } from "eventfold/sqlite"
-import { makeActivation } from "../../src/cluster/activation.ts"
+import { makeActivation, type Request } from "../../src/cluster/activation.ts"
 import { eventually, numbers } from "../support/words.ts"
+import { requestOf } from "./requests.ts"
 
 class Overdrawn extends Schema.TaggedError<Overdrawn>()("Overdrawn", { balance: Schema.Int }) {}
 const Booked = Event.make("Booked", { amount: Schema.Int })
@@ -50,6 +51,11 @@ const Runner = Layer.provide(ClusterBus.layerRunner(Account, commands, { id }), 
 const Client = ClusterBus.layerClient(Account, commands, { id, patience: "2 seconds" })
 const cluster = () => Layer.merge(Runner, Client).pipe(Layer.provideMerge(TestRunner.layer), Layer.provideMerge(Bus))
 
+/** An owner by itself, which takes the handlers of whatever commands come. */
+const Owning = Layer.provideMerge(Handlers as unknown as Layer.Layer<MessageBus.Handler<string>>, Bus)
+const owner = makeActivation({ aggregate: Account, id: () => "a", stream: "Account-a" }, 64)
+const request = (name: string, amount: number) => requestOf(Book, name, { account: "a", amount })
+
 const book = (account: string, amount: number, id?: string) => MessageBus.execute(Book, { account, amount }, { id })
 const written = (account: string) => Effect.map(Stream.runCollect(EventStore.read(`Account-${account}`)), ({ length }) => length)
 
@@ -66,25 +72,8 @@ describe("a refusal, and an answer for which nothing is written", () => {
     }).pipe(Effect.provide(cluster()))
   )
 
-  it.live("is not that of an owner which lives on beside its successor", () => {
-    const owner = makeActivation({ aggregate: Account, id: () => "a", stream: "Account-a" }, 64)
-    const request = (name: string, amount: number) => ({
-      requestId: name,
-      madeAt: Date.now(),
-      command: Book as Command.Any,
-      payload: Book.payloadSchema.make({ account: "a", amount }),
-      message: {
-        command: "Book",
-        payload: null,
-        id: null,
-        correlationId: null,
-        metadata: {},
-        shard: 1,
-        request: Snowflake.Snowflake(1),
-        key: name
-      }
-    })
-    return Effect.gen(function* () {
+  it.live("is not that of an owner which lives on beside its successor", () =>
+    Effect.gen(function* () {
       const first = yield* owner
       yield* first(request("1", 1))
       const second = yield* owner
@@ -95,11 +84,8 @@ describe("a refusal, and an answer for which nothing is written", () => {
       assert.equal((yield* first(third)).value, 1)
       yield* second(request("4", 60))
       assert.equal((yield* first(request("5", -60))).outcome, "success")
-    }).pipe(
-      Effect.scoped,
-      Effect.provide(Layer.provideMerge(Handlers as unknown as Layer.Layer<MessageBus.Handler<string>>, Bus))
-    )
-  })
+    }).pipe(Effect.scoped, Effect.provide(Owning))
+  )
 })
 
 describe("callers of a cluster", () => {
@@ -144,19 +130,25 @@ describe("callers of a cluster", () => {
     }).pipe(Effect.provide(cluster()))
   )
 
-  it.live("that have gone are not waited for: neither by others, nor by what they have asked for", () =>
+  it.live("that have gone are waited for neither by others, nor is done what they have asked for", () =>
     Effect.gen(function* () {
-      const hanging = yield* Effect.forkChild(MessageBus.execute(Hang, { account: "a" }))
+      const decide = yield* owner
+      const asking = (asked: Request) => Effect.forkChild(decide(asked), { startImmediately: true })
+      const hanging = yield* asking(requestOf(Hang, "hang", { account: "a" }))
       yield* hung.await
-      const asked = yield* Effect.forEach(numbers(3), () => Effect.forkChild(book("a", 1)))
-      yield* Effect.sleep("50 millis")
-      yield* Fiber.interruptAll(asked)
+      const gone = yield* Effect.forEach(numbers(3), (n) => asking(request(`${n}`, 1)))
+      const staying = yield* asking(request("staying", 10))
+      yield* Fiber.interruptAll(gone)
       yield* Fiber.interrupt(hanging)
-      assert.equal(yield* book("a", 10), 10)
-      // One that gives up by itself, and one that comes behind it.
-      const given = yield* Effect.forkChild(Effect.result(MessageBus.execute(Hang, { account: "a" })))
-      assert.equal((yield* Effect.result(book("a", 1)))._tag, "Failure")
-      assert.equal((yield* Fiber.join(given))._tag, "Failure")
+      assert.equal((yield* Fiber.join(staying)).value, 10)
+      assert.equal(yield* written("a"), 1)
+    }).pipe(Effect.scoped, Effect.provide(Owning))
+  )
+
+  it.live("that have given up a command which does not end leave the aggregate to others", () =>
+    Effect.gen(function* () {
+      const hanging = yield* Effect.flip(MessageBus.execute(Hang, { account: "a" }))
+      assert.equal(hanging._tag, "CommandElsewhereError")
       yield* eventually("another one is decided", Effect.map(Effect.result(book("a", 1)), Result.isSuccess))
     }).pipe(Effect.provide(cluster()))
   )

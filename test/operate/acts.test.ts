@@ -251,9 +251,20 @@ onEveryStore((test, kind) => {
       assert.strictEqual(yield* outcome(client, "1", { _tag: "RemoveFollower", follower: "subscription:gone" }), "removed")
       assert.strictEqual(yield* outcome(client, "2", { _tag: "RemoveFollower", follower: "subscription:gone" }), "RefusedError")
       assert.strictEqual(yield* outcome(client, "3", { _tag: "RemoveFollower", follower: "subscription:mails" }), "RefusedError")
+      // All that a process manager leaves behind, though nobody here has its definition.
+      for (const name of ["subscription:process:Gone", "deadlines:Gone"]) {
+        yield* Checkpoints.Checkpoints.use(({ reset }) => reset(name, 3))
+      }
+      const removing = { _tag: "RemoveFollower", follower: "subscription:process:Gone" } as const
+      assert.strictEqual(yield* outcome(client, "6", removing), "removed")
+      const left = yield* Checkpoints.Checkpoints.use(({ list }) => Effect.map(list, (all) => all.map(({ name }) => name)))
+      assert.deepStrictEqual(
+        left.filter((name) => name.includes("Gone")),
+        []
+      )
       assert.strictEqual(yield* outcome(client, "4", { _tag: "Retry", follower: "nobody", position: 1 }, 50), "NobodyTookError")
       assert.strictEqual(yield* outcome(client, "5", { _tag: "Rebuild", projection: "None", version: 1 }, 50), "NobodyTookError")
-      assert.deepStrictEqual(yield* recorded, ["1 ada done", "2 ada refused", "3 ada refused"])
+      assert.deepStrictEqual(yield* recorded, ["1 ada done", "2 ada refused", "3 ada refused", "6 ada done"])
     })
   )
 

@@ -1,6 +1,6 @@
 import { assert } from "@effect/vitest"
 import { Cause, DateTime, Effect, Layer, Stream } from "effect"
-import { Checkpoints, DeadLetters, EventStore, ParkedEvents, Repository } from "eventfold"
+import { Checkpoints, DeadLetters, EventStore, ParkedEvents, Repository, Subscription } from "eventfold"
 import { expect } from "vitest"
 import { logs } from "../support/logs.ts"
 import manifest from "../../package.json" with { type: "json" }
@@ -241,6 +241,28 @@ onEveryStore((test, kind) => {
         { _tag: "Shown", value: { name: "•••", list: ["•••", { deep: "•••" }] }, masked: ["/name", "/list/0", "/list/1/deep"] }
       ])
       assert.deepStrictEqual((yield* payloads("shown"))[0], { _tag: "Shown", value: { customer: "greta", total: 5 }, masked: [] })
+    })
+  )
+
+  test(
+    "leases: a page goes on where the one before ended, though what it ended with has gone",
+    Effect.gen(function* () {
+      for (const name of ["a", "b", "c", "d"]) {
+        yield* Checkpoints.Checkpoints.use(({ reset }) => reset(`subscription:${name}`, 0))
+      }
+      const client = yield* clientOf()
+      const names = (after?: string) =>
+        Effect.map(
+          client.Leases({ limit: 2, prefix: "subscription:", ...(after !== undefined && { after }) }),
+          ({ items, next }) => ({
+            names: items.map(({ name }) => name),
+            next
+          })
+        )
+      const first = yield* names()
+      assert.deepStrictEqual(first.names, ["subscription:a", "subscription:b"])
+      yield* Subscription.remove("b")
+      assert.deepStrictEqual((yield* names(first.next ?? "")).names, ["subscription:c", "subscription:d"])
     })
   )
 
