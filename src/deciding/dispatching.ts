@@ -1,4 +1,6 @@
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as References from "effect/References"
 import type * as Event from "../definitions/Event.ts"
 import { CurrentMetadata, inheritedMetadata, recordedMetadata } from "../definitions/metadata.ts"
 import type { Metadata, NewEvent } from "../definitions/stored.ts"
@@ -45,34 +47,56 @@ export const message = <A, E>(
   /** What is done at last, with what the body gave. */
   last?: (value: A) => Effect.Effect<void, CommitError, Transaction>
 ): Effect.Effect<A, E | CommitError, MessageBus> =>
-  Effect.gen(function* () {
-    const bus = yield* MessageBus
-    const parent = yield* CurrentMessage
-    const newId = yield* NewId.make
-    const id = newId.value
-    const { options, type } = incoming
-    const inherited = yield* CurrentMetadata
-    const correlationId = options?.correlationId ?? parent?.correlationId ?? inherited.correlationId ?? id
-    const own: Metadata = {
-      ...inherited,
-      ...options?.metadata,
-      correlationId,
-      ...(parent === undefined ? {} : { causationId: parent.id })
-    }
-    const handling = Effect.gen(function* () {
-      const transaction = yield* Transaction
-      const staging = stagingOf(incoming, own)
-      if (staging !== undefined) {
-        yield* transaction.stage(`$bus-${correlationId}`, [{ ...staging, id: newId }], ExpectedVersion.Any)
+  Effect.withFiber<A, E | CommitError, MessageBus>((fiber) => {
+    const bus = Context.get(fiber.context as Context.Context<MessageBus>, MessageBus)
+    const parent = fiber.getRef(CurrentMessage)
+    const inherited = fiber.getRef(CurrentMetadata)
+    const begin = (newId: NewId) => {
+      const { options } = incoming
+      const correlationId = options?.correlationId ?? parent?.correlationId ?? inherited.correlationId ?? newId.value
+      const metadata: Metadata = {
+        ...inherited,
+        ...options?.metadata,
+        correlationId,
+        ...(parent === undefined ? {} : { causationId: parent.id })
       }
-      const current = { id, correlationId, causationId: own.causationId }
-      if (incoming._tag === "Command") yield* countMessage(bus, type)
-      const run = incoming._tag === "Event" ? body : observed("command", type, current, withMessage(current, own, body))
-      const dispatched = dispatching(bus, transaction, run)
-      return yield* last === undefined ? dispatched : Effect.tap(dispatched, (value) => withMessage(current, own, last(value)))
-    })
-    return yield* transact(handling).pipe(Effect.provideService(UnitOfWork, bus.unitOfWork))
+      const handling = Transaction.use((transaction) => handle(bus, transaction, { incoming, newId, metadata, body, last }))
+      return Effect.provideService(transact(handling), UnitOfWork, bus.unitOfWork)
+    }
+    return Effect.flatMap(NewId.make, begin)
   })
+
+/** Handles a message in its unit of work. */
+const handle = <A, E>(
+  bus: MessageBus["Service"],
+  transaction: TransactionService,
+  {
+    body,
+    incoming,
+    last,
+    metadata,
+    newId
+  }: {
+    readonly incoming: Incoming
+    readonly newId: NewId
+    readonly metadata: Metadata
+    readonly body: Effect.Effect<A, E, Transaction>
+    readonly last: ((value: A) => Effect.Effect<void, CommitError, Transaction>) | undefined
+  }
+): Effect.Effect<A, E | CommitError, Transaction> => {
+  const { type } = incoming
+  const id = newId.value
+  const { causationId, correlationId = id } = metadata
+  const current = { id, correlationId, causationId }
+  const run = incoming._tag === "Event" ? body : observed("command", type, current, withMessage(current, metadata, body))
+  const dispatched = dispatching(bus, transaction, run)
+  const all = last === undefined ? dispatched : Effect.tap(dispatched, (value) => withMessage(current, metadata, last(value)))
+  const counted = incoming._tag === "Command" ? Effect.andThen(countMessage(bus, type), all) : all
+  const staging = stagingOf(incoming, metadata)
+  if (staging === undefined) return counted
+  const staged = transaction.stage(`$bus-${correlationId}`, [{ ...staging, id: newId }], ExpectedVersion.Any)
+  return Effect.andThen(staged, counted)
+}
 
 /** What is staged of a message. */
 const stagingOf = (incoming: Incoming, metadata: Metadata): Parameters<TransactionService["stage"]>[1][number] | undefined => {
@@ -94,13 +118,14 @@ export const dispatching = <A, E, R>(
   transaction: TransactionService,
   run: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | CommitError, R | Transaction> =>
-  Effect.flatMap(CurrentDispatch, (current) =>
+  Effect.withFiber((fiber) =>
     // Only the outermost message of a unit of work dispatches: what is staged within it takes its turn in the one queue.
-    current?.transaction === transaction.id
+    fiber.getRef(CurrentDispatch)?.transaction === transaction.id
       ? run
-      : run.pipe(
-          Effect.tap(() => dispatchStaged(bus, transaction)),
-          Effect.provideService(CurrentDispatch, { transaction: transaction.id, spans: new Map() })
+      : Effect.provideService(
+          Effect.tap(run, () => dispatchStaged(bus, transaction)),
+          CurrentDispatch,
+          { transaction: transaction.id, spans: new Map() }
         )
   )
 
@@ -149,16 +174,14 @@ const countMessage = (
 
 /** What is staged by `effect` is caused by the message, and bears the other metadata that came with it; logs tell the conversation. */
 const withMessage = <A, E, R>(
-  current: { readonly id: string; readonly correlationId: string },
+  { correlationId, id }: { readonly id: string; readonly correlationId: string },
   metadata: Metadata,
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R> =>
-  effect.pipe(
-    Effect.annotateLogs("correlationId", current.correlationId),
-    Effect.provideService(CurrentMessage, { id: current.id, correlationId: current.correlationId }),
-    Effect.provideService(CurrentMetadata, {
-      ...inheritedMetadata(metadata),
-      correlationId: current.correlationId,
-      causationId: current.id
-    })
+  Effect.updateContext(effect, (context: Context.Context<R>) =>
+    context.pipe(
+      Context.add(References.CurrentLogAnnotations, { ...Context.get(context, References.CurrentLogAnnotations), correlationId }),
+      Context.add(CurrentMessage, { id, correlationId }),
+      Context.add(CurrentMetadata, { ...inheritedMetadata(metadata), correlationId, causationId: id })
+    )
   )

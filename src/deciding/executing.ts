@@ -1,3 +1,4 @@
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as PrimaryKey from "effect/PrimaryKey"
@@ -6,7 +7,7 @@ import type * as Command from "../definitions/Command.ts"
 import { CommandElsewhereError } from "../definitions/Command.ts"
 import { CurrentMetadata } from "../definitions/metadata.ts"
 import type { Metadata } from "../definitions/stored.ts"
-import { type Call, CurrentMessage, type Handler, handlerKey, type HandlerService, MessageBus, type Reply } from "./bus.ts"
+import { type Call, CurrentMessage, type Handler, handlerKey, MessageBus, type Reply } from "./bus.ts"
 import { commandCodec } from "./commandCodec.ts"
 import { message } from "./dispatching.ts"
 import { noteCommit } from "./levels.ts"
@@ -112,23 +113,26 @@ export const execute = <C extends Command.Any>(
     readonly metadata?: Metadata | undefined
   }
 ): Effect.Effect<Command.Success<C>, Command.Error<C> | CommitError, MessageBus | Handler<C["_tag"]>> =>
-  Effect.gen(function* () {
-    const handler: HandlerService = yield* handlerKey<C["_tag"]>(command._tag)
+  Effect.withFiber((fiber) => {
+    const context = fiber.context as Context.Context<MessageBus | Handler<C["_tag"]>>
+    const handler = Context.get(context, handlerKey<C["_tag"]>(command._tag))
+    const { record: kept } = Context.get(context, MessageBus)
     const codec = commandCodec(command)
-    const value = yield* codec.make(payload)
-    const { record: kept } = yield* MessageBus
-    const isWhole = kept === "all" && !codec.hasSecret
-    const id = options?.id ?? (PrimaryKey.isPrimaryKey(value) ? PrimaryKey.value(value) : undefined)
-    if (handler._tag === "Elsewhere") return yield* elsewhere(command, handler.send, { ...options, id, payload: value })
-    const encoded = isWhole || id !== undefined ? yield* Effect.fromResult(codec.encode(value)) : null
-    const isKept = kept === "all" || kept === "names"
-    const record = isKept ? { type: command._tag, payload: isWhole ? encoded : null } : undefined
-    const run = (keep?: (value: Command.Success<C>) => Effect.Effect<void, CommitError, Transaction>) =>
-      message(
-        { _tag: "Command", type: command._tag, options, record },
-        // What the handler of this command fails with is typed by `handle`.
-        handler.run(value) as Effect.Effect<Command.Success<C>, Command.Error<C> | CommitError, Transaction>,
-        keep
-      )
-    return yield* id === undefined ? run() : once({ command, id, payload: encoded }, run)
+    return Effect.flatMap(codec.make(payload), (value) => {
+      const id = options?.id ?? (PrimaryKey.isPrimaryKey(value) ? PrimaryKey.value(value) : undefined)
+      if (handler._tag === "Elsewhere") return elsewhere(command, handler.send, { ...options, id, payload: value })
+      const isWhole = kept === "all" && !codec.hasSecret
+      const encoded = isWhole || id !== undefined ? codec.encode(value) : Result.succeed(null)
+      if (Result.isFailure(encoded)) return Effect.fail(encoded.failure)
+      const isKept = kept === "all" || kept === "names"
+      const record = isKept ? { type: command._tag, payload: isWhole ? encoded.success : null } : undefined
+      const run = (keep?: (value: Command.Success<C>) => Effect.Effect<void, CommitError, Transaction>) =>
+        message(
+          { _tag: "Command", type: command._tag, options, record },
+          // What the handler of this command fails with is typed by `handle`.
+          handler.run(value) as Effect.Effect<Command.Success<C>, Command.Error<C> | CommitError, Transaction>,
+          keep
+        )
+      return id === undefined ? run() : once({ command, id, payload: encoded.success }, run)
+    })
   })

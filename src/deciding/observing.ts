@@ -40,32 +40,36 @@ export const observed = <A, E, R>(
     const { duration, failure, success } = metricsOf(kind, type)
     const spans = fiber.getRef(CurrentDispatch)?.spans
     const parent = message.causationId === undefined ? undefined : spans?.get(message.causationId)
-    return Effect.withFiber((inner) => {
+    return Effect.withFiber<A, E, R>((inner) => {
       const span = Context.getOrUndefined(inner.context, Tracer.ParentSpan)
       if (span !== undefined) spans?.set(message.id, span)
-      const start = inner.getRef(Clock.Clock).currentTimeNanosUnsafe()
+      const clock = inner.getRef(Clock.Clock)
+      const start = clock.currentTimeNanosUnsafe()
       return Effect.onExit(effect, (exit) =>
-        Effect.flatMap(Clock.currentTimeNanos, (end) =>
-          Effect.andThen(
-            Metric.update(duration, Duration.nanos(end - start)),
-            Metric.update(exit._tag === "Success" ? success : failure, 1)
-          )
-        )
+        Effect.sync(() => {
+          duration.updateUnsafe(Duration.nanos(clock.currentTimeNanosUnsafe() - start), inner.context)
+          ;(exit._tag === "Success" ? success : failure).updateUnsafe(1, inner.context)
+        })
       )
     }).pipe(
-      Effect.withSpan(`process ${type}`, {
-        kind: "consumer",
-        ...(parent === undefined ? {} : { parent }),
-        attributes: {
-          "messaging.system.name": "eventfold",
-          "messaging.operation.name": "process",
-          "messaging.operation.type": "process",
-          "messaging.destination.name": type,
-          "messaging.message.id": message.id,
-          "messaging.message.conversation_id": message.correlationId,
-          ...(message.causationId === undefined ? {} : { "eventfold.message.causation_id": message.causationId }),
-          "eventfold.message.kind": kind
-        }
-      })
+      Effect.withSpan(
+        `process ${type}`,
+        {
+          kind: "consumer",
+          ...(parent === undefined ? {} : { parent }),
+          attributes: {
+            "messaging.system.name": "eventfold",
+            "messaging.operation.name": "process",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": type,
+            "messaging.message.id": message.id,
+            "messaging.message.conversation_id": message.correlationId,
+            ...(message.causationId === undefined ? {} : { "eventfold.message.causation_id": message.causationId }),
+            "eventfold.message.kind": kind
+          }
+        },
+        // It begins here, always.
+        { captureStackTrace: false }
+      )
     )
   })
