@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { inLog } from "../deciding/Answers.ts"
+import { inLog, requestIds } from "../deciding/Answers.ts"
 import type { Reply } from "../deciding/MessageBus.ts"
 import { type CommitError, Transaction } from "../deciding/UnitOfWork.ts"
 import type * as Command from "../definitions/Command.ts"
@@ -88,7 +88,8 @@ export const forgetOld = (answers: Answers, since: number, now: number): void =>
 /** So long is the text of a value that stands beside each event; what is longer, or personal, stands by itself. */
 const short = 4096
 
-const idOf = (request: string) => `request:${request}`
+/** By which the log knows a request that is an execution of its own. */
+export const idOfRequest = (request: string): string => `${requestIds}${request}`
 
 /**
  * Notes in the last event that this unit of work has staged for a stream what the request came to. A value that is large, or has personal data in it, which
@@ -110,7 +111,7 @@ export const note = (
       return Effect.succeed(undefined)
     const noted = { outcome, value: isBeside ? value : undefined } as const
     return isApart
-      ? Effect.as(inLog(store).keep({ command: command._tag, id: idOf(request), payload: "", outcome, value }), noted)
+      ? Effect.as(inLog(store).keep({ command: command._tag, id: idOfRequest(request), payload: "", outcome, value }), noted)
       : Effect.succeed(noted)
   })
 
@@ -124,7 +125,7 @@ export const answerAgain = (
   value !== undefined
     ? Effect.succeed({ outcome, value })
     : Effect.flatMap(
-        inLog(store).find(command, idOf(request)),
+        inLog(store).find(command, idOfRequest(request)),
         Option.match({
           onSome: ({ outcome, value }) => Effect.succeed({ outcome, value }),
           onNone: () => {

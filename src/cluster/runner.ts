@@ -13,6 +13,7 @@ import { type Any, CommandDecodeError, CommandElsewhereError } from "../definiti
 import { type EventStore, streamName } from "../store/EventStore.ts"
 import { isInTransaction } from "../store/inTransaction.ts"
 import { jsonOf, makeActivation, type Request, run } from "./activation.ts"
+import { idOfRequest } from "./answers.ts"
 import { type HandlersOf, idOf, type Options } from "./options.ts"
 import { checkKept, checkSecrets, type Delivery, entityOf, type Message, typeOf } from "./protocol.ts"
 
@@ -40,7 +41,7 @@ const alone = (request: Request, stream: string) =>
   Effect.gen(function* () {
     const { unitOfWork } = yield* MessageBus.MessageBus
     const isPart = isInTransaction(unitOfWork.store, yield* Effect.context<never>())
-    const kept = Effect.tap(run(request, isPart ? null : `request:${request.requestId}`), ({ outcome, value }) =>
+    const kept = Effect.tap(run(request, isPart ? null : idOfRequest(request.requestId)), ({ outcome, value }) =>
       checkKept(stream, `${request.command._tag}.${outcome}`, value)
     )
     const { position, value } = yield* committed(retryConflicts(transact(kept), { times: 10 }))

@@ -2,8 +2,8 @@
  * What the executions of commands with an id (`MessageBus.execute(…, …, { id })`) came to, so that a repetition is answered with that.
  *
  * By itself the bus keeps answers in the log, on every store: an event in the stream `$command-<command>/<id>`, written by the very
- * commit. The log forgets nothing, so an id is good for ever, and answers stay as long as events do. With {@link layerSql} they are
- * rows, and are deleted after a while.
+ * commit. The log forgets nothing, so an id is good for ever, and answers stay as long as events do; those to requests of a cluster stand in
+ * `$request-<command>/<request>`, and go with `Retention` after a while. With {@link layerSql} they are rows, and are deleted after a while.
  *
  * @since 0.2.0
  */
@@ -79,9 +79,17 @@ export class Answers extends Context.Service<
   }
 >()("eventfold/Answers") {}
 
+/**
+ * How the ids of requests begin that come through a cluster. None is sent again once it has been answered, so what they came to is in a category of
+ * its own, which retention need not keep as long as that of the ids that callers give.
+ */
+export const requestIds = "$request:"
+
 /** The stream of one execution: `/` ends the name of the command, wherever else it stands. */
-export const answerStream = (command: string, id: string): string =>
-  `$command-${command.replaceAll("%", "%25").replaceAll("/", "%2F")}/${id}`
+export const answerStream = (command: string, id: string): string => {
+  const name = command.replaceAll("%", "%25").replaceAll("/", "%2F")
+  return id.startsWith(requestIds) ? `$request-${name}/${id.slice(requestIds.length)}` : `$command-${name}/${id}`
+}
 
 /** The type of the events that keep answers. */
 export const answerType = "$CommandAnswered"

@@ -69,8 +69,8 @@ export interface Options {
 }
 
 /**
- * The policies of what eventfold itself writes to the log. The messages of a conversation (`$bus`) and the history of a process that waits for
- * nothing go 90 days after their last event; what operators did (`$operations`) after a year, each by itself. Answers to commands with an id
+ * The policies of what eventfold itself writes to the log. The messages of a conversation (`$bus`), answers to requests of a cluster (`$request`) and the
+ * history of a process that waits for nothing go 90 days after their last event; what operators did (`$operations`) after a year, each by itself. Answers to commands with an id
  * (`$command`) are kept for ever, because an id is good for as long as its answer: `Answers.layerSql` keeps them in a table, and not for ever.
  *
  * @category policies
@@ -78,6 +78,8 @@ export interface Options {
  */
 export const defaults = {
   $bus: { keep: "90 days" },
+  /** So long may a durable command lie in the tables of a cluster before it is sent again, and is known for one that has taken effect. */
+  $request: { keep: "90 days" },
   $operations: { keep: eachFor("365 days") },
   /** Of the streams of each process manager that has a checkpoint. */
   processes: { keep: "90 days" }
@@ -175,8 +177,8 @@ const makePacer = (pace: number): Pacer => {
 /** The policies as they are now: those of process managers by the checkpoints that these have. */
 const policiesOf = Effect.fnUntraced(function* (work: Work, { policies }: Options) {
   const processes = yield* processCategories(work.followers)
-  const { $bus, $operations, processes: ofProcesses } = defaults
-  const all: Record<string, Policy> = { $bus, $operations }
+  const { processes: ofProcesses, ...own } = defaults
+  const all: Record<string, Policy> = { ...own }
   for (const category of processes) all[category] = ofProcesses
   return { processes, policies: Object.entries({ ...all, ...policies }).filter(([, { keep }]) => keep !== "for ever") }
 })

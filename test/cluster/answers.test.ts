@@ -246,7 +246,9 @@ describe("durable commands", () => {
   it.live("stand in the log with their answers where their events are part of no transaction of the cluster", () =>
     Effect.gen(function* () {
       const [request = "", own] = yield* twice
-      assert.match(request, /^request:\d+-[\da-f]{12}$/)
+      assert.match(request, /^\$request:\d+-[\da-f]{12}$/)
+      // Apart from those of ids that callers give: retention need not keep it as long.
+      assert.equal(yield* EventStore.version(`$request-Join/${request.slice("$request:".length)}`), 1)
       assert.equal(own, "own")
     }).pipe(Effect.provide(Layer.mergeAll(Runner, Client).pipe(Layer.provideMerge(TestRunner.layer), Layer.provideMerge(Bus))))
   )

@@ -194,33 +194,38 @@ describe("policies", () => {
     }).pipe(Effect.provide(base))
   )
 
-  it.effect("what eventfold writes goes by itself: conversations, operators, processes that wait for nothing", () =>
-    Effect.gen(function* () {
-      yield* EventStore.append("$bus-1", [{ type: "$Command", payload: {} }])
-      yield* EventStore.append("$operations", [{ type: "$OperatorActed", payload: {} }])
-      const set = { type: "$DeadlineSet", payload: { type: "Late", id: "d-1" } }
-      const handled = { type: "$EventHandled", payload: { type: "Placed", id: "e-1" } }
-      yield* EventStore.append("Shipping-1", [handled])
-      yield* EventStore.append("Shipping-2", [set, handled])
-      yield* EventStore.append("Shipping-3", [set, { type: "$DeadlineCancelled", payload: { type: "Late" } }])
-      const checkpoints = yield* Checkpoints.Checkpoints
-      const lease = yield* checkpoints.claim("subscription:process:Shipping", { owner: "a", ttl: "1 minute" })
-      yield* checkpoints.advance(lease, yield* EventStore.head)
-      yield* TestClock.adjust("100 days")
-      yield* runIt({ ...manual, policies: {} })
-      const left = yield* Stream.runCollect(EventStore.readAll())
-      assert.deepEqual(
-        left.filter((event) => !EventStore.isTombstone(event)).map(({ stream, type }) => [stream, type]),
-        [
-          ["$operations", "$OperatorActed"],
-          ["Shipping-2", "$DeadlineSet"],
-          ["Shipping-2", "$EventHandled"]
-        ]
-      )
-      yield* TestClock.adjust("300 days")
-      yield* runIt({ ...manual, policies: { $bus: { keep: "for ever" } } })
-      assert.deepEqual(yield* types("$operations"), ["$Tombstone"])
-    }).pipe(Effect.provide(base))
+  it.effect(
+    "what eventfold writes goes by itself: conversations, answers to requests, operators, processes that wait for nothing",
+    () =>
+      Effect.gen(function* () {
+        yield* EventStore.append("$bus-1", [{ type: "$Command", payload: {} }])
+        yield* EventStore.append("$request-Place/1", [{ type: "$CommandAnswered", payload: {} }])
+        yield* EventStore.append("$command-Place/order-1", [{ type: "$CommandAnswered", payload: {} }])
+        yield* EventStore.append("$operations", [{ type: "$OperatorActed", payload: {} }])
+        const set = { type: "$DeadlineSet", payload: { type: "Late", id: "d-1" } }
+        const handled = { type: "$EventHandled", payload: { type: "Placed", id: "e-1" } }
+        yield* EventStore.append("Shipping-1", [handled])
+        yield* EventStore.append("Shipping-2", [set, handled])
+        yield* EventStore.append("Shipping-3", [set, { type: "$DeadlineCancelled", payload: { type: "Late" } }])
+        const checkpoints = yield* Checkpoints.Checkpoints
+        const lease = yield* checkpoints.claim("subscription:process:Shipping", { owner: "a", ttl: "1 minute" })
+        yield* checkpoints.advance(lease, yield* EventStore.head)
+        yield* TestClock.adjust("100 days")
+        yield* runIt({ ...manual, policies: {} })
+        const left = yield* Stream.runCollect(EventStore.readAll())
+        assert.deepEqual(
+          left.filter((event) => !EventStore.isTombstone(event)).map(({ stream, type }) => [stream, type]),
+          [
+            ["$command-Place/order-1", "$CommandAnswered"],
+            ["$operations", "$OperatorActed"],
+            ["Shipping-2", "$DeadlineSet"],
+            ["Shipping-2", "$EventHandled"]
+          ]
+        )
+        yield* TestClock.adjust("300 days")
+        yield* runIt({ ...manual, policies: { $bus: { keep: "for ever" } } })
+        assert.deepEqual(yield* types("$operations"), ["$Tombstone"])
+      }).pipe(Effect.provide(base))
   )
 
   it.effect("one that cannot be carried out holds up no other, and each that was not is named at the end", () =>
