@@ -48,7 +48,7 @@ import {
 import { DeadLetters, type DeadLettersError } from "./DeadLetters.ts"
 import { Inbox, type InboxError } from "./Inbox.ts"
 import { type Heeding, makeHeeding } from "./heeding.ts"
-import { type Group, type Handle, join, Member, publish } from "./members.ts"
+import { type Group, type Handle, count, join, Member, publish } from "./members.ts"
 import { type Failure, type Options, type Received, type Requirements, UnreadableMessageError } from "./model.ts"
 
 export type Handler<R> = (event: unknown, received: Received) => Effect.Effect<unknown, unknown, R>
@@ -64,6 +64,12 @@ const failures = Metric.counter("eventfold_consumer_failures", {
 const deadLetters = Metric.counter("eventfold_consumer_dead_letters", {
   description: "Messages that have become dead letters, by group",
   incremental: true
+})
+
+const metersOf = (group: string) => ({
+  handled: Metric.withAttributes(handledMessages, { group }),
+  failures: Metric.withAttributes(failures, { group }),
+  deadLetters: Metric.withAttributes(deadLetters, { group })
 })
 
 const defaultRetry = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("1 minute")])
@@ -82,6 +88,7 @@ interface Consuming {
   readonly group: Group
   readonly member: Member
   readonly heeding: Heeding
+  readonly meters: ReturnType<typeof metersOf>
   /** When the transport is away, and when what messages are handled with is. */
   readonly outages: { readonly transport: Episodes; readonly storage: Episodes }
 }
@@ -123,6 +130,7 @@ export const makeConsumer = Effect.fnUntraced(function* <R, I extends boolean, T
     group,
     member,
     heeding: yield* makeHeeding(options.group, member),
+    meters: metersOf(options.group),
     outages: {
       transport: makeEpisodes(`the consumer "${options.group}"`),
       storage: makeEpisodes(`the consumer "${options.group}", which has its storage again,`)
@@ -256,21 +264,26 @@ const makeHandle = Effect.fnUntraced(function* <R, I extends boolean, T extends 
     ).pipe(
       Effect.as(Option.none<Failure>()),
       Effect.catchIf(isFailed, (failed) => Effect.succeed(Option.some<Failure>(failed))),
-      Effect.withSpan(`process ${message.type}`, {
-        kind: "consumer",
-        ...belongingTo(spanOf(message), trace),
-        attributes: {
-          "messaging.system.name": "eventfold",
-          "messaging.operation.name": "process",
-          "messaging.operation.type": "process",
-          "messaging.destination.name": message.type,
-          "messaging.consumer.group.name": group,
-          "messaging.message.id": message.id,
-          "messaging.message.conversation_id": message.correlationid ?? message.id,
-          ...(message.subject === undefined ? {} : { "eventfold.message.stream": message.subject }),
-          "eventfold.message.attempt": attempt
-        }
-      })
+      Effect.withSpan(
+        `process ${message.type}`,
+        {
+          kind: "consumer",
+          ...belongingTo(spanOf(message), trace),
+          attributes: {
+            "messaging.system.name": "eventfold",
+            "messaging.operation.name": "process",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": message.type,
+            "messaging.consumer.group.name": group,
+            "messaging.message.id": message.id,
+            "messaging.message.conversation_id": message.correlationid ?? message.id,
+            ...(message.subject === undefined ? {} : { "eventfold.message.stream": message.subject }),
+            "eventfold.message.attempt": attempt
+          }
+        },
+        // It begins here, always.
+        { captureStackTrace: false }
+      )
     )
 })
 
@@ -317,7 +330,7 @@ const park = Effect.fnUntraced(function* (
   const { group } = consuming.options
   const letter = { group, message, cause: Cause.pretty(cause), attempts, parkedAt: yield* DateTime.now }
   if (Option.isNone(yield* outlasting(consuming, leave, consuming.letters.park(letter)))) return "left" as const
-  yield* Metric.update(Metric.withAttributes(deadLetters, { group }), 1)
+  yield* Metric.update(consuming.meters.deadLetters, 1)
   yield* tellFailure(Effect.logWarning, `eventfold: the message "${message.id}" is a dead letter of the group "${group}"`, cause)
   yield* ack
   return "parked" as const
@@ -329,7 +342,8 @@ const settleMessage = Effect.fnUntraced(function* (
   { leave }: Session,
   delivery: Delivery
 ): Effect.fn.Return<void, TransportError> {
-  const { group, maxAttempts: most = 5, retry = defaultRetry } = consuming.options
+  const { meters, options } = consuming
+  const { group, maxAttempts: most = 5, retry = defaultRetry } = options
   const maxAttempts = Math.max(1, most)
   const { attempt: delivered, message, unreadable } = delivery
   if (unreadable !== undefined) {
@@ -348,14 +362,18 @@ const settleMessage = Effect.fnUntraced(function* (
     maxAttempts,
     retry,
     leave,
-    attempt: Effect.fnUntraced(function* (attempt) {
+    attempt: (attempt) => {
       waited = false
-      const tried = yield* outlasting(consuming, leave, consuming.handle(message, attempt))
-      if (Option.isNone(tried)) return "left"
-      if (Option.isNone(tried.value)) return "handled"
-      yield* Metric.update(Metric.withAttributes(failures, { group }), 1)
-      return new Failed(tried.value.value.cause, tried.value.value.again)
-    }),
+      return Effect.flatMap(
+        outlasting(consuming, leave, consuming.handle(message, attempt)),
+        (tried): Effect.Effect<"handled" | "left" | Failed> => {
+          if (Option.isNone(tried)) return Effect.succeed("left")
+          if (Option.isNone(tried.value)) return Effect.succeed("handled")
+          const { again, cause } = tried.value.value
+          return Effect.as(Metric.update(meters.failures, 1), new Failed(cause, again))
+        }
+      )
+    },
     giveUp: (cause, attempts) => park(consuming, leave, delivery, cause, attempts),
     giveBack: { limit: longestHold, after: (delay) => Effect.as(delivery.nack({ delay }), "given back") },
     waiting: (_, wait) =>
@@ -366,7 +384,7 @@ const settleMessage = Effect.fnUntraced(function* (
   })
   if (outcome === "handled") {
     yield* delivery.ack
-    yield* Metric.update(Metric.withAttributes(handledMessages, { group }), 1)
+    yield* Metric.update(meters.handled, 1)
   } else if (outcome === "left" && waited) {
     // Left while it waited: others may have it at once.
     yield* delivery.nack()
@@ -390,12 +408,12 @@ const begin = (consuming: Consuming, session: Session, delivery: Delivery): Effe
   const settling = Effect.suspend(() => {
     if (leave.isOpen()) return Effect.void
     member.inFlight++
-    return publish(group).pipe(
+    return count(group).pipe(
       Effect.andThen(Effect.tap(settleMessage(consuming, session, delivery), Effect.sync(progress))),
       Effect.ensuring(
         Effect.suspend(() => {
           member.inFlight--
-          return publish(group)
+          return count(group)
         })
       )
     )

@@ -71,6 +71,9 @@ const summaryOf = ({ members, name }: Group): Status => {
   }
 }
 
+/** Shows what a group has in hand. */
+export const count = (group: Group): Effect.Effect<void> => SubscriptionRef.update(group.status, () => summaryOf(group))
+
 /** Shows what has changed of a group. */
 export const publish = (group: Group): Effect.Effect<void> =>
   Effect.suspend(() => {
@@ -78,11 +81,7 @@ export const publish = (group: Group): Effect.Effect<void> =>
     const { state } = summaryOf(group)
     const gauge = (name: Name) => Metric.withAttributes(stateGauge, { group: group.name, state: name })
     return Effect.all(
-      [
-        before === state ? Effect.void : Metric.update(gauge(before), 0),
-        Metric.update(gauge(state), 1),
-        SubscriptionRef.update(group.status, () => summaryOf(group))
-      ],
+      [before === state ? Effect.void : Metric.update(gauge(before), 0), Metric.update(gauge(state), 1), count(group)],
       { discard: true }
     )
   })

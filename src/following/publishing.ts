@@ -189,21 +189,26 @@ export const makePublish = Effect.fnUntraced(function* (
     const messages = page.map(leaving)
     if (!Arr.isArrayNonEmpty(messages)) return Effect.void
     return Effect.flatMap(publish(messages, page), (taken) => Metric.update(published, taken)).pipe(
-      Effect.withSpan(`publish ${name}`, {
-        kind: "producer",
-        // Of each event that says so, the span that staged it.
-        links: messages.flatMap((message) => {
-          const span = spanOf(message)
-          return span === undefined ? [] : [{ span, attributes: {} }]
-        }),
-        attributes: {
-          "messaging.system.name": "eventfold",
-          "messaging.operation.name": "publish",
-          "messaging.operation.type": "send",
-          "messaging.batch.message_count": page.length,
-          "eventfold.relay": name
-        }
-      })
+      Effect.withSpan(
+        `publish ${name}`,
+        {
+          kind: "producer",
+          // Of each event that says so, the span that staged it.
+          links: messages.flatMap((message) => {
+            const span = spanOf(message)
+            return span === undefined ? [] : [{ span, attributes: {} }]
+          }),
+          attributes: {
+            "messaging.system.name": "eventfold",
+            "messaging.operation.name": "publish",
+            "messaging.operation.type": "send",
+            "messaging.batch.message_count": page.length,
+            "eventfold.relay": name
+          }
+        },
+        // It begins here, always.
+        { captureStackTrace: false }
+      )
     )
   }
 })
