@@ -125,12 +125,13 @@ export interface Settling<A, E> {
 /** Brings a thing to its end, or leaves it. */
 export const settle = Effect.fnUntraced(function* <A, E>(how: Settling<A, E>): Effect.fn.Return<A | "left", E> {
   const { giveBack, leave, maxAttempts = Number.POSITIVE_INFINITY, waiting } = how
-  const waits = makeWaits(how.retry)
+  // Most things need none.
+  let waits: ReturnType<typeof makeWaits> | undefined
   for (let attempt = how.from ?? 1; ; attempt++) {
     const tried = yield* how.attempt(attempt)
     if (!isFailed(tried)) return tried
     const { again, cause } = tried
-    const wait = again && attempt < maxAttempts ? yield* waits(attempt, cause) : undefined
+    const wait = again && attempt < maxAttempts ? yield* (waits ??= makeWaits(how.retry))(attempt, cause) : undefined
     if (wait === undefined) return yield* how.giveUp(cause, attempt)
     if (giveBack !== undefined && Duration.isGreaterThan(wait, giveBack.limit)) return yield* giveBack.after(wait)
     const waited = Effect.raceFirst(Effect.sleep(wait), leave.await)
