@@ -1,5 +1,7 @@
+import * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
+import type * as Pull from "effect/Pull"
 import * as Stream from "effect/Stream"
 
 /** How many a first page holds. */
@@ -24,16 +26,26 @@ export const nextPageSize = (size: number, items: number, bytes: number): number
 }
 
 /**
- * A sequence read page by page: no cursor is held open between two pages, and a page is fetched only when its consumer has
- * taken the one before, so memory is bounded by one page whatever the length.
+ * A sequence read page by page, from where `start` says: no cursor is held open between two pages, and a page is fetched only when its
+ * consumer has taken the one before, so memory is bounded by one page whatever the length.
  */
 export const paginate = <A, Cursor, E, R>(
-  start: Cursor,
+  start: Effect.Effect<Cursor, E, R>,
   fetch: (cursor: Cursor, size: number) => Effect.Effect<Page<A, Cursor>, E, R>
 ): Stream.Stream<A, E, R> =>
-  Stream.paginate({ cursor: start, size: smallestPage }, ({ cursor, size }) =>
-    Effect.map(fetch(cursor, size), ({ bytes, items, next }) => [
-      items,
-      next === undefined ? Option.none() : Option.some({ cursor: next, size: nextPageSize(size, items.length, bytes) })
-    ])
+  Stream.fromPull(
+    Effect.map(start, (first) => {
+      let cursor: Cursor | undefined = first
+      let size = smallestPage
+      const pull: Pull.Pull<Arr.NonEmptyReadonlyArray<A>, E, void, R> = Effect.suspend(() =>
+        cursor === undefined
+          ? Cause.done()
+          : Effect.flatMap(fetch(cursor, size), ({ bytes, items, next }) => {
+              size = nextPageSize(size, items.length, bytes)
+              cursor = next
+              return Arr.isReadonlyArrayNonEmpty(items) ? Effect.succeed(items) : pull
+            })
+      )
+      return pull
+    })
   )

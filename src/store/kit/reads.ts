@@ -92,32 +92,33 @@ export const newestVersion = (pages: Pages, stream: string): Effect.Effect<numbe
 
 export const makeRead =
   (pages: Pages): Store["read"] =>
-  (stream, options) =>
-    Stream.unwrap(
-      Effect.gen(function* () {
-        const { backward, from, limit, to, until } = yield* prepareRead(stream, options)
-        const last = until === undefined ? to : Math.min(to, yield* pages.versionAt(stream, until))
+  (stream, options) => {
+    const start = Effect.suspend(() =>
+      Effect.flatMap(prepareRead(stream, options), ({ backward, from, limit, to, until }) => {
         // A forward read that takes more than one page is bounded by what stood at its first: its consumer may append.
-        const start = { from, to: last, left: limit, bounded: backward || until !== undefined }
-        return paginate(start, ({ bounded, from, left, to }, size) => {
-          const wanted = Math.min(size, left, to - from + 1)
-          if (wanted <= 0) return noPage
-          return Effect.flatMap(
-            pages.stream({ stream, from, to, backward, size: wanted }),
-            ({ bytes, items }): Fetched<typeof start> => {
-              const end = items.at(-1)
-              const ended =
-                end === undefined || items.length < wanted || items.length === left || end.version === (backward ? from : to)
-              if (ended) return Effect.succeed({ items, bytes, next: undefined })
-              return Effect.map(bounded ? Effect.succeed(to) : newestVersion(pages, stream), (newest) => {
-                const bounds = backward ? { from, to: end.version - 1 } : { from: end.version + 1, to: Math.min(to, newest) }
-                return { items, bytes, next: { ...bounds, left: left - items.length, bounded: true } }
-              })
-            }
-          )
-        })
+        const start = { backward, from, to, left: limit, bounded: backward || until !== undefined }
+        if (until === undefined) return Effect.succeed(start)
+        return Effect.map(pages.versionAt(stream, until), (last) => ({ ...start, to: Math.min(to, last) }))
       })
     )
+    return paginate(start, ({ backward, bounded, from, left, to }, size) => {
+      const wanted = Math.min(size, left, to - from + 1)
+      if (wanted <= 0) return noPage
+      return Effect.flatMap(
+        pages.stream({ stream, from, to, backward, size: wanted }),
+        ({ bytes, items }): Fetched<Effect.Success<typeof start>> => {
+          const end = items.at(-1)
+          const ended =
+            end === undefined || items.length < wanted || items.length === left || end.version === (backward ? from : to)
+          if (ended) return Effect.succeed({ items, bytes, next: undefined })
+          return Effect.map(bounded ? Effect.succeed(to) : newestVersion(pages, stream), (newest) => {
+            const bounds = backward ? { from, to: end.version - 1 } : { from: end.version + 1, to: Math.min(to, newest) }
+            return { items, bytes, next: { ...bounds, backward, left: left - items.length, bounded: true } }
+          })
+        }
+      )
+    })
+  }
 
 /** Looks on until something passes the filter, or nothing is left. */
 const scanOn = (scan: Scan, request: Parameters<Scan>[0], first = scan): Effect.Effect<Scanned, EventStoreError> =>
@@ -131,39 +132,44 @@ const isLookedThrough = ({ after, upTo }: Scanned["rest"]): boolean => upTo <= a
 
 export const makeReadAll =
   ({ head, pages, window }: Log): Store["readAll"] =>
-  (options) =>
-    Stream.unwrap(
-      Effect.map(prepareReadAll(options), ({ after, backward, filter, limit, upTo }) => {
-        const scan = makeScan(pages, window)
+  (options) => {
+    const start = Effect.suspend(() =>
+      Effect.map(prepareReadAll(options), ({ after, backward, filter, limit, upTo }) => ({
+        filter,
+        backward,
         // As in `makeRead`, a forward read is bounded by what stood at its first page.
-        const start = backward
-          ? { after: 0, upTo: after === undefined ? upTo : Math.min(upTo, after - 1), left: limit, bounded: false }
-          : { after: after ?? 0, upTo, left: limit, bounded: false }
-        /** The first page; what is left of the log is bounded by its end. */
-        const first = (request: Parameters<Scan>[0]): Effect.Effect<Scanned, EventStoreError> => {
-          if (backward) {
-            return Effect.flatMap(head, (head) => scan({ ...request, upTo: Math.min(request.upTo, head) }))
-          }
-          const bound = ({ rest, ...page }: Scanned, head: number) => ({ ...page, rest: { ...rest, upTo: Math.min(upTo, head) } })
-          if (!isFoundBy(pages, filter)) return Effect.zipWith(scan(request), head, bound, { concurrent: true })
-          return Effect.flatMap(scan(request), (scanned) =>
-            isLookedThrough(scanned.rest) ? Effect.succeed(scanned) : Effect.map(head, (head) => bound(scanned, head))
-          )
-        }
-        return paginate(start, ({ after, bounded, left, upTo }, size) => {
-          const wanted = Math.min(size, left)
-          if (wanted <= 0 || upTo <= after) return noPage
-          const request = { after, upTo, filter, backward, size: wanted }
-          return Effect.map(
-            scanOn(scan, request, bounded ? scan : first),
-            ({ bytes, items, rest }): Page<RecordedEvent, typeof start> => {
-              const ended = items.length === left || isLookedThrough(rest)
-              return { items, bytes, next: ended ? undefined : { ...rest, left: left - items.length, bounded: true } }
-            }
-          )
-        })
-      })
+        ...(backward ? { after: 0, upTo: after === undefined ? upTo : Math.min(upTo, after - 1) } : { after: after ?? 0, upTo }),
+        left: limit,
+        bounded: false,
+        scan: makeScan(pages, window)
+      }))
     )
+    /** The first page; what is left of the log is bounded by its end. */
+    const first =
+      (scan: Scan) =>
+      (request: Parameters<Scan>[0]): Effect.Effect<Scanned, EventStoreError> => {
+        const { backward, filter, upTo } = request
+        if (backward) return Effect.flatMap(head, (head) => scan({ ...request, upTo: Math.min(upTo, head) }))
+        const bound = ({ rest, ...page }: Scanned, head: number) => ({ ...page, rest: { ...rest, upTo: Math.min(upTo, head) } })
+        if (!isFoundBy(pages, filter)) return Effect.zipWith(scan(request), head, bound, { concurrent: true })
+        return Effect.flatMap(scan(request), (scanned) =>
+          isLookedThrough(scanned.rest) ? Effect.succeed(scanned) : Effect.map(head, (head) => bound(scanned, head))
+        )
+      }
+    return paginate(start, (cursor, size) => {
+      const { after, backward, bounded, filter, left, scan, upTo } = cursor
+      const wanted = Math.min(size, left)
+      if (wanted <= 0 || upTo <= after) return noPage
+      const request = { after, upTo, filter, backward, size: wanted }
+      return Effect.map(
+        scanOn(scan, request, bounded ? scan : first(scan)),
+        ({ bytes, items, rest }): Page<RecordedEvent, typeof cursor> => {
+          const ended = items.length === left || isLookedThrough(rest)
+          return { items, bytes, next: ended ? undefined : { ...cursor, ...rest, left: left - items.length, bounded: true } }
+        }
+      )
+    })
+  }
 
 /** How long one page looks for what passes its filter, in milliseconds. */
 const longestLook = 500
@@ -271,18 +277,19 @@ export const makeFollow = (
 
 export const makeStreams =
   (pages: Pages): Store["streams"] =>
-  (options) =>
-    Stream.unwrap(
-      Effect.map(prepareStreams(options), ({ after, category, limit }) => {
-        const start = { after, left: limit }
-        return paginate(start, ({ after, left }, size) => {
-          const wanted = Math.min(size, left)
-          if (wanted <= 0) return noPage
-          return Effect.map(pages.streams({ category, after, size: wanted }), (items): Page<StreamInfo, typeof start> => {
-            const end = items.at(-1)
-            const next = end === undefined || items.length < wanted ? undefined : { after: end.stream, left: left - items.length }
-            return { items, bytes: 0, next }
-          })
-        })
-      })
+  (options) => {
+    const start = Effect.suspend(() =>
+      Effect.map(prepareStreams(options), ({ after, category, limit }) => ({ after, category, left: limit }))
     )
+    return paginate(start, (cursor, size) => {
+      const { after, category, left } = cursor
+      const wanted = Math.min(size, left)
+      if (wanted <= 0) return noPage
+      return Effect.map(pages.streams({ category, after, size: wanted }), (items): Page<StreamInfo, typeof cursor> => {
+        const end = items.at(-1)
+        const next =
+          end === undefined || items.length < wanted ? undefined : { ...cursor, after: end.stream, left: left - items.length }
+        return { items, bytes: 0, next }
+      })
+    })
+  }
