@@ -2,12 +2,13 @@
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
 import type { FromGroup } from "effect/rpc/RpcClient"
 import type { RpcClientError } from "effect/rpc/RpcClientError"
 import * as Stream from "effect/Stream"
 import type { Operations } from "../operate/Operations.ts"
-import { inTime, Json } from "./globals.ts"
+import { inTime, Json, Timeout } from "./globals.ts"
 import { note } from "./output/write.ts"
 
 export type Rpcs = FromGroup<typeof Operations, RpcClientError>
@@ -27,26 +28,46 @@ export class Client extends Context.Service<
 export const ask = <A, E, R>(call: (rpcs: Rpcs) => Effect.Effect<A, E, R>) =>
   Effect.flatMap(Client, ({ name, rpcs }) => inTime(name, call(rpcs)))
 
-/** Goes through a stream of answers, of which the first must come in time. */
-export const follow = <A, E, R, E2, R2>(
-  open: (rpcs: Rpcs) => Stream.Stream<A, E, R>,
-  each: (value: A) => Effect.Effect<void, E2, R2>
-) =>
-  Effect.gen(function* () {
-    const { name, rpcs } = yield* Client
-    const heard = yield* Deferred.make<void>()
-    const listening = open(rpcs).pipe(
-      Stream.tap(() => Deferred.succeed(heard, undefined)),
-      Stream.runForEach(each)
-    )
-    yield* Effect.raceFirst(listening, Effect.andThen(inTime(name, Deferred.await(heard)), Effect.never))
-  })
+/** What is asked where an answer is long silent: it fails where there is nothing to wait for. */
+type Question = (rpcs: Rpcs) => Effect.Effect<unknown, unknown>
 
-/** Goes through a stream of answers that may be silent for as long as it likes. */
-export const followForEver = <A, E, R, E2, R2>(
+const isThere: Question = (rpcs) => rpcs.Overview({})
+
+/**
+ * Goes through a stream of answers that may be silent. Whenever it was so for as long as `--timeout`, `question` is asked, which has to be
+ * answered in as long: by default whether anybody is there.
+ */
+export const followForEver = Effect.fnUntraced(function* <A, E, R, E2, R2>(
   open: (rpcs: Rpcs) => Stream.Stream<A, E, R>,
-  each: (value: A) => Effect.Effect<void, E2, R2>
-) => Effect.flatMap(Client, ({ rpcs }) => Stream.runForEach(open(rpcs), each))
+  each: (value: A) => Effect.Effect<void, E2, R2>,
+  question = isThere
+) {
+  const { name, rpcs } = yield* Client
+  const timeout = yield* Timeout
+  const heard = Latch.makeUnsafe(false)
+  const listening = open(rpcs).pipe(
+    Stream.tap(() => heard.open),
+    Stream.runForEach(each)
+  )
+  const watching = Effect.gen(function* () {
+    const isHeard = yield* Effect.timeoutOption(heard.await, timeout)
+    heard.closeUnsafe()
+    if (Option.isNone(isHeard)) yield* inTime(name, question(rpcs))
+  })
+  yield* Effect.raceFirst(listening, Effect.forever(watching))
+})
+
+/** Likewise, and the first answer must come in time. */
+export const follow = Effect.fnUntraced(function* <A, E, R, E2, R2>(
+  open: (rpcs: Rpcs) => Stream.Stream<A, E, R>,
+  each: (value: A) => Effect.Effect<void, E2, R2>,
+  question?: Question
+) {
+  const { name } = yield* Client
+  const first = yield* Deferred.make<void>()
+  const listening = followForEver((rpcs) => Stream.tap(open(rpcs), () => Deferred.succeed(first, undefined)), each, question)
+  yield* Effect.raceFirst(listening, Effect.andThen(inTime(name, Deferred.await(first)), Effect.never))
+})
 
 /** The flags that were given, as the keys of a request. */
 export const given = <const Flags extends Readonly<Record<string, Option.Option<unknown>>>>(

@@ -83,12 +83,16 @@ const innermost = (error: unknown, depth = 0): string => {
   return inner || (typeof message === "string" ? message : "")
 }
 
-/** Whether the program that was asked is not there, or what answers is none that serves operations. */
+/** Whether the program that was asked is not there, has gone amid its answer, or what answers is none that serves operations. */
 const sentenceOfCall = (error: Readonly<Record<string, unknown>>): string => {
-  const { reason } = error
-  return isRecord(reason) && reason["kind"] === "TransportError"
-    ? `Nobody answers at that address (${innermost(error)}): is the program running that serves the operations?`
-    : `What answers at that address serves no operations that could be read (${innermost(error)}): it ends with the path that Operate.layer was given.`
+  const kind = isRecord(error["reason"]) ? error["reason"]["kind"] : undefined
+  const why = innermost(error)
+  if (kind === "TransportError") {
+    return `Nobody answers at that address (${why}): is the program running that serves the operations?`
+  }
+  return kind === "DecodeError" || why.startsWith("HTTP response ended")
+    ? `The answer broke off (${why}): does the program still run that serves the operations?`
+    : `What answers at that address serves no operations that could be read (${why}): it ends with the path that Operate.layer was given.`
 }
 
 /** The sentence of an error. Those of this library say themselves what to do; of a connection the innermost says most. */

@@ -1,14 +1,13 @@
 /** The command line as a process: what it prints, its exit code, and that it ends. */
 import assert from "node:assert/strict"
 import { join } from "node:path"
-import { fileURLToPath, pathToFileURL } from "node:url"
+import { pathToFileURL } from "node:url"
 import { describe, it } from "@effect/vitest"
 import { DateTime, Effect, Layer, Redacted, type Scope } from "effect"
 import { PgClient } from "@effect/sql-pg"
 import { EventStore, ParkedEvents } from "eventfold"
 import { PgEventStore } from "eventfold/postgres"
 import { SqliteEventStore } from "eventfold/sqlite"
-import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { readdirSync } from "node:fs"
 import { writeFile } from "node:fs/promises"
@@ -19,43 +18,9 @@ import { build, built } from "../../src/operate/inspector/build.ts"
 import { database } from "../postgres/databases.ts"
 import { freePort } from "../support/clusterNode.ts"
 import { temporaryDirectory } from "../support/files.ts"
+import { type Ended, eventfold, root, start } from "./running.ts"
 
-const root = fileURLToPath(new URL("../..", import.meta.url))
 const shop = "test/cli/processes/shop.ts"
-
-interface Ended {
-  readonly code: number | null
-  readonly out: string
-  readonly err: string
-}
-
-/** Starts it; what it prints is collected. */
-const start = (words: ReadonlyArray<string>, env: Readonly<Record<string, string>> = {}) => {
-  const { EVENTFOLD_URL: _url, FORCE_COLOR: _color, NO_COLOR: _plain, COLUMNS: _columns, ...rest } = process.env
-  const child = spawn(process.execPath, ["--conditions=@eventfold/source", "src/cli/bin.ts", ...words], {
-    cwd: root,
-    env: { ...rest, NODE_OPTIONS: "", ...env }
-  })
-  const text = { out: "", err: "" }
-  child.stdout.on("data", (chunk: Buffer) => (text.out += chunk.toString()))
-  child.stderr.on("data", (chunk: Buffer) => (text.err += chunk.toString()))
-  const ended = once(child, "close").then(([code]): Ended => ({ code: code as number | null, ...text }))
-  return { child, text, ended }
-}
-
-/** Runs it to its end, without an input. It ends by itself, or the test fails. */
-const eventfold = (words: ReadonlyArray<string>, env?: Readonly<Record<string, string>>, input = "") =>
-  Effect.acquireRelease(
-    Effect.sync(() => start(words, env)),
-    ({ child }) => Effect.sync(() => child.kill("SIGKILL"))
-  ).pipe(
-    Effect.flatMap(({ child, ended }) => {
-      child.stdin.end(input)
-      return Effect.promise(() => ended)
-    }),
-    Effect.timeout("25 seconds"),
-    Effect.scoped
-  )
 
 const lines = ({ out }: Ended) =>
   out
@@ -390,6 +355,23 @@ describe("a process", () => {
         assert.deepEqual(
           structuredContent.items.map(({ type }) => type),
           ["Placed", "Paid"]
+        )
+        // Lines that are none of JSON-RPC, in one chunk with one that is.
+        const request = JSON.stringify({ jsonrpc: "2.0", id: 3, method: "ping" })
+        child.stdin.write(`{"jsonrpc":\n${request}\n42\n\n${request.replace("3", "4")}\n`)
+        yield* answered(4)
+        yield* answered(3)
+        const problems = text.out
+          .trimEnd()
+          .split("\n")
+          .map((line) => JSON.parse(line) as { readonly id: unknown; readonly error?: { readonly code: number } })
+          .filter(({ error }) => error !== undefined)
+        assert.deepEqual(
+          problems.map(({ error, id }) => [id, error?.code]),
+          [
+            [null, -32700],
+            [null, -32600]
+          ]
         )
         // An agent sees no payload of which nobody has said that it may.
         assert.match(JSON.stringify(structuredContent), /•••/)

@@ -237,7 +237,6 @@ describe("what goes wrong", () => {
     [["doctor", "test/cli/stub.ts"], 5, "RefusedError", "1 problem found."],
     [["verify", "test/cli/stub.ts"], 5, "RefusedError", "The store is not as it should be: 1 finding."],
     [["follower", "pause", "test/cli/stub.ts", "gone"], 3, "NotFoundError", "There is no follower gone."],
-    [["follower", "pause", "test/cli/stub.ts", "away"], 4, "UnavailableError", "The database does not answer."],
     [["follower", "pause", "test/cli/stub.ts", "forbidden"], 4, "NotAllowedError", "Acts are not allowed here."],
     [["follower", "pause", "test/cli/stub.ts", "refused"], 5, "RefusedError", "refused is not parked any more."],
     [
@@ -271,6 +270,18 @@ describe("what goes wrong", () => {
       assert.deepEqual([human.code, human.err], [code, `eventfold: ${told}\n`])
       const script = yield* eventfold([...words, "--json"])
       assert.deepEqual([script.code, JSON.parse(script.err)], [code, { error: { tag, message } }])
+    })
+  )
+
+  it.effect("an act whose end was not heard of may have been done", () =>
+    Effect.gen(function* () {
+      const { code, err } = yield* eventfold(["follower", "pause", "test/cli/stub.ts", "away", "--json"])
+      const { message, tag } = (JSON.parse(err) as { readonly error: { readonly tag: string; readonly message: string } }).error
+      assert.deepEqual([code, tag], [4, "UnavailableError"])
+      assert.match(
+        message,
+        /^The act [0-9a-f-]{36} was taken by be117b11, and may have been done, or be done yet \(The database does not answer\)\. Its record tells: eventfold read test\/cli\/stub\.ts '\$operations' --backward$/
+      )
     })
   )
 

@@ -1,9 +1,20 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { Effect, Layer, Schema } from "effect"
+import { Context, DateTime, Effect, Layer, Schedule, Schema, Stream } from "effect"
 import { McpProtocol, McpTest } from "effect/ai"
-import { Checkpoints, EventStore } from "eventfold"
+import {
+  Aggregate,
+  Checkpoints,
+  DeadLetters,
+  Event,
+  EventStore,
+  ParkedEvents,
+  Projection,
+  Subscription,
+  type Transport
+} from "eventfold"
 import { Operate } from "eventfold/operate"
+import { logs } from "../support/logs.ts"
 import { numbers } from "../support/words.ts"
 
 const services = Layer.merge(EventStore.layerMemory, Checkpoints.layerMemory)
@@ -102,6 +113,115 @@ describe("agents", () => {
       const stream = yield* agent.readResource({ uri: "eventfold://streams/Notes-1" })
       assert.match(JSON.stringify(stream.contents), /\(hidden: \d+ bytes\)/)
       assert.doesNotMatch(JSON.stringify(stream.contents), /xxx/)
+    })
+  )
+
+  it.effect("go through what follows the log, its projections and its map, page by page", () =>
+    Effect.gen(function* () {
+      const many = numbers(120).map((number) => Event.make(`Noted${number}`, { text: Schema.String }))
+      const evolve = Object.fromEntries(many.map(({ type }) => [type, (state: object) => state])) as Record<
+        `Noted${number}`,
+        (state: object) => object
+      >
+      const Notes = Aggregate.make("Notes", { events: many, initial: {}, evolve })
+      const projections = numbers(30).map((version) =>
+        Projection.make("Counts", { version, events: [Event.make("Noted", {})], handlers: { Noted: () => Effect.void } })
+      )
+      const context = yield* Layer.build(Layer.fresh(services))
+      yield* Effect.forEach(numbers(60), (number) =>
+        Effect.provideContext(
+          Checkpoints.Checkpoints.use(({ reset }) => reset(`subscription:mails-${String(number).padStart(2, "0")}`, 0)),
+          context
+        )
+      )
+      const tools = Layer.provide(
+        Operate.layerMcp({ aggregates: [Notes], projections: projections }),
+        Layer.succeedContext(context)
+      )
+      const agent = yield* McpTest.makeClient(tools, { protocols: [McpProtocol.v2025_11_25] })
+      const pages = Effect.fnUntraced(function* (name: string, arguments_: object) {
+        const found: Array<Readonly<Record<string, unknown>>> = []
+        for (let next: unknown; next !== null;) {
+          const { structuredContent } = yield* agent.callTool({
+            name,
+            arguments: { ...arguments_, ...(next !== undefined && { after: next }) }
+          })
+          const page = structuredContent as Readonly<Record<string, unknown>>
+          found.push(page)
+          next = page["next"]
+        }
+        return found
+      })
+      const itemsOf = (found: ReadonlyArray<Readonly<Record<string, unknown>>>, key: string) =>
+        found.map((page) => page[key] as ReadonlyArray<Readonly<Record<string, unknown>>>)
+
+      const followers = itemsOf(yield* pages("list_followers", { limit: 25 }), "items")
+      assert.deepEqual(
+        followers.map(({ length }) => length),
+        [25, 25, 10]
+      )
+      assert.equal(new Set(followers.flat().map(({ name }) => name)).size, 60)
+      assert.equal(itemsOf(yield* pages("list_followers", {}), "items")[0]?.length, 20)
+
+      const versions = itemsOf(yield* pages("list_projections", { projection: "Counts" }), "items")
+      assert.deepEqual(
+        versions.map((page) => page.map(({ version }) => version)),
+        [numbers(20), numbers(10).map((number) => number + 20)]
+      )
+
+      const map = yield* pages("system_map", {})
+      const [nodes, edges] = [itemsOf(map, "nodes"), itemsOf(map, "edges")]
+      assert.ok(map.every((_, index) => (nodes[index]?.length ?? 0) + (edges[index]?.length ?? 0) <= 200))
+      assert.equal(new Set(nodes.flat().map(({ id }) => id)).size, nodes.flat().length)
+      assert.equal(edges.flat().filter(({ from, kind }) => kind === "records" && from === "aggregate:Notes").length, 120)
+    })
+  )
+
+  it.effect("are told long causes in brief", () =>
+    Effect.gen(function* () {
+      logs(/the subscription "labels" halts at position 1/)
+      const cause = "no".repeat(3000)
+      const parkedAt = DateTime.makeUnsafe(0)
+      const context = yield* Layer.build(Layer.fresh(Layer.mergeAll(services, ParkedEvents.layerMemory, DeadLetters.layerMemory)))
+      const message: Transport.Message = {
+        specversion: "1.0",
+        id: "1",
+        source: "/shop",
+        type: "Placed",
+        subject: "Order-1",
+        time: parkedAt,
+        datacontenttype: "application/json",
+        data: {},
+        schemaversion: 1,
+        position: 1
+      }
+      yield* Effect.provideContext(
+        Effect.gen(function* () {
+          yield* EventStore.append("Order-1", [{ type: "Placed", payload: {} }])
+          yield* ParkedEvents.ParkedEvents.use(({ park }) =>
+            park({ subscription: "mails", position: 1, stream: "Order-1", type: "Placed", cause, attempts: 1, parkedAt })
+          )
+          yield* DeadLetters.DeadLetters.use(({ park }) => park({ group: "bills", message, cause, attempts: 1, parkedAt }))
+        }),
+        context
+      )
+      const Mails = Subscription.layer({ name: "labels", retry: Schedule.recurs(0), handler: () => Effect.fail(cause) })
+      const running = yield* Layer.build(Layer.provide(Layer.fresh(Mails), Layer.succeedContext(context)))
+      yield* Effect.provideContext(
+        Subscription.changes("labels").pipe(
+          Stream.takeUntil(({ state }) => state === "halted"),
+          Stream.runDrain
+        ),
+        Context.merge(context, running)
+      )
+      const tools = Layer.provide(Operate.layerMcp({ payloads: "shown" }), Layer.succeedContext(context))
+      const agent = yield* McpTest.makeClient(tools, { protocols: [McpProtocol.v2025_11_25] })
+      for (const name of ["list_parked", "list_dead_letters", "list_followers"]) {
+        const { items } = pageOf(yield* agent.callTool({ name, arguments: {} }))
+        const told = JSON.stringify(items)
+        assert.match(told, /(no){100,300}… \(6000 characters\)/, name)
+        assert.ok(told.length < 1500, name)
+      }
     })
   )
 })

@@ -9,6 +9,8 @@ import * as Layer from "effect/Layer"
 import { Client } from "../client.ts"
 import { Payloads } from "../../operate/Operations.ts"
 import { withClient } from "../connect.ts"
+import { Timeout } from "../globals.ts"
+import { layer as rpcLines } from "../rpcLines.ts"
 import type { TargetParam } from "../target.ts"
 
 export const mcp = (url: TargetParam, version: string) =>
@@ -40,8 +42,8 @@ export const mcp = (url: TargetParam, version: string) =>
           version,
           protocols: [McpProtocol.v2025_11_25, McpProtocol.v2025_06_18],
           instructions: "Looks at an event store and at what follows it. Ask overview first.",
-          registrations: register(rpcs, acts)
-        })
+          registrations: register(rpcs, acts, yield* Timeout)
+        }).pipe(Layer.provide(rpcLines))
         // The end of stdin interrupts the fiber of the server: it is the end of the work, and no failure.
         const exit = yield* Effect.flatMap(Effect.forkChild(Layer.launch(server)), Fiber.await)
         if (Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)) yield* Effect.failCause(exit.cause)

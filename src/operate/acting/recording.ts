@@ -72,13 +72,13 @@ const recordedRow = (event: RecordedEvent): AskedRow | undefined => {
   return { id, act, by, reason, at: event.recordedAt, state, owner, progress: null, outcome }
 }
 
-const openRow = ({ act, askedAt, by, id, owner, progress, reason }: Standing): AskedRow => ({
+const openRow = ({ act, askedAt, by, id, isSilent, owner, progress, reason }: Standing): AskedRow => ({
   id,
   act,
   by,
   reason: reason ?? null,
   at: DateTime.makeUnsafe(askedAt),
-  state: owner === undefined ? "waiting" : "under-way",
+  state: owner === undefined ? "waiting" : isSilent ? "silent" : "under-way",
   owner: owner ?? null,
   progress: progress ?? null,
   outcome: null

@@ -26,6 +26,8 @@ export interface Standing extends Request {
   /** Whether half of that time has. */
   readonly isHalfLate: boolean
   readonly owner: string | undefined
+  /** Whether whoever has taken it has not renewed it in time, nor anybody else taken it who looks for such. */
+  readonly isSilent: boolean
   /** Whether whoever has taken it has not been heard of for a minute, and nobody else has taken it since. */
   readonly isAbandoned: boolean
   readonly progress: { readonly position: number; readonly target: number } | undefined
@@ -63,6 +65,12 @@ export interface Requests<E> {
 /** For how long a request is taken, unless it is renewed, in milliseconds. */
 export const leaseTime = 5000
 
+/** How often requests are looked for where others may put them, in milliseconds. */
+export const lookedFor = 1000
+
+/** So long after its lease whoever has taken a request counts as silent: others have looked for it by then. */
+export const silentAfter = 2 * lookedFor
+
 /** For how long what has been done is known by its id, beside the record; and how long one that nobody goes on with is waited for. */
 export const keptFor = 60_000
 
@@ -87,6 +95,7 @@ const standingOf = (row: Row, now: number): Standing => ({
   isLate: now > row.askedAt + row.within,
   isHalfLate: now > row.askedAt + row.within / 2,
   owner: row.owner,
+  isSilent: row.owner !== undefined && row.until <= now - silentAfter,
   isAbandoned: row.owner !== undefined && row.until <= now - keptFor,
   progress: row.progress,
   end: row.end

@@ -13,7 +13,7 @@ import { number as sqlNumber, storable } from "../../sql/table.ts"
 import { createOperations, operationTable } from "../../store/operations.ts"
 import { openSide, tablesFor } from "../../store/tables.ts"
 import { Act } from "../contract/acts.ts"
-import { keptFor, leaseTime, type Requests, type Standing } from "./requests.ts"
+import { keptFor, leaseTime, lookedFor, type Requests, silentAfter, type Standing } from "./requests.ts"
 
 interface Row {
   readonly id: string
@@ -46,6 +46,7 @@ const toStanding = (row: Row, act: Act): Standing => ({
   isLate: row.now > row.asked_at + row.patience,
   isHalfLate: row.now > row.asked_at + row.patience / 2,
   owner: row.owner ?? undefined,
+  isSilent: row.owner !== null && row.lease_until <= row.now - silentAfter,
   isAbandoned: row.owner !== null && row.lease_until <= row.now - keptFor,
   progress: row.at === null || row.upto === null ? undefined : { position: row.at, target: row.upto },
   end: row.state === null ? undefined : { state: row.state, outcome: row.outcome ?? "" }
@@ -56,9 +57,6 @@ const standingIn = (row: Row | undefined): ReadonlyArray<Standing> => {
   const act = row === undefined ? undefined : Result.getOrUndefined(decodeAct(row.act))
   return row === undefined || act === undefined ? [] : [toStanding(row, act)]
 }
-
-/** How often other processes are looked for, in milliseconds. */
-const looked = 1000
 
 /** How long what has ended stays in the table, beside the record: longer than anybody watches it. */
 const cleaned = 10 * keptFor
@@ -90,7 +88,7 @@ export const makeOnSql = Effect.fnUntraced(function* (): Effect.fn.Return<
   const select = (now: Fragment) =>
     sql`select id, target, act, by_whom, reason, asked_at, patience, owner, lease_until, at, upto, state, outcome, ${now} as now from ${table}`
   return {
-    looked,
+    looked: lookedFor,
     put: ({ act, by, id, reason, target }, within) =>
       at((now) =>
         Effect.andThen(

@@ -109,10 +109,11 @@ export const Looking = Toolkit.make(
       problem: Schema.NullOr(Schema.String)
     })
   ),
-  lookAt(
+  look(
     "list_followers",
-    "Lists what follows the log (subscriptions, projections, processes, relays, consumers): state, lag in positions, owner, failure.",
-    Schema.Struct({ items: Schema.Array(Schema.Struct(followerFields)) })
+    `Lists what follows the log (subscriptions, projections, processes, relays, consumers) by name: state, lag in positions, owner, failure. ${paging}`,
+    paged,
+    Page(Schema.Struct(followerFields))
   ),
   look(
     "list_parked",
@@ -127,13 +128,13 @@ export const Looking = Toolkit.make(
     Page(Schema.Struct({ ...letterFields, payload: Schema.String }))
   ),
   look("list_deadlines", `Lists deadlines by their time. ${paging}`, { process: text, ...paged }, Page(DeadlineRow)),
+  look("list_projections", `Lists the versions of projections. ${paging}`, { projection: text, ...paged }, Page(ProjectionRow)),
   look(
-    "list_projections",
-    "Lists the versions of projections.",
-    { projection: text },
-    Schema.Struct({ items: Schema.Array(ProjectionRow) })
+    "system_map",
+    `Shows commands, events and what follows them, as the program has registered them: all nodes, then the edges between them. At most 200. ${paging}`,
+    { after: text },
+    Schema.Struct({ ...SystemMap.fields, next: Schema.NullOr(Schema.String) })
   ),
-  lookAt("system_map", "Shows commands, events and what follows them, as the program has registered them.", SystemMap),
   lookAt(
     "doctor",
     "Checks the store and what stands beside it, and says what to do.",

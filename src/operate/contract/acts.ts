@@ -75,7 +75,11 @@ export const AskedRow = Schema.Struct({
   reason: Schema.NullOr(Schema.String),
   /** When it was done or refused; of one that is under way, when it was asked. */
   at: Time,
-  state: Schema.Literals(["waiting", "under-way", "done", "refused"]),
+  /**
+   * `"silent"`: a process has taken it, and has not been heard of for some seconds. Another goes on with it where one can; after a minute it is
+   * refused.
+   */
+  state: Schema.Literals(["waiting", "under-way", "silent", "done", "refused"]),
   /** The process that took it. */
   owner: Schema.NullOr(Schema.String),
   progress: Schema.NullOr(Schema.Struct({ position: Schema.Int, target: Schema.Int })),

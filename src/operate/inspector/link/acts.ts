@@ -1,7 +1,7 @@
 /** What an operator asks for, and how it goes: said in one place, whatever view one is in. */
 import { signal } from "@preact/signals"
 import type { Act, ActStep } from "../../Operations.ts"
-import { client, listen } from "./link.ts"
+import { client, listen, unanswered } from "./link.ts"
 
 export interface Said {
   readonly act: Act
@@ -81,8 +81,10 @@ export const perform = (act: Act, then: () => void): void => {
       say(key, stepText(act, step))
     },
     onEnd: (problem) => {
-      if (problem !== undefined) say(key, { act, tone: "refused", text: problem })
-      else if (!done) say(key, { act, tone: "refused", text: `${wordsOf(act)}: no outcome was heard; see Operations` })
+      const isInDoubt = problem === unanswered || (problem === undefined && !done)
+      if (isInDoubt)
+        say(key, { act, tone: "refused", text: `${wordsOf(act)}: no outcome was heard, it may have been done: see Operations` })
+      else if (problem !== undefined) say(key, { act, tone: "refused", text: problem })
       then()
     }
   })

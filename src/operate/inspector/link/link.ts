@@ -56,11 +56,14 @@ export const connect = (): void => {
   Effect.runFork(Effect.provide(Effect.scoped(program), protocol))
 }
 
+/** What is said where nobody knows what the server would have answered. */
+export const unanswered = "The connection was lost before the answer came."
+
 /** What went wrong, as a sentence for a person. */
 const sentenceOf = (cause: Cause.Cause<unknown>): string => {
   const error = Cause.squash(cause) as { readonly _tag?: string; readonly message?: string } | null
   if (error?._tag === "UnauthorizedError") unknownOperator.value = true
-  if (error?._tag === "RpcClientError") return "The connection was lost before the answer came."
+  if (error?._tag === "RpcClientError") return unanswered
   return error?.message?.replace(/\s*\n\s*/g, " ") ?? "It failed, and the server does not say why."
 }
 

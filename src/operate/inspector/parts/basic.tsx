@@ -67,6 +67,7 @@ const tones: Readonly<Record<string, string>> = {
   "backing-off": "bad",
   halted: "bad",
   refused: "bad",
+  silent: "bad",
   problem: "bad",
   paused: "warm",
   warning: "warm",
