@@ -36,6 +36,7 @@ const codeOfTag: Readonly<Record<string, number>> = {
   NotAllowedError: codes.unreachable,
   EventStoreError: codes.unreachable,
   SqlError: codes.unreachable,
+  PlatformError: codes.unreachable,
   RpcClientError: codes.unreachable,
   NotRegisteredError: codes.usage,
   InvalidRequestError: codes.usage,
@@ -50,6 +51,13 @@ export interface Told {
   readonly message: string
   readonly code: number
 }
+
+/** As it stands behind a colon: with a small letter, unless the word is a name. */
+const behindColon = (sentence: string): string => sentence.replace(/^[A-Z](?=[a-z]*[ ,])/, (letter) => letter.toLowerCase())
+
+/** How a failure is told: a line for a person, a document for a script. */
+export const toldLine = ({ message, tag }: Omit<Told, "code">, isJson: boolean): string =>
+  isJson ? `${JSON.stringify({ error: { tag, message } })}\n` : `eventfold: ${behindColon(message)}\n`
 
 /** Passwords of URLs, wherever they stand in a text. */
 export const withoutPasswords = (text: string): string =>
@@ -99,6 +107,8 @@ const sentenceOfCall = (error: Readonly<Record<string, unknown>>): string => {
 const sentenceOf = (error: unknown): string => {
   if (!isRecord(error)) return String(error)
   if (error["_tag"] === "RpcClientError") return sentenceOfCall(error)
+  // Of a file: what the system says names it.
+  if (error["_tag"] === "PlatformError") return innermost(error)
   const { message } = error
   return typeof message === "string" && message !== "" ? message : innermost(error) || String(error)
 }

@@ -8,6 +8,7 @@ import * as Logger from "effect/Logger"
 import * as Runtime from "effect/Runtime"
 import { readFileSync } from "node:fs"
 import { Connect, isActing } from "./connect.ts"
+import { codes, lineOf, toldLine } from "./failure.ts"
 import { open } from "./opening.ts"
 import { Streams } from "./output/write.ts"
 import { run } from "./run.ts"
@@ -16,10 +17,28 @@ const { version } = JSON.parse(readFileSync(new URL("../../package.json", import
   readonly version: string
 }
 
+const words = process.argv.slice(2)
+
+/** What the process ends with where nothing else has gone wrong. */
+let unwritten: number = codes.done
+
+/** An output that cannot be written is told once; but whoever reads may have what it wanted: `| head`. */
+const onUnwritten = (error: NodeJS.ErrnoException): void => {
+  // What has been asked for is done to its end, though nobody hears of it.
+  const end = () => void (isActing() || process.exit(unwritten))
+  if (error.code === "EPIPE" || error.code === "ERR_STREAM_DESTROYED" || unwritten !== codes.done) return end()
+  unwritten = codes.unreachable
+  const told = { tag: "OutputError", message: `The output cannot be written: ${lineOf(error.message)}.` }
+  process.stderr.write(toldLine(told, words.includes("--json")), end)
+}
+
 /** Writes, and goes on when what was written has left: a slow reader holds a long answer back. */
 const writeTo = (stream: NodeJS.WriteStream) => (text: string) =>
   Effect.callback<void>((resume) => {
-    stream.write(text, () => resume(Effect.void))
+    stream.write(text, (error) => {
+      if (error && stream === process.stdout) onUnwritten(error)
+      resume(Effect.void)
+    })
   })
 
 /** `COLUMNS` says how wide it is where there is no terminal. */
@@ -55,16 +74,12 @@ const teardown: Runtime.Teardown = (exit) =>
 
 /** Runs the arguments of the process. */
 export const main = () => {
-  // Whoever reads has what it wanted: `| head`.
-  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    // What has been asked for is done to its end, though nobody hears of it.
-    if (!isActing()) process.exit(error.code === "EPIPE" ? 0 : 1)
-  })
+  process.stdout.on("error", onUnwritten)
   process.stderr.on("error", () => undefined)
-  run(process.argv.slice(2), { version, url: process.env["EVENTFOLD_URL"] }).pipe(
+  run(words, { version, url: process.env["EVENTFOLD_URL"] }).pipe(
     Effect.tap((code) =>
       Effect.sync(() => {
-        process.exitCode = code
+        process.exitCode = code === codes.done ? unwritten : code
       })
     ),
     Effect.provide(services),

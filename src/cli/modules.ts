@@ -58,7 +58,7 @@ const layerOf = (exports: Readonly<Record<string, unknown>>, path: string) =>
 /** Loads a module. Nothing of its Layer is built. */
 export const loadModule = Effect.fnUntraced(function* (url: string) {
   const path = decodeURIComponent(new URL(url).pathname)
-  const exports = (yield* load(path, "its packages", () => import(url))) as Readonly<Record<string, unknown>>
+  const exports = (yield* load(path, undefined, () => import(url))) as Readonly<Record<string, unknown>>
   const found = Array.from(everythingIn(exports))
   const module: Module = {
     layer: layerOf(exports, path),

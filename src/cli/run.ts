@@ -7,19 +7,12 @@ import * as GlobalFlag from "effect/cli/GlobalFlag"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { codes, lineOf, tell, type Told } from "./failure.ts"
+import { codes, lineOf, tell, type Told, toldLine } from "./failure.ts"
 import { Streams } from "./output/write.ts"
-import { targetParam } from "./target.ts"
+import { type Reading, readingsOf } from "./target.ts"
 import { makeTree } from "./tree.ts"
 
-/** As it stands behind a colon: with a small letter, unless the word is a name. */
-const behindColon = (sentence: string): string => sentence.replace(/^[A-Z](?=[a-z]*[ ,])/, (letter) => letter.toLowerCase())
-
-/** How a failure is told: a line for a person, a document for a script. */
-const report = ({ message, tag }: Omit<Told, "code">, isJson: boolean) =>
-  Effect.flatMap(Streams, ({ err }) =>
-    err(isJson ? `${JSON.stringify({ error: { tag, message } })}\n` : `eventfold: ${behindColon(message)}\n`)
-  )
+const report = (told: Omit<Told, "code">, isJson: boolean) => Effect.flatMap(Streams, ({ err }) => err(toldLine(told, isJson)))
 
 /** A word that is no verb, and is like none, is told beside those that there are. */
 const linesOf = ({ errors, helpDoc }: CliOutput.Presenter.InvalidInvocation): string =>
@@ -33,8 +26,12 @@ const linesOf = ({ errors, helpDoc }: CliOutput.Presenter.InvalidInvocation): st
     .join(" ")
 
 /** Wrong use is one line; help is shown where it was asked for, or where nothing was. */
-const presenter = (streams: Streams["Service"], isJson: boolean): CliOutput.Presenter => {
-  const formatter = CliOutput.defaultFormatter({ colors: streams.isColoured })
+const presenter = (
+  streams: Streams["Service"],
+  words: ReadonlyArray<string>,
+  invalid: (tell: Effect.Effect<void>) => Effect.Effect<void>
+): CliOutput.Presenter => {
+  const formatter = CliOutput.defaultFormatter({ colors: streams.isColoured && !words.includes("--no-color") })
   return {
     present: (event) => {
       switch (event._tag) {
@@ -45,35 +42,48 @@ const presenter = (streams: Streams["Service"], isJson: boolean): CliOutput.Pres
         case "InvalidInvocation": {
           const message = linesOf(event)
           const [first] = event.errors
-          return Effect.provideService(report({ tag: first?._tag ?? "UsageError", message }, isJson), Streams, streams)
+          const told = report({ tag: first?._tag ?? "UsageError", message }, words.includes("--json"))
+          return invalid(Effect.provideService(told, Streams, streams))
         }
       }
     }
   }
 }
 
-/** Runs the verb that the words ask for, says what fails, and gives the exit code. */
-export const run = Effect.fnUntraced(function* (
-  words: ReadonlyArray<string>,
-  options: { readonly version: string; readonly url: string | undefined }
-) {
-  const isJson = words.includes("--json")
+/** Reads the words in one way, and runs what they ask for; `undefined` where they may be meant in another way. */
+const runAs = Effect.fnUntraced(function* (words: ReadonlyArray<string>, { isMeant, param }: Reading, version: string) {
   const streams = yield* Streams
-  const exit = yield* Command.runWith(makeTree(targetParam(words, options.url), options.version), { version: options.version })(
-    words
-  ).pipe(
-    Effect.provideService(CliOutput.Presenter, presenter(streams, isJson)),
+  let isOther = false
+  const invalid = (tell: Effect.Effect<void>) =>
+    Effect.suspend(() => {
+      isOther = !isMeant()
+      return isOther ? Effect.void : tell
+    })
+  const exit = yield* Command.runWith(makeTree(param, version), { version })(words).pipe(
+    Effect.provideService(CliOutput.Presenter, presenter(streams, words, invalid)),
     Effect.provideService(
       CliConfig.CliConfig,
       CliConfig.make({ builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions] })
     ),
     Effect.exit
   )
-  if (Exit.isSuccess(exit)) return codes.done
-  const error = Cause.squash(exit.cause)
-  // What is wrong with the words has been told.
-  if (CliError.isCliError(error)) return codes.usage
-  const told = tell(exit.cause)
-  yield* report(told, isJson)
-  return told.code
+  return isOther ? undefined : exit
+})
+
+/** Runs the verb that the words ask for, says what fails, and gives the exit code. */
+export const run = Effect.fnUntraced(function* (
+  words: ReadonlyArray<string>,
+  options: { readonly version: string; readonly url: string | undefined }
+) {
+  for (const reading of readingsOf(words, options.url)) {
+    const exit = yield* runAs(words, reading, options.version)
+    if (exit === undefined) continue
+    if (Exit.isSuccess(exit)) return codes.done
+    // What is wrong with the words has been told.
+    if (CliError.isCliError(Cause.squash(exit.cause))) return codes.usage
+    const told = tell(exit.cause)
+    yield* report(told, words.includes("--json"))
+    return told.code
+  }
+  return codes.usage
 })

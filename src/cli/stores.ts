@@ -6,10 +6,10 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
-import { existsSync, readdirSync } from "node:fs"
+import { existsSync, readdirSync, statSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { type Checkpoints, layerMemory } from "../store/Checkpoints.ts"
-import type * as SqlClient from "effect/sql/SqlClient"
+import * as SqlClient from "effect/sql/SqlClient"
 import type { MigrationStatus } from "../sql/migrating.ts"
 import type { EventStore } from "../store/EventStore.ts"
 import { asFailure, CliFailure, codes, refused, tell, unreachable, usage } from "./failure.ts"
@@ -21,16 +21,15 @@ export type Services = EventStore | Checkpoints
 /** `"look"`: nothing is made. `"act"`: the table of acts is. `"make"`: files and tables are made, and brought up to date. */
 export type Mode = "look" | "act" | "make"
 
-/** Loads a package that need not be installed. */
-export const load = <A>(what: string, names: string, open: () => Promise<A>): Effect.Effect<A, CliFailure> =>
+/** Loads what need not be there, or may fail to load; where it is made of packages, these may have to be installed. */
+export const load = <A>(what: string, names: string | undefined, open: () => Promise<A>): Effect.Effect<A, CliFailure> =>
   Effect.tryPromise({
     try: open,
     catch: (cause) => {
-      const { code, message } = cause as { readonly code?: string; readonly message?: string }
-      const isMissing = code === "ERR_MODULE_NOT_FOUND"
-      return isMissing
+      const { code, message } = (cause ?? {}) as { readonly code?: string; readonly message?: string }
+      return code === "ERR_MODULE_NOT_FOUND" && names !== undefined
         ? unreachable(`${what} needs ${names}: npm install ${names}`)
-        : new CliFailure({ tag: "Defect", code: codes.defect, message: `${what} cannot be loaded: ${String(message ?? cause)}` })
+        : unreachable(`${what} cannot be loaded: ${String(message ?? cause)}`)
     }
   })
 
@@ -91,9 +90,9 @@ const placeOf = (url: string) => {
   return { url: parsed.href, place: { schema, tablePrefix } }
 }
 
-const postgresClient = Effect.fnUntraced(function* (url: string) {
+const postgresClient = Effect.fnUntraced(function* (url: string, applicationName = "eventfold") {
   const PgClient = yield* load("postgres://", "@effect/sql-pg", () => import("@effect/sql-pg/PgClient"))
-  return PgClient.layer({ url: Redacted.make(url), applicationName: "eventfold", maxConnections: 4 })
+  return PgClient.layer({ url: Redacted.make(url), applicationName, maxConnections: 4 })
 })
 
 const postgres = Effect.fnUntraced(function* (text: string, mode: Mode) {
@@ -152,6 +151,7 @@ const checkPath = ({ kind, path }: Extract<Target, { readonly path: string }>, m
   const needed = mode === "make" ? dirname(path) : path
   const what = kind === "pglite" || mode === "make" ? "folder" : "file"
   if (!existsSync(needed)) return Effect.fail(unreachable(`There is no ${what} ${needed}.`))
+  if (kind !== "pglite" && existsSync(path) && statSync(path).isDirectory()) return Effect.fail(usage(`${path} is a folder.`))
   if (kind !== "pglite" || existsSync(join(path, "PG_VERSION"))) return Effect.void
   // A database is made where nothing is yet, and never beside other things.
   const isFree = mode === "make" && (!existsSync(path) || readdirSync(path).length === 0)
@@ -179,16 +179,36 @@ export interface Tables {
   readonly client: Layer.Layer<SqlClient.SqlClient, CliFailure>
   readonly status: Effect.Effect<MigrationStatus, CliFailure, SqlClient.SqlClient>
   readonly migrate: Effect.Effect<unknown, CliFailure, SqlClient.SqlClient>
+  /** Whom the client waits for at the moment, as far as the database tells. */
+  readonly blockers: Effect.Effect<ReadonlyArray<string>, never, SqlClient.SqlClient>
 }
+
+/** The sessions that hold what those of this process wait for, which PostgreSQL knows by the name of the application. */
+const postgresBlockers = Effect.gen(function* () {
+  const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+  const rows = yield* sql<{ readonly pid: number; readonly name: string | null; readonly user: string | null }>`
+    select distinct blocking.pid, blocker.application_name as name, blocker.usename::text as "user"
+      from pg_stat_activity waiting
+      cross join lateral unnest(pg_blocking_pids(waiting.pid)) as blocking(pid)
+      left join pg_stat_activity blocker on blocker.pid = blocking.pid
+     where waiting.application_name = current_setting('application_name')
+     order by blocking.pid limit 3`
+  return rows.map(({ name, pid, user }) => {
+    const who = [...(user ? [`of ${user}`] : []), ...(name ? [`in "${name}"`] : [])]
+    return `session ${pid}${who.length === 0 ? "" : ` (${who.join(" ")})`}`
+  })
+}).pipe(Effect.orElseSucceed(() => []))
 
 const tablesOf = <E2, E3>(
   client: Layer.Layer<SqlClient.SqlClient, unknown>,
   status: Effect.Effect<MigrationStatus, E2, SqlClient.SqlClient>,
-  migrate: Effect.Effect<unknown, E3, SqlClient.SqlClient>
+  migrate: Effect.Effect<unknown, E3, SqlClient.SqlClient>,
+  blockers: Tables["blockers"] = Effect.succeed([])
 ): Tables => ({
   client: orUnreachable(client),
   status: Effect.mapError(status, asFailure),
-  migrate: Effect.mapError(migrate, asFailure)
+  migrate: Effect.mapError(migrate, asFailure),
+  blockers
 })
 
 /** The tables of the store that a URL names. A file is made where it may be. */
@@ -207,14 +227,21 @@ export const storeTables = (target: Target, mode: Mode): Effect.Effect<Tables, C
     const opened = target.kind === "postgres" ? placeOf(target.url) : { url: "", place: {} }
     if (target.kind === "pglite") yield* checkPath(target, mode)
     const client: Layer.Layer<SqlClient.SqlClient, unknown> =
-      target.kind === "postgres" ? yield* postgresClient(opened.url) : yield* pgliteClient(target.path)
+      target.kind === "postgres"
+        ? yield* postgresClient(opened.url, `eventfold migrate ${process.pid}`)
+        : yield* pgliteClient(target.path)
     const [migrations, { checkNames }] = yield* Effect.promise(() =>
       Promise.all([import("../postgres/migrations.ts"), import("../postgres/names.ts")])
     )
     const names = yield* Effect.mapError(checkNames(opened.place), asFailure)
-    return tablesOf(client, migrations.statusOf(names), migrations.migrate(names))
+    const blockers = target.kind === "postgres" ? postgresBlockers : undefined
+    return tablesOf(client, migrations.statusOf(names), migrations.migrate(names), blockers)
   })
 
-/** A store that cannot be opened, in its own words. */
+/** A store, a program or a server that cannot be opened, in its own words. */
 export const orUnreachable = <A, R>(layer: Layer.Layer<A, unknown, R>): Layer.Layer<A, CliFailure, R> =>
-  Layer.catchCause(layer, (cause) => Layer.effectContext(Effect.fail(asFailure(Cause.squash(cause)))))
+  Layer.catchCause(layer, (cause) => {
+    const { code, message, tag } = asFailure(Cause.squash(cause))
+    const failure = new CliFailure({ tag, message, code: code === codes.defect ? codes.unreachable : code })
+    return Layer.effectContext(Effect.fail(failure))
+  })

@@ -2,7 +2,7 @@
 import * as Argument from "effect/cli/Argument"
 import * as Effect from "effect/Effect"
 import * as Flag from "effect/cli/Flag"
-import { existsSync } from "node:fs"
+import { existsSync, statSync } from "node:fs"
 import { resolve } from "node:path"
 import { pathToFileURL } from "node:url"
 import { type CliFailure, unreachable, usage, maskedTarget } from "./failure.ts"
@@ -38,29 +38,52 @@ export const parseTarget = (text: string): Effect.Effect<Target, CliFailure> => 
     case "file":
       return Effect.succeed({ kind: "module", url: text })
     case "":
-      return existsSync(text)
-        ? Effect.succeed({ kind: "module", url: pathToFileURL(resolve(text)).href })
-        : Effect.fail(unreachable(`There is no file ${text}. What a verb is about is ${wanted}.`))
+      if (!existsSync(text)) return Effect.fail(unreachable(`There is no file ${text}. What a verb is about is ${wanted}.`))
+      return statSync(text).isDirectory()
+        ? Effect.fail(usage(`${text} is a folder. What a verb is about is ${wanted}.`))
+        : Effect.succeed({ kind: "module", url: pathToFileURL(resolve(text)).href })
     default:
       return Effect.fail(usage(`"${maskedTarget(text)}" is none of ${wanted}.`))
   }
 }
 
-/** Whether a word of the command line says what it is about. */
-const isTarget = (word: string): boolean =>
-  /^(postgres|postgresql|sqlite|jsonl|pglite|https?|file):/i.test(word) || /\.[cm]?[jt]s$/.test(word)
+/** Whether a word says by itself that it is the URL of a store or of a program. */
+const isUrl = (word: string): boolean => /^(postgres|postgresql|sqlite|jsonl|pglite|https?|file):/i.test(word)
+
+/** Whether a word may say what a verb is about; one that ends as a module does may as well be the name of a stream. */
+const mayBeTarget = (word: string): boolean => isUrl(word) || /\.[cm]?[jt]s$/.test(word)
 
 /** The parameter of each verb that says what it is about. */
 export type TargetParam = Argument.Argument<string> | Flag.Flag<string>
 
+const url = Argument.String("url").pipe(Argument.withDescription(`${wanted}. Default: EVENTFOLD_URL`))
+
+/** One way to read the words of a command line, and whether it may turn out that another was meant. */
+export interface Reading {
+  readonly param: TargetParam
+  readonly isMeant: () => boolean
+}
+
 /**
- * The first argument; or `EVENTFOLD_URL`, if no word of the command line names a store, so that the URL is neither in the history of the
- * shell nor in the list of processes.
+ * How the words are read: as those whose first argument says what the verb is about; and, where `EVENTFOLD_URL` says it, as those which
+ * leave it out. The second way is tried where the first word names nothing that a verb could be about, or would be missed elsewhere. The
+ * URL is so neither in the history of the shell nor in the list of processes.
  */
-export const targetParam = (words: ReadonlyArray<string>, fallback: string | undefined): TargetParam =>
-  fallback === undefined || fallback === "" || words.some(isTarget)
-    ? Argument.String("url").pipe(Argument.withDescription(`${wanted}. Default: EVENTFOLD_URL`))
-    : Flag.String("url").pipe(Flag.withHidden, Flag.withDefault(fallback))
+export const readingsOf = (words: ReadonlyArray<string>, fallback: string | undefined): ReadonlyArray<Reading> => {
+  if (fallback === undefined || fallback === "") return [{ param: url, isMeant: () => true }]
+  const left: Reading = { param: Flag.String("url").pipe(Flag.withHidden, Flag.withDefault(fallback)), isMeant: () => true }
+  if (!words.some(mayBeTarget)) return [left]
+  let isMeant = false
+  const given = Argument.filter(
+    url,
+    (word) => {
+      isMeant = isUrl(word)
+      return mayBeTarget(word)
+    },
+    () => wanted
+  )
+  return [{ param: given, isMeant: () => isMeant }, left]
+}
 
 /** The target as it stands in a command that is proposed: never with a password. */
 export const hinted = (text: string): string => (maskedTarget(text) === text ? quoted(text) : "<url>")

@@ -229,7 +229,7 @@ describe("what goes wrong", () => {
       "There is no file nope.ts. What a verb is about is postgres://…, sqlite:file, jsonl:file, pglite:folder, http://…, or the path of a module."
     ],
     [["read", "test/cli/stub.ts", "Order-9"], 3, "NotFoundError", "There is no stream and no event Order-9."],
-    [["read", "test/cli/stub.ts", "99"], 3, "NotFoundError", "There is no event 99."],
+    [["read", "test/cli/stub.ts", "99"], 3, "NotFoundError", "There is no stream and no event 99."],
     [["trail", "test/cli/stub.ts", "x\u202Ey"], 3, "NotFoundError", "There is no conversation and no event x\\u202ey."],
     [["trail", "test/cli/stub.ts", "e-7"], 2, "UsageError", "The event e-7 has no correlation id: it stands alone."],
     [["state", "test/cli/stub.ts", "Payment-1"], 2, "NotRegisteredError", "The shop has no such thing."],

@@ -22,6 +22,10 @@ export const inspect = (url: TargetParam) =>
     {
       url,
       port: wholeFlag("port").pipe(
+        Flag.filter(
+          (number) => number <= 65_535,
+          () => "a port, from 0 to 65535"
+        ),
         Flag.withDescription("The port on loopback; 0 is any that is free (default: 4455)"),
         Flag.withDefault(4455)
       ),

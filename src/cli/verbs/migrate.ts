@@ -1,16 +1,16 @@
 /** `migrate`: the tables of a store. */
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import { dryRun } from "../../sql/migrating.ts"
-import { asFailure, refused, usage, maskedTarget } from "../failure.ts"
-import { inTime } from "../globals.ts"
+import { asFailure, maskedTarget, refused, unreachable, usage } from "../failure.ts"
+import { inTime, Json, Timeout } from "../globals.ts"
 import { documents, note, print, show } from "../output/write.ts"
-import { Json } from "../globals.ts"
 import { plural } from "../output/text.ts"
-import { laterRelease, storeTables } from "../stores.ts"
+import { laterRelease, storeTables, type Tables } from "../stores.ts"
 import { parseTarget, type TargetParam } from "../target.ts"
 
 const Status = Schema.Struct({
@@ -20,6 +20,25 @@ const Status = Schema.Struct({
 })
 
 const list = (names: ReadonlyArray<string>) => names.map((name) => `  ${name}`)
+
+/** How often it is looked who is waited for while the time runs, and how often the same has to be found. */
+const [looks, enough] = [5, 4]
+
+/** Work on tables, which may take long, but waits no longer than `--timeout` for one who has locked them. */
+const unlessLocked = Effect.fnUntraced(function* <A, E, R>({ blockers }: Tables, work: Effect.Effect<A, E, R>) {
+  const timeout = Duration.toMillis(yield* Timeout)
+  const watching = Effect.gen(function* () {
+    let before = ""
+    for (let seen = 0; seen < enough;) {
+      yield* Effect.sleep(timeout / looks)
+      const found = (yield* blockers).join(", ")
+      seen = found === "" ? 0 : found === before ? seen + 1 : 1
+      before = found
+    }
+    return yield* unreachable(`The tables are locked by ${before}: that has to end, or a longer --timeout is needed.`)
+  })
+  return yield* Effect.raceFirst(work, watching)
+})
 
 export const migrate = (url: TargetParam) =>
   Command.make(
@@ -42,7 +61,7 @@ export const migrate = (url: TargetParam) =>
         const tables = yield* storeTables(yield* parseTarget(url), mode)
         const name = maskedTarget(url)
         const context = yield* inTime(name, Layer.build(tables.client))
-        return yield* Effect.gen(function* () {
+        const work = Effect.gen(function* () {
           const before = yield* inTime(name, tables.status)
           if (before.unknown.length > 0) {
             return yield* laterRelease(before.unknown)
@@ -69,6 +88,7 @@ export const migrate = (url: TargetParam) =>
           yield* show(Status, yield* tables.status, () =>
             Effect.succeed(before.pending.length === 0 ? ["There was nothing to do."] : ["Done:", ...list(before.pending)])
           )
-        }).pipe(Effect.provideContext(context))
+        })
+        return yield* Effect.provideContext(unlessLocked(tables, work), context)
       }).pipe(Effect.scoped)
   ).pipe(Command.withDescription("Makes the tables of a store, or brings them up to date"))

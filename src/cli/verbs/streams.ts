@@ -85,35 +85,50 @@ const showDetail = (detail: EventDetail) =>
     })
   )
 
-/** What a word names: a position, a stream, or the id of an event. */
-const readOne = Effect.fnUntraced(function* (
-  what: string,
-  options: { readonly from: Option.Option<number>; readonly backward: boolean; readonly limit: number }
-) {
-  const position = whole(what)
-  if (Option.isSome(position)) {
-    yield* Effect.flatMap(
-      ask((rpcs) => rpcs.Event({ at: position.value })),
-      showDetail
-    )
-    return
-  }
-  const direction = options.backward ? ("backward" as const) : ("forward" as const)
-  const asked = { stream: what, direction, ...given({ from: options.from }), limit: options.limit }
-  const page = yield* ask((rpcs) => rpcs.StreamEvents(asked)).pipe(
+/** Shows an event, where there is one. Whether there is. */
+const showEvent = (asked: { readonly id: string } | { readonly at: number }) =>
+  ask((rpcs) => rpcs.Event(asked)).pipe(
+    Effect.flatMap((detail) => Effect.as(showDetail(detail), true)),
+    Effect.catchTag("NotFoundError", () => Effect.succeed(false))
+  )
+
+interface Part {
+  readonly from: Option.Option<number>
+  readonly backward: boolean
+  readonly limit: number
+}
+
+/** Shows the events of a stream, where there is one. Whether there is. */
+const showStream = Effect.fnUntraced(function* (stream: string, { backward, from, limit }: Part) {
+  const direction = backward ? ("backward" as const) : ("forward" as const)
+  const page = yield* ask((rpcs) => rpcs.StreamEvents({ stream, direction, ...given({ from }), limit })).pipe(
     Effect.catchTag("NotFoundError", () => Effect.succeed(undefined))
   )
-  if (page !== undefined && (page.items.length > 0 || Option.isSome(options.from))) {
-    yield* rows({ schema: EventRow, rows: page.items, columns: eventColumns, none: `${printable(what)} has no events there.` })
-    const last = page.items.at(-1)
-    const from = last === undefined ? null : String(last.version + (options.backward ? -1 : 1))
-    if (page.next !== null && from !== null) yield* more(from, "from")
-    return
+  if (page === undefined || (page.items.length === 0 && Option.isNone(from))) return false
+  yield* rows({ schema: EventRow, rows: page.items, columns: eventColumns, none: `${printable(stream)} has no events there.` })
+  const last = page.items.at(-1)
+  if (page.next !== null && last !== undefined) yield* more(String(last.version + (backward ? -1 : 1)), "from")
+  return true
+})
+
+const missing = {
+  any: "There is no stream and no event",
+  stream: "There is no stream",
+  position: "There is no event at position",
+  event: "There is no event with the id"
+} as const
+
+/** What a word names: a position, where it is a number and no part of a stream is asked for; else a stream, else the id of an event. */
+const readOne = Effect.fnUntraced(function* (what: string, kind: keyof typeof missing, part: Part) {
+  const position = whole(what)
+  const isPart = part.backward || Option.isSome(part.from)
+  if (kind === "position" && Option.isNone(position)) return yield* usage("A position is a whole number.")
+  if (Option.isSome(position) && (kind === "position" || (kind === "any" && !isPart))) {
+    if (yield* showEvent({ at: position.value })) return
   }
-  yield* ask((rpcs) => rpcs.Event({ id: what })).pipe(
-    Effect.catchTag("NotFoundError", () => Effect.fail(notFound(`There is no stream and no event ${printable(what)}.`))),
-    Effect.flatMap(showDetail)
-  )
+  if ((kind === "any" || kind === "stream") && (yield* showStream(what, part))) return
+  if ((kind === "any" || kind === "event") && (yield* showEvent({ id: what }))) return
+  return yield* Effect.fail(notFound(`${missing[kind]} ${printable(what)}.`))
 })
 
 export const read = (url: TargetParam) =>
@@ -122,11 +137,17 @@ export const read = (url: TargetParam) =>
     {
       url,
       what: Argument.String("stream | position | event id"),
+      as: Flag.Literals("as", ["stream", "position", "event"]).pipe(
+        Flag.withDescription(
+          "What it names (default: a number is a position, if there is one; else it is a stream, else the id of an event)"
+        ),
+        Flag.withDefault("any" as const)
+      ),
       from: wholeFlag("from").pipe(Flag.withDescription("The version that it begins at"), Flag.optional),
       backward: Flag.Boolean("backward").pipe(Flag.withDescription("The newest first"), Flag.withDefault(false)),
       limit: limit(50)
     },
-    ({ url, what, ...options }) => readOne(what, options).pipe(withClient(url))
+    ({ as, url, what, ...part }) => readOne(what, as, part).pipe(withClient(url))
   ).pipe(Command.withDescription("Shows the events of a stream, or one event with its cause and effects"))
 
 const filterFlags = {

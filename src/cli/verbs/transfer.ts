@@ -113,6 +113,7 @@ const textOf = Effect.fnUntraced(function* (file: string) {
   if (file === "-") return (yield* Stdio.Stdio).stdin
   const fs = yield* FileSystem.FileSystem
   if (!(yield* fs.exists(file))) return yield* unreachable(`There is no file ${file}.`)
+  if ((yield* fs.stat(file)).type === "Directory") return yield* usage(`${file} is a folder.`)
   return fs.stream(file)
 })
 
