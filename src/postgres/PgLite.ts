@@ -8,7 +8,7 @@
  *
  * **One process a folder.** PGlite has no lock that keeps a second process out of a folder, and a second one damages it: several
  * processes need a server, or SQLite. So a file `eventfold.lock` in the folder says which process has it open, and a second one is refused; that
- * of a process which is not there any more is passed over.
+ * of a process which is not there any more is passed over; on Linux also where another has got its number since.
  *
  * @since 0.1.0
  */
@@ -64,19 +64,37 @@ const isAlive = (pid: number): boolean => {
   }
 }
 
+/**
+ * When a process was started, in ticks since the machine was: what tells it from another that has got its number since. Nothing where the system
+ * does not say it as Linux does.
+ */
+const startOf = (pid: number): string | undefined => {
+  try {
+    const stat = Fs.readFileSync(`/proc/${pid}/stat`, "utf8")
+    // The name of the program, which may be anything, stands in parentheses before it.
+    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]
+  } catch {
+    return undefined
+  }
+}
+
 /** Whoever has a folder open, as its file says; none where that process has gone. */
 const holderOf = (file: string): string | undefined => {
-  const pid = Number(Fs.readFileSync(file, "utf8").trim())
+  const [, number = "", start] = /^(\d+)(?: (\d+))?$/.exec(Fs.readFileSync(file, "utf8").trim()) ?? []
+  const pid = Number(number)
   // Whoever has made the file may be about to write its number.
   if (!Number.isSafeInteger(pid) || pid <= 0) return "another process"
   // That of this process was left behind by one that had the same number.
-  return pid !== process.pid && isAlive(pid) ? `the process ${pid}` : undefined
+  if (pid === process.pid || !isAlive(pid)) return undefined
+  const now = startOf(pid)
+  const isOther = start !== undefined && now !== undefined && start !== now
+  return isOther ? undefined : `the process ${pid}`
 }
 
 /** Makes the file, where there is none: of two processes at once one does. */
 const isMade = (file: string): boolean => {
   try {
-    Fs.writeFileSync(file, String(process.pid), { flag: "wx" })
+    Fs.writeFileSync(file, [process.pid, startOf(process.pid) ?? ""].join(" ").trim(), { flag: "wx" })
     return true
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "EEXIST") return false

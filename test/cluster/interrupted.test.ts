@@ -2,7 +2,7 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Layer, Logger, Stream } from "effect"
-import { TestRunner } from "effect/cluster"
+import { ClusterError, EntityAddress, EntityId, Sharding, Snowflake, TestRunner } from "effect/cluster"
 import { Command, EventStore, MessageBus, Repository, UnitOfWork } from "eventfold"
 import { ClusterBus } from "eventfold/cluster"
 import { PgEventStore } from "eventfold/postgres"
@@ -92,6 +92,83 @@ describe("a command whose owner is interrupted", () => {
       }).pipe(Effect.provide(clusterOf(handlers(waits))))
     })
   )
+})
+
+describe("a command that its owner has in hand already, by a number of the cluster", () => {
+  /** A cluster whose owners say so of what they are sent, so many times; and what they were sent. */
+  const busyFor = (times: number, settings: Parameters<typeof clusterOf>[1] = {}) => {
+    const sent: Array<unknown> = []
+    const Busy = Layer.effect(
+      Sharding.Sharding,
+      Effect.map(Sharding.Sharding, (sharding) =>
+        Sharding.Sharding.of({
+          ...sharding,
+          makeClient: (entity) =>
+            Effect.map(sharding.makeClient(entity), (make) => (id) => {
+              type Client = ReturnType<typeof make> & { readonly execute: (message: unknown) => Effect.Effect<unknown, unknown> }
+              const client = make(id) as Client
+              const address = {
+                entityType: entity.type,
+                entityId: EntityId.make(id),
+                shardId: sharding.getShardId(EntityId.make(id), "default")
+              }
+              const execute = (message: unknown) =>
+                Effect.suspend(() =>
+                  sent.push(message) <= times
+                    ? Effect.fail(
+                        new ClusterError.AlreadyProcessingMessage({
+                          envelopeId: Snowflake.Snowflake(1n),
+                          address: new EntityAddress.EntityAddress(address)
+                        })
+                      )
+                    : client.execute(message)
+                )
+              return { ...client, execute }
+            })
+        })
+      )
+    )
+    const Live = Layer.merge(
+      ClusterBus.layerRunner(Counter, [Add], { ...options, delivery: settings.delivery }).pipe(
+        Layer.provide(handlers(Effect.void))
+      ),
+      Layer.provide(ClusterBus.layerClient(Counter, [Add], { ...options, ...settings }), Busy)
+    ).pipe(
+      Layer.provideMerge(TestRunner.layer),
+      Layer.provideMerge(MessageBus.layer.pipe(Layer.provideMerge(UnitOfWork.layer), Layer.provideMerge(EventStore.layerMemory)))
+    )
+    return { sent, Live }
+  }
+
+  it.live("is sent again, as the same request, until that has ended", () => {
+    const { Live, sent } = busyFor(2)
+    return Effect.gen(function* () {
+      assert.equal(yield* add, 1)
+      assert.equal(yield* written, 1)
+      assert.equal(sent.length, 3)
+      assert.deepEqual(sent[1], sent[0])
+      assert.deepEqual(sent[2], sent[0])
+    }).pipe(Effect.provide(Live))
+  })
+
+  it.live("and does not come to an end of it: says that nobody knows", () => {
+    const { Live, sent } = busyFor(Infinity)
+    return Effect.gen(function* () {
+      const error = yield* Effect.flip(add)
+      assert.ok(error instanceof Command.CommandElsewhereError && error.reason === "unanswered", String(error))
+      assert.ok(sent.length > 3)
+      assert.equal(yield* written, 0)
+    }).pipe(Effect.provide(Live))
+  })
+
+  it.live("and is kept by the cluster: is not sent again", () => {
+    const { Live, sent } = busyFor(Infinity, { delivery: "durable" })
+    return Effect.gen(function* () {
+      const error = yield* Effect.flip(add)
+      assert.ok(error instanceof Command.CommandElsewhereError && error.reason === "unanswered", String(error))
+      assert.equal(sent.length, 1)
+    }).pipe(Effect.provide(Live))
+  })
 })
 
 describe("a runner that loses its shards amid a command", () => {

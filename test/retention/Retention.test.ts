@@ -442,6 +442,29 @@ for (const [where, archive] of Object.entries(archives)) {
   })
 }
 
+for (const [where, archive] of Object.entries(archives)) {
+  it.effect(`an archive ${where} has text that is very long as it was`, () =>
+    Effect.gen(function* () {
+      const layer = Layer.provideMerge(yield* archive, base)
+      // As long as an event may be, and of characters of one to eight code units.
+      const note = `"\\\n\u2028 Grüße 注文 👩‍👩‍👧 `.repeat(190_000)
+      yield* Effect.gen(function* () {
+        yield* EventStore.append("Order-1", [
+          { type: "Placed", payload: { note } },
+          { type: "Placed", payload: { note: note.slice(1) } },
+          { type: "Placed", payload: {} }
+        ])
+        const before = yield* Stream.runCollect(EventStore.read("Order-1"))
+        yield* Retention.archive("Order-1", { reason: "closed" })
+        assert.deepEqual(yield* types("Order-1"), ["$Tombstone", "$Tombstone", "$Tombstone"])
+        const after = yield* Effect.provide(Stream.runCollect(EventStore.read("Order-1")), Archive.layer)
+        assert.deepEqual(after, before)
+        assert.deepEqual(after[0]?.payload, { note })
+      }).pipe(Effect.provide(layer))
+    })
+  )
+}
+
 describe("an archive that is damaged", () => {
   it.effect("a byte that was changed: nothing is removed, and reads through it say so", () =>
     Effect.gen(function* () {
