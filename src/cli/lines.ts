@@ -5,6 +5,7 @@ import * as Schema from "effect/Schema"
 import type { NewEvent, RecordedEvent } from "../definitions/stored.ts"
 import { parseJson, writeJson } from "../internal/exactJson.ts"
 import { decodeText, encodeText } from "../transport/kit.ts"
+import { isTombstone } from "../store/EventStore.ts"
 import { type CloudEvent, toMessage } from "../transport/Transport.ts"
 
 /** What a line holds: an event, the stream that it belongs to, and its version there, where that is said. */
@@ -49,16 +50,33 @@ const Recorded = Schema.Struct({
 
 const decodeRecorded = Schema.decodeUnknownResult(Recorded)
 
+/** What stands in the place of an event that was removed. */
+const Removed = Schema.Struct({
+  type: Schema.String,
+  reason: Schema.String,
+  digest: Schema.String.check(Schema.isPattern(/^[0-9a-f]{64}$/))
+})
+const decodeRemoved = Schema.decodeUnknownResult(Removed, { onExcessProperty: "error" })
+
+const oneLine = (issue: { readonly message: string }): string => `it is no event: ${issue.message.replace(/\s*\n\s*/g, " ")}`
+
 const recordedEntry = (value: unknown): Result.Result<Entry, string> =>
-  Result.mapBoth(decodeRecorded(value), {
-    onFailure: (issue) => `it is no event: ${issue.message.replace(/\s*\n\s*/g, " ")}`,
-    onSuccess: ({ stream, version, ...event }) => ({ stream, version, event })
+  Result.flatMap(Result.mapError(decodeRecorded(value), oneLine), ({ stream, version, ...event }) => {
+    const entry = Result.succeed({ stream, version, event })
+    if (!isTombstone(event)) return entry
+    if ("archive" in event.payload) {
+      return Result.fail(
+        `version ${version} of "${stream}" is in an archive, which knows it by its position: take it along by eventfold copy`
+      )
+    }
+    return Result.andThen(Result.mapError(decodeRemoved(event.payload), oneLine), entry)
   })
 
 /** An event of somebody else: it does not leave again by a relay. Without a subject it stands in a stream that its source names. */
 const cloudEntry = (event: CloudEvent): Result.Result<Entry, string> => {
   const { causationid, correlationid, data, id, schemaversion, source, subject, time, type } = event
   if (data instanceof Uint8Array) return Result.fail("its data is no JSON")
+  if (isTombstone(event)) return Result.fail("no CloudEvent stands for an event that was removed")
   const entry: NewEvent = {
     id,
     type,

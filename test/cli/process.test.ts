@@ -5,7 +5,7 @@ import { pathToFileURL } from "node:url"
 import { describe, it } from "@effect/vitest"
 import { DateTime, Effect, Layer, Redacted, type Scope } from "effect"
 import { PgClient } from "@effect/sql-pg"
-import { EventStore, ParkedEvents } from "eventfold"
+import { Checkpoints, EventStore, ParkedEvents, Retention } from "eventfold"
 import { PgEventStore } from "eventfold/postgres"
 import { SqliteEventStore } from "eventfold/sqlite"
 import { once } from "node:events"
@@ -143,6 +143,57 @@ describe("the command line", () => {
         )
       }).pipe(Effect.scoped),
     180_000
+  )
+
+  it.live(
+    "exports and imports what stands in the place of removed events",
+    () =>
+      Effect.gen(function* () {
+        const folder = yield* temporaryDirectory
+        const filename = yield* sqliteFile
+        yield* Effect.provide(
+          Effect.andThen(Retention.tombstone("Order-1", { reason: "closed" }), EventStore.append("Order-2", orders)),
+          Layer.merge(SqliteEventStore.layerFile({ filename }), Checkpoints.layerMemory)
+        )
+        const exported = yield* eventfold(["export", `sqlite:${filename}`])
+        const verified = (ended: Ended) => {
+          const { digest, events, findings, removed } = lines(ended).at(-1) ?? {}
+          return { digest, events, findings, removed }
+        }
+        const original = verified(yield* eventfold(["verify", `sqlite:${filename}`, "--json"]))
+        assert.deepEqual([original.removed, original.findings], [2, 0])
+        for (const to of [`sqlite:${join(folder, "to.sqlite")}`, `jsonl:${join(folder, "to.jsonl")}`]) {
+          for (const _ of ["once", "and again"]) {
+            const imported = yield* eventfold(["import", to, "-", "--json"], {}, exported.out)
+            assert.deepEqual([imported.code, imported.err], [0, ""])
+            assert.deepEqual(verified(yield* eventfold(["verify", to, "--json"])), original)
+          }
+        }
+        const forged = { stream: "A-1", id: "1", type: "$Tombstone", payload: { type: "Placed", reason: "no", digest: "none" } }
+        const moved = {
+          ...forged,
+          version: 1,
+          payload: { type: "Placed", reason: "old", digest: "0".repeat(64), archive: "cold" }
+        }
+        const cloud = {
+          specversion: "1.0",
+          source: "shop",
+          id: "1",
+          type: "$Tombstone",
+          datacontenttype: "application/json",
+          data: moved.payload
+        }
+        for (const [line, why] of [
+          [cloud, /line 1 was not imported, .* no CloudEvent stands for an event that was removed/],
+          [forged, /line 1 was not imported, .* it is no event: .*digest/],
+          [moved, /version 1 of "A-1" is in an archive, which knows it by its position: take it along by eventfold copy/]
+        ] as const) {
+          const refused = yield* eventfold(["import", `sqlite:${filename}`, "-"], {}, JSON.stringify(line))
+          assert.equal(refused.code, 5)
+          assert.match(refused.err, why)
+        }
+      }).pipe(Effect.scoped),
+    60_000
   )
 
   it.live(

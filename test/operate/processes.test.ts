@@ -59,6 +59,8 @@ const operator = Effect.gen(function* () {
         Effect.map((steps) => steps.at(-1)?._tag),
         Effect.catch((error) => Effect.succeed(error._tag))
       ),
+    /** How the act that is under way stands. */
+    standing: Effect.map(client.Asked({ limit: 1 }), ({ items }) => items[0]?.state),
     records: Effect.map(Stream.runCollect(store.read("$operations")), (events) =>
       events.map(({ payload }) => (payload as { readonly id: string }).id)
     ),
@@ -203,10 +205,12 @@ describe("acts that are asked of one process and done by another", () => {
 
   it.live("are refused, and recorded so, where the one that has taken them is killed and nobody else can go on", () =>
     Effect.gen(function* () {
-      const { act, age, asked, first, records } = yield* retrying(60_000)
+      const { act, age, asked, first, records, standing } = yield* retrying(60_000)
+      assert.strictEqual(yield* standing, "under-way")
       yield* first.kill
       // It is waited for, for it may have a successor.
       yield* age(30_000)
+      assert.strictEqual(yield* standing, "silent")
       assert.strictEqual(yield* act("other", retry, 1500), "NobodyTookError")
       assert.deepStrictEqual(yield* records, [])
       yield* age(40_000)

@@ -10,7 +10,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
-import { copy as copyEvents, EventStore, type StreamAppend } from "../../store/EventStore.ts"
+import { copy as copyEvents, EventStore, isTombstone, type StreamAppend } from "../../store/EventStore.ts"
 import { lineOf, refused, unreachable, usage, maskedTarget } from "../failure.ts"
 import { inTime, wholeFlag } from "../globals.ts"
 import { cloudLine, type Entry, entryOf, recordedLine } from "../lines.ts"
@@ -130,16 +130,20 @@ const importBatch = Effect.fnUntraced(function* (store: EventStore["Service"], b
   )
   const failed = (line: number, why: string) =>
     refused(`Line ${line} was not imported, and none after it; those before it stand in the store: ${lineOf(why)}`)
+  // What stands for events that were removed is written as a copy writes it.
+  const append = good.some(({ entry }) => isTombstone(entry.event))
+    ? (store.maintenance?.copyAll ?? store.appendAll)
+    : store.appendAll
   const oneByOne = Effect.forEach(
     good,
     ({ entry, line }) =>
-      Effect.mapError(store.appendAll(appendsOf([entry])), (error) =>
+      Effect.mapError(append(appendsOf([entry])), (error) =>
         error._tag === "EventStoreError" ? error : failed(line, error.message)
       ),
     { discard: true }
   )
   yield* Effect.catchIf(
-    store.appendAll(appendsOf(good.map(({ entry }) => entry))),
+    append(appendsOf(good.map(({ entry }) => entry))),
     (error) => error._tag !== "EventStoreError",
     () => oneByOne
   )
