@@ -38,6 +38,7 @@ export const parseTarget = (text: string): Effect.Effect<Target, CliFailure> => 
     case "file":
       return Effect.succeed({ kind: "module", url: text })
     case "":
+      if (text.trim() === "") return Effect.fail(usage(`It is not said what the verb is about: ${wanted}.`))
       if (!existsSync(text)) return Effect.fail(unreachable(`There is no file ${text}. What a verb is about is ${wanted}.`))
       return statSync(text).isDirectory()
         ? Effect.fail(usage(`${text} is a folder. What a verb is about is ${wanted}.`))

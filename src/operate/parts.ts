@@ -12,11 +12,11 @@ import type * as ProcessManager from "../processManager/ProcessManager.ts"
 import type * as Projection from "../projection/Projection.ts"
 import { describe } from "../sql/errors.ts"
 import { Checkpoints } from "../store/Checkpoints.ts"
-import { EventStore } from "../store/EventStore.ts"
+import { EventStore, EventStoreError } from "../store/EventStore.ts"
 import { ParkedEvents } from "../store/ParkedEvents.ts"
 import { Snapshots } from "../store/Snapshots.ts"
 import { Transport } from "../transport/Transport.ts"
-import { UnavailableError } from "./contract/errors.ts"
+import { InvalidRequestError, UnavailableError } from "./contract/errors.ts"
 
 /** A projection of any kind. */
 export type AnyProjection = Projection.Projection<unknown, unknown>
@@ -97,3 +97,13 @@ export const unavailable = (error: unknown): UnavailableError => new Unavailable
 
 export const orUnavailable = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, UnavailableError, R> =>
   Effect.mapError(effect, unavailable)
+
+/** Likewise, where a store is asked for what an operator has given: one that says that it makes no sense is there. */
+export const unreadable = (error: unknown): UnavailableError | InvalidRequestError =>
+  error instanceof EventStoreError && error.reason._tag === "InvalidRead"
+    ? new InvalidRequestError({ detail: error.reason.detail })
+    : unavailable(error)
+
+export const orUnreadable = <A, E, R>(
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, UnavailableError | InvalidRequestError, R> => Effect.mapError(effect, unreadable)

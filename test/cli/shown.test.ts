@@ -215,6 +215,12 @@ describe("what goes wrong", () => {
       "UsageError",
       '"mysql://ada:***@db/x" is none of postgres://…, sqlite:file, jsonl:file, pglite:folder, http://…, or the path of a module.'
     ],
+    [
+      ["streams", " "],
+      2,
+      "UsageError",
+      "It is not said what the verb is about: postgres://…, sqlite:file, jsonl:file, pglite:folder, http://…, or the path of a module."
+    ],
     [["streams", "sqlite:"], 2, "UsageError", '"sqlite:" names no file: sqlite:path.'],
     [
       ["streams", "postgres://ada:hun/ter@[2@db"],

@@ -541,7 +541,12 @@ onEveryStore((test, kind) => {
         client.Trail({ correlationId: "c", after: foreign }),
         client.Events({ after: foreign, filter: { types: ["Placed"] } }),
         client.Parked({ after: "%%%" }),
-        client.Leases({ after: "" })
+        client.Leases({ after: "" }),
+        client.Trail({ correlationId: "" }),
+        client.StreamEvents({ stream: "" }),
+        client.Streams({ category: "" }),
+        client.Events({ filter: { types: [""] } }),
+        Stream.runDrain(client.Tail({ after: 0, filter: { types: [""] } }))
       ]) {
         assert.strictEqual(
           (yield* messageOf(Effect.asVoid(refused as Effect.Effect<unknown, unknown>)))[0],

@@ -11,7 +11,7 @@ import { Operator } from "../contract/authentication.ts"
 import { InvalidRequestError, NotFoundError } from "../contract/errors.ts"
 import type { EventDetail } from "../contract/events.ts"
 import type { Filter } from "../contract/page.ts"
-import { orUnavailable, type Parts, unavailable } from "../parts.ts"
+import { orUnreadable, orUnavailable, type Parts, unreadable } from "../parts.ts"
 import { type Asking, cursorOf, limitOf, pageOf, placeIn } from "./paging.ts"
 import { makeRows } from "./rows.ts"
 import { boundsOf, type Found, lookBackward, lookForward, positionAt, queryOf } from "./scanning.ts"
@@ -52,7 +52,7 @@ const streamsByName = Effect.fnUntraced(function* (
   if (fault !== undefined) return yield* new InvalidRequestError({ detail: `a category or prefix ${fault}` })
   const head = yield* orUnavailable(store.head)
   const listed = store.streams({ category, after: from ?? (prefix === "" ? undefined : prefix), limit: limit + 1 })
-  const found = yield* orUnavailable(Stream.runCollect(Stream.takeWhile(listed, ({ stream }) => stream.startsWith(prefix))))
+  const found = yield* orUnreadable(Stream.runCollect(Stream.takeWhile(listed, ({ stream }) => stream.startsWith(prefix))))
   // What is listed comes behind the name that it begins with.
   const exact = from === undefined && prefix !== "" ? yield* streamCalled(store, prefix, category) : []
   return pageOf(asking, [...exact, ...found], limit, head, ({ stream }) => [stream], infoOf)
@@ -61,7 +61,7 @@ const streamsByName = Effect.fnUntraced(function* (
 const streamCalled = Effect.fnUntraced(function* (store: Parts["store"], stream: string, category: string | undefined) {
   if (category !== undefined && categoryOf(stream) !== category) return []
   const newest = store.read(stream, { direction: "backward", limit: 1 })
-  const [event] = yield* orUnavailable(Stream.runCollect(newest))
+  const [event] = yield* orUnreadable(Stream.runCollect(newest))
   return event === undefined ? [] : [infoOf(event)]
 })
 
@@ -94,7 +94,7 @@ const streamsByTime = Effect.fnUntraced(function* (
   let over = 0
   const filter: Filter = category === undefined ? {} : { categories: [category] }
   while (before > 1 && found.size < limit && over < mostWalked && (yield* Clock.currentTimeMillis) < end) {
-    const { ended, events, read } = yield* orUnavailable(lookBackward(store, filter, before, walked))
+    const { ended, events, read } = yield* orUnreadable(lookBackward(store, filter, before, walked))
     over += events.length
     before = ended ? 1 : read
     for (const event of events) {
@@ -105,7 +105,7 @@ const streamsByTime = Effect.fnUntraced(function* (
       if (seen.has(event.stream) || !event.stream.startsWith(prefix)) continue
       seen.add(event.stream)
       // On a page behind the first, the newest event of the stream may have been on one before.
-      if ((yield* orUnavailable(store.version(event.stream))) === event.version) found.set(event.stream, infoOf(event))
+      if ((yield* orUnreadable(store.version(event.stream))) === event.version) found.set(event.stream, infoOf(event))
     }
   }
   const next = before > 1 ? cursorOf(asking, [before]) : null
@@ -118,12 +118,12 @@ const findEvent = Effect.fnUntraced(function* ({ store }: Parts, { at, id }: { r
     return yield* new InvalidRequestError({ detail: "say either the id of the event or its position (at)" })
   }
   if (id !== undefined) {
-    const event = Option.getOrUndefined(yield* orUnavailable(store.find(id)))
+    const event = Option.getOrUndefined(yield* orUnreadable(store.find(id)))
     return event ?? (yield* new NotFoundError({ detail: `there is no event "${id}"` }))
   }
   const position = at ?? 0
   const { events } =
-    position < 1 ? { events: [] } : yield* orUnavailable(store.readPage({ after: position - 1, upTo: position, size: 1 }))
+    position < 1 ? { events: [] } : yield* orUnreadable(store.readPage({ after: position - 1, upTo: position, size: 1 }))
   return events[0] ?? (yield* new NotFoundError({ detail: `there is no event at position ${position}` }))
 })
 
@@ -132,12 +132,12 @@ const eventDetail = Effect.fnUntraced(function* (parts: Parts, asked: { readonly
   const { metadata, row } = yield* rowsFor(parts)
   const event = yield* findEvent(parts, asked)
   const { causationId, correlationId } = event.metadata
-  const cause = typeof causationId === "string" ? yield* orUnavailable(store.find(causationId)) : Option.none<RecordedEvent>()
+  const cause = typeof causationId === "string" ? yield* orUnreadable(store.find(causationId)) : Option.none<RecordedEvent>()
   const effects: Array<RecordedEvent> = []
   let complete = typeof correlationId === "string"
   if (typeof correlationId === "string") {
     // What an event has caused stands behind it, in its conversation.
-    const { ended, events } = yield* orUnavailable(lookForward(store, { correlationId }, event.position, 5 * mostEffects))
+    const { ended, events } = yield* orUnreadable(lookForward(store, { correlationId }, event.position, 5 * mostEffects))
     effects.push(...events.filter((other) => other.metadata.causationId === event.id))
     complete = ended && effects.length <= mostEffects
   }
@@ -168,9 +168,9 @@ const streamEvents = Effect.fnUntraced(function* (
   const from = asked.from ?? (direction === "forward" ? 1 : Number.MAX_SAFE_INTEGER)
   if (from < 1) return yield* new InvalidRequestError({ detail: `from must be a version, from 1 on, not ${from}` })
   const bounds = direction === "forward" ? { from } : { to: from }
-  const [head, latest] = yield* orUnavailable(Effect.all([store.head, store.version(stream)]))
+  const [head, latest] = yield* orUnreadable(Effect.all([store.head, store.version(stream)]))
   if (latest === 0) return yield* new NotFoundError({ detail: `there is no stream "${stream}"` })
-  const events = yield* orUnavailable(Stream.runCollect(store.read(stream, { ...bounds, direction, limit })))
+  const events = yield* orUnreadable(Stream.runCollect(store.read(stream, { ...bounds, direction, limit })))
   const last = events.at(-1)?.version
   const following = last === undefined ? undefined : direction === "forward" ? last + 1 : last - 1
   const { row } = yield* rowsFor(parts)
@@ -186,13 +186,13 @@ const tail = (parts: Parts, { after, filter = {} }: { readonly after: number | "
         return yield* new InvalidRequestError({ detail: `after must be a position, not ${after}` })
       }
       const { row } = yield* rowsFor(parts)
-      const { floor } = yield* orUnavailable(boundsOf(parts.store, filter))
+      const { floor } = yield* orUnreadable(boundsOf(parts.store, filter))
       const from = after === "end" ? after : Math.max(after, floor)
       return parts.store.subscribe({ after: from, filter: queryOf(filter) }).pipe(
         Stream.filter((event) => isIn(filter, event)),
         Stream.map((event) => row(event)),
         Stream.groupedWithin(200, "150 millis"),
-        Stream.mapError(unavailable)
+        Stream.mapError(unreadable)
       )
     })
   )
@@ -214,7 +214,7 @@ export const lookAtEvents = (parts: Parts) => ({
     const place = yield* positionIn(asking, after)
     const most = yield* limitOf(limit)
     const look = direction === "forward" ? lookForward : lookBackward
-    const found = yield* orUnavailable(look(parts.store, filter, place, most))
+    const found = yield* orUnreadable(look(parts.store, filter, place, most))
     return yield* logPage(parts, asking, { ...found, events: found.events.filter((event) => isIn(filter, event)) })
   }),
   Event: (asked: { readonly at?: number; readonly id?: string }) => eventDetail(parts, asked),
@@ -222,10 +222,10 @@ export const lookAtEvents = (parts: Parts) => ({
     const asking: Asking = { operation: "Trail", arguments: { correlationId } }
     const place = yield* positionIn(asking, after)
     const most = yield* limitOf(limit)
-    const found = yield* orUnavailable(lookForward(parts.store, { correlationId }, place, most))
+    const found = yield* orUnreadable(lookForward(parts.store, { correlationId }, place, most))
     return yield* logPage(parts, asking, found)
   }),
   PositionAt: ({ at }: { readonly at: DateTime.Utc }) =>
-    orUnavailable(Effect.all({ position: positionAt(parts.store, at), head: parts.store.head })),
+    orUnreadable(Effect.all({ position: positionAt(parts.store, at), head: parts.store.head })),
   Tail: (asked: Parameters<typeof tail>[1]) => tail(parts, asked)
 })
