@@ -313,7 +313,8 @@ export const layerUntraced = (options?: {
  * middleware of its own. From outside of a program `eventfold mcp <url>` does the same.
  *
  * **Details**: answers fit a context: at most 50 rows (200 of a trail or the map), payloads cut to 200 characters in lists, one event whole by its id,
- * and `next` where there is more; a question without an answer fails after 30 seconds. Text has its control and direction characters escaped, and each tool says that it is data.
+ * and `next` where there is more; a question without an answer fails after 30 seconds. Text has its control and direction characters escaped,
+ * and each tool says that it is data.
  *
  * ```ts
  * import { Effect, Layer } from "effect"
