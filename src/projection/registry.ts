@@ -7,7 +7,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import { discardAll, seize } from "../following/engine.ts"
 import { projectionName, subscriptionCheckpoint } from "../following/names.ts"
 import { isConflict, isMadeMeanwhile } from "../sql/errors.ts"
-import { inTransaction } from "../sql/transaction.ts"
+import { inTransaction, shortPatience } from "../sql/transaction.ts"
 import { type CheckpointError, Checkpoints, type ProjectionVersion } from "../store/Checkpoints.ts"
 import { EventStore } from "../store/EventStore.ts"
 import { type Projection, RunsInlineError } from "./model.ts"
@@ -80,7 +80,7 @@ const isChanged = (error: unknown): boolean => (error as { readonly _tag?: unkno
 /** One transaction where there is a database; again, when others got in its way. */
 export const transaction = <A, E, R>(work: Effect.Effect<A, E, R>, transactional: boolean | undefined = true) =>
   Effect.flatMap(Effect.serviceOption(SqlClient.SqlClient), (sql): Effect.Effect<A, E | SqlError, R> =>
-    Option.isSome(sql) && transactional ? inTransaction(sql.value, work) : work
+    Option.isSome(sql) && transactional ? inTransaction(sql.value, work, shortPatience) : work
   ).pipe(
     Effect.retry({
       times: 5,

@@ -35,6 +35,9 @@ export const takeWriteLock: Effect.Effect<void> = Effect.withFiber((fiber) => {
   return Effect.void
 })
 
+/** How long others wait, on PostgreSQL, for a process that falls silent amid a transaction of a few statements that waits for nothing else. */
+export const shortPatience = Duration.seconds(10)
+
 /**
  * A transaction that writes. When the effect fails it fails with that, whatever becomes of ROLLBACK. On PostgreSQL it is broken off when
  * its process gives no sign for `patience`: a process that has been stopped or cut off would otherwise keep its locks, and whoever takes
@@ -64,11 +67,14 @@ const beginning = <A, E, R>(
   sql.onDialectOrElse({
     // In the middle of a transaction SQLite could be refused the write lock.
     sqlite: () => Effect.provideService(sql.withTransaction(effect), SqlClient.BeginTransaction, "BEGIN IMMEDIATE"),
-    pg: () => {
-      if (patience === undefined) return sql.withTransaction(effect)
-      const millis = String(Math.ceil(Duration.toMillis(patience)))
-      const limit = sql`select set_config('idle_in_transaction_session_timeout', ${millis}, true)`
-      return sql.withTransaction(Effect.andThen(limit, effect))
-    },
+    pg: () =>
+      Effect.withFiber((fiber) => {
+        // A transaction that is open around it has a limit of its own, or none.
+        const isInner = Context.getOrUndefined(fiber.context, sql.transactionService) !== undefined
+        if (patience === undefined || isInner) return sql.withTransaction(effect)
+        const millis = String(Math.ceil(Duration.toMillis(patience)))
+        const limit = sql`select set_config('idle_in_transaction_session_timeout', ${millis}, true)`
+        return sql.withTransaction(Effect.andThen(limit, effect))
+      }),
     orElse: () => sql.withTransaction(effect)
   })

@@ -551,7 +551,24 @@ describe("a process that dies or stands still", () => {
     })
   )
 
-  it.live("stopped while it holds the head, and the server ends its transaction in time: all proceeds", () =>
+  it.live(
+    "stopped while it holds the head, and goes on too late: the server has ended its transaction, and others have gone on",
+    () =>
+      Effect.gen(function* () {
+        const { join, schema, url } = yield* arena
+        const { store } = yield* join()
+        const holder = yield* child("holder", { url, schema })
+        yield* holder.says("held")
+        holder.process.kill("SIGSTOP")
+        expect(yield* store.append("A-1", [event("patient")])).toMatchObject({ position: 1 })
+        holder.process.kill("SIGCONT")
+        yield* holder.end
+        yield* holder.says("undone")
+        expect((yield* assertSound(store)).map(({ id }) => id)).toEqual(["patient"])
+      })
+  )
+
+  it.live("stopped while it holds the head, and the server ends its transaction as soon as its role says: all proceeds", () =>
     Effect.gen(function* () {
       const { admin, join, schema, url } = yield* arena
       const { store } = yield* join()

@@ -16,7 +16,7 @@ import { textFault } from "../../internal/json.ts"
 import { describe } from "../../sql/errors.ts"
 import { inBackground, tellFailure } from "../../sql/reasons.ts"
 import { storable } from "../../sql/table.ts"
-import { inTransaction } from "../../sql/transaction.ts"
+import { inTransaction, shortPatience } from "../../sql/transaction.ts"
 import type { Act, ActStep } from "../contract/acts.ts"
 import { InvalidRequestError, NobodyTookError, RefusedError, type UnavailableError } from "../contract/errors.ts"
 import { type Parts, unavailable } from "../parts.ts"
@@ -89,7 +89,7 @@ const stepsBetween = (before: Standing | undefined, now: Standing): ReadonlyArra
 /** In one transaction, where there are any. */
 const makeTogether = (parts: Parts) => {
   const client = clientOf(parts)
-  return <A, E>(work: Effect.Effect<A, E>) => (client === undefined ? work : inTransaction(client, work))
+  return <A, E>(work: Effect.Effect<A, E>) => (client === undefined ? work : inTransaction(client, work, shortPatience))
 }
 
 /** Where its record cannot be written, what is refused ends all the same; then the log is where it stands. */

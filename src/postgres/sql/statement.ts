@@ -51,6 +51,16 @@ export const statement = <Row extends ReadonlyArray<unknown>, A>(
   read: (rows: ReadonlyArray<Row>) => A
 ): Statement<A> => ({ text, read: read as (rows: Rows) => A })
 
+/**
+ * The same statement within a transaction of somebody else, who keeps what it has locked until that ends: from now on the server ends it where
+ * its process gives no sign for so many milliseconds, unless the session has a limit of its own. The row is the same, with a column more.
+ */
+export const ending = <A>({ read, text }: Statement<A>, millis: number): Statement<A> => ({
+  read,
+  text: `select held.*, case when current_setting('idle_in_transaction_session_timeout') = '0'
+    then set_config('idle_in_transaction_session_timeout', '${millis}', true) end from (${text}) held`
+})
+
 /** A statement of whose rows only the number matters. */
 export const command = (text: string): Statement<number> => ({ text, read: (rows) => rows.length })
 

@@ -26,6 +26,7 @@ import { encodeAppendValues, encodeSeen } from "../sql/append.ts"
 import { encodeAppendEvent, type Single } from "../sql/appendEvent.ts"
 import { encodeAppendOne, type One } from "../sql/appendOne.ts"
 import type { Attempt } from "../sql/conditions.ts"
+import { ending } from "../sql/statement.ts"
 import { seenOf } from "./conditions.ts"
 import { encodeAppend } from "./encoding.ts"
 import { type Looking, makeLooking } from "./looking.ts"
@@ -186,6 +187,27 @@ const sendWithin =
     )
   }
 
+/**
+ * How long all who append wait, in milliseconds, for a process that has appended in a transaction and is not heard of: it was stopped, or its machine
+ * is gone. By default an append waits longer than that.
+ */
+const mostSilent = 10_000
+
+/** The statements for appends that are part of a transaction. */
+const endingSoon = (shared: Shared): Shared => {
+  const { append, appendEvent, appendEventSeen, appendSeen } = shared.statements
+  return {
+    ...shared,
+    statements: {
+      ...shared.statements,
+      append: ending(append, mostSilent),
+      appendSeen: ending(appendSeen, mostSilent),
+      appendEvent: ending(appendEvent, mostSilent),
+      appendEventSeen: ending(appendEventSeen, mostSilent)
+    }
+  }
+}
+
 /** Part of the caller's transaction: it commits, or not, with it. */
 const appendInTransaction = ({ queries, sql }: Shared, send: Send, looking: Looking, tell: Tell) => {
   const within = (attempt: Attempt): Effect.Effect<ReadonlyArray<AppendResult>, AppendError> =>
@@ -244,7 +266,8 @@ export const makeBatches = Effect.fnUntraced(function* (
 export const appendOver = (shared: Shared, { tell, writer }: Batches): Driver["append"] => {
   const { sql } = shared
   const looking = makeLooking(shared)
-  const within = appendInTransaction(shared, sendWithin(shared, sendAny(shared)), looking, tell)
+  const held = endingSoon(shared)
+  const within = appendInTransaction(held, sendWithin(held, sendAny(held)), looking, tell)
   const inBatches = appendInBatches(writer, looking)
   return (prepared) =>
     Effect.withFiber(({ context }) =>

@@ -1,7 +1,7 @@
 /** Forgetting a group, whose members take turns with it. */
 import * as Effect from "effect/Effect"
 import { isSqlError } from "effect/sql/SqlError"
-import { inTransaction } from "../../sql/transaction.ts"
+import { inTransaction, shortPatience } from "../../sql/transaction.ts"
 import { GroupInUseError, type Transport } from "../../transport/Transport.ts"
 import { failAs, type Shared } from "./shared.ts"
 
@@ -12,7 +12,9 @@ export const makeForget = ({ ask, sql, statements }: Shared): Transport["Service
       if (yield* ask(statements.forget, [group])) return true
       return yield* new GroupInUseError({ group, detail: "a member has messages in hand" })
     })
-    return yield* Effect.mapError(inTransaction(sql, work), (error) => (isSqlError(error) ? failAs("forget")(error) : error))
+    return yield* Effect.mapError(inTransaction(sql, work, shortPatience), (error) =>
+      isSqlError(error) ? failAs("forget")(error) : error
+    )
   })
 
 /** How many messages a group has not done with. */

@@ -10,7 +10,7 @@ import { makeTogether } from "../../internal/together.ts"
 import { byCodePoint } from "../../internal/order.ts"
 import { answered } from "../../sql/answering.ts"
 import { isOutage, isUniqueViolation } from "../../sql/errors.ts"
-import { CurrentTakings, inTransaction } from "../../sql/transaction.ts"
+import { CurrentTakings, inTransaction, shortPatience } from "../../sql/transaction.ts"
 import {
   type Checkpoint,
   CheckpointError,
@@ -198,7 +198,7 @@ export const makeOnSql = (sql: SqlClient.SqlClient, dialect: CheckpointDialect):
     name: string,
     work: Effect.Effect<A, E>
   ): Effect.Effect<A, E | CheckpointError> =>
-    Effect.mapError(answered(sql, inTransaction(sql, work), dialect.timeout), (error) =>
+    Effect.mapError(answered(sql, inTransaction(sql, work, shortPatience), dialect.timeout), (error) =>
       isSqlError(error) ? new CheckpointError({ operation, checkpoint: name, cause: error }) : (error as E)
     )
   const get: Checkpoints["Service"]["get"] = (name) =>

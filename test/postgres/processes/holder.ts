@@ -1,4 +1,4 @@
-/** A process that appends in a transaction of its own, prints "held", and then does nothing: it holds the head lock. */
+/** A process that appends in a transaction of its own, prints "held", and then does nothing: it holds the head lock. At its end it commits, or prints "undone". */
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Layer, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
@@ -22,7 +22,7 @@ const program = Effect.gen(function* () {
 
 await Effect.runPromise(
   Effect.provide(
-    program,
+    Effect.catch(program, () => Effect.sync(() => console.log("undone"))),
     PgEventStore.layerWith({ schema, listen: false }).pipe(
       Layer.provideMerge(PgClient.layer({ url: Redacted.make(url), maxConnections: 2 }))
     )
