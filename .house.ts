@@ -113,7 +113,7 @@ export const house: Readonly<Record<string, Wing>> = {
     knows: ["following", "store", ...ground],
     faces: ["Retention"]
   },
-  http: { floor: 4, holds: "commands over HTTP", knows: ["deciding", "definitions"], faces: [] },
+  http: { floor: 4, holds: "commands over HTTP", knows: ["deciding", "definitions", "internal"], faces: [] },
   operate: {
     floor: 6,
     holds: "looking at it all, and acting on it",

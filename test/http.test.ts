@@ -10,7 +10,7 @@ import { Command, EventStore, MessageBus, UnitOfWork } from "eventfold"
 import { CommandApi, CommandServer } from "eventfold/http"
 import { createServer } from "node:http"
 import { rolldown } from "rolldown"
-import { ada, Deposit, deposit } from "./support/bank.ts"
+import { AccountId, ada, Deposit, deposit } from "./support/bank.ts"
 import { logs } from "./support/logs.ts"
 
 class Overdrawn extends Schema.TaggedError<Overdrawn>()("Overdrawn", { missing: Schema.Int }, { httpApiStatus: 422 }) {}
@@ -20,13 +20,15 @@ const Withdraw = Command.make("Withdraw", {
   success: Schema.Void,
   error: Schema.Union([Overdrawn, Frozen])
 })
-const commands = [Deposit, Withdraw] as const
+const Halve = Command.make("Halve", { payload: { account: AccountId, amount: Schema.Int }, success: Schema.Int })
+const commands = [Deposit, Withdraw, Halve] as const
 
 class Caller extends HttpApiMiddleware.Service<Caller>()("test/Caller") {}
 class Api extends HttpApi.make("shop").add(CommandApi.group("bank", commands).prefix("/bank").middleware(Caller)) {}
 
-const Handlers = Layer.merge(
+const Handlers = Layer.mergeAll(
   MessageBus.handle(Deposit, ({ account, amount }) => Effect.map(deposit(account, amount), ({ state }) => state.balance)),
+  MessageBus.handle(Halve, ({ account, amount }) => Effect.map(deposit(account, amount), ({ state }) => state.balance / 2)),
   MessageBus.handle(Withdraw, ({ amount }) =>
     amount === 0 ? Effect.fail(new Frozen()) : Effect.fail(new Overdrawn({ missing: amount }))
   )
@@ -52,13 +54,15 @@ const serve = (append: Iterable<EventStore.Fault> = []) => {
 
 const url = Effect.map(HttpServer.HttpServer, ({ address }) => HttpServer.formatAddress(address))
 
-const post = (command: string, payload: unknown, key?: string) =>
+const post = (command: string, payload: unknown, key?: string) => send(command, JSON.stringify(payload), key)
+
+const send = (command: string, body: string, key?: string) =>
   Effect.flatMap(url, (url) =>
     Effect.promise(async () => {
       const response = await fetch(`${url}/bank/${command}`, {
         method: "POST",
         headers: { "content-type": "application/json", ...(key === undefined ? {} : { "idempotency-key": key }) },
-        body: JSON.stringify(payload)
+        body
       })
       return { status: response.status, text: await response.text() }
     })
@@ -85,6 +89,42 @@ describe("commands as endpoints of an HttpApi", () => {
         events.map(({ metadata, type }) => [type, metadata["by"]]),
         [["Deposited", "ada"]]
       )
+    }).pipe(Effect.provide(serve()))
+  )
+
+  it.live("what does not fit is told with its place, whether the endpoint or the bus finds it", () =>
+    Effect.gen(function* () {
+      const asked = [
+        yield* post("Deposit", { account: ada, amount: 1.5 }),
+        yield* post("Deposit", null),
+        yield* send("Deposit", "{"),
+        yield* post("Deposit", { account: "a".repeat(300), amount: 1 })
+      ]
+      const failures = asked.map(({ text }) => Schema.decodeUnknownSync(Schema.fromJsonString(Command.CommandFailure))(text))
+      assert.deepEqual(
+        asked.map(({ status }) => status),
+        [400, 400, 400, 400]
+      )
+      assert.deepEqual(
+        failures.map(({ kind }) => kind),
+        ["invalid", "invalid", "invalid", "invalid"]
+      )
+      assert.deepEqual(
+        failures.slice(0, 2).map(({ path }) => path),
+        ["amount", ""]
+      )
+      for (const { problem } of failures) assert.ok(problem !== undefined && problem !== "")
+    }).pipe(Effect.provide(serve()))
+  )
+
+  it.live("an answer that does not fit is a fault, and nothing is written, with an id or without", () =>
+    Effect.gen(function* () {
+      logs(/incident .*What the handler of "Halve" gave does not fit its success schema/s)
+      for (const key of [undefined, "k"]) {
+        const { status, text } = yield* post("Halve", { account: ada, amount: 5 }, key)
+        assert.deepEqual([status, kindOf(text)], [500, "fault"])
+      }
+      assert.equal(yield* EventStore.head, 0)
     }).pipe(Effect.provide(serve()))
   )
 

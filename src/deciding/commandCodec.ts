@@ -15,6 +15,8 @@ interface CommandCodec {
   readonly hasSecret: boolean
   readonly make: (payload: unknown) => Effect.Effect<unknown, CommandDecodeError>
   readonly encode: (payload: unknown) => Result.Result<Schema.Json, InvalidAppendError>
+  /** What its handler answers, as JSON. What does not fit the success schema is a defect. */
+  readonly answer: (value: unknown) => Effect.Effect<Schema.Json>
   /** What its handler answers, as JSON and back. */
   readonly success: { readonly encode: Coding<Schema.Json>; readonly decode: Coding<unknown> }
   /** What its handler fails with, as JSON and back. */
@@ -55,11 +57,20 @@ export const commandCodec = (command: Any): CommandCodec => {
       field: `${command._tag}.payload`,
       problem: `cannot be stored: ${formatText(issue)}`
     })
+  const success = codingOf(command.successSchema)
+  const unfit = (cause: SchemaIssue.Issue) =>
+    Effect.die(
+      new TypeError(`What the handler of "${command._tag}" gave does not fit its success schema: ${formatText(cause)}`, { cause })
+    )
   const codec: CommandCodec = {
     hasSecret: hasSecret(command.payloadSchema),
     make: (value) => Effect.mapError((command.payloadSchema as Schema.Codec<unknown, unknown>).makeEffect(value), refuse),
     encode: (value) => Result.mapError(payload.encode(value), unstorable),
-    success: codingOf(command.successSchema),
+    answer: (value) => {
+      const encoded = success.encode(value)
+      return Result.isSuccess(encoded) ? Effect.succeed(encoded.success) : unfit(encoded.failure)
+    },
+    success,
     failure: codingOf(command.errorSchema)
   }
   commandCodecs.set(command, codec)

@@ -60,6 +60,8 @@ const elsewhere = Effect.fnUntraced(function* <C extends Command.Any>(
 /**
  * Executes a command in a unit of work, and gives its handler's result once everything has been committed.
  *
+ * What the handler gives must fit the success schema of the command: otherwise that is a defect, and nothing is written.
+ *
  * Inside a unit of work it joins it: the handler runs at once, and the listeners of its events when their turn comes.
  *
  * **Repetitions.** With an `id` (or the command's `primaryKey`) the command is executed once under it: a repetition gives what the first
@@ -126,13 +128,16 @@ export const execute = <C extends Command.Any>(
       if (Result.isFailure(encoded)) return Effect.fail(encoded.failure)
       const isKept = kept === "all" || kept === "names"
       const record = isKept ? { type: command._tag, payload: isWhole ? encoded.success : null } : undefined
-      const run = (keep?: (value: Command.Success<C>) => Effect.Effect<void, CommitError, Transaction>) =>
+      const run = (last: (value: Command.Success<C>) => Effect.Effect<void, CommitError, Transaction>) =>
         message(
           { _tag: "Command", type: command._tag, options, record },
           // What the handler of this command fails with is typed by `handle`.
           handler.run(value) as Effect.Effect<Command.Success<C>, Command.Error<C> | CommitError, Transaction>,
-          keep
+          last
         )
-      return id === undefined ? run() : once({ command, id, payload: encoded.success }, run)
+      // What does not fit could be told nobody, so it is not to be committed.
+      return id === undefined
+        ? run((answer) => Effect.asVoid(codec.answer(answer)))
+        : once({ command, id, payload: encoded.success }, run)
     })
   })

@@ -68,16 +68,7 @@ export const once = <A, E>(
 
     const keep = (outcome: Answer["outcome"], value: Schema.Json) =>
       answers.keep({ command: command._tag, id, payload: digest, outcome, value })
-    const keepSuccess = (value: A) => {
-      const encoded = codec.success.encode(value)
-      return Result.isSuccess(encoded)
-        ? keep("success", encoded.success)
-        : Effect.die(
-            new TypeError(`What the handler of "${command._tag}" gave does not fit its success schema`, {
-              cause: encoded.failure
-            })
-          )
-    }
+    const keepSuccess = (value: A) => Effect.flatMap(codec.answer(value), (json) => keep("success", json))
     const failed = (error: E | CommitError): Effect.Effect<A, E | CommitError> => {
       const own =
         isCommitError(error) || error instanceof CommandFailure ? undefined : Result.getOrUndefined(codec.failure.encode(error))

@@ -4,12 +4,33 @@
  * @since 0.2.0
  */
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
-import type * as HttpApi from "effect/http-api/HttpApi"
+import * as HttpApi from "effect/http-api/HttpApi"
 import type * as HttpApiGroup from "effect/http-api/HttpApiGroup"
-import type * as Effect from "effect/Effect"
-import type * as Layer from "effect/Layer"
+import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as SchemaIssue from "effect/SchemaIssue"
 import * as MessageBus from "../deciding/MessageBus.ts"
-import type { Any } from "../definitions/Command.ts"
+import { type Any, CommandFailure } from "../definitions/Command.ts"
+import { pathText } from "../internal/json.ts"
+
+const formatIssue = SchemaIssue.makeFormatterStandardSchemaV1()
+
+/** Makes a `Command.CommandFailure` of a call that does not fit. The endpoints of commands have that among their errors. */
+class Refusals extends HttpApiMiddleware.Service<Refusals>()("eventfold/http/Refusals") {}
+
+/** What a caller can mend is told; what an answer lacks is the server's affair. */
+const refusals = HttpApiMiddleware.layerSchemaErrorTransform(Refusals, (error) => {
+  if (error.kind === "Body" || error.kind === "ResponseHeaders") return Effect.fail(error)
+  const [first] = formatIssue(error.cause.issue).issues
+  const failure = new CommandFailure({
+    kind: "invalid",
+    path: pathText(first?.path ?? []),
+    problem: first?.message ?? "it does not fit"
+  })
+  // The endpoints have it among their errors, and so encode it.
+  return Effect.fail(failure as never)
+})
 
 type HandlersOf<C extends Any> = C extends Any ? MessageBus.Handler<C["_tag"]> : never
 
@@ -74,6 +95,9 @@ export const layer = <
         ),
       handlers
     )
+  // As it is handled here: whoever calls it, or handles another group of the API, need not know of the middleware.
+  const refusing = (api.groups[name] as HttpApiGroup.Top).middleware(Refusals)
+  const own = HttpApi.make(api.identifier).annotateMerge(api.annotations).add(refusing)
   // The group has the endpoints of these commands, of their types.
-  return HttpApiBuilder.group(api, name, build as never) as never
+  return Layer.provide(HttpApiBuilder.group(own, name as never, build as never), refusals) as never
 }

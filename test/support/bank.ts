@@ -3,7 +3,7 @@ import { Aggregate, Command, Event, Repository } from "eventfold"
 
 // The domain of the tests of units of work and of the bus: accounts with a balance.
 
-const AccountId = Schema.NonEmptyString.pipe(Schema.brand("AccountId"))
+export const AccountId = Schema.NonEmptyString.pipe(Schema.brand("AccountId"))
 export const ada = AccountId.make("ada")
 export const ben = AccountId.make("ben")
 
