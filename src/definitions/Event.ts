@@ -116,7 +116,7 @@ export interface Retired<Tag extends string> extends Any {
 
 /**
  * How an old payload becomes one of the next schema version: `{ 1: (v1) => v2, 2: (v2) => v3 }`. Payloads are JSON here, as stored. The
- * second argument is what else is known of the event.
+ * second argument is what else is known of the event. One that gives `undefined` fails as one that throws does: no event is dropped by it.
  *
  * @category models
  * @since 0.1.0
@@ -429,7 +429,7 @@ export type Readers<E extends Any = Any> = ReadonlyMap<string, ReadonlyArray<E>>
  * Reads a stored event back through its definition: upcasts first, then the Schema.
  *
  * Fails when the payload does not fit, when the event was written by a newer version of the definition, or when an upcast is
- * missing or throws; and when the event is none of the definition's, which `from` or a retired definition may say.
+ * missing, throws, or gives `undefined`; and when the event is none of the definition's, which `from` or a retired definition may say.
  *
  * @category encoding
  * @since 0.1.0
@@ -488,10 +488,21 @@ const payloadFor = (definition: Any, recorded: Stored): Result.Result<Schema.Jso
     payload =
       upcast === undefined
         ? Result.fail(new Error(`there is no upcast from schema version ${version} to ${version + 1}`))
-        : casting(`the upcast from schema version ${version} threw`, () => upcast(freeze(before), source))
+        : Result.flatMap(
+            casting(`the upcast from schema version ${version} threw`, () => upcast(freeze(before), source)),
+            (after: Schema.Json | undefined) => (after === undefined ? gaveNothing(version) : Result.succeed(after))
+          )
   }
   return payload
 }
+
+/** An upcast reads what is stored of the event; that there is none of it, only `from` says. */
+const gaveNothing = (version: number) =>
+  Result.fail(
+    new Error(
+      `the upcast from schema version ${version} gave undefined: it must return the payload of version ${version + 1} (to drop events, use Event.retired, or from)`
+    )
+  )
 
 const casting = <A>(problem: string, cast: () => A): Result.Result<A, Error> =>
   Result.try({ try: cast, catch: (cause) => new Error(problem, { cause }) })

@@ -21,6 +21,7 @@ import {
 } from "eventfold"
 import { SqliteCheckpoints, SqliteEventStore } from "eventfold/sqlite"
 import { Scenario } from "eventfold/testing"
+import { logs } from "../support/logs.ts"
 import { until } from "../support/words.ts"
 
 // A domain that has changed: a type renamed (twice), one retired, one split into two of which one was there before.
@@ -559,4 +560,67 @@ describe("an upcast", () => {
     })
     assert.match(String(error._tag === "Failure" && error.failure.message), /the upcast from schema version 1 threw/)
   })
+
+  // Both read "details", of which not all that is stored has any; `Pair` is also read from a type that may have none.
+  const Direct = Event.make("Direct", { amount: Schema.Int }, { version: 2, upcast: { 1: (old) => old.details } })
+  const Chained = Event.make(
+    "Chained",
+    { amount: Schema.Int },
+    {
+      version: 4,
+      upcast: { 1: (old) => old, 2: (old) => old.details, 3: ({ amount }) => ({ amount }) },
+      from: { Pair: (old) => old.chained }
+    }
+  )
+  const Purse = Aggregate.make("Purse", {
+    events: [Direct, Chained],
+    initial: 0,
+    evolve: { Direct: (sum, { amount }) => sum + amount, Chained: (sum, { amount }) => sum + amount }
+  })
+  const without = (type: string): EventStore.NewEvent => ({ type, payload: { amount: 1 } })
+  const givesNothing = (from: number) =>
+    new RegExp(`upcast from schema version ${from} gave undefined: it must return the payload of version ${from + 1}`)
+
+  it.effect("that gives undefined drops no event: neither by the fold", () =>
+    Effect.gen(function* () {
+      for (const [type, from] of [
+        ["Direct", 1],
+        ["Chained", 2]
+      ] as const) {
+        yield* EventStore.append(`Purse-${type}`, [{ type, payload: { details: { amount: 5 } } }, without(type)])
+        assert.equal((yield* Repository.read(Purse, type, { version: 1 })).state, 5)
+        const error = yield* Effect.flip(Repository.read(Purse, type))
+        assert.equal(error._tag, "EventDecodeError")
+        assert.match(error.message, givesNothing(from))
+        assert.match(error.message, new RegExp(`Event 2 of stream "Purse-${type}"`))
+      }
+    }).pipe(Effect.provide(stores))
+  )
+
+  it.effect("that gives undefined drops no event: nor by a subscription", () => {
+    const Live = Subscription.layer({
+      name: "purses",
+      events: [Direct],
+      handlers: { Direct: () => Effect.void }
+    }).pipe(Layer.provideMerge(stores))
+    return Effect.gen(function* () {
+      logs(/Error eventfold: the subscription "purses" halts at position 1 /)
+      yield* EventStore.append("Purse-1", [without("Direct")])
+      yield* until(Effect.map(Subscription.status("purses"), ({ state }) => state === "halted"))
+      const { cause, position } = yield* Subscription.status("purses")
+      assert.equal(position, 0)
+      assert.match(String(cause), givesNothing(1))
+    }).pipe(Effect.provide(Live))
+  })
+
+  it.effect("may stand beside a `from` that says of an event that there is none", () =>
+    Effect.gen(function* () {
+      yield* EventStore.append("Purse-1", [
+        { type: "Pair", payload: { chained: { amount: 7 } } },
+        { type: "Pair", payload: {} },
+        { type: "Chained", schemaVersion: 2, payload: { details: { amount: 2 } } }
+      ])
+      assert.deepEqual(yield* Repository.read(Purse, "1"), { state: 9, version: 3 })
+    }).pipe(Effect.provide(stores))
+  )
 })
