@@ -34,8 +34,10 @@ import {
   tellFailure,
   type Unavailable
 } from "../following/engine.ts"
+import { wholeOrEndless } from "../internal/counting.ts"
 import { type Episodes, makeEpisodes } from "../internal/episodes.ts"
 import { defaultRestart, finishing, restarting } from "../internal/lifecycle.ts"
+import { lasting } from "../internal/lasting.ts"
 import { broughtBy, markedNames, storedOf } from "../transport/kit.ts"
 import {
   type CloudEvent,
@@ -104,6 +106,14 @@ interface Session {
   readonly progress: () => void
 }
 
+/** Throws a `RangeError` where it could never handle anything, or would give up at once. */
+const checkOptions = ({ concurrency, grace, group, maxAttempts }: Options<boolean, boolean>): void => {
+  const whose = `Consumer ${JSON.stringify(group)}`
+  if (concurrency !== undefined) wholeOrEndless(1, `${whose}: concurrency`, concurrency)
+  if (maxAttempts !== undefined) wholeOrEndless(1, `${whose}: maxAttempts`, maxAttempts)
+  if (grace !== undefined) lasting(`${whose}: grace`, grace)
+}
+
 /** A consumer that is known to its process: what it does, and its registry where it is the first of its group. */
 export const makeConsumer = Effect.fnUntraced(function* <R, I extends boolean, T extends boolean>(
   readers: Event.Readers,
@@ -114,6 +124,7 @@ export const makeConsumer = Effect.fnUntraced(function* <R, I extends boolean, T
   never,
   Requirements<R, I, T>
 > {
+  checkOptions(options)
   const handle = yield* makeHandle(readers, handlers, options)
   const types = Array.from(readers.keys())
   const member = new Member(types, handle)
@@ -343,8 +354,7 @@ const settleMessage = Effect.fnUntraced(function* (
   delivery: Delivery
 ): Effect.fn.Return<void, TransportError> {
   const { meters, options } = consuming
-  const { group, maxAttempts: most = 5, retry = defaultRetry } = options
-  const maxAttempts = Math.max(1, most)
+  const { group, maxAttempts = 5, retry = defaultRetry } = options
   const { attempt: delivered, message, unreadable } = delivery
   if (unreadable !== undefined) {
     const error = new UnreadableMessageError({ group, source: message.source, id: message.id, detail: unreadable })
@@ -440,7 +450,7 @@ const session = Effect.fnUntraced(function* (
   progress: () => void
 ): Effect.fn.Return<void, TransportError, Scope.Scope> {
   const { grace, options, transport, types } = consuming
-  const concurrency = Math.max(1, options.concurrency ?? 1)
+  const concurrency = options.concurrency ?? 1
   yield* enter(consuming, "starting")
   // The subscription closes last: what is given back is in nobody's hands any more.
   const last = yield* Scope.fork(yield* Effect.scope)

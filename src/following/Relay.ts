@@ -39,6 +39,7 @@ import { type EventStore, type EventStoreError } from "../store/EventStore.ts"
 import { NotParkedError, ParkedEvents, type ParkedEventsError } from "../store/ParkedEvents.ts"
 import { isTombstone, removedError } from "../store/tombstone.ts"
 import { Transport, type TransportError } from "../transport/Transport.ts"
+import { checkRelay } from "./checking.ts"
 import { changesOf, type Registry, stoppedBy } from "./followers.ts"
 import { relayCheckpoint } from "./names.ts"
 import { compare, lookAhead, seeAt, seenOf } from "./progress.ts"
@@ -149,6 +150,7 @@ const start = Effect.fnUntraced(function* (
   options: AnyOptions
 ): Effect.fn.Return<readonly [Follower<RelayError>, Registry<LogFollower>], never, Services> {
   const { name } = options
+  checkRelay(options)
   const relay = yield* makeRelay(options, yield* Effect.flatMap(Checkpoints, makeOwner))
   const services = yield* Effect.context<EventStore | Transport>()
   const parking = Option.getOrUndefined(yield* Effect.serviceOption(ParkedEvents))
@@ -238,6 +240,7 @@ export const drain = <const P extends OnRefused = "halt">(
   options: Options<P>
 ): Effect.Effect<void, RelayError | CheckpointHeldError | CheckpointAheadError | CheckpointContradictedError, Requirements<P>> =>
   Effect.gen(function* () {
+    checkRelay(options)
     const owner = yield* makeId
     return yield* withLease(relayCheckpoint(options.name), { owner, ttl: leaseTime(options) }, (lease) =>
       drainFrom(options, lease)

@@ -37,6 +37,7 @@ import { type CheckpointError, Checkpoints } from "../store/Checkpoints.ts"
 import { EventStore, type EventStoreError, type Filter } from "../store/EventStore.ts"
 import type { NotParkedError, ParkedEventsError } from "../store/ParkedEvents.ts"
 import { changesOf, type Registry as RegistryOf, stoppedBy } from "./followers.ts"
+import { checkSubscription } from "./checking.ts"
 import { checkPartitions, makeGroup } from "./group.ts"
 import { type AnyOptions, type Handling, handlingOf } from "./handling.ts"
 import {
@@ -406,11 +407,15 @@ export const layerOf = <R, P extends OnFailure, T extends boolean>(
 const aboutOf = (name: string, filter: Filter | undefined) =>
   `the subscription "${name}" to ${filter === undefined ? "all events" : JSON.stringify(filter)}`
 
+const kindOf = ({ runs }: Pick<Handling<never>, "runs">) =>
+  runs === "projection" ? "Projection" : runs === "process" ? "ProcessManager" : "Subscription"
+
 const run = Effect.fnUntraced(function* <R, P extends OnFailure, T extends boolean>(
   options: Options<P, T>,
   handling: Handling<R>
 ): Effect.fn.Return<Context.Context<never>, never, Requirements<R, P, T> | Scope.Scope> {
   const { name, partitions } = options
+  checkSubscription({ kind: kindOf(handling), title: handling.title ?? name }, options)
   const store: EventStore["Service"] = yield* EventStore
   const checkpoints: Checkpoints["Service"] = yield* Checkpoints
   const from =

@@ -79,7 +79,7 @@ const separately = <R>(
         }
       )
     })
-  const concurrency = Math.max(1, work.options.concurrency ?? 1)
+  const concurrency = work.options.concurrency ?? 1
   const { lanesOf } = work.handling
   const lanes = (event: RecordedEvent) => [event.stream, ...(lanesOf?.(event) ?? [])]
   const groups = concurrency === 1 ? [batch] : groupByLanes(batch, lanes)

@@ -167,8 +167,7 @@ export const makeGroup = Effect.fnUntraced(function* <R, P extends OnFailure, T 
   never,
   Requirements<R, P, T> | Scope.Scope
 > {
-  const { name } = options
-  const count = Math.max(1, Math.trunc(options.partitions))
+  const { name, partitions: count } = options
   const ttl = leaseTime(options)
   const store: EventStore["Service"] = yield* EventStore
   const checkpoints: Checkpoints["Service"] = yield* Checkpoints

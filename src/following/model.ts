@@ -44,7 +44,8 @@ export interface Delivery {
 export type OnFailure = "halt" | "park" | "park-stream"
 
 /**
- * What all subscriptions have in common.
+ * What all subscriptions have in common. What can never work, as `batch: NaN` or `lease: 0`, is a defect when the Layer is built: a
+ * `RangeError` that names the option.
  *
  * @category models
  * @since 0.1.0

@@ -77,7 +77,7 @@ export const subscribe = Effect.fnUntraced(function* <R, P extends OnFailure, T 
       name: title,
       checkpoint: subscriptionCheckpoint(title),
       attributes: work.meters.of,
-      settings: { batch: Math.max(1, options.batch ?? 256), afterPages: "look" },
+      settings: { batch: options.batch ?? 256, afterPages: "look" },
       owner,
       ttl: work.ttl,
       shared: partition !== undefined,

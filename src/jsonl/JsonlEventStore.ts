@@ -47,6 +47,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
+import { pausing } from "../internal/lasting.ts"
 import { realSleep } from "../internal/realTime.ts"
 import { makeSignal } from "../internal/signal.ts"
 import * as EventStore from "../store/EventStore.ts"
@@ -186,7 +187,7 @@ const openForReading = Effect.fnUntraced(function* (
     signal.notify(log.index.standing.head)
   })
   const refresh = loading.withPermit(look)
-  const poll = Effect.forever(Effect.andThen(refresh, realSleep(pollInterval)))
+  const poll = Effect.forever(Effect.andThen(refresh, realSleep(pausing("JsonlEventStore: pollInterval", pollInterval))))
   const store = EventStore.make({
     ...readsOfIndex(log.index, (entries, operation) => fetch(log, entries, operation), refresh),
     append: refuseAppend(path),

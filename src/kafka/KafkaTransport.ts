@@ -13,6 +13,7 @@ import * as RcMap from "effect/RcMap"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { ConnectionOptions } from "node:tls"
+import { wholeFrom, wholeOrEndless } from "../internal/counting.ts"
 import { makeMembers, type Secret, untilClosed } from "../transport/kit.ts"
 import { type Message, type SubscribeOptions, Transport, type TransportError } from "../transport/Transport.ts"
 import { makeConnection } from "./connection.ts"
@@ -106,8 +107,8 @@ export const make = Effect.fnUntraced(function* (
   const topic = yield* makeTopic(connection, {
     topic: options.topic ?? "eventfold",
     create: options.createTopic ?? true,
-    partitions: options.partitions ?? 12,
-    replicas: options.replicas ?? -1,
+    partitions: wholeFrom(1, "KafkaTransport: partitions", options.partitions ?? 12),
+    replicas: options.replicas === undefined ? -1 : wholeFrom(1, "KafkaTransport: replicas", options.replicas),
     config: options.topicConfig ?? {},
     keepsAll: options.key === undefined
   })
@@ -116,7 +117,7 @@ export const make = Effect.fnUntraced(function* (
   const settings = {
     groupProtocol: options.groupProtocol ?? "classic",
     session: Duration.toMillis(Duration.fromInputUnsafe(options.session ?? "15 seconds")),
-    reach: options.reach ?? 1000,
+    reach: wholeOrEndless(1, "KafkaTransport: reach", options.reach ?? 1000),
     longestPause: Duration.toMillis(Duration.fromInputUnsafe(options.longestPause ?? "1 minute"))
   } as const
   const memories = new Map<string, Memory>()

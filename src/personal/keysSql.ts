@@ -10,6 +10,8 @@ import * as Option from "effect/Option"
 import * as Semaphore from "effect/Semaphore"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { Fragment } from "effect/sql/Statement"
+import { wholeOrEndless } from "../internal/counting.ts"
+import { lasting } from "../internal/lasting.ts"
 import { answered } from "../sql/answering.ts"
 import { describeOwn } from "../sql/errors.ts"
 import { openSide } from "../store/tables.ts"
@@ -186,8 +188,8 @@ const makeKeys = Effect.fnUntraced(function* (
   const wrapping = yield* wrappingOf(options)
   const table = yield* openTable(options)
   yield* checkMasters(table, wrapping, yield* random.randomBytes(secretLength))
-  const bound = Duration.fromInputUnsafe(options.bound ?? "10 seconds")
-  const capacity = options.capacity ?? 10_000
+  const bound = lasting("Keys: bound", options.bound ?? "10 seconds")
+  const capacity = wholeOrEndless(1, "Keys: capacity", options.capacity ?? 10_000)
   const bySubject = makeKeyCache(Duration.toMillis(bound), capacity)
   const byId = makeKeyCache(Duration.toMillis(bound), capacity)
 

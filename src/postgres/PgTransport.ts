@@ -25,6 +25,8 @@ import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
+import { wholeOrEndless } from "../internal/counting.ts"
+import { passing } from "../internal/lasting.ts"
 import type { EventStoreError } from "../store/EventStore.ts"
 import { makeAnswering } from "../sql/answering.ts"
 import { unavailable, untilClosed } from "../transport/kit.ts"
@@ -119,6 +121,7 @@ export const make = Effect.fnUntraced(function* (
   yield* listening(sql, hearing, statements.channel, members.wakeAll, heard)
   const readable = (sql.config.maxMessageSize ?? PgProtocol.defaultMaxMessageSize) - rowBytes
   const { maxMessageBytes = readable } = options
+  wholeOrEndless(1, "PgTransport: maxMessageBytes", maxMessageBytes)
   if (maxMessageBytes > readable) {
     return yield* unavailable("open", `maxMessageBytes is ${maxMessageBytes}, and the client reads no more than ${readable}`)
   }
@@ -127,7 +130,7 @@ export const make = Effect.fnUntraced(function* (
     ...shared,
     maxMessageBytes,
     settle: yield* makeSettle(shared),
-    lease: Duration.fromInputUnsafe(options.lease ?? "30 seconds"),
+    lease: passing("PgTransport: lease", options.lease ?? "30 seconds"),
     pollInterval: hearing.pollInterval
   })
   yield* pruning(shared, options)

@@ -5,7 +5,7 @@
  */
 import type * as PgClient from "@effect/sql-pg/PgClient"
 import * as PgConnection from "@effect/sql-pg/PgConnection"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import * as RcRef from "effect/RcRef"
@@ -13,6 +13,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
+import { pausing } from "../internal/lasting.ts"
 import { realSleep } from "../internal/realTime.ts"
 import { takeSession } from "./session.ts"
 import { listenFault, poolingFault, poolingOf } from "./pooling.ts"
@@ -45,7 +46,7 @@ export const hearingOf = Effect.fnUntraced(function* (
   if (listen === true && byTransaction) return listenFault
   return {
     listen,
-    pollInterval: Duration.fromInputUnsafe(options.pollInterval ?? (listen === false ? "100 millis" : "1 second"))
+    pollInterval: pausing("pollInterval", options.pollInterval ?? (listen === false ? "100 millis" : "1 second"))
   }
 })
 

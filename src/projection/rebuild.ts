@@ -13,7 +13,7 @@ import { EventStore } from "../store/EventStore.ts"
 import type { ParkedEventsError } from "../store/ParkedEvents.ts"
 import { type Progress, type Projection, RebuildError, type RunsInlineError, type StorageError } from "./model.ts"
 import { begin, clear, entryOf, positionOf, transaction } from "./registry.ts"
-import { follower } from "./running.ts"
+import { checkOptions, follower } from "./running.ts"
 import { positions, progressTo } from "./waiting.ts"
 
 /**
@@ -46,6 +46,7 @@ export const rebuild = <R, D, const T extends boolean = true>(
 > =>
   Stream.unwrap(
     Effect.gen(function* () {
+      checkOptions(projection, options)
       yield* refuseInside(projection)
       yield* begin(projection, options.transactional)
       const head = yield* EventStore.use((store) => store.head)

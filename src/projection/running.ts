@@ -16,7 +16,7 @@ import {
 import { isSame, readOwn } from "../definitions/listing.ts"
 import { provideBuilt } from "../definitions/services.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
-import { isOutage, StillHeld } from "../following/engine.ts"
+import { checkSubscription, isOutage, StillHeld } from "../following/engine.ts"
 import * as Subscription from "../following/Subscription.ts"
 import { describe, isConflict } from "../sql/errors.ts"
 import { Checkpoints } from "../store/Checkpoints.ts"
@@ -70,11 +70,18 @@ export const layer = <R, D, const P extends Subscription.OnFailure = "halt", con
 ): Layer.Layer<never, StorageError | ParkedEventsError | RunsInlineError, Subscription.Requirements<R | D, P, T>> =>
   Layer.unwrap(
     Effect.gen(function* () {
+      checkOptions(projection, options)
       yield* begin(projection, options.transactional)
       yield* warnOfStill(projection)
       return follower(projection, options, yield* Checkpoints, () => undefined)
     })
   )
+
+/** Before anything is made or emptied for it: see `checkSubscription`. */
+export const checkOptions = <R, D>(
+  { name, subscription, version }: Projection<R, D>,
+  options: Omit<Subscription.Options<Subscription.OnFailure, boolean>, "name" | "from" | "concurrency" | "partitions">
+): void => checkSubscription({ kind: "Projection", title: `${name}@${version}` }, { ...options, name: subscription })
 
 export const follower = <R, D, P extends Subscription.OnFailure, T extends boolean>(
   projection: Projection<R, D>,

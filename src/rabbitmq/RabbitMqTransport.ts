@@ -16,6 +16,7 @@ import * as RcRef from "effect/RcRef"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { wholeOrEndless } from "../internal/counting.ts"
 import { makeEpisodes } from "../internal/episodes.ts"
 import { inBackground } from "../sql/reasons.ts"
 import { inTime, type Secret, untilClosed } from "../transport/kit.ts"
@@ -86,7 +87,11 @@ export const make = Effect.fnUntraced(function* (
     interval: heartbeat
   })
   const consuming = yield* RcRef.make({ acquire: openConnection(address), idleTimeToLive: Duration.infinity })
-  const publisher = yield* makePublisher(address, topology, options.maxMessageBytes ?? 128 * 1024 * 1024)
+  const publisher = yield* makePublisher(
+    address,
+    topology,
+    wholeOrEndless(1, "RabbitMqTransport: maxMessageBytes", options.maxMessageBytes ?? 128 * 1024 * 1024)
+  )
   // What is wrong with the address, the rights or the topology shows as the Layer is built.
   const connect = inTime("connect", timeout)(publisher.connect)
   yield* Effect.scoped(connect)

@@ -12,6 +12,7 @@ import * as Redis from "effect/persistence/Redis"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { wholeFrom, wholeOrEndless } from "../internal/counting.ts"
 import { defaultRestart } from "../internal/lifecycle.ts"
 import { makeMembers, type Members, untilClosed } from "../transport/kit.ts"
 import { Transport } from "../transport/Transport.ts"
@@ -89,9 +90,9 @@ export const make = Effect.fnUntraced(function* (
   yield* Effect.forkScoped(listening(server, members))
   return yield* untilClosed({
     publish: makePublish(server, {
-      replicas: options.replicas ?? 0,
+      replicas: wholeFrom(0, "RedisTransport: replicas", options.replicas ?? 0),
       deduplication: milliseconds(options.deduplication ?? "10 minutes"),
-      maxMessageBytes: options.maxMessageBytes ?? 8 * 1024 * 1024,
+      maxMessageBytes: wholeOrEndless(1, "RedisTransport: maxMessageBytes", options.maxMessageBytes ?? 8 * 1024 * 1024),
       retention: milliseconds(options.retention ?? "7 days"),
       greatestAge: options.greatestAge === undefined ? -1 : milliseconds(options.greatestAge)
     }),

@@ -14,6 +14,7 @@ import * as Layer from "effect/Layer"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
+import { pausing } from "../internal/lasting.ts"
 import { makeSignal } from "../internal/signal.ts"
 import * as EventStore from "../store/EventStore.ts"
 import { storeUntilClosed } from "../store/kit/index.ts"
@@ -69,7 +70,7 @@ export const make = Effect.fnUntraced(function* (
   const chained = options.chain === true || (yield* isChained(database))
   const store = EventStore.make({
     append: yield* makeAppend({ ...database, chained }),
-    ...makeReads(database, options.pollInterval ?? "50 millis"),
+    ...makeReads(database, pausing("SqliteEventStore: pollInterval", options.pollInterval ?? "50 millis")),
     maintenance: makeMaintenance(database),
     transactionService: client.transactionService,
     tables: { schema: undefined, prefix: options.tablePrefix ?? usualSqlite.prefix, migrate: true }

@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { NewEvent, RecordedEvent } from "../definitions/stored.ts"
+import { wholeOrEndless } from "../internal/counting.ts"
 import { canonicalRow, makeRowDigest, type RowDigest } from "./digest.ts"
 import type { EventStoreError } from "./errors.ts"
 import type { ChainLink } from "./maintenance.ts"
@@ -125,7 +126,7 @@ const copyStored = <E, R>(
   options: Parameters<typeof copy<E, R>>[2]
 ): Effect.Effect<CopyResult, CopyError | EventStoreError | E, R> =>
   Effect.gen(function* () {
-    const batchSize = Math.max(1, options?.batchSize ?? 1000)
+    const batchSize = wholeOrEndless(1, "EventStore.copy: batchSize", options?.batchSize ?? 1000)
     const onProgress = options?.onProgress ?? (() => Effect.void)
     const anew = options?.positions === "anew"
     const head = yield* from.head

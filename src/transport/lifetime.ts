@@ -2,8 +2,9 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { wholeOrEndless } from "../internal/counting.ts"
 import { unavailable } from "./failing.ts"
-import { GroupInUseError, type Transport, type TransportError } from "./service.ts"
+import { GroupInUseError, type SubscribeOptions, type Transport, type TransportError } from "./service.ts"
 import { tracing } from "./tracing.ts"
 
 /** What is said of a transport whose Layer has closed. */
@@ -16,6 +17,11 @@ const closedDetail = "the transport's Layer has been closed"
  * @since 0.2.0
  */
 export const closed = (operation: string): TransportError => unavailable(operation, closedDetail)
+
+/** Throws a `RangeError` where no message could ever be handed out. */
+const checkOptions = ({ concurrency, group }: SubscribeOptions): void => {
+  if (concurrency !== undefined) wholeOrEndless(1, `Transport: concurrency of the group ${JSON.stringify(group)}`, concurrency)
+}
 
 /**
  * A service that ends with the scope, and whose messages name the span of their publisher where they name none. Whoever publishes or
@@ -57,7 +63,13 @@ export const untilClosed = Effect.fnUntraced(function* (
           ? Stream.fail(closed("subscribe"))
           : Stream.unwrap(
               Effect.as(
-                Effect.acquireRelease(count(options.group, 1), () => count(options.group, -1)),
+                Effect.acquireRelease(
+                  Effect.suspend(() => {
+                    checkOptions(options)
+                    return count(options.group, 1)
+                  }),
+                  () => count(options.group, -1)
+                ),
                 Stream.catchCauseIf(service.subscribe(options), ended, () => Stream.fail(closed("subscribe")))
               )
             )

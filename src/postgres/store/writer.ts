@@ -8,6 +8,7 @@ import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
+import { wholeOrEndless } from "../../internal/counting.ts"
 import { type GroupCommit, makeGroupCommit, type Submitted } from "../../internal/groupCommit.ts"
 import { isUniqueViolation } from "../../sql/errors.ts"
 import { takeWriteLock } from "../../sql/transaction.ts"
@@ -244,6 +245,8 @@ export const makeBatches = Effect.fnUntraced(function* (
   shared: Shared,
   { capacity = 4096, maxBatch = 512 }: { readonly capacity?: number | undefined; readonly maxBatch?: number | undefined }
 ): Effect.fn.Return<Batches, EventStoreError, Scope.Scope> {
+  wholeOrEndless(1, "PgEventStore: capacity", capacity)
+  wholeOrEndless(1, "PgEventStore: maxBatch", maxBatch)
   const { signal, sql, statements } = shared
   const hint = yield* hinting(sql, statements.channel)
   const tell: Tell = (head) => {

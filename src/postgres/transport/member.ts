@@ -70,7 +70,7 @@ const makeMember = ({ concurrency = 1, group, types, unreadable }: SubscribeOpti
   id,
   group,
   takesUnreadable: unreadable === "deliver",
-  most: Math.max(1, Math.floor(concurrency)),
+  most: concurrency,
   wanted: types === undefined ? null : textArray(types),
   inHand: new Set(),
   acknowledging: 0,
