@@ -20,6 +20,7 @@ import {
   UnitOfWork
 } from "eventfold"
 import { SqliteCheckpoints, SqliteEventStore } from "eventfold/sqlite"
+import { Scenario } from "eventfold/testing"
 import {
   Arrived,
   arrived,
@@ -791,6 +792,49 @@ core.describe("deadlines", () => {
       })
     )
   )
+
+  it.effect("that are due at no time fail the reaction, by process, deadline and value", () => {
+    const Due = Event.make("Due")
+    const timed = (due: Duration.Input) =>
+      ProcessManager.make("Endless", {
+        events: [Arrived],
+        correlate: { Arrived: ({ parcel }) => parcel },
+        deadlines: [Due],
+        initial: {},
+        evolve: { Arrived: (state) => state, Due: (state) => state },
+        react: { Arrived: () => [ProcessManager.setDeadline(Due.make({}), due)], Due: () => [] }
+      })
+    return Effect.forEach(
+      [
+        ["Infinity", /"Infinity"/],
+        ["1000000000 days", /"1000000000 days"/],
+        [Number.NaN, /NaN/],
+        [{ days: Number.NaN }, /leads to no time/]
+      ] as const,
+      ([due, told]) =>
+        inMemory(
+          Effect.gen(function* () {
+            logs(/Error eventfold: the subscription "process:Endless" halts/)
+            const process = timed(due)
+            const stop = yield* start(ProcessManager.layer(process, { retry: Schedule.recurs(0) }))
+            yield* arrived("1")
+            const status = Subscription.status("process:Endless")
+            yield* until(Effect.map(status, ({ state }) => state === "halted"))
+            const cause = String((yield* status).cause)
+            assert.match(cause, /ProcessManager "Endless": the deadline "Due" cannot be due in/)
+            assert.match(cause, told)
+            yield* stop
+            const story = yield* Effect.exit(
+              Scenario.process(process)
+                .given([Arrived.make({ parcel: "1" })])
+                .then([])
+            )
+            assert.match(String(story), /ProcessManager "Endless": the deadline "Due" cannot be due in/)
+          })
+        ),
+      { discard: true }
+    )
+  })
 
   it.effect("wait without a heartbeat where all runs in one process: days pass in a test at no cost", () =>
     inMemory(

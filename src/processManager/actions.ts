@@ -90,7 +90,8 @@ export const send: <C extends Command.Any, const A extends Action = never>(
  * Sets a deadline of the process: when it is due, the event is recorded in the process's stream, and the process reacts to it. A
  * process has one deadline of a type at a time: setting it again takes the place of the one before.
  *
- * It is due at an instant, or so long after the event that is reacted to was recorded. One that is in the past is due at once.
+ * It is due at an instant, or so long after the event that is reacted to was recorded. One that is in the past is due at once. What leads to no time
+ * (`"Infinity"`, a duration made of `NaN`) fails the reaction, with a `RangeError` that names the process and the deadline.
  *
  * @category actions
  * @since 0.1.0

@@ -11,6 +11,7 @@ import * as Event from "../definitions/Event.ts"
 import { readOwn } from "../definitions/listing.ts"
 import { inheritedMetadata } from "../definitions/metadata.ts"
 import type { Metadata, RecordedEvent } from "../definitions/stored.ts"
+import { dueAt } from "../internal/dueAt.ts"
 import { makeId } from "../internal/ids.ts"
 import type { Turns } from "../internal/turns.ts"
 import { type EventStore, streamName } from "../store/EventStore.ts"
@@ -131,7 +132,8 @@ const reactToOne = Effect.fnUntraced(function* (process: Any, key: string, read:
         return Effect.gen(function* () {
           const definition = definitions.get(action.event._tag) as Event.Any
           const encoded = yield* Effect.fromResult(Event.encode(definition, action.event))
-          const due = DateTime.isDateTime(action.due) ? action.due : DateTime.addDuration(recorded.recordedAt, action.due)
+          const since = DateTime.toEpochMillis(recorded.recordedAt)
+          const due = DateTime.makeUnsafe(dueAt(name, action.event._tag, action.due, since))
           const id = yield* makeId
           yield* note(handled, () => [DeadlineSet.make({ schemaVersion: 1, published: false, tags: [], ...encoded, due, id })])
         })

@@ -7,6 +7,7 @@ import assert from "node:assert/strict"
 import type * as Command from "../definitions/Command.ts"
 import * as Event from "../definitions/Event.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
+import { dueAt } from "../internal/dueAt.ts"
 import type * as ProcessManager from "../processManager/ProcessManager.ts"
 import { same } from "./same.ts"
 
@@ -239,7 +240,7 @@ class Story {
     switch (action._tag) {
       case "SetDeadline": {
         const event = this.asStored(this.process.deadlines, action.event)
-        const due = DateTime.isDateTime(action.due) ? millisOf(action.due) : this.now + millisOf(action.due)
+        const due = dueAt(this.process.name, event._tag, action.due, this.now)
         instance.deadlines.delete(event._tag)
         return void instance.deadlines.set(event._tag, { event, due })
       }
