@@ -127,6 +127,11 @@ describe("errors", () => {
       new EventStore.AppendConditionError({ position: 7, condition: { filter: [{ tags: ["a".repeat(999)] }], after: 0 } }),
       new EventStore.DuplicateEventError({ stream: "A-1", id: "x" }),
       new EventStore.InvalidAppendError({ stream: `A-${"1".repeat(99)}`, field: "events[0].payload.a", problem: "is NaN" }),
+      new EventStore.InvalidAppendError({
+        stream: "A-1",
+        field: `events[0].payload${".k".repeat(1000)}.last`,
+        problem: "is nested too deep"
+      }),
       new EventStore.EventStoreError({ reason: new EventStore.StoreFailure({ operation: "append", detail: "no space left" }) })
     ].map(({ message }) => message)
     assert.deepEqual(messages, [
@@ -136,6 +141,7 @@ describe("errors", () => {
       `An event at position 7 matches the append condition (beyond position 0: [{"tags":["${"a".repeat(289)}…): read the matching events again and decide anew`,
       'Event id "x", appended to stream "A-1", is already in use: give the event an id of its own, or repeat the whole first append unchanged',
       `Append to stream "A-${"1".repeat(58)}…" refused: events[0].payload.a is NaN`,
+      `Append to stream "A-1" refused: events[0].payload${".k".repeat(41)}.…k${".k".repeat(27)}.last is nested too deep`,
       "StoreFailure during append: no space left"
     ])
   })

@@ -14,6 +14,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { ConnectionOptions } from "node:tls"
 import { wholeFrom, wholeOrEndless } from "../internal/counting.ts"
+import { lasting, passing, pausing } from "../internal/lasting.ts"
 import { makeMembers, type Secret, untilClosed } from "../transport/kit.ts"
 import { type Message, type SubscribeOptions, Transport, type TransportError } from "../transport/Transport.ts"
 import { makeConnection } from "./connection.ts"
@@ -102,7 +103,7 @@ export const make = Effect.fnUntraced(function* (
     login: options.login,
     tls: options.tls,
     clientId: options.clientId ?? "eventfold",
-    timeout: Duration.fromInputUnsafe(options.timeout ?? "10 seconds")
+    timeout: pausing("KafkaTransport: timeout", options.timeout ?? "10 seconds")
   })
   const topic = yield* makeTopic(connection, {
     topic: options.topic ?? "eventfold",
@@ -116,9 +117,9 @@ export const make = Effect.fnUntraced(function* (
   const publish = yield* makePublish(connection, topic, { mode: options.mode ?? "binary", key: options.key ?? subjectOf })
   const settings = {
     groupProtocol: options.groupProtocol ?? "classic",
-    session: Duration.toMillis(Duration.fromInputUnsafe(options.session ?? "15 seconds")),
+    session: Duration.toMillis(passing("KafkaTransport: session", options.session ?? "15 seconds")),
     reach: wholeOrEndless(1, "KafkaTransport: reach", options.reach ?? 1000),
-    longestPause: Duration.toMillis(Duration.fromInputUnsafe(options.longestPause ?? "1 minute"))
+    longestPause: Duration.toMillis(lasting("KafkaTransport: longestPause", options.longestPause ?? "1 minute"))
   } as const
   const memories = new Map<string, Memory>()
   const memoryOf = (group: string): Memory => {

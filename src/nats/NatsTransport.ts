@@ -7,11 +7,12 @@
  */
 import type { StreamUpdateConfig } from "@nats-io/jetstream"
 import * as Config from "effect/Config"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { lasting, pausing } from "../internal/lasting.ts"
 import { makeMembers, untilClosed } from "../transport/kit.ts"
 import { Transport, type TransportError } from "../transport/Transport.ts"
 import { type ConnectionOptions, openConnection, type Watcher } from "./connection.ts"
@@ -81,14 +82,14 @@ export const make = Effect.fnUntraced(function* (
   options: Options = {}
 ): Effect.fn.Return<Transport["Service"], TransportError, Scope.Scope> {
   const stream = options.stream ?? "eventfold"
-  const connection = yield* openConnection(options.connection, Duration.fromInputUnsafe(options.timeout ?? "5 seconds"))
+  const connection = yield* openConnection(options.connection, pausing("NatsTransport: timeout", options.timeout ?? "5 seconds"))
   const topology = yield* makeTopology(connection, {
     stream,
     prefix: options.subjectPrefix ?? stream,
     create: options.createTopology ?? true,
     streamConfig: options.streamConfig,
-    duplicateWindow: Duration.fromInputUnsafe(options.duplicateWindow ?? "10 minutes"),
-    ackWait: Duration.fromInputUnsafe(options.ackWait ?? "15 seconds")
+    duplicateWindow: lasting("NatsTransport: duplicateWindow", options.duplicateWindow ?? "10 minutes"),
+    ackWait: pausing("NatsTransport: ackWait", options.ackWait ?? "15 seconds")
   })
   yield* topology.openStream
   const members = yield* makeMembers<Watcher>()

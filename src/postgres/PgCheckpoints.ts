@@ -12,6 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError } from "effect/sql/SqlError"
+import { pausing } from "../internal/lasting.ts"
 import { answered } from "../sql/answering.ts"
 import { refuseLeftCheckpoints } from "../sql/firstRelease.ts"
 import { Checkpoints } from "../store/Checkpoints.ts"
@@ -71,7 +72,7 @@ export const make = Effect.fnUntraced(function* (
         : new EventStoreError({ reason: new StoreFailure({ operation: "open", detail: error.message, cause: error }) })
     )
   }
-  const timeout = Duration.fromInputUnsafe(options.timeout ?? "30 seconds")
+  const timeout = pausing("PgCheckpoints: timeout", options.timeout ?? "30 seconds")
   const { moveAll, statements } = makeCheckpointSql(names)
   const run = (text: string, parameters: ReadonlyArray<unknown>) => answered(sql, sql.unsafe(text, parameters).values, timeout)
   return makeOnSql(sql, {

@@ -18,12 +18,13 @@
  * @since 0.1.0
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
+import { pausing } from "../internal/lasting.ts"
 import { EventStore, EventStoreError, make as makeStore, StoreFailure } from "../store/EventStore.ts"
 import { storeUntilClosed } from "../store/kit/index.ts"
 import { makeIndexes } from "./indexes.ts"
@@ -119,8 +120,8 @@ export const make = Effect.fnUntraced(function* (
   }
   if (options.migrate !== false) yield* migrate(names).pipe(Effect.provideService(SqlClient.SqlClient, sql))
   const indexes = new Set(options.indexes)
-  const timeout = Duration.fromInputUnsafe(options.timeout ?? "30 seconds")
-  const indexTimeout = Duration.fromInputUnsafe(options.indexTimeout ?? "1 hour")
+  const timeout = pausing("PgEventStore: timeout", options.timeout ?? "30 seconds")
+  const indexTimeout = pausing("PgEventStore: indexTimeout", options.indexTimeout ?? "1 hour")
   yield* makeIndexes({ sql, names, indexes, timeout, indexTimeout }, options.migrate !== false)
   const shared = yield* makeShared(sql, makeSql(names), { indexes, timeout })
   const { plans, queries, signal, statements } = shared

@@ -9,12 +9,12 @@
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import { pausing } from "../internal/lasting.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import { tenantFault } from "../definitions/tenant.ts"
 import { EventStore, EventStoreError, make as makeStore, StoreFailure } from "../store/EventStore.ts"
@@ -194,7 +194,7 @@ export const layerWith = (options: Options): Layer.Layer<PgTenants, EventStoreEr
       if (typeof hearing === "string") return yield* failure(hearing)
       yield* refuseOpenTables(sql, names)
       const indexes = new Set(options.indexes)
-      const timeout = Duration.fromInputUnsafe(options.timeout ?? "30 seconds")
+      const timeout = pausing("PgTenants: timeout", options.timeout ?? "30 seconds")
       yield* makeIndexes({ sql, names, indexes, timeout, indexTimeout: timeout }, false)
       const shared = yield* makeShared(sql, makeSql(names), { indexes, timeout })
       const batches = yield* makeBatches(shared, options)

@@ -19,14 +19,14 @@
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
 import * as PgProtocol from "@effect/sql-pg/PgProtocol"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import { wholeOrEndless } from "../internal/counting.ts"
-import { passing } from "../internal/lasting.ts"
+import { passing, pausing } from "../internal/lasting.ts"
 import type { EventStoreError } from "../store/EventStore.ts"
 import { makeAnswering } from "../sql/answering.ts"
 import { unavailable, untilClosed } from "../transport/kit.ts"
@@ -113,7 +113,7 @@ export const make = Effect.fnUntraced(function* (
   if (options.migrate ?? (yield* tablesFor(sql)).migrate) {
     yield* opening(Effect.provideService(migrateTransport(names), SqlClient.SqlClient, sql))
   }
-  const answering = makeAnswering(Duration.fromInputUnsafe(options.timeout ?? "30 seconds"))
+  const answering = makeAnswering(pausing("PgTransport: timeout", options.timeout ?? "30 seconds"))
   const shared = yield* makeShared(sql, makeTransportSql(names), answering)
   const { members, self, statements } = shared
   // What was published here has woken the members of this process already.

@@ -17,6 +17,7 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { wholeOrEndless } from "../internal/counting.ts"
+import { passing, pausing } from "../internal/lasting.ts"
 import { makeEpisodes } from "../internal/episodes.ts"
 import { inBackground } from "../sql/reasons.ts"
 import { inTime, type Secret, untilClosed } from "../transport/kit.ts"
@@ -77,8 +78,8 @@ export interface Options {
 export const make = Effect.fnUntraced(function* (
   options: Options
 ): Effect.fn.Return<Transport["Service"], TransportError, Scope.Scope> {
-  const timeout = Duration.fromInputUnsafe(options.timeout ?? "10 seconds")
-  const heartbeat = Duration.fromInputUnsafe(options.heartbeat ?? "10 seconds")
+  const timeout = pausing("RabbitMqTransport: timeout", options.timeout ?? "10 seconds")
+  const heartbeat = passing("RabbitMqTransport: heartbeat", options.heartbeat ?? "10 seconds")
   const urls = isMany(options.url) ? options.url : Arr.of(options.url)
   const address = { urls, socket: options.socket, timeout, heartbeat }
   const topology = makeTopology(makeNames(options.exchange ?? "eventfold"), {

@@ -5,7 +5,7 @@
  *
  * @since 0.1.0
  */
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redis from "effect/persistence/Redis"
@@ -14,6 +14,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { wholeFrom, wholeOrEndless } from "../internal/counting.ts"
 import { defaultRestart } from "../internal/lifecycle.ts"
+import { lasting, passing, pausing } from "../internal/lasting.ts"
 import { makeMembers, type Members, untilClosed } from "../transport/kit.ts"
 import { Transport } from "../transport/Transport.ts"
 import { makeForget } from "./forgetting.ts"
@@ -76,12 +77,12 @@ const listening = ({ keys, redis }: Server, members: Members<Listener>) =>
 export const make = Effect.fnUntraced(function* (
   options: Options = {}
 ): Effect.fn.Return<Transport["Service"], never, Redis.Redis | Scope.Scope> {
-  const timeout = Duration.fromInputUnsafe(options.timeout ?? "5 seconds")
+  const timeout = pausing("RedisTransport: timeout", options.timeout ?? "5 seconds")
   const server = makeServer(yield* Redis.Redis, options.name ?? "eventfold", timeout)
-  const lease = milliseconds(options.lease ?? "15 seconds")
+  const lease = milliseconds(passing("RedisTransport: lease", options.lease ?? "15 seconds"))
   const settings = {
     lease,
-    poll: Math.min(milliseconds(options.pollInterval ?? "1 second"), lease / 3),
+    poll: Math.min(milliseconds(pausing("RedisTransport: pollInterval", options.pollInterval ?? "1 second")), lease / 3),
     create: options.createGroups ?? true,
     scope: yield* Effect.scope
   }
@@ -91,10 +92,11 @@ export const make = Effect.fnUntraced(function* (
   return yield* untilClosed({
     publish: makePublish(server, {
       replicas: wholeFrom(0, "RedisTransport: replicas", options.replicas ?? 0),
-      deduplication: milliseconds(options.deduplication ?? "10 minutes"),
+      deduplication: milliseconds(lasting("RedisTransport: deduplication", options.deduplication ?? "10 minutes")),
       maxMessageBytes: wholeOrEndless(1, "RedisTransport: maxMessageBytes", options.maxMessageBytes ?? 8 * 1024 * 1024),
-      retention: milliseconds(options.retention ?? "7 days"),
-      greatestAge: options.greatestAge === undefined ? -1 : milliseconds(options.greatestAge)
+      retention: milliseconds(lasting("RedisTransport: retention", options.retention ?? "7 days")),
+      greatestAge:
+        options.greatestAge === undefined ? -1 : milliseconds(lasting("RedisTransport: greatestAge", options.greatestAge))
     }),
     subscribe: (options) => Stream.unwrap(join(server, settings, members, departures, options)),
     forget: makeForget(server),

@@ -105,11 +105,15 @@ export class InvalidAppendError extends Schema.TaggedError<InvalidAppendError>("
   }
 ) {
   override get message(): string {
-    return `Append to stream ${JSON.stringify(clip(this.stream))} refused: ${this.field} ${this.problem}`
+    return `Append to stream ${JSON.stringify(clip(this.stream))} refused: ${clipMiddle(this.field)} ${this.problem}`
   }
 }
 
 const clip = (text: string, most = 60): string => (text.length > most ? `${text.slice(0, most)}…` : text)
+
+/** Both ends of a path: where it begins, and what it leads to. */
+const clipMiddle = (path: string, most = 160): string =>
+  path.length > most ? `${path.slice(0, most - 60)}…${path.slice(-60)}` : path
 
 const reasonFields = {
   /** What was being done: `append`, `read`, … */

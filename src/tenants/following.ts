@@ -1,11 +1,12 @@
 /** Followers of all tenants: each tenant has its own, which begins and ends with it. */
 import type * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberMap from "effect/FiberMap"
 import * as Layer from "effect/Layer"
 import type { Tenant } from "../definitions/tenant.ts"
 import { makeEpisodes } from "../internal/episodes.ts"
+import { pausing } from "../internal/lasting.ts"
 import { inBackground } from "../sql/reasons.ts"
 import type { Stores } from "./model.ts"
 import { provideFrom } from "./providing.ts"
@@ -75,7 +76,7 @@ export const follow = <Self, I, E, A, E2, R>(
   Effect.scoped(
     Effect.gen(function* () {
       const registry = yield* TenantRegistry
-      const interval = Duration.fromInputUnsafe(options.interval ?? "1 second")
+      const interval = pausing("Tenants.follow: interval", options.interval ?? "1 second")
       const running = yield* FiberMap.make<string>()
       const one = (id: string) =>
         Layer.launch(Layer.fresh(follower)).pipe(

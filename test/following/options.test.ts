@@ -15,6 +15,10 @@ import {
   Transport,
   UnitOfWork
 } from "eventfold"
+import { KafkaTransport } from "eventfold/kafka"
+import { NatsTransport } from "eventfold/nats"
+import { RabbitMqTransport } from "eventfold/rabbitmq"
+import { SqliteEventStore } from "eventfold/sqlite"
 
 // What can never work is refused when the Layer is built: it is no outage, and nothing is followed in silence.
 
@@ -155,5 +159,26 @@ describe("beside followers", () => {
       const exit = yield* Effect.exit(Relay.drain({ name: "shop", lease: 0 }))
       assert.match(String(Exit.isFailure(exit) && Cause.pretty(exit.cause)), /Relay "shop": lease must be/)
     }).pipe(Effect.provide(Live))
+  )
+
+  it.effect("a store that would poll without a pause, and transports that would wait for nothing, are", () =>
+    Effect.gen(function* () {
+      yield* refused(
+        Layer.effectDiscard(Layer.build(SqliteEventStore.layerFile({ filename: ":memory:", pollInterval: Number.NaN }))),
+        /^SqliteEventStore: pollInterval must be a duration longer than nothing, not NaN$/
+      )
+      yield* refused(
+        Layer.effectDiscard(KafkaTransport.make({ timeout: 0 })),
+        /^KafkaTransport: timeout must be a duration longer than nothing, not 0$/
+      )
+      yield* refused(
+        Layer.effectDiscard(RabbitMqTransport.make({ url: "amqp://localhost", heartbeat: Number.NaN })),
+        /^RabbitMqTransport: heartbeat must be a duration longer than nothing, and finite, not NaN$/
+      )
+      yield* refused(
+        Layer.effectDiscard(NatsTransport.make({ timeout: Number.NaN })),
+        /^NatsTransport: timeout must be a duration longer than nothing, not NaN$/
+      )
+    })
   )
 })
