@@ -7,7 +7,7 @@ import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
-import * as Aggregate from "../definitions/Aggregate.ts"
+import type * as Aggregate from "../definitions/Aggregate.ts"
 import { eventsOf } from "../definitions/decided.ts"
 import * as Event from "../definitions/Event.ts"
 import type { Metadata, NewEvent } from "../definitions/stored.ts"
@@ -20,7 +20,7 @@ import {
   type ReadOptions
 } from "../store/EventStore.ts"
 import { isTombstone, removedError } from "../store/tombstone.ts"
-import { keepCommitted, type Loaded, type LoadError, loadStream, readStream, streamOf } from "./loading.ts"
+import { evolveStaged, keepCommitted, type Loaded, type LoadError, loadStream, readStream, streamOf } from "./loading.ts"
 import { QueuePlace } from "./queues.ts"
 import { SeenStreams, Transaction } from "./transaction.ts"
 
@@ -118,8 +118,8 @@ export const execute = Effect.fnUntraced(function* <
   }
   const transaction = yield* Transaction
   const entries = yield* transaction.stage(stream, staged, loaded.version)
-  const state = Aggregate.fold(aggregate, events, loaded.state)
-  const version = loaded.version + events.length
+  let { state, version } = loaded
+  for (const event of events) state = evolveStaged(aggregate, state, event, { stream, version: ++version })
   transaction.slot(QueuePlace)?.foresee(stream, { last: entries.at(-1), version, aggregate, state })
   yield* keepCommitted(aggregate, stream, loaded.version, { state, version, eventId: entries.at(-1)?.event.id ?? "" })
   return { state, version, events }

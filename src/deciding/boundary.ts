@@ -13,6 +13,7 @@ import type * as Tag from "../definitions/Tag.ts"
 import { freeze } from "../internal/freeze.ts"
 import type { Query } from "../store/EventStore.ts"
 import { matches } from "../store/kit/index.ts"
+import { foldFault } from "./foldFault.ts"
 import type { StagedEvent } from "./transaction.ts"
 
 export const TypeId = "~eventfold/Decision/Boundary"
@@ -177,7 +178,12 @@ export const evolveStaged = (
     if (!isMatch(query, entry)) continue
     const decoded = decodeStaged(fold, entry)
     if (Result.isFailure(decoded)) return Result.fail(decoded.failure)
-    next = evolve(fold, next, decoded.success)
+    try {
+      next = evolve(fold, next, decoded.success)
+    } catch (cause) {
+      const { event, stream, version } = entry
+      throw foldFault(`Decision "${fold.name}"`, { stream, version, type: event.type }, cause)
+    }
   }
   return Result.succeed(next)
 }

@@ -10,6 +10,7 @@ import type * as Event from "../definitions/Event.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import { freeze } from "../internal/freeze.ts"
 import { type Boundary as Answers, type BoundaryQuery, EventStore, type EventStoreError } from "../store/EventStore.ts"
+import { foldFault } from "./foldFault.ts"
 import { type Bound, decode, evolve, evolveStaged, isMatch } from "./boundary.ts"
 import { BoundaryCache, type Kept } from "./boundaryCache.ts"
 import type { Written } from "./trust.ts"
@@ -154,19 +155,25 @@ const foldEvents = (
   folding: Folding,
   events: ReadonlyArray<RecordedEvent>
 ): Event.EventDecodeError | Event.UnknownEventTypeError | undefined => {
-  for (const recorded of events) {
-    if (!folding.found) {
-      folding.found = recorded.position === folding.position && recorded.id === folding.eventId
-      if (folding.found) continue
-      return undefined
+  let at: RecordedEvent | undefined
+  try {
+    for (const recorded of events) {
+      at = recorded
+      if (!folding.found) {
+        folding.found = recorded.position === folding.position && recorded.id === folding.eventId
+        if (folding.found) continue
+        return undefined
+      }
+      const decoded = decode(fold, recorded)
+      if (Result.isFailure(decoded)) return decoded.failure
+      folding.state = evolve(fold, folding.state, decoded.success)
+      folding.position = recorded.position
+      folding.eventId = recorded.id
     }
-    const decoded = decode(fold, recorded)
-    if (Result.isFailure(decoded)) return decoded.failure
-    folding.state = evolve(fold, folding.state, decoded.success)
-    folding.position = recorded.position
-    folding.eventId = recorded.id
+    return undefined
+  } catch (cause) {
+    throw foldFault(`Decision "${fold.name}"`, at, cause)
   }
-  return undefined
 }
 
 const ended = ({ eventId, found, position, state }: Folding, from: Kept): Kept | undefined =>

@@ -17,6 +17,7 @@ import { freeze } from "../internal/freeze.ts"
 import { EventStore, type EventStoreError, type ReadOptions } from "../store/EventStore.ts"
 import { Snapshots } from "../store/Snapshots.ts"
 import { isRemoved, isTombstone, removedError } from "../store/tombstone.ts"
+import { foldFault } from "./foldFault.ts"
 import { QueuePlace } from "./queues.ts"
 import { type Folded, StateCache } from "./stateCache.ts"
 import { SeenStreams, Transaction, type TransactionService } from "./transaction.ts"
@@ -79,15 +80,29 @@ export const loadStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
     // Typed already, if it was staged by a definition of this aggregate.
     const own = aggregate.definitions.get(event.type)
     if (entry._tag === "Event" && own !== undefined && isSame(own, entry.definition)) {
-      state = Aggregate.evolve(aggregate, state, entry.value as Aggregate.EventOf<A>)
+      state = evolveStaged(aggregate, state, entry.value as Aggregate.EventOf<A>, { stream, version })
     } else {
       const decoded = Event.readAll(aggregate.readers, { schemaVersion: 1, ...event, stream, version, position: 0 })
       if (Result.isFailure(decoded)) return yield* decoded.failure
-      for (const { event } of decoded.success) state = Aggregate.evolve(aggregate, state, event)
+      for (const { event } of decoded.success) state = evolveStaged(aggregate, state, event, { stream, version })
     }
   }
   return { state, version, stream }
 })
+
+/** The state after one more event that waits for the commit. */
+export const evolveStaged = <A extends Aggregate.Any>(
+  aggregate: A,
+  state: Aggregate.State<A>,
+  event: Aggregate.EventOf<A>,
+  at: { readonly stream: string; readonly version: number }
+): Aggregate.State<A> => {
+  try {
+    return Aggregate.evolve(aggregate, state, event)
+  } catch (cause) {
+    throw foldFault(`Aggregate "${aggregate.name}"`, { ...at, type: event._tag }, cause)
+  }
+}
 
 /** When a unit of work has ended, either way: what was read stands in the store, and may be kept in memory from then on. */
 const afterwards =
@@ -184,8 +199,10 @@ const foldStream = <A extends Aggregate.Any>(
   Effect.suspend(() => {
     let { eventId, state, version } = from
     let found = version === 0
-    const folding = Stream.runForEachArray(events, (page): Effect.Effect<void, LoadError> => {
+    let at: RecordedEvent | undefined
+    const foldPage = (page: ReadonlyArray<RecordedEvent>): Effect.Effect<void, LoadError> => {
       for (const recorded of page) {
+        at = recorded
         if (!found) {
           found = recorded.version === version && recorded.id === eventId
           if (found) continue
@@ -199,6 +216,13 @@ const foldStream = <A extends Aggregate.Any>(
         eventId = recorded.id
       }
       return Effect.void
+    }
+    const folding = Stream.runForEachArray(events, (page) => {
+      try {
+        return foldPage(page)
+      } catch (cause) {
+        throw foldFault(`Aggregate "${aggregate.name}"`, at, cause)
+      }
     })
     return Effect.map(folding, () => (found ? { state, version, eventId } : undefined))
   })
