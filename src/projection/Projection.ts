@@ -30,6 +30,7 @@ export {
   ActiveVersionError,
   RowRefusedError,
   TableTakenError,
+  TableUnlistedError,
   type TableError,
   type AnyTable,
   type Table,

@@ -52,6 +52,8 @@ export interface Envelope<out E> {
 export interface RunService {
   readonly projection: string
   readonly version: number
+  /** The tables that it lists: it writes no others. Absent: any. */
+  readonly tables?: ReadonlyArray<AnyTable> | undefined
   /** Whether the world beyond the view is to hear of an event at this position. */
   readonly live: (position: number | undefined) => Effect.Effect<boolean, CheckpointError>
 }
@@ -100,7 +102,10 @@ export interface Options<Events extends ReadonlyArray<Event.Any>, Tables extends
   readonly events: Events
   /** Narrows the events down. Default: all events of these types. */
   readonly filter?: Filter | undefined
-  /** The tables that the handlers write. They belong to the version: to change them, raise it. Default: none. */
+  /**
+   * The tables that the handlers write. They belong to the version: to change them, raise it. A write to one that is not listed is a defect,
+   * {@link TableUnlistedError}. Default: none.
+   */
   readonly tables?: Tables | undefined
   /** Empties what the handlers write beside `tables`, when a rebuild begins: in its transaction. Default: nothing. */
   readonly reset?: Effect.Effect<unknown, SqlError, R> | undefined
@@ -248,6 +253,27 @@ export class TableTakenError extends Schema.TaggedError<TableTakenError>("eventf
 ) {
   override get message(): string {
     return `The table "${this.table}" of the projection "${this.projection}" belongs to the projection "${this.owner}": give each one its own`
+  }
+}
+
+/**
+ * A handler writes a table that its projection does not list. Nobody would make that table for it, and a rebuild of the projection that
+ * has it would delete the rows. A defect of the handler, at its first write, which is not tried again: the event halts the projection or is
+ * parked, by its `onFailure`, and inline the unit of work dies. Reading is free.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class TableUnlistedError extends Schema.TaggedError<TableUnlistedError>("eventfold/Projection/TableUnlistedError")(
+  "TableUnlistedError",
+  {
+    table: Schema.String,
+    /** The projection whose handler it is. */
+    projection: Schema.String
+  }
+) {
+  override get message(): string {
+    return `The projection "${this.projection}" writes the table "${this.table}", which is not one of its own: list it in \`tables\``
   }
 }
 

@@ -16,7 +16,7 @@ import {
 import { isSame, readOwn } from "../definitions/listing.ts"
 import { provideBuilt } from "../definitions/services.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
-import { checkSubscription, isOutage, StillHeld } from "../following/engine.ts"
+import { checkSubscription, Failed, isOutage, StillHeld } from "../following/engine.ts"
 import * as Subscription from "../following/Subscription.ts"
 import { describe, isConflict } from "../sql/errors.ts"
 import { Checkpoints } from "../store/Checkpoints.ts"
@@ -32,7 +32,8 @@ import {
   Run,
   type RunService,
   type RunsInlineError,
-  type StorageError
+  type StorageError,
+  TableUnlistedError
 } from "./model.ts"
 import { begin, change, clear, entryOf, open, runsInline, transaction, warnOfStill } from "./registry.ts"
 import { isIncomplete } from "./tables.ts"
@@ -92,8 +93,10 @@ export const follower = <R, D, P extends Subscription.OnFailure, T extends boole
   const { readers, handleEvent, filter, subscription, handleBatch } = projection
   const run = makeRun(projection, checkpoints)
   const handle = (work: Effect.Effect<unknown, unknown, R>, events: ReadonlyArray<RecordedEvent>) =>
-    Effect.tap(Effect.provideService(work, Run, run), () =>
-      Effect.sync(() => events.forEach(({ position }) => onHandled(position)))
+    Effect.provideService(work, Run, run).pipe(
+      // What is wrong with the definition is not tried again.
+      Effect.catchCause((cause) => Effect.failCause(isUnlisted(cause) ? Cause.fail(new Failed(cause, false)) : cause)),
+      Effect.tap(() => Effect.sync(() => events.forEach(({ position }) => onHandled(position))))
     )
   const decode = (recorded: RecordedEvent) =>
     Result.map(readOwn(readers, recorded), (all) =>
@@ -141,6 +144,10 @@ export const follower = <R, D, P extends Subscription.OnFailure, T extends boole
     }
   )
 }
+
+/** Whether a handler has written a table that its projection does not list. */
+const isUnlisted = (cause: Cause.Cause<unknown>): boolean =>
+  cause.reasons.some((reason) => Cause.isDieReason(reason) && reason.defect instanceof TableUnlistedError)
 
 /**
  * Runs a projection inline, as long as the Layer is open: at the end of each unit of work of the `UnitOfWork` service, with the events
@@ -300,7 +307,7 @@ const toCommitError =
   }
 
 const makeRun = <R, D>(projection: Projection<R, D>, checkpoints: Checkpoints["Service"]): RunService => {
-  const { name, version } = projection
+  const { name, tables, version } = projection
   /** Up to where the world has heard of the events, as was last read. It goes backwards only where the log does. */
   let heard = 0
   const read = Effect.map(Effect.provideService(entryOf(projection), Checkpoints, checkpoints), (entry) => {
@@ -310,6 +317,7 @@ const makeRun = <R, D>(projection: Projection<R, D>, checkpoints: Checkpoints["S
   return {
     projection: name,
     version,
+    tables,
     live: (position) =>
       Effect.gen(function* () {
         if (position !== undefined && position <= heard) return false

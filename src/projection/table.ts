@@ -7,8 +7,8 @@ import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import type * as Event from "../definitions/Event.ts"
-import { type AnyTable, type Row, RowRefusedError, Run, type Table, type TableError } from "./model.ts"
-import { columnsFault, quoted, type TableName, tableNameFault } from "../sql/names.ts"
+import { type AnyTable, type Row, RowRefusedError, Run, type Table, type TableError, TableUnlistedError } from "./model.ts"
+import { columnsFault, folded, quoted, type TableName, tableNameFault } from "../sql/names.ts"
 import { type Found, tablesFor } from "../store/tables.ts"
 import { placed } from "./place.ts"
 import { type Column, type ColumnType, fromValues, isNull, type Sent, toText, toValues, valueFault } from "./columns.ts"
@@ -252,11 +252,18 @@ const writesTo = <F extends Event.Fields, K extends keyof F & string>({
   key,
   keptHere,
   keyOf,
+  name,
   rowsOf
 }: Storage<F, K>): Pick<Table<F, K>, "upsert" | "delete" | "fold"> => {
+  /** Only who lists the table writes it; by its name, for a projection may have several definitions of it. */
+  const mayWrite = Effect.flatMap(Run, ({ projection, tables }) =>
+    tables === undefined || tables.some((table) => folded(table.name) === folded(name))
+      ? Effect.void
+      : Effect.die(new TableUnlistedError({ table: name, projection }))
+  )
   const kept = Effect.contextWith((context: Context.Context<SqlClient.SqlClient>) => Effect.succeed(keptHere(context)))
   const upsertAll = Effect.fnUntraced(function* (rows: ReadonlyArray<Row<F>>) {
-    yield* Run
+    yield* mayWrite
     if (rows.length === 0) return
     const values = new Map<string, Sent>()
     for (const row of rows) {
@@ -268,13 +275,13 @@ const writesTo = <F extends Event.Fields, K extends keyof F & string>({
     yield* (yield* kept)?.write(values) ?? Effect.flatMap(here, ({ sql, statements }) => sendRows(sql, statements, values))
   })
   const removeAll = Effect.fnUntraced(function* (keys: ReadonlyArray<F[K]["Type"]>) {
-    yield* Run
+    yield* mayWrite
     if (keys.length === 0) return
     const encoded = yield* Effect.forEach(keys, encodeKey)
     yield* (yield* kept)?.delete(encoded) ?? Effect.flatMap(here, ({ sql, statements }) => deleteRows(sql, statements, encoded))
   })
   const fold: Table<F, K>["fold"] = Effect.fnUntraced(function* (things, { evolve, key: keyOfThing }) {
-    yield* Run
+    yield* mayWrite
     const keys = yield* Effect.forEach(things, (thing) => encodeKey(keyOfThing(thing)))
     if (keys.length === 0) return
     const asked = new Map(keys.map((text, index) => [text, keyOfThing(things[index] as (typeof things)[number])]))

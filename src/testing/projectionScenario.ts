@@ -113,6 +113,7 @@ const told = <R, D, A, E>(
     const run: Projection.RunService = {
       projection: projection.name,
       version: projection.version,
+      tables: projection.tables,
       live: () => Effect.succeed(false)
     }
     const story = Effect.gen(function* () {
