@@ -28,7 +28,9 @@ import { type Statements, statementsOf, tableOf } from "./sql.ts"
  * `Schema.BigDecimal` are `numeric` (a `BigInt` that checks bound to 64 bits is `bigint`), booleans are `boolean`, what is written as text is
  * `text` (in code point order), and all else `jsonb`: also `Schema.Number`, which may be `NaN`. SQLite has `integer`, `real` and text for
  * these. `columns` says otherwise. What a type cannot hold, such as an instant beyond the year 9999, is refused with a `RowRefusedError`.
- * A table that is there keeps the types that it was made with, also those of 0.1.0, and works: a new version has the new ones.
+ * A table that is there keeps the types that it was made with, also those of 0.1.0, and works: a new version has the new ones. Where it lacks
+ * a column, needs one that is not in `fields`, has another key, or types that do not take the values, {@link layer} and whatever else makes tables fail with an
+ * `EventStoreError` (`StoreFailure`) that says so: raise `version`.
  *
  * Absent, `undefined` and `null` come back as what they were; a field for which one column cannot tell them apart is refused with a `RangeError`. Works on PostgreSQL, PGlite
  * and SQLite; {@link layer}, {@link inline} and {@link rebuild} make the tables of the projections that list them.

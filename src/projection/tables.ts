@@ -13,6 +13,7 @@ import type { AnyTable, Projection } from "./model.ts"
 import { indexOf } from "./indexes.ts"
 import { own } from "./owning.ts"
 import { placed, placeFault } from "./place.ts"
+import { standingFault } from "./standing.ts"
 import { pointTo, type statementsOf } from "./sql.ts"
 
 /** Where the tables are, in which database. */
@@ -80,9 +81,10 @@ const unlessThere = (
 
 /** Takes the tables of a version for its projection and makes those that are not there. `may` says that tables are made whatever the store says. */
 export const makeTables = <R, D>(projection: Projection<R, D>, hasRun: boolean, may: boolean) =>
-  forEachTable(projection, (where, { indexes, key, name, statements }) =>
+  forEachTable(projection, (where, definition) =>
     Effect.gen(function* () {
       const { found, sql } = where
+      const { indexes, key, name, statements } = definition
       const fault = placeFault(sql, found, name, projection.version)
       if (fault !== undefined) return yield* failure(projection.name, new Error(fault))
       const table = placed(sql, found, name, projection.version)
@@ -96,6 +98,8 @@ export const makeTables = <R, D>(projection: Projection<R, D>, hasRun: boolean, 
       yield* own(where, name, projection.name, (owners, make) => unlessThere(projection.name, where, owners, make, may))
       const { create } = statements(sql, found, projection.version)
       yield* unlessThere(projection.name, where, table, sql.unsafe(create), may)
+      const changed = yield* standingFault(sql, table, definition)
+      if (changed !== undefined) return yield* failure(projection.name, new Error(changed))
       for (const index of indexes) {
         const { create, name } = indexOf(sql, table, key, index)
         yield* unlessThere(projection.name, where, name, sql.unsafe(create), may)

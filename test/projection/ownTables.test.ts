@@ -1,6 +1,7 @@
 import assert from "node:assert/strict"
 import { describe } from "@effect/vitest"
 import { Cause, Effect, Exit, Layer, Option, type Scope, Stream, Schema } from "effect"
+import { SqlClient } from "effect/sql"
 import { Event, EventStore, ParkedEvents, Projection, Subscription, UnitOfWork } from "eventfold"
 import { logs } from "../support/logs.ts"
 import { start } from "../support/words.ts"
@@ -104,5 +105,59 @@ describe("a handler that writes a table which its projection does not list", () 
       const [parked] = yield* ParkedEvents.ParkedEvents.use(({ list }) => list(parks.subscription))
       assert.deepEqual([parked?.position, parked?.attempts], [2, 1])
     }).pipe(Effect.provide(Layer.fresh(ParkedEvents.layerMemory)))
+  )
+})
+
+describe("a table that stands, and a definition of other columns under the same version", () => {
+  const define = (prefix: string, key: "id" | "other", fields: Record<string, typeof Schema.String | typeof Schema.Int>) =>
+    Projection.make("Fielded", {
+      version: 1,
+      tables: [
+        Projection.table(`${prefix}t`, { key, fields: { id: Schema.String, other: Schema.String, ...fields } as never })
+      ] as unknown as readonly [ReturnType<typeof tableOf>],
+      events: [Noted],
+      handlers: { Noted: () => Effect.void }
+    })
+  type Fielded = ReturnType<typeof define>
+  const told = (projection: Fielded, way: (projection: Fielded) => Effect.Effect<unknown, unknown, Wired | Scope.Scope>) =>
+    Effect.map(Effect.exit(Effect.scoped(way(projection))), (exit) =>
+      Exit.isFailure(exit) ? String(Cause.squash(exit.cause)) : ""
+    )
+  const layer = (projection: Fielded) => start(Projection.layer(projection))
+  const inline = (projection: Fielded) => start(Projection.inline(projection))
+
+  everywhere("are told from each other when it is built, and what is wrong is said", () =>
+    Effect.gen(function* () {
+      const prefix = yield* Prefix
+      yield* EventStore.append("A-1", [noted(1)])
+      const before = define(prefix, "id", { n: Schema.Int, text: Schema.String })
+      yield* Effect.scoped(Effect.andThen(layer(before), Projection.whenCaughtUp(before, waiting)))
+      const more = define(prefix, "id", { n: Schema.Int, text: Schema.String, extra: Schema.Int })
+      for (const way of [layer, inline, Projection.prepare, (p: Fielded) => Stream.runDrain(Projection.rebuild(p))]) {
+        const why = yield* told(more, way)
+        assert.match(why, /t_v1"? has no column "extra": its definition has changed, so raise `version`/)
+      }
+      assert.match(
+        yield* told(define(prefix, "id", { n: Schema.Int, text: Schema.Int, extra: Schema.Int }), layer),
+        /has no column "extra"/
+      )
+      const other = define(prefix, "id", { n: Schema.String, text: Schema.String })
+      assert.match(yield* told(other, layer), /has a column "n" of the type (bigint|integer), not text: /)
+      const keyed = define(prefix, "other", { n: Schema.Int, text: Schema.String })
+      assert.match(yield* told(keyed, layer), /has another key than "other": /)
+      // What works goes on: a column that is gone from the definition, and one that was added by hand.
+      const fewer = define(prefix, "id", { n: Schema.Int })
+      assert.equal(yield* told(fewer, layer), "")
+      const sql = yield* SqlClient.SqlClient
+      const name = `${prefix}t_v1`
+      yield* sql.unsafe(`alter table ${name} add column loaded text not null default ''`)
+      assert.equal(yield* told(before, layer), "")
+      yield* sql.unsafe(`drop view ${prefix}t`)
+      yield* sql.unsafe(`drop table ${name}`)
+      yield* sql.unsafe(`create table ${name} (id text primary key, other text unique, n bigint, must text not null)`)
+      assert.match(yield* told(fewer, layer), /has a column "must" that must have a value/)
+      yield* Projection.drop(fewer)
+      assert.equal(yield* told(more, layer), "")
+    })
   )
 })
