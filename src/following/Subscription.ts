@@ -27,6 +27,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
@@ -35,7 +36,7 @@ import type * as Event from "../definitions/Event.ts"
 import { defaultRestart } from "../internal/lifecycle.ts"
 import { type CheckpointError, Checkpoints } from "../store/Checkpoints.ts"
 import { EventStore, type EventStoreError, type Filter } from "../store/EventStore.ts"
-import type { NotParkedError, ParkedEventsError } from "../store/ParkedEvents.ts"
+import { type NotParkedError, ParkedEvents, type ParkedEventsError } from "../store/ParkedEvents.ts"
 import { changesOf, type Registry as RegistryOf, stoppedBy } from "./followers.ts"
 import { checkSubscription } from "./checking.ts"
 import { checkPartitions, makeGroup } from "./group.ts"
@@ -425,6 +426,7 @@ const run = Effect.fnUntraced(function* <R, P extends OnFailure, T extends boole
         ? 0
         : options.from
   const owner = yield* makeOwner(checkpoints)
+  const parking = Option.getOrUndefined(yield* Effect.serviceOption(ParkedEvents))
   const register = (follower: Pick<SubscriptionControls, "status" | "pause" | "resume" | "retry" | "retryParked">) =>
     followers.register(subscriptionCheckpoint(name), {
       ...follower,
@@ -432,6 +434,8 @@ const run = Effect.fnUntraced(function* <R, P extends OnFailure, T extends boole
       runs: handling.runs ?? "subscription",
       title: handling.title ?? name,
       filter: handling.filter,
+      onFailure: options.onFailure ?? "halt",
+      parking,
       home: checkpoints,
       about: aboutOf(name, handling.filter),
       isStopped: stoppedBy(follower.status)

@@ -4,10 +4,10 @@ import type * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import { type CheckpointError, Checkpoints, type KeptDeadline } from "../store/Checkpoints.ts"
 import type { EventStoreError, Filter } from "../store/EventStore.ts"
-import type { NotParkedError, ParkedEventsError } from "../store/ParkedEvents.ts"
+import type { NotParkedError, ParkedEvents, ParkedEventsError } from "../store/ParkedEvents.ts"
 import type { TransportError } from "../transport/Transport.ts"
 import { type Controls as ControlsOf, makeRegistries, type Registered } from "./followers.ts"
-import type { EventRetryError, ParkedBehindError, Retried, Status } from "./model.ts"
+import type { EventRetryError, OnFailure, ParkedBehindError, Retried, Status } from "./model.ts"
 import { subscriptionCheckpoint } from "./names.ts"
 import type * as body from "./body.ts"
 
@@ -19,6 +19,9 @@ export interface SubscriptionControls extends Registered, ControlsOf<Status> {
   /** What it is called. */
   readonly title: string
   readonly filter: Filter | undefined
+  /** What becomes of events that it cannot handle, and where it parks them. */
+  readonly onFailure: OnFailure
+  readonly parking: ParkedEvents["Service"] | undefined
   readonly retry: (
     position: number
   ) => Effect.Effect<void, NotParkedError | ParkedBehindError | EventRetryError | ParkedEventsError | EventStoreError>

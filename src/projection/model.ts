@@ -177,15 +177,23 @@ export type StorageError =
  */
 export class NotCaughtUpError extends Schema.TaggedError<NotCaughtUpError>("eventfold/Projection/NotCaughtUpError")(
   "NotCaughtUpError",
-  { projection: Schema.String, version: Schema.Number, position: Schema.Number, target: Schema.Number }
+  {
+    projection: Schema.String,
+    version: Schema.Number,
+    position: Schema.Number,
+    target: Schema.Number,
+    /** Why it has halted, where it has in this process: it does not go on by itself. */
+    cause: Schema.optionalKey(Schema.Defect())
+  }
 ) {
   override get message(): string {
-    return `Version ${this.version} of the projection "${this.projection}" is at position ${this.position}, not yet at ${this.target}`
+    const halted = this.cause === undefined ? "" : `: it has halted (${describe(this.cause)})`
+    return `Version ${this.version} of the projection "${this.projection}" is at position ${this.position}, not yet at ${this.target}${halted}`
   }
 }
 
 /**
- * A handler has failed for good, so the rebuild stands still before this position. Called again, it goes on there.
+ * A handler has failed for good, and the rebuild does not park what fails, so it stands still at this position. Called again, it goes on there.
  *
  * @category errors
  * @since 0.1.0

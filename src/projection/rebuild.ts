@@ -5,12 +5,12 @@ import * as Option from "effect/Option"
 import * as SqlClient from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
-import { Inside, missedBeyond } from "../following/engine.ts"
+import { findSubscription, Inside, missedBeyond } from "../following/engine.ts"
 import { subscriptionCheckpoint } from "../following/names.ts"
 import * as Subscription from "../following/Subscription.ts"
 import { Checkpoints } from "../store/Checkpoints.ts"
 import { EventStore } from "../store/EventStore.ts"
-import type { ParkedEventsError } from "../store/ParkedEvents.ts"
+import { ParkedEvents, type ParkedEventsError } from "../store/ParkedEvents.ts"
 import { type Progress, type Projection, RebuildError, type RunsInlineError, type StorageError } from "./model.ts"
 import { begin, clear, entryOf, positionOf, transaction } from "./registry.ts"
 import { checkOptions, follower } from "./running.ts"
@@ -25,6 +25,11 @@ import { positions, progressTo } from "./waiting.ts"
  * goes on where it was when it is called again, or when a `layer` runs; once it has come to its end, the next call begins anew.
  * Where events that it handles were removed, or moved to an archive that is not read through, it is refused with a {@link RebuildError} before
  * anything is emptied, unless `removed` is `"skip"`.
+ *
+ * An event that cannot be handled fails the rebuild with a {@link RebuildError}, and what has been folded until then stays; or it is parked,
+ * and the rebuild goes on: by `onFailure`. By default that is what the {@link layer} of this version does that runs in this process, and
+ * `"halt"` where none does. Say it where you rebuild by a script what parks elsewhere.
+ *
  * Side effects ({@link sideEffect}) are not repeated, nor done for events that had been parked before.
  *
  * Until it is done the version's view is incomplete. To serve meanwhile, build a new version and then {@link switchTo} it. With
@@ -36,17 +41,39 @@ import { positions, progressTo } from "./waiting.ts"
  * @category running
  * @since 0.1.0
  */
-export const rebuild = <R, D, const T extends boolean = true>(
+export const rebuild = <R, D, const T extends boolean = true, const P extends Subscription.OnFailure = "halt">(
   projection: Projection<R, D>,
-  options: Pick<Subscription.Options<"halt", T>, "batch" | "retry" | "lease" | "transactional" | "removed"> = {}
+  options: Pick<Subscription.Options<P, T>, "batch" | "retry" | "lease" | "onFailure" | "transactional" | "removed"> = {}
 ): Stream.Stream<
   Progress,
   StorageError | ParkedEventsError | RunsInlineError | RebuildError,
-  Subscription.Requirements<R | D, "halt", T>
+  Subscription.Requirements<R | D, P, T>
 > =>
   Stream.unwrap(
     Effect.gen(function* () {
       checkOptions(projection, options)
+      const found = yield* findSubscription(projection.subscription)
+      const running = found?.isStopped() === false ? found : undefined
+      // Where no policy was told it is that of the running Layer, which needs no more than what that one has.
+      const onFailure = options.onFailure ?? (running?.onFailure as P | undefined)
+      const provided = rebuilding(projection, { ...options, onFailure })
+      const isParking = Option.isSome(yield* Effect.serviceOption(ParkedEvents))
+      return running?.parking === undefined || isParking
+        ? provided
+        : Stream.provideService(provided, ParkedEvents, running.parking)
+    })
+  ) as Stream.Stream<
+    Progress,
+    StorageError | ParkedEventsError | RunsInlineError | RebuildError,
+    Subscription.Requirements<R | D, P, T>
+  >
+
+const rebuilding = <R, D, T extends boolean, P extends Subscription.OnFailure>(
+  projection: Projection<R, D>,
+  options: Pick<Subscription.Options<P, T>, "batch" | "retry" | "lease" | "onFailure" | "transactional" | "removed">
+) =>
+  Stream.unwrap(
+    Effect.gen(function* () {
       yield* refuseInside(projection)
       yield* begin(projection, options.transactional)
       const head = yield* EventStore.use((store) => store.head)
@@ -54,7 +81,7 @@ export const rebuild = <R, D, const T extends boolean = true>(
       const registry = new Map<string, Subscription.Controls>()
       const counter = makeCounter()
       yield* Effect.provideService(
-        Layer.build(follower<R, D, "halt", T>(projection, options, yield* Checkpoints, counter.handled)),
+        Layer.build(follower<R, D, P, T>(projection, options, yield* Checkpoints, counter.handled)),
         Subscription.Registry,
         registry
       )

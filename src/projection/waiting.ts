@@ -1,9 +1,11 @@
 import type * as Duration from "effect/Duration"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { subscriptionCheckpoint } from "../following/names.ts"
 import * as progress from "../following/progress.ts"
-import { findFollower } from "../following/engine.ts"
+import { findFollower, statusNow } from "../following/engine.ts"
 import type * as Subscription from "../following/Subscription.ts"
 import type { CheckpointAheadError, CheckpointContradictedError, CheckpointError, Checkpoints } from "../store/Checkpoints.ts"
 import { EventStore, type EventStoreError } from "../store/EventStore.ts"
@@ -13,6 +15,8 @@ import { runsInline } from "./registry.ts"
 /**
  * Waits until the view of this version holds all events up to `position`, such as that of an append (read-your-writes). Wakes at once
  * where this process runs the projection; where another does, it looks for the checkpoint, at most 250 milliseconds apart.
+ *
+ * When the time has passed it fails with a `NotCaughtUpError`, which also says why the version has halted, where it has in this process.
  *
  * Whoever reads a table by its name reads the active version: after a switch, wait for that one. Where the checkpoint is not one of this
  * log, as after a restore of the store alone, it fails with what the projection halts with.
@@ -36,11 +40,26 @@ export const awaitPosition = <R, D>(
       Effect.timeoutOrElse({
         duration: options.timeout ?? "5 seconds",
         orElse: () =>
-          Effect.suspend(() =>
-            Effect.fail(new NotCaughtUpError({ projection: name, version, position: reached, target: position }))
+          Effect.flatMap(haltedBy(projection), (cause) =>
+            Effect.fail(
+              new NotCaughtUpError({
+                projection: name,
+                version,
+                position: reached,
+                target: position,
+                ...(cause !== undefined && { cause })
+              })
+            )
           )
       })
     )
+  })
+
+/** Why a version has halted in this process, if it has. */
+const haltedBy = <R, D>({ subscription }: Projection<R, D>) =>
+  Effect.map(findFollower(subscriptionCheckpoint(subscription)), (found): unknown => {
+    const status = found && statusNow(found)
+    return status?.state === "halted" ? Option.match(status.cause, { onNone: () => "halted", onSome: Cause.squash }) : undefined
   })
 
 /**

@@ -64,6 +64,8 @@ exactly<Needs<typeof inline>, Basic | SqlClient.SqlClient | Mailer | UnitOfWork.
 const rebuild = Projection.rebuild(needy)
 exactly<Stream.Services<typeof rebuild>, Basic | SqlClient.SqlClient | Mailer>()
 exactly<Stream.Success<typeof rebuild>, Projection.Progress>()
+const parkingRebuild = Projection.rebuild(needy, { onFailure: "park" })
+exactly<Stream.Services<typeof parkingRebuild>, Basic | SqlClient.SqlClient | Mailer | ParkedEvents.ParkedEvents>()
 const switching = Projection.switchTo(plain)
 exactly<Effect.Services<typeof switching>, Basic>()
 const switchingTables = Projection.switchTo(needy)
