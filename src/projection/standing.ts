@@ -24,11 +24,13 @@ interface Standing {
   readonly unique: boolean
 }
 
-// A trigger may give a value to a column that must have one.
+// A trigger may give a value to a column that must have one. In a table that tenants share, a key is one beside the tenant.
 const onPostgres = `select a.attname, format_type(a.atttypid, null), a.attnotnull and not a.atthasdef and a.attidentity = ''
          and not exists (select from pg_trigger g where g.tgrelid = a.attrelid and not g.tgisinternal),
-       exists (select from pg_index i where i.indrelid = a.attrelid and i.indisunique and i.indnkeyatts = 1 and i.indkey[0] = a.attnum
-                  and i.indpred is null)
+       exists (select from pg_index i where i.indrelid = a.attrelid and i.indisunique and i.indpred is null
+                  and a.attnum = any (i.indkey::int2[])
+                  and not exists (select from pg_attribute o where o.attrelid = a.attrelid and o.attnum = any (i.indkey::int2[])
+                                     and o.attnum <> a.attnum and o.attname <> 'tenant'))
   from pg_attribute a
  where a.attrelid = to_regclass($1) and a.attnum > 0 and not a.attisdropped`
 
