@@ -40,19 +40,23 @@ export const parseTarget = (text: string): Effect.Effect<Target, CliFailure> => 
     case "":
       if (text.trim() === "") return Effect.fail(usage(`It is not said what the verb is about: ${wanted}.`))
       if (!existsSync(text)) return Effect.fail(unreachable(`There is no file ${text}. What a verb is about is ${wanted}.`))
-      return statSync(text).isDirectory()
-        ? Effect.fail(usage(`${text} is a folder. What a verb is about is ${wanted}.`))
-        : Effect.succeed({ kind: "module", url: pathToFileURL(resolve(text)).href })
+      if (statSync(text).isDirectory()) return Effect.fail(usage(`${text} is a folder. What a verb is about is ${wanted}.`))
+      return isModule(text)
+        ? Effect.succeed({ kind: "module", url: pathToFileURL(resolve(text)).href })
+        : Effect.fail(usage(`${text} is no module. A database is named by its kind: sqlite:${text}, or jsonl:${text}.`))
     default:
       return Effect.fail(usage(`"${maskedTarget(text)}" is none of ${wanted}.`))
   }
 }
 
+/** Whether a word ends as a module does. */
+const isModule = (word: string): boolean => /\.[cm]?[jt]sx?$/.test(word)
+
 /** Whether a word says by itself that it is the URL of a store or of a program. */
 const isUrl = (word: string): boolean => /^(postgres|postgresql|sqlite|jsonl|pglite|https?|file):/i.test(word)
 
 /** Whether a word may say what a verb is about; one that ends as a module does may as well be the name of a stream. */
-const mayBeTarget = (word: string): boolean => isUrl(word) || /\.[cm]?[jt]s$/.test(word)
+const mayBeTarget = (word: string): boolean => isUrl(word) || isModule(word)
 
 /** The parameter of each verb that says what it is about. */
 export type TargetParam = Argument.Argument<string> | Flag.Flag<string>

@@ -37,6 +37,7 @@ describe("what cannot be used", () => {
         [["streams", `jsonl:${folder}`], isFolder],
         [["copy", url, `jsonl:${folder}`], isFolder],
         [["import", url, folder], isFolder],
+        [["streams", filename], new RegExp(`^eventfold: ${filename} is no module\\. .*sqlite:${filename}`)],
         [
           ["inspect", url, "--port", "99999"],
           /^eventfold: invalid value for flag --port: "99999"\. Expected: a port, from 0 to 65535\n$/
