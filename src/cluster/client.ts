@@ -13,6 +13,7 @@ import { placeOf } from "../definitions/aggregateId.ts"
 import { type Any, CommandElsewhereError } from "../definitions/Command.ts"
 import { makeId } from "../internal/ids.ts"
 import { canonicalJson, jsonFault } from "../internal/json.ts"
+import { pausing } from "../internal/lasting.ts"
 import { InvalidAppendError } from "../store/EventStore.ts"
 import { type HandlersOf, idOf, type Options } from "./options.ts"
 import { checkKept, checkSecrets, entityOf, type Message, typeOf } from "./protocol.ts"
@@ -87,7 +88,7 @@ export const layerClient = <A extends Aggregate.Any, const Commands extends Read
   options: ClientOptions<A, Commands>
 ): Layer.Layer<HandlersOf<Commands[number]>, never, Sharding> => {
   const delivery = options.delivery ?? "volatile"
-  const patience = Duration.fromInputUnsafe(options.patience ?? "1 minute")
+  const patience = pausing("ClusterBus: patience", options.patience ?? "1 minute")
   const entity = entityOf(aggregate, delivery, options.shardGroup)
   const layerOf = (command: Any) => {
     checkSecrets(command, delivery)

@@ -10,6 +10,8 @@ import { type CommitError, committed, retryConflicts, transact, type UnitOfWork 
 import type * as Aggregate from "../definitions/Aggregate.ts"
 import { placeOf } from "../definitions/aggregateId.ts"
 import { type Any, CommandDecodeError, CommandElsewhereError } from "../definitions/Command.ts"
+import { wholeOrEndless } from "../internal/counting.ts"
+import { lasting } from "../internal/lasting.ts"
 import { type EventStore, streamName } from "../store/EventStore.ts"
 import { isInTransaction } from "../store/inTransaction.ts"
 import { jsonOf, makeActivation, type Request, run } from "./activation.ts"
@@ -72,8 +74,8 @@ export const layerRunner = <A extends Aggregate.Any, const Commands extends Read
   options: RunnerOptions<A, Commands>
 ): Layer.Layer<never, never, Services<Commands> | Sharding.Sharding> => {
   const delivery = options.delivery ?? "volatile"
-  const maxBatch = options.maxBatch ?? 64
-  if (!(maxBatch >= 1)) throw new RangeError(`ClusterBus: maxBatch must be a number from 1, not ${maxBatch}`)
+  const maxBatch = wholeOrEndless(1, "ClusterBus: maxBatch", options.maxBatch ?? 64)
+  const maxIdleTime = options.maxIdleTime === undefined ? undefined : lasting("ClusterBus: maxIdleTime", options.maxIdleTime)
   for (const command of commands) checkSecrets(command, delivery)
   const entity = entityOf(aggregate, delivery, options.shardGroup)
   const byTag = new Map<string, Any>(commands.map((command) => [command._tag, command]))
@@ -140,7 +142,7 @@ export const layerRunner = <A extends Aggregate.Any, const Commands extends Read
   const owners = entity.toLayer(owning as never, {
     concurrency: delivery === "durable" ? 1 : "unbounded",
     disableFatalDefects: true,
-    ...(options.maxIdleTime !== undefined && { maxIdleTime: options.maxIdleTime })
+    ...(maxIdleTime !== undefined && { maxIdleTime })
   }) as unknown as Layer.Layer<never, never, Services<Commands> | Sharding.Sharding>
   return Layer.provideMerge(owners, onlyOne(aggregate, delivery))
 }

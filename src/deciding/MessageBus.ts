@@ -121,15 +121,14 @@ export const replay = (options?: {
     Effect.gen(function* () {
       const bus = yield* MessageBus
       const store = yield* EventStore
-      const { after, filter = {}, until = Infinity } = options ?? {}
+      const { after, filter = {}, until } = options ?? {}
       const heard = bus.replayed()
       const queries = [filter]
         .flat()
         .map((query) => ({ ...query, types: query.types?.filter((type) => heard.includes(type)) ?? heard }))
         .filter(({ types }) => types.length > 0)
       if (queries.length === 0) return Stream.empty
-      return store.readAll({ after, filter: queries }).pipe(
-        Stream.takeWhile(({ position }) => position <= until),
+      return store.readAll({ after, upTo: until, filter: queries }).pipe(
         // The record of a command may be called as an event is.
         Stream.filter(({ metadata }) => !isRecordOfCommand(metadata)),
         Stream.tap((recorded) =>

@@ -17,6 +17,8 @@ import type * as Schedule from "effect/Schedule"
 import { isSqlError } from "effect/sql/SqlError"
 import * as metadata from "../definitions/metadata.ts"
 import type { Metadata, NewEvent } from "../definitions/stored.ts"
+import { wholeOrEndless } from "../internal/counting.ts"
+import { lasting } from "../internal/lasting.ts"
 import { isConflict as isSqlConflict } from "../sql/errors.ts"
 import { type AppendCondition, EventStore, type ExpectedVersion, type OptimisticLockError } from "../store/EventStore.ts"
 import { type Carrier, CurrentCommit, makeUnitOfWork, noteCommit, withoutTransaction } from "./levels.ts"
@@ -335,7 +337,11 @@ export const retryConflicts: {
   (options: RetryOptions): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   <A, E, R>(self: Effect.Effect<A, E, R>, options: RetryOptions): Effect.Effect<A, E, R>
 } = dual(2, <A, E, R>(self: Effect.Effect<A, E, R>, { schedule, times }: RetryOptions): Effect.Effect<A, E, R> =>
-  Effect.retry(self, { times, while: isConflict, ...(schedule === undefined ? {} : { schedule }) })
+  Effect.retry(self, {
+    times: wholeOrEndless(0, "UnitOfWork.retryConflicts: times", times),
+    while: isConflict,
+    ...(schedule === undefined ? {} : { schedule })
+  })
 )
 
 /** By their tags: of another copy of this package in the program they are conflicts as well. */
@@ -363,7 +369,7 @@ export const layerWith = (options: {
   Layer.effect(
     UnitOfWork,
     EventStore.useSync((store) => {
-      const millis = Duration.toMillis(Duration.fromInputUnsafe(options.maxTurn ?? "1 second"))
+      const millis = Duration.toMillis(lasting("UnitOfWork: maxTurn", options.maxTurn ?? "1 second"))
       const carrier: Carrier = { run: (body) => body, afterCommit: undefined, outside: (context) => context }
       return makeUnitOfWork(store, carrier, millis > 0 ? makeQueues(store, millis) : undefined)
     })

@@ -7,6 +7,7 @@ import { subscriptionCheckpoint } from "../following/names.ts"
 import * as progress from "../following/progress.ts"
 import { findFollower, statusNow } from "../following/engine.ts"
 import type * as Subscription from "../following/Subscription.ts"
+import { lasting } from "../internal/lasting.ts"
 import type { CheckpointAheadError, CheckpointContradictedError, CheckpointError, Checkpoints } from "../store/Checkpoints.ts"
 import { EventStore, type EventStoreError } from "../store/EventStore.ts"
 import { NotCaughtUpError, type Projection } from "./model.ts"
@@ -38,7 +39,7 @@ export const awaitPosition = <R, D>(
     yield* positions(projection, position).pipe(
       Stream.runForEach((position) => Effect.sync(() => (reached = position))),
       Effect.timeoutOrElse({
-        duration: options.timeout ?? "5 seconds",
+        duration: lasting("Projection.awaitPosition: timeout", options.timeout ?? "5 seconds"),
         orElse: () =>
           Effect.flatMap(haltedBy(projection), (cause) =>
             Effect.fail(

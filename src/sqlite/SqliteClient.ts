@@ -19,6 +19,7 @@ import { classifySqliteError, ConnectionError, SqlError } from "effect/sql/SqlEr
 import * as Statement from "effect/sql/Statement"
 import * as Stream from "effect/Stream"
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite"
+import { lasting } from "../internal/lasting.ts"
 import { realSleep } from "../internal/realTime.ts"
 
 /**
@@ -132,7 +133,7 @@ const attempting =
   }
 
 const connect = Effect.fnUntraced(function* (options: Options): Effect.fn.Return<SqliteConnection, SqlError, Scope.Scope> {
-  const busyTimeout = Duration.toMillis(options.busyTimeout ?? "5 seconds")
+  const busyTimeout = Duration.toMillis(lasting("SqliteClient: busyTimeout", options.busyTimeout ?? "5 seconds"))
   const database = yield* Effect.acquireRelease(
     Effect.try({ try: () => new DatabaseSync(options.filename), catch: sqlError("open") }),
     (database) => Effect.sync(() => database.close())

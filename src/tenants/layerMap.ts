@@ -8,6 +8,7 @@ import * as Layer from "effect/Layer"
 import * as LayerMap from "effect/LayerMap"
 import * as Option from "effect/Option"
 import { Tenant } from "../definitions/tenant.ts"
+import { lasting } from "../internal/lasting.ts"
 import { EventStore, type EventStoreError } from "../store/EventStore.ts"
 import { bound } from "./bound.ts"
 import { type Stores, TenantError, type TenantRegistryError, TenantStores } from "./model.ts"
@@ -105,14 +106,14 @@ export const layerMapOf = <Self, I, E, S extends Having<EventStore>, B extends H
       const known = new Map<string, Known>()
       /** How often the store of a tenant could not be built: what has failed stands in the map as such. */
       const failures = new Map<string, number>()
-      const freshness = Duration.toMillis(Duration.fromInputUnsafe(options.freshness ?? "1 second"))
+      const freshness = Duration.toMillis(lasting("Tenants.layerMap: freshness", options.freshness ?? "1 second"))
       const forget = (tenant: string) => Effect.sync(() => void known.delete(tenant))
       const map = yield* LayerMap.make(
         (key: string) => {
           const entry = entryOfKey(key)
           return layerOfEntry(options, entry, forget(entry.id))
         },
-        { idleTimeToLive: options.idleTimeToLive ?? "5 minutes" }
+        { idleTimeToLive: lasting("Tenants.layerMap: idleTimeToLive", options.idleTimeToLive ?? "5 minutes") }
       )
 
       const drop = (entry: TenantEntry) => map.invalidate(keyOf(entry, failures.get(entry.id)))

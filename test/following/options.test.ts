@@ -2,7 +2,9 @@ import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Layer, Schema, Stream } from "effect"
 import {
+  Aggregate,
   Checkpoints,
+  Command,
   Consumer,
   DeadLetters,
   Event,
@@ -12,13 +14,15 @@ import {
   Projection,
   Relay,
   Subscription,
+  Tenants,
   Transport,
   UnitOfWork
 } from "eventfold"
+import { ClusterBus } from "eventfold/cluster"
 import { KafkaTransport } from "eventfold/kafka"
 import { NatsTransport } from "eventfold/nats"
 import { RabbitMqTransport } from "eventfold/rabbitmq"
-import { SqliteEventStore } from "eventfold/sqlite"
+import { SqliteClient, SqliteEventStore } from "eventfold/sqlite"
 
 // What can never work is refused when the Layer is built: it is no outage, and nothing is followed in silence.
 
@@ -180,5 +184,54 @@ describe("beside followers", () => {
         /^NatsTransport: timeout must be a duration longer than nothing, not NaN$/
       )
     })
+  )
+
+  it.effect("units of work, tenants, clients of SQLite and owners of aggregates are", () =>
+    Effect.gen(function* () {
+      yield* refused(UnitOfWork.layerWith({ maxTurn: Number.NaN }), /^UnitOfWork: maxTurn must be a duration from 0, not NaN$/)
+      for (const option of ["freshness", "idleTimeToLive"] as const)
+        yield* refused(
+          Tenants.layerMap({ store: () => EventStore.layerMemory, [option]: -1 }).pipe(
+            Layer.provide(Tenants.layerRegistryMemory)
+          ),
+          new RegExp(`^Tenants.layerMap: ${option} must be a duration from 0, not -1$`)
+        )
+      yield* refused(
+        Layer.orDie(SqliteClient.layer({ filename: ":memory:", busyTimeout: Number.NaN })),
+        /^SqliteClient: busyTimeout must be a duration from 0, not NaN$/
+      )
+      const Opened = Command.make("Open", { payload: { account: Schema.String } })
+      const Account = Aggregate.make("Account", { events: [Placed], initial: {}, evolve: { Placed: (state) => state } })
+      const ids = { id: { Open: ({ account }: { readonly account: string }) => account } }
+      assert.throws(() => ClusterBus.layerClient(Account, [Opened], { ...ids, patience: Number.NaN }), {
+        message: "ClusterBus: patience must be a duration longer than nothing, not NaN"
+      })
+      assert.throws(() => ClusterBus.layerRunner(Account, [Opened], { ...ids, maxBatch: Number.NaN }), {
+        message: "ClusterBus: maxBatch must be a whole number from 1, not NaN"
+      })
+      assert.throws(() => ClusterBus.layerRunner(Account, [Opened], { ...ids, maxIdleTime: -1 }), {
+        message: "ClusterBus: maxIdleTime must be a duration from 0, not -1"
+      })
+    })
+  )
+
+  it.effect("what would be tried again without a number, and a wait that would not be one, are", () =>
+    Effect.gen(function* () {
+      assert.throws(() => UnitOfWork.retryConflicts(Effect.void, { times: Number.NaN }), {
+        message: "UnitOfWork.retryConflicts: times must be a whole number from 0, not NaN"
+      })
+      yield* UnitOfWork.retryConflicts(Effect.void, { times: Number.POSITIVE_INFINITY })
+      const waited = yield* Effect.exit(Projection.awaitPosition(Totals, 1, { timeout: Number.NaN }))
+      assert.match(
+        String(Exit.isFailure(waited) && Cause.pretty(waited.cause)),
+        /Projection.awaitPosition: timeout must be a duration from 0, not NaN/
+      )
+      const replayed = yield* Effect.exit(
+        Stream.runDrain(MessageBus.replay({ until: Number.NaN })).pipe(
+          Effect.provide(Layer.provideMerge(MessageBus.listen(Placed, handler, { replay: true }), Live))
+        )
+      )
+      assert.match(String(Exit.isFailure(replayed) && Cause.pretty(replayed.cause)), /upTo must be a whole number .*, not NaN/)
+    }).pipe(Effect.provide(Live))
   )
 })
