@@ -203,15 +203,22 @@ const fold = (
 
 /** The state after the newest event alone; after the one before it, if that is none of the model's, and so on. */
 const newest = (store: Store, { fold, query }: Bound, { events }: Answer): Effect.Effect<unknown, ReadError> => {
+  const after = (recorded: RecordedEvent, decoded: ReadonlyArray<unknown>): unknown => {
+    try {
+      return evolve(fold, fold.initial, decoded)
+    } catch (cause) {
+      throw foldFault(`Decision "${fold.name}"`, recorded, cause)
+    }
+  }
   const [event] = events
   if (event === undefined) return Effect.succeed(fold.initial)
   const decoded = decode(fold, event)
   if (Result.isFailure(decoded)) return Effect.fail(decoded.failure)
-  if (decoded.success.length > 0) return Effect.succeed(evolve(fold, fold.initial, decoded.success))
+  if (decoded.success.length > 0) return Effect.succeed(after(event, decoded.success))
   return store.readAll({ filter: query, direction: "backward", after: event.position }).pipe(
-    Stream.mapEffect((recorded) => Effect.fromResult(decode(fold, recorded))),
-    Stream.filter((events) => events.length > 0),
+    Stream.mapEffect((recorded) => Effect.map(Effect.fromResult(decode(fold, recorded)), (events) => ({ recorded, events }))),
+    Stream.filter(({ events }) => events.length > 0),
     Stream.runHead,
-    Effect.map((found) => (Option.isNone(found) ? fold.initial : evolve(fold, fold.initial, found.value)))
+    Effect.map((found) => (Option.isNone(found) ? fold.initial : after(found.value.recorded, found.value.events)))
   )
 }

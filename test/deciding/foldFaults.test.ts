@@ -16,6 +16,7 @@ const Moved = Event.make("Moved", { user: Schema.String }, { tags: (event) => [u
 const evolve = { Joined: (count: number) => count + 1, Moved: throws }
 const Member = Aggregate.make("Member", { events: [Joined, Moved], initial: 0, evolve })
 const Moves = Decision.make("Moves", { tags: { user }, events: [Joined, Moved], initial: 0, evolve })
+const LastMove = Decision.make("LastMove", { tags: { user }, events: [Joined, Moved], initial: 0, evolve, read: "last" })
 
 const Live = UnitOfWork.layer.pipe(Layer.provideMerge(EventStore.layerMemory))
 
@@ -66,6 +67,10 @@ describe("a fold that throws says at what", () => {
       assert.equal(
         yield* defectOf(UnitOfWork.transact(load)),
         'Decision "Moves": the fold threw at event 2 of stream "Member-1" (Moved, position 2): no such plan'
+      )
+      assert.equal(
+        yield* defectOf(Decision.read(LastMove({ user: "a" }))),
+        'Decision "LastMove": the fold threw at event 2 of stream "Member-1" (Moved, position 2): no such plan'
       )
     }).pipe(Effect.provide(Live))
   )
