@@ -3,10 +3,10 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { NodeHttpServer } from "@effect/platform-node"
 import { describe, it } from "@effect/vitest"
-import { Effect, Layer, Schema, Stream } from "effect"
-import { FetchHttpClient, HttpRouter, HttpServer } from "effect/http"
+import { Context, Effect, Layer, Schema, Stream } from "effect"
+import { FetchHttpClient, HttpRouter, HttpServer, HttpServerRequest } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiClient, HttpApiMiddleware } from "effect/http-api"
-import { Command, EventStore, MessageBus, UnitOfWork } from "eventfold"
+import { Command, EventStore, MessageBus, Tenants, UnitOfWork } from "eventfold"
 import { CommandApi, CommandServer } from "eventfold/http"
 import { createServer } from "node:http"
 import { rolldown } from "rolldown"
@@ -72,6 +72,54 @@ const send = (command: string, body: string, key?: string) =>
 const kindOf = (text: string) =>
   Schema.decodeUnknownSync(Schema.fromJsonString(Schema.Struct({ kind: Schema.String })))(text).kind
 
+class Office extends Context.Service<Office, Tenants.Stores<Bus, never>>()("test/Office") {}
+type Bus = Layer.Success<typeof OfTenant>
+const OfTenant = Handlers.pipe(
+  Layer.provideMerge(MessageBus.layer),
+  Layer.provideMerge(UnitOfWork.layer),
+  Layer.provideMerge(EventStore.layerMemory)
+)
+
+/** Who calls, and of which tenant. */
+class Clerk extends HttpApiMiddleware.Service<Clerk, { provides: Tenants.Tenant }>()("test/Clerk") {}
+class OfTenants extends HttpApi.make("tenants").add(CommandApi.group("bank", commands).prefix("/bank")).middleware(Clerk) {}
+
+const tenants = HttpRouter.serve(
+  HttpApiBuilder.layer(OfTenants).pipe(
+    Layer.provide(
+      CommandServer.layer(OfTenants, "bank", commands, {
+        provide: Layer.catchCause(Tenants.layerOfTenantFrom(Office), () =>
+          Layer.effectContext(Effect.fail(new Command.CommandFailure({ kind: "unavailable" })))
+        )
+      })
+    ),
+    Layer.provide(
+      Layer.succeed(Clerk, (call) =>
+        Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ headers }) =>
+          Effect.provideService(call, Tenants.Tenant, { id: headers["x-tenant"] ?? "" })
+        )
+      )
+    )
+  ),
+  { disableLogger: true, disableListenLog: true }
+).pipe(
+  Layer.provide(Tenants.layerMapOf(Office, { store: () => OfTenant })),
+  Layer.provideMerge(Tenants.layerRegistryMemory),
+  Layer.provideMerge(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: 0 }))
+)
+
+const sendAs = (tenant: string, payload: unknown) =>
+  Effect.flatMap(url, (url) =>
+    Effect.promise(async () => {
+      const response = await fetch(`${url}/bank/Deposit`, {
+        method: "POST",
+        headers: { "content-type": "application/json", "x-tenant": tenant },
+        body: JSON.stringify(payload)
+      })
+      return { status: response.status, body: (await response.json()) as unknown }
+    })
+  )
+
 describe("commands as endpoints of an HttpApi", () => {
   it.live("are called by a typed client, once under an id, with the caller in the metadata", () =>
     Effect.gen(function* () {
@@ -115,6 +163,27 @@ describe("commands as endpoints of an HttpApi", () => {
       )
       for (const { problem } of failures) assert.ok(problem !== undefined && problem !== "")
     }).pipe(Effect.provide(serve()))
+  )
+
+  it.live("a call is executed on the bus of the tenant that calls, and told so where there is none", () =>
+    Effect.gen(function* () {
+      yield* Effect.forEach(["acme", "globex"], (id) => Tenants.add(id, id))
+      const deposits = [
+        yield* sendAs("acme", { account: ada, amount: 5 }),
+        yield* sendAs("globex", { account: ada, amount: 7 }),
+        yield* sendAs("acme", { account: ada, amount: 1 })
+      ]
+      assert.deepEqual(deposits, [
+        { status: 200, body: 5 },
+        { status: 200, body: 7 },
+        { status: 200, body: 6 }
+      ])
+      assert.deepEqual(yield* sendAs("nobody", { account: ada, amount: 1 }), {
+        status: 503,
+        body: { _tag: "CommandFailure", kind: "unavailable" }
+      })
+      assert.equal((yield* sendAs("acme", { account: ada })).status, 400)
+    }).pipe(Effect.provide(tenants))
   )
 
   it.live("an answer that does not fit is a fault, and nothing is written, with an id or without", () =>

@@ -19,7 +19,7 @@ export class Authentication extends HttpApiMiddleware.Service<Authentication, { 
 ) {}
 
 /** What may be asked for from outside. The other commands are those of the policies and processes. */
-const commands = [RegisterCustomer, ForgetCustomer, Subscribe, PayInvoice] as const
+export const commands = [RegisterCustomer, ForgetCustomer, Subscribe, PayInvoice] as const
 
 const customer = { params: { customer: CustomerId } }
 

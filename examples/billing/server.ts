@@ -2,11 +2,11 @@
 import { Effect, Layer, Redacted } from "effect"
 import { HttpRouter } from "effect/http"
 import { HttpApiBuilder, HttpApiError } from "effect/http-api"
-import { Command, EventStore, MessageBus, Projection, Repository, Tenants, UnitOfWork } from "eventfold"
-import { Api, Authentication } from "./api.ts"
-import { Customer, ForgetCustomer, RegisterCustomer } from "./domain/Customer.ts"
-import { PayInvoice } from "./domain/Invoice.ts"
-import { Subscribe, Subscription } from "./domain/Subscription.ts"
+import { Command, EventStore, Projection, Repository, Tenants, UnitOfWork } from "eventfold"
+import { CommandServer } from "eventfold/http"
+import { Api, Authentication, commands } from "./api.ts"
+import { Customer } from "./domain/Customer.ts"
+import { Subscription } from "./domain/Subscription.ts"
 import { companies, Office } from "./office.ts"
 import { Invoices, InvoiceTable } from "./view.ts"
 
@@ -31,28 +31,18 @@ const Authenticated = Layer.effect(
 /** In the office of the company that calls, and in no other. */
 const ofCaller = Tenants.layerOfTenantFrom(Office)
 const inside = Effect.provide(ofCaller)
-/** What keeps it closed is not the caller's concern: it may come again. */
-const serving = Effect.provide(
-  ofCaller.pipe(
-    Layer.catchCause((cause) =>
-      Layer.effectContext(
-        Effect.andThen(
-          Effect.logWarning("The office of a company cannot be opened", cause),
-          Effect.fail(new Command.CommandFailure({ kind: "unavailable" }))
-        )
+
+const Commands = CommandServer.layer(Api, "commands", commands, {
+  // What keeps it closed is not the caller's concern: it may come again.
+  provide: Layer.catchCause(ofCaller, (cause) =>
+    Layer.effectContext(
+      Effect.andThen(
+        Effect.logWarning("The office of a company cannot be opened", cause),
+        Effect.fail(new Command.CommandFailure({ kind: "unavailable" }))
       )
     )
   )
-)
-
-const Commands = HttpApiBuilder.group(Api, "commands", (handlers) =>
-  handlers.handleAll({
-    RegisterCustomer: ({ headers, payload }) => serving(MessageBus.serve(RegisterCustomer, payload, headers)),
-    ForgetCustomer: ({ headers, payload }) => serving(MessageBus.serve(ForgetCustomer, payload, headers)),
-    Subscribe: ({ headers, payload }) => serving(MessageBus.serve(Subscribe, payload, headers)),
-    PayInvoice: ({ headers, payload }) => serving(MessageBus.serve(PayInvoice, payload, headers))
-  })
-)
+})
 
 const Queries = HttpApiBuilder.group(Api, "queries", (handlers) =>
   handlers.handleAll({

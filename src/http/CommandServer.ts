@@ -35,6 +35,21 @@ const refusals = HttpApiMiddleware.layerSchemaErrorTransform(Refusals, (error) =
 type HandlersOf<C extends Any> = C extends Any ? MessageBus.Handler<C["_tag"]> : never
 
 /**
+ * How the calls are executed.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Options<in I, out R> extends Pick<MessageBus.ServingOptions, "caller"> {
+  /**
+   * What each call is executed on, beside what the Layer itself is provided with: the bus and the handlers of the tenant that calls, as
+   * `Tenants.layerOfTenantFrom` gives them. It may use what a middleware of the group provides, and is built and closed for each call: what is to last is held by
+   * what it asks. What it fails with the caller is told.
+   */
+  readonly provide?: Layer.Layer<I, CommandFailure, R> | undefined
+}
+
+/**
  * Handles the group of an `HttpApi` that `CommandApi.group` has made of the commands: each call is one execution on the bus, as of
  * `MessageBus.serve`. A command without a handler on the bus does not compile.
  *
@@ -65,33 +80,39 @@ export const layer = <
   ApiId extends string,
   Groups extends HttpApiGroup.Constraint,
   Name extends HttpApiGroup.Identifier<Groups>,
-  const Commands extends readonly [Any, ...Array<Any>]
+  const Commands extends readonly [Any, ...Array<Any>],
+  I = never,
+  R = never
 >(
   api: HttpApi.HttpApi<ApiId, Groups>,
   name: Name,
   commands: Commands,
-  options?: Pick<MessageBus.ServingOptions, "caller">
-): Layer.Layer<HttpApiGroup.Service<ApiId, Name>, never, MessageBus.MessageBus | HandlersOf<Commands[number]>> => {
+  options?: Options<I, R>
+): Layer.Layer<
+  HttpApiGroup.Service<ApiId, Name>,
+  never,
+  | Exclude<MessageBus.MessageBus | HandlersOf<Commands[number]>, I>
+  | Exclude<R, HttpApiGroup.MiddlewareProvides<HttpApiGroup.WithIdentifier<Groups, Name>>>
+> => {
   interface Handlers {
     readonly handle: (
       tag: string,
       handler: (request: {
         readonly payload: never
         readonly headers: Readonly<Record<string, string | undefined>>
-      }) => Effect.Effect<unknown, unknown, MessageBus.MessageBus | HandlersOf<Commands[number]>>
+      }) => Effect.Effect<unknown, unknown, Exclude<Needs, I> | R>
     ) => Handlers
   }
+  type Needs = MessageBus.MessageBus | HandlersOf<Commands[number]>
+  const provided = (call: Effect.Effect<unknown, unknown, Needs>) =>
+    options?.provide === undefined
+      ? (call as Effect.Effect<unknown, unknown, Exclude<Needs, I>>)
+      : Effect.provide(call, options.provide)
   const build = (handlers: Handlers) =>
     commands.reduce<Handlers>(
       (all, command) =>
-        all.handle(
-          command._tag,
-          ({ headers, payload }) =>
-            MessageBus.serve(command, payload, headers, options) as Effect.Effect<
-              unknown,
-              unknown,
-              MessageBus.MessageBus | HandlersOf<Commands[number]>
-            >
+        all.handle(command._tag, ({ headers, payload }) =>
+          provided(MessageBus.serve(command, payload, headers, options) as Effect.Effect<unknown, unknown, Needs>)
         ),
       handlers
     )
