@@ -11,6 +11,7 @@ import type * as Aggregate from "../definitions/Aggregate.ts"
 import { eventsOf } from "../definitions/decided.ts"
 import * as Event from "../definitions/Event.ts"
 import type { Metadata, NewEvent } from "../definitions/stored.ts"
+import { timesForgotten } from "../internal/forgetting.ts"
 import {
   type AppendError,
   type AppendResult,
@@ -120,8 +121,8 @@ export const execute = Effect.fnUntraced(function* <
   const entries = yield* transaction.stage(stream, staged, loaded.version)
   let { state, version } = loaded
   for (const event of events) state = evolveStaged(aggregate, state, event, { stream, version: ++version })
-  transaction.slot(QueuePlace)?.foresee(stream, { last: entries.at(-1), version, aggregate, state })
-  yield* keepCommitted(aggregate, stream, loaded.version, { state, version, eventId: entries.at(-1)?.event.id ?? "" })
+  transaction.slot(QueuePlace)?.foresee(stream, { last: entries.at(-1), version, since: loaded.since, aggregate, state })
+  yield* keepCommitted(aggregate, stream, loaded, { state, version, eventId: entries.at(-1)?.event.id ?? "" })
   return { state, version, events }
 })
 
@@ -220,7 +221,7 @@ export const begin = <A extends Aggregate.Any>(
   Effect.flatMap(streamOf(aggregate, id), (stream) =>
     Transaction.useSync((transaction) => {
       const streams = transaction.slot(SeenStreams)
-      if (!streams.has(stream)) streams.set(stream, { version, states: new Map([[aggregate, state]]) })
+      if (!streams.has(stream)) streams.set(stream, { version, since: timesForgotten(), states: new Map([[aggregate, state]]) })
     })
   )
 

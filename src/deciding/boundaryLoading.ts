@@ -3,6 +3,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type { TagError } from "../definitions/Tag.ts"
+import { timesForgotten } from "../internal/forgetting.ts"
 import { type AppendCondition, AppendConditionError, EventStore, OptimisticLockError, type Query } from "../store/EventStore.ts"
 import { type AggregatePart, type Bound, bind, evolveStaged, type Fold, inOrder, isMatch, type Part } from "./boundary.ts"
 import { BoundaryCache } from "./boundaryCache.ts"
@@ -22,11 +23,13 @@ export type LoadError = AggregateLoadError | TagError
 /** What a unit of work has seen of the log when it first read it: later reads see the same, and what it has staged since. */
 const SeenLog: Slot<{
   position: number | undefined
+  /** How often all that is kept in memory had been forgotten by then. */
+  readonly since: number
   readonly models: Map<Fold, Map<string, SeenModel>>
   /** What was said that must not come until the commit, and the models that say so. */
   readonly conditions: Map<AppendCondition, ReadonlyArray<{ readonly model: Bound; readonly state: unknown }>>
 }> = {
-  make: () => ({ position: undefined, models: new Map(), conditions: new Map() })
+  make: () => ({ position: undefined, since: timesForgotten(), models: new Map(), conditions: new Map() })
 }
 
 /** What a unit of work has seen of a model. */
@@ -89,6 +92,7 @@ const assume = (
   const trust = transaction.slot(Trusted)
   if (trust.heard.length === 0) {
     trust.heard.push((written) => {
+      if (log.since !== timesForgotten()) return
       for (const [condition, models] of log.conditions) {
         if (written.checked.has(condition)) keepWritten(cache, store, models, written)
       }

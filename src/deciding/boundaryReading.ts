@@ -8,6 +8,7 @@ import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import type * as Event from "../definitions/Event.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
+import { timesForgotten } from "../internal/forgetting.ts"
 import { freeze } from "../internal/freeze.ts"
 import { type Boundary as Answers, type BoundaryQuery, EventStore, type EventStoreError } from "../store/EventStore.ts"
 import { foldFault } from "./foldFault.ts"
@@ -32,11 +33,14 @@ interface Plan {
   readonly model: Bound
   readonly cached: Kept | undefined
   readonly kept: Kept | undefined
+  /** How often all that is kept in memory had been forgotten by then. */
+  readonly since: number
 }
 
 const planOf = (store: Store, cache: BoundaryCache["Service"] | undefined, model: Bound, upTo: number | undefined): Plan => {
   const cached = model.fold.read === "all" ? cache?.get(store, model.fold, model.key) : undefined
-  return { model, cached, kept: cached !== undefined && cached.position <= (upTo ?? Infinity) ? cached : undefined }
+  const kept = cached !== undefined && cached.position <= (upTo ?? Infinity) ? cached : undefined
+  return { model, cached, kept, since: timesForgotten() }
 }
 
 const queryOf = ({ kept, model: { fold, query } }: Plan): BoundaryQuery => ({
@@ -107,14 +111,14 @@ export const readModels = (
 const foldAnswer = (
   store: Store,
   cache: BoundaryCache["Service"] | undefined,
-  { cached, kept, model }: Plan,
+  { cached, kept, model, since }: Plan,
   answer: Answer,
   position: number
 ): Effect.Effect<unknown, ReadError> => {
   if (model.fold.read === "last") return newest(store, model, answer)
   const keep = (folded: Kept, replaces: boolean): unknown => {
     // What was kept is replaced by what is newer, and by anything where it was of another log.
-    if (folded.position > 0 && (replaces || isNewer(folded, cached))) {
+    if (folded.position > 0 && since === timesForgotten() && (replaces || isNewer(folded, cached))) {
       cache?.set(store, model.fold, model.key, folded)
     }
     return folded.state

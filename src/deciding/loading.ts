@@ -13,6 +13,7 @@ import { placeOf } from "../definitions/aggregateId.ts"
 import * as Event from "../definitions/Event.ts"
 import { isSame } from "../definitions/listing.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
+import { timesForgotten } from "../internal/forgetting.ts"
 import { freeze } from "../internal/freeze.ts"
 import { EventStore, type EventStoreError, type ReadOptions } from "../store/EventStore.ts"
 import { Snapshots } from "../store/Snapshots.ts"
@@ -20,7 +21,7 @@ import { isRemoved, isTombstone, removedError } from "../store/tombstone.ts"
 import { foldFault } from "./foldFault.ts"
 import { QueuePlace } from "./queues.ts"
 import { type Folded, StateCache } from "./stateCache.ts"
-import { SeenStreams, Transaction, type TransactionService } from "./transaction.ts"
+import { type Seen, SeenStreams, Transaction, type TransactionService } from "./transaction.ts"
 
 /**
  * What reading an aggregate can fail with.
@@ -49,7 +50,7 @@ export const loadStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
   aggregate: A,
   id: Aggregate.Id<A>,
   deciding: boolean
-): Effect.fn.Return<Loaded<A> & { readonly stream: string }, LoadError, Transaction | EventStore> {
+): Effect.fn.Return<Loaded<A> & Pick<Seen, "since"> & { readonly stream: string }, LoadError, Transaction | EventStore> {
   const stream = yield* streamOf(aggregate, id)
   const transaction = yield* Transaction
   const streams = transaction.slot(SeenStreams)
@@ -61,9 +62,10 @@ export const loadStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
   let seen = streams.get(stream)
   if (seen === undefined || !seen.states.has(aggregate)) {
     if (place !== undefined) yield* place.standing(stream)
+    const since = timesForgotten()
     // Read for another aggregate on the same stream: up to the version that was seen then.
     let base: Loaded<A> = yield* readStream(aggregate, stream, { to: seen?.version }, afterwards(transaction))
-    seen = streams.get(stream) ?? { version: base.version, states: new Map() }
+    seen = streams.get(stream) ?? { version: base.version, since, states: new Map() }
     // Another fiber of this unit of work was first.
     if (seen.version !== base.version) {
       base = yield* readStream(aggregate, stream, { to: seen.version }, afterwards(transaction))
@@ -87,7 +89,7 @@ export const loadStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
       for (const { event } of decoded.success) state = evolveStaged(aggregate, state, event, { stream, version })
     }
   }
-  return { state, version, stream }
+  return { state, version, stream, since: seen.since }
 })
 
 /** The state after one more event that waits for the commit. */
@@ -121,6 +123,7 @@ export const readStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
   /** When a new snapshot is saved. */
   schedule: (save: Effect.Effect<void>) => Effect.Effect<void>
 ): Effect.fn.Return<Loaded<A>, LoadError, EventStore> {
+  const since = timesForgotten()
   const store = yield* EventStore
   const cache = Option.getOrUndefined(yield* Effect.serviceOption(StateCache))
   const policy = aggregate.snapshot
@@ -130,35 +133,38 @@ export const readStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
   const usable = policy !== undefined && Option.isSome(snapshots) && options.until === undefined
   const cached = options.until === undefined ? cache?.get(store, aggregate, stream) : undefined
   const kept = cached !== undefined && cached.version <= (options.to ?? Infinity) ? cached : undefined
-  const found = kept === undefined && usable ? yield* loadSnapshot<A>(snapshots.value, policy, stream, options.to) : undefined
-  const base = kept ?? (found !== undefined && !found.isOld ? found.folded : undefined)
-  let folded: Folded<A> | undefined
-  /** Whether what was kept is good for nothing. */
+  /** Goes on from what was folded before. The event that it ends with is read as well: it tells whether it was made from this stream. */
+  const continued = (base: Folded<A>, isSnapshot: boolean) =>
+    foldStream(aggregate, store.read(stream, { ...options, from: base.version }), base, isSnapshot)
+  let from = kept?.version ?? 0
+  let folded = kept && (yield* continued(kept, false))
+  const lost = kept !== undefined && folded === undefined
+  const found = folded === undefined && usable ? yield* loadSnapshot<A>(snapshots.value, policy, stream, options.to) : undefined
+  /** Whether the snapshot is good for nothing. */
   let replace = found?.isOld === true
-  if (base !== undefined) {
-    // The event that it ends with is read as well: it tells whether it was made from this stream.
-    folded = yield* foldStream(aggregate, store.read(stream, { ...options, from: base.version }), base)
-    replace = folded === undefined
-    if (kept === undefined) yield* Metric.update(replace ? stale : hits, 1)
+  if (folded === undefined) {
+    const base = replace ? undefined : found?.folded
+    folded = base && (yield* continued(base, true))
+    replace ||= base !== undefined && folded === undefined
+    if (base !== undefined) yield* Metric.update(replace ? stale : hits, 1)
+    from = folded === undefined ? 0 : (base?.version ?? 0)
   }
   if (folded === undefined) {
-    const anew = Effect.map(foldStream(aggregate, store.read(stream, options), initial), (folded) => folded ?? initial)
+    const anew = Effect.map(foldStream(aggregate, store.read(stream, options), initial, false), (folded) => folded ?? initial)
     const old = found?.isOld === true ? found.folded : undefined
     folded = yield* old === undefined
       ? anew
       : Effect.catchIf(anew, isRemoved, (error) =>
           // Of what is gone the snapshot alone is left, without what has been forgotten in it.
-          Effect.flatMap(foldStream(aggregate, store.read(stream, { ...options, from: old.version }), old), (folded) =>
-            folded === undefined ? Effect.fail(error) : Effect.succeed(folded)
-          )
+          Effect.flatMap(continued(old, true), (folded) => (folded === undefined ? Effect.fail(error) : Effect.succeed(folded)))
         )
   }
   const { state, version } = folded
-  const from = replace || base === undefined ? 0 : base.version
   if (usable && isDue(policy, from, version)) {
     yield* schedule(saveSnapshot(snapshots.value, policy, stream, folded, replace))
   }
-  if (version > 0 && options.until === undefined && (replace || version >= (cached?.version ?? 0))) {
+  const isKept = options.until === undefined && since === timesForgotten()
+  if (version > 0 && isKept && (lost || replace || version >= (cached?.version ?? 0))) {
     cache?.set(store, aggregate, stream, folded)
   }
   return { state, version }
@@ -166,12 +172,13 @@ export const readStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
 
 /**
  * Keeps what an aggregate has become once that has been committed: in memory, where states are kept, and as a snapshot, where one is due since the
- * version that it was decided on. Who begins with what is in memory passes no version by reading.
+ * version that it was decided on. Who begins with what is in memory passes no version by reading. Nothing is kept where something has been forgotten since it
+ * was read.
  */
 export const keepCommitted = <A extends Aggregate.Any>(
   aggregate: A,
   stream: string,
-  from: number,
+  { since, version: from }: Pick<Seen, "since" | "version">,
   folded: Folded<A>
 ): Effect.Effect<void, never, Transaction | EventStore> =>
   Effect.withFiber((fiber) => {
@@ -181,20 +188,24 @@ export const keepCommitted = <A extends Aggregate.Any>(
     const due = policy !== undefined && snapshots !== undefined && isDue(policy, from, folded.version)
     if (cache === undefined && !due) return Effect.void
     const store = Context.get(fiber.context as Context.Context<EventStore>, EventStore)
-    const remember = Effect.sync(() => {
+    const keep = Effect.suspend(() => {
+      if (since !== timesForgotten()) return Effect.void
       const kept = cache?.get(store, aggregate, stream)
       if (kept === undefined || kept.version < folded.version) cache?.set(store, aggregate, stream, folded)
+      return due ? saveSnapshot(snapshots, policy, stream, folded, false) : Effect.void
     })
-    return Transaction.use(({ afterCommit }) =>
-      afterCommit(due ? Effect.andThen(remember, saveSnapshot(snapshots, policy, stream, folded, false)) : remember)
-    )
+    return Transaction.use(({ afterCommit }) => afterCommit(keep))
   })
 
-/** Folds the events of a stream, the first of which is the last of `from`; `undefined` if it is another one. */
+/**
+ * Folds the events of a stream, the first of which is the last of `from`; `undefined` if it is another one, or has been removed: a snapshot alone may stand
+ * for what is gone.
+ */
 const foldStream = <A extends Aggregate.Any>(
   aggregate: A,
   events: Stream.Stream<RecordedEvent, EventStoreError>,
-  from: Folded<A>
+  from: Folded<A>,
+  isSnapshot: boolean
 ): Effect.Effect<Folded<A> | undefined, LoadError> =>
   Effect.suspend(() => {
     let { eventId, state, version } = from
@@ -204,7 +215,7 @@ const foldStream = <A extends Aggregate.Any>(
       for (const recorded of page) {
         at = recorded
         if (!found) {
-          found = recorded.version === version && recorded.id === eventId
+          found = recorded.version === version && recorded.id === eventId && (isSnapshot || !isTombstone(recorded))
           if (found) continue
           return Effect.void
         }

@@ -24,6 +24,7 @@ export interface Outcome {
   readonly to: number
   /** What aggregates are then, as far as that is known. */
   readonly states: Seen["states"]
+  readonly since: Seen["since"]
   readonly context: Context.Context<never>
   /** Who waits for it to be settled. */
   readonly waiting: Set<() => void>

@@ -11,6 +11,7 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
+import { timesForgotten } from "../internal/forgetting.ts"
 import { untilWoken } from "../internal/waking.ts"
 import { realSleep } from "../internal/realTime.ts"
 import {
@@ -52,9 +53,8 @@ export interface Place {
   readonly based: Effect.Effect<void, OptimisticLockError>
 }
 
-interface Foreseen {
+interface Foreseen extends Pick<Seen, "version" | "since"> {
   readonly last: object | undefined
-  readonly version: number
   readonly aggregate: object
   readonly state: unknown
 }
@@ -171,11 +171,11 @@ const makePlace = ({ forgetIdle, millis, queueOf, store }: Queues): Place => {
   /** What the one before has come to: known without reading where it is being written, or was written since this one asked for its turn. */
   const before = ({ last, settledAt }: Queue, entered: number, aggregate: object): Effect.Effect<Seen | undefined> => {
     if (last === undefined) return none
-    const { exit, states, to } = last
+    const { exit, since, states, to } = last
     if (isLost(last) || (exit !== undefined && settledAt <= entered)) return none
-    if (!states.has(aggregate)) return Effect.as(settled(last), undefined)
+    if (!states.has(aggregate) || since !== timesForgotten()) return Effect.as(settled(last), undefined)
     base = last
-    return Effect.succeed({ version: to, states: new Map(states) })
+    return Effect.succeed({ version: to, since, states: new Map(states) })
   }
 
   const give = (): void => {
@@ -216,7 +216,17 @@ const makePlace = ({ forgetIdle, millis, queueOf, store }: Queues): Place => {
     if (from === undefined || (base !== undefined && base.to !== from)) return undefined
     const isKnown = foreseen !== undefined && foreseen.version === to && foreseen.last === lastOf(stream)
     const states = new Map<object, unknown>(isKnown ? [[foreseen?.aggregate as object, foreseen?.state]] : [])
-    return { stream, appends, from, to, states, context, waiting: new Set<() => void>(), exit: undefined }
+    return {
+      stream,
+      appends,
+      from,
+      to,
+      since: foreseen?.since ?? 0,
+      states,
+      context,
+      waiting: new Set<() => void>(),
+      exit: undefined
+    }
   }
 
   const place: Place = {

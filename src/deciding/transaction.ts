@@ -285,6 +285,8 @@ export class UnitOfWork extends Context.Service<
 /** What a unit of work saw of a stream when it first loaded it: later loads see the same, and what it has staged since. */
 export interface Seen {
   readonly version: number
+  /** How often all that is kept in memory had been forgotten by then. */
+  readonly since: number
   /** By aggregate. */
   readonly states: Map<object, unknown>
 }

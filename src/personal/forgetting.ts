@@ -73,7 +73,12 @@ export const forget = (
     // The generation is part of the id: who was let in anew is forgotten anew.
     const { position } = yield* store.append(stream, [{ ...event, id: `$erasure:${subject}:${generation}` }])
     yield* keys.destroy(subject, generation)
-    if (options?.wait !== false && Duration.toMillis(keys.bound) > 0) yield* Effect.sleep(keys.bound)
+    forgetKept()
+    if (options?.wait !== false && Duration.toMillis(keys.bound) > 0) {
+      yield* Effect.sleep(keys.bound)
+      // What was being read with the keys meanwhile may have been kept since.
+      forgetKept()
+    }
     return position
   })
 

@@ -1,10 +1,22 @@
 /** Forgetting, cut off at every step, after restores, while keys are away, and in what is kept in memory. */
 import assert from "node:assert/strict"
 import { it } from "@effect/vitest"
-import { Effect, Exit, Layer, Redacted, Schema, Stream } from "effect"
+import { Deferred, Effect, Exit, Fiber, Layer, Redacted, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { describe } from "vitest"
-import { Aggregate, Checkpoints, Event, EventStore, Keys, Personal, Repository, Subscription } from "eventfold"
+import {
+  Aggregate,
+  Checkpoints,
+  Decision,
+  Event,
+  EventStore,
+  Keys,
+  Personal,
+  Repository,
+  Subscription,
+  Tag,
+  UnitOfWork
+} from "eventfold"
 import { SqliteClient, SqliteEventStore } from "eventfold/sqlite"
 import { copyFileSync, rmSync } from "node:fs"
 import { join } from "node:path"
@@ -212,20 +224,87 @@ describe("forgetting", () => {
     })
   )
 
-  it.effect("reaches states that are kept in memory", () =>
-    Effect.gen(function* () {
-      const Live = Layer.merge(Personal.layerEraser, Repository.layerCache).pipe(
-        Layer.provideMerge(Personal.layer),
-        Layer.provideMerge(Keys.layerMemory),
-        Layer.provideMerge(Personal.layerCrypto),
-        Layer.provideMerge(EventStore.layerMemory)
-      )
-      yield* Effect.gen(function* () {
-        yield* register("ada")
-        assert.equal(yield* stateOf("ada"), "ada@example.org")
+  /** What keeps states in memory, in both ways that decisions have. */
+  const keeping = (optimistic: boolean) =>
+    Layer.mergeAll(Repository.layerCache, Decision.layerCacheWith({ optimistic }), UnitOfWork.layer).pipe(
+      Layer.provideMerge(Personal.layer),
+      Layer.provideMerge(Keys.layerMemory),
+      Layer.provideMerge(Personal.layerCrypto),
+      Layer.provideMerge(EventStore.layerMemory)
+    )
+  const customer = Tag.make("customer")
+  const Signed = Event.make(
+    "Signed",
+    { customer: Schema.String, email: Personal.field(Schema.String, { subject: "customer" }) },
+    { tags: (event) => [customer(event.customer)] }
+  )
+  const Called = Event.make("Called", { customer: Schema.String }, { tags: (event) => [customer(event.customer)] })
+  const evolve = {
+    Signed: (_: string, { email }: (typeof Signed)["Type"]) => Personal.getOrElse(email, () => "forgotten"),
+    Called: (state: string) => state
+  }
+  const Signature = Decision.make("Signature", { tags: { customer }, events: [Signed, Called], initial: "nobody", evolve })
+  const Signer = Aggregate.make("Signer", { events: [Signed, Called], initial: "nobody", evolve })
+  const seenOf = (id: string) =>
+    Effect.all([
+      Effect.map(Decision.read(Signature({ customer: id })), ({ state }) => state),
+      Effect.map(Repository.read(Signer, id), ({ state }) => state)
+    ])
+  const decide = (id: string, before: Effect.Effect<void> = Effect.void) =>
+    UnitOfWork.transact(
+      Effect.gen(function* () {
+        const decided = yield* Decision.execute(Signature({ customer: id }), `Calls-${id}`, () => Called.make({ customer: id }))
+        const { state } = yield* Repository.execute(Signer, id, () => Called.make({ customer: id }))
+        yield* before
+        return [decided.state, state]
+      })
+    )
+
+  for (const optimistic of [false, true]) {
+    it.effect(`reaches states that are kept in memory at once${optimistic ? ", of those who do not ask first" : ""}`, () =>
+      Effect.gen(function* () {
+        yield* Repository.append(Signer, "ada", [Signed.make({ customer: "ada", email: "ada@example.org" })])
+        yield* decide("ada")
+        assert.deepEqual(yield* seenOf("ada"), ["ada@example.org", "ada@example.org"])
         yield* Personal.forget("ada")
-        yield* until(Effect.map(stateOf("ada"), (state) => state === "forgotten"))
-      }).pipe(Effect.provide(Live))
-    })
+        assert.deepEqual(yield* seenOf("ada"), ["forgotten", "forgotten"])
+        assert.deepEqual(yield* decide("ada"), ["forgotten", "forgotten"])
+      }).pipe(Effect.provide(keeping(optimistic)))
+    )
+
+    it.effect(
+      `is not undone by a unit of work that has read before, and commits after${optimistic ? ", without asking first" : ""}`,
+      () =>
+        Effect.gen(function* () {
+          yield* Repository.append(Signer, "ada", [Signed.make({ customer: "ada", email: "ada@example.org" })])
+          yield* decide("ada")
+          const read = yield* Deferred.make<void>()
+          const forgotten = yield* Deferred.make<void>()
+          const before = Effect.andThen(Deferred.succeed(read, undefined), Deferred.await(forgotten))
+          const slow = yield* Effect.forkChild(decide("ada", before))
+          yield* Deferred.await(read)
+          const behind = yield* Effect.forkChild(decide("ada"))
+          yield* Personal.forget("ada")
+          yield* Deferred.succeed(forgotten, undefined)
+          assert.deepEqual(yield* Fiber.join(slow), ["ada@example.org", "ada@example.org"])
+          // It lost against the other, or came behind it.
+          yield* Fiber.await(behind)
+          assert.deepEqual(yield* seenOf("ada"), ["forgotten", "forgotten"])
+          assert.deepEqual(yield* decide("ada"), ["forgotten", "forgotten"])
+        }).pipe(Effect.provide(keeping(optimistic)))
+    )
+  }
+
+  it.effect("reaches them in another process of the same log", () =>
+    Effect.gen(function* () {
+      yield* Repository.append(Signer, "ada", [Signed.make({ customer: "ada", email: "ada@example.org" })])
+      assert.deepEqual(yield* seenOf("ada"), ["ada@example.org", "ada@example.org"])
+      // What another process does to forget somebody.
+      const keys = yield* Keys.Keys
+      const generation = yield* keys.close("ada")
+      const payload = { subject: "ada", generation }
+      yield* EventStore.append("$erasure-ada", [{ type: "SubjectForgotten", payload, id: `$erasure:ada:${generation}` }])
+      yield* until(Effect.map(seenOf("ada"), (states) => states.every((state) => state === "forgotten")))
+    }).pipe(Effect.provide(Layer.provideMerge(Personal.layerEraser, keeping(false))))
   )
 })

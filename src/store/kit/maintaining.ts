@@ -3,6 +3,7 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { RecordedEvent } from "../../definitions/stored.ts"
 import { nameFault } from "../../definitions/names.ts"
+import { forgetKept } from "../../internal/forgetting.ts"
 import { type EventStoreError, EventStoreError as StoreError, InvalidRead } from "../errors.ts"
 import type { ChainLink, Maintenance } from "../maintenance.ts"
 import { eventDigests, isTombstone, tombstoneText, tombstoneType } from "../tombstone.ts"
@@ -96,19 +97,22 @@ export const makeMaintenance = (
       if (removed.size === 0) return Effect.succeed(0)
       const inOrder = Array.from(removed.values()).sort((a, b) => a.position - b.position)
       return Effect.flatMap(eventDigests(inOrder.map(stored)), (digests) =>
-        driver.tombstone(
-          inOrder.map(({ id, position, stream, type }, index) => ({
-            stream,
-            position,
-            id,
-            payload: tombstoneText({
-              type,
-              reason,
-              digest: digests[index] as string,
-              ...(archive === undefined ? {} : { archive })
-            })
-          })),
-          { reason, archive, closed }
+        Effect.tap(
+          driver.tombstone(
+            inOrder.map(({ id, position, stream, type }, index) => ({
+              stream,
+              position,
+              id,
+              payload: tombstoneText({
+                type,
+                reason,
+                digest: digests[index] as string,
+                ...(archive === undefined ? {} : { archive })
+              })
+            })),
+            { reason, archive, closed }
+          ), // A state that has been folded of what is gone is not to be decided on.
+          () => Effect.sync(forgetKept)
         )
       )
     }),

@@ -1,0 +1,86 @@
+/** What is kept in memory of events that are removed meanwhile, in this process or in another. */
+import assert from "node:assert/strict"
+import { describe, it } from "@effect/vitest"
+import { Effect, Layer, Schema } from "effect"
+import { Aggregate, Checkpoints, Decision, Event, EventStore, Repository, Retention, Snapshots, Tag, UnitOfWork } from "eventfold"
+
+const user = Tag.make("user")
+const options = { tags: ({ name }: { readonly name: string }) => [user(name)] }
+const Registered = Event.make("Registered", { name: Schema.String }, options)
+const Seen = Event.make("Seen", { name: Schema.String }, options)
+const Account = Aggregate.make("Account", {
+  events: [Registered, Seen],
+  state: Schema.Int,
+  initial: 0,
+  evolve: { Registered: (events) => events + 1, Seen: (events) => events + 1 },
+  snapshot: { every: 5 }
+})
+const Claimed = Decision.make("Claimed", {
+  tags: { user },
+  events: [Registered, Seen],
+  initial: false,
+  evolve: { Registered: () => true, Seen: (claimed: boolean) => claimed }
+})
+
+const ada = { name: "ada" }
+const base = UnitOfWork.layer.pipe(
+  Layer.provideMerge(Layer.mergeAll(EventStore.layerMemory, Checkpoints.layerMemory, Snapshots.layerMemory))
+)
+
+/** A cache that nothing of this process empties: as it is where another one removes. */
+const elsewhere = Layer.sync(Repository.StateCache, () => {
+  const kept = new Map<string, Repository.Folded<Aggregate.Any>>()
+  return Repository.StateCache.of({
+    get: (_store, _aggregate, stream) => kept.get(stream) as never,
+    set: (_store, _aggregate, stream, folded) => void kept.set(stream, folded),
+    clear: () => kept.clear()
+  })
+})
+
+describe("a state that is kept in memory", () => {
+  it.effect("is not decided on where an event that it was made of has been removed", () =>
+    Effect.gen(function* () {
+      yield* Repository.append(Account, "1", [Registered.make(ada)])
+      const look = UnitOfWork.transact(Decision.execute(Claimed({ user: "ada" }), "Log-1", () => Seen.make(ada)))
+      assert.equal((yield* look).state, true)
+      assert.equal((yield* Decision.read(Claimed({ user: "ada" }))).state, true)
+      assert.equal((yield* Repository.read(Account, "1")).state, 1)
+      yield* Retention.tombstone("Account-1", { reason: "closed" })
+      assert.equal((yield* Decision.read(Claimed({ user: "ada" }))).state, false)
+      const removed = yield* Effect.flip(Repository.read(Account, "1"))
+      assert.equal(removed._tag === "EventStoreError" && removed.reason._tag, "EventsRemoved")
+    }).pipe(Effect.provide(Layer.provideMerge(Layer.merge(Decision.layerCache, Repository.layerCache), base)))
+  )
+
+  it.effect("ends with an event that another process has removed: then the stream says what there is", () =>
+    Effect.gen(function* () {
+      yield* Repository.append(Account, "1", [Registered.make(ada)])
+      assert.equal((yield* Repository.read(Account, "1")).state, 1)
+      yield* Retention.tombstone("Account-1", { reason: "closed" })
+      const command = UnitOfWork.transact(Repository.execute(Account, "1", () => Seen.make(ada)))
+      for (const effect of [Repository.read(Account, "1"), command]) {
+        const removed = yield* Effect.flip(effect)
+        assert.equal(removed._tag === "EventStoreError" && removed.reason._tag, "EventsRemoved")
+      }
+    }).pipe(Effect.provide(Layer.provideMerge(elsewhere, base)))
+  )
+
+  it.effect("or that it has removed behind a snapshot: then that is gone on from", () =>
+    Effect.gen(function* () {
+      const seen = (count: number) => Array.from({ length: count }, () => Seen.make(ada))
+      yield* Repository.append(Account, "1", seen(3))
+      assert.equal((yield* Repository.read(Account, "1")).state, 3)
+      // Another process saves the snapshot, and removes what is behind it.
+      yield* Repository.append(Account, "1", seen(4))
+      yield* Effect.provide(
+        UnitOfWork.transact(Repository.execute(Account, "1", () => seen(4))),
+        Layer.sync(Repository.StateCache, () => Repository.makeStateCache(1))
+      )
+      const policies = { Account: { keep: Retention.behindSnapshot(1) } }
+      yield* Effect.scoped(Effect.flatMap(Retention.make({ policies, every: "never", pace: 1e9 }), ({ run }) => run))
+      const left = yield* EventStore.EventStore.use((store) => store.version("Account-1"))
+      assert.equal(left, 11)
+      assert.deepEqual(yield* Repository.read(Account, "1"), { state: 11, version: 11 })
+    }).pipe(Effect.provide(Layer.provideMerge(elsewhere, base)))
+  )
+})
