@@ -64,6 +64,10 @@ const namesOf = (definitions: Definitions, type: string): ReadonlyArray<string> 
   return definition === undefined ? [type] : Event.storedTypes(definition)
 }
 
+/** Whether this release knows deadlines of the type. One of another stands until a release that knows it has its turn: who let it come here would lose it. */
+const isKnown = (definitions: Definitions, type: string): boolean =>
+  definitions.some((deadline) => deadline.type === type || deadline.aliases.includes(type))
+
 const placeOf = (definitions: Definitions, { stream, type }: Pick<KeptDeadline, "stream" | "type">) =>
   `${stream}\u0000${nameToday(definitions)(type)}`
 
@@ -146,7 +150,7 @@ export const inMemory = (definitions: Definitions): Pending => {
     standing.delete(place)
     if (set === undefined) return
     standing.set(place, set)
-    enqueue(set)
+    if (isKnown(definitions, set.type)) enqueue(set)
   }
   return {
     ...noting(definitions, apply, () => {
@@ -184,7 +188,7 @@ export const inTable = (definitions: Definitions, table: KeptDeadlines, checkpoi
   const exclusively = Semaphore.makeUnsafe(1).withPermit
   const isVisible = (row: KeptDeadline): boolean => {
     const change = changed.get(placeOf(definitions, row))
-    if (isRetired(definitions, row.type)) return false
+    if (!isKnown(definitions, row.type) || isRetired(definitions, row.type)) return false
     return change === undefined || (change.set === undefined && change.onlyIds !== undefined && !change.onlyIds.includes(row.id))
   }
   const apply = (change: Change) => {
@@ -195,7 +199,8 @@ export const inTable = (definitions: Definitions, table: KeptDeadlines, checkpoi
     const onlyIds = before.set === undefined ? [...(before.onlyIds ?? []), ...change.onlyIds] : undefined
     changed.set(change.place, { ...change, onlyIds })
   }
-  const fresh = () => Array.from(changed.values()).flatMap(({ set }) => (set === undefined ? [] : [set]))
+  const fresh = () =>
+    Array.from(changed.values()).flatMap(({ set }) => (set === undefined || !isKnown(definitions, set.type) ? [] : [set]))
   const start = { due: -eternity, position: 0 }
   const firstVisible = Effect.gen(function* () {
     for (let after: Pick<KeptDeadline, "due" | "position"> = start; ;) {

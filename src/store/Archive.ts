@@ -17,7 +17,7 @@ import { EventStoreError, StoreCorrupted, StoreUnavailable } from "./errors.ts"
 import { followOf, subscribeBy } from "./follow.ts"
 import { queriesOf } from "./kit/checks.ts"
 import { matches } from "./kit/filter.ts"
-import type { Filter, Page } from "./model.ts"
+import type { BoundaryQuery, Filter, Page } from "./model.ts"
 import type { ChainLink } from "./maintenance.ts"
 import { EventStore } from "./service.ts"
 import { eventDigests, isTombstone, toldBy, tombstoneType } from "./tombstone.ts"
@@ -206,6 +206,19 @@ const through = (store: EventStore["Service"], archive: Archive["Service"]): Eve
       Effect.flatMap(
         store.readPage(options.filter === undefined ? options : { ...options, filter: widened(options.filter) }),
         (found) => page(found, options.filter)
+      ),
+    // Whoever goes on where an answer ends would go on through the archive.
+    readBoundary: (queries, options) =>
+      Effect.flatMap(store.readBoundary(queries, options), ({ answers, position }) =>
+        Effect.map(
+          Effect.forEach(answers, ({ complete, events }, index) => {
+            if (complete || queries[index]?.newest === true) return Effect.succeed({ complete, events })
+            const { filter, after = 0 } = queries[index] as BoundaryQuery
+            const rest = store.readAll({ filter, after: events.at(-1)?.position ?? after, upTo: position })
+            return Effect.map(Stream.runCollect(rest), (more) => ({ complete: true, events: [...events, ...more] }))
+          }),
+          (answers) => ({ answers, position })
+        )
       ),
     find: (id) =>
       Effect.flatMap(store.find(id), (found) =>

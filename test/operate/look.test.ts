@@ -418,6 +418,34 @@ onEveryStore((test, kind) => {
   )
 
   test(
+    "a store that goes on while it is looked at is not taken for one that was restored",
+    Effect.gen(function* () {
+      const [store, checkpoints] = [yield* EventStore.EventStore, yield* Checkpoints.Checkpoints]
+      // Whenever the end of the log has been read, there is one event more, and a follower is up with it.
+      let lease = yield* checkpoints.claim("subscription:mails", { owner: "mails", ttl: "1 hour" })
+      const goesOn = Effect.gen(function* () {
+        yield* EventStore.append("Order-1", [{ type: "Placed", payload: {} }])
+        lease = yield* checkpoints.advance(lease, yield* store.head)
+      }).pipe(Effect.orDie)
+      const head = Effect.tap(store.head, () => Effect.provideService(goesOn, EventStore.EventStore, store))
+      const client = yield* Effect.provideService(clientOf(), EventStore.EventStore, { ...store, head })
+      const told = (yield* client.Doctor({})).filter(({ check }) => check.startsWith("checkpoint"))
+      assert.deepStrictEqual(told, [])
+      const steps = yield* Stream.runCollect(client.Verify({}))
+      assert.deepStrictEqual(
+        steps.filter(({ _tag }) => _tag === "Finding"),
+        []
+      )
+      // And one that is ahead is said to be.
+      yield* checkpoints.reset("subscription:lost", 1000)
+      assert.include(
+        (yield* client.Doctor({})).map(({ check }) => check),
+        "checkpoint subscription:lost"
+      )
+    })
+  )
+
+  test(
     "followers go on being told while somebody watches",
     Effect.gen(function* () {
       logs(/mails.* parked/, /dead letter/)

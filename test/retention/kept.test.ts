@@ -1,8 +1,20 @@
 /** What is kept in memory of events that are removed meanwhile, in this process or in another. */
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { Effect, Layer, Schema } from "effect"
-import { Aggregate, Checkpoints, Decision, Event, EventStore, Repository, Retention, Snapshots, Tag, UnitOfWork } from "eventfold"
+import { Effect, Layer, Schema, Stream } from "effect"
+import {
+  Aggregate,
+  Archive,
+  Checkpoints,
+  Decision,
+  Event,
+  EventStore,
+  Repository,
+  Retention,
+  Snapshots,
+  Tag,
+  UnitOfWork
+} from "eventfold"
 
 const user = Tag.make("user")
 const options = { tags: ({ name }: { readonly name: string }) => [user(name)] }
@@ -26,6 +38,8 @@ const ada = { name: "ada" }
 const base = UnitOfWork.layer.pipe(
   Layer.provideMerge(Layer.mergeAll(EventStore.layerMemory, Checkpoints.layerMemory, Snapshots.layerMemory))
 )
+
+const cold = Layer.unwrap(Effect.map(EventStore.makeMemory, (store) => Archive.layerStore("cold", store)))
 
 /** A cache that nothing of this process empties: as it is where another one removes. */
 const elsewhere = Layer.sync(Repository.StateCache, () => {
@@ -82,5 +96,42 @@ describe("a state that is kept in memory", () => {
       assert.equal(left, 11)
       assert.deepEqual(yield* Repository.read(Account, "1"), { state: 11, version: 11 })
     }).pipe(Effect.provide(Layer.provideMerge(elsewhere, base)))
+  )
+})
+
+describe("a decision over an archive", () => {
+  it.effect("sees what is in the store alone, however much that is", () =>
+    Effect.gen(function* () {
+      const Newest = Decision.make("Newest", {
+        tags: { user },
+        events: [Registered, Seen],
+        read: "last",
+        initial: "",
+        evolve: { Registered: () => "Registered", Seen: () => "Seen" }
+      })
+      const Counted = Decision.make("Counted", {
+        tags: { user },
+        events: [Registered, Seen],
+        initial: 0,
+        evolve: { Registered: (count) => count + 1, Seen: (count: number) => count + 1 }
+      })
+      const append = (stream: string, events: ReadonlyArray<(typeof Seen)["Type"]>) => Repository.append(Account, stream, events)
+      yield* append(
+        "first",
+        Array.from({ length: 5 }, () => Seen.make(ada))
+      )
+      // More than one answer has.
+      for (let page = 0; page < 3; page++)
+        yield* append(
+          "middle",
+          Array.from({ length: 400 }, () => Seen.make(ada))
+        )
+      yield* Repository.append(Account, "last", [Registered.make(ada)])
+      yield* Retention.archive("Account-first", { reason: "closed" })
+      yield* Retention.archive("Account-last", { reason: "closed" })
+      assert.equal((yield* Decision.read(Counted({ user: "ada" }))).state, 1200)
+      assert.equal((yield* Decision.read(Newest({ user: "ada" }))).state, "Seen")
+      assert.equal(yield* Stream.runCount(EventStore.readAll({ filter: { tags: ["user:ada"] } })), 1206)
+    }).pipe(Effect.provide(Archive.layer.pipe(Layer.provideMerge(Layer.merge(cold, base)))))
   )
 })

@@ -1,5 +1,6 @@
 /** What can go wrong, looked at: each in a sentence, with what to do. */
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { Operator } from "../contract/authentication.ts"
@@ -57,10 +58,12 @@ const onFollower = ({ failure, kind, lag, name, state, parked }: Moment): Readon
   return [...stands, ...aside]
 }
 
-const onFollowers = Effect.fnUntraced(function* (parts: Parts, head: number | undefined) {
+const onFollowers = Effect.fnUntraced(function* (parts: Parts) {
   const { payloads } = yield* Operator
   const now = yield* followersNow(parts, { lenient: true })
   const moments = yield* toldTo(parts, payloads, now.moments)
+  // Read after them: none is ahead of a log that goes on meanwhile.
+  const head = Option.getOrUndefined(yield* Effect.option(parts.store.head))
   const ahead = moments.filter(({ position }) => head !== undefined && position > head)
   const followers = moments.flatMap(onFollower)
   return [
@@ -100,7 +103,7 @@ export const diagnose = (parts: Parts): Effect.Effect<ReadonlyArray<Diagnosis>, 
           })
     const rest = yield* sections([
       ...onDatabase,
-      section("followers", onFollowers(parts, head)),
+      section("followers", onFollowers(parts)),
       ...(transport?.findings === undefined ? [] : [section("broker", transport.findings)]),
       ...isReadable("parked events", parking?.counts),
       ...isReadable("dead letters", letters?.counts)

@@ -30,7 +30,8 @@ export const verify = (parts: Parts): Stream.Stream<VerifyStep, UnavailableError
   Stream.unwrap(
     Effect.gen(function* () {
       const { checkpoints, store } = parts
-      const [head, all] = yield* orUnavailable(Effect.all([store.head, checkpoints.list]))
+      // In this order: none is ahead of a log that is read after it.
+      const [all, head] = yield* orUnavailable(Effect.all([checkpoints.list, store.head]))
       const ahead = all
         .filter(({ position }) => position > head)
         .map(({ name, position }): VerifyStep => ({
