@@ -173,6 +173,8 @@ export interface Body<A extends SeenEvent, E> {
   looked: SeenEvent | undefined
   /** Whether the log has to be compared with the checkpoint before anything is done under this lease. */
   unproved: boolean
+  /** When it was compared last, in milliseconds. */
+  provedAt: number
   /** Up to where something may be removed by who has not yet seen this lease. */
   unsafe: number
   /** Whether time has passed since the newest event was looked up. */
@@ -316,6 +318,7 @@ export const makeBody = Effect.fnUntraced(function* <A extends SeenEvent, E>(
     batch: [],
     looked: undefined,
     unproved: true,
+    provedAt: 0,
     unsafe: 0,
     dated: true,
     beside: undefined,

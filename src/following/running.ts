@@ -32,7 +32,7 @@ import {
 import { type Action, isBehind, type Reason } from "./follower.ts"
 import type { Controls } from "./followers.ts"
 import { reasonOf, tellFailure } from "../sql/reasons.ts"
-import { keepSeen, look, missedMeanwhile, newestSeen } from "./seeing.ts"
+import { keepSeen, look, missedMeanwhile, newestSeen, restoredMeanwhile } from "./seeing.ts"
 import { Unavailable, unlessInHandler } from "./settling.ts"
 import { heldHere, spread } from "./spreading.ts"
 
@@ -210,8 +210,13 @@ const besides = <A extends SeenEvent, E>(body: Body<A, E>): Effect.Effect<void> 
   const arrived: Arrived<A> = (events, to, head) =>
     Effect.gen(function* () {
       body.wanted.closeUnsafe()
+      const other = yield* restoredMeanwhile(body)
+      if (other !== undefined) {
+        // It begins anew, and halts before anything more is handled. Likewise where something is missed.
+        yield* tell(body, { _tag: "Broke", cause: Cause.fail(other) })
+        return yield* Effect.never
+      }
       const missed = yield* missedMeanwhile(body, body.state.read, Math.max(to, events.at(-1)?.position ?? 0), events)
-      // It begins anew, and halts before anything more is handled.
       if (missed !== undefined) return yield* missed
       yield* tell(body, { _tag: "Arrived", events, to, head })
       yield* body.wanted.await

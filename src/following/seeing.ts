@@ -1,16 +1,18 @@
 /**
  * What a follower has seen of the log: the newest event is kept beside its checkpoint, and compared with the log before anything is done
- * under a lease. A log that was restored from a backup, and has grown since, is told apart by it.
+ * under a lease, and before what is read once a beat has passed since. A log that was restored from a backup, and has grown since, is told apart by it.
  *
  * It costs no statement a batch: of what is handled the id is known. What is passed over without being the follower's own is looked up
  * once a beat; until then, what lies between is compared by the filter.
  */
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type { CheckpointError, CheckpointFencedError, SeenEvent } from "../store/Checkpoints.ts"
+import { beat, type CheckpointError, type CheckpointFencedError, type SeenEvent } from "../store/Checkpoints.ts"
 import type { EventStoreError } from "../store/EventStore.ts"
 import { advance, type Body, Halted } from "./body.ts"
-import { type Ahead, compare, lookAhead, seeAt, seenOf } from "./progress.ts"
+import { type Ahead, compare, lookAhead, type OtherLogError, seeAt, seenOf } from "./progress.ts"
 import { missedBetween, missedBeyond } from "./removed.ts"
 
 /** The newest event known, up to where everything has come to its end. */
@@ -62,6 +64,7 @@ export const look = Effect.fnUntraced(function* <A extends SeenEvent, E>(
       if (missed !== undefined) return yield* Effect.fail(new Halted(Cause.fail(missed)))
     }
     body.unproved = false
+    body.provedAt = yield* Clock.currentTimeMillis
   }
   const ahead = yield* lookAhead(log.store, { after, filter: log.filter })
   const { clear, head } = ahead
@@ -73,6 +76,20 @@ export const look = Effect.fnUntraced(function* <A extends SeenEvent, E>(
   }
   return ahead
 })
+
+/** How the log differs from what the checkpoint was taken from: looked for where a beat has passed since that was looked for last. */
+export const restoredMeanwhile = <A extends SeenEvent, E>(
+  body: Body<A, E>
+): Effect.Effect<OtherLogError | undefined, EventStoreError> =>
+  Effect.flatMap(Clock.currentTimeMillis, (now) => {
+    if (now - body.provedAt < Duration.toMillis(beat(body.following.ttl))) return Effect.undefined
+    body.provedAt = now
+    const found = (error: OtherLogError): Effect.Effect<OtherLogError | undefined> => Effect.succeed(error)
+    return compare(body.following.log, body.context.lease()).pipe(
+      Effect.andThen(Effect.undefined),
+      Effect.catchTags({ CheckpointAheadError: found, CheckpointContradictedError: found })
+    )
+  })
 
 /** Keeps what has been seen where the checkpoint stays: before something that is still to come, or where nothing was known before. */
 export const keepSeen = Effect.fnUntraced(function* <A extends SeenEvent, E>(
