@@ -151,13 +151,15 @@ export const readStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
   }
   if (folded === undefined) {
     const anew = Effect.map(foldStream(aggregate, store.read(stream, options), initial, false), (folded) => folded ?? initial)
-    const old = found?.isOld === true ? found.folded : undefined
-    folded = yield* old === undefined
-      ? anew
-      : Effect.catchIf(anew, isRemoved, (error) =>
-          // Of what is gone the snapshot alone is left, without what has been forgotten in it.
-          Effect.flatMap(continued(old, true), (folded) => (folded === undefined ? Effect.fail(error) : Effect.succeed(folded)))
-        )
+    folded = yield* Effect.catchIf(
+      anew,
+      isRemoved,
+      Effect.fnUntraced(function* (error) {
+        // Of what is gone a snapshot alone is left: without what has been forgotten in it, or made by other folds.
+        const left = found?.folded ?? (usable ? yield* loadOther(snapshots.value, aggregate, stream, options.to) : undefined)
+        return (left && (yield* continued(left, true))) ?? (yield* Effect.fail(error))
+      })
+    )
   }
   const { state, version } = folded
   if (usable && isDue(policy, from, version)) {
@@ -277,6 +279,29 @@ const loadSnapshot = <A extends Aggregate.Any>(
     }),
     Effect.catchCause((cause) => Effect.as(failed("load", cause), undefined))
   )
+
+/**
+ * The newest snapshot that other folds have made, or those of other events, if the state is one that the aggregate has: only where the history that it
+ * could be folded from has been removed.
+ */
+const loadOther = Effect.fnUntraced(function* <A extends Aggregate.Any>(
+  snapshots: Snapshots["Service"],
+  { name, snapshot: policy }: A,
+  stream: string,
+  to: number | undefined
+) {
+  if (policy === undefined) return undefined
+  const kept = yield* Effect.catchCause(snapshots.list({ stream }), (cause) => Effect.as(failed("load", cause), []))
+  for (const { fingerprint, version } of kept.toSorted((one, other) => other.version - one.version)) {
+    const found = yield* loadSnapshot<A>(snapshots, { ...policy, fingerprint }, stream, to)
+    if (found?.folded === undefined) continue
+    yield* Effect.logWarning(
+      `eventfold: the history of "${stream}" has been removed, and aggregate "${name}" has been changed since its snapshot at version ${version}: it goes on from that`
+    )
+    return found.folded
+  }
+  return undefined
+})
 
 const saveSnapshot = <A extends Aggregate.Any>(
   snapshots: Snapshots["Service"],

@@ -15,6 +15,7 @@ import {
   Tag,
   UnitOfWork
 } from "eventfold"
+import { logs } from "../support/logs.ts"
 
 const user = Tag.make("user")
 const options = { tags: ({ name }: { readonly name: string }) => [user(name)] }
@@ -133,5 +134,48 @@ describe("a decision over an archive", () => {
       assert.equal((yield* Decision.read(Newest({ user: "ada" }))).state, "Seen")
       assert.equal(yield* Stream.runCount(EventStore.readAll({ filter: { tags: ["user:ada"] } })), 1206)
     }).pipe(Effect.provide(Archive.layer.pipe(Layer.provideMerge(Layer.merge(cold, base)))))
+  )
+})
+
+describe("a snapshot whose history has been removed", () => {
+  const of = { events: [Registered, Seen], snapshot: { every: 5 } } as const
+  const Next = Aggregate.make("Account", {
+    ...of,
+    state: Schema.Number,
+    initial: 0,
+    evolve: { Registered: (events) => events, Seen: (events) => 1 + events }
+  })
+  const Other = Aggregate.make("Account", {
+    ...of,
+    state: Schema.String,
+    initial: "",
+    evolve: { Registered: (names) => names, Seen: (names, { name }) => names + name }
+  })
+  const prepared = Effect.gen(function* () {
+    for (let count = 0; count < 12; count++) {
+      yield* UnitOfWork.transact(Repository.execute(Account, "1", () => Seen.make(ada)))
+    }
+    const policies = { Account: { keep: Retention.behindSnapshot(1) } }
+    yield* Effect.scoped(Effect.flatMap(Retention.make({ policies, every: "never", pace: 1e9 }), ({ run }) => run))
+    const types = Effect.map(Stream.runCollect(EventStore.read("Account-1")), (all) => all.map(({ type }) => type))
+    assert.equal((yield* types)[0], "$Tombstone")
+  })
+
+  it.effect("stands for it in a release whose folds were changed, and that is said", () =>
+    Effect.gen(function* () {
+      logs(/the history of "Account-1" has been removed, and aggregate "Account" has been changed .* at version 10/)
+      yield* prepared
+      assert.deepEqual(yield* Repository.read(Next, "1"), { state: 12, version: 12 })
+      const decided = yield* UnitOfWork.transact(Repository.execute(Next, "1", () => Seen.make(ada)))
+      assert.deepEqual([decided.state, decided.version], [13, 13])
+    }).pipe(Effect.provide(base))
+  )
+
+  it.effect("and does not where the state is another", () =>
+    Effect.gen(function* () {
+      yield* prepared
+      const removed = yield* Effect.flip(Repository.read(Other, "1"))
+      assert.equal(removed._tag === "EventStoreError" && removed.reason._tag, "EventsRemoved")
+    }).pipe(Effect.provide(base))
   )
 })
