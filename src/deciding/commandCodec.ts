@@ -23,7 +23,7 @@ interface CommandCodec {
   readonly failure: CommandCodec["success"]
 }
 
-const formatText = SchemaIssue.makeFormatterDefault()
+export const formatText = SchemaIssue.makeFormatterDefault()
 const formatIssue = SchemaIssue.makeFormatterStandardSchemaV1()
 
 const commandCodecs = new WeakMap<object, CommandCodec>()

@@ -9,7 +9,7 @@ import { canonicalJson } from "../internal/json.ts"
 import { nameFault } from "../store/kit/index.ts"
 import { type Answer, answerStream, answerType } from "./Answers.ts"
 import { MessageBus } from "./bus.ts"
-import { commandCodec } from "./commandCodec.ts"
+import { commandCodec, formatText } from "./commandCodec.ts"
 import { noteCommit } from "./levels.ts"
 import { CommitError, Transaction, UnitOfWork } from "./transaction.ts"
 import { transact } from "./UnitOfWork.ts"
@@ -60,7 +60,9 @@ export const once = <A, E>(
       yield* noteCommit(position)
       const decoded = codec[outcome].decode(value)
       if (Result.isFailure(decoded)) {
-        return yield* new EventDecodeError({ stream, version: 1, position, type: answerType, cause: decoded.failure })
+        const problem = `the answer does not fit the ${outcome} schema of command "${command._tag}" as it is today: ${formatText(decoded.failure)}`
+        const cause = new TypeError(problem, { cause: decoded.failure })
+        return yield* new EventDecodeError({ stream, version: 1, position, type: answerType, cause })
       }
       // What was kept is what a handler of this command gave.
       return Option.some(outcome === "success" ? Effect.succeed(decoded.success as A) : Effect.fail(decoded.success as E))

@@ -18,13 +18,23 @@ const reasons: { readonly [Tag in PlatformError["reason"]["_tag"]]?: typeof Even
   WouldBlock: EventStore.StoreUnavailable
 }
 
+/** What the system calls it, as in `ENOSPC`. */
+const codeOf = (error: unknown): string | undefined => {
+  for (let cause = error; typeof cause === "object" && cause !== null; cause = (cause as { readonly cause?: unknown }).cause) {
+    if ("code" in cause && typeof cause.code === "string") return cause.code
+  }
+  return undefined
+}
+
 export const failAs = <A, R>(
   operation: string,
   effect: Effect.Effect<A, PlatformError, R>
 ): Effect.Effect<A, EventStore.EventStoreError, R> =>
   Effect.mapError(effect, (error) => {
     const Reason = reasons[error.reason._tag] ?? EventStore.StoreFailure
-    return new EventStore.EventStoreError({ reason: new Reason({ operation, detail: error.message, cause: error }) })
+    const code = codeOf(error)
+    const detail = code === undefined || error.message.includes(code) ? error.message : `${error.message}: ${code}`
+    return new EventStore.EventStoreError({ reason: new Reason({ operation, detail, cause: error }) })
   })
 
 export const unavailable = (operation: string, detail: string) =>

@@ -493,8 +493,11 @@ const meddled = (
   ).pipe(Layer.provide(NodeFileSystem.layer))
 
 describe("a disk that fails", () => {
-  const failure = (_tag: PlatformError.SystemErrorTag) =>
-    PlatformError.systemError({ _tag, module: "FileSystem", method: "write", description: "no space left on device" })
+  /** As Node's file system says it: what the disk says stands in the cause. */
+  const failure = (_tag: PlatformError.SystemErrorTag) => {
+    const cause = Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" })
+    return PlatformError.systemError({ _tag, module: "FileSystem", method: "write", cause })
+  }
 
   it.effect("in the middle of a write: nothing of it stays, and the next append takes its place", () =>
     Effect.gen(function* () {
@@ -526,7 +529,7 @@ describe("a disk that fails", () => {
         fails = kind
         const reason = yield* reasonOf(store.append("A-1", [event(), event()]))
         assert.deepEqual([reason._tag, reason.operation], [tag, "append"])
-        assert.match(reason.detail, /no space left on device/)
+        assert.match(reason.detail, /ENOSPC$/)
         assert.deepEqual(readFileSync(path), before)
         assert.deepEqual(yield* ids(store), ["a"])
       }
