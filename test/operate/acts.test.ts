@@ -93,6 +93,11 @@ onEveryStore((test, kind) => {
           const client = yield* acting()
           yield* place("1")
           yield* reaches("live")
+          const mistaken = client.Act({ id: "name", act: { _tag: "Pause", follower: "mails" } })
+          assert.include(
+            (yield* Effect.flip(Stream.runDrain(mistaken))).message,
+            'there is no follower "mails", but "subscription:mails"'
+          )
           assert.strictEqual(yield* outcome(client, "pause", { _tag: "Pause", follower: "subscription:mails" }), "paused")
           yield* reaches("paused")
         })
@@ -113,7 +118,7 @@ onEveryStore((test, kind) => {
         Effect.sync(() => handled.length),
         { until: (count) => count >= 2, schedule: Schedule.spaced("10 millis") }
       )
-      assert.deepStrictEqual(yield* recorded, ["pause ada done", "resume ada done"])
+      assert.deepStrictEqual(yield* recorded, ["name ada refused", "pause ada done", "resume ada done"])
     })
   )
 

@@ -79,7 +79,11 @@ const steer = (parts: Parts, name: string, pause: boolean): Performance => {
       Effect.gen(function* () {
         const rows = yield* rowsOf(parts, name)
         const follower = yield* here
-        if (rows.length === 0 && follower === undefined) return yield* refuse(`there is no follower "${name}"`)
+        if (rows.length === 0 && follower === undefined) {
+          const meant = subscriptionCheckpoint(name)
+          const known = (yield* rowsOf(parts, meant)).length > 0
+          return yield* refuse(`there is no follower "${name}"${known ? `, but "${meant}"` : ""}`)
+        }
         if (rows.length === 0) return yield* refuse(`"${name}" has not begun yet: it has no checkpoint`)
         for (const row of rows) yield* orRefused(parts.checkpoints.pause(row.name, pause))
         return follower === undefined ? `${verb}; no process runs it` : verb
