@@ -8,6 +8,7 @@ import * as Rpc from "effect/rpc/Rpc"
 import * as RpcMiddleware from "effect/rpc/RpcMiddleware"
 import * as Schema from "effect/Schema"
 import type * as Struct from "effect/Struct"
+import { nameFault, shortName } from "./names.ts"
 
 /**
  * A command definition: its name, and the Schemas of its payload, success and error.
@@ -240,5 +241,8 @@ export const make = <
       ? (payload: Payload extends Schema.Struct.Fields ? Struct.Simplify<Schema.Struct<Payload>["Type"]> : never) => string
       : never
   }
-): Command<Tag, Payload extends Schema.Struct.Fields ? Schema.Struct<Payload> : Payload, Success, Error> =>
-  Rpc.make<Tag, Payload, Success, Error>(tag, options as Parameters<typeof Rpc.make<Tag, Payload, Success, Error>>[1])
+): Command<Tag, Payload extends Schema.Struct.Fields ? Schema.Struct<Payload> : Payload, Success, Error> => {
+  const unstorable = nameFault(tag)
+  if (unstorable !== undefined) throw new RangeError(`Command: the name ${shortName(tag)}${unstorable}`)
+  return Rpc.make<Tag, Payload, Success, Error>(tag, options as Parameters<typeof Rpc.make<Tag, Payload, Success, Error>>[1])
+}

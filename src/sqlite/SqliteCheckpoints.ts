@@ -33,7 +33,8 @@ export interface Options {
 
 /**
  * Checkpoints in the database of the `SqlClient` of the environment (which must be one of SQLite), whose tables are made or
- * migrated first. Leases run by the fiber's `Clock`: all processes that use the file are on one machine.
+ * migrated first. Leases run by the fiber's `Clock`: all processes that use the file are on one machine. Where its clock is set back, the lease of a process that
+ * died before lasts until the clock has come that far again: `reset` of `Checkpoints`, to the position where it stands, takes it at once.
  *
  * @category constructors
  * @since 0.2.0
