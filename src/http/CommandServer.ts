@@ -44,7 +44,7 @@ export interface Options<in I, out R> extends Pick<MessageBus.ServingOptions, "c
   /**
    * What each call is executed on, beside what the Layer itself is provided with: the bus and the handlers of the tenant that calls, as
    * `Tenants.layerOfTenantFrom` gives them. It may use what a middleware of the group provides, and is built and closed for each call: what is to last is held by
-   * what it asks. What it fails with the caller is told.
+   * what it asks. What it fails with the caller is told. Default: nothing.
    */
   readonly provide?: Layer.Layer<I, CommandFailure, R> | undefined
 }
