@@ -4,10 +4,12 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import type { RecordedEvent } from "../definitions/stored.ts"
+import { makeTogether } from "../internal/together.ts"
 import {
   type Checkpoint,
   CheckpointAheadError,
@@ -57,6 +59,22 @@ const eventAt = ({ store }: Pick<Log, "store">, position: number) =>
     event: Option.fromUndefinedOr(events.find((event) => event.position === position))
   }))
 
+type Found = Effect.Success<ReturnType<typeof eventAt>>
+
+const looking = new WeakMap<EventStore["Service"], (position: number) => Effect.Effect<Found, EventStoreError>>()
+
+/** {@link eventAt}, once for all who ask for it at about the same time, as those do who have been told of one event. */
+export const eventAtTogether = ({ store }: Pick<Log, "store">, position: number): Effect.Effect<Found, EventStoreError> => {
+  const call = Effect.fnUntraced(function* (positions: ReadonlyArray<number>) {
+    const found = new Map<number, Exit.Exit<Found, EventStoreError>>()
+    for (const one of new Set(positions)) found.set(one, yield* Effect.exit(eventAt({ store }, one)))
+    return positions.map((one) => found.get(one) as Exit.Exit<Found, EventStoreError>)
+  })
+  const ask = looking.get(store) ?? makeTogether<number, Found, EventStoreError>({ most: 1000, call })
+  looking.set(store, ask)
+  return ask(position)
+}
+
 /** The event at a position, as one that has been seen; none where there is none. */
 export const seeAt = (log: Pick<Log, "store">, position: number): Effect.Effect<SeenEvent | undefined, EventStoreError> =>
   position === 0
@@ -73,13 +91,14 @@ export const seenOf = ({ id, position }: SeenEvent): SeenEvent => ({ position, i
  */
 export const compare = Effect.fnUntraced(function* (
   log: Log,
-  { name: checkpoint, position, seen }: Pick<Checkpoint, "name" | "position" | "seen">
+  { name: checkpoint, position, seen }: Pick<Checkpoint, "name" | "position" | "seen">,
+  look: typeof eventAt = eventAt
 ): Effect.fn.Return<void, EventStoreError | CheckpointAheadError | CheckpointContradictedError> {
   if (seen === undefined) {
     const head = position === 0 ? 0 : yield* log.store.head
     return head < position ? yield* new CheckpointAheadError({ checkpoint, position, head }) : undefined
   }
-  const { event, head } = yield* eventAt(log, seen.position)
+  const { event, head } = yield* look(log, seen.position)
   if (head < position) return yield* new CheckpointAheadError({ checkpoint, position, head })
   const differs = { checkpoint, position, at: seen.position, seen: Option.some(seen.id) }
   if (!Option.exists(event, ({ id }) => id === seen.id)) {

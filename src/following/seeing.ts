@@ -12,7 +12,7 @@ import * as Effect from "effect/Effect"
 import { beat, type CheckpointError, type CheckpointFencedError, type SeenEvent } from "../store/Checkpoints.ts"
 import type { EventStoreError } from "../store/EventStore.ts"
 import { advance, type Body, Halted } from "./body.ts"
-import { type Ahead, compare, lookAhead, type OtherLogError, seeAt, seenOf } from "./progress.ts"
+import { type Ahead, compare, eventAtTogether, lookAhead, type OtherLogError, seeAt, seenOf } from "./progress.ts"
 import { missedBetween, missedBeyond } from "./removed.ts"
 
 /** The newest event known, up to where everything has come to its end. */
@@ -85,7 +85,7 @@ export const restoredMeanwhile = <A extends SeenEvent, E>(
     if (now - body.provedAt < Duration.toMillis(beat(body.following.ttl))) return Effect.undefined
     body.provedAt = now
     const found = (error: OtherLogError): Effect.Effect<OtherLogError | undefined> => Effect.succeed(error)
-    return compare(body.following.log, body.context.lease()).pipe(
+    return compare(body.following.log, body.context.lease(), eventAtTogether).pipe(
       Effect.andThen(Effect.undefined),
       Effect.catchTags({ CheckpointAheadError: found, CheckpointContradictedError: found })
     )

@@ -80,6 +80,24 @@ const noting = (name: string, options?: Partial<Subscription.RawOptions<unknown,
 const stateOf = (name: string) => Effect.map(Subscription.status(name), ({ state }) => state)
 
 describe("the tail of the log", () => {
+  it.effect("is compared with what all of them have seen by one look, after a quiet time", () =>
+    sharing(({ requests }) =>
+      Effect.gen(function* () {
+        const all = numbers(50).map((n) => noting(`all-${n}`))
+        for (const { layer } of all) yield* start(layer)
+        yield* append(3)
+        yield* until(() => all.every(({ seen }) => seen.length === 3))
+        yield* TestClock.adjust("1 hour")
+        yield* rest
+        requests.length = 0
+        yield* append(1)
+        yield* until(() => all.every(({ seen }) => seen.length === 4))
+        const looks = requests.filter(({ after, size }) => after === 2 && size === 1)
+        assert.ok(looks.length >= 1 && looks.length <= 3, `${looks.length} looks for 50`)
+      })
+    )
+  )
+
   it.effect("is read once for all that keep up, whatever their filters, and nobody looks behind a page", () =>
     sharing(({ requests }) =>
       Effect.gen(function* () {
