@@ -50,8 +50,12 @@ const [usualWait, longestWait] = [10_000, 600_000]
 /** How often an act is begun that cannot be brought to its end, as when its record cannot be written. */
 const mostTurns = 5
 
-/** How often whoever asks looks what has become of it, where others may have changed it, in milliseconds. */
+/** How often whoever asks looks what has become of it, where others may have changed it, in milliseconds: sooner at first. */
 const looked = 250
+
+/** How often whoever has begun an act looks for the next, in milliseconds, and how many times: who acts on many things asks for one after the other. */
+const soon = 50
+const mostSoon = 20
 
 /** What came between: the turn is another's. */
 class Superseded {
@@ -213,6 +217,8 @@ const work = Effect.fnUntraced(function* (
   const steering = makeSteering(parts)
   const underWay = yield* FiberMap.make<string>()
   const own = new Set<string>()
+  /** How many looks are still to come soon. */
+  let hurried = 0
   const takeAll = Effect.gen(function* () {
     const current = yield* requests.current
     yield* steering(current, own)
@@ -224,13 +230,18 @@ const work = Effect.fnUntraced(function* (
       const turn = yield* requests.take(request.id, owner)
       if (turn === undefined) continue
       own.add(request.id)
+      hurried = mostSoon
       yield* FiberMap.run(underWay, request.id, perform(request, turn))
     }
     const known = new Set(current.map(({ id }) => id))
     for (const id of own) if (!known.has(id)) own.delete(id)
   })
   const looking = inBackground(makeEpisodes("the look for acts"), "eventfold: acts could not be looked for, and wait")
-  const rest = requests.looked === undefined ? asked.await : Effect.timeoutOption(asked.await, Duration.millis(requests.looked))
+  const { looked } = requests
+  const rest =
+    looked === undefined
+      ? asked.await
+      : Effect.suspend(() => Effect.timeoutOption(asked.await, Duration.millis(hurried-- > 0 ? soon : looked)))
   return yield* Effect.forever(
     Effect.gen(function* () {
       yield* rest
@@ -250,7 +261,9 @@ const watch = (
   Stream.unwrap(
     Effect.map(PubSub.subscribe(changes), (subscription) => {
       const giveUp = makeGiveUp(parts, requests)
-      const time = requests.looked === undefined ? Effect.never : Effect.sleep(looked)
+      let wait = soon / 4
+      const time =
+        requests.looked === undefined ? Effect.never : Effect.suspend(() => Effect.sleep((wait = Math.min(looked, 2 * wait))))
       const next = Effect.raceFirst(PubSub.take(subscription), time)
       let before: Standing | undefined
       const look = Effect.gen(function* () {
