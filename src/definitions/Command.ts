@@ -8,7 +8,6 @@ import * as Rpc from "effect/rpc/Rpc"
 import * as RpcMiddleware from "effect/rpc/RpcMiddleware"
 import * as Schema from "effect/Schema"
 import type * as Struct from "effect/Struct"
-import { nameFault, shortName } from "./names.ts"
 
 /**
  * A command definition: its name, and the Schemas of its payload, success and error.
@@ -242,7 +241,7 @@ export const make = <
       : never
   }
 ): Command<Tag, Payload extends Schema.Struct.Fields ? Schema.Struct<Payload> : Payload, Success, Error> => {
-  const unstorable = nameFault(tag)
-  if (unstorable !== undefined) throw new RangeError(`Command: the name ${shortName(tag)}${unstorable}`)
+  // No more than that: a client in a browser has this module, and nothing that it would take.
+  if (tag === "") throw new RangeError("Command: the name must not be empty")
   return Rpc.make<Tag, Payload, Success, Error>(tag, options as Parameters<typeof Rpc.make<Tag, Payload, Success, Error>>[1])
 }
