@@ -240,8 +240,5 @@ export const make = <
       ? (payload: Payload extends Schema.Struct.Fields ? Struct.Simplify<Schema.Struct<Payload>["Type"]> : never) => string
       : never
   }
-): Command<Tag, Payload extends Schema.Struct.Fields ? Schema.Struct<Payload> : Payload, Success, Error> => {
-  // No more than that: a client in a browser has this module, and nothing that it would take.
-  if (tag === "") throw new RangeError("Command: the name must not be empty")
-  return Rpc.make<Tag, Payload, Success, Error>(tag, options as Parameters<typeof Rpc.make<Tag, Payload, Success, Error>>[1])
-}
+): Command<Tag, Payload extends Schema.Struct.Fields ? Schema.Struct<Payload> : Payload, Success, Error> =>
+  Rpc.make<Tag, Payload, Success, Error>(tag, options as Parameters<typeof Rpc.make<Tag, Payload, Success, Error>>[1])

@@ -11,7 +11,6 @@ import type { NoInfer } from "effect/Types"
 import { freeze } from "../internal/freeze.ts"
 import { annotatableSchema } from "./annotations.ts"
 import { type JsonCodec, jsonCodec } from "./jsonCodec.ts"
-import { nameFault, shortName } from "./names.ts"
 import type { Checked, Public } from "./personalField.ts"
 import type { Metadata, NewEvent, RecordedEvent } from "./stored.ts"
 
@@ -280,8 +279,7 @@ export const make = <
 ): Event<Tag, F, Published, Tags> => {
   const version = options?.version ?? 1
   const upcasts = options?.upcast ?? {}
-  const unstorable = nameFault(tag)
-  if (unstorable !== undefined) throw new RangeError(`Event: the type ${shortName(tag)}${unstorable}`)
+  if (tag === "") throw new RangeError("Event: the type must not be empty")
   if (!Number.isSafeInteger(version) || version < 1) {
     throw new RangeError(`Event "${tag}": version must be a whole number from 1, not ${version}`)
   }
@@ -294,8 +292,7 @@ export const make = <
   const from = options?.from ?? {}
   const names = new Set<string>([tag])
   for (const name of [...aliases, ...Object.keys(from)]) {
-    if (nameFault(name) !== undefined || names.has(name))
-      throw new RangeError(`Event "${tag}": it cannot be read from the type "${name}" as well`)
+    if (name === "" || names.has(name)) throw new RangeError(`Event "${tag}": it cannot be read from the type "${name}" as well`)
     names.add(name)
   }
   const definedFields: F = fields ?? ({} as F)

@@ -3,7 +3,6 @@
  * both call it alike.
  */
 import * as Event from "./Event.ts"
-import { nameFault, shortName } from "./names.ts"
 import { categoryOf } from "./stored.ts"
 
 /** What a definition shares with its annotated copies, and with no other. */
@@ -48,8 +47,6 @@ export const readersOfAggregate = <E extends Event.Any>(name: string, events: Re
   if (name.length === 0 || name.includes("-") || name.startsWith("$")) {
     throw new RangeError(`Aggregate "${name}": a name must not be empty, contain "-" or begin with "$"`)
   }
-  const unstorable = nameFault(name)
-  if (unstorable !== undefined) throw new RangeError(`Aggregate: the name ${shortName(name)}${unstorable}`)
   const types = new Set<string>()
   for (const { type } of events) {
     if (types.has(type)) throw new RangeError(`Aggregate "${name}": the event type "${type}" is listed twice`)

@@ -16,10 +16,6 @@ export const nameFault = (name: string): string | undefined => {
   return textFault(name)
 }
 
-/** A name in front of what is wrong with it; nothing where it is empty. */
-export const shortName = (name: string): string =>
-  name === "" ? "" : `${JSON.stringify(name.length > 60 ? `${name.slice(0, 59)}…` : name)} `
-
 /**
  * The name of the stream of one thing: `streamName("Account", "42")` is `Account-42`.
  *

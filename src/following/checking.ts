@@ -2,7 +2,7 @@
  * Whether a follower can work at all with the options that it is given: what never can is no outage, and is refused before it begins. Each
  * throws a `RangeError` that names the follower, the option and the value.
  */
-import { nameFault, shortName } from "../definitions/names.ts"
+import { nameFault } from "../definitions/names.ts"
 import { shown, wholeFrom, wholeOrEndless } from "../internal/counting.ts"
 import { passing } from "../internal/lasting.ts"
 import type { OnFailure, Options } from "./model.ts"
@@ -15,7 +15,10 @@ export interface Owner {
 }
 
 /** The name may be what is refused: too long, or nothing that can be shown. */
-const ownerOf = ({ kind, title }: Owner): string => `${kind} ${shortName(title).trimEnd()}`
+const ownerOf = ({ kind, title }: Owner): string => {
+  const short = title.length > 60 ? `${title.slice(0, 59)}…` : title
+  return `${kind} ${JSON.stringify(short)}`
+}
 
 const checkName = (owner: Owner, checkpoints: ReadonlyArray<string>): void => {
   for (const checkpoint of checkpoints) {
