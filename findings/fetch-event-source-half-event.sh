@@ -20,11 +20,13 @@ import fetchEventSource from "@microsoft/fetch-event-source"
 import { EventSource } from "eventsource"
 import { once } from "node:events"
 import { createServer } from "node:http"
-import { setTimeout } from "node:timers/promises"
+import { setImmediate } from "node:timers/promises"
 
 const events = ["opened", "paid", "sent"].map((data, n) => `id: ${n + 1}\ndata: ${data}\n\n`)
 const run = async (name, listen) => {
   let connections = 0
+  const { promise: read, resolve: hasRead } = Promise.withResolvers()
+  const { promise: done, resolve } = Promise.withResolvers()
   const server = createServer(async (request, response) => {
     const last = Number(request.headers["last-event-id"] ?? 0)
     console.log(`${name}: connection ${++connections}, Last-Event-ID: ${request.headers["last-event-id"] ?? "none"}`)
@@ -32,16 +34,18 @@ const run = async (name, listen) => {
     response.write("retry: 100\n\n")
     if (connections === 1) {
       response.write(events[0] + events[1].slice(0, 12))
-      await setTimeout(200)
+      // Both came in one piece: who has given the first event has read that much of the second.
+      await read
+      await setImmediate()
       return response.destroy()
     }
     response.write(events.slice(last).join(""))
   }).listen(0, "127.0.0.1")
   await once(server, "listening")
   const given = []
-  const { promise: done, resolve } = Promise.withResolvers()
   const close = listen(`http://127.0.0.1:${server.address().port}`, ({ id, data }) => {
     given.push(`${id} ${data}`)
+    hasRead()
     if (data === "sent") resolve()
   })
   await done

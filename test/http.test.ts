@@ -88,8 +88,14 @@ const tenants = HttpRouter.serve(
   HttpApiBuilder.layer(OfTenants).pipe(
     Layer.provide(
       CommandServer.layer(OfTenants, "bank", commands, {
-        provide: Layer.catchCause(Tenants.layerOfTenantFrom(Office), () =>
-          Layer.effectContext(Effect.fail(new Command.CommandFailure({ kind: "unavailable" })))
+        // A Layer as it would be written by hand: one that those who build at once could share.
+        provide: Layer.effectContext(
+          Effect.gen(function* () {
+            const { id } = yield* Tenants.Tenant
+            yield* Effect.sleep("50 millis")
+            const { of } = yield* Office
+            return yield* of(id)
+          }).pipe(Effect.catchCause(() => Effect.fail(new Command.CommandFailure({ kind: "unavailable" }))))
         )
       })
     ),
@@ -183,6 +189,13 @@ describe("commands as endpoints of an HttpApi", () => {
         body: { _tag: "CommandFailure", kind: "unavailable" }
       })
       assert.equal((yield* sendAs("acme", { account: ada })).status, 400)
+      const atOnce = yield* Effect.forEach(["acme", "globex"], (id) => sendAs(id, { account: ada, amount: 100 }), {
+        concurrency: "unbounded"
+      })
+      assert.deepEqual(
+        atOnce.map(({ body }) => body),
+        [106, 107]
+      )
     }).pipe(Effect.provide(tenants))
   )
 

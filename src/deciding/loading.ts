@@ -163,7 +163,9 @@ export const readStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
   }
   const { state, version } = folded
   if (usable && isDue(policy, from, version)) {
-    yield* schedule(saveSnapshot(snapshots.value, policy, stream, folded, replace))
+    const save = saveSnapshot(snapshots.value, policy, stream, folded, replace)
+    // It is saved when a unit of work has ended: what has been forgotten by then is not to come back.
+    yield* schedule(Effect.suspend(() => (since === timesForgotten() ? save : Effect.void)))
   }
   const isKept = options.until === undefined && since === timesForgotten()
   if (version > 0 && isKept && (lost || replace || version >= (cached?.version ?? 0))) {

@@ -82,7 +82,8 @@ export const restoredMeanwhile = <A extends SeenEvent, E>(
   body: Body<A, E>
 ): Effect.Effect<OtherLogError | undefined, EventStoreError> =>
   Effect.flatMap(Clock.currentTimeMillis, (now) => {
-    if (now - body.provedAt < Duration.toMillis(beat(body.following.ttl))) return Effect.undefined
+    // A clock may be set back.
+    if (Math.abs(now - body.provedAt) < Duration.toMillis(beat(body.following.ttl))) return Effect.undefined
     body.provedAt = now
     const found = (error: OtherLogError): Effect.Effect<OtherLogError | undefined> => Effect.succeed(error)
     return compare(body.following.log, body.context.lease(), eventAtTogether).pipe(

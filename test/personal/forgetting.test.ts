@@ -1,7 +1,7 @@
 /** Forgetting, cut off at every step, after restores, while keys are away, and in what is kept in memory. */
 import assert from "node:assert/strict"
 import { it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Layer, Redacted, Schema, Stream } from "effect"
+import { Deferred, Effect, Exit, Fiber, Layer, Option, Redacted, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { describe } from "vitest"
 import {
@@ -13,6 +13,7 @@ import {
   Keys,
   Personal,
   Repository,
+  Snapshots,
   Subscription,
   Tag,
   UnitOfWork
@@ -294,6 +295,32 @@ describe("forgetting", () => {
         }).pipe(Effect.provide(keeping(optimistic)))
     )
   }
+
+  it.effect("is not undone by a snapshot that is saved after it", () =>
+    Effect.gen(function* () {
+      const Kept = Aggregate.make("Kept", {
+        events: [Signed, Called],
+        state: Schema.String,
+        initial: "nobody",
+        evolve,
+        snapshot: { every: 1 }
+      })
+      yield* Repository.append(Kept, "ada", [Signed.make({ customer: "ada", email: "ada@example.org" })])
+      const states = Effect.flatMap(Snapshots.Snapshots, ({ load }) =>
+        Effect.map(
+          load("Kept-ada", Kept.snapshot?.fingerprint ?? ""),
+          Option.map(({ state }) => state)
+        )
+      )
+      for (const body of [
+        Repository.load(Kept, "ada"),
+        Repository.execute(Kept, "ada", () => Called.make({ customer: "ada" }))
+      ]) {
+        yield* UnitOfWork.transact(Effect.andThen(body, Personal.forget("ada")))
+        assert.deepEqual(yield* states, Option.none())
+      }
+    }).pipe(Effect.provide(Layer.provideMerge(Snapshots.layerMemory, keeping(false))))
+  )
 
   it.effect("reaches them in another process of the same log", () =>
     Effect.gen(function* () {
