@@ -92,7 +92,6 @@ const tenants = HttpRouter.serve(
         provide: Layer.effectContext(
           Effect.gen(function* () {
             const { id } = yield* Tenants.Tenant
-            yield* Effect.sleep("50 millis")
             const { of } = yield* Office
             return yield* of(id)
           }).pipe(Effect.catchCause(() => Effect.fail(new Command.CommandFailure({ kind: "unavailable" }))))
