@@ -9,7 +9,8 @@ import * as Semaphore from "effect/Semaphore"
 /**
  * Group commit: what is submitted while the writer is busy goes into its next batch, with an answer for each request.
  *
- * There is no timer: a batch is whatever waits when the writer becomes free, so one caller alone never waits for others.
+ * There is no timer: a batch is whatever waits when the writer becomes free, so one caller alone never waits for others. Where several came
+ * together before, the first that comes again waits for what else is asked for in the same turn.
  */
 export interface GroupCommit<Request, Answer, E> {
   /**
@@ -51,6 +52,8 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
   let waiting: Array<Submitted<Request, Answer, E>> = []
   let wakeWriter: (() => void) | undefined
   let open = true
+  /** Whether the last batch was of several: then whoever comes when the writer is free is hardly alone, and waits for one turn. */
+  let several = false
 
   // A batch belongs to many callers: its statements are spans in the trace of none.
   const context = Context.add(yield* Effect.context(), References.TracerEnabled, false)
@@ -75,7 +78,7 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
     Effect.callback((resume) => {
       if (!open) return resume(Effect.fail(options.closed()))
       const submitted: Submitted<Request, Answer, E> = { request, answer: resume }
-      if (wakeWriter !== undefined && waiting.length === 0) return writeAlone(submitted, wakeWriter)
+      if (wakeWriter !== undefined && waiting.length === 0 && !several) return writeAlone(submitted, wakeWriter)
       waiting.push(submitted)
       wakeWriter?.()
       return Effect.sync(() => {
@@ -88,7 +91,7 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
     if (waiting.length > 0) return resume(Effect.void)
     wakeWriter = () => {
       wakeWriter = undefined
-      resume(Effect.void)
+      resume(several ? Effect.yieldNow : Effect.void)
     }
   })
 
@@ -121,6 +124,7 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
       return Effect.yieldNow
     }
     const batch = nextBatch()
+    several = batch.length > 1
     return Effect.uninterruptible(
       Effect.flatMap(Effect.forkChild(options.write(batch), { startImmediately: true }), (writing) => {
         giveAnswers()

@@ -35,6 +35,41 @@ describe("group commit", () => {
     }).pipe(Effect.scoped, Effect.withTracer(tracer))
   })
 
+  it.effect("writes those who come back together in one batch, and one who comes alone at once", () =>
+    Effect.gen(function* () {
+      const sizes: Array<number> = []
+      const { submit } = yield* makeGroupCommit<number, number, string>({
+        capacity: 10,
+        maxBatch: 10,
+        take: (waiting) => waiting.length,
+        overlaps: false,
+        closed: () => "closed",
+        write: (batch) =>
+          Effect.gen(function* () {
+            sizes.push(batch.length)
+            yield* Effect.yieldNow
+            return () => {
+              for (const { answer, request } of batch) answer(Exit.succeed(request))
+            }
+          })
+      })
+      const together = Effect.all([1, 2, 3, 4].map((n) => submit(Effect.succeed(n))), { concurrency: "unbounded" })
+      const writerSleeps = Effect.repeat(Effect.yieldNow, { times: 10 })
+      yield* writerSleeps
+      yield* submit(Effect.succeed(0))
+      yield* together
+      assert.deepEqual(sizes.splice(0), [1, 1, 3])
+      yield* writerSleeps
+      yield* together
+      yield* writerSleeps
+      assert.deepEqual(yield* together, [1, 2, 3, 4])
+      assert.deepEqual(sizes.splice(0), [4, 4])
+      yield* submit(Effect.succeed(5))
+      yield* submit(Effect.succeed(6))
+      assert.deepEqual(sizes, [1, 1])
+    }).pipe(Effect.scoped)
+  )
+
   it.effect("is not closed while a batch is being written, whoever writes it", () =>
     Effect.gen(function* () {
       for (const callers of [1, 3]) {

@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import { type GroupCommit, makeGroupCommit, type Submitted } from "../../internal/groupCommit.ts"
+import { makeGroupCommit, type Submitted } from "../../internal/groupCommit.ts"
 import type { RecordedEvent } from "../../definitions/stored.ts"
 import type { EventStoreError } from "../../store/EventStore.ts"
 import {
@@ -28,9 +28,6 @@ const mostAsks = 512
 
 /** The most events of one page. */
 const mostEvents = 1_024
-
-/** How many statements may be on their way at once. */
-const lanes = 2
 
 /** A question, and which of the asks are its: none where it is not to be asked so. */
 interface Question {
@@ -182,44 +179,24 @@ const takeAsks = (waiting: ReadonlyArray<{ readonly request: Request }>, most: n
   return size
 }
 
-/** Of several that take turns, that which has the fewest requests on their way. */
-const shareOut = (groups: ReadonlyArray<GroupCommit<Request, Reading, EventStoreError>>) => {
-  const loads = groups.map(() => 0)
-  return (request: Request): Effect.Effect<Reading, EventStoreError> =>
-    Effect.suspend(() => {
-      const least = loads.indexOf(Math.min(...loads))
-      const group = groups[least] as GroupCommit<Request, Reading, EventStoreError>
-      loads[least] = (loads[least] ?? 0) + 1
-      return Effect.ensuring(
-        group.submit(Effect.succeed(request)),
-        Effect.sync(() => {
-          loads[least] = (loads[least] ?? 0) - 1
-        })
-      )
-    })
-}
-
 export const makeBoundary = Effect.fnUntraced(function* (
   shared: Shared,
   { capacity = 4096 }: { readonly capacity?: number | undefined }
 ): Effect.fn.Return<Exclude<Driver["boundary"], undefined>, never, Scope.Scope> {
-  const groups = yield* Effect.forEach(Array.from({ length: lanes }), () =>
-    makeGroupCommit<Request, Reading, EventStoreError>({
-      capacity,
-      maxBatch: mostAsks,
-      take: takeAsks,
-      overlaps: true,
-      write: readBatch(shared),
-      closed: () => closedStore("readBoundary")
-    })
-  )
-  const read = shareOut(groups)
+  const { submit } = yield* makeGroupCommit<Request, Reading, EventStoreError>({
+    capacity,
+    maxBatch: mostAsks,
+    take: takeAsks,
+    overlaps: true,
+    write: readBatch(shared),
+    closed: () => closedStore("readBoundary")
+  })
   return (prepared) =>
     Effect.contextWith((context) => {
       const request = requestOf(prepared)
       const reading =
         Context.getOrUndefined(context, shared.sql.transactionService) === undefined
-          ? read(request)
+          ? submit(Effect.succeed(request))
           : Effect.map(readTogether(shared, [request]), ([reading]) => reading as Reading)
       return Effect.map(reading, (read) => read())
     })
