@@ -128,13 +128,14 @@ export const make = Effect.fnUntraced(function* (
   if (options.chain === true) yield* beginChain(sql, names, shared, options.migrate !== false)
   const append = yield* makeAppend(shared, options)
   const boundary = yield* makeBoundary(shared, options)
+  const pages = yield* makePages(shared, options)
   const head = readHead(shared)
   yield* keepUp(shared, head, hearing)
   yield* queries.answering.hearClosing
   const store = makeStore({
     append,
     boundary,
-    pages: makePages(shared),
+    pages,
     head,
     version: (stream, operation) => queries.ask(operation, plans.sized(statements.version), [stream]),
     find: (id) => Effect.map(queries.ask("find", plans.sized(statements.find), [id]), ({ items }) => items[0]),

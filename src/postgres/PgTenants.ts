@@ -275,7 +275,7 @@ export const make = Effect.fnUntraced(function* (
   const driver = {
     append: appendOver(ofOne, batches),
     boundary: yield* makeBoundary(ofOne, { capacity }),
-    pages: makePages(ofOne),
+    pages: yield* makePages(ofOne, { capacity }),
     head: readHead(ofOne),
     version: (stream: string, operation: string) => queries.ask(operation, plans.sized(statements.version), [stream]),
     find: (id: string) => Effect.map(queries.ask("find", plans.sized(statements.find), [id]), ({ items }) => items[0]),

@@ -1,5 +1,5 @@
 import * as Predicate from "effect/Predicate"
-import type { SqlError } from "effect/sql/SqlError"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { codeOf, describe as describeCause, forbiddenHint, kindOf as sqlKindOf, type Kind } from "../sql/errors.ts"
 import {
   EventStoreError,
@@ -77,3 +77,9 @@ export const toEventStoreError = (operation: string, error: SqlError, written: b
       return new EventStoreError({ reason: new StoreFailure(reason) })
   }
 }
+
+const queryCanceled = "57014"
+
+/** Whether the server has ended a statement that took too long. */
+export const isCancelled = ({ reason: { cause } }: EventStoreError): boolean =>
+  isSqlError(cause) && codeOf(cause) === queryCanceled

@@ -10,6 +10,7 @@ import { headView } from "./sql/headView.ts"
 import { newestMatch } from "./sql/newestMatch.ts"
 import { createNewestPosition } from "./sql/newestPosition.ts"
 import { readBoundary, readNewest } from "./sql/readBoundary.ts"
+import { readStreams } from "./sql/readStreams.ts"
 import * as reads from "./sql/reads.ts"
 import { refuseChange } from "./sql/refuseChange.ts"
 import { chain, isChained, linkBefore, links } from "./sql/chain.ts"
@@ -67,6 +68,7 @@ export const makeSql = (names: Names) => ({
       newestTombstone,
       readBoundary,
       readNewest,
+      readStreams,
       tombstone,
       ...reads
     },

@@ -53,7 +53,10 @@ describe("group commit", () => {
             }
           })
       })
-      const together = Effect.all([1, 2, 3, 4].map((n) => submit(Effect.succeed(n))), { concurrency: "unbounded" })
+      const together = Effect.all(
+        [1, 2, 3, 4].map((n) => submit(Effect.succeed(n))),
+        { concurrency: "unbounded" }
+      )
       const writerSleeps = Effect.repeat(Effect.yieldNow, { times: 10 })
       yield* writerSleeps
       yield* submit(Effect.succeed(0))

@@ -31,6 +31,8 @@ const operations: Readonly<Record<string, (store: Store) => Effect.Effect<unknow
   read: (store) => Stream.runDrain(store.read("Acc-7")),
   "read backward": (store) => Stream.runDrain(store.read("Acc-7", { direction: "backward", limit: 2 })),
   "read a range": (store) => Stream.runDrain(store.read("Acc-7", { from: 2, to: 4 })),
+  "read streams at once": (store) =>
+    Effect.forEach([6, 7, 8, 9], (n) => Stream.runDrain(store.read(`Acc-${n}`)), { concurrency: "unbounded" }),
   "read until": (store) => Stream.runDrain(store.read("Acc-7", { until: DateTime.makeUnsafe(86_400_000) })),
   "read all": all({}),
   "read all beyond": all({ after: 700 }),

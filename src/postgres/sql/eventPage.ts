@@ -45,11 +45,25 @@ export const toEventPage = (rows: ReadonlyArray<EventRow>): EventPage => {
 }
 
 /** Of rows `e` of the table of events, as JSON with commas between them: all but what {@link bodyJson} has, in the order of {@link Head}. */
-export const headJson =
+const headJson =
   "format('[%s,%s,%s,%s,%s,%s,%s,%s,%s]', e.version, e.position, to_json(e.stream), to_json(e.id), to_json(e.type), e.schema_version, e.published::text, to_json(e.tags), (date_part('epoch', e.recorded_at) * 1000)::bigint)"
 
 /** The payload and the metadata: by themselves, for they alone may have numbers that no double holds, which takes looking for. */
-export const bodyJson = "format('%s,%s', e.payload, e.metadata)"
+const bodyJson = "format('%s,%s', e.payload, e.metadata)"
+
+/**
+ * Of rows `e` of the table of events, which come in an order, as one row: their JSON, without those that would have been too much, whether there were such,
+ * and how many there were in all. What is too much is told by sizes, before anything large is read; the first comes all the same.
+ */
+export const pageJson = (found: string, order: "position" | "version", mostBytes: string): string => `
+  select string_agg(${headJson}, ',') filter (where e.before is null or e.before < ${mostBytes}) as heads,
+         string_agg(${bodyJson}, ',') filter (where e.before is null or e.before < ${mostBytes}) as bodies,
+         bool_or(e.before >= ${mostBytes}) as is_cut, count(*) as found
+    from (
+      select e.*, sum(pg_column_size(e.payload) + pg_column_size(e.metadata))
+                    over (order by e.${order} rows between unbounded preceding and 1 preceding) as before
+        from (${found}) e
+    ) e`
 
 type Head = readonly [
   version: number,

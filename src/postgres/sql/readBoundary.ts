@@ -10,8 +10,8 @@
 import type { RecordedEvent } from "../../definitions/stored.ts"
 import type { Query } from "../../store/EventStore.ts"
 import { encodeAsk, isOneTag } from "./conditions.ts"
-import { bodyJson, eventsOfJson, headJson } from "./eventPage.ts"
-import { array, statement, textArray } from "./statement.ts"
+import { eventsOfJson, pageJson } from "./eventPage.ts"
+import { array, millisTaken, statement, textArray } from "./statement.ts"
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 
 /** At how many events that have its tag one query looks. */
@@ -43,7 +43,8 @@ type BoundaryRow = readonly [
   beyond: number | null,
   heads: string | null,
   bodies: string | null,
-  isCut: boolean | null
+  isCut: boolean | null,
+  millis: number
 ]
 
 /** What was found for one {@link Ask}, by position. */
@@ -58,6 +59,8 @@ export interface Page {
 /** What was found for each ask, still to be read, and the head; `undefined` when there is no head. */
 export interface Pages {
   readonly head: number
+  /** How many milliseconds the server took. */
+  readonly millis: number
   readonly page: (ask: number) => Page
 }
 
@@ -71,6 +74,7 @@ const toPages = (rows: ReadonlyArray<BoundaryRow>): Pages | undefined => {
   for (const row of rows) if (row[1] !== null) byAsk[row[1]] = row
   return {
     head: first[0],
+    millis: Math.max(...rows.map((row) => row[6])),
     page: (ask) => {
       const row = byAsk[ask]
       if (row === undefined) return noPage
@@ -115,13 +119,10 @@ const columnsOfAsks = ["text", "text", "text", "float8", "float8", "int4", "int4
   .map((type, index) => `(select $${index + 1}::${type}[])`)
   .join(", ")
 
-/**
- * With `offset 0` what an ask says is read out of its text once, and not for every event. What is too much is told by sizes, before anything
- * large is read.
- */
+/** With `offset 0` what an ask says is read out of its text once, and not for every event. */
 const boundary = (found: string, whole: string, next: string) =>
   statement(
-    `select h.position::float8, a.n::int4, a.beyond::float8, a.heads, a.bodies, a.is_cut
+    `select h.position::float8, a.n::int4, a.beyond::float8, a.heads, a.bodies, a.is_cut, ${millisTaken}
      from (select {newest_position}() as position offset 0) h
      left join (
        select a.n, e.heads, e.bodies, e.is_cut, case when not a.walks or e.found >= ${whole} then null else ${next} end as beyond
@@ -133,14 +134,7 @@ const boundary = (found: string, whole: string, next: string) =>
            offset 0
          ) a
          cross join lateral (
-           select string_agg(${headJson}, ',') filter (where e.before is null or e.before < $10::int4) as heads,
-                  string_agg(${bodyJson}, ',') filter (where e.before is null or e.before < $10::int4) as bodies,
-                  bool_or(e.before >= $10::int4) as is_cut, count(*) as found
-             from (
-               select e.*, sum(pg_column_size(e.payload) + pg_column_size(e.metadata))
-                             over (order by e.position rows between unbounded preceding and 1 preceding) as before
-                 from (${found}) e
-             ) e
+           ${pageJson(found, "position", "$10::int4")}
          ) e
      ) a on true`,
     toPages

@@ -64,6 +64,9 @@ export const ending = <A>({ read, text }: Statement<A>, millis: number): Stateme
 /** A statement of whose rows only the number matters. */
 export const command = (text: string): Statement<number> => ({ text, read: (rows) => rows.length })
 
+/** A column: how many milliseconds a statement outside of a transaction has taken by then. */
+export const millisTaken = "(extract(epoch from clock_timestamp() - now()) * 1000)::float8"
+
 /** The statements with the names in them. */
 export const renderAll = <S extends Readonly<Record<string, Statement<unknown>>>>(statements: S, names: Names): S =>
   Object.fromEntries(Object.entries(statements).map(([key, { read, text }]) => [key, { text: render(text, names), read }])) as S

@@ -1,27 +1,15 @@
 /**
- * What decisions are made on, read for many at once: what waits while a read is on its way goes into the next one. The head is of the same
- * snapshot, and is the position of all answers.
+ * What decisions are made on, read for many at once. The head is of the same snapshot, and is the position of all answers.
  */
-import * as Cause from "effect/Cause"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import { makeGroupCommit, type Submitted } from "../../internal/groupCommit.ts"
 import type { RecordedEvent } from "../../definitions/stored.ts"
 import type { EventStoreError } from "../../store/EventStore.ts"
-import {
-  closedStore,
-  type Driver,
-  type EventPage,
-  type PreparedBoundaryQuery,
-  type PreparedReadBoundary
-} from "../../store/kit/index.ts"
+import { type Driver, type EventPage, type PreparedBoundaryQuery, type PreparedReadBoundary } from "../../store/kit/index.ts"
 import { isTagged } from "../sql/conditions.ts"
 import { type Ask, encodeBoundary, noPage, type Page, type Pages } from "../sql/readBoundary.ts"
-import { isCancelled } from "./looking.ts"
-import { readHead, type Shared } from "./shared.ts"
+import { makeGrouped, type Together } from "./grouping.ts"
+import { isInTransaction, readHead, type Shared } from "./shared.ts"
 
 /** The most queries of one statement. */
 const mostAsks = 512
@@ -104,68 +92,29 @@ const answerOf = (request: Request, place: number, head: number, page: Pages["pa
   })
 })
 
-/** Is read out of the rows by whoever asked: what cannot be read of them is its own affair. */
-type Reading = () => Answer
-
-type Waiting = Submitted<Request, Reading, EventStoreError>
-
 /** One statement for some requests. */
-const readTogether = (
-  shared: Shared,
-  requests: ReadonlyArray<Request>
-): Effect.Effect<ReadonlyArray<Reading>, EventStoreError> => {
+const readTogether = (shared: Shared, requests: ReadonlyArray<Request>): Effect.Effect<Together<Answer>, EventStoreError> => {
   const { plans, queries, statements } = shared
   const asks = requests.flatMap((request) => request.asks)
   const statement = asks.some(({ newest }) => newest) ? statements.readNewest : statements.readBoundary
   return Effect.flatMap(queries.ask("readBoundary", plans.sized(statement), encodeBoundary(asks)), (read) => {
     if (read === undefined) {
       // Without a head, that says why.
-      return Effect.map(readHead(shared, "readBoundary"), (head) =>
-        requests.map((request) => () => answerOf(request, 0, head, () => noPage))
-      )
+      return Effect.map(readHead(shared, "readBoundary"), (head) => ({
+        millis: 0,
+        answers: requests.map((request) => () => answerOf(request, 0, head, () => noPage))
+      }))
     }
     let place = 0
-    return Effect.succeed(
-      requests.map((request): Reading => {
+    return Effect.succeed({
+      millis: read.millis,
+      answers: requests.map((request) => {
         const begin = place
         place += request.asks.length
         return () => answerOf(request, begin, read.head, read.page)
       })
-    )
+    })
   })
-}
-
-/** Whether the fault may be that of one of several. */
-const isOfOne = (error: EventStoreError): boolean => error.reason._tag === "StoreFailure" || isCancelled(error)
-
-const readBatch = (shared: Shared) => {
-  const read = (batch: ReadonlyArray<Waiting>): Effect.Effect<() => void> =>
-    Effect.matchCauseEffect(
-      readTogether(
-        shared,
-        batch.map(({ request }) => request)
-      ),
-      {
-        onSuccess: (readings) =>
-          Effect.succeed(() => {
-            for (const [index, { answer }] of batch.entries()) answer(Exit.succeed(readings[index] as Reading))
-          }),
-        onFailure: (cause) => {
-          if (batch.length > 1 && Option.exists(Cause.findErrorOption(cause), isOfOne)) {
-            return Effect.map(
-              Effect.forEach(batch, (one) => read([one])),
-              (all) => () => {
-                for (const answer of all) answer()
-              }
-            )
-          }
-          return Effect.succeed(() => {
-            for (const { answer } of batch) answer(Exit.failCause(cause))
-          })
-        }
-      }
-    )
-  return read
 }
 
 const takeAsks = (waiting: ReadonlyArray<{ readonly request: Request }>, most: number): number => {
@@ -181,23 +130,15 @@ const takeAsks = (waiting: ReadonlyArray<{ readonly request: Request }>, most: n
 
 export const makeBoundary = Effect.fnUntraced(function* (
   shared: Shared,
-  { capacity = 4096 }: { readonly capacity?: number | undefined }
+  { capacity }: { readonly capacity?: number | undefined }
 ): Effect.fn.Return<Exclude<Driver["boundary"], undefined>, never, Scope.Scope> {
-  const { submit } = yield* makeGroupCommit<Request, Reading, EventStoreError>({
-    capacity,
-    maxBatch: mostAsks,
-    take: takeAsks,
-    overlaps: true,
-    write: readBatch(shared),
-    closed: () => closedStore("readBoundary")
-  })
+  const read = (requests: ReadonlyArray<Request>) => readTogether(shared, requests)
+  const grouped = yield* makeGrouped({ operation: "readBoundary", capacity, maxBatch: mostAsks, take: takeAsks, read })
   return (prepared) =>
     Effect.contextWith((context) => {
       const request = requestOf(prepared)
-      const reading =
-        Context.getOrUndefined(context, shared.sql.transactionService) === undefined
-          ? submit(Effect.succeed(request))
-          : Effect.map(readTogether(shared, [request]), ([reading]) => reading as Reading)
-      return Effect.map(reading, (read) => read())
+      return isInTransaction(shared, context)
+        ? Effect.map(read([request]), ({ answers: [answer] }) => (answer as () => Answer)())
+        : grouped(request)
     })
 })

@@ -4,10 +4,9 @@
  * does, nothing will, for the log only grows.
  */
 import * as Effect from "effect/Effect"
-import { isSqlError } from "effect/sql/SqlError"
-import { codeOf } from "../../sql/errors.ts"
 import type { EventStoreError } from "../../store/EventStore.ts"
 import type { EventPage, Pages, PreparedAppend } from "../../store/kit/index.ts"
+import { isCancelled } from "../errors.ts"
 import { type Attempt, isTagged, mostOf } from "../sql/conditions.ts"
 import { makeLooked } from "./looked.ts"
 import { scannable } from "./reading.ts"
@@ -18,12 +17,6 @@ const mostTimes = 3
 
 /** Fewer positions than that are not halved. */
 const fewest = 100
-
-const queryCanceled = "57014"
-
-/** Whether the server has ended a statement that took too long. */
-export const isCancelled = ({ reason: { cause } }: EventStoreError): boolean =>
-  isSqlError(cause) && codeOf(cause) === queryCanceled
 
 /** The newest event of a stretch, however little time the server gives a statement: half of the stretch takes half of it. */
 const inHalves =

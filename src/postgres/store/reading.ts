@@ -1,10 +1,12 @@
 /** The pages that the reads of the store are made of. */
 import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 import type { EventStoreError } from "../../store/EventStore.ts"
 import type { Pages } from "../../store/kit/index.ts"
 import { isLookedUp, readAll, readFew } from "../sql/readAll.ts"
 import type { Shared } from "./shared.ts"
+import { makeStreamPages } from "./streams.ts"
 
 /** How many versions of a stream are looked at in one statement, at first and at most, for the last one that was recorded by an instant. */
 const [fewVersions, mostVersions] = [250, 4_000]
@@ -29,18 +31,7 @@ export const scannable = (shared: Shared, operation: string): Pick<Pages, "all" 
   }
 }
 
-const makePagesOf = ({
-  plans: { sized },
-  queries: { ask },
-  statements
-}: Shared): Pick<Pages, "stream" | "streams" | "versionAt"> => ({
-  stream: ({ backward, from, size, stream, to }) =>
-    ask("read", sized(backward ? statements.readBackward : statements.readForward), [
-      stream,
-      String(from),
-      String(to),
-      String(size)
-    ]),
+const makePagesOf = ({ plans: { sized }, queries: { ask }, statements }: Shared): Pick<Pages, "streams" | "versionAt"> => ({
   versionAt: (stream, until) => {
     // Times need not rise with versions, so all that came later is looked at, some of it at a time.
     const look = (upTo: number, size: number): Effect.Effect<number, EventStoreError> =>
@@ -57,4 +48,12 @@ const makePagesOf = ({
       : ask("streams", sized(statements.streamsOfCategory), [after, String(size), category])
 })
 
-export const makePages = (shared: Shared): Pages => ({ ...makePagesOf(shared), ...scannable(shared, "readAll") })
+export const makePages = (
+  shared: Shared,
+  options: { readonly capacity?: number | undefined }
+): Effect.Effect<Pages, never, Scope.Scope> =>
+  Effect.map(makeStreamPages(shared, options), (stream) => ({
+    ...makePagesOf(shared),
+    ...scannable(shared, "readAll"),
+    stream
+  }))

@@ -1,5 +1,6 @@
 /** What the rooms of one store share: how the database is asked, and what is known of its head. */
 import type * as PgClient from "@effect/sql-pg/PgClient"
+import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { makeSignal, type Signal } from "../../internal/signal.ts"
@@ -68,6 +69,10 @@ export interface Shared {
   readonly signal: Signal
   readonly untilAnswered: ReturnType<typeof makeUntilAnswered>
 }
+
+/** Whether a statement of this fiber is one of a transaction. */
+export const isInTransaction = ({ sql }: Pick<Shared, "sql">, context: Context.Context<never>): boolean =>
+  Context.getOrUndefined(context, sql.transactionService) !== undefined
 
 /** The head as it stands, perhaps of the caller's transaction, which nobody shall be woken for before it has committed. */
 export const readHead = (

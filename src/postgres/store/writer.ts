@@ -1,6 +1,5 @@
 /** How the store appends: in batches, or as part of a transaction of the caller's. */
 import * as Cause from "effect/Cause"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
@@ -31,7 +30,7 @@ import { ending } from "../sql/statement.ts"
 import { seenOf } from "./conditions.ts"
 import { encodeAppend } from "./encoding.ts"
 import { type Looking, makeLooking } from "./looking.ts"
-import type { Shared } from "./shared.ts"
+import { isInTransaction, type Shared } from "./shared.ts"
 import { takeBatch } from "./batch.ts"
 import { toVerdicts, type Verdict, type Verdicts, Wide } from "./verdicts.ts"
 
@@ -274,9 +273,7 @@ export const appendOver = (shared: Shared, { tell, writer }: Batches): Driver["a
   const inBatches = appendInBatches(writer, looking)
   return (prepared) =>
     Effect.withFiber(({ context }) =>
-      Context.getOrUndefined(context, sql.transactionService) === undefined
-        ? inBatches(prepared)
-        : Effect.flatMap(prepared, within)
+      isInTransaction({ sql }, context) ? Effect.flatMap(prepared, within) : inBatches(prepared)
     )
 }
 
