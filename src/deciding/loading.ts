@@ -15,7 +15,7 @@ import { isSame } from "../definitions/listing.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import { timesForgotten } from "../internal/forgetting.ts"
 import { freeze } from "../internal/freeze.ts"
-import { EventStore, type EventStoreError, type ReadOptions } from "../store/EventStore.ts"
+import { EventStore, EventStoreError, type ReadOptions, StoreUnavailable } from "../store/EventStore.ts"
 import { Snapshots } from "../store/Snapshots.ts"
 import { isRemoved, isTombstone, removedError } from "../store/tombstone.ts"
 import { foldFault } from "./foldFault.ts"
@@ -284,7 +284,7 @@ const loadSnapshot = <A extends Aggregate.Any>(
 
 /**
  * The newest snapshot that other folds have made, or those of other events, if the state is one that the aggregate has: only where the history that it
- * could be folded from has been removed.
+ * could be folded from has been removed. Where the snapshots cannot be had just then, it is not said that there is nothing.
  */
 const loadOther = Effect.fnUntraced(function* <A extends Aggregate.Any>(
   snapshots: Snapshots["Service"],
@@ -293,7 +293,10 @@ const loadOther = Effect.fnUntraced(function* <A extends Aggregate.Any>(
   to: number | undefined
 ) {
   if (policy === undefined) return undefined
-  const kept = yield* Effect.catchCause(snapshots.list({ stream }), (cause) => Effect.as(failed("load", cause), []))
+  const kept = yield* Effect.mapError(snapshots.list({ stream }), (cause) => {
+    const detail = `the history of "${stream}" has been removed, and the snapshots that stand for it cannot be had: ${cause.message}`
+    return new EventStoreError({ reason: new StoreUnavailable({ operation: "read", detail, cause }) })
+  })
   for (const { fingerprint, version } of kept.toSorted((one, other) => other.version - one.version)) {
     const found = yield* loadSnapshot<A>(snapshots, { ...policy, fingerprint }, stream, to)
     if (found?.folded === undefined) continue

@@ -178,4 +178,27 @@ describe("a snapshot whose history has been removed", () => {
       assert.equal(removed._tag === "EventStoreError" && removed.reason._tag, "EventsRemoved")
     }).pipe(Effect.provide(base))
   )
+
+  it.effect("and where it cannot be had just then, nothing is said to be gone for good", () =>
+    Effect.gen(function* () {
+      yield* prepared
+      let down = true
+      const snapshots = yield* Snapshots.Snapshots
+      const failing = new Snapshots.SnapshotError({ operation: "load", cause: new Error("no connection") })
+      const unsteady = Snapshots.Snapshots.of({
+        ...snapshots,
+        load: (...place) => (down ? Effect.fail(failing) : snapshots.load(...place)),
+        list: (options) => (down ? Effect.fail(failing) : snapshots.list(options))
+      })
+      const read = Effect.provideService(Repository.read(Account, "1"), Snapshots.Snapshots, unsteady)
+      const error = yield* Effect.flip(read)
+      assert.equal(error._tag === "EventStoreError" && error.reason._tag, "StoreUnavailable")
+      assert.match(
+        error.message,
+        /the history of "Account-1" has been removed, and the snapshots .*no connection/
+      )
+      down = false
+      assert.equal((yield* read).version, 12)
+    }).pipe(Effect.provide(base))
+  )
 })
