@@ -33,6 +33,7 @@ import { migrate } from "./migrations.ts"
 import { checkNames } from "./names.ts"
 import * as PgLite from "./PgLite.ts"
 import { makeSql } from "./sql.ts"
+import { inBackground } from "../sql/transaction.ts"
 import { makeBoundary } from "./store/boundary.ts"
 import { keepUp } from "./store/following.ts"
 import { beginChain, makeMaintenance } from "./store/maintaining.ts"
@@ -126,11 +127,12 @@ export const make = Effect.fnUntraced(function* (
   const shared = yield* makeShared(sql, makeSql(names), { indexes, timeout })
   const { plans, queries, signal, statements } = shared
   if (options.chain === true) yield* beginChain(sql, names, shared, options.migrate !== false)
-  const append = yield* makeAppend(shared, options)
-  const boundary = yield* makeBoundary(shared, options)
-  const pages = yield* makePages(shared, options)
+  const background = inBackground(sql)
+  const append = yield* background(makeAppend(shared, options))
+  const boundary = yield* background(makeBoundary(shared))
+  const pages = yield* background(makePages(shared))
   const head = readHead(shared)
-  yield* keepUp(shared, head, hearing)
+  yield* background(keepUp(shared, head, hearing))
   yield* queries.answering.hearClosing
   const store = makeStore({
     append,

@@ -10,6 +10,7 @@
 import * as PgClient from "@effect/sql-pg/PgClient"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import { flow } from "effect/Function"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
@@ -41,6 +42,7 @@ import {
   tombstoneOfTenant,
   tombstoneOwn
 } from "./sql/tenantTables.ts"
+import { inBackground } from "../sql/transaction.ts"
 import { makeBoundary } from "./store/boundary.ts"
 import { keepUp } from "./store/following.ts"
 import { makeMaintenance } from "./store/maintaining.ts"
@@ -63,7 +65,6 @@ interface Tables {
   readonly names: Names
   readonly shared: Shared
   readonly batches: Batches
-  readonly capacity: number | undefined
 }
 
 /**
@@ -197,10 +198,11 @@ export const layerWith = (options: Options): Layer.Layer<PgTenants, EventStoreEr
       const timeout = pausing("PgTenants: timeout", options.timeout ?? "30 seconds")
       yield* makeIndexes({ sql, names, indexes, timeout, indexTimeout: timeout }, false)
       const shared = yield* makeShared(sql, makeSql(names), { indexes, timeout })
-      const batches = yield* makeBatches(shared, options)
-      yield* keepUp(shared, readHead(shared), hearing)
+      const background = inBackground(sql)
+      const batches = yield* background(makeBatches(shared, options))
+      yield* background(keepUp(shared, readHead(shared), hearing))
       yield* shared.queries.answering.hearClosing
-      return { names, shared, batches, capacity: options.capacity }
+      return { names, shared, batches }
     })
   )
 
@@ -260,13 +262,14 @@ export const make = Effect.fnUntraced(function* (
   EventStoreError,
   PgTenants | Scope.Scope
 > {
-  const { batches, capacity, names, shared } = yield* PgTenants
+  const { batches, names, shared } = yield* PgTenants
   const fault = tenantFault(tenant)
   if (fault !== undefined) return yield* failure(`there can be no tenant with an id such as ${fault}`)
   const own = partitionNames(tenant)
   const key = own.prefix.slice(0, -1)
   const client = yield* tenantClient(shared.sql, key)
   const ofOne = sharedOf(shared, client, key)
+  const background = flow(inBackground(client), inBackground(shared.sql))
   const { plans, queries, signal, statements } = ofOne
   const { newestTombstone, tombstone } = makeMaintenance({
     queries,
@@ -274,8 +277,8 @@ export const make = Effect.fnUntraced(function* (
   })
   const driver = {
     append: appendOver(ofOne, batches),
-    boundary: yield* makeBoundary(ofOne, { capacity }),
-    pages: yield* makePages(ofOne, { capacity }),
+    boundary: yield* background(makeBoundary(ofOne)),
+    pages: yield* background(makePages(ofOne)),
     head: readHead(ofOne),
     version: (stream: string, operation: string) => queries.ask(operation, plans.sized(statements.version), [stream]),
     find: (id: string) => Effect.map(queries.ask("find", plans.sized(statements.find), [id]), ({ items }) => items[0]),

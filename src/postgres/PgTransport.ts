@@ -38,6 +38,7 @@ import { tablesFor } from "../store/tables.ts"
 import { makeSubscribe } from "./transport/member.ts"
 import { pruning } from "./transport/pruning.ts"
 import { makeForget, makeWaiting } from "./transport/forgetting.ts"
+import { inBackground } from "../sql/transaction.ts"
 import { makePublish } from "./transport/publishing.ts"
 import { makeSettle } from "./transport/settling.ts"
 import { makeShared } from "./transport/shared.ts"
@@ -125,11 +126,11 @@ export const make = Effect.fnUntraced(function* (
   if (maxMessageBytes > readable) {
     return yield* unavailable("open", `maxMessageBytes is ${maxMessageBytes}, and the client reads no more than ${readable}`)
   }
-  const publish = yield* makePublish(shared, maxMessageBytes)
+  const publish = yield* inBackground(sql)(makePublish(shared, maxMessageBytes))
   const subscribe = makeSubscribe({
     ...shared,
     maxMessageBytes,
-    settle: yield* makeSettle(shared),
+    settle: yield* inBackground(sql)(makeSettle(shared)),
     lease: passing("PgTransport: lease", options.lease ?? "30 seconds"),
     pollInterval: hearing.pollInterval
   })

@@ -35,6 +35,18 @@ export const takeWriteLock: Effect.Effect<void> = Effect.withFiber((fiber) => {
   return Effect.void
 })
 
+/**
+ * Makes something that goes on in the background: in nobody's transaction, though whoever makes it be in one. Its connection is somebody else's as soon
+ * as that has ended.
+ */
+export const inBackground =
+  (sql: SqlClient.SqlClient) =>
+  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.updateContext(effect, (context: Context.Context<R>) => {
+      const own = context as Context.Context<R | SqlClient.TransactionConnection>
+      return Context.omit(sql.transactionService)(own) as Context.Context<R>
+    })
+
 /** How long others wait, on PostgreSQL, for a process that falls silent amid a transaction of a few statements that waits for nothing else. */
 export const shortPatience = Duration.seconds(10)
 

@@ -9,7 +9,7 @@ import * as SqlClient from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import { answerEach, makeGroupCommit, type Submitted, takeUpTo } from "../internal/groupCommit.ts"
-import { takeWriteLock } from "../sql/transaction.ts"
+import { inBackground, takeWriteLock } from "../sql/transaction.ts"
 import {
   type AppendError,
   type AppendResult,
@@ -67,7 +67,7 @@ export const makeAppend = Effect.fnUntraced(function* (
     })
   }
 
-  const writer = yield* makeGroupCommit<PreparedAppend, Results, AppendError>({
+  const making = makeGroupCommit<PreparedAppend, Results, AppendError>({
     capacity: 8192,
     maxBatch: 512,
     take: takeUpTo(4 * 1024 * 1024),
@@ -76,6 +76,7 @@ export const makeAppend = Effect.fnUntraced(function* (
     closed: () =>
       new EventStoreError({ reason: new StoreUnavailable({ operation: "append", detail: "the store has been closed" }) })
   })
+  const writer = yield* inBackground(client)(making)
 
   return (prepared) =>
     Effect.withFiber((fiber) =>

@@ -193,10 +193,7 @@ describe("a snapshot whose history has been removed", () => {
       const read = Effect.provideService(Repository.read(Account, "1"), Snapshots.Snapshots, unsteady)
       const error = yield* Effect.flip(read)
       assert.equal(error._tag === "EventStoreError" && error.reason._tag, "StoreUnavailable")
-      assert.match(
-        error.message,
-        /the history of "Account-1" has been removed, and the snapshots .*no connection/
-      )
+      assert.match(error.message, /the history of "Account-1" has been removed, and the snapshots .*no connection/)
       down = false
       assert.equal((yield* read).version, 12)
     }).pipe(Effect.provide(base))

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { describe, it } from "@effect/vitest"
-import { Context, Effect, Exit, Fiber, Layer, Stream } from "effect"
+import { Context, Deferred, Effect, Exit, Fiber, Layer, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
 import { SqlClient, Statement } from "effect/sql"
 import { EventStore, UnitOfWork } from "eventfold"
@@ -57,6 +57,33 @@ const reasonOf = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     assert.ok(error instanceof EventStore.EventStoreError, `not an EventStoreError: ${error}`)
     return error.reason
   })
+
+describe("a store that is made within a transaction", () => {
+  it.live("writes in nobody's when that has ended, so what it has acknowledged is not undone with another", () =>
+    Effect.gen(function* () {
+      const own = yield* SqlClient.SqlClient
+      // As any other client than that of eventfold.
+      const sql = Object.assign((...args: Parameters<SqlClient.SqlClient>) => own(...args), own, {
+        driver: undefined
+      }) as SqlClient.SqlClient
+      const made = Layer.build(Layer.fresh(SqliteEventStore.layer)).pipe(
+        Effect.map(Context.get(EventStore.EventStore)),
+        Effect.provideService(SqlClient.SqlClient, sql)
+      )
+      const store = yield* sql.withTransaction(Effect.tap(made, (store) => store.append("Acc-1", [event()])))
+      const [inside, end] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      const undone = Effect.andThen(Deferred.succeed(inside, undefined), Effect.andThen(Deferred.await(end), Effect.fail("no")))
+      const other = yield* Effect.forkChild(Effect.flip(sql.withTransaction(undone)))
+      yield* Deferred.await(inside)
+      const append = yield* Effect.forkChild(store.append("Acc-1", [event()]), { startImmediately: true })
+      for (let turn = 0; turn < 20; turn++) yield* Effect.yieldNow
+      yield* Deferred.succeed(end, undefined)
+      assert.equal(yield* Fiber.join(other), "no")
+      assert.equal((yield* Fiber.join(append)).position, 2)
+      assert.equal(yield* store.version("Acc-1"), 2)
+    }).pipe(Effect.provide(memory))
+  )
+})
 
 describe("several processes", () => {
   it.live("append to one new file at once: all succeed, versions and positions are dense, a subscriber sees all in order", () =>

@@ -46,7 +46,7 @@ export const toEventPage = (rows: ReadonlyArray<EventRow>): EventPage => {
 
 /** Of rows `e` of the table of events, as JSON with commas between them: all but what {@link bodyJson} has, in the order of {@link Head}. */
 const headJson =
-  "format('[%s,%s,%s,%s,%s,%s,%s,%s,%s]', e.version, e.position, to_json(e.stream), to_json(e.id), to_json(e.type), e.schema_version, e.published::text, to_json(e.tags), (date_part('epoch', e.recorded_at) * 1000)::bigint)"
+  "format('[%s,%s,%s,%s,%s,%s,%s,%s,%s]', e.version, e.position, to_json(e.stream), to_json(e.id), to_json(e.type), e.schema_version, e.published::text, to_json(e.tags), floor(date_part('epoch', e.recorded_at) * 1000 + 0.5)::bigint)"
 
 /** The payload and the metadata: by themselves, for they alone may have numbers that no double holds, which takes looking for. */
 const bodyJson = "format('%s,%s', e.payload, e.metadata)"

@@ -128,17 +128,17 @@ const takeAsks = (waiting: ReadonlyArray<{ readonly request: Request }>, most: n
   return size
 }
 
-export const makeBoundary = Effect.fnUntraced(function* (
-  shared: Shared,
-  { capacity }: { readonly capacity?: number | undefined }
-): Effect.fn.Return<Exclude<Driver["boundary"], undefined>, never, Scope.Scope> {
+export const makeBoundary = (shared: Shared): Effect.Effect<Exclude<Driver["boundary"], undefined>, never, Scope.Scope> => {
   const read = (requests: ReadonlyArray<Request>) => readTogether(shared, requests)
-  const grouped = yield* makeGrouped({ operation: "readBoundary", capacity, maxBatch: mostAsks, take: takeAsks, read })
-  return (prepared) =>
-    Effect.contextWith((context) => {
-      const request = requestOf(prepared)
-      return isInTransaction(shared, context)
-        ? Effect.map(read([request]), ({ answers: [answer] }) => (answer as () => Answer)())
-        : grouped(request)
-    })
-})
+  return Effect.map(
+    makeGrouped({ operation: "readBoundary", take: takeAsks, read }),
+    (grouped): Exclude<Driver["boundary"], undefined> =>
+      (prepared) =>
+        Effect.contextWith((context) => {
+          const request = requestOf(prepared)
+          return isInTransaction(shared, context)
+            ? Effect.map(read([request]), ({ answers: [answer] }) => (answer as () => Answer)())
+            : grouped(request)
+        })
+  )
+}

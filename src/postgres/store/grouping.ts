@@ -1,14 +1,19 @@
 /**
- * Reads that are put together: what waits while a statement is on its way goes into the next one, as it is with appends. A statement takes one after
- * the other what it is asked for, so that goes on as long as it is quick: where it was slow, because little of it was in the memory of
- * the server, say, the next reads have a statement each, side by side on as many connections as there are.
+ * Reads that are put together: what is asked for in one turn, and what is asked for while a statement is on its way, goes into the next one, as it
+ * is with appends. Whoever is alone asks for himself, in his own fiber.
+ *
+ * Nobody waits for the slowness of others. A statement that has taken a while holds up nothing any more: what waits by then is sent beside it, over
+ * whatever connections there are. A statement takes one after the other what it is asked for, so where one for several was slow, because little of it was in
+ * the memory of the server, say, or has failed by one of them, the next reads have a statement each.
  */
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import * as References from "effect/References"
 import type * as Scope from "effect/Scope"
-import { makeGroupCommit, type Submitted } from "../../internal/groupCommit.ts"
 import type { EventStoreError } from "../../store/EventStore.ts"
 import { closedStore } from "../../store/kit/index.ts"
 import { isCancelled } from "../errors.ts"
@@ -21,69 +26,171 @@ export interface Together<Answer> {
   readonly answers: ReadonlyArray<() => Answer>
 }
 
-/** From how many milliseconds on a statement for several is slow. */
-const slow = 20
+/** How many milliseconds others wait for a statement to end, before they are sent beside it. */
+const patience = 25
 
-/** How many reads have a statement each after one that was slow, until it is tried again. */
+/** From how many milliseconds on a statement for so many requests is slow. */
+const slowFor = (requests: number): number => Math.max(20, requests / 2)
+
+/** How many reads have a statement each after one that was slow or has failed, until it is tried again. */
 const byThemselves = 128
+
+/** How many of those who are alone go side by side before others wait to go together. */
+const mostAlone = 2
+
+/** The most requests of one statement. */
+export const mostRequests = 128
 
 /** Whether the fault may be that of one of several. */
 const isOfOne = (error: EventStoreError): boolean => error.reason._tag === "StoreFailure" || isCancelled(error)
 
+/** Somebody who waits. */
+interface Asker<Request, Answer> {
+  readonly request: Request
+  readonly answer: (exit: Exit.Exit<() => Answer, EventStoreError>) => void
+  /** What is to be done when it waits no more. */
+  leave: () => void
+}
+
 export const makeGrouped = Effect.fnUntraced(function* <Request, Answer>({
-  capacity = 4096,
-  maxBatch,
   operation,
   read,
   take = (waiting, most) => Math.min(waiting.length, most)
 }: {
   readonly operation: string
-  /** The most requests on their way at once. Default: 4096. */
-  readonly capacity?: number | undefined
-  /** The most requests of one statement. */
-  readonly maxBatch: number
   /** How many of the waiting requests, oldest first, go into one statement. Default: as many as there may be. */
   readonly take?: (waiting: ReadonlyArray<{ readonly request: Request }>, most: number) => number
   readonly read: (requests: ReadonlyArray<Request>) => Effect.Effect<Together<Answer>, EventStoreError>
 }): Effect.fn.Return<(request: Request) => Effect.Effect<Answer, EventStoreError>, never, Scope.Scope> {
-  let alone = 0
+  type One = Asker<Request, Answer>
+  // A statement for several belongs to many: it is a span in the trace of none.
+  const run = Effect.runForkWith(Context.add(yield* Effect.context(), References.TracerEnabled, false))
+  const fibers = new Set<Fiber.Fiber<unknown, unknown>>()
+  let waiting: Array<One> = []
+  /** How many statements on their way hold up others: of one alone, and for several. */
+  const holding = { alone: 0, several: 0 }
+  let [open, beginning] = [true, false]
+  /** Whether the last statement was for several: then whoever comes next is hardly alone, and waits for one turn. */
+  let together = false
+  /** How many are still to have a statement each. */
+  let apart = 0
 
-  const readBatch = (batch: ReadonlyArray<Submitted<Request, () => Answer, EventStoreError>>): Effect.Effect<() => void> =>
-    Effect.matchCauseEffect(read(batch.map(({ request }) => request)), {
-      onSuccess: ({ answers, millis }) => {
-        if (batch.length > 1 && millis > slow) alone = byThemselves
-        return Effect.succeed(() => {
-          for (const [index, { answer }] of batch.entries()) answer(Exit.succeed(answers[index] as () => Answer))
-        })
-      },
-      onFailure: (cause) => {
-        if (batch.length > 1 && Option.exists(Cause.findErrorOption(cause), isOfOne)) {
-          return Effect.map(
-            Effect.forEach(batch, (one) => readBatch([one])),
-            (all) => () => {
-              for (const answer of all) answer()
-            }
-          )
+  const isFree = () => holding.several === 0 && holding.alone < mostAlone
+
+  const hold = (by: keyof typeof holding): (() => void) => {
+    holding[by]++
+    let held = true
+    const release = () => {
+      if (!held) return
+      held = false
+      holding[by]--
+      clearTimeout(timer)
+      if (waiting.length > 0 && isFree()) sendNext()
+    }
+    const timer = setTimeout(() => {
+      release()
+      while (waiting.length > 0) sendNext()
+    }, patience)
+    return release
+  }
+
+  const alone = (request: Request) => Effect.map(read([request]), ({ answers: [answer] }) => answer as () => Answer)
+
+  const fork = <A>(
+    effect: Effect.Effect<A, EventStoreError>,
+    onExit: (exit: Exit.Exit<A, EventStoreError>) => void
+  ): Fiber.Fiber<A, EventStoreError> => {
+    const fiber = run(effect)
+    fibers.add(fiber)
+    fiber.addObserver((exit) => {
+      fibers.delete(fiber)
+      onExit(open || Exit.isSuccess(exit) ? exit : Exit.fail(closedStore(operation)))
+    })
+    return fiber
+  }
+
+  const sendAlone = (asker: One): void => {
+    const fiber = fork(alone(asker.request), asker.answer)
+    asker.leave = () => fiber.interruptUnsafe()
+  }
+
+  const sendNext = (): void => {
+    const size = take(waiting, mostRequests)
+    const batch = waiting.slice(0, size)
+    waiting = waiting.slice(size)
+    together = size > 1
+    const release = hold("several")
+    const left = new Set(batch)
+    const fiber = fork(read(batch.map(({ request }) => request)), (exit) => {
+      const failed = Exit.isFailure(exit) && size > 1 && Option.exists(Cause.findErrorOption(exit.cause), isOfOne)
+      if (failed || (Exit.isSuccess(exit) && size > 1 && exit.value.millis > slowFor(size))) apart = byThemselves
+      // What waits goes first: the server works while answers are given.
+      release()
+      if (failed) {
+        for (const asker of left) sendAlone(asker)
+      } else {
+        for (const [index, { answer }] of batch.entries()) {
+          answer(Exit.map(exit, ({ answers }) => answers[index] as () => Answer))
         }
-        return Effect.succeed(() => {
-          for (const { answer } of batch) answer(Exit.failCause(cause))
-        })
       }
     })
+    for (const asker of batch) {
+      asker.leave = () => {
+        left.delete(asker)
+        if (left.size === 0) fiber.interruptUnsafe()
+      }
+    }
+  }
 
-  const { submit } = yield* makeGroupCommit<Request, () => Answer, EventStoreError>({
-    capacity,
-    maxBatch,
-    take,
-    overlaps: true,
-    write: readBatch,
-    closed: () => closedStore(operation)
-  })
+  /** In a turn: who else comes in this one goes along. */
+  const begin = (): void => {
+    if (beginning) return
+    beginning = true
+    run(
+      Effect.andThen(
+        Effect.yieldNow,
+        Effect.sync(() => {
+          beginning = false
+          if (waiting.length > 0 && isFree()) sendNext()
+        })
+      )
+    )
+  }
+
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      open = false
+      for (const { answer } of waiting.splice(0)) answer(Exit.fail(closedStore(operation)))
+      // Nobody waits for the end of what only reads.
+      for (const fiber of fibers) fiber.interruptUnsafe()
+    })
+  )
 
   return (request) =>
     Effect.suspend(() => {
-      if (alone === 0) return Effect.map(submit(Effect.succeed(request)), (answer) => answer())
-      alone--
-      return Effect.map(read([request]), ({ answers: [answer] }) => (answer as () => Answer)())
-    })
+      if (!open) return Effect.fail(closedStore(operation))
+      if (apart > 0) {
+        apart--
+        return alone(request)
+      }
+      if (!together && waiting.length === 0 && isFree()) {
+        const release = hold("alone")
+        return Effect.onExitPrimitive(alone(request), () => {
+          release()
+          return undefined
+        })
+      }
+      return Effect.callback<() => Answer, EventStoreError>((resume) => {
+        const asker: One = {
+          request,
+          answer: resume,
+          leave: () => {
+            waiting = waiting.filter((other) => other !== asker)
+          }
+        }
+        waiting.push(asker)
+        if (isFree()) begin()
+        return Effect.sync(() => asker.leave())
+      })
+    }).pipe(Effect.map((answer) => answer()))
 })

@@ -48,11 +48,8 @@ const makePagesOf = ({ plans: { sized }, queries: { ask }, statements }: Shared)
       : ask("streams", sized(statements.streamsOfCategory), [after, String(size), category])
 })
 
-export const makePages = (
-  shared: Shared,
-  options: { readonly capacity?: number | undefined }
-): Effect.Effect<Pages, never, Scope.Scope> =>
-  Effect.map(makeStreamPages(shared, options), (stream) => ({
+export const makePages = (shared: Shared): Effect.Effect<Pages, never, Scope.Scope> =>
+  Effect.map(makeStreamPages(shared), (stream) => ({
     ...makePagesOf(shared),
     ...scannable(shared, "readAll"),
     stream

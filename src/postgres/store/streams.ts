@@ -7,9 +7,6 @@ import { encodeStreams, type StreamAsk } from "../sql/readStreams.ts"
 import { makeGrouped, type Together } from "./grouping.ts"
 import { isInTransaction, type Shared } from "./shared.ts"
 
-/** The most streams of one statement. */
-const mostStreams = 128
-
 /** The most events of a page that is read together with others: as many as a first page has. */
 const mostEvents = 64
 
@@ -35,13 +32,10 @@ const readTogether = (
   }))
 
 export const makeStreamPages = Effect.fnUntraced(function* (
-  shared: Shared,
-  { capacity }: { readonly capacity?: number | undefined }
+  shared: Shared
 ): Effect.fn.Return<Pages["stream"], never, Scope.Scope> {
   const grouped = yield* makeGrouped({
     operation: "read",
-    capacity,
-    maxBatch: mostStreams,
     read: (asks: ReadonlyArray<StreamAsk>) => {
       const [first, ...others] = asks
       return first === undefined || others.length > 0
