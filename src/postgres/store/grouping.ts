@@ -39,7 +39,7 @@ const byThemselves = 128
 const mostAlone = 2
 
 /** The most requests of one statement. */
-export const mostRequests = 128
+const mostRequests = 128
 
 /** Whether the fault may be that of one of several. */
 const isOfOne = (error: EventStoreError): boolean => error.reason._tag === "StoreFailure" || isCancelled(error)
