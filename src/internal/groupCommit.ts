@@ -28,6 +28,8 @@ const worthHalving = 96
 /** A request that waits for, or is in, a batch. */
 export interface Submitted<Request, Answer, E> {
   readonly request: Request
+  /** When it was submitted, on the clock of `performance`. */
+  readonly since: number
   readonly answer: (exit: Exit.Exit<Answer, E>) => void
 }
 
@@ -47,6 +49,11 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
   readonly overlaps: boolean
   /** The answer to what still waits when the scope closes. */
   readonly closed: () => E
+  /**
+   * What waits for its turn for longer than so many milliseconds is refused with what `refusal` gives, if it gives anything: each batch before it may have
+   * waited as long as a batch can. Default: it waits on.
+   */
+  readonly overdue?: { readonly millis: number; readonly refusal: () => E | undefined }
 }): Effect.fn.Return<GroupCommit<Request, Answer, E>, never, Scope.Scope> {
   const places = Semaphore.makeUnsafe(options.capacity)
   let waiting: Array<Submitted<Request, Answer, E>> = []
@@ -77,7 +84,7 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
   const enqueue = (request: Request): Effect.Effect<Answer, E> =>
     Effect.callback((resume) => {
       if (!open) return resume(Effect.fail(options.closed()))
-      const submitted: Submitted<Request, Answer, E> = { request, answer: resume }
+      const submitted: Submitted<Request, Answer, E> = { request, since: performance.now(), answer: resume }
       if (wakeWriter !== undefined && waiting.length === 0 && !several) return writeAlone(submitted, wakeWriter)
       waiting.push(submitted)
       wakeWriter?.()
@@ -106,6 +113,16 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
     give?.()
   }
 
+  const refuseOverdue = () => {
+    const [oldest] = waiting
+    const before = performance.now() - (options.overdue?.millis ?? Infinity)
+    const refusal = oldest === undefined || oldest.since >= before ? undefined : options.overdue?.refusal()
+    if (refusal === undefined) return
+    const late = waiting.filter(({ since }) => since < before)
+    waiting = waiting.slice(late.length)
+    for (const { answer } of late) answer(Exit.fail(refusal))
+  }
+
   const nextBatch = (): ReadonlyArray<Submitted<Request, Answer, E>> => {
     // Many callers are split in two halves that take turns: one is being written while the other is answered and comes back.
     const callers = waiting.length + answering
@@ -117,6 +134,7 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
   }
 
   const step = Effect.suspend(() => {
+    refuseOverdue()
     if (waiting.length === 0) {
       if (answers === undefined) return awaitRequests
       giveAnswers()

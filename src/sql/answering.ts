@@ -85,6 +85,8 @@ export const answered = <A, E, R>(
 
 /** How what belongs to one Layer waits for the server. */
 export interface Answering {
+  /** How long that is. */
+  readonly timeout: Duration.Duration
   /** Fails as a lost connection does when no answer comes in time, or within {@link closingTime} once the Layer closes. */
   readonly inTime: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | SqlError, R>
   /** Whether it has closed and nothing is waited for any more. */
@@ -100,6 +102,7 @@ export const makeAnswering = (timeout: Duration.Duration): Answering => {
   const left = () => over - performance.now()
   const closed = "PostgreSQL did not answer while the Layer was closed"
   return {
+    timeout,
     inTime: (effect) =>
       Effect.suspend(() => {
         if (left() <= 0) return Effect.fail(silent(closed))

@@ -73,6 +73,39 @@ describe("group commit", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.live("refuses what has waited too long behind a batch that went wrong, if there is reason to, and nothing else", () =>
+    Effect.gen(function* () {
+      for (const down of [true, false]) {
+        const written: Array<number> = []
+        const { submit } = yield* makeGroupCommit<number, number, string>({
+          capacity: 10,
+          maxBatch: 2,
+          take: (waiting, most) => Math.min(waiting.length, most),
+          overlaps: false,
+          closed: () => "closed",
+          overdue: { millis: 1, refusal: () => (down ? "overdue" : undefined) },
+          write: (batch) =>
+            Effect.gen(function* () {
+              for (const { request } of batch) written.push(request)
+              // Longer than anybody is to wait.
+              yield* Effect.sleep("5 millis")
+              for (const { answer, request } of batch) answer(down ? Exit.fail("down") : Exit.succeed(request))
+            })
+        })
+        for (let turn = 0; turn < 5; turn++) yield* Effect.yieldNow
+        const answers = yield* Effect.forEach([1, 2, 3, 4, 5], (n) => Effect.exit(submit(Effect.succeed(n))), {
+          concurrency: "unbounded"
+        })
+        const overdue = Exit.fail("overdue")
+        assert.deepEqual(
+          answers,
+          down ? [Exit.fail("down"), overdue, overdue, overdue, overdue] : [1, 2, 3, 4, 5].map((n) => Exit.succeed(n))
+        )
+        assert.deepEqual(written, down ? [1] : [1, 2, 3, 4, 5])
+      }
+    }).pipe(Effect.scoped)
+  )
+
   it.effect("is not closed while a batch is being written, whoever writes it", () =>
     Effect.gen(function* () {
       for (const callers of [1, 3]) {

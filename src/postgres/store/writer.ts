@@ -1,5 +1,6 @@
 /** How the store appends: in batches, or as part of a transaction of the caller's. */
 import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
@@ -127,8 +128,13 @@ const answerAll = (batch: ReadonlyArray<Request>, verdicts: ReadonlyArray<Verdic
   }
 }
 
+/** What is known of the database: why the last batch has failed, if it could not be had. */
+interface Outage {
+  current: EventStoreError | undefined
+}
+
 /** Writes a batch, and gives what answers its callers. */
-const writeBatch = ({ queries: { answering } }: Shared, send: Send, tell: Tell) => {
+const writeBatch = ({ queries: { answering } }: Shared, send: Send, tell: Tell, outage: Outage) => {
   /**
    * `lost` says that a connection broke under an earlier try of the same requests: what went wrong since does not tell whether
    * that one had been carried out.
@@ -151,6 +157,7 @@ const writeBatch = ({ queries: { answering } }: Shared, send: Send, tell: Tell) 
     }).pipe(
       Effect.matchCauseEffect({
         onSuccess: ({ head, verdicts }) => {
+          outage.current = undefined
           tell(head)
           return Effect.succeed(() => answerAll(batch, verdicts))
         },
@@ -158,13 +165,12 @@ const writeBatch = ({ queries: { answering } }: Shared, send: Send, tell: Tell) 
           const error = Cause.findErrorOption(cause)
           // Of what the database refuses in a batch only the culprit shall suffer, so each is tried alone.
           if (batch.length > 1 && Option.isSome(error) && error.value.reason._tag === "StoreFailure") {
-            return Effect.map(
-              Effect.forEach(batch, (one) => write([one], lost)),
-              (all) => () => {
-                for (const answer of all) answer()
-              }
+            return Effect.as(
+              Effect.forEach(batch, (one) => Effect.map(write([one], lost), (answer) => answer()), { discard: true }),
+              () => {}
             )
           }
+          outage.current = Option.isSome(error) && isUnsettled(error.value.reason) ? error.value : undefined
           const exit = Exit.failCause(lost ? Cause.map(cause, outcomeUnknown) : cause)
           return Effect.succeed(() => {
             for (const { answer } of batch) answer(exit)
@@ -252,12 +258,21 @@ export const makeBatches = Effect.fnUntraced(function* (
     signal.notify(head)
     hint(head)
   }
+  const outage: Outage = { current: undefined }
+  const { timeout } = shared.queries.answering
+  /** Behind a batch that could not be written: each one before it may wait as long, and be tried again. */
+  const refusal = (): EventStoreError | undefined => {
+    if (outage.current === undefined) return undefined
+    const detail = `${outage.current.reason.detail}; what waited behind it for longer than ${Duration.format(timeout)} was not sent`
+    return new EventStoreError({ reason: new StoreUnavailable({ operation: "append", detail, cause: outage.current }) })
+  }
   const writer = yield* makeGroupCommit<Attempt, Answer, AppendError>({
     capacity,
     maxBatch,
     take: takeBatch,
     overlaps: true,
-    write: writeBatch(shared, sendBatch(shared, sendAny(shared)), tell),
+    write: writeBatch(shared, sendBatch(shared, sendAny(shared)), tell, outage),
+    overdue: { millis: Duration.toMillis(timeout), refusal },
     closed: () =>
       new EventStoreError({ reason: new StoreUnavailable({ operation: "append", detail: "the store's Layer has been closed" }) })
   })
