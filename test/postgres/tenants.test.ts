@@ -187,4 +187,19 @@ describe("tenants with a schema each, over one client", () => {
       Effect.provide(client())
     )
   })
+
+  it.live("one that is first used within a transaction is in nobody's when that has ended", () => {
+    const stores = Tenants.layerMap({ store: ({ place }) => PgEventStore.layerWith({ schema: place, listen: false }) })
+    return Effect.gen(function* () {
+      yield* Tenants.add("acme", freshSchema())
+      const append = EventStore.append("Account-1", [opened]).pipe(Tenants.provide("acme"))
+      const sql = yield* SqlClient.SqlClient
+      yield* sql.withTransaction(append)
+      expect((yield* append).position).toBe(2)
+      const read = Effect.map(Stream.runCollect(EventStore.read("Account-1")), ({ length }) => length).pipe(
+        Tenants.provide("acme")
+      )
+      expect(yield* Effect.all([read, read, read, read], { concurrency: "unbounded" })).toEqual([2, 2, 2, 2])
+    }).pipe(Effect.provide(stores), Effect.provide(Tenants.layerRegistryMemory), Effect.provide(client()))
+  })
 })
