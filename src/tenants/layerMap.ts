@@ -1,12 +1,13 @@
 /** Stores that are built when their tenant is asked for, and released when nobody has used them for a while. */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as LayerMap from "effect/LayerMap"
 import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
 import { Tenant } from "../definitions/tenant.ts"
 import { lasting } from "../internal/lasting.ts"
 import { EventStore, type EventStoreError } from "../store/EventStore.ts"
@@ -116,11 +117,16 @@ export const layerMapOf = <Self, I, E, S extends Having<EventStore>, B extends H
         { idleTimeToLive: lasting("Tenants.layerMap: idleTimeToLive", options.idleTimeToLive ?? "5 minutes") }
       )
 
+      const made = yield* Effect.context<never>()
+      /** A store is built with what the map was made with, and not with what one of those who ask has in place of that. */
+      const building = (callers: Context.Context<Scope.Scope>) =>
+        Context.add(Context.merge(callers, made), Scope.Scope, Context.get(callers, Scope.Scope))
+
       const drop = (entry: TenantEntry) => map.invalidate(keyOf(entry, failures.get(entry.id)))
 
       /** The services of a tenant. Whoever fails first sees to it that the next one tries anew. */
       const open = ({ entry, key, tries }: Known) =>
-        Effect.tapCause(map.contextEffect(key), (cause) =>
+        Effect.tapCause(Effect.updateContext(map.contextEffect(key), building), (cause) =>
           Effect.suspend(() => {
             if (Cause.hasInterruptsOnly(cause) || (failures.get(entry.id) ?? 0) !== tries) return Effect.void
             failures.set(entry.id, tries + 1)

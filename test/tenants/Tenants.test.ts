@@ -48,6 +48,28 @@ describe("Tenants.layerMap", () => {
     }).pipe(Effect.provide(memory), Effect.provide(Tenants.layerRegistryMemory))
   )
 
+  it.effect("builds a store with what it was made with, and not with what one of those who ask has instead", () => {
+    class Disk extends Context.Service<Disk, string>()("test/Disk") {}
+    const seen: Array<string> = []
+    const stores = Tenants.layerMap({
+      store: ({ id }) =>
+        Layer.unwrap(
+          Effect.map(Disk, (disk) => {
+            seen.push(`${id} on ${disk}`)
+            return EventStore.layerMemory
+          })
+        )
+    })
+    return Effect.gen(function* () {
+      yield* twoTenants
+      const head = (id: string) => EventStore.head.pipe(Tenants.provide(id))
+      // Who copies from one tenant to another is within the first, with all that this one has.
+      yield* Tenants.provide("acme")(head("globex")).pipe(Effect.provideService(Disk, "the caller's"))
+      yield* head("acme")
+      expect(seen).toEqual(["acme on all's", "globex on all's"])
+    }).pipe(Effect.provide(stores), Effect.provideService(Disk, "all's"), Effect.provide(Tenants.layerRegistryMemory))
+  })
+
   it.effect("builds what stands beside a store for each tenant, though it be a constant", () =>
     Effect.gen(function* () {
       yield* twoTenants
