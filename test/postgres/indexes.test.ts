@@ -5,6 +5,7 @@ import type { SqlClient } from "effect/sql"
 import { AuditTrail, EventStore } from "eventfold"
 import { PgEventStore } from "eventfold/postgres"
 import { inject } from "vitest"
+import { database } from "./databases.ts"
 import { begin, connect, event, open, type Opened, type OpenOptions, terminate, until } from "./harness.ts"
 import { freshSchema, pgLiteOfFile } from "./support.ts"
 
@@ -153,13 +154,15 @@ describe("indexes", () => {
 
   it.live("that another process is making are waited for, which is said, and no longer than is allowed", () =>
     Effect.gen(function* () {
-      const admin = yield* connect(url())
+      // Whoever makes an index waits for all transactions of its database that are older.
+      const own = Object.assign(new URL(url()), { pathname: yield* database }).href
+      const admin = yield* connect(own)
       const schema = freshSchema()
-      yield* open({ url: url(), schema })
+      yield* open({ url: own, schema })
       const said: Array<string> = []
       const logger = Logger.make(({ message }) => void said.push(String(message)))
       const opening = Effect.provide(
-        Effect.scoped(open({ url: url(), schema, indexes: ["type"], indexTimeout: "700 millis" })),
+        Effect.scoped(open({ url: own, schema, indexes: ["type"], indexTimeout: "700 millis" })),
         Logger.layer([logger])
       )
       // Whoever is at it has stopped: it makes nothing, and lets nobody else.
