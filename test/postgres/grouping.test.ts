@@ -166,6 +166,20 @@ describe("reads that are put together", () => {
     })
   )
 
+  it.effect("that cannot even be put together are a defect of those who ask, and the next go on", () =>
+    Effect.gen(function* () {
+      const { read, round, statements } = yield* reads((requests) => {
+        if (requests.includes(40)) throw new Error("no such request")
+        return quick(() => 0)(requests)
+      })
+      yield* round
+      const exits = yield* Effect.forEach([40, 41], (n) => Effect.exit(read(n)), { concurrency: "unbounded" })
+      expect(exits).toEqual([Exit.die(new Error("no such request")), Exit.die(new Error("no such request"))])
+      expect(statements.splice(0)).toEqual([[40, 41]])
+      expect((yield* round).sizes).toEqual([8])
+    })
+  )
+
   it.effect("end with the last of those who wait for them", () =>
     Effect.gen(function* () {
       const ended: Array<ReadonlyArray<number>> = []

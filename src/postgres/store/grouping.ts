@@ -94,7 +94,10 @@ export const makeGrouped = Effect.fnUntraced(function* <Request, Answer>({
     return release
   }
 
-  const alone = (request: Request) => Effect.map(read([request]), ({ answers: [answer] }) => answer as () => Answer)
+  /** What throws while it is put together fails whoever asks for it, and nothing else. */
+  const ask = (requests: ReadonlyArray<Request>) => Effect.suspend(() => read(requests))
+
+  const alone = (request: Request) => Effect.map(ask([request]), ({ answers: [answer] }) => answer as () => Answer)
 
   const fork = <A>(
     effect: Effect.Effect<A, EventStoreError>,
@@ -121,7 +124,7 @@ export const makeGrouped = Effect.fnUntraced(function* <Request, Answer>({
     together = size > 1
     const release = hold("several")
     const left = new Set(batch)
-    const fiber = fork(read(batch.map(({ request }) => request)), (exit) => {
+    const fiber = fork(ask(batch.map(({ request }) => request)), (exit) => {
       const failed = Exit.isFailure(exit) && size > 1 && Option.exists(Cause.findErrorOption(exit.cause), isOfOne)
       if (failed || (Exit.isSuccess(exit) && size > 1 && exit.value.millis > slowFor(size))) apart = byThemselves
       // What waits goes first: the server works while answers are given.
