@@ -35,8 +35,10 @@ describe("reads for decisions", () => {
       expect(exits.map((exit) => positionsOf(Exit.isSuccess(exit) ? exit.value : expect.unreachable()))).toEqual(
         Array.from({ length: 20 }, (_, n) => [[n + 1], [n + 1]])
       )
-      // Two go by themselves.
-      expect(statements).toEqual([1, 2, 38])
+      // One or two of them go by themselves, as the first has held up others for a while by then or not.
+      const alone = statements.slice(1, -1)
+      expect([1, 2]).toContain(alone.length)
+      expect(statements).toEqual([1, ...alone.map(() => 2), 40 - 2 * alone.length])
     })
   )
 
