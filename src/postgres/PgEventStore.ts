@@ -75,8 +75,9 @@ export interface Options {
   readonly maxBatch?: number | undefined
   /**
    * How long to wait for the answer to a statement, for example from a host that has vanished without a word. Then its connection is
-   * given up: a read fails as `StoreUnavailable`, and an append is repeated by its ids. An append that is part of a transaction fails, and
-   * the transaction with it. Default: 30 seconds.
+   * given up: a read fails as `StoreUnavailable`, and an append is repeated by its ids. What has waited for longer behind an append that was not
+   * answered is not sent, and fails as `StoreUnavailable`. An append that is part of a transaction fails, and the transaction with it. Default:
+   * 30 seconds.
    */
   readonly timeout?: Duration.Input | undefined
   /**

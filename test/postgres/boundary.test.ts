@@ -4,8 +4,8 @@ import { describe, expect, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer, Redacted } from "effect"
 import type { EventStore } from "eventfold"
 import { PgEventStore } from "eventfold/postgres"
-import { begin, event, open, reasonOf, untilWaiting } from "./harness.ts"
-import { arena, counting, togetherBehind } from "./together.ts"
+import { begin, event, reasonOf, untilWaiting } from "./harness.ts"
+import { arena, counting, spoiled, togetherBehind } from "./together.ts"
 
 const counted = counting("a(tag, tags, types")
 
@@ -118,28 +118,11 @@ describe("reads for decisions", () => {
       Effect.gen(function* () {
         const { admin, join, schema, url } = yield* arena
         const { store: writer } = yield* join()
-        const role = `reader_${schema}`
         for (const name of ["good", "poison", "broken", "fine"]) yield* writer.append("A-1", [tagged(name)])
-        // What nobody can write by the store: an instant that is none.
-        for (const text of [
-          `alter table "${schema}".event disable trigger refuse_change`,
-          `update "${schema}".event set recorded_at = '294000-01-01Z' where tags @> array['broken']`,
-          `create role ${role} login password 'secret'`,
-          `grant usage on schema "${schema}" to ${role}`,
-          `grant select on all tables in schema "${schema}" to ${role}`,
-          `create function "${schema}".refuse(tag text) returns boolean language plpgsql as $$
-             begin if tag = 'poison' then raise exception 'poisoned' using errcode = '22000'; end if; return true; end $$`,
-          `alter table "${schema}".tag enable row level security`,
-          `create policy poisoned on "${schema}".tag using ("${schema}".refuse(tag))`
-        ]) {
-          yield* admin.unsafe(text)
-        }
-        yield* Effect.addFinalizer(() =>
-          Effect.orDie(Effect.andThen(admin.unsafe(`drop owned by ${role} cascade`), admin.unsafe(`drop role ${role}`)))
+        const { sql } = yield* spoiled(
+          { admin, schema, url },
+          { table: "tag", refused: "poison", broken: "tags @> array['broken']" }
         )
-        const as = new URL(url)
-        ;[as.username, as.password] = [role, "secret"]
-        const { sql } = yield* open({ url: as.href, schema, listen: false, pollInterval: "1 hour", migrate: false })
         const { store } = yield* counted(schema, sql)
         const names = ["good", "poison", "fine", "broken", "good"]
         const exits = yield* together(

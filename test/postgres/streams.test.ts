@@ -2,8 +2,8 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Stream } from "effect"
 import { type EventStore } from "eventfold"
-import { begin, event, open, reasonOf } from "./harness.ts"
-import { arena, counting, togetherBehind } from "./together.ts"
+import { begin, event, reasonOf, terminate, until } from "./harness.ts"
+import { arena, counting, spoiled, togetherBehind } from "./together.ts"
 
 const counted = counting("a(stream, lowest, highest, size")
 
@@ -118,28 +118,8 @@ describe("reads of streams", () => {
       Effect.gen(function* () {
         const { admin, join, schema, url } = yield* arena
         const { store: writer } = yield* join()
-        const role = `reader_${schema}`
         for (const name of ["Good", "Poison", "Broken", "Fine"]) yield* writer.append(name, [event()])
-        // What nobody can write by the store: an instant that is none.
-        for (const text of [
-          `alter table "${schema}".event disable trigger refuse_change`,
-          `update "${schema}".event set recorded_at = '294000-01-01Z' where stream = 'Broken'`,
-          `create role ${role} login password 'secret'`,
-          `grant usage on schema "${schema}" to ${role}`,
-          `grant select on all tables in schema "${schema}" to ${role}`,
-          `create function "${schema}".refuse(stream text) returns boolean language plpgsql as $$
-             begin if stream = 'Poison' then raise exception 'poisoned' using errcode = '22000'; end if; return true; end $$`,
-          `alter table "${schema}".event enable row level security`,
-          `create policy poisoned on "${schema}".event using ("${schema}".refuse(stream))`
-        ]) {
-          yield* admin.unsafe(text)
-        }
-        yield* Effect.addFinalizer(() =>
-          Effect.orDie(Effect.andThen(admin.unsafe(`drop owned by ${role} cascade`), admin.unsafe(`drop role ${role}`)))
-        )
-        const as = new URL(url)
-        ;[as.username, as.password] = [role, "secret"]
-        const { sql } = yield* open({ url: as.href, schema, listen: false, pollInterval: "1 hour", migrate: false })
+        const { sql } = yield* spoiled({ admin, schema, url }, { table: "event", refused: "Poison", broken: "stream = 'Broken'" })
         const { store } = yield* counted(schema, sql)
         const names = ["Good", "Poison", "Fine", "Broken", "Good"]
         const exits = yield* together(
@@ -156,6 +136,34 @@ describe("reads of streams", () => {
         expect(outcomes).toEqual([...wanted, ...wanted])
       }),
     60_000
+  )
+
+  it.live("whose connection is lost fail as an outage, each of them, and the next are answered", () =>
+    Effect.gen(function* () {
+      const here = yield* arena
+      const { sql, store: writer } = yield* here.join()
+      yield* writer.append("Acc-1", [event()])
+      const { statements, store } = yield* counted(here.schema, sql)
+      const lock = yield* begin(here.admin, `lock table "${here.schema}".event in access exclusive mode`)
+      const readers = yield* Effect.forEach(Array.from({ length: 20 }), () =>
+        Effect.forkScoped(reasonOf(all(store, "Acc-1")), { startImmediately: true })
+      )
+      // Two by themselves, and the others together, once those have taken a while.
+      const blocked = Effect.map(
+        here.admin<{ pid: number }>`
+          select pid from pg_locks where not granted and relation = ${`"${here.schema}".event`}::regclass`,
+        (rows) => rows.map(({ pid }) => pid)
+      )
+      yield* until(
+        "three statements wait",
+        Effect.map(blocked, ({ length }) => length === 3)
+      )
+      yield* terminate(here.admin, yield* blocked)
+      expect(new Set(yield* Effect.forEach(readers, Fiber.join))).toEqual(new Set(["StoreUnavailable"]))
+      expect(statements).toEqual([18])
+      yield* lock.rollback
+      expect((yield* all(store, "Acc-1")).length).toBe(1)
+    })
   )
 
   it.live("whose events are large come whole, and beside them what is small", () =>

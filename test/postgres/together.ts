@@ -52,3 +52,33 @@ export const togetherBehind =
       yield* Fiber.await(begun)
       return yield* Effect.forEach(fibers, (fiber) => Fiber.await(fiber))
     })
+
+/**
+ * The same tables for a role of which the server refuses what it reads of one tag or stream; and an instant that is none, which nobody can write by the
+ * store, in the events that a condition names.
+ */
+export const spoiled = Effect.fnUntraced(function* (
+  { admin, schema, url }: { readonly admin: SqlClient.SqlClient; readonly schema: string; readonly url: string },
+  { broken, refused, table }: { readonly table: "tag" | "event"; readonly refused: string; readonly broken: string }
+) {
+  const role = `reader_${schema}`
+  const column = table === "tag" ? "tag" : "stream"
+  for (const text of [
+    `alter table "${schema}".event disable trigger refuse_change`,
+    `update "${schema}".event set recorded_at = '294000-01-01Z' where ${broken}`,
+    `create role ${role} login password 'secret'`,
+    `grant usage on schema "${schema}" to ${role}`,
+    `grant select on all tables in schema "${schema}" to ${role}`,
+    `create function "${schema}".refuse(name text) returns boolean language plpgsql as $$
+       begin if name = '${refused}' then raise exception 'poisoned' using errcode = '22000'; end if; return true; end $$`,
+    `alter table "${schema}".${table} enable row level security`,
+    `create policy poisoned on "${schema}".${table} using ("${schema}".refuse(${column}))`
+  ]) {
+    yield* admin.unsafe(text)
+  }
+  yield* Effect.addFinalizer(() =>
+    Effect.orDie(Effect.andThen(admin.unsafe(`drop owned by ${role} cascade`), admin.unsafe(`drop role ${role}`)))
+  )
+  const as = Object.assign(new URL(url), { username: role, password: "secret" })
+  return yield* open({ url: as.href, schema, listen: false, pollInterval: "1 hour", migrate: false })
+})
