@@ -15,6 +15,7 @@ import * as Result from "effect/Result"
 import type * as Aggregate from "../definitions/Aggregate.ts"
 import { eventsOf } from "../definitions/decided.ts"
 import type * as Event from "../definitions/Event.ts"
+import { flatMapNow, mapNow } from "../internal/now.ts"
 import type { AppendConditionError, EventStore, OptimisticLockError } from "../store/EventStore.ts"
 import { type AggregatePart, bind, type Boundary, inOrder } from "./boundary.ts"
 import { type Loaded, type LoadError, loadParts, overtaken, spoils, statesOf } from "./boundaryLoading.ts"
@@ -110,14 +111,14 @@ export const execute = <
 > =>
   Transaction.use((transaction) =>
     Effect.flatMap(loadParts(boundary.parts, transaction), (loaded) => {
-      const stateNow = () => Effect.map(statesOf(loaded, transaction), boundary.combine)
-      return Effect.flatMap(stateNow(), (state) =>
-        Effect.flatMap(eventsOf<{ readonly _tag: string }, D>(decide(state)), (decided) => {
+      const stateNow = () => mapNow(statesOf(loaded, transaction), boundary.combine)
+      return flatMapNow(stateNow(), (state) =>
+        flatMapNow(eventsOf<{ readonly _tag: string }, D>(decide(state)), (decided) => {
           // `Writes` says that they are.
           const events = decided as ReadonlyArray<Admitted<E, T>>
           if (events.length === 0) return Effect.succeed({ state, events })
           return Effect.flatMap(stageDecided(boundary, target, loaded, transaction, events), () =>
-            Effect.map(stateNow(), (state) => ({ state, events }))
+            mapNow(stateNow(), (state) => ({ state, events }))
           )
         })
       )
@@ -134,7 +135,7 @@ const stageDecided = (
 ): Effect.Effect<void, Event.EventEncodeError | LoadError | OptimisticLockError | AppendConditionError> => {
   const encoded = Result.all(events.map(makeEncode(boundary, target)))
   if (Result.isFailure(encoded)) return Effect.fail(encoded.failure)
-  return Effect.flatMap(streamOfTarget(target), (stream) =>
+  return flatMapNow(streamOfTarget(target), (stream) =>
     Effect.flatMap(
       transaction.stage(stream, encoded.success, expectedOf(transaction, stream), () => overtaken(loaded, transaction)),
       (staged) => (staged.some((entry) => spoils(loaded, entry)) ? Effect.void : unguarded(stream, staged))

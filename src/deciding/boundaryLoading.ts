@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type { TagError } from "../definitions/Tag.ts"
 import { timesForgotten } from "../internal/forgetting.ts"
+import { flatMapNow, mapNow } from "../internal/now.ts"
 import { type AppendCondition, AppendConditionError, EventStore, OptimisticLockError, type Query } from "../store/EventStore.ts"
 import { type AggregatePart, type Bound, bind, evolveStaged, type Fold, inOrder, isMatch, type Part } from "./boundary.ts"
 import { BoundaryCache } from "./boundaryCache.ts"
@@ -156,6 +157,8 @@ const bindTo = (
     conditions.push(condition)
     log.conditions.set(condition, read)
   }
+  const [only] = conditions
+  if (conditions.length === 1 && only !== undefined) return transaction.unless(only, given)
   return Effect.forEach(conditions, (condition) => transaction.unless(condition, given), { discard: true })
 }
 
@@ -169,14 +172,14 @@ export const loadParts = (
   const models = bound.success
   const load = (streams: ReadonlySet<string>) => {
     const log = transaction.slot(SeenLog)
-    return Effect.flatMap(readUnseen(models, log, transaction), () => {
+    return flatMapNow(readUnseen(models, log, transaction), () => {
       const { position = 0 } = log
       const conditions = models.flatMap(({ condition }) => condition ?? [])
       const seen = models.map((model) => seenOf(log, model)?.state)
       const staged = [...transaction.staged()]
       const given = staged.filter((entry) => streams.has(entry.stream) || models.some(({ query }) => isMatch(query, entry)))
       const loaded: Loaded = { parts, models, seen, staged, conditions, position, streams }
-      return Effect.as(bindTo(models, log, transaction, given), loaded)
+      return mapNow(bindTo(models, log, transaction, given), () => loaded)
     })
   }
   return models.length === parts.length ? load(noStreams) : Effect.flatMap(loadAggregates(parts, transaction), load)

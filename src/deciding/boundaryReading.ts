@@ -10,7 +10,9 @@ import type * as Event from "../definitions/Event.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import { timesForgotten } from "../internal/forgetting.ts"
 import { freeze } from "../internal/freeze.ts"
+import { flatMapNow, mapNow } from "../internal/now.ts"
 import { type Boundary as Answers, type BoundaryQuery, EventStore, type EventStoreError } from "../store/EventStore.ts"
+import { forEachPage } from "../internal/paging.ts"
 import { foldFault } from "./foldFault.ts"
 import { type Bound, decode, evolve, evolveStaged, isMatch } from "./boundary.ts"
 import { BoundaryCache, type Kept } from "./boundaryCache.ts"
@@ -101,8 +103,7 @@ export const readModels = (
     return Effect.flatMap(store.readBoundary(plans.map(queryOf), { upTo }), ({ answers, position }) => {
       const foldOne = (plan: Plan, index: number) => foldAnswer(store, cache, plan, answers[index] as Answer, position)
       const [only] = plans
-      if (plans.length === 1 && only !== undefined)
-        return Effect.map(foldOne(only, 0), (state) => ({ position, states: [state] }))
+      if (plans.length === 1 && only !== undefined) return mapNow(foldOne(only, 0), (state) => ({ position, states: [state] }))
       return Effect.map(Effect.forEach(plans, foldOne), (states) => ({ position, states }))
     })
   })
@@ -123,8 +124,8 @@ const foldAnswer = (
     }
     return folded.state
   }
-  if (kept === undefined) return Effect.map(foldWhole(store, model, answer, position), (folded) => keep(folded, false))
-  return Effect.flatMap(fold(store, model, answer, position, kept), (continued) =>
+  if (kept === undefined) return mapNow(foldWhole(store, model, answer, position), (folded) => keep(folded, false))
+  return flatMapNow(fold(store, model, answer, position, kept), (continued) =>
     continued === undefined
       ? Effect.map(foldWhole(store, model, nothingRead, position), (folded) => keep(folded, true))
       : Effect.succeed(keep(continued, false))
@@ -138,7 +139,7 @@ const isNewer = (folded: Kept, cached: Kept | undefined): boolean =>
 const nothingRead: Answer = { events: [], complete: false }
 
 const foldWhole = (store: Store, model: Bound, answer: Answer, position: number) =>
-  Effect.map(
+  mapNow(
     fold(store, model, answer, position, { state: model.fold.initial, position: 0, eventId: "", isAlone: true }),
     // Only what was kept before can turn out to be of another log.
     (folded) => folded as Kept
@@ -197,7 +198,7 @@ const fold = (
   if (complete || (events.length > 0 && !folding.found)) return Effect.succeed(ended(folding, from))
   const rest = store.readAll({ filter: model.query, after: events.at(-1)?.position ?? 0, upTo })
   return Effect.map(
-    Stream.runForEachArray(rest, (page) => {
+    forEachPage(rest, (page) => {
       const fault = foldEvents(model, folding, page)
       return fault === undefined ? Effect.void : Effect.fail(fault)
     }),

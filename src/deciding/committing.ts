@@ -1,5 +1,6 @@
 /** What a unit of work has staged, and how it is written. */
 import * as Cause from "effect/Cause"
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { NewEvent } from "../definitions/stored.ts"
@@ -45,6 +46,8 @@ export type Demand = { readonly level: Level } & (
 /** What all levels of one unit of work share. */
 export interface Shared {
   readonly id: number
+  /** What it was called with. */
+  readonly context: Context.Context<never>
   readonly slots: Map<Slot<unknown>, unknown>
   commit: Commit
   /** Replaced, and not changed in place, when something is dropped. */

@@ -7,6 +7,7 @@ import { executionKeys } from "../definitions/services.ts"
 import type { Metadata } from "../definitions/stored.ts"
 import { freeze } from "../internal/freeze.ts"
 import { makeIds, type NewId, release, reserve } from "../internal/ids.ts"
+import { flatMapNow, mapNow } from "../internal/now.ts"
 import { type EventStore, ExpectedVersion, OptimisticLockError } from "../store/EventStore.ts"
 import { abandon, commit, type Demand, type Entry, type Level, type Restore, type Shared } from "./committing.ts"
 import { type Place, QueuePlace } from "./queues.ts"
@@ -76,7 +77,7 @@ const makeTransaction = (shared: Shared, level: Level, carrier: Carrier): Transa
     Effect.withFiber((fiber) => {
       const metadata = fiber.getRef(CurrentMetadata)
       const missing = events.reduce((count, { event, id }) => (event.id === undefined && id === undefined ? count + 1 : count), 0)
-      return Effect.flatMap(makeIds(missing), (ids): Effect.Effect<ReadonlyArray<StagedEvent>, OptimisticLockError | E> => {
+      return flatMapNow(makeIds(fiber, missing), (ids): Effect.Effect<ReadonlyArray<StagedEvent>, OptimisticLockError | E> => {
         if (hasEnded(level)) return dieEnded
         const problem = check?.()
         return problem === undefined ? stage(shared, level, { stream, events, expected, metadata, ids }) : Effect.fail(problem)
@@ -210,13 +211,13 @@ const rolledBack = Metric.withAttributes(outcomes, { outcome: "rolled_back" })
 
 /** What is done at the end of a level. Is not interrupted, save in what it restores. */
 interface Ending<out X> {
-  readonly beforeCommit: Effect.Effect<void, CommitError>
+  readonly beforeCommit: () => Effect.Effect<void, CommitError>
   readonly commit: (restore: Restore) => Effect.Effect<void, CommitError | X>
   /** Instead, where nothing is to be written. Its failure takes the place of what the body gave. */
   readonly abandon: (exit: Exit.Exit<unknown, unknown>, restore: Restore) => Effect.Effect<void, CommitError | X>
 }
 
-const nestedEnding: Ending<never> = { beforeCommit: Effect.void, commit: () => Effect.void, abandon: () => Effect.void }
+const nestedEnding: Ending<never> = { beforeCommit: () => Effect.void, commit: () => Effect.void, abandon: () => Effect.void }
 
 const runLevel = <A, E, R, X>(
   effect: Effect.Effect<A, E, R>,
@@ -227,7 +228,7 @@ const runLevel = <A, E, R, X>(
 ): Effect.Effect<A, E | CommitError | X, Exclude<R, Transaction>> => {
   const level: Level = { parent, rolledBack: false, ended: false, afterRollback: [] }
   return Effect.uninterruptibleMask((restore) => {
-    const whole = Effect.tap(effect, () => (level.rolledBack ? Effect.void : beforeCommit))
+    const whole = Effect.tap(effect, () => (level.rolledBack ? Effect.void : beforeCommit()))
     const body = restore(Effect.provideService(whole, Transaction, makeTransaction(shared, level, carrier)))
     const abort = (exit: Exit.Exit<A, E | CommitError>) => Effect.andThen(abandon(exit, restore), Effect.fail(new Aborted(exit)))
     const finished = Effect.matchCauseEffect(body, {
@@ -246,8 +247,7 @@ const runLevel = <A, E, R, X>(
       onFailure: (cause) => {
         forget(shared, level)
         for (const hook of level.afterRollback) shared.afterRollback.push(hook)
-        return Effect.andThen(
-          parent === undefined ? settled(shared, false) : Effect.void,
+        return flatMapNow(parent === undefined ? settled(shared, false) : Effect.void, () =>
           Effect.catch(Effect.failCause(cause), (error): Effect.Effect<A, E | CommitError | X> =>
             error instanceof Aborted ? error.exit : Effect.fail(error)
           )
@@ -255,20 +255,20 @@ const runLevel = <A, E, R, X>(
       },
       onSuccess: (value) => {
         for (const hook of level.afterRollback) parent?.afterRollback.push(hook)
-        return parent === undefined ? Effect.as(settled(shared, true), value) : Effect.succeed(value)
+        return parent === undefined ? mapNow(settled(shared, true), () => value) : Effect.succeed(value)
       }
     })
   })
 }
 
 /** What is done once the outermost level has ended. */
-const settled = (shared: Shared, isCommitted: boolean): Effect.Effect<void> =>
-  Effect.contextWith((context) => {
-    ;(isCommitted ? committed : rolledBack).updateUnsafe(1, context)
-    if (isCommitted) noteIn(context, shared.commit.position)
-    const hooks = [...(isCommitted ? shared.afterCommit.map((hook) => hook.effect) : []), ...shared.afterRollback]
-    return hooks.length === 0 ? Effect.void : Effect.forEach(hooks, (hook) => hook, { discard: true })
-  })
+const settled = (shared: Shared, isCommitted: boolean): Effect.Effect<void> => {
+  const { context } = shared
+  ;(isCommitted ? committed : rolledBack).updateUnsafe(1, context)
+  if (isCommitted) noteIn(context, shared.commit.position)
+  const hooks = [...(isCommitted ? shared.afterCommit.map((hook) => hook.effect) : []), ...shared.afterRollback]
+  return hooks.length === 0 ? Effect.void : Effect.forEach(hooks, (hook) => hook, { discard: true })
+}
 
 /** Drops what a level (and those within it) has staged. */
 const forget = (shared: Shared, level: Level): void => {
@@ -290,11 +290,11 @@ let units = 0
 /** `place` gives a unit of work its place in the queues of those that command one aggregate, if there are any. */
 export const makeUnitOfWork = (store: EventStore["Service"], carrier: Carrier, place?: () => Place): UnitOfWork["Service"] => {
   let hooks: ReadonlyArray<Parameters<UnitOfWork["Service"]["beforeCommit"]>[0]> = []
-  const beforeCommit = (shared: Shared) =>
-    Effect.suspend(() => {
-      const staged = shared.staged.filter(({ transient }) => !transient)
-      return staged.length === 0 ? Effect.void : Effect.forEach(hooks, (hook) => hook(staged), { discard: true })
-    })
+  const beforeCommit = (shared: Shared): Effect.Effect<void, CommitError> => {
+    if (hooks.length === 0) return Effect.void
+    const staged = shared.staged.filter(({ transient }) => !transient)
+    return staged.length === 0 ? Effect.void : Effect.forEach(hooks, (hook) => hook(staged), { discard: true })
+  }
   return {
     store,
     beforeCommit: (hook) =>
@@ -307,10 +307,11 @@ export const makeUnitOfWork = (store: EventStore["Service"], carrier: Carrier, p
       }),
     transact: (effect) => {
       const attempt = (trusting: boolean) =>
-        Effect.suspend(() => {
+        Effect.contextWith((context: Context.Context<never>) => {
           const own = place?.()
           const shared: Shared = {
             id: ++units,
+            context,
             slots: new Map(own && [[QueuePlace, own]]),
             commit: { position: 0 },
             staged: [],
@@ -320,7 +321,7 @@ export const makeUnitOfWork = (store: EventStore["Service"], carrier: Carrier, p
           }
           if (!trusting) shared.slots.set(Trusted, noTrust())
           return runLevel(effect, shared, undefined, carrier, {
-            beforeCommit: beforeCommit(shared),
+            beforeCommit: () => beforeCommit(shared),
             commit: (restore) => commit(store, shared, own, restore),
             abandon: (exit, restore) => abandon(store, shared, own, exit, restore)
           })

@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import * as Stream from "effect/Stream"
+import type * as Stream from "effect/Stream"
 import * as Aggregate from "../definitions/Aggregate.ts"
 import { placeOf } from "../definitions/aggregateId.ts"
 import * as Event from "../definitions/Event.ts"
@@ -16,6 +16,7 @@ import type { RecordedEvent } from "../definitions/stored.ts"
 import { timesForgotten } from "../internal/forgetting.ts"
 import { freeze } from "../internal/freeze.ts"
 import { EventStore, EventStoreError, type ReadOptions, StoreUnavailable } from "../store/EventStore.ts"
+import { forEachPage } from "../internal/paging.ts"
 import { Snapshots } from "../store/Snapshots.ts"
 import { isRemoved, isTombstone, removedError } from "../store/tombstone.ts"
 import { foldFault } from "./foldFault.ts"
@@ -46,17 +47,30 @@ export interface Loaded<A extends Aggregate.Any> {
  * Loads an aggregate within a unit of work, and says which stream that is. Who is going to decide on it waits for the turn of this unit of
  * work, where there are turns.
  */
-export const loadStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
+export const loadStream = <A extends Aggregate.Any>(
   aggregate: A,
   id: Aggregate.Id<A>,
   deciding: boolean
-): Effect.fn.Return<Loaded<A> & Pick<Seen, "since"> & { readonly stream: string }, LoadError, Transaction | EventStore> {
+): Effect.Effect<LoadedStream<A>, LoadError, Transaction | EventStore> =>
+  Effect.contextWith((context: Context.Context<Transaction | EventStore>) => loadIn(context, aggregate, id, deciding))
+
+/** An aggregate, and which stream that is. */
+interface LoadedStream<A extends Aggregate.Any> extends Loaded<A>, Pick<Seen, "since"> {
+  readonly stream: string
+}
+
+const loadIn = Effect.fnUntraced(function* <A extends Aggregate.Any>(
+  context: Context.Context<Transaction | EventStore>,
+  aggregate: A,
+  id: Aggregate.Id<A>,
+  deciding: boolean
+): Effect.fn.Return<LoadedStream<A>, LoadError, Transaction | EventStore> {
   const stream = yield* streamOf(aggregate, id)
-  const transaction = yield* Transaction
+  const transaction = Context.get(context, Transaction)
   const streams = transaction.slot(SeenStreams)
   const place = transaction.slot(QueuePlace)
   if (deciding && place !== undefined && !streams.has(stream)) {
-    const begun = yield* place.enter(yield* EventStore, stream, aggregate)
+    const begun = yield* place.enter(Context.get(context, EventStore), stream, aggregate)
     if (begun !== undefined && !streams.has(stream)) streams.set(stream, begun)
   }
   let seen = streams.get(stream)
@@ -116,21 +130,51 @@ const afterwards =
 const isDue = ({ every }: Aggregate.SnapshotPolicy, from: number, to: number): boolean =>
   Math.floor(from / every) < Math.floor(to / every)
 
-export const readStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
+export const readStream = <A extends Aggregate.Any>(
   aggregate: A,
   stream: string,
   options: ReadOptions,
   /** When a new snapshot is saved. */
   schedule: (save: Effect.Effect<void>) => Effect.Effect<void>
-): Effect.fn.Return<Loaded<A>, LoadError, EventStore> {
+): Effect.Effect<Loaded<A>, LoadError, EventStore> =>
+  Effect.contextWith((context: Context.Context<EventStore>): Effect.Effect<Loaded<A>, LoadError> => {
+    const store = Context.get(context, EventStore)
+    const cache = Context.getOrUndefined(context, StateCache)
+    const snapshots = aggregate.snapshot === undefined ? undefined : Context.getOrUndefined(context, Snapshots)
+    return cache === undefined && snapshots === undefined
+      ? Effect.map(foldAnew(aggregate, store, stream, options), ({ state, version }) => ({ state, version }))
+      : readOn(aggregate, { store, cache, snapshots }, stream, options, schedule)
+  })
+
+const initialOf = <A extends Aggregate.Any>({ initial }: A): Folded<A> => ({ state: initial, version: 0, eventId: "" })
+
+/** The state by all the events of a stream. */
+const foldAnew = <A extends Aggregate.Any>(aggregate: A, store: EventStore["Service"], stream: string, options: ReadOptions) =>
+  Effect.map(
+    foldStream(aggregate, store.read(stream, options), initialOf(aggregate), false),
+    (folded) => folded ?? initialOf(aggregate)
+  )
+
+/** The state by what is kept of a stream, and the events that have come since. */
+const readOn = Effect.fnUntraced(function* <A extends Aggregate.Any>(
+  aggregate: A,
+  {
+    cache,
+    snapshots,
+    store
+  }: {
+    readonly store: EventStore["Service"]
+    readonly cache: StateCache["Service"] | undefined
+    readonly snapshots: Snapshots["Service"] | undefined
+  },
+  stream: string,
+  options: ReadOptions,
+  schedule: (save: Effect.Effect<void>) => Effect.Effect<void>
+): Effect.fn.Return<Loaded<A>, LoadError> {
   const since = timesForgotten()
-  const store = yield* EventStore
-  const cache = Option.getOrUndefined(yield* Effect.serviceOption(StateCache))
   const policy = aggregate.snapshot
-  const snapshots = policy === undefined ? Option.none() : yield* Effect.serviceOption(Snapshots)
-  const initial: Folded<A> = { state: aggregate.initial, version: 0, eventId: "" }
   // What was folded before does not say when its events were recorded.
-  const usable = policy !== undefined && Option.isSome(snapshots) && options.until === undefined
+  const usable = policy !== undefined && snapshots !== undefined && options.until === undefined
   const cached = options.until === undefined ? cache?.get(store, aggregate, stream) : undefined
   const kept = cached !== undefined && cached.version <= (options.to ?? Infinity) ? cached : undefined
   /** Goes on from what was folded before. The event that it ends with is read as well: it tells whether it was made from this stream. */
@@ -139,7 +183,7 @@ export const readStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
   let from = kept?.version ?? 0
   let folded = kept && (yield* continued(kept, false))
   const lost = kept !== undefined && folded === undefined
-  const found = folded === undefined && usable ? yield* loadSnapshot<A>(snapshots.value, policy, stream, options.to) : undefined
+  const found = folded === undefined && usable ? yield* loadSnapshot<A>(snapshots, policy, stream, options.to) : undefined
   /** Whether the snapshot is good for nothing. */
   let replace = found?.isOld === true
   if (folded === undefined) {
@@ -150,20 +194,19 @@ export const readStream = Effect.fnUntraced(function* <A extends Aggregate.Any>(
     from = folded === undefined ? 0 : (base?.version ?? 0)
   }
   if (folded === undefined) {
-    const anew = Effect.map(foldStream(aggregate, store.read(stream, options), initial, false), (folded) => folded ?? initial)
     folded = yield* Effect.catchIf(
-      anew,
+      foldAnew(aggregate, store, stream, options),
       isRemoved,
       Effect.fnUntraced(function* (error) {
         // Of what is gone a snapshot alone is left: without what has been forgotten in it, or made by other folds.
-        const left = found?.folded ?? (usable ? yield* loadOther(snapshots.value, aggregate, stream, options.to) : undefined)
+        const left = found?.folded ?? (usable ? yield* loadOther(snapshots, aggregate, stream, options.to) : undefined)
         return (left && (yield* continued(left, true))) ?? (yield* Effect.fail(error))
       })
     )
   }
   const { state, version } = folded
   if (usable && isDue(policy, from, version)) {
-    const save = saveSnapshot(snapshots.value, policy, stream, folded, replace)
+    const save = saveSnapshot(snapshots, policy, stream, folded, replace)
     // It is saved when a unit of work has ended: what has been forgotten by then is not to come back.
     yield* schedule(Effect.suspend(() => (since === timesForgotten() ? save : Effect.void)))
   }
@@ -232,7 +275,7 @@ const foldStream = <A extends Aggregate.Any>(
       }
       return Effect.void
     }
-    const folding = Stream.runForEachArray(events, (page) => {
+    const folding = forEachPage(events, (page) => {
       try {
         return foldPage(page)
       } catch (cause) {

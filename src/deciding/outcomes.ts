@@ -97,14 +97,15 @@ export const makeSender = (
   }
 
   /** One after the other, up to the first that is refused. */
-  const writeEach = (batch: ReadonlyArray<Outcome>): Effect.Effect<void> =>
-    Effect.gen(function* () {
-      for (const [index, outcome] of batch.entries()) {
-        const exit = yield* Effect.exit(store.appendAll(outcome.appends))
-        settle(outcome, exit)
-        if (Exit.isFailure(exit)) return drop(batch.slice(index + 1), conflictOf(exit.cause)?.actual ?? outcome.from)
-      }
-    })
+  const writeEach = ([outcome, ...rest]: ReadonlyArray<Outcome>): Effect.Effect<void> =>
+    outcome === undefined
+      ? Effect.void
+      : Effect.flatMap(Effect.exit(store.appendAll(outcome.appends)), (exit) => {
+          settle(outcome, exit)
+          if (Exit.isSuccess(exit)) return writeEach(rest)
+          drop(rest, conflictOf(exit.cause)?.actual ?? outcome.from)
+          return Effect.void
+        })
 
   const writeTogether = (batch: ReadonlyArray<Outcome>): Effect.Effect<void> =>
     Effect.flatMap(Effect.exit(store.appendAll(batch.flatMap(({ appends }) => appends))), (exit) => {

@@ -12,6 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import { timesForgotten } from "../internal/forgetting.ts"
+import { flatMapNow } from "../internal/now.ts"
 import { untilWoken } from "../internal/waking.ts"
 import { realSleep } from "../internal/realTime.ts"
 import {
@@ -236,9 +237,9 @@ const makePlace = ({ forgetIdle, millis, queueOf, store }: Queues): Place => {
         if (queue !== undefined || own !== store || isInTransaction(store, fiber.context)) return none
         const entered = (queue = queueOf(stream))
         const { now } = entered
-        return Effect.flatMap(turn(entered, fiber.context as Context.Context<never>), () => before(entered, now, aggregate))
+        return flatMapNow(turn(entered, fiber.context as Context.Context<never>), () => before(entered, now, aggregate))
       }),
-    standing: (stream) => Effect.suspend(() => (base?.stream === stream ? settled(base) : Effect.void)),
+    standing: (stream) => (base?.stream === stream ? settled(base) : Effect.void),
     foresee: (stream, what) => {
       if (queue?.stream === stream) foreseen = what
     },

@@ -5,6 +5,7 @@ import * as Fiber from "effect/Fiber"
 import * as References from "effect/References"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
+import { makeHalving } from "./halving.ts"
 
 /**
  * Group commit: what is submitted while the writer is busy goes into its next batch, with an answer for each request.
@@ -21,9 +22,6 @@ export interface GroupCommit<Request, Answer, E> {
    */
   readonly submit: <E2>(request: Effect.Effect<Request, E2>) => Effect.Effect<Answer, E | E2>
 }
-
-/** From how many requests on a half batch is worth its commit. */
-const worthHalving = 96
 
 /** A request that waits for, or is in, a batch. */
 export interface Submitted<Request, Answer, E> {
@@ -105,6 +103,7 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
   /** The answers to the batch before, still to be given, and how many they are. */
   let answers: (() => void) | void
   let answering = 0
+  const halving = makeHalving(0.015)
 
   const giveAnswers = () => {
     const give = answers
@@ -124,9 +123,8 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
   }
 
   const nextBatch = (): ReadonlyArray<Submitted<Request, Answer, E>> => {
-    // Many callers are split in two halves that take turns: one is being written while the other is answered and comes back.
     const callers = waiting.length + answering
-    const most = options.overlaps && callers >= 2 * worthHalving ? Math.ceil(callers / 2) : callers
+    const most = options.overlaps ? halving.share(callers) : callers
     const size = options.take(waiting, Math.min(most, options.maxBatch))
     const batch = waiting.slice(0, size)
     waiting = waiting.slice(size)
@@ -142,13 +140,16 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
       return Effect.yieldNow
     }
     const batch = nextBatch()
-    several = batch.length > 1
+    const [size, callers] = [batch.length, batch.length + waiting.length + answering]
+    several = size > 1
+    const since = performance.now()
     return Effect.uninterruptible(
       Effect.flatMap(Effect.forkChild(options.write(batch), { startImmediately: true }), (writing) => {
         giveAnswers()
         return Effect.map(Fiber.join(writing), (give) => {
+          halving.took({ size, callers, millis: performance.now() - since })
           answers = give
-          answering = batch.length
+          answering = size
         })
       })
     )

@@ -75,12 +75,11 @@ export class NewId {
   })
 }
 
-/** New ids, as {@link makeId} makes them. */
-export const makeIds = (count: number): Effect.Effect<ReadonlyArray<NewId>> =>
-  Effect.withFiber((fiber) => {
-    const own = NewId.own(fiber, count)
-    return own === undefined ? Effect.forEach(Array.from({ length: count }), () => NewId.make) : Effect.succeed(own)
-  })
+/** New ids for a fiber, as {@link makeId} makes them. */
+export const makeIds = (fiber: Fiber.Fiber<unknown, unknown>, count: number): Effect.Effect<ReadonlyArray<NewId>> => {
+  const own = NewId.own(fiber, count)
+  return own === undefined ? Effect.forEach(Array.from({ length: count }), () => NewId.make) : Effect.succeed(own)
+}
 
 /**
  * Makes a new id: a UUIDv7, and they ascend. The `SecureRandom` service is used where one is provided (a test can make ids

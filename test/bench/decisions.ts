@@ -176,7 +176,7 @@ export const decisionCases = (scale: number): ReadonlyArray<Case> => {
   })
   const nameOf = (kind: Kind, callers: number) => `decisions: ${kinds[kind]}, ${callersText(callers)}`
   const byCallers = (kind: Kind, callers: number): Case => ({
-    ...on({ kind, callers, events: 20_000 }),
+    ...on({ kind, callers, events: 100_000 }),
     name: nameOf(kind, callers),
     unit: appends.includes(kind) ? "appends" : "decisions",
     group: "decisions",

@@ -17,7 +17,7 @@ describe("the ids that the process makes", () => {
     Effect.gen(function* () {
       const later = yield* soon
       yield* TestClock.setTime(later)
-      const ids = [yield* makeId, ...(yield* makeIds(20_000)).map(({ value }) => value)]
+      const ids = [yield* makeId, ...(yield* Effect.withFiber((fiber) => makeIds(fiber, 20_000))).map(({ value }) => value)]
       for (const id of ids) assert.match(id, form)
       assert.deepEqual(ids, ids.toSorted())
       assert.equal(new Set(ids).size, ids.length)

@@ -14,6 +14,7 @@ import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as References from "effect/References"
 import type * as Scope from "effect/Scope"
+import { makeHalving } from "../../internal/halving.ts"
 import type { EventStoreError } from "../../store/EventStore.ts"
 import { closedStore } from "../../store/kit/index.ts"
 import { isCancelled } from "../errors.ts"
@@ -70,8 +71,10 @@ export const makeGrouped = Effect.fnUntraced(function* <Request, Answer>({
   /** How many statements on their way hold up others: of one alone, and for several. */
   const holding = { alone: 0, several: 0 }
   let [open, beginning] = [true, false]
-  /** Whether the last statement was for several: then whoever comes next is hardly alone, and waits for one turn. */
-  let together = false
+  /** Who is read for comes back with more to do than who has appended. */
+  const halving = makeHalving(0.04)
+  /** For how many the last statement was. Behind one for several whoever comes next is hardly alone, and waits for one turn. */
+  let last = 0
   /** How many are still to have a statement each. */
   let apart = 0
 
@@ -118,15 +121,18 @@ export const makeGrouped = Effect.fnUntraced(function* <Request, Answer>({
   }
 
   const sendNext = (): void => {
-    const size = take(waiting, mostRequests)
+    const callers = waiting.length + last
+    const size = take(waiting, Math.min(mostRequests, halving.share(callers)))
     const batch = waiting.slice(0, size)
     waiting = waiting.slice(size)
-    together = size > 1
+    last = size
     const release = hold("several")
+    const since = performance.now()
     const left = new Set(batch)
     const fiber = fork(ask(batch.map(({ request }) => request)), (exit) => {
       const failed = Exit.isFailure(exit) && size > 1 && Option.exists(Cause.findErrorOption(exit.cause), isOfOne)
       if (failed || (Exit.isSuccess(exit) && size > 1 && exit.value.millis > slowFor(size))) apart = byThemselves
+      halving.took({ size, callers, millis: performance.now() - since })
       // What waits goes first: the server works while answers are given.
       release()
       if (failed) {
@@ -176,7 +182,7 @@ export const makeGrouped = Effect.fnUntraced(function* <Request, Answer>({
         apart--
         return alone(request)
       }
-      if (!together && waiting.length === 0 && isFree()) {
+      if (last < 2 && waiting.length === 0 && isFree()) {
         const release = hold("alone")
         return Effect.onExitPrimitive(alone(request), () => {
           release()

@@ -7,6 +7,7 @@ import { EventStoreError, StoreUnavailable } from "../errors.ts"
 import type { Maintenance } from "../maintenance.ts"
 import type { EventStore } from "../service.ts"
 import { followOf, subscribeBy } from "../follow.ts"
+import { pagingOf, streamOfPages } from "../../internal/paging.ts"
 
 /**
  * The failure of whatever is asked of a store whose Layer has closed.
@@ -44,16 +45,23 @@ export const storeUntilClosed = Effect.fnUntraced(function* (
         ? Effect.fail(closedStore(operation))
         : Effect.catchCauseIf(ask(), ended, () => Effect.fail(closedStore(operation)))
     )
-  const reading = <A, E>(operation: string, read: () => Stream.Stream<A, E>): Stream.Stream<A, E | EventStoreError> =>
-    Stream.suspend(() =>
+  const reading = <A, E>(operation: string, stream: Stream.Stream<A, E>): Stream.Stream<A, E | EventStoreError> => {
+    const paging = pagingOf(stream)
+    if (paging !== undefined) {
+      const begin = asking(operation, () => paging)
+      return streamOfPages(Effect.map(begin, (next) => asking(operation, () => next)))
+    }
+    return Stream.suspend(() =>
       isClosed
         ? Stream.fail(closedStore(operation))
-        : Stream.catchCauseIf(read(), ended, () => Stream.fail(closedStore(operation)))
+        : Stream.catchCauseIf(stream, ended, () => Stream.fail(closedStore(operation)))
     )
+  }
   const following =
     <O, A>(follow: (options: O) => Stream.Stream<A, EventStoreError>) =>
     (options: O) =>
-      reading("subscribe", () =>
+      reading(
+        "subscribe",
         // Each pull by itself: nothing is read before it is wanted.
         Stream.transformPull(follow(options), (pull) => Effect.succeed(Effect.raceFirst(pull, Deferred.await(closing))))
       )
@@ -70,8 +78,8 @@ export const storeUntilClosed = Effect.fnUntraced(function* (
   }: Maintenance): Maintenance => ({
     batch,
     stored,
-    read: (stream, options) => reading("read", () => read(stream, options)),
-    readAll: (options) => reading("readAll", () => readAll(options)),
+    read: (stream, options) => reading("read", read(stream, options)),
+    readAll: (options) => reading("readAll", readAll(options)),
     tombstone: (events, why) => asking("tombstone", () => tombstone(events, why)),
     newestTombstone: asking("tombstone", () => newestTombstone),
     copyAll: (appends) => asking("append", () => copyAll(appends)),
@@ -83,15 +91,15 @@ export const storeUntilClosed = Effect.fnUntraced(function* (
     ...store,
     append: (stream, events, options) => asking("append", () => store.append(stream, events, options)),
     appendAll: (appends, options) => asking("append", () => store.appendAll(appends, options)),
-    read: (stream, options) => reading("read", () => store.read(stream, options)),
-    readAll: (options) => reading("readAll", () => store.readAll(options)),
+    read: (stream, options) => reading("read", store.read(stream, options)),
+    readAll: (options) => reading("readAll", store.readAll(options)),
     readPage: (options) => asking("readPage", () => store.readPage(options)),
     readBoundary: (queries, options) => asking("readBoundary", () => store.readBoundary(queries, options)),
     subscribe: follow === undefined ? following(store.subscribe) : subscribeBy({ ...follow, follow: following(follow.follow) }),
     version: (stream) => asking("version", () => store.version(stream)),
     exists: (stream) => asking("exists", () => store.exists(stream)),
     head: asking("head", () => store.head),
-    streams: (options) => reading("streams", () => store.streams(options)),
+    streams: (options) => reading("streams", store.streams(options)),
     ...(store.maintenance === undefined ? {} : { maintenance: maintaining(store.maintenance) })
   }
 })

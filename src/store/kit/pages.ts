@@ -1,8 +1,7 @@
 import * as Arr from "effect/Array"
-import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import type * as Pull from "effect/Pull"
-import * as Stream from "effect/Stream"
+import type * as Stream from "effect/Stream"
+import { streamOfPages } from "../../internal/paging.ts"
 
 /** How many a first page holds. */
 export const smallestPage = 64
@@ -33,19 +32,19 @@ export const paginate = <A, Cursor, E, R>(
   start: Effect.Effect<Cursor, E, R>,
   fetch: (cursor: Cursor, size: number) => Effect.Effect<Page<A, Cursor>, E, R>
 ): Stream.Stream<A, E, R> =>
-  Stream.fromPull(
+  streamOfPages(
     Effect.map(start, (first) => {
       let cursor: Cursor | undefined = first
       let size = smallestPage
-      const pull: Pull.Pull<Arr.NonEmptyReadonlyArray<A>, E, void, R> = Effect.suspend(() =>
+      const next: Effect.Effect<Arr.NonEmptyReadonlyArray<A> | undefined, E, R> = Effect.suspend(() =>
         cursor === undefined
-          ? Cause.done()
-          : Effect.flatMap(fetch(cursor, size), ({ bytes, items, next }) => {
+          ? Effect.undefined
+          : Effect.flatMap(fetch(cursor, size), ({ bytes, items, next: beyond }) => {
               size = nextPageSize(size, items.length, bytes)
-              cursor = next
-              return Arr.isReadonlyArrayNonEmpty(items) ? Effect.succeed(items) : pull
+              cursor = beyond
+              return Arr.isReadonlyArrayNonEmpty(items) ? Effect.succeed(items) : next
             })
       )
-      return pull
+      return next
     })
   )

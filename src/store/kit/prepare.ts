@@ -2,8 +2,9 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { reserved, storedFault } from "../../definitions/personal.ts"
 import type { Metadata, NewEvent } from "../../definitions/stored.ts"
-import { makeIds, NewId, release } from "../../internal/ids.ts"
+import { makeIds, type NewId, release } from "../../internal/ids.ts"
 import { type JsonFault, jsonText } from "../../internal/json.ts"
+import { flatMapNow } from "../../internal/now.ts"
 import { DuplicateEventError, InvalidAppendError } from "../errors.ts"
 import { type AppendCondition, ExpectedVersion, limits, type Query, type StreamAppend } from "../model.ts"
 import { tombstoneType } from "../tombstone.ts"
@@ -89,12 +90,10 @@ export const prepare = (
   Effect.withFiber((fiber) => {
     let anonymous = 0
     for (const { events } of appends) for (const event of events) if (event.id === undefined) anonymous++
-    const withIds = (ids: ReadonlyArray<NewId>) => {
+    return flatMapNow(makeIds(fiber, anonymous), (ids) => {
       const result = prepareWith(appends, unless, ids, fiber.getRef(Clock.Clock).currentTimeMillisUnsafe(), source)
       return "appends" in result ? Effect.succeed(result) : Effect.fail(result)
-    }
-    const ids = NewId.own(fiber, anonymous)
-    return ids === undefined ? Effect.flatMap(makeIds(anonymous), withIds) : withIds(ids)
+    })
   })
 
 const noConditions: ReadonlyArray<PreparedCondition> = []

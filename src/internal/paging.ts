@@ -1,0 +1,43 @@
+/**
+ * How the folds of this library see a stream that is read page by page: by its pages, without the stream around them, which is more work than a page of
+ * a few. It belongs to the stream that {@link streamOfPages} has made: of another one, also one made out of it, the arrays are taken as they come.
+ */
+import type * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
+import * as Stream from "effect/Stream"
+
+/** Begins to read, and gives what gives a page after the other: `undefined` behind the last one. */
+export type Paging<A, E, R = never> = Effect.Effect<Effect.Effect<Arr.NonEmptyReadonlyArray<A> | undefined, E, R>, E, R>
+
+const PagingId: unique symbol = Symbol("eventfold/Paging")
+
+/** A stream of pages, each of which is asked for once the one before has been taken. */
+export const streamOfPages = <A, E, R>(paging: Paging<A, E, R>): Stream.Stream<A, E, R> =>
+  Object.assign(
+    Stream.fromPull(
+      Effect.map(paging, (next) => Effect.flatMap(next, (page) => (page === undefined ? Cause.done() : Effect.succeed(page))))
+    ),
+    { [PagingId]: paging }
+  )
+
+/** The pages that a stream is made of, where a store has made it. */
+export const pagingOf = <A, E, R>(stream: Stream.Stream<A, E, R>): Paging<A, E, R> | undefined =>
+  // Only `streamOfPages` sets it.
+  Predicate.hasProperty(stream, PagingId) ? (stream[PagingId] as Paging<A, E, R>) : undefined
+
+/** Takes all that a stream gives, page by page. */
+export const forEachPage = <A, E, R, E2, R2>(
+  stream: Stream.Stream<A, E, R>,
+  take: (page: Arr.NonEmptyReadonlyArray<A>) => Effect.Effect<void, E2, R2>
+): Effect.Effect<void, E | E2, R | R2> => {
+  const paging = pagingOf(stream)
+  if (paging === undefined) return Stream.runForEachArray(stream, take)
+  return Effect.flatMap(paging, (next) => {
+    const rest: Effect.Effect<void, E | E2, R | R2> = Effect.flatMap(next, (page) =>
+      page === undefined ? Effect.void : Effect.flatMap(take(page), () => rest)
+    )
+    return rest
+  })
+}

@@ -1,0 +1,35 @@
+import { describe, expect, it } from "vitest"
+import { makeHalving } from "../../src/internal/halving.ts"
+
+/** What goes at each step where `callers` come again and again, and each step takes `fixed` milliseconds and `each` for each that goes. */
+const sizes = (callers: number, fixed: number, each = 0.02) => {
+  const halving = makeHalving(0.02)
+  return Array.from({ length: 6 }, () => {
+    const size = halving.share(callers)
+    halving.took({ size, callers, millis: fixed + size * each })
+    return size
+  })
+}
+
+describe("many who go to the storage", () => {
+  it("go in halves where the way is short", () => {
+    expect(sizes(64, 0.3)).toEqual([32, 32, 32, 32, 32, 32])
+    expect(sizes(257, 1)).toEqual([129, 129, 129, 129, 129, 129])
+  })
+
+  it("go together where the way is long for so many, and do not waver", () => {
+    expect(sizes(64, 1.3)).toEqual([32, 64, 64, 64, 64, 64])
+    expect(sizes(256, 1.3)).toEqual([128, 128, 128, 128, 128, 128])
+    expect(sizes(256, 6)).toEqual([128, 256, 256, 256, 256, 256])
+  })
+
+  it("go in halves again once it is short", () => {
+    const halving = makeHalving(0.02)
+    halving.took({ size: 32, callers: 64, millis: 10 })
+    expect(halving.share(64)).toBe(64)
+    halving.took({ size: 64, callers: 64, millis: 1.5 })
+    expect(halving.share(64)).toBe(32)
+  })
+
+  it("go together where they are few", () => expect(sizes(31, 0)).toEqual([31, 31, 31, 31, 31, 31]))
+})
