@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import { crc32 } from "node:zlib"
 import type { EventStoreError } from "../store/EventStore.ts"
-import type { EventPage, Index } from "../store/kit/index.ts"
+import { cutToPage, type EventPage, type Index } from "../store/kit/index.ts"
 import { corrupted, failAs, readAt } from "./file.ts"
 import { decodeLine, type Line, recordedEvent } from "./line.ts"
 import { type Columns, type Entry, type Lookup, makeColumns, makeLookup } from "./lookup.ts"
@@ -272,14 +272,22 @@ const fetchLines = Effect.fnUntraced(function* (
 export const fetch = (log: Log, entries: ReadonlyArray<Entry>, operation: string): Effect.Effect<EventPage, EventStoreError> =>
   reading(log, (source) => {
     // The file may have been replaced since they were found.
-    const found = entries.map(({ position }) => source.lookup.at(position))
+    const {
+      bytes,
+      fitting: found,
+      isCut
+    } = cutToPage(
+      entries.map(({ position }) => source.lookup.at(position)),
+      ({ length }) => length
+    )
     const [first, last] = [found[0], found.at(-1)]
     const backward = first !== undefined && last !== undefined && last.offset < first.offset
     return Effect.map(fetchLines(log.path, source, backward ? found.toReversed() : found, operation), (lines) => {
       const events = lines.map(recordedEvent)
       return {
         items: backward ? events.reverse() : events,
-        bytes: found.reduce((sum, { length }) => sum + length, 0)
+        bytes,
+        isCut
       }
     })
   })

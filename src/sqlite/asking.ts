@@ -3,6 +3,7 @@
  * allows of parameters and of terms bounds nothing.
  */
 import { limits, type Query } from "../store/EventStore.ts"
+import { pageBytes } from "../store/kit/index.ts"
 import { categoryOf, eventIndexes, type EventIndex } from "./indexes.ts"
 
 /** A query, and the position beyond which it is asked. */
@@ -40,6 +41,15 @@ export const askedParam = (asked: ReadonlyArray<Asked | AskedOfBoundary>): strin
  * longer than most statements.
  */
 export const limitOf = (parameter: string): string => `LIMIT ${parameter} + 0`
+
+/** Where an event stands, and how large its payload is: SQLite tells that without reading what is large. */
+export const sized = "position, octet_length(payload) AS size"
+
+/** The first of the positions that `found` gives with sizes, in a direction: those before which there is no more than a page may hold. */
+export const fitting = (found: string, direction: "ASC" | "DESC"): string => `
+  SELECT position FROM (
+    SELECT position, sum(size) OVER (ORDER BY position ${direction} ROWS UNBOUNDED PRECEDING) - size AS before FROM (${found})
+  ) WHERE before < ${pageBytes}`
 
 export const makeAsking = (event: string, tag: string, columns: ReadonlyArray<string>, indexes: ReadonlySet<EventIndex>) => {
   /** What a row of the first parameter says. */
@@ -105,8 +115,12 @@ export const makeAsking = (event: string, tag: string, columns: ReadonlyArray<st
 
   const all = (direction: "ASC" | "DESC"): string => `${asked("?3")}
     SELECT ${columns.join(", ")} FROM ${event}
-    WHERE position IN (SELECT each.value FROM asked, json_each(${list(direction)}) AS each)
-    ORDER BY position ${direction} ${limitOf("?2")}`
+    WHERE position IN (${fitting(
+      `SELECT ${sized} FROM ${event} WHERE position IN (SELECT each.value FROM asked, json_each(${list(direction)}) AS each)
+       ORDER BY position ${direction} ${limitOf("?2")}`,
+      direction
+    )})
+    ORDER BY position ${direction}`
 
   return {
     /** The queries. For each, by its place among them, the position of the newest event that passes, or null. */

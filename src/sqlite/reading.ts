@@ -6,7 +6,16 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { realSleep } from "../internal/realTime.ts"
 import type { EventStoreError } from "../store/EventStore.ts"
-import { type Driver, type EventPage, infoOf, isFound, type Pages, parseMetadata, parsePayload } from "../store/kit/index.ts"
+import {
+  type Driver,
+  type EventPage,
+  infoOf,
+  isFound,
+  pageCutBelow,
+  type Pages,
+  parseMetadata,
+  parsePayload
+} from "../store/kit/index.ts"
 import { askedParam } from "./asking.ts"
 import { type Database, rowOf, rowsOf } from "./database.ts"
 import { type BoundaryRow, type EventRow, parseTags, type StreamRow } from "./sql.ts"
@@ -30,17 +39,19 @@ export const makeReads = (
   }
 }
 
+const pageOf = (size: number) => (rows: ReadonlyArray<EventRow>) => pageCutBelow(eventPage(rows), size)
+
 const makePages = (database: Database): Pages => {
   const { sql } = database
   return {
     stream: ({ backward, from, size, stream, to }) =>
-      Effect.map(rowsOf<EventRow>(database, "read", sql.stream(backward), [stream, from, to, size]), eventPage),
+      Effect.map(rowsOf<EventRow>(database, "read", sql.stream(backward), [stream, from, to, size]), pageOf(size)),
     versionAt: (stream, until) =>
       Effect.map(rowOf<{ version: number }>(database, "read", sql.versionAt, [stream, until]), ({ version = 0 }) => version),
     all: ({ after, backward, filter, size, upTo }) => {
       if (filter.length === 0) return Effect.succeed({ items: [], bytes: 0 })
       const { params, text } = sql.all(filter, after, upTo, backward, size)
-      return Effect.map(rowsOf<EventRow>(database, "readAll", text, params), eventPage)
+      return Effect.map(rowsOf<EventRow>(database, "readAll", text, params), pageOf(size))
     },
     streams: ({ after, category, size }) => {
       const { params, text } = sql.streams(category, after, size)

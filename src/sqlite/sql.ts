@@ -3,7 +3,7 @@
  */
 import { limits, type Query } from "../store/EventStore.ts"
 import { tombstoneType } from "../store/kit/index.ts"
-import { askedParam, limitOf, makeAsking } from "./asking.ts"
+import { askedParam, fitting, limitOf, makeAsking, sized } from "./asking.ts"
 import { makeCheckpointSql } from "./checkpointSql.ts"
 import { eventIndexes, type EventIndex, singly } from "./indexes.ts"
 
@@ -142,6 +142,10 @@ export const makeSql = (prefix: string, indexes: ReadonlySet<EventIndex> = new S
       params: [...params, ...own.params, size]
     }
   }
+
+  /** The events of a page. */
+  const page = (found: string, direction: "ASC" | "DESC"): string =>
+    `SELECT ${columns} FROM ${event} WHERE position IN (${fitting(found, direction)}) ORDER BY position ${direction}`
 
   const asking = makeAsking(event, tag, columnNames, indexes)
 
@@ -287,9 +291,11 @@ export const makeSql = (prefix: string, indexes: ReadonlySet<EventIndex> = new S
 
     versionAt: `SELECT version FROM ${event} WHERE stream = ? AND recorded_at <= ? ORDER BY version DESC LIMIT 1`,
 
-    stream: (backward: boolean) => `
-      SELECT ${columns} FROM ${event} WHERE stream = ? AND version >= ? AND version <= ?
-      ORDER BY version ${backward ? "DESC" : "ASC"} ${limitOf("?")}`,
+    stream: (backward: boolean) => {
+      const direction = backward ? "DESC" : "ASC"
+      const found = `SELECT ${sized} FROM ${event} WHERE stream = ? AND version >= ? AND version <= ? ORDER BY version ${direction} ${limitOf("?")}`
+      return page(found, direction)
+    },
 
     all: (wanted: ReadonlyArray<Query>, after: number, upTo: number, backward: boolean, size: number): Statement => {
       const filter = wanted.flatMap((query) => singly(indexes, query))
@@ -304,12 +310,15 @@ export const makeSql = (prefix: string, indexes: ReadonlySet<EventIndex> = new S
         const own = conditions(only)
         const and = own.text === "" ? "" : `AND ${own.text}`
         return {
-          text: `SELECT ${columns} FROM ${event} WHERE position > ? AND position <= ? ${and} ${order}`,
+          text: page(`SELECT ${sized} FROM ${event} WHERE position > ? AND position <= ? ${and} ${order}`, direction),
           params: [after, upTo, ...own.params, size]
         }
       }
       const { params, text } = positions(only, after, upTo, backward, size)
-      return { text: `SELECT ${columns} FROM ${event} WHERE position IN (${text}) ${order}`, params: [...params, size] }
+      return {
+        text: page(`SELECT ${sized} FROM ${event} WHERE position IN (${text}) ${order}`, direction),
+        params: [...params, size]
+      }
     },
 
     /** Leaps from name to name through the index, whatever the number of events between. */

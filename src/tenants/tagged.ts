@@ -11,11 +11,13 @@ import {
   byMark,
   type Driver,
   type EventPage,
+  pageBytes,
   parseMetadata,
   parsePayload,
   partition,
   partitionNames,
-  type PreparedEvent
+  type PreparedEvent,
+  writePayload
 } from "../store/kit/index.ts"
 
 type Store = EventStore["Service"]
@@ -31,11 +33,16 @@ const newEvent = ({ id, metadata, payload, published, recordedAt, schemaVersion,
   recordedAt: DateTime.makeUnsafe(recordedAt)
 })
 
-/** A page of what a stream gives. How large the payloads are is reckoned from the first of them. */
+/** A page of what a stream gives. */
 const pageOf = (events: Stream.Stream<RecordedEvent, EventStoreError>): Effect.Effect<EventPage, EventStoreError> =>
-  Effect.map(Stream.runCollect(events), (items) => {
-    const [first] = items
-    return { items, bytes: first === undefined ? 0 : JSON.stringify(first.payload).length * items.length }
+  Effect.suspend(() => {
+    let bytes = 0
+    const isFull = ({ payload }: RecordedEvent) => (bytes += writePayload(payload).length) >= pageBytes
+    return Effect.map(Stream.runCollect(Stream.takeUntil(events, isFull)), (items) => ({
+      items,
+      bytes,
+      isCut: bytes >= pageBytes
+    }))
   })
 
 /** A store of any kind as the driver of another. It is asked through its public operations alone, and waits for what has the tag. */

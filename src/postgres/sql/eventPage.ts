@@ -1,7 +1,7 @@
 /** The columns of an event, and an event as they say it. */
 import * as DateTime from "effect/DateTime"
 import type { RecordedEvent } from "../../definitions/stored.ts"
-import { type EventPage, parseMetadata, parsePayload } from "../../store/kit/index.ts"
+import { type EventPage, pageBytes, parseMetadata, parsePayload } from "../../store/kit/index.ts"
 
 /** Of a row `e` of the table of events, in the order of {@link EventRow}. Numbers are exact up to 2^53; JSON comes as text. */
 export const eventColumns =
@@ -37,6 +37,20 @@ const toEvent = (row: EventRow): RecordedEvent => ({
   metadata: parseMetadata(row[9]),
   recordedAt: DateTime.makeUnsafe(Math.round(row[10] * 1000))
 })
+
+/**
+ * The page of the events that `found` gives, by an order: as many of the first as have no more in their payloads than a page may hold, which is told by their
+ * sizes, before anything large is read.
+ */
+export const page = (found: string, order: string): string => `
+  select ${eventColumns} from (${cut(found, order)}) e where ${fits} order by e.${order}`
+
+/** Rows `e` of the table of events that come in an order, with the bytes of those `before` each. */
+export const cut = (found: string, order: string): string => `
+  select e.*, sum(pg_column_size(e.payload)) over (order by e.${order} rows between unbounded preceding and 1 preceding) as before from (${found}) e`
+
+/** Whether a row of {@link cut} goes into the page. */
+export const fits = `(e.before is null or e.before < ${pageBytes})`
 
 export const toEventPage = (rows: ReadonlyArray<EventRow>): EventPage => {
   let bytes = 0

@@ -1,9 +1,9 @@
 /** A page of the whole log, or of what passes a filter. Its text depends on which keys the queries have, so there are few different ones. */
 import * as PgTypes from "@effect/sql-pg/PgTypes"
 import type { Query } from "../../store/EventStore.ts"
-import type { EventPage, Pages } from "../../store/kit/index.ts"
+import { type EventPage, pageCutBelow, type Pages } from "../../store/kit/index.ts"
 import { type EventIndex, eventIndexes } from "./eventIndexes.ts"
-import { eventColumns, type EventRow, toEventPage } from "./eventPage.ts"
+import { cut, eventColumns, type EventRow, fits, page, toEventPage } from "./eventPage.ts"
 import { type Statement, statement, textArray } from "./statement.ts"
 
 /** The tables that are read, with the schema, and the indexes of events that there are beside those of its keys. */
@@ -94,16 +94,16 @@ const positionsOf = (tables: Tables, query: Query, direction: string, parameter:
   return `select t.position from ${tag} t${having} where t.tag = ${parameter(query.tags?.[0])} and ${within("t.position")} ${page("t.position")}`
 }
 
-const textOf = (tables: Tables, filter: ReadonlyArray<Query>, direction: string, parameter: Parameter): string => {
+const eventsOf = (tables: Tables, filter: ReadonlyArray<Query>, direction: string, parameter: Parameter): string => {
   const [only] = filter
   if (only !== undefined && filter.length === 1 && !isTagged(only) && lookupOf(tables, only) === undefined) {
-    return `select ${eventColumns} from ${tables.event} e where ${within("e.position")}${conditionsOf(only, parameter)} order by e.position ${direction} limit $3::bigint`
+    return `select e.* from ${tables.event} e where ${within("e.position")}${conditionsOf(only, parameter)} order by e.position ${direction} limit $3::bigint`
   }
   const found =
     filter.length === 0
       ? "select e.position from unnest('{}'::bigint[]) e(position)"
       : filter.map((query) => `(${positionsOf(tables, query, direction, parameter)})`).join(" union ")
-  return `select ${eventColumns} from (${found}) f cross join lateral (select e.* from ${tables.event} e where e.position = f.position limit 1) e where ${within("f.position")} order by f.position ${direction} limit $3::bigint`
+  return `select e.* from (${found}) f cross join lateral (select e.* from ${tables.event} e where e.position = f.position limit 1) e where ${within("f.position")} order by f.position ${direction} limit $3::bigint`
 }
 
 const directionOf = (backward: boolean): string => (backward ? "desc" : "asc")
@@ -114,8 +114,12 @@ export const readAll = (
   { after, backward, filter, size, upTo }: Parameters<Pages["all"]>[0]
 ): { readonly page: Statement<EventPage>; readonly parameters: ReadonlyArray<unknown> } => {
   const parameters: Array<unknown> = [String(after), String(upTo), String(size)]
-  const text = textOf(tables, filter, directionOf(backward), (value) => `$${parameters.push(value)}`)
-  return { page: statement(text, (rows: ReadonlyArray<EventRow>) => toEventPage(rows)), parameters }
+  const direction = directionOf(backward)
+  const text = page(
+    eventsOf(tables, filter, direction, (value) => `$${parameters.push(value)}`),
+    `position ${direction}`
+  )
+  return { page: statement(text, (rows: ReadonlyArray<EventRow>) => pageCutBelow(toEventPage(rows), size)), parameters }
 }
 
 /** How many events of some categories are few. */
@@ -150,17 +154,21 @@ export const readFew = (
   const parameters: Array<unknown> = [String(after), String(upTo), String(size), textArray(Array.from(categories))]
   const parameter = (value: unknown) => `$${parameters.push(value)}`
   const any = filter.map((query) => `(true${conditionsOf(query, parameter)})`).join(" or ")
+  const order = `position ${directionOf(backward)}`
+  const found = `select e.* from (${ofCategories(event, "$4", "e.*")}) e
+         where not n.many and ${within("e.position")} and (${any})
+         order by e.${order} limit $3::bigint`
   const text = `
     select n.many, ${eventColumns}
       from (select count(*) >= ${mostFew} as many from (${ofCategories(event, "$4", "1")}) e) n
       left join lateral (
-        select e.* from (${ofCategories(event, "$4", "e.*")}) e
-         where not n.many and ${within("e.position")} and (${any})
-         order by e.position ${directionOf(backward)} limit $3::bigint
+        select e.* from (${cut(found, order)}) e where ${fits}
       ) e on true
-     order by e.position ${directionOf(backward)}`
-  const page = statement(text, (rows: ReadonlyArray<FewRow>) =>
-    rows[0]?.[0] === true ? undefined : toEventPage(rows.flatMap(([, ...row]) => (row[0] === null ? [] : [row as EventRow])))
-  )
-  return { page, parameters }
+     order by e.${order}`
+  const read = (rows: ReadonlyArray<FewRow>): EventPage | undefined => {
+    if (rows[0]?.[0] === true) return undefined
+    const events = rows.flatMap(([, ...row]) => (row[0] === null ? [] : [row as EventRow]))
+    return pageCutBelow(toEventPage(events), size)
+  }
+  return { page: statement(text, read), parameters }
 }

@@ -7,7 +7,7 @@
  */
 import type { StreamInfo } from "../../store/EventStore.ts"
 import { infoOf } from "../../store/kit/index.ts"
-import { eventColumns, type EventRow, toEventPage } from "./eventPage.ts"
+import { eventColumns, type EventRow, page, toEventPage } from "./eventPage.ts"
 import { statement } from "./statement.ts"
 
 export const head = statement(
@@ -30,9 +30,12 @@ export const versionAt = statement(
   ([row]: ReadonlyArray<readonly [version: number, lowest: number]>) => ({ version: row?.[0] ?? 0, lowest: row?.[1] ?? 0 })
 )
 
-const ofStream = (order: string) =>
+const ofStream = (direction: string) =>
   statement(
-    `select ${eventColumns} from {event} e where e.stream = $1 and e.version >= $2::bigint and e.version <= $3::bigint order by e.version${order} limit $4::bigint`,
+    page(
+      `select e.* from {event} e where e.stream = $1 and e.version >= $2::bigint and e.version <= $3::bigint order by e.version${direction} limit $4::bigint`,
+      `version${direction}`
+    ),
     (rows: ReadonlyArray<EventRow>) => toEventPage(rows)
   )
 

@@ -2,7 +2,7 @@
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { EventStoreError } from "../../store/EventStore.ts"
-import type { EventPage, Pages } from "../../store/kit/index.ts"
+import { type EventPage, pageCutBelow, type Pages } from "../../store/kit/index.ts"
 import { encodeStreams, type StreamAsk } from "../sql/readStreams.ts"
 import { makeGrouped, type Together } from "./grouping.ts"
 import { isInTransaction, type Shared } from "./shared.ts"
@@ -15,17 +15,20 @@ const readAlone = (
   { from, size, stream, to }: StreamAsk,
   backward = false
 ): Effect.Effect<EventPage, EventStoreError> =>
-  queries.ask("read", plans.sized(backward ? statements.readBackward : statements.readForward), [
-    stream,
-    String(from),
-    String(to),
-    String(size)
-  ])
+  Effect.map(
+    queries.ask("read", plans.sized(backward ? statements.readBackward : statements.readForward), [
+      stream,
+      String(from),
+      String(to),
+      String(size)
+    ]),
+    (page) => pageCutBelow(page, size)
+  )
 
 const readTogether = (
   { plans, queries, statements }: Shared,
   asks: ReadonlyArray<StreamAsk>
-): Effect.Effect<Together<EventPage & { readonly isCut: boolean }>, EventStoreError> =>
+): Effect.Effect<Together<EventPage>, EventStoreError> =>
   Effect.map(queries.ask("read", plans.sized(statements.readStreams), encodeStreams(asks)), ({ millis, page }) => ({
     millis,
     answers: asks.map((_, index) => () => page(index + 1))
@@ -41,21 +44,11 @@ export const makeStreamPages = Effect.fnUntraced(function* (
       return first === undefined || others.length > 0
         ? readTogether(shared, asks)
         : // A shorter plan.
-          Effect.map(readAlone(shared, first), (page) => ({ millis: 0, answers: [() => ({ ...page, isCut: false })] }))
+          Effect.map(readAlone(shared, first), (page) => ({ millis: 0, answers: [() => page] }))
     }
   })
-  const first = (ask: StreamAsk) =>
-    Effect.flatMap(grouped(ask), (page): Effect.Effect<EventPage, EventStoreError> => {
-      const last = page.items.at(-1)
-      if (!page.isCut || last === undefined) return Effect.succeed(page)
-      const rest = { ...ask, from: last.version + 1, size: ask.size - page.items.length }
-      return Effect.map(readAlone(shared, rest), ({ bytes, items }) => ({
-        items: [...page.items, ...items],
-        bytes: page.bytes + bytes
-      }))
-    })
   return ({ backward, ...ask }) =>
     Effect.contextWith((context) =>
-      backward || ask.size > mostEvents || isInTransaction(shared, context) ? readAlone(shared, ask, backward) : first(ask)
+      backward || ask.size > mostEvents || isInTransaction(shared, context) ? readAlone(shared, ask, backward) : grouped(ask)
     )
 })

@@ -8,7 +8,8 @@ import type { Standing } from "./decide.ts"
 import type { Driver } from "./make.ts"
 import { addRow, candidatesOf, makeLookup, newestAmong } from "./newest.ts"
 import type { PreparedBoundaryQuery } from "./prepareRead.ts"
-import type { EventPage, Pages } from "./reads.ts"
+import type { EventPage } from "./pages.ts"
+import type { Pages } from "./reads.ts"
 import { isFound } from "./scan.ts"
 
 /**
@@ -224,7 +225,7 @@ export const readsOfIndex = <Row extends Indexable>(
         return { position, begun: queries.map((query) => beginAnswer(index, query, position, size)) }
       })
       const answers = yield* Effect.forEach(begun, ({ complete, rows }) =>
-        Effect.map(load(rows, "readBoundary"), (page) => ({ ...page, complete }))
+        Effect.map(load(rows, "readBoundary"), (page) => ({ ...page, complete: complete && page.isCut !== true }))
       )
       return { position, answers }
     }),

@@ -9,10 +9,10 @@ import { subscribeBy } from "../follow.ts"
 import { type AppendResult, ExpectedVersion } from "../model.ts"
 import { EventStore, type StoreTables } from "../service.ts"
 import { makeMaintenance, type MaintenanceDriver } from "./maintaining.ts"
+import type { EventPage } from "./pages.ts"
 import { prepare, type PreparedAppend } from "./prepare.ts"
 import { type PreparedReadBoundary, refuseName } from "./prepareRead.ts"
 import {
-  type EventPage,
   makeFollow,
   makeRead,
   makeReadAll,

@@ -1,13 +1,59 @@
 import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
+import type { RecordedEvent } from "../../definitions/stored.ts"
 import { streamOfPages } from "../../internal/paging.ts"
 
 /** How many a first page holds. */
 export const smallestPage = 64
 const largestPage = 1024
-/** About how many bytes of payload a page may hold: what bounds a reader's memory when events are large. */
+/**
+ * About how many bytes of payload a page holds at most, and one event beyond that: what bounds a reader's memory when events are large.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
 export const pageBytes = 4 * 1024 * 1024
+
+/**
+ * What a page holds.
+ *
+ * @category adapters
+ * @since 0.1.0
+ */
+export interface EventPage {
+  readonly items: ReadonlyArray<RecordedEvent>
+  /** How many bytes their payloads took: what the size of the next page is reckoned from. */
+  readonly bytes: number
+  /** Whether it holds fewer than were asked for though there may be more, because their payloads would be more than {@link pageBytes}. Default: no. */
+  readonly isCut?: boolean | undefined
+}
+
+/** A page that holds fewer than were asked for, and no more of them are there. */
+export const isLast = ({ isCut, items }: EventPage, size: number): boolean => items.length < size && isCut !== true
+
+/** As many of what was found as go into one page. */
+export const cutToPage = <A>(
+  found: ReadonlyArray<A>,
+  bytesOf: (one: A) => number
+): { readonly fitting: ReadonlyArray<A>; readonly bytes: number; readonly isCut: boolean } => {
+  let bytes = 0
+  let size = 0
+  while (size < found.length && bytes < pageBytes) bytes += bytesOf(found[size++] as A)
+  return { fitting: size < found.length ? found.slice(0, size) : found, bytes, isCut: size < found.length }
+}
+
+/**
+ * A page of so many at most that was cut where the text of its payloads came to {@link pageBytes} or less in the storage, as that counts: a
+ * character is three bytes there at most. It says that it is cut where it may be.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
+export const pageCutBelow = <P extends EventPage>(page: P, size: number): P => ({
+  ...page,
+  isCut: page.items.length < size && page.bytes >= pageBytes / 3
+})
 
 /** One page of a longer sequence. */
 export interface Page<A, Cursor> {

@@ -17,7 +17,8 @@ import type { Query } from "../model.ts"
 import { isTombstone } from "../tombstone.ts"
 import type { Driver } from "./make.ts"
 import type { PreparedAppend, PreparedCondition } from "./prepare.ts"
-import type { EventPage, Pages } from "./reads.ts"
+import type { EventPage } from "./pages.ts"
+import type { Pages } from "./reads.ts"
 
 /** How the names of a tenant are written in the store of all. */
 export interface PartitionNames {

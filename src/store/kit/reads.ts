@@ -7,7 +7,7 @@ import type { Follow } from "../follow.ts"
 import type { Boundary, Page as PageOfAll, Query, StreamInfo } from "../model.ts"
 import type { EventStore } from "../service.ts"
 import type { Driver } from "./make.ts"
-import { nextPageSize, type Page, paginate, smallestPage } from "./pages.ts"
+import { type EventPage, isLast, nextPageSize, type Page, paginate, smallestPage } from "./pages.ts"
 import { isFoundBy, makeScan, type Scan, type Scanned } from "./scan.ts"
 import { makeTail } from "./tail.ts"
 import {
@@ -64,18 +64,6 @@ export interface Pages {
   }) => Effect.Effect<ReadonlyArray<StreamInfo>, EventStoreError>
 }
 
-/**
- * What a page holds.
- *
- * @category adapters
- * @since 0.1.0
- */
-export interface EventPage {
-  readonly items: ReadonlyArray<RecordedEvent>
-  /** How many bytes their payloads took: what the size of the next page is reckoned from. */
-  readonly bytes: number
-}
-
 type Store = EventStore["Service"]
 type Log = Pick<Driver, "head" | "pages" | "window">
 type Fetched<Cursor> = Effect.Effect<Page<RecordedEvent, Cursor>, EventStoreError>
@@ -106,10 +94,11 @@ export const makeRead =
       if (wanted <= 0) return noPage
       return Effect.flatMap(
         pages.stream({ stream, from, to, backward, size: wanted }),
-        ({ bytes, items }): Fetched<Effect.Success<typeof start>> => {
+        (page): Fetched<Effect.Success<typeof start>> => {
+          const { bytes, items } = page
           const end = items.at(-1)
           const ended =
-            end === undefined || items.length < wanted || items.length === left || end.version === (backward ? from : to)
+            end === undefined || isLast(page, wanted) || items.length === left || end.version === (backward ? from : to)
           if (ended) return Effect.succeed({ items, bytes, next: undefined })
           return Effect.map(bounded ? Effect.succeed(to) : newestVersion(pages, stream), (newest) => {
             const bounds = backward ? { from, to: end.version - 1 } : { from: end.version + 1, to: Math.min(to, newest) }

@@ -4,7 +4,7 @@ import { parseJson, writeJson } from "../../internal/exactJson.ts"
 import type { Metadata, RecordedEvent } from "../../definitions/stored.ts"
 import type { Write } from "./decide.ts"
 import type { PreparedEvent } from "./prepare.ts"
-import type { EventPage } from "./reads.ts"
+import { cutToPage, type EventPage } from "./pages.ts"
 
 /**
  * A prepared event in its place: all of it that a store keeps.
@@ -84,12 +84,12 @@ export const recordedEvent = (stored: StoredEvent): RecordedEvent => ({
 })
 
 /**
- * A page of stored events.
+ * A page of stored events: the first of them where their payloads are more than {@link pageBytes}.
  *
  * @category adapters
  * @since 0.2.0
  */
-export const eventPage = (stored: ReadonlyArray<StoredEvent>): EventPage => ({
-  items: stored.map(recordedEvent),
-  bytes: stored.reduce((sum, { payload }) => sum + payload.length, 0)
-})
+export const eventPage = (stored: ReadonlyArray<StoredEvent>): EventPage => {
+  const { bytes, fitting, isCut } = cutToPage(stored, ({ payload }) => payload.length)
+  return { items: fitting.map(recordedEvent), bytes, isCut }
+}

@@ -5,7 +5,8 @@
 import * as Effect from "effect/Effect"
 import type { EventStoreError } from "../errors.ts"
 import type { Query } from "../model.ts"
-import type { EventPage, Pages } from "./reads.ts"
+import { type EventPage, isLast } from "./pages.ts"
+import type { Pages } from "./reads.ts"
 
 /** How many positions the first request looks through, and the least that any does. */
 const firstWindow = 10_000
@@ -37,8 +38,8 @@ export const isFound = ({ categories, correlationId, published, tags = [], types
   tags.length <= 1 && types === undefined && categories === undefined && published === undefined && correlationId === undefined
 
 /** The part of a stretch behind a page. */
-const restOf = ({ items }: EventPage, { after, backward, size, upTo }: Parameters<Scan>[0], seen: Stretch): Stretch => {
-  const end = items.length < size ? undefined : items.at(-1)
+const restOf = (page: EventPage, { after, backward, size, upTo }: Parameters<Scan>[0], seen: Stretch): Stretch => {
+  const end = isLast(page, size) ? undefined : page.items.at(-1)
   if (backward) return { after, upTo: end === undefined ? seen.after : end.position - 1 }
   return { after: end === undefined ? seen.upTo : end.position, upTo }
 }

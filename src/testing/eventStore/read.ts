@@ -9,6 +9,17 @@ import type * as EventStore from "../../store/EventStore.ts"
 import { range } from "../suite.ts"
 import { event, every, numbered, positionsOf, untyped, versionsOf } from "./words.ts"
 
+/** Text in which nothing comes twice: no storage makes it any shorter. */
+const noise = (length: number): string => {
+  const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-"
+  let [state, text] = [1, ""]
+  while (text.length < length) {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+    text += letters[state >>> 26]
+  }
+  return text
+}
+
 export const read = [
   every("bounds are inclusive at both ends, and a limit counts from where the read begins", function* (store) {
     yield* store.append("Other-1", numbered(3))
@@ -111,6 +122,53 @@ export const read = [
       const own: Array<number> = []
       while (own.length < last / 2) own.push(...(yield* numbers(store.read("Long-1", { from: own.length + 1, limit }))))
       assert.deepEqual(own, long.slice(0, own.length))
+    }
+  }),
+
+  every("a page holds some megabytes at most, however small what comes before it is, and nothing is left out", function* (store) {
+    const [few, large] = [40, noise(300_000)]
+    const tagged = (text: string) => event({ type: "Sized", payload: { text }, tags: ["sized"] })
+    yield* store.append(
+      "Sizes-1",
+      Array.from({ length: 350 }, () => tagged("small"))
+    )
+    for (let nth = 0; nth < few; nth += 10)
+      yield* store.append(
+        "Sizes-1",
+        Array.from({ length: 10 }, () => tagged(large))
+      )
+    yield* store.append(
+      "Sizes-1",
+      Array.from({ length: 20 }, () => tagged("small"))
+    )
+    const last = 350 + few + 20
+    const pages = [
+      store.read("Sizes-1"),
+      store.read("Sizes-1", { from: 300 }),
+      store.read("Sizes-1", { direction: "backward" }),
+      store.subscribe().pipe(Stream.takeUntil(({ version }) => version === last)),
+      ...[
+        {},
+        { tags: ["sized"] },
+        { types: ["Sized"] },
+        { categories: ["Sizes"] },
+        [{ types: ["Sized"] }, { tags: ["sized"] }]
+      ].flatMap((filter) => [store.readAll({ filter }), store.readAll({ filter, direction: "backward" })])
+    ]
+    for (const [nth, events] of pages.entries()) {
+      const seen: Array<number> = []
+      yield* Stream.runForEachArray(events, (page) =>
+        Effect.sync(() => {
+          const bytes = page.reduce((sum, { payload }) => sum + untyped<{ text: string }>(payload).text.length, 0)
+          assert.ok(bytes < 5_000_000, `${bytes} bytes in a page of read ${nth}`)
+          for (const { version } of page) seen.push(version)
+        })
+      )
+      assert.deepEqual(
+        seen.toSorted((one, other) => one - other),
+        range(nth === 1 ? 300 : 1, last),
+        `read ${nth}`
+      )
     }
   }),
 
