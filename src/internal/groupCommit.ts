@@ -43,8 +43,10 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
    * on its way, so that neither the callers nor the storage wait for the other. Runs one at a time and is never interrupted.
    */
   readonly write: (batch: ReadonlyArray<Submitted<Request, Answer, E>>) => Effect.Effect<void | (() => void)>
-  /** Whether callers can be answered while a batch is written: then many of them are split in halves that take turns. */
-  readonly overlaps: boolean
+  /**
+   * From how many callers on they are split in halves that take turns, where that is worth it: one is answered while the other is written. Default: never.
+   */
+  readonly halvesFrom?: number
   /** The answer to what still waits when the scope closes. */
   readonly closed: () => E
   /**
@@ -103,7 +105,7 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
   /** The answers to the batch before, still to be given, and how many they are. */
   let answers: (() => void) | void
   let answering = 0
-  const halving = makeHalving(0.015)
+  const halving = makeHalving({ from: options.halvesFrom ?? Number.POSITIVE_INFINITY, each: 0.015 })
 
   const giveAnswers = () => {
     const give = answers
@@ -123,9 +125,7 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
   }
 
   const nextBatch = (): ReadonlyArray<Submitted<Request, Answer, E>> => {
-    const callers = waiting.length + answering
-    const most = options.overlaps ? halving.share(callers) : callers
-    const size = options.take(waiting, Math.min(most, options.maxBatch))
+    const size = options.take(waiting, Math.min(halving.share(waiting.length + answering), options.maxBatch))
     const batch = waiting.slice(0, size)
     waiting = waiting.slice(size)
     return batch
@@ -133,8 +133,8 @@ export const makeGroupCommit = Effect.fnUntraced(function* <Request, Answer, E>(
 
   const step = Effect.suspend(() => {
     refuseOverdue()
-    if (waiting.length === 0) {
-      if (answers === undefined) return awaitRequests
+    if (waiting.length === 0 && answers === undefined) return awaitRequests
+    if (answers !== undefined && (waiting.length === 0 || halving.isTogether(waiting.length + answering))) {
       giveAnswers()
       // The callers go first, so that what they submit next is in the next batch.
       return Effect.yieldNow

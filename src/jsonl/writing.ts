@@ -112,7 +112,8 @@ export const makeAppend = Effect.fnUntraced(function* (
     capacity: 8192,
     maxBatch: 512,
     take: takeUpTo(4 * 1024 * 1024),
-    overlaps: true,
+    // Most of what a batch takes is work of this process, which two halves cannot share.
+    halvesFrom: 192,
     write: (requests) => turn.withPermit(write(requests)),
     closed: () => unavailable("append", "the store has been closed")
   })

@@ -43,12 +43,12 @@ export const askedParam = (asked: ReadonlyArray<Asked | AskedOfBoundary>): strin
 export const limitOf = (parameter: string): string => `LIMIT ${parameter} + 0`
 
 /** Where an event stands, and how large its payload is: SQLite tells that without reading what is large. */
-export const sized = "position, octet_length(payload) AS size"
+export const sized = "position, version, octet_length(payload) AS size"
 
-/** The first of the positions that `found` gives with sizes, in a direction: those before which there is no more than a page may hold. */
-export const fitting = (found: string, direction: "ASC" | "DESC"): string => `
+/** The first of the positions that `found` gives with sizes, in an order: those before which there is no more than a page may hold. */
+export const fitting = (found: string, order: string): string => `
   SELECT position FROM (
-    SELECT position, sum(size) OVER (ORDER BY position ${direction} ROWS UNBOUNDED PRECEDING) - size AS before FROM (${found})
+    SELECT position, sum(size) OVER (ORDER BY ${order} ROWS UNBOUNDED PRECEDING) - size AS before FROM (${found})
   ) WHERE before < ${pageBytes}`
 
 export const makeAsking = (event: string, tag: string, columns: ReadonlyArray<string>, indexes: ReadonlySet<EventIndex>) => {
@@ -118,7 +118,7 @@ export const makeAsking = (event: string, tag: string, columns: ReadonlyArray<st
     WHERE position IN (${fitting(
       `SELECT ${sized} FROM ${event} WHERE position IN (SELECT each.value FROM asked, json_each(${list(direction)}) AS each)
        ORDER BY position ${direction} ${limitOf("?2")}`,
-      direction
+      `position ${direction}`
     )})
     ORDER BY position ${direction}`
 

@@ -2,7 +2,7 @@
  * All SQL of the SQLite store, and the rows that it returns.
  */
 import { limits, type Query } from "../store/EventStore.ts"
-import { tombstoneType } from "../store/kit/index.ts"
+import { pageBytes, tombstoneType } from "../store/kit/index.ts"
 import { askedParam, fitting, limitOf, makeAsking, sized } from "./asking.ts"
 import { makeCheckpointSql } from "./checkpointSql.ts"
 import { eventIndexes, type EventIndex, singly } from "./indexes.ts"
@@ -145,7 +145,16 @@ export const makeSql = (prefix: string, indexes: ReadonlySet<EventIndex> = new S
 
   /** The events of a page. */
   const page = (found: string, direction: "ASC" | "DESC"): string =>
-    `SELECT ${columns} FROM ${event} WHERE position IN (${fitting(found, direction)}) ORDER BY position ${direction}`
+    `SELECT ${columns} FROM ${event} WHERE position IN (${fitting(found, `position ${direction}`)}) ORDER BY position ${direction}`
+
+  /**
+   * The same of a range of an index, which is gone along twice: first for all of the sizes together, and only where that is too much for those before each.
+   */
+  const pageOfRange = (range: string, order: string, size: string): string => {
+    const found = (what: string) => `SELECT ${what} FROM ${event} WHERE ${range} ORDER BY ${order} ${limitOf(size)}`
+    return `SELECT ${columns} FROM ${event} WHERE ${range} ORDER BY ${order} LIMIT iif(
+      (SELECT sum(size) FROM (${found(sized)})) <= ${pageBytes}, ${size}, (SELECT count(*) FROM (${fitting(found(sized), order)})))`
+  }
 
   const asking = makeAsking(event, tag, columnNames, indexes)
 
@@ -293,8 +302,7 @@ export const makeSql = (prefix: string, indexes: ReadonlySet<EventIndex> = new S
 
     stream: (backward: boolean) => {
       const direction = backward ? "DESC" : "ASC"
-      const found = `SELECT ${sized} FROM ${event} WHERE stream = ? AND version >= ? AND version <= ? ORDER BY version ${direction} ${limitOf("?")}`
-      return page(found, direction)
+      return pageOfRange("stream = ?1 AND version >= ?2 AND version <= ?3", `version ${direction}`, "?4")
     },
 
     all: (wanted: ReadonlyArray<Query>, after: number, upTo: number, backward: boolean, size: number): Statement => {
@@ -308,9 +316,14 @@ export const makeSql = (prefix: string, indexes: ReadonlySet<EventIndex> = new S
       const order = `ORDER BY position ${direction} ${limitOf("?")}`
       if (only.tags === undefined) {
         const own = conditions(only)
-        const and = own.text === "" ? "" : `AND ${own.text}`
+        if (own.text === "") {
+          return {
+            text: pageOfRange("position > ?1 AND position <= ?2", `position ${direction}`, "?3"),
+            params: [after, upTo, size]
+          }
+        }
         return {
-          text: page(`SELECT ${sized} FROM ${event} WHERE position > ? AND position <= ? ${and} ${order}`, direction),
+          text: page(`SELECT ${sized} FROM ${event} WHERE position > ? AND position <= ? AND ${own.text} ${order}`, direction),
           params: [after, upTo, ...own.params, size]
         }
       }

@@ -71,7 +71,6 @@ export const makeAppend = Effect.fnUntraced(function* (
     capacity: 8192,
     maxBatch: 512,
     take: takeUpTo(4 * 1024 * 1024),
-    overlaps: false,
     write,
     closed: () =>
       new EventStoreError({ reason: new StoreUnavailable({ operation: "append", detail: "the store has been closed" }) })

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict"
-import { describe, it } from "@effect/vitest"
+import { describe, expect, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Scope, Tracer } from "effect"
 import { makeGroupCommit } from "../../src/internal/groupCommit.ts"
 
@@ -18,7 +18,6 @@ describe("group commit", () => {
         capacity: 10,
         maxBatch: 10,
         take: (waiting) => waiting.length,
-        overlaps: false,
         closed: () => "closed",
         write: (batch) =>
           Effect.sync(() => {
@@ -42,7 +41,6 @@ describe("group commit", () => {
         capacity: 10,
         maxBatch: 10,
         take: (waiting) => waiting.length,
-        overlaps: false,
         closed: () => "closed",
         write: (batch) =>
           Effect.gen(function* () {
@@ -73,6 +71,36 @@ describe("group commit", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.live("writes many together where the storage takes longer than they do, also those who were in two halves", () =>
+    Effect.gen(function* () {
+      const sizes: Array<number> = []
+      const { submit } = yield* makeGroupCommit<number, void, never>({
+        capacity: 100,
+        maxBatch: 100,
+        halvesFrom: 32,
+        take: (waiting, most) => Math.min(waiting.length, most),
+        closed: () => expect.unreachable(),
+        write: (batch) =>
+          Effect.as(Effect.sleep(5), () => {
+            sizes.push(batch.length)
+            for (const { answer } of batch) answer(Exit.void)
+          })
+      })
+      const come = (times: number) => Effect.repeat(submit(Effect.succeed(1)), { times })
+      // Half of them begin while the other half is on its way.
+      const first = yield* Effect.forkChild(
+        Effect.forEach(Array.from({ length: 32 }), () => come(20), { concurrency: "unbounded", discard: true })
+      )
+      yield* Effect.repeat(Effect.yieldNow, { times: 5 })
+      yield* Effect.forEach(Array.from({ length: 32 }), () => come(20), { concurrency: "unbounded", discard: true })
+      yield* Fiber.join(first)
+      assert.deepEqual(
+        sizes.slice(4, 14),
+        Array.from({ length: 10 }, () => 64)
+      )
+    }).pipe(Effect.scoped)
+  )
+
   it.live("refuses what has waited too long behind a batch that went wrong, if there is reason to, and nothing else", () =>
     Effect.gen(function* () {
       for (const down of [true, false]) {
@@ -81,7 +109,6 @@ describe("group commit", () => {
           capacity: 10,
           maxBatch: 2,
           take: (waiting, most) => Math.min(waiting.length, most),
-          overlaps: false,
           closed: () => "closed",
           overdue: { millis: 1, refusal: () => (down ? "overdue" : undefined) },
           write: (batch) =>
@@ -117,7 +144,6 @@ describe("group commit", () => {
           capacity: 10,
           maxBatch: 10,
           take: (waiting) => waiting.length,
-          overlaps: false,
           closed: () => "closed",
           write: (batch) =>
             Effect.gen(function* () {

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Stream } from "effect"
 import { EventStore } from "eventfold"
-import { forEachPage, pagingOf, streamOfPages } from "../../src/internal/paging.ts"
+import { forEachPage, noMore, pagingOf, streamOfPages, withPaging } from "../../src/internal/paging.ts"
 
 /** Pages of one number each, from 1 on; notes what was asked for. */
 const numbers = (last: number) => {
@@ -9,10 +9,13 @@ const numbers = (last: number) => {
   const stream = streamOfPages<number, string, never>(
     Effect.sync(() => {
       let next = 0
-      return Effect.sync(() => {
-        asked.push(++next)
-        return next > last ? undefined : [next]
-      })
+      return () =>
+        next === last
+          ? noMore
+          : Effect.sync((): readonly [number] => {
+              asked.push(++next)
+              return [next]
+            })
     })
   )
   return { asked, stream }
@@ -39,9 +42,9 @@ describe("the pages of a stream", () => {
           })
         )
         assert.deepEqual(seen, [1, 2, 3])
-        assert.deepEqual(asked.splice(0), [1, 2, 3, 4])
+        assert.deepEqual(asked.splice(0), [1, 2, 3])
         assert.deepEqual(yield* Stream.runCollect(stream), [1, 2, 3])
-        assert.deepEqual(asked.splice(0), [1, 2, 3, 4])
+        assert.deepEqual(asked.splice(0), [1, 2, 3])
       }
     })
   )
@@ -69,6 +72,19 @@ describe("the pages of a stream", () => {
       const odd = Stream.filter(stream, (number) => number % 2 === 1)
       assert.equal(pagingOf(odd), undefined)
       assert.deepEqual(yield* collect(odd), [[1], [3]])
+    })
+  )
+
+  it.effect("are known when it is run, where a stream says them later", () =>
+    Effect.gen(function* () {
+      let inner: Stream.Stream<number, string> = numbers(2).stream
+      const outer = withPaging(
+        Stream.suspend(() => inner),
+        () => pagingOf(inner)
+      )
+      assert.deepEqual(yield* collect(outer), [[1], [2]])
+      inner = Stream.fromArray([7, 8])
+      assert.deepEqual(yield* collect(outer), [[7, 8]])
     })
   )
 

@@ -72,7 +72,7 @@ export const makeGrouped = Effect.fnUntraced(function* <Request, Answer>({
   const holding = { alone: 0, several: 0 }
   let [open, beginning] = [true, false]
   /** Who is read for comes back with more to do than who has appended. */
-  const halving = makeHalving(0.04)
+  const halving = makeHalving({ from: 32, each: 0.04 })
   /** For how many the last statement was. Behind one for several whoever comes next is hardly alone, and waits for one turn. */
   let last = 0
   /** How many are still to have a statement each. */
@@ -80,15 +80,15 @@ export const makeGrouped = Effect.fnUntraced(function* <Request, Answer>({
 
   const isFree = () => holding.several === 0 && holding.alone < mostAlone
 
-  const hold = (by: keyof typeof holding): (() => void) => {
+  const hold = (by: keyof typeof holding): ((next?: () => void) => void) => {
     holding[by]++
     let held = true
-    const release = () => {
+    const release = (next: () => void = sendNext) => {
       if (!held) return
       held = false
       holding[by]--
       clearTimeout(timer)
-      if (waiting.length > 0 && isFree()) sendNext()
+      if (waiting.length > 0 && isFree()) next()
     }
     const timer = setTimeout(() => {
       release()
@@ -133,8 +133,8 @@ export const makeGrouped = Effect.fnUntraced(function* <Request, Answer>({
       const failed = Exit.isFailure(exit) && size > 1 && Option.exists(Cause.findErrorOption(exit.cause), isOfOne)
       if (failed || (Exit.isSuccess(exit) && size > 1 && exit.value.millis > slowFor(size))) apart = byThemselves
       halving.took({ size, callers, millis: performance.now() - since })
-      // What waits goes first: the server works while answers are given.
-      release()
+      // What waits goes first: the server works while answers are given. Or it waits for those who are answered, and they go together.
+      release(halving.isTogether(waiting.length + size) ? begin : sendNext)
       if (failed) {
         for (const asker of left) sendAlone(asker)
       } else {

@@ -270,7 +270,7 @@ export const makeBatches = Effect.fnUntraced(function* (
     capacity,
     maxBatch,
     take: takeBatch,
-    overlaps: true,
+    halvesFrom: 32,
     write: writeBatch(shared, sendBatch(shared, sendAny(shared)), tell, outage),
     overdue: { millis: Duration.toMillis(timeout), refusal },
     closed: () =>

@@ -101,7 +101,6 @@ export const makePublish = Effect.fnUntraced(function* (
     capacity: 1024,
     maxBatch: 512,
     take: takeUpTo(maxBatchBytes),
-    overlaps: false,
     write: writeBatch(write, shared.self),
     closed: () => closed("publish")
   })

@@ -30,7 +30,6 @@ export const makeSettle = Effect.fnUntraced(function* ({
     capacity: 4096,
     maxBatch: 1024,
     take: takeUpTo(maxBatchBytes),
-    overlaps: false,
     write: (batch) =>
       Effect.map(Effect.exit(write(batch.flatMap(({ request }) => request.settled))), (exit) => () => {
         for (const { answer } of batch) answer(exit)

@@ -7,7 +7,7 @@ import { EventStoreError, StoreUnavailable } from "../errors.ts"
 import type { Maintenance } from "../maintenance.ts"
 import type { EventStore } from "../service.ts"
 import { followOf, subscribeBy } from "../follow.ts"
-import { pagingOf, streamOfPages } from "../../internal/paging.ts"
+import { noMore, type Paging, pagingOf, streamOfPages, withPaging } from "../../internal/paging.ts"
 
 /**
  * The failure of whatever is asked of a store whose Layer has closed.
@@ -45,23 +45,34 @@ export const storeUntilClosed = Effect.fnUntraced(function* (
         ? Effect.fail(closedStore(operation))
         : Effect.catchCauseIf(ask(), ended, () => Effect.fail(closedStore(operation)))
     )
-  const reading = <A, E>(operation: string, stream: Stream.Stream<A, E>): Stream.Stream<A, E | EventStoreError> => {
-    const paging = pagingOf(stream)
-    if (paging !== undefined) {
-      const begin = asking(operation, () => paging)
-      return streamOfPages(Effect.map(begin, (next) => asking(operation, () => next)))
-    }
-    return Stream.suspend(() =>
-      isClosed
-        ? Stream.fail(closedStore(operation))
-        : Stream.catchCauseIf(stream, ended, () => Stream.fail(closedStore(operation)))
+  const askingPages = <A, E>(operation: string, paging: Paging<A, E>): Paging<A, E | EventStoreError> =>
+    Effect.map(
+      asking(operation, () => paging),
+      (pull) => () => {
+        const page = pull()
+        // Nothing is asked for behind the last page, so there is nothing to refuse.
+        return page === noMore ? noMore : asking(operation, () => page)
+      }
     )
+  const reading = <A, E>(operation: string, read: () => Stream.Stream<A, E>): Stream.Stream<A, E | EventStoreError> => {
+    const pages = (stream: Stream.Stream<A, E>) => {
+      const paging = pagingOf(stream)
+      return paging && askingPages(operation, paging)
+    }
+    const stream = Stream.suspend((): Stream.Stream<A, E | EventStoreError> => {
+      if (isClosed) return Stream.fail(closedStore(operation))
+      const own = read()
+      const paging = pages(own)
+      return paging === undefined
+        ? Stream.catchCauseIf(own, ended, () => Stream.fail(closedStore(operation)))
+        : streamOfPages(paging)
+    })
+    return withPaging(stream, () => (isClosed ? Effect.fail(closedStore(operation)) : pages(read())))
   }
   const following =
     <O, A>(follow: (options: O) => Stream.Stream<A, EventStoreError>) =>
     (options: O) =>
-      reading(
-        "subscribe",
+      reading("subscribe", () =>
         // Each pull by itself: nothing is read before it is wanted.
         Stream.transformPull(follow(options), (pull) => Effect.succeed(Effect.raceFirst(pull, Deferred.await(closing))))
       )
@@ -78,8 +89,8 @@ export const storeUntilClosed = Effect.fnUntraced(function* (
   }: Maintenance): Maintenance => ({
     batch,
     stored,
-    read: (stream, options) => reading("read", read(stream, options)),
-    readAll: (options) => reading("readAll", readAll(options)),
+    read: (stream, options) => reading("read", () => read(stream, options)),
+    readAll: (options) => reading("readAll", () => readAll(options)),
     tombstone: (events, why) => asking("tombstone", () => tombstone(events, why)),
     newestTombstone: asking("tombstone", () => newestTombstone),
     copyAll: (appends) => asking("append", () => copyAll(appends)),
@@ -91,15 +102,16 @@ export const storeUntilClosed = Effect.fnUntraced(function* (
     ...store,
     append: (stream, events, options) => asking("append", () => store.append(stream, events, options)),
     appendAll: (appends, options) => asking("append", () => store.appendAll(appends, options)),
-    read: (stream, options) => reading("read", store.read(stream, options)),
-    readAll: (options) => reading("readAll", store.readAll(options)),
+    read: (stream, options) => reading("read", () => store.read(stream, options)),
+    readAll: (options) => reading("readAll", () => store.readAll(options)),
     readPage: (options) => asking("readPage", () => store.readPage(options)),
     readBoundary: (queries, options) => asking("readBoundary", () => store.readBoundary(queries, options)),
     subscribe: follow === undefined ? following(store.subscribe) : subscribeBy({ ...follow, follow: following(follow.follow) }),
     version: (stream) => asking("version", () => store.version(stream)),
     exists: (stream) => asking("exists", () => store.exists(stream)),
+    find: (id) => asking("find", () => store.find(id)),
     head: asking("head", () => store.head),
-    streams: (options) => reading("streams", store.streams(options)),
+    streams: (options) => reading("streams", () => store.streams(options)),
     ...(store.maintenance === undefined ? {} : { maintenance: maintaining(store.maintenance) })
   }
 })

@@ -2,7 +2,7 @@ import * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
 import type { RecordedEvent } from "../../definitions/stored.ts"
-import { streamOfPages } from "../../internal/paging.ts"
+import { noMore, streamOfPages } from "../../internal/paging.ts"
 
 /** How many a first page holds. */
 export const smallestPage = 64
@@ -82,15 +82,14 @@ export const paginate = <A, Cursor, E, R>(
     Effect.map(start, (first) => {
       let cursor: Cursor | undefined = first
       let size = smallestPage
-      const next: Effect.Effect<Arr.NonEmptyReadonlyArray<A> | undefined, E, R> = Effect.suspend(() =>
+      const pull = (): Effect.Effect<Arr.NonEmptyReadonlyArray<A> | undefined, E, R> =>
         cursor === undefined
-          ? Effect.undefined
-          : Effect.flatMap(fetch(cursor, size), ({ bytes, items, next: beyond }) => {
+          ? noMore
+          : Effect.flatMap(fetch(cursor, size), ({ bytes, items, next }) => {
               size = nextPageSize(size, items.length, bytes)
-              cursor = beyond
-              return Arr.isReadonlyArrayNonEmpty(items) ? Effect.succeed(items) : next
+              cursor = next
+              return Arr.isReadonlyArrayNonEmpty(items) ? Effect.succeed(items) : pull()
             })
-      )
-      return next
+      return pull
     })
   )
