@@ -7,6 +7,7 @@ import * as Event from "../definitions/Event.ts"
 import { SubjectForgotten } from "../definitions/subjectForgotten.ts"
 import { forgetKept } from "../internal/forgetting.ts"
 import { type AppendError, EventStore, InvalidAppendError } from "../store/EventStore.ts"
+import { isInTransaction } from "../store/inTransaction.ts"
 import { Keys, type KeysError, subjectFault } from "./subjectKeys.ts"
 
 /**
@@ -17,8 +18,9 @@ import { Keys, type KeysError, subjectFault } from "./subjectKeys.ts"
  * follow hear of it; the key is destroyed; and `Keys.bound` is waited for, after which no process has it any more. Each step may be done
  * again: where one was cut off, the next call, or {@link layerEraser}, finishes it.
  *
- * **Gotchas**: it is an append of its own, also inside of a unit of work. What a reader has in hand at that moment it keeps; whoever holds
- * copies in tables of their own forgets when they come to the event.
+ * **Gotchas**: it is an append of its own, also inside of a unit of work. Within a transaction of the store's database, as `UnitOfWork.layerSql`, an inbox and
+ * transactional subscriptions open one, it is refused, before anything is done: what rolls that back would undo the append, and not the destroyed key. What a reader
+ * has in hand at that moment it keeps; whoever holds copies in tables of their own forgets when they come to the event.
  *
  * **Example**
  *
@@ -68,6 +70,10 @@ export const forget = (
     const stream = `$erasure-${subject}`
     const fault = subjectFault(subject)
     if (fault !== undefined) return yield* new InvalidAppendError({ stream, field: "subject", problem: fault })
+    if (isInTransaction(store, yield* Effect.context())) {
+      const problem = `must not be open: whatever rolls it back would undo this, and not that the key of ${JSON.stringify(subject)} is destroyed. Forget outside of it: before or behind the unit of work, or in the handler of a subscription that is not transactional`
+      return yield* new InvalidAppendError({ stream, field: "the transaction", problem })
+    }
     const generation = yield* keys.close(subject)
     const event = yield* Effect.fromResult(Event.encode(SubjectForgotten, SubjectForgotten.make({ subject, generation })))
     // The generation is part of the id: who was let in anew is forgotten anew.

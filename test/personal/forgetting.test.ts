@@ -322,6 +322,32 @@ describe("forgetting", () => {
     }).pipe(Effect.provide(Layer.provideMerge(Snapshots.layerMemory, keeping(false))))
   )
 
+  it.effect("is refused in a transaction that could undo it, before anything is done", () =>
+    Effect.gen(function* () {
+      const services = UnitOfWork.layerSql.pipe(
+        Layer.provideMerge(Personal.layer),
+        Layer.provideMerge(Keys.layerMemory),
+        Layer.provideMerge(Personal.layerCrypto),
+        Layer.provideMerge(SqliteEventStore.layerFile({ filename: join(yield* temporaryDirectory, "log.db") }))
+      )
+      yield* Effect.gen(function* () {
+        yield* register("ada")
+        const forgetting = UnitOfWork.transact(Effect.andThen(Repository.load(Customer, "ada"), Personal.forget("ada")))
+        const error = yield* Effect.flip(forgetting)
+        assert.equal(error._tag, "InvalidAppendError")
+        assert.match(
+          error.message,
+          /^Append to stream "\$erasure-ada" refused: the transaction must not be open: .* key of "ada" is destroyed\. Forget outside of it/
+        )
+        assert.equal(yield* stateOf("ada"), "ada@example.org")
+        yield* register("ada")
+        yield* Personal.forget("ada")
+        assert.equal(yield* stateOf("ada"), "forgotten")
+        assert.equal(yield* erasures("ada"), 1)
+      }).pipe(Effect.provide(services))
+    })
+  )
+
   it.effect("reaches them in another process of the same log", () =>
     Effect.gen(function* () {
       yield* Repository.append(Signer, "ada", [Signed.make({ customer: "ada", email: "ada@example.org" })])
