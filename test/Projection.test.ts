@@ -946,6 +946,37 @@ describe("a projection that runs inline", () => {
     })
   )
 
+  it.live("is refused where it would have to forget: it never hears of that", () =>
+    Effect.gen(function* () {
+      const table = (onForget: { readonly owner: null } | "keep") =>
+        Projection.table("person", {
+          key: "id",
+          fields: { id: Schema.String, owner: Schema.NullOr(Schema.String) },
+          personal: { subject: "id", onForget }
+        })
+      const projection = (onForget: Parameters<typeof table>[0]) =>
+        Projection.make("Persons", {
+          version: 1,
+          tables: [table(onForget)],
+          events: [Opened],
+          handlers: { Opened: () => Effect.void }
+        })
+      const exit = yield* Effect.exit(start(Projection.inline(projection({ owner: null }))))
+      assert.match(
+        Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "",
+        /Projection\.inline\(Persons\) would never hear of SubjectForgotten, .* Run it by Projection\.layer/
+      )
+      yield* start(Projection.inline(projection("keep")))
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(
+        Layer.mergeAll(UnitOfWork.layerSql, SqliteCheckpoints.layer).pipe(
+          Layer.provideMerge(SqliteEventStore.layerFile({ filename: ":memory:" }))
+        )
+      )
+    )
+  )
+
   it.live("dies in a unit of work that is no transaction of the database", () =>
     Effect.gen(function* () {
       const { projection } = balances("")

@@ -16,6 +16,7 @@ import {
 import { isSame, readOwn } from "../definitions/listing.ts"
 import { provideBuilt } from "../definitions/services.ts"
 import type { RecordedEvent } from "../definitions/stored.ts"
+import { SubjectForgotten } from "../definitions/subjectForgotten.ts"
 import { checkSubscription, Failed, isOutage, StillHeld } from "../following/engine.ts"
 import * as Subscription from "../following/Subscription.ts"
 import { describe, isConflict } from "../sql/errors.ts"
@@ -158,7 +159,8 @@ const isUnlisted = (cause: Cause.Cause<unknown>): boolean =>
  * It requires `UnitOfWork.layerSql`, and that the units of work are those of that Layer: in any other one dies. Events that are appended without a unit of work
  * are not seen, so write through `UnitOfWork` and `MessageBus` alone. A version that starts inline must have seen all history: the
  * Layer fails with `NotCaughtUpError` unless there is none, or {@link rebuild} has caught up with it (let nobody append meanwhile). A
- * version whose table has gone has seen none of it.
+ * version whose table has gone has seen none of it. A projection that handles `SubjectForgotten`, or whose tables forget by themselves (`onForget`), dies when
+ * its Layer is built: what is forgotten is appended without a unit of work.
  *
  * @category layers
  * @since 0.1.0
@@ -172,6 +174,14 @@ export const inline = <R, D>(
 > =>
   Layer.effectDiscard(
     Effect.gen(function* () {
+      const { name, readers } = projection
+      if (readers.has(SubjectForgotten.type)) {
+        return yield* Effect.die(
+          new Error(
+            `Projection.inline(${name}) would never hear of ${SubjectForgotten.type}, which is appended without a unit of work, and keep the data of who is forgotten. Run it by Projection.layer; or leave the data out of its tables, and say onForget: "keep" where they hold none`
+          )
+        )
+      }
       const sql = yield* SqlClient.SqlClient
       const units = yield* UnitOfWork
       const context = yield* Effect.context<R>()

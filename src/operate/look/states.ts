@@ -1,17 +1,20 @@
 /** An aggregate's states, by the code that is registered. */
+import type * as Context from "effect/Context"
 import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import type * as SchemaAST from "effect/SchemaAST"
 import * as Stream from "effect/Stream"
+import * as Repository from "../../deciding/Repository.ts"
 import * as Aggregate from "../../definitions/Aggregate.ts"
 import * as Event from "../../definitions/Event.ts"
 import { jsonCodec } from "../../definitions/jsonCodec.ts"
 import { nameFault } from "../../definitions/names.ts"
 import type { RecordedEvent } from "../../definitions/stored.ts"
 import { describe } from "../../sql/errors.ts"
-import { categoryOf } from "../../store/EventStore.ts"
+import { categoryOf, type EventStore } from "../../store/EventStore.ts"
+import { isRemoved, isTombstone, removedError } from "../../store/tombstone.ts"
 import { Operator } from "../contract/authentication.ts"
 import { InvalidRequestError, NotFoundError, NotRegisteredError } from "../contract/errors.ts"
 import type { StateAt, States } from "../contract/events.ts"
@@ -112,24 +115,53 @@ const windowOf = Effect.fnUntraced(function* (parts: Parts, { at, from, stream, 
   return { latest, from: begin, to: Math.min(end, begin + most - 1) }
 })
 
-/** Folds what lies before the window. */
-const before = Effect.fnUntraced(function* (
-  { store }: Parts,
-  { aggregate }: Folding,
+/** A state, if it can be told; `isGone` where it cannot because events have been removed. */
+interface Folded {
+  readonly state: Result.Result<unknown, string>
+  readonly isGone: boolean
+}
+
+/** A state and one more event. Behind events that have been removed nothing can be folded. */
+const folded = ({ aggregate }: Folding, { isGone, state }: Folded, recorded: RecordedEvent, isShown: boolean): Folded => {
+  if (isGone) return { state, isGone }
+  if (isTombstone(recorded) && !aggregate.readers.has(recorded.type)) {
+    return { state: Result.fail(removedError("read", recorded).message), isGone: true }
+  }
+  return { state: Result.flatMap(state, (state) => stepOf(aggregate, state, recorded, isShown)), isGone }
+}
+
+/** Where events have been removed: the state at a version by the snapshot that stands for them, as a repository has it. */
+const bySnapshot = (
+  { services, snapshots }: Parts,
+  { aggregate, name }: Folding,
   stream: string,
-  upTo: number,
+  version: number,
+  { isGone, state }: Folded,
   isShown: boolean
-) {
-  let state: Result.Result<unknown, string> = Result.succeed(aggregate.initial)
-  if (upTo < 1) return state
+): Effect.Effect<Folded> =>
+  !isGone || snapshots === undefined || aggregate.snapshot === undefined
+    ? Effect.succeed({ state, isGone })
+    : Repository.read(aggregate, stream.slice(name.length + 1), { version }).pipe(
+        // What operations are made of has a store.
+        Effect.provideContext(services as Context.Context<EventStore>),
+        Effect.match({
+          onFailure: (error): Folded => ({ state: Result.fail(isShown || isRemoved(error) ? error.message : unsaid), isGone }),
+          onSuccess: ({ state }): Folded => ({ state: Result.succeed(state), isGone: false })
+        })
+      )
+
+/** Folds what lies before the window. */
+const before = Effect.fnUntraced(function* (parts: Parts, folding: Folding, stream: string, upTo: number, isShown: boolean) {
+  let now: Folded = { state: Result.succeed(folding.aggregate.initial), isGone: false }
+  if (upTo < 1) return now
   yield* orUnavailable(
-    Stream.runForEachArray(store.read(stream, { to: upTo }), (events) =>
+    Stream.runForEachArray(parts.store.read(stream, { to: upTo }), (events) =>
       Effect.sync(() => {
-        for (const event of events) state = Result.flatMap(state, (state) => stepOf(aggregate, state, event, isShown))
+        for (const event of events) now = folded(folding, now, event, isShown)
       })
     )
   )
-  return state
+  return yield* bySnapshot(parts, folding, stream, upTo, now, isShown)
 })
 
 /** A window of an aggregate's states, folded once. */
@@ -156,13 +188,13 @@ export const lookAtStates = (parts: Parts) => ({
       const visible = stateShownAs(payloads, encoded.success, folding.ast)
       return visible === undefined ? { state: null, problem: "states are hidden from you" } : { state: visible, problem: null }
     }
-    let state = yield* before(parts, folding, stream, from - 1, isShown)
-    const first = shown(state).state
+    let now = yield* before(parts, folding, stream, from - 1, isShown)
+    const first = shown(now.state).state
     const states: Array<StateAt> = []
     const events = to < from ? [] : yield* orUnavailable(Stream.runCollect(parts.store.read(stream, { from, to })))
     for (const event of events) {
-      state = Result.flatMap(state, (state) => stepOf(folding.aggregate, state, event, isShown))
-      states.push({ version: event.version, event: row(event, true), ...shown(state) })
+      now = yield* bySnapshot(parts, folding, stream, event.version, folded(folding, now, event, isShown), isShown)
+      states.push({ version: event.version, event: row(event, true), ...shown(now.state) })
     }
     const window: States = { aggregate: folding.name, stream, latest, before: first, states }
     return window
