@@ -189,6 +189,9 @@ type Inside = Envelope<Schema.Json>["$personal"]
 
 const mark = "eventfold/personal"
 
+/** Where an envelope has the Schema of what is in it. */
+const within = "eventfold/personal/schema"
+
 /** An envelope, whatever is in it: JSON already. */
 const AnyEnvelope = Schema.declare(
   (value): value is Envelope<Schema.Json> =>
@@ -236,7 +239,7 @@ const make = <F>(
     isForgotten(value)
       ? Effect.succeed({ $personal: { forgotten: true } })
       : Effect.mapEager(issueOf(inner.encode(value)), (value) => ({ $personal: { of: subject, value } }))
-  const codec = AnyEnvelope.pipe(
+  const codec = AnyEnvelope.annotate({ [within]: schema }).pipe(
     Schema.decodeTo(to, {
       decode: SchemaGetter.transformEffect(({ $personal }: Envelope<Schema.Json>) => decoded($personal)),
       encode: SchemaGetter.transformEffect(encoded)
@@ -363,17 +366,14 @@ const blindField = AnyEnvelope.pipe(
   })
 )
 
-/**
- * A Schema as it is to who does not see what is personal in it. What has been made of personal data (by a transformation, or a class) is read
- * as what it is made of, and what holds personal data is not checked otherwise: a check would ask for what is not seen.
- */
-export const blindSchema = <S extends AnySchema>(schema: S): S | AnySchema =>
+/** A Schema with others in the place of the personal fields in it. What has been made of them is as what it is made of. */
+const replacing = <S extends AnySchema>(schema: S, other: (ast: SchemaAST.AST) => AnySchema): S | AnySchema =>
   holdsPersonal(schema.ast)
     ? Schema.make<AnySchema>(
         mapped(
           schema.ast,
           (ast, each) => {
-            if (isPersonal(ast)) return (SchemaAST.isOptional(ast) ? Schema.optionalKey(blindField) : blindField).ast
+            if (isPersonal(ast)) return (SchemaAST.isOptional(ast) ? Schema.optionalKey(other(ast)) : other(ast)).ast
             const from = ast.encoding?.at(-1)?.to
             return from !== undefined && holdsPersonal(from) ? each(from) : undefined
           },
@@ -381,6 +381,29 @@ export const blindSchema = <S extends AnySchema>(schema: S): S | AnySchema =>
         )
       )
     : schema
+
+/** What is in an envelope that is stored: a value, or what is left of it. */
+const envelopeOf = (schema: AnySchema) =>
+  Schema.Struct({
+    $personal: Schema.Struct({
+      of: Schema.optionalKey(Schema.String),
+      value: Schema.optionalKey(schema),
+      sealed: Schema.optionalKey(Schema.String),
+      nth: Schema.optionalKey(Schema.Int),
+      key: Schema.optionalKey(Schema.String),
+      forgotten: Schema.optionalKey(Schema.Literal(true))
+    })
+  })
+
+/** A Schema as it is to be described to others: what is in the envelopes of its personal fields is said. */
+export const describedSchema = <S extends AnySchema>(schema: S): S | AnySchema =>
+  replacing(schema, ({ encoding }) => envelopeOf(encoding?.at(-1)?.to.annotations?.[within] as AnySchema))
+
+/**
+ * A Schema as it is to who does not see what is personal in it. What has been made of personal data (by a transformation, or a class) is read
+ * as what it is made of, and what holds personal data is not checked otherwise: a check would ask for what is not seen.
+ */
+export const blindSchema = <S extends AnySchema>(schema: S): S | AnySchema => replacing(schema, () => blindField)
 
 /**
  * A value as a personal field is stored before it is sealed, for upcasts of what was written in the clear.

@@ -2,7 +2,7 @@ import assert from "node:assert/strict"
 import { join } from "node:path"
 import { describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
-import { Event } from "eventfold"
+import { Event, Personal } from "eventfold"
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises"
 import { check, type Kept } from "../../src/cli/schema/checking.ts"
 import { readingFaults } from "../../src/cli/schema/comparing.ts"
@@ -145,6 +145,30 @@ describe("the verdict of schema --check", () => {
 
   it("passes over a type that is retired", () => {
     assert.deepEqual(check([Event.retired("Placed")], [keep(Placed)]), [])
+  })
+
+  it("knows what is in personal fields, and that they are read in an envelope alone", () => {
+    const event = (name: Fields[string]) =>
+      Event.make("Registered", { customer: Schema.String, data: Schema.Array(Schema.Struct({ customer: Schema.String, name })) })
+    const verdict = (now: Fields[string], old: Fields[string]) => {
+      const [finding] = check([event(now)], [keep(event(old))])
+      return [finding?.verdict, finding?.message.replace(/.*: (data|old)/, "$1").replace(/\. Raise.*/, "")]
+    }
+    const personal = (schema: Fields[string]) => Personal.field(schema, { subject: "customer" })
+    const text = personal(Schema.String)
+    assert.deepEqual(describeEvent(event(text)).vague, [])
+    assert.deepEqual(verdict(text, text), ["same", "as it was"])
+    assert.deepEqual(verdict(Personal.field(Schema.String, { subject: "customer", whenForgotten: "" }), text), [
+      "same",
+      "as it was"
+    ])
+    assert.deepEqual(verdict(personal(Schema.Int), text), [
+      "neither",
+      "data[].name.$personal.value: string is written, integer is read"
+    ])
+    assert.deepEqual(verdict(personal(Schema.NullOr(Schema.String)), text)[0], "old-writers")
+    assert.deepEqual(verdict(text, Schema.String), ["neither", "data[].name: string is written, object is read"])
+    assert.deepEqual(verdict(Schema.String, text), ["neither", "data[].name: object is written, string is read"])
   })
 
   it("does not warn of old readers where nobody else reads", () => {

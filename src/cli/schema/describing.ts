@@ -1,6 +1,7 @@
 /** What events look like in the store, as JSON Schema (draft 2020-12): from their fields, without the tag, which has a column of its own. */
 import * as Schema from "effect/Schema"
 import type * as Event from "../../definitions/Event.ts"
+import { describedSchema } from "../../definitions/personalField.ts"
 
 export type JsonSchema = Readonly<Record<string, Schema.Json>>
 
@@ -36,8 +37,10 @@ const vagueIn = (schema: Schema.Json | undefined, path: string): ReadonlyArray<s
 /** What an event's payload looks like. */
 export const describeEvent = (event: Event.Any): Described => {
   // An event is a struct with a tag, which `Event.Any` does not say.
-  const { _tag: _, ...fields } = (event as unknown as { readonly fields: Schema.Struct.Fields }).fields
-  const { definitions, schema } = Schema.toJsonSchemaDocument(Schema.Struct(fields))
+  const { _tag: _, ...fields } = (event as unknown as { readonly fields: Event.Fields }).fields
+  const { definitions, schema } = Schema.toJsonSchemaDocument(
+    describedSchema(Schema.Struct(fields))
+  )
   const body = { ...(schema as JsonSchema), ...(Object.keys(definitions).length > 0 && { $defs: definitions as JsonSchema }) }
   return {
     type: event.type,
