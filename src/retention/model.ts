@@ -53,7 +53,7 @@ export const lastingFault = (category: string): string | undefined =>
   Object.hasOwn(lasting, category) ? `kept for ever: ${lasting[category]}` : undefined
 
 /**
- * Keeps the events of a stream from `versions` before its snapshot on: what is behind them is folded into the snapshot. Where a stream has several
+ * Keeps the last `versions` events of a stream that are folded into its snapshot, and what came after them: the rest goes, so with 0 all that is folded into it. Where a stream has several
  * snapshots (of several fingerprints), the oldest counts. A stream without one is kept.
  *
  * ```ts

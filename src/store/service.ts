@@ -169,8 +169,8 @@ export const append = (
 /**
  * Appends events to several streams, all or nothing.
  *
- * **Gotchas**: it is an append of its own. In a handler, or any other unit of work, it does not wait for the commit: there
- * `UnitOfWork.stage`, `UnitOfWork.unless` and `UnitOfWork.guard` belong to the one that does, and `Decision` uses them.
+ * **Gotchas**: it is an append of its own. In a handler, or any other unit of work, it does not wait for the commit, though a transaction of the store's
+ * database that is open (`UnitOfWork.layerSql`) commits it, or not: there `UnitOfWork.stage`, `UnitOfWork.unless` and `UnitOfWork.guard` belong to the one that does, and `Decision` uses them.
  *
  * **Details**: with `unless` (default: no condition) the append also fails if an event stands in the store that the decision has not seen:
  *

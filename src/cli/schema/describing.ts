@@ -38,9 +38,7 @@ const vagueIn = (schema: Schema.Json | undefined, path: string): ReadonlyArray<s
 export const describeEvent = (event: Event.Any): Described => {
   // An event is a struct with a tag, which `Event.Any` does not say.
   const { _tag: _, ...fields } = (event as unknown as { readonly fields: Event.Fields }).fields
-  const { definitions, schema } = Schema.toJsonSchemaDocument(
-    describedSchema(Schema.Struct(fields))
-  )
+  const { definitions, schema } = Schema.toJsonSchemaDocument(describedSchema(Schema.Struct(fields)))
   const body = { ...(schema as JsonSchema), ...(Object.keys(definitions).length > 0 && { $defs: definitions as JsonSchema }) }
   return {
     type: event.type,
