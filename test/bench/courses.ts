@@ -1,6 +1,7 @@
 /**
  * What the cases of decisions are about: courses, in a log in which every event bears a busy tag besides. The first half of the log are courses
- * of one event each, the second half courses of ten. Each operation appends one event with one tag.
+ * of one event each, the second half courses of ten. Each operation appends one event with one tag. The log is so long that nobody comes around in a run:
+ * who is faster would decide on more events than who is slow.
  *
  * - *plain*: without a condition.
  * - *disjoint*: unless there is an event with a tag of the caller's own that is newer than the newest that it knows.

@@ -45,7 +45,7 @@ const kinds: Readonly<Record<Kind, string>> = { append: "append of one event", c
 export const streamCases = (scale: number): ReadonlyArray<Case> =>
   [1, 16, 256].flatMap((callers) =>
     (Object.keys(kinds) as ReadonlyArray<Kind>).map((kind) => {
-      const work = { kind, callers, events: 20_000 * scale, span: { warmUp: 300 * scale, millis: 700 * scale } }
+      const work = { kind, callers, events: 100_000 * scale, span: { warmUp: 300 * scale, millis: 700 * scale } }
       return {
         name: `streams: ${kinds[kind]}, ${callersText(callers)}`,
         place: "databases",
