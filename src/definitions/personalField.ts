@@ -366,6 +366,10 @@ const blindField = AnyEnvelope.pipe(
   })
 )
 
+/** Whether a field may be missing in what is read: it is optional, or has a default. */
+const mayBeMissing = (ast: SchemaAST.AST): boolean =>
+  SchemaAST.isOptional(ast) || ast.encoding?.some(({ to }) => SchemaAST.isOptional(to)) === true
+
 /** A Schema with others in the place of the personal fields in it. What has been made of them is as what it is made of. */
 const replacing = <S extends AnySchema>(schema: S, other: (ast: SchemaAST.AST) => AnySchema): S | AnySchema =>
   holdsPersonal(schema.ast)
@@ -373,7 +377,7 @@ const replacing = <S extends AnySchema>(schema: S, other: (ast: SchemaAST.AST) =
         mapped(
           schema.ast,
           (ast, each) => {
-            if (isPersonal(ast)) return (SchemaAST.isOptional(ast) ? Schema.optionalKey(other(ast)) : other(ast)).ast
+            if (isPersonal(ast)) return (mayBeMissing(ast) ? Schema.optionalKey(other(ast)) : other(ast)).ast
             const from = ast.encoding?.at(-1)?.to
             return from !== undefined && holdsPersonal(from) ? each(from) : undefined
           },

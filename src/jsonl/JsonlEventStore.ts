@@ -55,7 +55,7 @@ import { type Driver, readsOfIndex, storeUntilClosed } from "../store/kit/index.
 import { linkBefore, links, openChain } from "./chain.ts"
 import { failAs, lock, syncDirectory } from "./file.ts"
 import { besideOf, discard, keep, readKept } from "./kept.ts"
-import { fetch, load, type Log, makeLog, nothingIndexed, replaceSource, type Progress } from "./log.ts"
+import { fetchPage, load, type Log, makeLog, nothingIndexed, replaceSource, type Progress } from "./log.ts"
 import { anewOf, openSource, rewrite } from "./rewriting.ts"
 import { makeAppend, repair, type Repair } from "./writing.ts"
 
@@ -143,7 +143,7 @@ const openForWriting = Effect.fnUntraced(function* (
   const turn = Semaphore.makeUnsafe(1)
   const rewriting = Semaphore.makeUnsafe(1)
   const store = EventStore.make({
-    ...readsOfIndex(log.index, (entries, operation) => fetch(log, entries, operation)),
+    ...readsOfIndex(log.index, (entries, operation) => fetchPage(log, entries, operation)),
     append: yield* makeAppend(log, signal, chain, turn),
     awaitBeyond: signal.beyond,
     heard: signal.position,
@@ -189,7 +189,7 @@ const openForReading = Effect.fnUntraced(function* (
   const refresh = loading.withPermit(look)
   const poll = Effect.forever(Effect.andThen(refresh, realSleep(pausing("JsonlEventStore: pollInterval", pollInterval))))
   const store = EventStore.make({
-    ...readsOfIndex(log.index, (entries, operation) => fetch(log, entries, operation), refresh),
+    ...readsOfIndex(log.index, (entries, operation) => fetchPage(log, entries, operation), refresh),
     append: refuseAppend(path),
     awaitBeyond: (position) => Effect.raceFirst(signal.beyond(position), poll),
     maintenance: {

@@ -4,6 +4,7 @@
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
 import { crc32 } from "node:zlib"
+import type { RecordedEvent } from "../definitions/stored.ts"
 import type { EventStoreError } from "../store/EventStore.ts"
 import { cutToPage, type EventPage, type Index } from "../store/kit/index.ts"
 import { corrupted, failAs, readAt } from "./file.ts"
@@ -268,28 +269,36 @@ const fetchLines = Effect.fnUntraced(function* (
   return lines
 })
 
-/** Reads the events of a page of entries, forward or backward. */
-export const fetch = (log: Log, entries: ReadonlyArray<Entry>, operation: string): Effect.Effect<EventPage, EventStoreError> =>
+/** The events of entries, forward or backward. */
+const eventsAt = ({ path }: Log, source: Source, found: ReadonlyArray<Entry>, operation: string) => {
+  const [first, last] = [found[0], found.at(-1)]
+  const backward = first !== undefined && last !== undefined && last.offset < first.offset
+  return Effect.map(fetchLines(path, source, backward ? found.toReversed() : found, operation), (lines) => {
+    const events = lines.map(recordedEvent)
+    return backward ? events.reverse() : events
+  })
+}
+
+/** Entries as they are in the file as it is now: it may have been replaced since they were found. */
+const nowOf = ({ lookup }: Source, entries: ReadonlyArray<Entry>) => entries.map(({ position }) => lookup.at(position))
+
+/** Reads the events of entries, all of them. */
+export const fetchAll = (
+  log: Log,
+  entries: ReadonlyArray<Entry>,
+  operation: string
+): Effect.Effect<ReadonlyArray<RecordedEvent>, EventStoreError> =>
+  reading(log, (source) => eventsAt(log, source, nowOf(source, entries), operation))
+
+/** Reads the events of entries as far as they go into one page. */
+export const fetchPage = (
+  log: Log,
+  entries: ReadonlyArray<Entry>,
+  operation: string
+): Effect.Effect<EventPage, EventStoreError> =>
   reading(log, (source) => {
-    // The file may have been replaced since they were found.
-    const {
-      bytes,
-      fitting: found,
-      isCut
-    } = cutToPage(
-      entries.map(({ position }) => source.lookup.at(position)),
-      ({ length }) => length
-    )
-    const [first, last] = [found[0], found.at(-1)]
-    const backward = first !== undefined && last !== undefined && last.offset < first.offset
-    return Effect.map(fetchLines(log.path, source, backward ? found.toReversed() : found, operation), (lines) => {
-      const events = lines.map(recordedEvent)
-      return {
-        items: backward ? events.reverse() : events,
-        bytes,
-        isCut
-      }
-    })
+    const { bytes, fitting, isCut } = cutToPage(nowOf(source, entries), ({ length }) => length)
+    return Effect.map(eventsAt(log, source, fitting, operation), (items) => ({ items, bytes, isCut }))
   })
 
 /** Reads the lines at positions that there are, from one to another, both inclusive. */

@@ -21,7 +21,7 @@ import {
 import { type Chain, nextLink } from "./chain.ts"
 import { failAs, unavailable } from "./file.ts"
 import { encodeLine } from "./line.ts"
-import { fetch, type Log } from "./log.ts"
+import { fetchAll, type Log } from "./log.ts"
 import type { Entry } from "./lookup.ts"
 
 /**
@@ -140,8 +140,8 @@ const located = (
   if (entries.size === 0) return noneLocated
   const inOrder = Array.from(entries.values()).sort((a, b) => a.position - b.position)
   return Effect.map(
-    fetch(log, inOrder, "append"),
-    ({ items }) => new Map(items.map((event) => [event.id, { ...event, payload: writePayload(event.payload) }]))
+    fetchAll(log, inOrder, "append"),
+    (events) => new Map(events.map((event) => [event.id, { ...event, payload: writePayload(event.payload) }]))
   )
 }
 

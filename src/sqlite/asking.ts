@@ -42,8 +42,8 @@ export const askedParam = (asked: ReadonlyArray<Asked | AskedOfBoundary>): strin
  */
 export const limitOf = (parameter: string): string => `LIMIT ${parameter} + 0`
 
-/** Where an event stands, and how large its payload is: SQLite tells that without reading what is large. */
-export const sized = "position, version, octet_length(payload) AS size"
+/** Where an event stands, and how large it is: SQLite tells that without reading what is large. */
+export const sized = "position, version, octet_length(payload) + octet_length(metadata) AS size"
 
 /** The first of the positions that `found` gives with sizes, in an order: those before which there is no more than a page may hold. */
 export const fitting = (found: string, order: string): string => `

@@ -125,5 +125,5 @@ const eventPage = (rows: ReadonlyArray<EventRow>): EventPage => ({
     metadata: parseMetadata(row.metadata),
     recordedAt: DateTime.makeUnsafe(row.recorded_at)
   })),
-  bytes: rows.reduce((sum, row) => sum + row.payload.length, 0)
+  bytes: rows.reduce((sum, row) => sum + row.payload.length + row.metadata.length, 0)
 })

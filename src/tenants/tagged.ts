@@ -37,7 +37,8 @@ const newEvent = ({ id, metadata, payload, published, recordedAt, schemaVersion,
 const pageOf = (events: Stream.Stream<RecordedEvent, EventStoreError>): Effect.Effect<EventPage, EventStoreError> =>
   Effect.suspend(() => {
     let bytes = 0
-    const isFull = ({ payload }: RecordedEvent) => (bytes += writePayload(payload).length) >= pageBytes
+    const isFull = ({ metadata, payload }: RecordedEvent) =>
+      (bytes += writePayload(payload).length + JSON.stringify(metadata).length) >= pageBytes
     return Effect.map(Stream.runCollect(Stream.takeUntil(events, isFull)), (items) => ({
       items,
       bytes,

@@ -167,6 +167,10 @@ describe("the verdict of schema --check", () => {
       "data[].name.$personal.value: string is written, integer is read"
     ])
     assert.deepEqual(verdict(personal(Schema.NullOr(Schema.String)), text)[0], "old-writers")
+    const withDefault = text.pipe(Schema.withDecodingDefaultKey(Effect.succeed({ $personal: { forgotten: true } })))
+    assert.deepEqual(verdict(withDefault, text)[0], "old-writers")
+    const more = (data?: Fields[string]) => Event.make("E", { customer: Schema.String, ...(data === undefined ? {} : { data }) })
+    assert.equal(check([more(withDefault)], [keep(more())])[0]?.verdict, "compatible")
     assert.deepEqual(verdict(text, Schema.String), ["neither", "data[].name: string is written, object is read"])
     assert.deepEqual(verdict(Schema.String, text), ["neither", "data[].name: object is written, string is read"])
   })

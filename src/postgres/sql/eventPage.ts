@@ -39,7 +39,7 @@ const toEvent = (row: EventRow): RecordedEvent => ({
 })
 
 /**
- * The page of the events that `found` gives, by an order: as many of the first as have no more in their payloads than a page may hold, which is told by their
+ * The page of the events that `found` gives, by an order: as many of the first as have no more in their payloads and metadata than a page may hold, which is told by their
  * sizes, before anything large is read.
  */
 export const page = (found: string, order: string): string => `
@@ -47,14 +47,14 @@ export const page = (found: string, order: string): string => `
 
 /** Rows `e` of the table of events that come in an order, with the bytes of those `before` each. */
 export const cut = (found: string, order: string): string => `
-  select e.*, sum(pg_column_size(e.payload)) over (order by e.${order} rows between unbounded preceding and 1 preceding) as before from (${found}) e`
+  select e.*, sum(pg_column_size(e.payload) + pg_column_size(e.metadata)) over (order by e.${order} rows between unbounded preceding and 1 preceding) as before from (${found}) e`
 
 /** Whether a row of {@link cut} goes into the page. */
 export const fits = `(e.before is null or e.before < ${pageBytes})`
 
 export const toEventPage = (rows: ReadonlyArray<EventRow>): EventPage => {
   let bytes = 0
-  for (const row of rows) bytes += row[8].length
+  for (const row of rows) bytes += row[8].length + row[9].length
   return { items: rows.map(toEvent), bytes }
 }
 

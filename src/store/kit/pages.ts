@@ -8,7 +8,7 @@ import { noMore, streamOfPages } from "../../internal/paging.ts"
 export const smallestPage = 64
 const largestPage = 1024
 /**
- * About how many bytes of payload a page holds at most, and one event beyond that: what bounds a reader's memory when events are large.
+ * About how many bytes of payloads and metadata a page holds at most, and one event beyond that: what bounds a reader's memory when events are large.
  *
  * @category adapters
  * @since 0.2.0
@@ -23,9 +23,9 @@ export const pageBytes = 4 * 1024 * 1024
  */
 export interface EventPage {
   readonly items: ReadonlyArray<RecordedEvent>
-  /** How many bytes their payloads took: what the size of the next page is reckoned from. */
+  /** How many bytes their payloads and metadata took: what the size of the next page is reckoned from. */
   readonly bytes: number
-  /** Whether it holds fewer than were asked for though there may be more, because their payloads would be more than {@link pageBytes}. Default: no. */
+  /** Whether it holds fewer than were asked for though there may be more, because these would be more than {@link pageBytes}. Default: no. */
   readonly isCut?: boolean | undefined
 }
 
@@ -44,8 +44,8 @@ export const cutToPage = <A>(
 }
 
 /**
- * A page of so many at most that was cut where the text of its payloads came to {@link pageBytes} or less in the storage, as that counts: a
- * character is three bytes there at most. It says that it is cut where it may be.
+ * A page of so many at most that the storage has cut where its payloads and metadata came to {@link pageBytes} as that counts them: three bytes at most
+ * for a character, and fewer where it compresses them. It says that it is cut where it may be.
  *
  * @category adapters
  * @since 0.2.0

@@ -84,12 +84,12 @@ export const recordedEvent = (stored: StoredEvent): RecordedEvent => ({
 })
 
 /**
- * A page of stored events: the first of them where their payloads are more than {@link pageBytes}.
+ * A page of stored events: the first of them where their payloads and metadata are more than {@link pageBytes}.
  *
  * @category adapters
  * @since 0.2.0
  */
 export const eventPage = (stored: ReadonlyArray<StoredEvent>): EventPage => {
-  const { bytes, fitting, isCut } = cutToPage(stored, ({ payload }) => payload.length)
+  const { bytes, fitting, isCut } = cutToPage(stored, ({ metadata, payload }) => payload.length + metadata.length)
   return { items: fitting.map(recordedEvent), bytes, isCut }
 }

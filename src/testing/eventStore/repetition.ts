@@ -48,6 +48,31 @@ export const repetition = [
     assert.deepEqual(yield* contents(store), before)
   }),
 
+  every("a repetition is known as one however much it is, by itself and beside others", function* (store) {
+    const large = { text: "x".repeat(1_500_000) }
+    const one = () =>
+      store.append(
+        "Large-1",
+        ["a", "b", "c", "d"].map((id) => event({ id, payload: large })),
+        { expected: NoStream }
+      )
+    const many = () =>
+      concurrently(range(1, 300), (n) =>
+        store.append("Many-1", [event({ id: `m-${n}`, payload: { text: "y".repeat(20_000), n } })])
+      )
+    const since = { filter: { types: ["None"] }, after: 1, afterId: "a" }
+    const on = () =>
+      store.appendAll([{ stream: "On-1", events: named("on") }], { unless: [since, { ...since, after: 4, afterId: "d" }] })
+    const first = [yield* one(), ...(yield* many()), ...(yield* on())]
+    const head = yield* store.head
+    const again = [yield* one(), ...(yield* many()), ...(yield* on())]
+    assert.deepEqual(
+      again,
+      first.map((answer) => ({ ...answer, deduplicated: true }))
+    )
+    assert.equal(yield* store.head, head)
+  }),
+
   every("a repetition has the same types and payloads; of all else what was written first stays", function* (store) {
     const payload = { b: [1, { x: null, y: "é" }], a: 2, "10": -0, "9": 1.5e300 }
     yield* store.append("Account-1", [event({ id: "a", payload, tags: ["first"], metadata: { user: 1 } })])
