@@ -49,6 +49,23 @@ describe("the states of an aggregate whose first events are gone", () => {
     }).pipe(Effect.scoped, Effect.provide(base))
   )
 
+  it.effect("are looked at, and nothing is kept of them, though a snapshot would be due", () =>
+    Effect.gen(function* () {
+      yield* removed
+      yield* Repository.append(
+        Account,
+        "1",
+        Array.from({ length: 6 }, () => Added.make({ amount: 1 }))
+      )
+      const snapshots = Effect.flatMap(Snapshots.Snapshots, ({ list }) => list({ stream: "Account-1" }))
+      const before = yield* snapshots
+      expect(yield* statesOf(Account, 14)).toEqual({ before: 13, states: [14] })
+      expect(yield* snapshots).toEqual(before)
+      yield* Repository.read(Account, "1")
+      expect(yield* snapshots).not.toEqual(before)
+    }).pipe(Effect.scoped, Effect.provide(base))
+  )
+
   it.effect("cannot be told where there is no snapshot any more", () =>
     Effect.gen(function* () {
       yield* removed

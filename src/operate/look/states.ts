@@ -14,6 +14,7 @@ import { nameFault } from "../../definitions/names.ts"
 import type { RecordedEvent } from "../../definitions/stored.ts"
 import { describe } from "../../sql/errors.ts"
 import { categoryOf, type EventStore } from "../../store/EventStore.ts"
+import { Snapshots } from "../../store/Snapshots.ts"
 import { isRemoved, isTombstone, removedError } from "../../store/tombstone.ts"
 import { Operator } from "../contract/authentication.ts"
 import { InvalidRequestError, NotFoundError, NotRegisteredError } from "../contract/errors.ts"
@@ -142,6 +143,8 @@ const bySnapshot = (
   !isGone || snapshots === undefined || aggregate.snapshot === undefined
     ? Effect.succeed({ state, isGone })
     : Repository.read(aggregate, stream.slice(name.length + 1), { version }).pipe(
+        // Who looks changes nothing: a snapshot that is due is for who works with the aggregate.
+        Effect.provideService(Snapshots, { ...snapshots, save: () => Effect.void }),
         // What operations are made of has a store.
         Effect.provideContext(services as Context.Context<EventStore>),
         Effect.match({

@@ -32,7 +32,12 @@ export interface EventPage {
 /** A page that holds fewer than were asked for, and no more of them are there. */
 export const isLast = ({ isCut, items }: EventPage, size: number): boolean => items.length < size && isCut !== true
 
-/** As many of what was found as go into one page. */
+/**
+ * As many of what was found as go into one page: no more than {@link pageBytes}, and one beyond that.
+ *
+ * @category adapters
+ * @since 0.2.0
+ */
 export const cutToPage = <A>(
   found: ReadonlyArray<A>,
   bytesOf: (one: A) => number
