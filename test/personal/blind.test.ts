@@ -140,7 +140,8 @@ describe("personal data in", () => {
         yield* store.append("Person-ada", [event])
         const sealed = EventStore.asStored(store)
         const text = JSON.stringify(yield* Stream.runCollect(sealed.readAll()))
-        assert.ok(!text.includes("Ada") && !text.includes("Ben"), text)
+        // In quotes: what is sealed may have three such letters by chance.
+        assert.doesNotMatch(text, /"(Ada|Ben)\\?"/)
         assert.deepEqual(yield* read(store, definition), { _tag: definition.type, ...said })
         for (const one of [store, sealed]) assert.deepEqual(yield* read(one, blind), { _tag: definition.type, ...unseen })
         yield* Personal.forget("ada")

@@ -31,6 +31,9 @@ import { eventually, start } from "../support/words.ts"
 
 const planted = "ada-planted@example.org"
 
+/** The number as a value: what is sealed, and an id, may have such digits by chance. */
+const phone = /[:\s"[]4711/
+
 const Registered = Event.make(
   "Registered",
   {
@@ -135,7 +138,7 @@ describe("a relay", () => {
         assert.match(all[0]?.cause ?? "", /MessageRefused during publish/)
         const told = JSON.stringify(all) + lines.join() + inspect(yield* Fiber.join(statuses), { depth: 12 })
         assert.match(told, /it quotes/)
-        for (const secret of [planted, "4711"]) assert.ok(!told.includes(secret), told)
+        assert.ok(!told.includes(planted) && !phone.test(told), told)
       }).pipe(
         Effect.provide(Layer.mergeAll(Lines, Quoting, ParkedEvents.layerMemory).pipe(Layer.provideMerge(Log))),
         Effect.scoped
@@ -157,7 +160,7 @@ describe("a relay", () => {
     Effect.gen(function* () {
       for (const personal of ["sealed", undefined] as const) {
         const text = JSON.stringify(yield* relayed(personal))
-        assert.ok(!text.includes("planted") && !text.includes("4711"), text)
+        assert.ok(!text.includes("planted") && !phone.test(text), text)
         assert.equal(text.split('"sealed":').length, 5, text)
       }
       const Broker = Layer.provideMerge(Transport.layerMemory, Log)
@@ -255,7 +258,7 @@ describe("what people are shown", () => {
         })
       for (const payloads of ["hidden", "masked"] as const) {
         const text = yield* seen(payloads)
-        assert.ok(!text.includes("planted") && !text.includes("4711") && !text.includes("sealed"), text)
+        assert.ok(!text.includes("planted") && !phone.test(text) && !text.includes("sealed"), text)
         assert.equal(text.includes("‹personal›"), payloads === "masked", text)
       }
       assert.ok((yield* seen("shown")).includes(planted))

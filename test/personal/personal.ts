@@ -55,9 +55,10 @@ export const keepsPersonalData = (name: string, storage: EventStoreConformance.S
       Effect.gen(function* () {
         const store = yield* EventStore.EventStore
         yield* store.append("Customer-c1", [{ ...registered(), id: "e1", published: true }])
-        yield* store.append("Customer-c2", [registered({ customer: "c2", email: "ben@example.org", name: "Ben" })])
+        yield* store.append("Customer-c2", [registered({ customer: "c2", email: "ben@example.org", name: "Ben Franklin" })])
         const text = JSON.stringify(yield* stored)
-        for (const planted of ["ada@", "Ada", "ben@", "Ben"]) assert.ok(!text.includes(planted), `${planted} in ${text}`)
+        // What is sealed has neither "@" nor a space in it, so it says none of these by chance.
+        for (const planted of ["ada@", "Ada ", "ben@", "Ben "]) assert.ok(!text.includes(planted), `${planted} in ${text}`)
         const ways = [
           Stream.runCollect(store.read("Customer-c1")),
           Stream.runCollect(store.readAll({ upTo: 1 })),
