@@ -1,6 +1,6 @@
 /**
- * A member of a group: one fiber talks to the server, round by round. Each round says what was answered, and takes what there is
- * room for.
+ * A member of a group: it talks to the server round by round. Each round says what was answered, and takes what there is room for. Of
+ * many answers a round says one half, so that one half is handled while the server sees to the other.
  */
 import type * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
@@ -11,6 +11,7 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { makeHalving } from "../internal/halving.ts"
 import { makeId } from "../internal/ids.ts"
 import { defaultRestart } from "../internal/lifecycle.ts"
 import { closed, type InFlight, makeDelivery, makeInFlight, type Members, unavailable, wrap } from "../transport/kit.ts"
@@ -42,6 +43,12 @@ export type Departures = Map<string, Set<Effect.Effect<void, TransportError>>>
 /** Of one answer of the server. */
 const mostTaken = 100
 
+/** So many answers are worth a round of their own. */
+const worthwhile = 32
+
+/** About how many milliseconds a message takes by itself: on the server, and in the process until it is answered. */
+const each = 0.015
+
 /** An entry of the stream that a member has. */
 interface Held {
   readonly id: string
@@ -62,8 +69,12 @@ interface State {
   /** Taken, and not handed out yet. */
   readonly taken: Array<Held & { readonly message: CloudEvent; readonly unreadable?: string }>
   readonly inFlight: InFlight<Held>
-  /** Given, and not confirmed by the server. */
+  /** Given, and not said to the server. */
   readonly answers: Set<Answer>
+  /** Said, and not confirmed by the server. */
+  readonly said: Set<Answer>
+  /** How many messages the server has been asked for that are not taken in. */
+  wanted: number
   /** Opens when there is something to do on the server. */
   readonly work: Latch.Latch
   /** Opens when there is something to hand out. */
@@ -80,15 +91,24 @@ const makeState = (me: string, options: SubscribeOptions): State => ({
   taken: [],
   inFlight: makeInFlight(),
   answers: new Set(),
+  said: new Set(),
+  wanted: 0,
   work: Latch.makeUnsafe(),
   arrived: Latch.makeUnsafe(),
   outage: undefined,
   end: undefined
 })
 
-const failAnswers = ({ answers }: State, error: TransportError) => {
-  for (const { resume } of answers) resume(Effect.fail(error))
-  answers.clear()
+const failAnswers = ({ answers, said }: State, error: TransportError) => {
+  for (const given of [answers, said]) {
+    for (const { resume } of given) resume(Effect.fail(error))
+    given.clear()
+  }
+}
+
+const addAnswer = ({ answers, work }: State, answer: Answer) => {
+  answers.add(answer)
+  Latch.openUnsafe(work)
 }
 
 const finish = (state: State, error: TransportError) => {
@@ -124,10 +144,9 @@ const joining = (server: Server, { create }: Settings, departures: Departures, s
 }
 
 /** It is no message: the server is told, and an operator. */
-const setAside = ({ answers, work }: State, { keys }: Server, held: Held, cause: unknown) =>
+const setAside = (state: State, { keys }: Server, held: Held, cause: unknown) =>
   Effect.suspend(() => {
-    answers.add({ held, answer: "unreadable", resume: () => {} })
-    Latch.openUnsafe(work)
+    addAnswer(state, { held, answer: "unreadable", resume: () => {} })
     const what = `the entry "${held.id}" of the stream "${keys.stream}" is no message, and set aside`
     return Effect.logError(`eventfold: ${what}`, cause)
   })
@@ -168,55 +187,103 @@ const rangeOf = (answers: ReadonlyArray<Answer>): { readonly least: string; read
   return { least, greatest }
 }
 
-/** One round. Returns after how many milliseconds to ask again. */
-const makeRound = (server: Server, { lease, poll }: Settings, state: State): Effect.Effect<number, TransportError> => {
+/** What the next round says: the oldest, so many of them. */
+const takeAnswers = ({ answers, said }: State, most: number): ReadonlyArray<Answer> => {
+  const given = Array.from(answers).slice(0, most)
+  for (const answer of given) {
+    answers.delete(answer)
+    said.add(answer)
+  }
+  return given
+}
+
+/** For how many messages there is room: those of which the server is told have gone. */
+const roomOf = ({ inFlight, options: { concurrency = 1 }, said, taken, wanted }: State): number => {
+  let gone = 0
+  for (const { held } of said) if (inFlight.has(held)) gone++
+  return concurrency - taken.length - (inFlight.size - gone) - wanted
+}
+
+/** What a round has brought. */
+interface Brought {
+  readonly entries: ReadonlyArray<Entry | number>
+  /** How many messages the server was asked for: so many, or fewer, are in `entries`. */
+  readonly wanted: number
+  /** After how many milliseconds to ask again. */
+  readonly pause: number
+}
+
+const nothing: Brought = { entries: [], wanted: 0, pause: 0 }
+
+/** One round, which says what is given. What is to be done beside it is begun once the server has been asked. */
+const makeRound = (server: Server, { lease, poll }: Settings, state: State) => {
   const { call, keys, redis } = server
-  const { answers, inFlight, me, taken } = state
-  const { concurrency = 1, group, types } = state.options
+  const { inFlight, me, said } = state
+  const { group, types } = state.options
   const filter = types === undefined ? ["all"] : ["some", ...types]
-  return Effect.suspend(() => {
-    const given = Array.from(answers)
-    const settled = new Set(given.map(({ held }) => held).filter((held) => inFlight.has(held)))
-    const room = concurrency - taken.length - (inFlight.size - settled.size)
-    const input = {
-      stream: keys.stream,
-      members: keys.members(group),
-      delayed: keys.delayed(group),
-      channel: keys.channel,
-      group,
-      member: me,
-      lease,
-      wanted: Math.max(0, Math.min(room, mostTaken)),
-      answers: given.length,
-      ...rangeOf(given)
-    }
-    const list = [...given.flatMap(({ answer, held }) => [held.id, held.attempt, answer]), ...filter]
-    const asked = Effect.tapError(call("subscribe", redis.eval(scripts.step)(input, list)), warn(state))
-    return Effect.flatMap(asked, ([next, ...entries]) => {
-      for (const answer of given) {
-        answers.delete(answer)
-        inFlight.remove(answer.held)
-        answer.resume(Effect.void)
+  return (given: ReadonlyArray<Answer>, beside: Effect.Effect<void>): Effect.Effect<Brought, TransportError> =>
+    Effect.suspend(() => {
+      const wanted = Math.max(0, Math.min(roomOf(state), mostTaken))
+      state.wanted += wanted
+      const input = {
+        stream: keys.stream,
+        members: keys.members(group),
+        delayed: keys.delayed(group),
+        channel: keys.channel,
+        group,
+        member: me,
+        lease,
+        wanted,
+        answers: given.length,
+        ...rangeOf(given)
       }
-      const pause = entries.length === 3 * mostTaken ? 0 : next < 0 ? poll : Math.min(next, poll)
-      return Effect.as(takeAll(state, server, entries), pause)
+      const list = [...given.flatMap(({ answer, held }) => [held.id, held.attempt, answer]), ...filter]
+      const asked = Effect.tapError(call("subscribe", redis.eval(scripts.step)(input, list)), warn(state))
+      const both = Effect.all([asked, Effect.andThen(Effect.yieldNow, beside)], { concurrency: 2 })
+      return Effect.map(beside === Effect.void ? asked : Effect.map(both, ([reply]) => reply), ([next, ...entries]) => {
+        for (const answer of given) {
+          said.delete(answer)
+          inFlight.remove(answer.held)
+          answer.resume(Effect.void)
+        }
+        return { entries, wanted, pause: entries.length === 3 * mostTaken ? 0 : next < 0 ? poll : Math.min(next, poll) }
+      })
     })
-  })
 }
 
 /** Talks to the server until it says what waiting does not mend. */
 const makeRun = (server: Server, settings: Settings, departures: Departures, state: State): Effect.Effect<void> => {
-  const { work } = state
+  const { answers, work } = state
   const join = joining(server, settings, departures, state)
   const round = makeRound(server, settings, state)
+  const halving = makeHalving({ from: 2 * worthwhile, each })
+  const take = ({ entries, wanted }: Brought): Effect.Effect<void> =>
+    wanted === 0
+      ? Effect.void
+      : Effect.suspend(() => {
+          state.wanted -= wanted
+          return takeAll(state, server, entries)
+        })
+  const again = Effect.suspend(() => {
+    // What the server may have given for it is given back when the member comes back.
+    state.wanted = 0
+    return Effect.as(Effect.delay(join, "100 millis"), nothing)
+  })
   return Effect.gen(function* () {
     yield* join
+    let brought = nothing
     while (true) {
       // What comes from here on opens it again.
       Latch.closeUnsafe(work)
+      const [since, callers] = [performance.now(), answers.size + brought.entries.length / 3]
+      const given = takeAnswers(state, halving.share(callers))
       // Whoever leaves hears first what became of the answers that are on their way.
-      const pause = yield* Effect.catch(Effect.uninterruptible(round), () => Effect.as(Effect.delay(join, "100 millis"), 0))
-      if (pause > 0) yield* Effect.timeoutOption(Latch.await(work), pause)
+      brought = yield* Effect.catch(Effect.uninterruptible(round(given, take(brought))), () => again)
+      halving.took({ size: given.length, callers, millis: performance.now() - since })
+      if (answers.size >= worthwhile && !halving.isTogether(answers.size + brought.entries.length / 3)) continue
+      yield* take(brought)
+      if (brought.pause > 0) yield* Effect.timeoutOption(Latch.await(work), brought.pause)
+      brought = nothing
       // What is answered in one turn goes in one round.
       yield* Effect.yieldNow
     }
@@ -259,8 +326,7 @@ const settle = (state: State, held: Held, delay: Duration.Duration | undefined):
     Effect.callback((resume) => {
       if (state.outage !== undefined) return resume(Effect.fail(state.outage))
       const answer = { held, answer: delay === undefined ? "ack" : milliseconds(delay), resume }
-      state.answers.add(answer)
-      Latch.openUnsafe(state.work)
+      addAnswer(state, answer)
       return Effect.sync(() => state.answers.delete(answer))
     })
   )

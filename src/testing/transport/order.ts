@@ -55,5 +55,40 @@ export const order = [
       Stream.runDrain
     )
     assert.equal(most, 3)
-  })
+  }),
+
+  every(
+    "of many messages that are settled in any order no more are at hand than were asked for, and none comes again that is acknowledged",
+    function* ({ deliveries, join, publish }) {
+      const [count, most] = [1000, 100]
+      yield* (yield* join({ group: "g" })).leave
+      for (const batch of range(0, 9)) yield* publish(...messages(batch * 100 + 1, batch * 100 + 100))
+      let open = 0
+      const refused = new Set<number>()
+      const done = new Set<number>()
+      yield* deliveries({ group: "g", concurrency: most }).pipe(
+        Stream.mapEffect(
+          ({ ack, message, nack }) =>
+            Effect.gen(function* () {
+              const place = Number(message.position)
+              assert.ok(++open <= most, `${open} are at hand`)
+              assert.ok(!done.has(place), `${place} is done`)
+              // In bursts, and not in the order in which they came.
+              yield* turns((place * 7) % 23)
+              open--
+              if (place % 13 > 0 || refused.has(place)) {
+                done.add(place)
+                return yield* ack
+              }
+              refused.add(place)
+              yield* nack()
+            }),
+          { concurrency: "unbounded" }
+        ),
+        Stream.takeUntil(() => done.size === count),
+        Stream.runDrain
+      )
+      assert.equal(done.size, count)
+    }
+  )
 ]
