@@ -65,11 +65,8 @@ export const publish = <E extends Event.Any>(
 ): Effect.Effect<void, CommitError, MessageBus> =>
   Effect.gen(function* () {
     const recorded = (yield* MessageBus).record !== "none" || definition.published
-    const encoded = yield* Effect.fromResult(Event.encode(definition, event))
-    return yield* message(
-      { _tag: "Event", type: definition.type, definition, options, value: event, event: encoded, transient: !recorded },
-      Effect.void
-    )
+    const written = yield* Effect.fromResult(Event.write(definition, event))
+    return yield* message({ _tag: "Event", type: definition.type, ...written, options, transient: !recorded }, Effect.void)
   })
 
 /**

@@ -106,21 +106,19 @@ export const execute = Effect.fnUntraced(function* <
   const { stream } = loaded
   const events = yield* eventsOf<Aggregate.EventOf<A>, D>(decide(loaded.state))
   if (events.length === 0) return { state: loaded.state, version: loaded.version, events }
-  const staged: Array<{
-    readonly _tag: "Event"
-    readonly definition: Event.Any
-    readonly event: NewEvent
-    readonly value: unknown
-  }> = []
+  const staged: Array<{ readonly _tag: "Event" } & Event.Written<Event.Any>> = []
   for (const event of events) {
-    const encoded = encode(aggregate, event)
-    if (Result.isFailure(encoded)) return yield* encoded.failure
-    staged.push({ _tag: "Event", ...encoded.success, value: event })
+    const written = write(aggregate, event)
+    if (Result.isFailure(written)) return yield* written.failure
+    staged.push({ _tag: "Event", ...written.success })
   }
   const transaction = yield* Transaction
   const entries = yield* transaction.stage(stream, staged, loaded.version)
   let { state, version } = loaded
-  for (const event of events) state = evolveStaged(aggregate, state, event, { stream, version: ++version })
+  for (const { value } of staged) {
+    // Of a definition of the aggregate.
+    state = evolveStaged(aggregate, state, value as Aggregate.EventOf<A>, { stream, version: ++version })
+  }
   transaction.slot(QueuePlace)?.foresee(stream, { last: entries.at(-1), version, since: loaded.since, aggregate, state })
   yield* keepCommitted(aggregate, stream, loaded, { state, version, eventId: entries.at(-1)?.event.id ?? "" })
   return { state, version, events }
@@ -245,7 +243,7 @@ export const append = <A extends Aggregate.Any>(
   EventStore.use((store): Effect.Effect<AppendResult, AppendError | Aggregate.AggregateIdError | Event.EventEncodeError> => {
     const encoded: Array<NewEvent> = []
     for (const event of events) {
-      const one = encode(aggregate, event)
+      const one = write(aggregate, event)
       if (Result.isFailure(one)) return Effect.fail(one.failure)
       const { event: written } = one.success
       encoded.push(options?.metadata === undefined ? written : { ...written, metadata: options.metadata })
@@ -284,10 +282,10 @@ export const events = <A extends Aggregate.Any>(
     })
   )
 
-const encode = <A extends Aggregate.Any>(
+const write = <A extends Aggregate.Any>(
   aggregate: A,
   event: Aggregate.EventOf<A>
-): Result.Result<{ readonly definition: Event.Any; readonly event: NewEvent }, Event.EventEncodeError> => {
+): Result.Result<Event.Written<Event.Any>, Event.EventEncodeError> => {
   const definition = aggregate.definitions.get(event._tag)
   return definition === undefined
     ? Result.fail(
@@ -296,5 +294,5 @@ const encode = <A extends Aggregate.Any>(
           cause: new Error(`the aggregate "${aggregate.name}" has no event of this type`)
         })
       )
-    : Result.map(Event.encode(definition, event), (event) => ({ definition, event }))
+    : Event.write(definition, event)
 }

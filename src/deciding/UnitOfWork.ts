@@ -19,16 +19,18 @@ import * as metadata from "../definitions/metadata.ts"
 import type { Metadata, NewEvent } from "../definitions/stored.ts"
 import { wholeOrEndless } from "../internal/counting.ts"
 import { lasting } from "../internal/lasting.ts"
+import { flatMapNow } from "../internal/now.ts"
 import { isConflict as isSqlConflict } from "../sql/errors.ts"
 import { type AppendCondition, EventStore, type ExpectedVersion, type OptimisticLockError } from "../store/EventStore.ts"
 import { type Carrier, CurrentCommit, makeUnitOfWork, noteCommit, withoutTransaction } from "./levels.ts"
-import { makeQueues } from "./queues.ts"
+import { LastTurn, makeQueues } from "./queues.ts"
 import {
   type Around,
   type Commit,
   type CommitError,
   type Committed,
   expectedOf,
+  onlyOn,
   type StagedEvent,
   Transaction,
   UnitOfWork
@@ -101,7 +103,9 @@ export const transact = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect
     // `UnitOfWork` is among what this effect needs.
     return current === undefined
       ? Context.get(fiber.context as Context.Context<UnitOfWork>, UnitOfWork).transact(effect)
-      : current.nested(effect)
+      : flatMapNow(onlyOn(current, Context.getOrUndefined(fiber.context, UnitOfWork)?.store ?? current.store), () =>
+          current.nested(effect)
+        )
   })
 
 /**
@@ -307,6 +311,9 @@ export interface RetryOptions {
  * `AppendConditionError`, and on the database's serialization failures and deadlocks. Gives up after `times` repetitions with
  * the last error. All of the effect runs again: what it does beside deciding happens again, too, and ids that it makes are new ones.
  *
+ * Where the unit of work had waited for its turn at an aggregate (see {@link layer}), it has that turn before it begins again, so nobody of this
+ * process who commands the same aggregate is first a second time.
+ *
  * Where many race for one thing, let them wait for times that differ:
  * `UnitOfWork.retryConflicts({ times: 10, schedule: Schedule.exponential("5 millis").pipe(Schedule.jittered) })`.
  *
@@ -336,13 +343,14 @@ export interface RetryOptions {
 export const retryConflicts: {
   (options: RetryOptions): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   <A, E, R>(self: Effect.Effect<A, E, R>, options: RetryOptions): Effect.Effect<A, E, R>
-} = dual(2, <A, E, R>(self: Effect.Effect<A, E, R>, { schedule, times }: RetryOptions): Effect.Effect<A, E, R> =>
-  Effect.retry(self, {
+} = dual(2, <A, E, R>(self: Effect.Effect<A, E, R>, { schedule, times }: RetryOptions): Effect.Effect<A, E, R> => {
+  const retried = Effect.retry(self, {
     times: wholeOrEndless(0, "UnitOfWork.retryConflicts: times", times),
     while: isConflict,
     ...(schedule === undefined ? {} : { schedule })
   })
-)
+  return Effect.suspend(() => Effect.provideService(retried, LastTurn, { stream: undefined }))
+})
 
 /** By their tags: of another copy of this package in the program they are conflicts as well. */
 const isConflict = (error: unknown): boolean =>
@@ -384,8 +392,10 @@ export const layerWith = (options: {
  *
  * **Details**
  *
- * - A unit of work waits in one queue at most: that of the aggregate that it executes first. With others, and with `Repository.load`, it is as if
- *   there were no queues: the version that is expected decides at the commit.
+ * - A unit of work waits in one queue at most: that of the aggregate that it executes first (by `Repository.execute`, or as a part of `Decision.execute`).
+ *   With others, and with `Repository.load`, it is as if there were no queues: the version that is expected decides at the commit.
+ * - What a decision reads of the log is read once what the unit of work stands on is there. So execute the aggregate first, and read what else the
+ *   decision is made on then: who reads first and waits for its turn behind that has probably lost, and needs {@link retryConflicts}.
  * - Nobody is told of a decision, or of what it was refused with, before that on which it stands is durable. Where that could not be
  *   written, it is an `OptimisticLockError`: {@link retryConflicts} decides anew.
  * - Who takes too long keeps nobody waiting: see `maxTurn` of {@link layerWith}. The same ends two units of work that wait for each other.

@@ -10,7 +10,16 @@ import { type AggregatePart, type Bound, bind, evolveStaged, type Fold, inOrder,
 import { BoundaryCache } from "./boundaryCache.ts"
 import { keptAlone, keepWritten, readModels } from "./boundaryReading.ts"
 import { loadStream, type LoadError as AggregateLoadError } from "./loading.ts"
-import { expectedOf, SeenStreams, type Slot, type StagedEvent, type Transaction, type TransactionService } from "./transaction.ts"
+import { QueuePlace } from "./queues.ts"
+import {
+  expectedOf,
+  onlyOn,
+  SeenStreams,
+  type Slot,
+  type StagedEvent,
+  type Transaction,
+  type TransactionService
+} from "./transaction.ts"
 import { Trusted } from "./trust.ts"
 
 /**
@@ -60,12 +69,13 @@ const noStreams: ReadonlySet<string> = new Set()
 /** Loads the aggregates of a boundary, and guards their streams. */
 const loadAggregates = Effect.fnUntraced(function* (
   parts: ReadonlyArray<Part>,
-  transaction: TransactionService
+  transaction: TransactionService,
+  deciding: boolean
 ): Effect.fn.Return<ReadonlySet<string>, LoadError, Transaction | EventStore> {
   const streams = new Set<string>()
   for (const part of parts) {
     if (part._tag === "Model") continue
-    const { stream } = yield* loadStream(part.aggregate, part.id, false)
+    const { stream } = yield* loadStream(part.aggregate, part.id, deciding)
     streams.add(stream)
     const seen = transaction.slot(SeenStreams).get(stream)
     if (seen !== undefined) yield* transaction.guard(stream, seen.version)
@@ -117,20 +127,26 @@ const readUnseen = (
   transaction: TransactionService
 ): Effect.Effect<void, LoadError, EventStore> =>
   Effect.contextWith((context: Context.Context<EventStore>) => {
+    if (models.every((model) => seenOf(log, model) !== undefined)) return Effect.void
     const cache = Context.getOrUndefined(context, BoundaryCache)
     const store = Context.get(context, EventStore)
-    const missing = models.filter((model) => seenOf(log, model) === undefined)
-    const unseen = missing.length > 0 && cache?.optimistic === true ? assume(missing, log, transaction, cache, store) : missing
-    if (unseen.length === 0) return Effect.void
-    const read = (upTo: number | undefined): Effect.Effect<void, LoadError, EventStore> =>
-      Effect.flatMap(readModels(unseen, upTo), ({ position, states }) => {
-        // Another fiber of this unit of work was first.
-        if (log.position !== undefined && log.position !== position) return read(log.position)
-        log.position = position
-        for (const [index, model] of unseen.entries()) see(log, model, { state: states[index], assumed: undefined })
-        return Effect.void
-      })
-    return read(log.position)
+    // What it stands on would spoil what is read before that is in the log.
+    const standing = flatMapNow(onlyOn(transaction, store), () => transaction.slot(QueuePlace)?.standing() ?? Effect.void)
+    return flatMapNow(standing, () => {
+      const missing = models.filter((model) => seenOf(log, model) === undefined)
+      const unseen = cache?.optimistic === true ? assume(missing, log, transaction, cache, store) : missing
+      if (unseen.length === 0) return Effect.void
+      const read = (upTo: number | undefined): Effect.Effect<void, LoadError, EventStore> =>
+        Effect.flatMap(readModels(unseen, upTo), ({ position, states }) => {
+          // Another fiber of this unit of work was first.
+          if (log.position !== undefined && log.position !== position) return read(log.position)
+          log.position = position
+          if (cache?.optimistic === true) transaction.slot(Trusted).position = position
+          for (const [index, model] of unseen.entries()) see(log, model, { state: states[index], assumed: undefined })
+          return Effect.void
+        })
+      return read(log.position)
+    })
   })
 
 /** What must not come until the commit: beyond the position of what was read, and beyond what was taken for true. */
@@ -162,10 +178,14 @@ const bindTo = (
   return Effect.forEach(conditions, (condition) => transaction.unless(condition, given), { discard: true })
 }
 
-/** Reads what the unit of work has not read yet, and binds its commit to all of it. */
+/**
+ * Reads what the unit of work has not read yet, and binds its commit to all of it. Who is going to decide on it waits for the turn of this unit of work
+ * where aggregates are part of it.
+ */
 export const loadParts = (
   parts: ReadonlyArray<Part>,
-  transaction: TransactionService
+  transaction: TransactionService,
+  deciding: boolean
 ): Effect.Effect<Loaded, LoadError, Transaction | EventStore> => {
   const bound = bind(parts)
   if (Result.isFailure(bound)) return Effect.fail(bound.failure)
@@ -182,7 +202,7 @@ export const loadParts = (
       return mapNow(bindTo(models, log, transaction, given), () => loaded)
     })
   }
-  return models.length === parts.length ? load(noStreams) : Effect.flatMap(loadAggregates(parts, transaction), load)
+  return models.length === parts.length ? load(noStreams) : Effect.flatMap(loadAggregates(parts, transaction, deciding), load)
 }
 
 /** The states of all parts, with what the unit of work has staged. */

@@ -46,6 +46,7 @@ export type Demand = { readonly level: Level } & (
 /** What all levels of one unit of work share. */
 export interface Shared {
   readonly id: number
+  readonly store: EventStore["Service"]
   /** What it was called with. */
   readonly context: Context.Context<never>
   readonly slots: Map<Slot<unknown>, unknown>
@@ -172,29 +173,33 @@ export const commit = (
 const confirmed = (
   store: EventStore["Service"],
   shared: Shared,
-  { assumed, heard }: Trust,
+  trust: Trust,
   write: Effect.Effect<ReadonlyArray<AppendResult>, AppendError>
 ): Effect.Effect<void, CommitError | Mistaken> => {
+  const { assumed, heard } = trust
   const checked = new Set(shared.demands.flatMap((demand) => (demand._tag === "Unless" ? [demand.condition] : [])))
   const hear = () => {
     const events = shared.staged.filter(({ transient }) => !transient)
     for (const listener of heard) listener({ events, position: shared.commit.position, checked })
   }
-  if (assumed.length === 0) return Effect.map(write, hear)
+  // What was written before is not what was read and one event more.
+  if (assumed.length === 0) return Effect.map(write, (results) => (isRepetition(results) ? undefined : hear()))
   // What a nested unit of work has seen that was dropped is no condition of the append.
   const open = assumed.filter((condition) => !checked.has(condition))
   return Effect.andThen(
-    confirm(store, open),
+    confirm(store, open, trust),
     Effect.matchEffect(write, {
       onSuccess: (results) => {
         // It has been written before: so it is not for those who know that to write it again.
-        if (results.some(({ deduplicated }) => deduplicated)) return Effect.fail(new Mistaken())
+        if (isRepetition(results)) return Effect.fail(new Mistaken())
         return Effect.sync(hear)
       },
       onFailure: (error) => Effect.fail(isOfState(error) ? new Mistaken() : error)
     })
   )
 }
+
+const isRepetition = (results: ReadonlyArray<AppendResult>): boolean => results.some(({ deduplicated }) => deduplicated)
 
 /** Whether who decides on what stands in the log might have come to something else. */
 const isOfState = ({ _tag }: AppendError): boolean =>

@@ -10,7 +10,7 @@ import { makeIds, type NewId, release, reserve } from "../internal/ids.ts"
 import { flatMapNow, mapNow } from "../internal/now.ts"
 import { type EventStore, ExpectedVersion, OptimisticLockError } from "../store/EventStore.ts"
 import { abandon, commit, type Demand, type Entry, type Level, type Restore, type Shared } from "./committing.ts"
-import { type Place, QueuePlace } from "./queues.ts"
+import { LastTurn, type MakePlace, QueuePlace } from "./queues.ts"
 import { isMistaken, noTrust, Trusted } from "./trust.ts"
 import {
   type CommitError,
@@ -67,6 +67,7 @@ export interface Carrier {
 
 const makeTransaction = (shared: Shared, level: Level, carrier: Carrier): TransactionService => ({
   id: shared.id,
+  store: shared.store,
   slot: (slot) => slotOf(shared, slot),
   stage: <E = never>(
     stream: string,
@@ -288,7 +289,7 @@ const forget = (shared: Shared, level: Level): void => {
 let units = 0
 
 /** `place` gives a unit of work its place in the queues of those that command one aggregate, if there are any. */
-export const makeUnitOfWork = (store: EventStore["Service"], carrier: Carrier, place?: () => Place): UnitOfWork["Service"] => {
+export const makeUnitOfWork = (store: EventStore["Service"], carrier: Carrier, place?: MakePlace): UnitOfWork["Service"] => {
   let hooks: ReadonlyArray<Parameters<UnitOfWork["Service"]["beforeCommit"]>[0]> = []
   const beforeCommit = (shared: Shared): Effect.Effect<void, CommitError> => {
     if (hooks.length === 0) return Effect.void
@@ -308,9 +309,11 @@ export const makeUnitOfWork = (store: EventStore["Service"], carrier: Carrier, p
     transact: (effect) => {
       const attempt = (trusting: boolean) =>
         Effect.contextWith((context: Context.Context<never>) => {
-          const own = place?.()
+          const turn = Context.get(context, LastTurn)
+          const own = place?.(turn)
           const shared: Shared = {
             id: ++units,
+            store,
             context,
             slots: new Map(own && [[QueuePlace, own]]),
             commit: { position: 0 },
@@ -320,7 +323,8 @@ export const makeUnitOfWork = (store: EventStore["Service"], carrier: Carrier, p
             afterRollback: []
           }
           if (!trusting) shared.slots.set(Trusted, noTrust())
-          return runLevel(effect, shared, undefined, carrier, {
+          const whole = own === undefined || turn?.stream === undefined ? effect : Effect.andThen(own.again, effect)
+          return runLevel(whole, shared, undefined, carrier, {
             beforeCommit: () => beforeCommit(shared),
             commit: (restore) => commit(store, shared, own, restore),
             abandon: (exit, restore) => abandon(store, shared, own, exit, restore)

@@ -22,7 +22,7 @@ import { isRemoved, isTombstone, removedError } from "../store/tombstone.ts"
 import { foldFault } from "./foldFault.ts"
 import { QueuePlace } from "./queues.ts"
 import { type Folded, StateCache } from "./stateCache.ts"
-import { type Seen, SeenStreams, Transaction, type TransactionService } from "./transaction.ts"
+import { onlyOn, type Seen, SeenStreams, Transaction, type TransactionService } from "./transaction.ts"
 
 /**
  * What reading an aggregate can fail with.
@@ -67,10 +67,12 @@ const loadIn = Effect.fnUntraced(function* <A extends Aggregate.Any>(
 ): Effect.fn.Return<LoadedStream<A>, LoadError, Transaction | EventStore> {
   const stream = yield* streamOf(aggregate, id)
   const transaction = Context.get(context, Transaction)
+  const store = Context.get(context, EventStore)
+  if (store !== transaction.store) yield* onlyOn(transaction, store)
   const streams = transaction.slot(SeenStreams)
   const place = transaction.slot(QueuePlace)
   if (deciding && place !== undefined && !streams.has(stream)) {
-    const begun = yield* place.enter(Context.get(context, EventStore), stream, aggregate)
+    const begun = yield* place.enter(store, stream, aggregate)
     if (begun !== undefined && !streams.has(stream)) streams.set(stream, begun)
   }
   let seen = streams.get(stream)

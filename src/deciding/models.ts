@@ -40,11 +40,20 @@ export interface Model<
 /** The tags that events of a definition may bear: any, where they are made of mere strings. */
 type TagsOf<E extends Event.Any> = ReturnType<E["tags"]>[number]
 
+/** The tags that may be of a name: also those of which the compiler does not know the name. */
+type TagsNamed<Tags extends string, Name extends string> = Tags extends unknown
+  ? Tags extends `${Name}:${string}`
+    ? Tags
+    : `${Name}:${string}` extends Tags
+      ? Tags
+      : never
+  : never
+
 /** What is wrong with a definition in a model with these tags: nothing, or a sentence that the compiler's message ends with. */
 type Fault<Tags extends { readonly [name: string]: Tag.Any }, E extends Event.Any> = {
   [Name in Tags[keyof Tags]["name"]]: string extends TagsOf<E>
     ? never
-    : [Extract<TagsOf<E>, `${Name}:${string}`>] extends [never]
+    : [TagsNamed<TagsOf<E>, Name>] extends [never]
       ? `${E["type"]} never bears the tag "${Name}", so this model would never see it`
       : never
 }[Tags[keyof Tags]["name"]]

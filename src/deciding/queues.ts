@@ -6,12 +6,16 @@
  * all others that have been decided meanwhile, and the next unit of work has its turn. An append of several is all or nothing, so none
  * is ever written without what it was decided on. Where that is not written, nothing has been decided, whatever came of it: it is an
  * `OptimisticLockError`, as for every decision on stale state. Nobody is told of a decision before what it stands on is durable.
+ *
+ * What is not foreseen is read once all that the unit of work stands on is in the log: otherwise it would be spoilt by that. Who has lost and is run again
+ * has its turn before it reads anything: whoever is beside it in this process cannot be first a second time.
  */
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import { timesForgotten } from "../internal/forgetting.ts"
+import { executionKeys } from "../definitions/services.ts"
 import { flatMapNow } from "../internal/now.ts"
 import { untilWoken } from "../internal/waking.ts"
 import { realSleep } from "../internal/realTime.ts"
@@ -42,8 +46,10 @@ interface Writing {
 export interface Place {
   /** Waits for the turn of this unit of work, and gives what it begins with where that need not be read. */
   readonly enter: (store: EventStore["Service"], stream: string, aggregate: object) => Effect.Effect<Seen | undefined>
-  /** Waits until what this unit of work has seen of a stream stands in the store, or never will. */
-  readonly standing: (stream: string) => Effect.Effect<void>
+  /** Takes the turn that this unit of work had when it was run before, if it had one, once what was decided there stands in the store. */
+  readonly again: Effect.Effect<void>
+  /** Waits until what this unit of work was decided on stands in the store, or never will: where it writes to the stream, if that is named. */
+  readonly standing: (stream?: string) => Effect.Effect<void>
   /** Says what an aggregate is at a version of the stream, once all that is staged there up to the event `last` is written. */
   readonly foresee: (stream: string, foreseen: Foreseen) => void
   /** Writes, and gives the turn to the next one. */
@@ -61,6 +67,11 @@ interface Foreseen extends Pick<Seen, "version" | "since"> {
 }
 
 const isLost = ({ exit }: Outcome): boolean => exit !== undefined && Exit.isFailure(exit)
+
+/** The stream that a unit of work had its turn for: kept by whoever runs it again where it loses. */
+export const LastTurn = Context.Reference<{ stream: string | undefined } | undefined>(executionKeys.turn, {
+  defaultValue: () => undefined
+})
 
 /** The place of a unit of work, where there are queues. */
 export const QueuePlace: Slot<Place | undefined> = { make: () => undefined }
@@ -108,8 +119,11 @@ const unwatch = (queue: Queue): void => {
   queue.watch = undefined
 }
 
+/** What gives a unit of work its place, which is told what was its turn before. */
+export type MakePlace = (turn: Context.Service.Shape<typeof LastTurn>) => Place
+
 /** The queues of the units of work of a store. A turn that others wait for is over after `millis`, or less than twice that. */
-export const makeQueues = (store: EventStore["Service"], millis: number): (() => Place) => {
+export const makeQueues = (store: EventStore["Service"], millis: number): MakePlace => {
   const queues = new Map<string, Queue>()
   const forgetIdle = (queue: Queue): void => {
     if (queue.holder === undefined && !queue.sender.isSending()) queues.delete(queue.stream)
@@ -136,7 +150,7 @@ export const makeQueues = (store: EventStore["Service"], millis: number): (() =>
     queues.set(stream, queue)
     return queue
   }
-  return () => makePlace({ store, queueOf, forgetIdle, millis })
+  return (lastTurn) => makePlace({ store, queueOf, forgetIdle, millis, lastTurn })
 }
 
 interface Queues {
@@ -144,9 +158,10 @@ interface Queues {
   readonly queueOf: (stream: string) => Queue
   readonly forgetIdle: (queue: Queue) => void
   readonly millis: number
+  readonly lastTurn: Parameters<MakePlace>[0]
 }
 
-const makePlace = ({ forgetIdle, millis, queueOf, store }: Queues): Place => {
+const makePlace = ({ forgetIdle, lastTurn, millis, queueOf, store }: Queues): Place => {
   let queue: Queue | undefined
   /** What it was decided on, before that stood in the store. */
   let base: Outcome | undefined
@@ -235,11 +250,22 @@ const makePlace = ({ forgetIdle, millis, queueOf, store }: Queues): Place => {
       Effect.withFiber((fiber) => {
         // A transaction that is open around it would be part of what others decide on.
         if (queue !== undefined || own !== store || isInTransaction(store, fiber.context)) return none
+        if (lastTurn !== undefined) lastTurn.stream = stream
         const entered = (queue = queueOf(stream))
         const { now } = entered
         return flatMapNow(turn(entered, fiber.context as Context.Context<never>), () => before(entered, now, aggregate))
       }),
-    standing: (stream) => (base?.stream === stream ? settled(base) : Effect.void),
+    again: Effect.withFiber((fiber) => {
+      if (lastTurn?.stream === undefined || isInTransaction(store, fiber.context)) return Effect.void
+      const entered = (queue = queueOf(lastTurn.stream))
+      return flatMapNow(turn(entered, fiber.context as Context.Context<never>), () =>
+        entered.last === undefined ? Effect.void : settled(entered.last)
+      )
+    }),
+    standing: (stream) =>
+      base === undefined || (stream !== undefined && base.appends.every((append) => append.stream !== stream))
+        ? Effect.void
+        : settled(base),
     foresee: (stream, what) => {
       if (queue?.stream === stream) foreseen = what
     },

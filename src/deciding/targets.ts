@@ -113,12 +113,7 @@ export const makeEncode = (boundary: Boundary<unknown>, target: Target) => {
       Result.fail(new Event.EventEncodeError({ type: event._tag, cause: new Error(`${owner} ${problem}`) }))
     if (definition === undefined) return refuse("has no event of this type")
     if (others.some((other) => !isSame(other, definition))) return refuse("has several definitions of this type")
-    return Result.map(Event.encode(definition, event), (encoded) => ({
-      _tag: "Event",
-      definition,
-      event: encoded,
-      value: event
-    }))
+    return Result.map(Event.write(definition, event), (written) => ({ _tag: "Event", ...written }))
   }
 }
 

@@ -1,5 +1,5 @@
 import * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type * as Event from "../definitions/Event.ts"
@@ -186,6 +186,8 @@ export const Transaction = Context.Service<
 export interface TransactionService {
   /** Tells the units of work of a process apart; the nested ones have that of the outermost. */
   readonly id: number
+  /** What it writes to. */
+  readonly store: EventStore["Service"]
   /** What this unit of work keeps in a slot. */
   readonly slot: <A>(slot: Slot<A>) => A
   /**
@@ -299,3 +301,24 @@ export const expectedOf = (transaction: TransactionService, stream: string): Exp
   const seen = transaction.slot(SeenStreams).get(stream)
   return seen === undefined ? ExpectedVersion.Any : seen.version + transaction.staged(stream).length
 }
+
+const nameOf = ({ tables, tenant }: EventStore["Service"]): string =>
+  tenant !== undefined
+    ? `that of the tenant ${JSON.stringify(tenant)}`
+    : tables?.schema !== undefined
+      ? `that in the schema ${JSON.stringify(tables.schema)}`
+      : "another one"
+
+/**
+ * A defect where a store is another one than the unit of work writes to: what is decided there would be written here, and checked by what stands here.
+ * Stores are told apart by their tenants, and by where their tables are.
+ */
+export const onlyOn = ({ store: own }: TransactionService, store: EventStore["Service"]): Effect.Effect<void> =>
+  own === store ||
+  (own.tenant === store.tenant && own.tables?.schema === store.tables?.schema && own.tables?.prefix === store.tables?.prefix)
+    ? Effect.void
+    : Effect.die(
+        new Error(
+          `UnitOfWork: a unit of work is of one store: this one writes to ${nameOf(own)}, and something in it asks for ${nameOf(store)}. Let each have a unit of work of its own, one after the other`
+        )
+      )

@@ -23,11 +23,13 @@ export interface Trust {
   readonly isAllowed: boolean
   /** What was taken for true: the event `afterId` stands at `after`, and is the newest one that passes the filter. */
   readonly assumed: Array<AppendCondition>
+  /** The position at which the log was read for what was asked, if anything was. */
+  position: number | undefined
   /** Who is told what was written. */
   readonly heard: Array<(written: Written) => void>
 }
 
-const makeTrust = (isAllowed: boolean): Trust => ({ isAllowed, assumed: [], heard: [] })
+const makeTrust = (isAllowed: boolean): Trust => ({ isAllowed, assumed: [], position: undefined, heard: [] })
 
 export const Trusted: Slot<Trust> = { make: () => makeTrust(true) }
 
@@ -41,12 +43,15 @@ export class Mistaken {
 
 export const isMistaken = (error: unknown): error is Mistaken => error instanceof Mistaken
 
-/** Asks whether what was taken for true is so. */
+/** Asks whether what was taken for true is so, and was so at the position at which all else was read. */
 export const confirm = (
   store: EventStore["Service"],
-  assumed: ReadonlyArray<AppendCondition>
+  assumed: ReadonlyArray<AppendCondition>,
+  { position = Infinity }: Pick<Trust, "position">
 ): Effect.Effect<void, EventStoreError | Mistaken> => {
   if (assumed.length === 0) return Effect.void
+  // It is of what others had written and not committed, or of a log that goes on elsewhere.
+  if (assumed.some(({ after = 0 }) => after > position)) return Effect.fail(new Mistaken())
   const queries = assumed.map(({ after = 1, filter }) => ({ filter, newest: false, after: after - 1 }))
   return Effect.flatMap(store.readBoundary(queries), ({ answers }) => {
     const isTrue = answers.every(({ complete, events }, index) => {
@@ -65,4 +70,4 @@ export const confirmExit = (
 ): Effect.Effect<void, EventStoreError | Mistaken> =>
   trust === undefined || (Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause))
     ? Effect.void
-    : confirm(store, trust.assumed)
+    : confirm(store, trust.assumed, trust)

@@ -126,8 +126,14 @@ export interface Stated<S extends StateSchema> {
 export type TypeOf<S> = S extends { readonly Type: infer T } ? T : never
 
 declare const impossible: unique symbol
-/** What no value is. Beside a type that is still to be inferred, it lets the compiler keep arrays of literals mutable. */
-type Hint = Array<Hint> & { readonly [impossible]: never; readonly [key: string]: Hint }
+/**
+ * What no value is. Beside a type that is still to be inferred, it lets the compiler keep arrays of literals mutable. Its name is read by whoever
+ * has an initial state that does not say what the folds return (`[]`, `undefined`): the option `state` says it.
+ */
+type UnlikeTheState_SeeOption_state = Array<UnlikeTheState_SeeOption_state> & {
+  readonly [impossible]: never
+  readonly [key: string]: UnlikeTheState_SeeOption_state
+}
 
 /**
  * The folds of a definition while the compiler infers its state. Literals in what they return stay literal.
@@ -139,7 +145,7 @@ export type Folds<Events extends ReadonlyArray<Event.Any>, State> = {
   readonly [Type in Events[number]["type"]]: (
     state: State,
     event: Extract<Events[number], { readonly type: Type }>["Type"]
-  ) => State | Hint
+  ) => State | UnlikeTheState_SeeOption_state
 }
 
 /**

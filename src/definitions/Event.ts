@@ -266,7 +266,7 @@ export const make = <
     /**
      * Tags to store with an event; those of `Tag.make` are known to the compiler, so that a `Decision` asks for none that the event never
      * bears. An event keeps the tags that it was written with, whatever this says later. Tags are in the clear, so personal fields are no
-     * part of what they are made of. Default: none.
+     * part of what they are made of. An event has 64 tags at the most, each of 255 characters. Default: none.
      */
     readonly tags?: ((event: Public<Tag, F>) => ReadonlyArray<Tags>) | undefined
     /** How the payload of each older version becomes one of the next. Default: none, which is right for version 1. */
@@ -363,7 +363,7 @@ export const retired = <const Tag extends string>(
     version: 1,
     published: false,
     tags: () => [],
-    codec: { encode: refuse, decode: refuse },
+    codec: { transforms: false, encode: refuse, decode: refuse },
     upcasts: {},
     from: {}
   }) as unknown as Retired<Tag>
@@ -391,26 +391,39 @@ export const storedTypes = (...definitions: ReadonlyArray<Any>): ReadonlyArray<s
 const noFields = Schema.Struct({ "": Schema.optionalKey(Schema.Never) })
 
 /**
- * Makes a typed event ready to append.
+ * Makes a typed event ready to append. Its tags are made of the event as it will be read: where a field is written in another form than it was
+ * given in (trimmed, say), they are those of that form. What could not be read again is refused.
  *
  * @category encoding
  * @since 0.1.0
  */
-export const encode = <E extends Any>(definition: E, event: E["Type"]): Result.Result<NewEvent, EventEncodeError> => {
-  const payload = definition.codec.encode(event)
-  if (Result.isFailure(payload)) return Result.fail(new EventEncodeError({ type: definition.type, cause: payload.failure }))
-  // A tag is made of what is in the event, which may be nothing that a tag can be made of.
-  const tags = Result.try({
-    try: () => definition.tags(event),
-    catch: (cause) => new EventEncodeError({ type: definition.type, cause })
-  })
-  return Result.map(tags, (tags) => ({
-    type: definition.type,
-    payload: payload.success,
-    schemaVersion: definition.version,
-    published: definition.published,
-    ...(tags.length === 0 ? {} : { tags })
-  }))
+export const encode = <E extends Any>(definition: E, event: E["Type"]): Result.Result<NewEvent, EventEncodeError> =>
+  Result.map(write(definition, event), ({ event }) => event)
+
+/** What is written of a typed event, and what it will be read as: a decision is made on that before it is stored as well. */
+export interface Written<E extends Any> {
+  readonly definition: E
+  readonly event: NewEvent
+  readonly value: E["Type"]
+}
+
+/** {@link encode}, with what the event will be read as. */
+export const write = <E extends Any>(definition: E, given: E["Type"]): Result.Result<Written<E>, EventEncodeError> => {
+  const { codec, published, tags: tagsOf, type, version } = definition
+  const fail = (cause: unknown) => Result.fail(new EventEncodeError({ type, cause }))
+  const payload = codec.encode(given)
+  if (Result.isFailure(payload)) return fail(payload.failure)
+  const fields = codec.transforms ? codec.decode(payload.success) : undefined
+  if (fields !== undefined && Result.isFailure(fields)) return fail(fields.failure)
+  const value = fields === undefined ? given : ({ _tag: type, ...fields.success } as E["Type"])
+  try {
+    const tags = tagsOf(value)
+    const event = { type, payload: payload.success, schemaVersion: version, published, ...(tags.length === 0 ? {} : { tags }) }
+    return Result.succeed({ definition, event, value })
+  } catch (cause) {
+    // A tag is made of what is in the event, which may be nothing that a tag can be made of.
+    return fail(cause)
+  }
 }
 
 /**

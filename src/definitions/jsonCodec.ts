@@ -11,7 +11,7 @@ import * as SchemaAST from "effect/SchemaAST"
 import * as SchemaIssue from "effect/SchemaIssue"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import { doubleOf, hide, isRawNumber, saysMore, unhide } from "../internal/exactJson.ts"
-import { mapped } from "./asts.ts"
+import { mapped, someIn } from "./asts.ts"
 
 /**
  * A number whose text says more than a double is a symbol on its way through a Schema: only what knows of it takes it, and nothing takes
@@ -75,6 +75,8 @@ const refusal = (error: Schema.SchemaError, json: unknown): Schema.SchemaError =
 
 /** The JSON form of what has a Schema. */
 export interface JsonCodec<A> {
+  /** Whether a value may be another one once it has been encoded and decoded: where a transformation is part of the Schema. */
+  readonly transforms: boolean
   readonly encode: (value: unknown) => Result.Result<Schema.Json, Schema.SchemaError>
   /** What stood in the text is looked up beside `parsed`, the value as it was parsed; `json` itself, unless an upcast has changed it. */
   readonly decode: (json: unknown, parsed?: unknown) => Result.Result<A, Schema.SchemaError>
@@ -89,6 +91,7 @@ export const jsonCodec = <A>(schema: Schema.ConstraintCodec<A, unknown, never, n
     return Result.mapError(lenient(hide(json, parsed, hidden)), (error) => refusal(error, json))
   }
   return {
+    transforms: someIn(schema.ast, ({ encoding }) => encoding !== undefined),
     encode: Schema.encodeUnknownResult(codec) as JsonCodec<A>["encode"],
     decode: (json, parsed = json) => {
       if (saysMore(parsed)) return exactly(json, parsed)

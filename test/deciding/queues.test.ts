@@ -1,8 +1,8 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, Fiber, Layer } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Layer, Schema } from "effect"
 import { SqlClient } from "effect/sql"
-import { Aggregate, EventStore, Repository, UnitOfWork } from "eventfold"
+import { Aggregate, Decision, Event, EventStore, Repository, Tag, UnitOfWork } from "eventfold"
 import { SqliteClient, SqliteEventStore } from "eventfold/sqlite"
 import { Account, ada, ben, deposit, Deposited, withdraw } from "../support/bank.ts"
 
@@ -423,6 +423,70 @@ describe("a turn ends in time", () => {
       yield* Deferred.succeed(latch, undefined)
       assert.equal(yield* outcome(fiber), "OptimisticLockError")
     }).pipe(Effect.provide(UnitOfWork.layerWith({ maxTurn: 0 }).pipe(Layer.provideMerge(EventStore.layerMemory))))
+  )
+})
+
+describe("rules over what the events of one aggregate bear, beside others that command it", () => {
+  const shop = Tag.make("shop")
+  const Sold = Event.make("Sold", { shop: Schema.String }, { tags: (event) => [shop(event.shop)] })
+  const Till = Aggregate.make("Till", { events: [Sold], initial: 0, evolve: { Sold: (count) => count + 1 } })
+  const Sales = Decision.make("Sales", { tags: { shop }, events: [Sold], initial: 0, evolve: { Sold: (count) => count + 1 } })
+  const sales = Sales({ shop: "a" })
+  const sell = Repository.execute(Till, "1", () => Sold.make({ shop: "a" }))
+  const selling = UnitOfWork.transact(sell)
+  const again = UnitOfWork.retryConflicts({ times: 1 })
+
+  it.effect("are read once what the unit of work stands on is in the log", () =>
+    held((calls) =>
+      Effect.gen(function* () {
+        const looking = UnitOfWork.transact(Effect.andThen(sell, Decision.load(sales)))
+        const deciding = UnitOfWork.transact(
+          Effect.map(
+            Decision.execute(Decision.all([sales, Decision.aggregate(Till, "1")]), Decision.into(Till, "1"), () =>
+              Sold.make({ shop: "a" })
+            ),
+            ({ state }) => state
+          )
+        )
+        const fibers = yield* started<unknown, unknown, UnitOfWork.UnitOfWork | EventStore.EventStore>([
+          selling,
+          looking,
+          deciding
+        ])
+        for (let nth = 0; nth < 3; nth++) yield* go(calls, nth)
+        const [, looked, decided] = yield* outcomes(fibers)
+        assert.deepEqual([looked, decided], [2, [3, 3]])
+        assert.deepEqual(calls.map(partsOf), [
+          [["Till-1", 0, 1]],
+          [["Till-1", 1, 1]],
+          [
+            ["Till-1", 2, 0],
+            ["Till-1", 2, 1]
+          ]
+        ])
+      })
+    )
+  )
+
+  it.effect("lose once at the most: who is run again has its turn before it reads", () =>
+    held((calls) =>
+      Effect.gen(function* () {
+        // It waits for its turn with what it has read, and those before it come into that.
+        const late = UnitOfWork.transact(Effect.andThen(Decision.load(sales), sell)).pipe(again)
+        const fibers = yield* started([selling, selling, late, selling, selling])
+        // The first one; the second one; those three, of which one has lost; what was behind that; and that once more.
+        for (let nth = 0; nth < calls.length; nth++) {
+          yield* go(calls, nth)
+          yield* others
+        }
+        const exits = yield* Effect.forEach(fibers, Fiber.await)
+        assert.deepEqual(
+          exits.map(({ _tag }) => _tag),
+          fibers.map(() => "Success")
+        )
+        assert.equal(yield* EventStore.version("Till-1"), 5)
+      })
+    )
   )
 })
 

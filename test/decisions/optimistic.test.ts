@@ -241,6 +241,24 @@ core.describe("an optimistic cache", () => {
       }).pipe(Effect.provide(Layer.fresh(Live)))
     }).pipe(on)
   )
+
+  core.it.effect("takes what had been written before for no event more", () =>
+    Effect.gen(function* () {
+      const sold = { id: "a sale", type: "Sold", payload: { shop: "a", pieces: 1 }, tags: ["shop:a"] }
+      yield* UnitOfWork.transact(
+        Effect.gen(function* () {
+          assert.equal(yield* Decision.load(Stock({ shop: "a" })), 10)
+          // Meanwhile somebody sells eight, and is then asked for the same sale.
+          yield* foreign("a", 8)
+          yield* EventStore.append("Sales-1", [sold])
+          yield* UnitOfWork.stage("Sales-1", [sold])
+        })
+      ).pipe(Effect.provide(UnitOfWork.layer))
+      const counts: Counts = { reads: 0, writes: 0, decisions: 0 }
+      const more = UnitOfWork.transact(sell("a", 2, counts)).pipe(Effect.provide(UnitOfWork.layer))
+      assert.deepEqual(yield* Effect.flip(more), new SoldOut({ left: 1 }))
+    }).pipe(on)
+  )
 })
 
 describe("an optimistic cache on every store", () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Stream } from "effect"
+import { Deferred, Effect, Exit, Fiber, Layer, Schema, Stream } from "effect"
 import { SqlClient } from "effect/sql"
-import { EventStore, UnitOfWork } from "eventfold"
+import { Decision, Event, EventStore, Tag, UnitOfWork } from "eventfold"
 import { inject } from "vitest"
 import {
   assertSound,
@@ -548,6 +548,52 @@ describe("isolation of units of work", () => {
           Array.from({ length: 8 }, (_, n) => ({ n: n + 1 }))
         )
       })
+  )
+})
+
+describe("decisions and transactions that are open elsewhere", () => {
+  const from = Tag.make("from")
+  const to = Tag.make("to")
+  const Moved = Event.make(
+    "Moved",
+    { from: Schema.String, to: Schema.String },
+    { tags: (event) => [from(event.from), to(event.to)] }
+  )
+  const counted = { events: [Moved], initial: 0, evolve: { Moved: (count: number) => count + 1 } }
+  const Out = Decision.make("Out", { tags: { from }, ...counted })
+  const In = Decision.make("In", { tags: { to }, ...counted })
+  const move = Decision.execute(Out({ from: "a" }), "Moves", () => Moved.make({ from: "a", to: "b" }))
+
+  it.live("an optimistic cache shows nobody a part of what is not committed, and the rest without it", () =>
+    Effect.gen(function* () {
+      const { join } = yield* arena
+      const { sql, store } = yield* join()
+      const units = yield* Layer.build(
+        UnitOfWork.layerSql.pipe(
+          Layer.provide(Layer.succeed(SqlClient.SqlClient, sql)),
+          Layer.provideMerge(Layer.succeed(EventStore.EventStore, store)),
+          Layer.provideMerge(Decision.layerCacheWith({ optimistic: true }))
+        )
+      )
+      const [appended, finish] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      const moving = yield* UnitOfWork.transact(move).pipe(
+        Effect.andThen(Deferred.succeed(appended, undefined)),
+        Effect.andThen(Deferred.await(finish)),
+        sql.withTransaction,
+        Effect.provideContext(units),
+        Effect.forkScoped
+      )
+      yield* Deferred.await(appended)
+      // Who writes nothing is shown what it has seen once that has been found true: which it is by then, of the one half.
+      const looking = Effect.gen(function* () {
+        const seen = [yield* Decision.load(Out({ from: "a" })), yield* Decision.load(In({ to: "b" }))]
+        yield* Deferred.succeed(finish, undefined)
+        yield* Fiber.join(moving)
+        return seen
+      })
+      const [out, into] = yield* Effect.provideContext(UnitOfWork.transact(looking), units)
+      expect(out).toBe(into)
+    }).pipe(Effect.scoped)
   )
 })
 

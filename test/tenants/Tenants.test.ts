@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Fiber, Layer, Option, Ref, Schema } from "effect"
+import { Cause, Context, Deferred, Effect, Fiber, Layer, Option, Ref, Schema } from "effect"
 import { TestClock } from "effect/testing"
-import { Aggregate, Checkpoints, Event, EventStore, Repository, Tenants, UnitOfWork } from "eventfold"
+import { Aggregate, Checkpoints, Decision, Event, EventStore, Repository, Tenants, UnitOfWork } from "eventfold"
 import { SqliteClient, SqliteEventStore } from "eventfold/sqlite"
 
 const opened = { type: "AccountOpened", payload: {} }
@@ -89,6 +89,44 @@ describe("Tenants.layerMap", () => {
       )
       expect(known).toEqual([])
     }).pipe(Effect.provide(shop), Effect.provide(Tenants.layerRegistryMemory))
+  )
+
+  it.effect(
+    "lets no unit of work of one tenant decide on what another has: it would be written here, and checked by what stands here",
+    () =>
+      Effect.gen(function* () {
+        yield* twoTenants
+        const on = (id: string) => Tenants.provideFrom(Shop, id)
+        const deposit = Repository.execute(Account, "ada", () => Deposited.make({ amount: 1 }))
+        const total = Decision.make("Total", {
+          tags: {},
+          events: [Deposited],
+          initial: 0,
+          evolve: { Deposited: (total, { amount }) => total + amount }
+        })
+        const decide = Decision.execute(total(), "Total", () => Deposited.make({ amount: 1 }))
+        const mixing = <A, E, R>(inner: Effect.Effect<A, E, R>) =>
+          UnitOfWork.transact(Effect.andThen(deposit, Tenants.provideFrom(Shop, "globex")(inner))).pipe(
+            Tenants.provideFrom(Shop, "acme"),
+            Effect.sandbox,
+            Effect.flip,
+            Effect.map((cause) => String(Cause.squash(cause)))
+          )
+        const faults = [
+          yield* mixing(deposit),
+          yield* mixing(decide),
+          yield* mixing(UnitOfWork.transact(deposit)),
+          yield* mixing(Decision.load(total()))
+        ]
+        for (const fault of faults) {
+          expect(fault).toMatch(/writes to that of the tenant "acme", .* asks for that of the tenant "globex"/)
+        }
+        for (const id of ["acme", "globex"]) expect(yield* on(id)(EventStore.head)).toBe(0)
+        // One after the other each has its own.
+        yield* on("acme")(UnitOfWork.transact(deposit))
+        yield* on("globex")(UnitOfWork.transact(deposit))
+        for (const id of ["acme", "globex"]) expect(yield* on(id)(EventStore.head)).toBe(1)
+      }).pipe(Effect.provide(shop), Effect.provide(Tenants.layerRegistryMemory))
   )
 
   it.effect("says who is asked for: the id of the tenant is there where its store is", () =>

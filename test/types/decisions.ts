@@ -28,6 +28,7 @@ const Subscribed = Event.make(
 )
 const Plain = Event.make("Plain")
 const Texts = Event.make("Texts", { tags: Schema.Array(Schema.String) }, { tags: (event) => event.tags })
+const Kinds = Event.make("Kinds", { kind: Schema.String, id: Schema.String }, { tags: ({ id, kind }) => [`${kind}:${id}`] })
 const Maybe = Event.make("Maybe", { amount: Schema.Int }, { tags: ({ amount }) => (amount > 5 ? ["large"] : []) })
 
 type TagsOf<E extends Event.Any> = ReturnType<E["tags"]>[number]
@@ -99,6 +100,9 @@ const mapped = all.pipe(
 exactly<Decision.StateOf<typeof mapped>, number>()
 const ignored = Decision.ignoring(all, Defined, Plain)
 exactly<Decision.StateOf<typeof ignored>, All>()
+
+// It may bear the tag, as far as the compiler knows.
+Decision.make("Kinds", { tags: { course }, events: [Kinds], initial: 0, evolve: { Kinds: (count) => count + 1 } })
 
 // -----------------------------------------------------------------------------
 // execute, load, read

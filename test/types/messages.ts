@@ -41,7 +41,7 @@ Aggregate.make("Order", {
   state: State,
   events: [Paid],
   initial: { status: "open" },
-  // @ts-expect-error Type '"payed"' is not assignable to type '"open" | "paid" | "shipped" | Hint'.
+  // @ts-expect-error Type '"payed"' is not assignable to type '"open" | "paid" | "shipped" | UnlikeTheState_SeeOption_state'.
   evolve: { Paid: () => ({ status: "payed" }) }
 })
 Aggregate.make("Order", {
@@ -59,12 +59,18 @@ Aggregate.make("Order", {
   // @ts-expect-error Property 'state' is missing in type '{ every: number; }'
   snapshot: { every: 10 }
 })
+Aggregate.make("Order", {
+  events: [Paid],
+  initial: [],
+  // @ts-expect-error Type 'string' is not assignable to type 'UnlikeTheState_SeeOption_state'.
+  evolve: { Paid: (all, { amount }) => [...all, String(amount)] }
+})
 ProcessManager.make("Dispatch", {
   state: State,
   events: [Paid],
   correlate: { Paid: () => "1" },
   initial: { status: "open" },
-  // @ts-expect-error Type '"payed"' is not assignable to type '"open" | "paid" | "shipped" | Hint'.
+  // @ts-expect-error Type '"payed"' is not assignable to type '"open" | "paid" | "shipped" | UnlikeTheState_SeeOption_state'.
   evolve: { Paid: () => ({ status: "payed" }) },
   react: { Paid: () => [] }
 })
@@ -216,7 +222,7 @@ Decision.make("A", {
   events: [Defined],
   state: State,
   initial: { status: "open" },
-  // @ts-expect-error Type '"payed"' is not assignable to type '"open" | "paid" | "shipped" | Hint'.
+  // @ts-expect-error Type '"payed"' is not assignable to type '"open" | "paid" | "shipped" | UnlikeTheState_SeeOption_state'.
   evolve: { Defined: () => ({ status: "payed" }) }
 })
 
@@ -258,7 +264,7 @@ Aggregate.make("Customer", {
   state: Schema.Struct({ email: Schema.String }),
   events: [Registered],
   initial: { email: "" },
-  // @ts-expect-error is not assignable to type 'string | Hint'.
+  // @ts-expect-error is not assignable to type 'string | UnlikeTheState_SeeOption_state'.
   evolve: { Registered: (_, { email }) => ({ email }) }
 })
 
