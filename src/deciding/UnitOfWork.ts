@@ -311,8 +311,8 @@ export interface RetryOptions {
  * `AppendConditionError`, and on the database's serialization failures and deadlocks. Gives up after `times` repetitions with
  * the last error. All of the effect runs again: what it does beside deciding happens again, too, and ids that it makes are new ones.
  *
- * Where the unit of work had waited for its turn at an aggregate (see {@link layer}), it has that turn before it begins again, so nobody of this
- * process who commands the same aggregate is first a second time.
+ * Where the unit of work had waited for its turn at an aggregate (see {@link layer}), or has lost at its stream, it has the turn before it begins again,
+ * so nobody of this process who commands that aggregate is first a second time.
  *
  * Where many race for one thing, let them wait for times that differ:
  * `UnitOfWork.retryConflicts({ times: 10, schedule: Schedule.exponential("5 millis").pipe(Schedule.jittered) })`.
@@ -344,12 +344,17 @@ export const retryConflicts: {
   (options: RetryOptions): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   <A, E, R>(self: Effect.Effect<A, E, R>, options: RetryOptions): Effect.Effect<A, E, R>
 } = dual(2, <A, E, R>(self: Effect.Effect<A, E, R>, { schedule, times }: RetryOptions): Effect.Effect<A, E, R> => {
-  const retried = Effect.retry(self, {
-    times: wholeOrEndless(0, "UnitOfWork.retryConflicts: times", times),
-    while: isConflict,
-    ...(schedule === undefined ? {} : { schedule })
+  const most = wholeOrEndless(0, "UnitOfWork.retryConflicts: times", times)
+  return Effect.suspend(() => {
+    const turn: { stream: string | undefined } = { stream: undefined }
+    const lost = (error: unknown) => {
+      // Who had no turn has one where it lost.
+      if (isTagged(error, "OptimisticLockError") && hasProperty(error, "stream")) turn.stream ??= String(error.stream)
+      return isConflict(error)
+    }
+    const retried = Effect.retry(self, { times: most, while: lost, ...(schedule === undefined ? {} : { schedule }) })
+    return Effect.provideService(retried, LastTurn, turn)
   })
-  return Effect.suspend(() => Effect.provideService(retried, LastTurn, { stream: undefined }))
 })
 
 /** By their tags: of another copy of this package in the program they are conflicts as well. */

@@ -414,7 +414,9 @@ export const write = <E extends Any>(definition: E, given: E["Type"]): Result.Re
   const payload = codec.encode(given)
   if (Result.isFailure(payload)) return fail(payload.failure)
   const fields = codec.transforms ? codec.decode(payload.success) : undefined
-  if (fields !== undefined && Result.isFailure(fields)) return fail(fields.failure)
+  if (fields !== undefined && Result.isFailure(fields)) {
+    return fail(new Error("its Schema does not read what it writes", { cause: fields.failure }))
+  }
   const value = fields === undefined ? given : ({ _tag: type, ...fields.success } as E["Type"])
   try {
     const tags = tagsOf(value)

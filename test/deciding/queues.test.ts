@@ -473,7 +473,9 @@ describe("rules over what the events of one aggregate bear, beside others that c
       Effect.gen(function* () {
         // It waits for its turn with what it has read, and those before it come into that.
         const late = UnitOfWork.transact(Effect.andThen(Decision.load(sales), sell)).pipe(again)
-        const fibers = yield* started([selling, selling, late, selling, selling])
+        // Who has loaded an aggregate takes no turn at it.
+        const loading = UnitOfWork.transact(Effect.andThen(Repository.load(Till, "1"), sell)).pipe(again)
+        const fibers = yield* started([selling, selling, late, loading, selling, selling])
         // The first one; the second one; those three, of which one has lost; what was behind that; and that once more.
         for (let nth = 0; nth < calls.length; nth++) {
           yield* go(calls, nth)
@@ -484,7 +486,7 @@ describe("rules over what the events of one aggregate bear, beside others that c
           exits.map(({ _tag }) => _tag),
           fibers.map(() => "Success")
         )
-        assert.equal(yield* EventStore.version("Till-1"), 5)
+        assert.equal(yield* EventStore.version("Till-1"), 6)
       })
     )
   )
