@@ -46,16 +46,65 @@ for (const [name, layer] of declared(storages)) {
       }).pipe(Effect.provide(layer()))
     )
 
-    it.effect("are pruned by the time of saving", () =>
+    const prune = (before: number) => Snapshots.Snapshots.use(({ prune }) => prune(DateTime.makeUnsafe(before)))
+    const kept = Effect.map(
+      Snapshots.Snapshots.use(({ list }) => list()),
+      (all) => all.map(({ fingerprint, stream, version }) => `${stream} ${fingerprint}${version}`)
+    )
+
+    it.effect("are pruned where others have taken their place since, and the newest of a stream never", () =>
       Effect.gen(function* () {
-        const snapshots = yield* Snapshots.Snapshots
+        const { list, save } = yield* Snapshots.Snapshots
         yield* TestClock.setTime(1000)
-        yield* snapshots.save(snapshot(5))
-        yield* TestClock.setTime(2000)
-        yield* snapshots.save(snapshot(5, { stream: "Account-2" }))
-        assert.equal(yield* snapshots.prune(DateTime.makeUnsafe(2000)), 1)
-        assert.deepEqual(yield* snapshots.load("Account-1", "a"), Option.none())
-        assert.deepEqual(Option.isSome(yield* snapshots.load("Account-2", "a")), true)
+        for (const stream of ["Account-1", "Account-2"]) yield* save(snapshot(5, { stream }))
+        yield* TestClock.setTime(5000)
+        yield* save(snapshot(9, { fingerprint: "b" }))
+        const times = Effect.map(list(), (all) => all.map(({ savedAt }) => savedAt.epochMilliseconds))
+        assert.deepEqual(
+          yield* times,
+          [4999, 5000, 1000],
+          "one that is new in a stream says until when the one before was the newest"
+        )
+        yield* TestClock.setTime(6000)
+        yield* save(snapshot(19, { fingerprint: "b" }))
+        assert.deepEqual(yield* times, [4999, 6000, 1000])
+        assert.equal(yield* prune(4999), 0)
+        assert.equal(yield* prune(5000), 1)
+        assert.deepEqual(yield* kept, ["Account-1 b19", "Account-2 a5"])
+        assert.equal(yield* prune(9000), 0)
+      }).pipe(Effect.provide(layer()))
+    )
+
+    it.effect("of one version: the one that was saved last is the newest", () =>
+      Effect.gen(function* () {
+        const { save } = yield* Snapshots.Snapshots
+        for (const [at, fingerprint] of [
+          [1000, "b"],
+          [2000, "c"],
+          [3000, "a"]
+        ] as const) {
+          yield* TestClock.setTime(at)
+          yield* save(snapshot(5, { fingerprint }))
+        }
+        // What had been passed before counts by its own time: one release a day leaves no row for each.
+        assert.equal(yield* prune(2000), 1)
+        assert.deepEqual(yield* kept, ["Account-1 a5", "Account-1 c5"])
+        assert.equal(yield* prune(9000), 1)
+        assert.deepEqual(yield* kept, ["Account-1 a5"])
+      }).pipe(Effect.provide(layer()))
+    )
+
+    it.effect("stay while programs save others like them, as after a release that was rolled back", () =>
+      Effect.gen(function* () {
+        const { save } = yield* Snapshots.Snapshots
+        yield* save(snapshot(5))
+        yield* save(snapshot(6, { fingerprint: "b" }))
+        yield* TestClock.setTime(5000)
+        yield* save(snapshot(5, { stream: "Account-2" }))
+        assert.equal(yield* prune(5000), 0)
+        assert.deepEqual(yield* kept, ["Account-1 a5", "Account-1 b6", "Account-2 a5"])
+        assert.equal(yield* prune(5001), 1)
+        assert.deepEqual(yield* kept, ["Account-1 b6", "Account-2 a5"])
       }).pipe(Effect.provide(layer()))
     )
   })

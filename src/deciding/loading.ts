@@ -182,6 +182,8 @@ const readOn = Effect.fnUntraced(function* <A extends Aggregate.Any>(
   /** Goes on from what was folded before. The event that it ends with is read as well: it tells whether it was made from this stream. */
   const continued = (base: Folded<A>, isSnapshot: boolean) =>
     foldStream(aggregate, store.read(stream, { ...options, from: base.version }), base, isSnapshot)
+  /** The same with a snapshot; nothing where more than it holds has been removed. */
+  const begunWith = (base: Folded<A>) => Effect.catchIf(continued(base, true), isRemoved, () => Effect.undefined)
   let from = kept?.version ?? 0
   let folded = kept && (yield* continued(kept, false))
   const lost = kept !== undefined && folded === undefined
@@ -190,7 +192,7 @@ const readOn = Effect.fnUntraced(function* <A extends Aggregate.Any>(
   let replace = found?.isOld === true
   if (folded === undefined) {
     const base = replace ? undefined : found?.folded
-    folded = base && (yield* continued(base, true))
+    folded = base && (yield* begunWith(base))
     replace ||= base !== undefined && folded === undefined
     if (base !== undefined) yield* Metric.update(replace ? stale : hits, 1)
     from = folded === undefined ? 0 : (base?.version ?? 0)
@@ -201,8 +203,11 @@ const readOn = Effect.fnUntraced(function* <A extends Aggregate.Any>(
       isRemoved,
       Effect.fnUntraced(function* (error) {
         // Of what is gone a snapshot alone is left: without what has been forgotten in it, or made by other folds.
-        const left = found?.folded ?? (usable ? yield* loadOther(snapshots, aggregate, stream, options.to) : undefined)
-        return (left && (yield* continued(left, true))) ?? (yield* Effect.fail(error))
+        const own = found?.folded && (yield* begunWith(found.folded))
+        if (own !== undefined) return own
+        const isTried = found?.folded !== undefined
+        const left = usable ? yield* loadOther(snapshots, aggregate, stream, options.to, isTried) : undefined
+        return (left && (yield* begunWith(left))) ?? (yield* Effect.fail(error))
       })
     )
   }
@@ -335,14 +340,20 @@ const loadOther = Effect.fnUntraced(function* <A extends Aggregate.Any>(
   snapshots: Snapshots["Service"],
   { name, snapshot: policy }: A,
   stream: string,
-  to: number | undefined
+  to: number | undefined,
+  /** Whether its own snapshot is none to begin with. */
+  isTried: boolean
 ) {
   if (policy === undefined) return undefined
   const kept = yield* Effect.mapError(snapshots.list({ stream }), (cause) => {
     const detail = `the history of "${stream}" has been removed, and the snapshots that stand for it cannot be had: ${cause.message}`
     return new EventStoreError({ reason: new StoreUnavailable({ operation: "read", detail, cause }) })
   })
-  for (const { fingerprint, version } of kept.toSorted((one, other) => other.version - one.version)) {
+  const inOrder = kept.toSorted(
+    (one, other) => other.version - one.version || other.savedAt.epochMilliseconds - one.savedAt.epochMilliseconds
+  )
+  for (const { fingerprint, version } of inOrder) {
+    if (isTried && fingerprint === policy.fingerprint) continue
     const found = yield* loadSnapshot<A>(snapshots, { ...policy, fingerprint }, stream, to)
     if (found?.folded === undefined) continue
     yield* Effect.logWarning(

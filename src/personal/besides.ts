@@ -37,7 +37,7 @@ const isForgottenSince = (sealed: Schema.Json, opened: Schema.Json): boolean => 
  * name of the stream. Where something in a state has been forgotten since it was saved, the stream is folded anew, as far as it is there.
  *
  * **Gotchas**: what the Schema of the state does not mark is kept in the clear. To mark it is to change the state's shape: old snapshots are not
- * found any more, and stand in the clear until `prune`.
+ * found any more, and stand in the clear until `prune` (where a new one of the stream has been saved), or `remove`.
  *
  * @category layers
  * @since 0.2.0

@@ -8,6 +8,7 @@
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -34,7 +35,7 @@ import {
   RetentionRefused,
   type Status
 } from "./model.ts"
-import { type Part, partsOf, type Planning, standingOf } from "./planning.ts"
+import { inUse, type Part, partsOf, type Planning, rollOut, standingOf } from "./planning.ts"
 import { remove } from "./removing.ts"
 
 export {
@@ -99,7 +100,7 @@ export class Retention extends Context.Service<
     /**
      * Removes what has had its time, and tells what it was. Of a category that a follower has not yet seen nothing is removed, nor of one whose
      * policy cannot be carried out; the others are dealt with, and at the end that is the error. It may be interrupted, killed, and run by
-     * several at once.
+     * several at once. Where `Snapshots` are provided, those that others have taken the place of for 30 days are dropped: see their `prune`.
      */
     readonly run: Effect.Effect<ReadonlyArray<Planned>, RetentionError>
     /** How far the run of this process is, or what its last one came to. */
@@ -344,27 +345,30 @@ const told = ({ afterwards, blockedBy, category, events, streams }: Planned): Pl
 })
 
 const makeRuns = (work: Work, options: Options) => {
-  const planningFor = (now: number, processes: ReadonlySet<string>, category: string): Planning => ({
-    now,
-    store: work.store,
-    maintenance: work.maintenance,
-    snapshots: work.snapshots,
-    isProcess: processes.has(category)
-  })
+  /** Programs that use them run no more. */
+  const prune = Effect.flatMap(Clock.currentTimeMillis, (now) =>
+    Effect.mapError(
+      work.snapshots?.prune(DateTime.makeUnsafe(now - Duration.toMillis(rollOut))) ?? Effect.void,
+      failed("snapshots cannot be pruned")
+    )
+  )
   /** One policy that cannot be carried out holds up no other. */
   const planAll = Effect.gen(function* () {
     const now = yield* Clock.currentTimeMillis
     const { policies, processes } = yield* policiesOf(work, options)
+    const { maintenance, snapshots, store } = work
+    const used = yield* Effect.cached(snapshots === undefined ? Effect.succeed(new Set<string>()) : inUse(snapshots, now))
     return yield* Effect.forEach(policies, ([category, policy]) => {
-      const planning = planningFor(now, processes, category)
+      const planning: Planning = { now, store, maintenance, snapshots, inUse: used, isProcess: processes.has(category) }
       return Effect.map(Effect.result(planOf(work, planning, category, policy)), (planned) => ({ planned, planning, policy }))
     })
   })
   let status: Status = { running: false, category: undefined, removed: 0, planned: 0, error: undefined }
   const once = Effect.gen(function* () {
     status = { running: true, category: undefined, removed: 0, planned: 0, error: undefined }
+    const pruned = yield* Effect.result(prune)
     const plans = yield* planAll
-    const errors: Array<RetentionError> = []
+    const errors: Array<RetentionError> = Result.isFailure(pruned) ? [pruned.failure] : []
     const free = plans.flatMap(({ planned, ...how }) => {
       if (Result.isFailure(planned)) errors.push(planned.failure)
       else if (planned.success.blockedBy.length === 0) return [{ ...how, planned: planned.success }]

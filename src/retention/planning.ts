@@ -5,7 +5,7 @@ import * as Stream from "effect/Stream"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import type { EventStore, EventStoreError, Maintenance, StreamInfo } from "../store/EventStore.ts"
 import { isTombstone } from "../store/EventStore.ts"
-import type { Snapshots } from "../store/Snapshots.ts"
+import type { KeptSnapshot, SnapshotError, Snapshots } from "../store/Snapshots.ts"
 import { type Policy, RetentionFailed } from "./model.ts"
 
 /** The part of a stream that goes: its versions up to `to`. */
@@ -22,6 +22,8 @@ export interface Planning {
   readonly store: EventStore["Service"]
   readonly maintenance: Maintenance
   readonly snapshots: Snapshots["Service"] | undefined
+  /** See {@link inUse}: looked up once, where a stream asks for it. */
+  readonly inUse: Effect.Effect<ReadonlySet<string>, SnapshotError>
   /** As of when all is planned, in milliseconds since the epoch. */
   readonly now: number
   /** Whether streams of this category are those of a process manager. */
@@ -81,20 +83,56 @@ const recordedBefore =
       upTo
     )
 
-/** What is so far behind the oldest snapshot of its stream. */
+/** So long programs may still run whose snapshots others have taken the place of. */
+export const rollOut = Duration.days(30)
+
+/** How many snapshots are listed at once. */
+const snapshotsAtOnce = 1000
+
+/** The newest of a stream: the state of most, then what was saved last. */
+const isNewer = (one: KeptSnapshot, other: KeptSnapshot): boolean =>
+  (one.version - other.version || one.savedAt.epochMilliseconds - other.savedAt.epochMilliseconds) > 0
+
+/**
+ * The fingerprints that some stream has had a newest snapshot of within the time of a roll-out: programs save such snapshots. It is what
+ * `Snapshots.prune` goes by.
+ */
+export const inUse = Effect.fnUntraced(function* (snapshots: Snapshots["Service"], now: number) {
+  const since = now - Duration.toMillis(rollOut)
+  const found = new Set<string>()
+  let newest: KeptSnapshot | undefined
+  const note = () => {
+    if (newest !== undefined && newest.savedAt.epochMilliseconds >= since) found.add(newest.fingerprint)
+  }
+  let page: ReadonlyArray<KeptSnapshot> = []
+  do {
+    page = yield* snapshots.list({ after: page.at(-1), limit: snapshotsAtOnce })
+    for (const kept of page) {
+      if (newest?.stream !== kept.stream) note()
+      if (newest?.stream !== kept.stream || isNewer(kept, newest)) newest = kept
+    }
+  } while (page.length === snapshotsAtOnce)
+  note()
+  return found
+})
+
+/** What is so far behind the oldest snapshot of its stream that a program may begin with. */
 const behindSnapshots =
   (planning: Planning, category: string, versions: number): PartOf =>
   ({ stream }) =>
     Effect.gen(function* () {
-      const { snapshots } = planning
+      const { now, snapshots } = planning
       if (snapshots === undefined) {
         return yield* new RetentionFailed({ problem: `the policy of ${category} needs Snapshots, which are not provided` })
       }
-      const kept = yield* Effect.mapError(
-        snapshots.list({ stream }),
-        (cause) => new RetentionFailed({ problem: `the snapshots of "${stream}" cannot be listed: ${cause.message}`, cause })
-      )
-      const to = Math.min(...kept.map(({ version }) => version)) - versions
+      const failed = (cause: SnapshotError) =>
+        new RetentionFailed({ problem: `the snapshots of "${stream}" cannot be listed: ${cause.message}`, cause })
+      const kept = yield* Effect.mapError(snapshots.list({ stream }), failed)
+      const newest = kept.reduce<KeptSnapshot | undefined>((last, one) => (last && !isNewer(one, last) ? last : one), undefined)
+      const isOld = ({ savedAt }: KeptSnapshot) => savedAt.epochMilliseconds < now - Duration.toMillis(rollOut)
+      const used = kept.some((one) => one !== newest && isOld(one)) ? yield* Effect.mapError(planning.inUse, failed) : undefined
+      const counting = kept.filter((one) => one === newest || !isOld(one) || used?.has(one.fingerprint))
+      const to = Math.min(...counting.map(({ version }) => version)) - versions
       return kept.length === 0 || to < 1 ? undefined : upTo(yield* eventAt(planning, stream, to))
     })
 

@@ -52,6 +52,7 @@ export interface Snapshot {
  * @since 0.2.0
  */
 export interface KeptSnapshot extends Pick<Snapshot, "stream" | "fingerprint" | "version"> {
+  /** When it was saved; of one that was the newest of its stream until other folds saved one as well: when these did first. */
   readonly savedAt: DateTime.Utc
   /** How long the state is as JSON: in characters. */
   readonly size: number
@@ -83,7 +84,10 @@ export class Snapshots extends Context.Service<
   {
     /** The newest snapshot of a stream with this fingerprint. */
     readonly load: (stream: string, fingerprint: string) => Effect.Effect<Option.Option<Snapshot>, SnapshotError>
-    /** Keeps a snapshot in place of an older one; a newer one stays, unless `replace` (default: `false`) says that it is of another stream. */
+    /**
+     * Keeps a snapshot in place of an older one; a newer one stays, unless `replace` (default: `false`) says that it is of another stream. With the first of
+     * a fingerprint, the one that was the newest of the stream until then counts as saved just before: programs that use it may still run.
+     */
     readonly save: (
       snapshot: Snapshot,
       options?: { readonly replace?: boolean | undefined }
@@ -99,7 +103,11 @@ export class Snapshots extends Context.Service<
       /** The most of them. Default: 1000. */
       readonly limit?: number | undefined
     }) => Effect.Effect<ReadonlyArray<KeptSnapshot>, SnapshotError>
-    /** Drops what was saved before an instant, such as the snapshots of states whose shape has changed since; returns how many. */
+    /**
+     * Drops what others have taken the place of, such as the snapshots of states whose shape has changed since; returns how many. That is: what was
+     * saved before an instant, is not the newest of its stream, and has a fingerprint that no stream has had a newest one of since. A run of `Retention`
+     * does it for what is older than 30 days.
+     */
     readonly prune: (before: DateTime.Utc) => Effect.Effect<number, SnapshotError>
     /** Drops what is kept of a stream; returns how many. */
     readonly remove: (stream: string) => Effect.Effect<number, SnapshotError>
@@ -119,6 +127,23 @@ const byPlace = (a: Place, b: Place): number =>
       ? -1
       : 1
 
+/** What is kept in memory of one stream and fingerprint. */
+interface Held extends Place {
+  readonly text: string
+  readonly version: number
+  readonly savedAt: number
+}
+
+/** The newest of a stream: the state of most, then what was saved last. */
+const newestOf = <Row extends Pick<Held, "fingerprint" | "version" | "savedAt">>(rows: Iterable<Row>): Row | undefined => {
+  let newest: Row | undefined
+  for (const row of rows) {
+    const { fingerprint, savedAt, version } = newest ?? row
+    if ((row.version - version || row.savedAt - savedAt || (row.fingerprint > fingerprint ? 1 : 0)) >= 0) newest = row
+  }
+  return newest
+}
+
 /**
  * Snapshots in memory: gone with the Layer.
  *
@@ -126,44 +151,50 @@ const byPlace = (a: Place, b: Place): number =>
  * @since 0.1.0
  */
 export const layerMemory: Layer.Layer<Snapshots> = Layer.sync(Snapshots, () => {
-  const rows = new Map<string, { readonly text: string; readonly version: number; readonly savedAt: number }>()
-  const key = (stream: string, fingerprint: string) => `${fingerprint} ${stream}`
+  /** By stream and fingerprint. */
+  const streams = new Map<string, Map<string, Held>>()
+  const all = () => Array.from(streams.values(), (rows) => Array.from(rows.values())).flat()
   return Snapshots.of({
     load: (stream, fingerprint) =>
       Effect.sync(() =>
         // A copy, as from any storage: nothing can be changed from outside.
-        Option.map(Option.fromUndefinedOr(rows.get(key(stream, fingerprint))), ({ text }) => parseJson(text) as Snapshot)
+        Option.map(Option.fromUndefinedOr(streams.get(stream)?.get(fingerprint)), ({ text }) => parseJson(text) as Snapshot)
       ),
     save: (snapshot, options) =>
       Effect.map(Clock.currentTimeMillis, (savedAt) => {
-        const at = key(snapshot.stream, snapshot.fingerprint)
-        if (options?.replace === true || (rows.get(at)?.version ?? 0) < snapshot.version)
-          rows.set(at, { text: writeJson(snapshot), version: snapshot.version, savedAt })
+        const { fingerprint, stream, version } = snapshot
+        const rows = streams.get(stream) ?? new Map<string, Held>()
+        streams.set(stream, rows)
+        const before = rows.get(fingerprint)
+        const newest = before === undefined ? newestOf(rows.values()) : undefined
+        if (newest !== undefined) rows.set(newest.fingerprint, { ...newest, savedAt: savedAt - 1 })
+        if (options?.replace === true || (before?.version ?? 0) < version)
+          rows.set(fingerprint, { stream, fingerprint, version, savedAt, text: writeJson(snapshot) })
       }),
     list: ({ after, limit = 1000, stream } = {}) =>
       Effect.sync(() =>
-        Array.from(rows.values(), ({ savedAt, text, version }): KeptSnapshot => {
-          const { fingerprint, state, stream } = parseJson(text) as Snapshot
-          return { stream, fingerprint, version, savedAt: DateTime.makeUnsafe(savedAt), size: writeJson(state).length }
-        })
+        all()
           .filter((kept) => (stream === undefined || kept.stream === stream) && (after === undefined || byPlace(kept, after) > 0))
           .sort(byPlace)
           .slice(0, limit)
+          .map(({ fingerprint, savedAt, stream, text, version }): KeptSnapshot => {
+            const size = writeJson((parseJson(text) as Snapshot).state).length
+            return { stream, fingerprint, version, savedAt: DateTime.makeUnsafe(savedAt), size }
+          })
       ),
     prune: (before) =>
       Effect.sync(() => {
-        let pruned = 0
-        for (const [at, { savedAt }] of rows) {
-          if (savedAt < before.epochMilliseconds && rows.delete(at)) pruned++
-        }
-        return pruned
+        const newest = new Set(Array.from(streams.values(), (rows) => newestOf(rows.values())))
+        const isOld = ({ savedAt }: Held) => savedAt < before.epochMilliseconds
+        const inUse = new Set(Array.from(newest, (held) => (held === undefined || isOld(held) ? "" : held.fingerprint)))
+        const dropped = all().filter((held) => isOld(held) && !newest.has(held) && !inUse.has(held.fingerprint))
+        for (const { fingerprint, stream } of dropped) streams.get(stream)?.delete(fingerprint)
+        return dropped.length
       }),
     remove: (stream) =>
       Effect.sync(() => {
-        let removed = 0
-        for (const [at, { text }] of rows) {
-          if ((parseJson(text) as Snapshot).stream === stream && rows.delete(at)) removed++
-        }
+        const removed = streams.get(stream)?.size ?? 0
+        streams.delete(stream)
         return removed
       })
   })
@@ -251,6 +282,12 @@ export const layerSqlWith = (options: {
           orElse: () => statement
         })
 
+      /** Whether another of the stream is newer: the state of more, or saved later. */
+      const hasNewer = (kept: Fragment) => sql`exists (
+        select 1 from ${table} as newer where newer.stream = ${kept}.stream
+           and (newer.version, newer.saved_at, newer.fingerprint) > (${kept}.version, ${kept}.saved_at, ${kept}.fingerprint))`
+      const [one, used] = [sql.literal("one"), sql.literal("used")]
+
       return Snapshots.of({
         load: (stream, fingerprint) =>
           sql<Row>`
@@ -261,16 +298,20 @@ export const layerSqlWith = (options: {
           ),
         save: ({ eventId, fingerprint, state, stream, version }, options) =>
           Effect.flatMap(Clock.currentTimeMillis, (savedAt) =>
-            sql`
+            Effect.andThen(
+              sql`
+              update ${table} set saved_at = ${savedAt - 1}
+               where stream = ${stream} and fingerprint = (
+                 select fingerprint from ${table} where stream = ${stream}
+                  order by version desc, saved_at desc, fingerprint desc limit 1
+               ) and not exists (select 1 from ${table} where stream = ${stream} and fingerprint = ${fingerprint})`,
+              sql`
               insert into ${table} (stream, fingerprint, version, event_id, saved_at, state)
               values (${stream}, ${fingerprint}, ${version}, ${eventId}, ${savedAt}, ${writeJson(state)})
               on conflict (stream, fingerprint) do update
                  set version = excluded.version, event_id = excluded.event_id, saved_at = excluded.saved_at, state = excluded.state
-               where ${table}.version < ${options?.replace === true ? sql`excluded.version or true` : sql`excluded.version`}`.pipe(
-              apart,
-              Effect.asVoid,
-              failed("save")
-            )
+               where ${table}.version < ${options?.replace === true ? sql`excluded.version or true` : sql`excluded.version`}`
+            ).pipe(apart, Effect.asVoid, failed("save"))
           ),
         list: ({ after, limit = 1000, stream } = {}) =>
           sql<KeptRow>`
@@ -291,7 +332,12 @@ export const layerSqlWith = (options: {
             failed("list")
           ),
         prune: (before) =>
-          sql`delete from ${table} where saved_at < ${before.epochMilliseconds} returning 1 as one`.pipe(
+          sql`
+            delete from ${table} as one where one.saved_at < ${before.epochMilliseconds} and ${hasNewer(one)}
+               and one.fingerprint not in (
+                 select used.fingerprint from ${table} as used
+                  where used.saved_at >= ${before.epochMilliseconds} and not ${hasNewer(used)}
+               ) returning 1 as dropped`.pipe(
             Effect.map((rows) => rows.length),
             failed("prune")
           ),

@@ -1,7 +1,7 @@
 /** Retention for tenants that share tables: what goes is one tenant's, and who is waited for is that tenant's alone. */
 import assert from "node:assert/strict"
 import { it } from "@effect/vitest"
-import { Context, Duration, Effect, Layer, Stream } from "effect"
+import { Context, DateTime, Duration, Effect, Layer, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import { Archive, Checkpoints, EventStore, Retention, Snapshots, Tenants } from "eventfold"
 import { PgCheckpoints, PgTenants } from "eventfold/postgres"
@@ -72,6 +72,40 @@ describe("retention of a tenant of shared tables", () => {
         ).pipe(Effect.provideContext(acmeKept))
       )
       assert.match(String(other.reason.cause), /an event of another tenant is not removed/)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("drops the tenant's snapshots that others have taken the place of, and the newest of no stream", () =>
+    Effect.gen(function* () {
+      const { tables } = yield* prepared
+      const app = yield* Layer.build(tables)
+      const of = (id: string) => Effect.provideContext(Layer.build(ofTenant(id)), app)
+      const [acme, globex] = [yield* of("acme"), yield* of("globex")]
+      const snapshots = Snapshots.Snapshots
+      for (const tenant of [acme, globex]) {
+        for (const [fingerprint, version] of [
+          ["a", 5],
+          ["b", 9]
+        ] as const) {
+          const snapshot = { stream: "Cart-1", fingerprint, version, eventId: "e", state: {} }
+          yield* Effect.provideContext(
+            snapshots.use(({ save }) => save(snapshot)),
+            tenant
+          )
+        }
+      }
+      const later = DateTime.makeUnsafe("9000-01-01T00:00:00Z")
+      const prune = Effect.provideContext(
+        snapshots.use((kept) => kept.prune(later)),
+        acme
+      )
+      assert.deepEqual([yield* prune, yield* prune], [1, 0])
+      const kept = Effect.map(
+        snapshots.use(({ list }) => list()),
+        (all) => all.map(({ fingerprint }) => fingerprint)
+      )
+      assert.deepEqual(yield* Effect.provideContext(kept, acme), ["b"])
+      assert.deepEqual(yield* Effect.provideContext(kept, globex), ["a", "b"])
     }).pipe(Effect.scoped)
   )
 
