@@ -100,7 +100,7 @@ const mostKept = 4
  * Makes an archive in the folder.
  *
  * **Details**: it keeps in memory which streams its files have, some dozen bytes for a part of a stream. Several processes may read one folder,
- * and write to it; each knows of what it has written itself, and of what was there when it was opened.
+ * and write to it: where one is asked for what it does not know, it looks at the folder again.
  *
  * @category constructors
  * @since 0.2.0
@@ -119,6 +119,8 @@ export const make = Effect.fnUntraced(function* ({
   /** Of each stream: its parts, and the file that has each. */
   const parts = new Map<string, Array<{ readonly from: number; readonly to: number; readonly manifest: Manifest }>>()
   const known = new Set<string>()
+  /** The manifests that have been read. */
+  const looked = new Set<string>()
   const heads = new Map<number, NonNullable<Manifest["chain"]>>()
   const learn = (manifest: Manifest): void => {
     if (known.has(manifest.file)) return
@@ -130,14 +132,19 @@ export const make = Effect.fnUntraced(function* ({
       else own.push({ from, to, manifest })
     }
   }
+  /** Reads the manifests that have not been read: others may have written some since. */
+  const look = Effect.gen(function* () {
+    for (const file of yield* failed(`${directory} cannot be read`, fs.readDirectory(directory))) {
+      if (!file.endsWith(".json") || looked.has(file)) continue
+      const manifest = decodeManifest(yield* failed(`${file} cannot be read`, fs.readFileString(join(directory, file))))
+      if (Result.isFailure(manifest)) return yield* damaged(`${file} is no manifest: ${manifest.failure.message}`)
+      if (manifest.success.archive !== name) return yield* damaged(`${file} is of the archive "${manifest.success.archive}"`)
+      looked.add(file)
+      learn(manifest.success)
+    }
+  })
   yield* failed(`${directory} cannot be made`, fs.makeDirectory(directory, { recursive: true }))
-  for (const file of yield* failed(`${directory} cannot be read`, fs.readDirectory(directory))) {
-    if (!file.endsWith(".json")) continue
-    const manifest = decodeManifest(yield* failed(`${file} cannot be read`, fs.readFileString(join(directory, file))))
-    if (Result.isFailure(manifest)) return yield* damaged(`${file} is no manifest: ${manifest.failure.message}`)
-    if (manifest.success.archive !== name) return yield* damaged(`${file} is of the archive "${manifest.success.archive}"`)
-    learn(manifest.success)
-  }
+  yield* look
 
   const kept = new Map<string, ReadonlyMap<string, RecordedEvent>>()
   const key = (stream: string, version: number) => `${version} ${stream}`
@@ -182,9 +189,16 @@ export const make = Effect.fnUntraced(function* ({
 
   const partOf = (stream: string, version: number) => parts.get(stream)?.find(({ from, to }) => from <= version && version <= to)
 
+  /** The parts of a stream that have something of a range, in order; and whether they have all of it. */
+  const partsIn = (stream: string, from: number, to: number) => {
+    const own = (parts.get(stream) ?? []).filter((part) => part.from <= to && part.to >= from).sort((a, b) => a.from - b.from)
+    const next = own.reduce((next, part) => (part.from <= next ? Math.max(next, part.to + 1) : next), from)
+    return { own, isAll: next > to }
+  }
+
   return Archive.of({
     name,
-    heads: Effect.sync(() => Array.from(heads.values()).sort((a, b) => a.position - b.position)),
+    heads: Effect.map(look, () => Array.from(heads.values()).sort((a, b) => a.position - b.position)),
     write: Effect.fnUntraced(function* (all, { chain } = {}) {
       const events = all
         .filter(({ stream, version }) => partOf(stream, version) === undefined)
@@ -216,10 +230,11 @@ export const make = Effect.fnUntraced(function* ({
     }),
     read: Effect.fnUntraced(function* (stream, { from, to }) {
       const found: Array<RecordedEvent> = []
-      const own = (parts.get(stream) ?? []).filter((part) => part.from <= to && part.to >= from)
+      if (!partsIn(stream, from, to).isAll) yield* look
+      const { own } = partsIn(stream, from, to)
       // Two processes may have written the same.
       let next = from
-      for (const part of own.toSorted((a, b) => a.from - b.from)) {
+      for (const part of own) {
         if (part.to < next) continue
         const events = yield* open(part.manifest)
         for (let version = Math.max(next, part.from); version <= Math.min(to, part.to); version++) {

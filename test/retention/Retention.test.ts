@@ -1,5 +1,5 @@
 import assert from "node:assert/strict"
-import { readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { describe, it } from "@effect/vitest"
@@ -464,6 +464,46 @@ for (const [where, archive] of Object.entries(archives)) {
     })
   )
 }
+
+describe("an archive in files that two have open", () => {
+  it.effect("what the other one has moved there since is read, and what is not there is still an error", () =>
+    Effect.gen(function* () {
+      const directory = join(yield* temporaryDirectory, "cold")
+      const open = Effect.provide(JsonlArchive.make({ name: "cold", directory }), NodeFileSystem.layer)
+      const [mine, others] = [yield* open, yield* open]
+      const store = yield* EventStore.makeMemoryWith({ chain: true })
+      const live = Layer.mergeAll(Layer.succeed(EventStore.EventStore, store), Checkpoints.layerMemory)
+      const move = (id: string, archive: Archive.Archive["Service"]) =>
+        Retention.archive(`Cart-${id}`, { reason: "closed" }).pipe(
+          Effect.provideService(Archive.Archive, archive),
+          Effect.provide(live)
+        )
+      const reading = (archive: Archive.Archive["Service"]) =>
+        Effect.provide(
+          Stream.runCollect(EventStore.readAll()),
+          Archive.layer.pipe(Layer.provide(Layer.succeed(Archive.Archive, archive)), Layer.provide(live))
+        )
+      const read = reading(mine)
+      for (const id of ["1", "2", "3"]) yield* Effect.provide(fill(id), live)
+      const before = yield* read
+      yield* move("1", mine)
+      yield* move("2", others)
+      assert.deepEqual(yield* read, before)
+      yield* move("3", others)
+      assert.deepEqual(yield* mine.heads ?? Effect.die("it has some"), yield* others.heads ?? Effect.die("it has some"))
+      assert.deepEqual(yield* read, before)
+      const reopened = yield* open
+      const lost = readdirSync(directory).filter((name) => name.startsWith("7-"))
+      assert.equal(lost.length, 2)
+      for (const name of lost) rmSync(join(directory, name))
+      assert.deepEqual(yield* reopened.read("Cart-2", { from: 1, to: 3 }), before.slice(3, 6))
+      assert.equal(reasonOf(yield* Effect.flip(reading(reopened)))._tag, "StoreUnavailable", "its file cannot be read")
+      const missing = yield* Effect.flip(reading(yield* open))
+      assert.equal(reasonOf(missing)._tag, "StoreCorrupted")
+      assert.match(missing.message, /version 1 of "Cart-3" is not there/)
+    })
+  )
+})
 
 describe("an archive that is damaged", () => {
   it.effect("a byte that was changed: nothing is removed, and reads through it say so", () =>
