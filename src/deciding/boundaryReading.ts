@@ -127,16 +127,20 @@ const foldAnswer = (
   if (kept === undefined) return mapNow(foldWhole(store, model, answer, position), (folded) => keep(folded, false))
   return flatMapNow(fold(store, model, answer, position, kept), (continued) =>
     continued === undefined
-      ? Effect.map(foldWhole(store, model, nothingRead, position), (folded) => keep(folded, true))
+      ? Effect.flatMap(asked(store, { filter: model.query }, position), (whole) =>
+          Effect.map(foldWhole(store, model, whole, position), (folded) => keep(folded, true))
+        )
       : Effect.succeed(keep(continued, false))
   )
 }
 
+/** What one more question is answered with: not by `readAll`, which may go on through an archive, where decisions and what a commit checks do not. */
+const asked = (store: Store, query: BoundaryQuery, upTo: number): Effect.Effect<Answer, EventStoreError> =>
+  Effect.map(store.readBoundary([query], { upTo }), ({ answers }) => answers[0] as Answer)
+
 /** Whether something is known beyond what is kept: more events, or that there are none. */
 const isNewer = (folded: Kept, cached: Kept | undefined): boolean =>
   folded.position > (cached?.position ?? 0) || (folded.position === cached?.position && folded.isAlone !== cached.isAlone)
-
-const nothingRead: Answer = { events: [], complete: false }
 
 const foldWhole = (store: Store, model: Bound, answer: Answer, position: number) =>
   mapNow(
@@ -207,7 +211,8 @@ const fold = (
 }
 
 /** The state after the newest event alone; after the one before it, if that is none of the model's, and so on. */
-const newest = (store: Store, { fold, query }: Bound, { events }: Answer): Effect.Effect<unknown, ReadError> => {
+const newest = (store: Store, model: Bound, { events }: Answer): Effect.Effect<unknown, ReadError> => {
+  const { fold, query } = model
   const after = (recorded: RecordedEvent, decoded: ReadonlyArray<unknown>): unknown => {
     try {
       return evolve(fold, fold.initial, decoded)
@@ -221,9 +226,18 @@ const newest = (store: Store, { fold, query }: Bound, { events }: Answer): Effec
   if (Result.isFailure(decoded)) return Effect.fail(decoded.failure)
   if (decoded.success.length > 0) return Effect.succeed(after(event, decoded.success))
   return store.readAll({ filter: query, direction: "backward", after: event.position }).pipe(
-    Stream.mapEffect((recorded) => Effect.map(Effect.fromResult(decode(fold, recorded)), (events) => ({ recorded, events }))),
-    Stream.filter(({ events }) => events.length > 0),
+    Stream.filter((recorded) => {
+      const decoded = decode(fold, recorded)
+      return Result.isFailure(decoded) || decoded.success.length > 0
+    }),
     Stream.runHead,
-    Effect.map((found) => (Option.isNone(found) ? fold.initial : after(found.value.recorded, found.value.events)))
+    // What is found may be in an archive alone: it is asked for once more.
+    Effect.flatMap((found) =>
+      Option.isNone(found)
+        ? Effect.succeed(fold.initial)
+        : Effect.flatMap(asked(store, { filter: query, newest: true }, found.value.position), (answer) =>
+            newest(store, model, answer)
+          )
+    )
   )
 }

@@ -137,6 +137,65 @@ describe("a decision over an archive", () => {
   )
 })
 
+describe("a decision over an archive that another process moves to", () => {
+  /** A cache that nothing of this process empties. */
+  const keeping = Layer.sync(Decision.BoundaryCache, () => {
+    const kept = new Map<string, Decision.Kept>()
+    return Decision.BoundaryCache.of({
+      optimistic: false,
+      get: (_store, _model, key) => kept.get(key),
+      set: (_store, _model, key, value) => void kept.set(key, value),
+      clear: () => kept.clear()
+    })
+  })
+  const Counted = Decision.make("Counted", {
+    tags: { user },
+    events: [Registered, Seen],
+    initial: 0,
+    evolve: { Registered: (count) => count + 1, Seen: (count: number) => count + 1 }
+  })
+  const Live = Archive.layer.pipe(Layer.provideMerge(Layer.merge(cold, base)))
+
+  it.effect("sees the same whether it has something in memory or not", () =>
+    Effect.gen(function* () {
+      const seen = (count: number) => Array.from({ length: count }, () => Seen.make(ada))
+      yield* Repository.append(Account, "1", seen(300))
+      yield* Repository.append(Account, "2", seen(300))
+      const read = Effect.map(Decision.read(Counted({ user: "ada" })), ({ state }) => state)
+      const cached = yield* Layer.build(keeping)
+      assert.equal(yield* Effect.provideContext(read, cached), 600)
+      yield* Retention.archive("Account-2", { reason: "closed" })
+      for (let time = 0; time < 2; time++) assert.equal(yield* Effect.provideContext(read, cached), 300)
+      assert.equal(yield* read, 300)
+    }).pipe(Effect.scoped, Effect.provide(Live))
+  )
+
+  it.effect("and of the newest alone, where that is none of its own", () =>
+    Effect.gen(function* () {
+      // Of what is read out of another type, some is none of it.
+      const Named = Event.make("Named", { name: Schema.String }, { ...options, from: { Left: () => undefined } })
+      const Last = Decision.make("Last", {
+        tags: { user },
+        events: [Named],
+        read: "last",
+        initial: "nobody",
+        evolve: { Named: (_: string, { name }) => name }
+      })
+      const append = (stream: string, type: string, name: string) =>
+        EventStore.append(stream, [{ type, payload: { name }, tags: ["user:ada"] }])
+      yield* append("Account-1", "Named", "one")
+      for (let time = 0; time < 3; time++) yield* append("Account-2", "Named", "two")
+      yield* append("Account-3", "Left", "three")
+      const read = Effect.map(Decision.read(Last({ user: "ada" })), ({ state }) => state)
+      assert.equal(yield* read, "two")
+      yield* Retention.archive("Account-2", { reason: "closed" })
+      assert.equal(yield* read, "one")
+      yield* Retention.archive("Account-1", { reason: "closed" })
+      assert.equal(yield* read, "nobody")
+    }).pipe(Effect.provide(Live))
+  )
+})
+
 describe("a snapshot whose history has been removed", () => {
   const of = { events: [Registered, Seen], snapshot: { every: 5 } } as const
   const Next = Aggregate.make("Account", {
