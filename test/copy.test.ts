@@ -2,8 +2,8 @@ import assert from "node:assert/strict"
 import { join } from "node:path"
 import { NodeFileSystem } from "@effect/platform-node"
 import { describe, it } from "@effect/vitest"
-import { DateTime, Effect, Stream } from "effect"
-import { EventStore } from "eventfold"
+import { DateTime, Effect, Layer, Stream } from "effect"
+import { Archive, Checkpoints, EventStore, Retention } from "eventfold"
 import { JsonlEventStore } from "eventfold/jsonl"
 import { PgEventStore } from "eventfold/postgres"
 import { SqliteEventStore } from "eventfold/sqlite"
@@ -105,6 +105,66 @@ describe("EventStore.copy", () => {
       assert.deepEqual([second.copied, second.events], [2, 698])
       assert.notEqual(second.digest, first.digest)
       assert.deepEqual(yield* contents(target), yield* contents(source))
+    })
+  )
+
+  for (const to of names) {
+    it.live(
+      `gives a past other tags, and changes nothing else, in ${to}`,
+      () =>
+        Effect.gen(function* () {
+          const source = yield* stores.memory
+          const cold = yield* stores.memory
+          const live = Layer.merge(Layer.succeed(EventStore.EventStore, source), Checkpoints.layerMemory)
+          yield* fill(source)
+          yield* source.append("Account-2", [event(), event()])
+          yield* source.append("Account-3", [event()])
+          yield* Effect.provide(Retention.tombstone("Account-2", { reason: "closed" }), live)
+          yield* Effect.provide(Retention.archive("Account-3", { reason: "cold" }), [live, Archive.layerStore("cold", cold)])
+          // One that it has already is no second one.
+          const tags = ({ stream, tags }: EventStore.RecordedEvent) => (stream === "Account-1" ? ["new", ...tags, "a:1"] : tags)
+          const before = yield* Stream.runCollect(source.readAll())
+          const expected = before.map((one) =>
+            one.stream === "Account-1" ? { ...one, tags: Array.from(new Set(["new", ...one.tags, "a:1"])) } : one
+          )
+          const target = yield* stores[to]
+          let batches = 0
+          const failing: Store = {
+            ...target,
+            appendAll: (appends, options) => (++batches === 3 ? Effect.die("power failure") : target.appendAll(appends, options))
+          }
+          yield* Effect.exit(EventStore.copy(source, failing, { batchSize: 50, tags }))
+          assert.equal(batches, 3)
+          const { copied, digest, events } = yield* EventStore.copy(source, target, { tags })
+          assert.deepEqual([copied < events, events], [true, 699])
+          assert.deepEqual(yield* Stream.runCollect(target.readAll()), expected)
+          assert.deepEqual(before.slice(-3).map(EventStore.isTombstone), [true, true, true])
+          const found = yield* Stream.runCollect(target.readAll({ filter: { tags: ["new"] } }))
+          assert.deepEqual(
+            found.map(({ version }) => version),
+            [1, 2, 3, 4, 5]
+          )
+          assert.notEqual((yield* EventStore.copy(source, yield* stores.memory)).digest, digest)
+          const other = yield* copyError(EventStore.copy(source, target))
+          assert.match(other.problem, /are not the first 699 of the source/)
+          assert.equal((yield* target.append("Account-2", [event()], { expected: 2 })).position, 700)
+        }),
+      60_000
+    )
+  }
+
+  it.effect("with other tags there is another hash chain, and a tag that is none is told with its place", () =>
+    Effect.gen(function* () {
+      const [source, target] = [yield* stores.memory, yield* stores.memory]
+      yield* source.append("Account-1", [event(), event()])
+      const chained = yield* copyError(EventStore.copy(source, target, { tags: () => [], chain: "same" }))
+      assert.match(chained.message, /events with other tags have other digests/)
+      const none = yield* copyError(
+        EventStore.copy(source, target, { tags: ({ version }) => (version === 2 ? [""] : []), batchSize: 1 })
+      )
+      assert.equal(none.position, 1)
+      assert.match(none.message, /tags/)
+      assert.equal(yield* target.head, 1)
     })
   )
 

@@ -60,7 +60,7 @@ export class CopyError extends Schema.TaggedError<CopyError>("eventfold/EventSto
  * Copies everything that stands in one store into another: streams, versions, positions, ids, times, tags, metadata and payloads
  * stay what they are.
  *
- * **When to use**: to move to another store, or to make a backup in a file of JSON lines.
+ * **When to use**: to move to another store, to make a backup in a file of JSON lines, or to give a past `tags` that it lacks.
  *
  * **Details**: a copy that was cut short goes on where it stopped when it is started again. At the end the target is read again and
  * compared with the source, by number and by digest.
@@ -106,9 +106,14 @@ export const copy = <E = never, R = never>(
     readonly positions?: "same" | "anew" | undefined
     /**
      * `"same"`: the target, whose hash chain is empty, gets the links that the source has, so that heads which were kept elsewhere stay good. That
-     * is an append for each link. `"anew"`: it makes its own chain of what is written. Default: `"anew"`.
+     * is an append for each link, and not to be had with other `tags`. `"anew"`: it makes its own chain of what is written. Default: `"anew"`.
      */
     readonly chain?: "same" | "anew" | undefined
+    /**
+     * The tags that an event has in the target, for a past that lacks some: all else stays what it is. It is given what is stored, in which personal data are
+     * sealed, and no tombstones, which have none. A copy that goes on where one was cut short is given the same function. Default: those that it has.
+     */
+    readonly tags?: ((event: RecordedEvent) => ReadonlyArray<string>) | undefined
     /** Called after each batch. Default: nobody is told. */
     readonly onProgress?: ((progress: CopyProgress) => Effect.Effect<void, E, R>) | undefined
   }
@@ -129,6 +134,14 @@ const copyStored = <E, R>(
     const batchSize = wholeOrEndless(1, "EventStore.copy: batchSize", options?.batchSize ?? 1000)
     const onProgress = options?.onProgress ?? (() => Effect.void)
     const anew = options?.positions === "anew"
+    const tagsOf = options?.tags
+    if (tagsOf !== undefined && options?.chain === "same") {
+      const problem = `events with other tags have other digests, so the target cannot have the hash chain of the source`
+      return yield* new CopyError({ position: 0, problem })
+    }
+    /** An event of the source, as the target has it. */
+    const tagged = (event: RecordedEvent): RecordedEvent =>
+      tagsOf === undefined || isTombstone(event) ? event : { ...event, tags: Array.from(new Set(tagsOf(event))) }
     const head = yield* from.head
     const source = yield* makeRowDigest
     const target = yield* makeRowDigest
@@ -147,7 +160,8 @@ const copyStored = <E, R>(
         if (count === 0) return begin
         yield* Stream.runForEachArray(
           store.readAll({ after: position, limit: count, upTo }),
-          Effect.fnUntraced(function* (events) {
+          Effect.fnUntraced(function* (found) {
+            const events = store === from ? found.map(tagged) : found
             const first = nth
             // Without their gaps, positions are the order in which the events stand.
             const numbered = anew ? events.map((event, index) => ({ ...event, position: first + index + 1 })) : events
