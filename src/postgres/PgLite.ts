@@ -178,9 +178,13 @@ const connect = (pglite: PGlite): Duplex => {
       const isCancel = chunk.length === 16 && chunk.readUInt32BE(4) === cancelRequestCode
       if (isCancel || chunk[0] === terminate) return callback()
       used = true
-      pglite.execProtocolRaw(chunk).then(
-        (answer) => {
-          this.push(answer)
+      // What PGlite gives back whole it also parses, and keeps until its next query of its own: for ever.
+      const answer: Array<Uint8Array> = []
+      // The bytes are PostgreSQL's buffer, which is written again as soon as this returns; and PGlite would swallow what a reader throws.
+      const onRawData = (bytes: Uint8Array) => void answer.push(bytes.slice())
+      pglite.execProtocolRawStream(chunk, { onRawData }).then(
+        () => {
+          this.push(Buffer.concat(answer))
           callback()
         },
         (cause: unknown) => callback(cause instanceof Error ? cause : new Error(String(cause)))

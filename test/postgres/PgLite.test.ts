@@ -5,8 +5,11 @@ import { mkdtemp, readdir, rm } from "node:fs/promises"
 import { syncBuiltinESMExports } from "node:module"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import { it } from "@effect/vitest"
 import { Config, ConfigProvider, Effect, Layer } from "effect"
+import { SqlClient } from "effect/sql"
 import { EventStore } from "eventfold"
 import { PgEventStore, PgLite } from "eventfold/postgres"
 import { event } from "./harness.ts"
@@ -95,5 +98,26 @@ it.live(
       Fs.writeFileSync(lock, String(gone))
       assert.equal(yield* opened, 1)
     }),
+  60_000
+)
+
+it.live(
+  "what has been answered is not kept",
+  () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      // A mebibyte, as text of one byte a letter.
+      const read = sql`select repeat('x', 1024) as text from generate_series(1, 1024)`
+      const used = Effect.sync(() => {
+        setFlagsFromString("--expose-gc")
+        ;(runInNewContext("gc") as () => void)()
+        return process.memoryUsage().heapUsed
+      })
+      yield* read
+      const before = yield* used
+      yield* Effect.repeat(read, { times: 63 })
+      const kept = ((yield* used) - before) / 2 ** 20
+      assert.ok(kept < 32, `of 64 MiB that were read ${kept.toFixed()} are kept`)
+    }).pipe(Effect.provide(PgLite.layer)),
   60_000
 )
