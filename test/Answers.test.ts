@@ -6,6 +6,7 @@ import { TestClock } from "effect/testing"
 import { Answers, AuditTrail, Command, Event, EventStore, MessageBus, Repository, UnitOfWork } from "eventfold"
 import { Scenario } from "eventfold/testing"
 import { Account, ada, ben, deposit, Deposited, Overdrawn, withdraw, Withdraw } from "./support/bank.ts"
+import { until } from "./support/words.ts"
 import { core, elsewhere, makeWirings, type SqlWired, type Suite, TestSchema, type Wired } from "./support/wirings.ts"
 
 const { concurrently, everywhere, inEverySql, onEveryStore, onServer } = makeWirings()
@@ -274,9 +275,25 @@ describe("answers in a table", () => {
         assert.equal(yield* EventStore.head, 2)
         yield* TestClock.adjust("4 days")
         yield* pay("k-2")
+        yield* until(Effect.map(rows, (ids) => ids.length === 1))
         assert.deepEqual(yield* rows, ["k-2"])
         assert.equal((yield* pay("k-1")).balance, 15)
         assert.equal(runs.Pay, 3)
+      }).pipe(withBus(layer, onTable))
+    })
+
+    test("are deleted as well where every execution is part of a transaction", () => {
+      const { layer } = makeHandlers()
+      return Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const schema = yield* Effect.serviceOption(TestSchema)
+        const table = sql.literal(Option.isSome(schema) ? `"${schema.value}".answer` : "answer")
+        const rows = Effect.map(sql`select id from ${table}`, (rows) => rows.map(({ id }) => id))
+        yield* sql.withTransaction(pay("k-1"))
+        yield* TestClock.adjust("8 days")
+        yield* sql.withTransaction(pay("k-2"))
+        yield* until(Effect.map(rows, (ids) => ids.length === 1))
+        assert.deepEqual(yield* rows, ["k-2"])
       }).pipe(withBus(layer, onTable))
     })
   })

@@ -21,10 +21,9 @@ import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { Fragment } from "effect/sql/Statement"
 import { lasting } from "../internal/lasting.ts"
-import { makeEpisodes } from "../internal/episodes.ts"
 import { answered } from "../sql/answering.ts"
 import { describe, describeOwn, isRefusal, isTimeLimit } from "../sql/errors.ts"
-import { inBackground } from "../sql/reasons.ts"
+import { pruning } from "../sql/pruning.ts"
 import { number, storable } from "../sql/table.ts"
 import { inTransaction } from "../sql/transaction.ts"
 import { openSide } from "../store/tables.ts"
@@ -202,15 +201,13 @@ export const layerSqlWith = (options: {
       const failAs = (operation: string) => Effect.mapError((cause: unknown) => new InboxError({ operation, cause }))
       const name = yield* failAs("open")(openSide(options, side))
 
-      let prunedAt = -Infinity
-      const pruning = inBackground(
-        makeEpisodes("the pruning of the inbox"),
-        "eventfold: the inbox could not be pruned, and grows until it can"
-      )
-      const prune = Effect.flatMap(Clock.currentTimeMillis, (now) => {
-        if (now - prunedAt < hour) return Effect.void
-        prunedAt = now
-        return pruning(answered(sql, sql`delete from ${name} where handled_at < ${number(sql, now - keep)}`))
+      const prune = yield* pruning(sql, {
+        table: name,
+        key: "consumer_group, id",
+        since: "handled_at",
+        keep,
+        title: "the pruning of the inbox",
+        failing: "eventfold: the inbox could not be pruned, and grows until it can"
       })
 
       const once: Inbox["Service"]["once"] = <A, E, R>(group: string, message: Handled, effect: Effect.Effect<A, E, R>) =>
@@ -231,10 +228,10 @@ export const layerSqlWith = (options: {
             operation = "commit"
             return Option.some(done)
           })
-          return Effect.mapError(inTransaction(sql, work), (error) =>
+          return Effect.mapError(Effect.andThen(prune, inTransaction(sql, work)), (error) =>
             error instanceof Own ? error.error : new InboxError({ operation, cause: error })
           )
-        }).pipe(Effect.tap(() => prune))
+        })
       return Inbox.of({ once })
     })
   )
@@ -257,11 +254,9 @@ const side = {
  * The effect runs inside one transaction with the note that its message has been handled. On PostgreSQL, whoever comes second
  * with a message waits for the first one's transaction; on SQLite and PGlite all transactions take turns.
  *
- * What is older than `keep` is deleted in passing, at most once an hour, outside of that transaction.
+ * What is older than `keep` is deleted in the background, at most once an hour: no message waits for it.
  *
  * @category layers
  * @since 0.1.0
  */
 export const layerSql: Layer.Layer<Inbox, InboxError, SqlClient.SqlClient> = layerSqlWith({})
-
-const hour = Duration.toMillis("1 hour")

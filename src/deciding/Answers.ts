@@ -19,13 +19,12 @@ import type { Fragment } from "effect/sql/Statement"
 import { isSqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import { lasting } from "../internal/lasting.ts"
-import { makeEpisodes } from "../internal/episodes.ts"
 import { parseJson, writeJson } from "../internal/exactJson.ts"
 import { CurrentMetadata, recordedMetadata } from "../definitions/metadata.ts"
 import { storedFault } from "../definitions/personal.ts"
 import { answered } from "../sql/answering.ts"
 import { describeOwn, isConflict, isOutage } from "../sql/errors.ts"
-import { inBackground } from "../sql/reasons.ts"
+import { pruning } from "../sql/pruning.ts"
 import { number } from "../sql/table.ts"
 import {
   EventStore,
@@ -138,8 +137,6 @@ const failAs = (operation: string) =>
     return new EventStoreError({ reason: new Reason({ operation, detail: describeOwn(cause), cause }) })
   })
 
-const hour = Duration.toMillis("1 hour")
-
 const side = {
   name: "answer",
   columns: ["command", "id", "payload", "outcome", "value", "answered_at"],
@@ -186,16 +183,13 @@ export const layerSqlWith = (options: {
           failAs(operation)(answered(sql, effect))
       const name = yield* failing("open the answers")(openSide(options, side))
 
-      let prunedAt = -Infinity
-      const pruning = inBackground(
-        makeEpisodes("the pruning of answers"),
-        "eventfold: answers could not be pruned, and become more until they can"
-      )
-      const prune = Effect.gen(function* () {
-        const now = yield* Clock.currentTimeMillis
-        if (now - prunedAt < hour || Option.isSome(yield* Effect.serviceOption(sql.transactionService))) return
-        prunedAt = now
-        yield* pruning(answered(sql, sql`delete from ${name} where answered_at < ${number(sql, now - keep)}`))
+      const prune = yield* pruning(sql, {
+        table: name,
+        key: "command, id",
+        since: "answered_at",
+        keep,
+        title: "the pruning of answers",
+        failing: "eventfold: answers could not be pruned, and become more until they can"
       })
 
       return Answers.of({
@@ -233,7 +227,7 @@ export const layerSqlWith = (options: {
  * Answers in a table of the database of the `SqlClient`: PostgreSQL, PGlite or SQLite. The table is made when it is not there.
  *
  * A row is written in the transaction of the unit of work (`UnitOfWork.layerSql`), so it is there if and only if the events are. What
- * is older than `keep` is deleted in passing, at most once an hour; from then on an execution with that id is a new one.
+ * is older than `keep` is deleted in the background, at most once an hour; from then on an execution with that id is a new one.
  *
  * ```ts
  * import { Effect, Layer, Schema } from "effect"
