@@ -7,7 +7,8 @@ import * as Layer from "effect/Layer"
 import type { Tenant } from "../definitions/tenant.ts"
 import { makeEpisodes } from "../internal/episodes.ts"
 import { pausing } from "../internal/lasting.ts"
-import { inBackground } from "../sql/reasons.ts"
+import { defaultRestart, restarting } from "../internal/lifecycle.ts"
+import { inBackground, reasonOf } from "../sql/reasons.ts"
 import type { Stores } from "./model.ts"
 import { provideFrom } from "./providing.ts"
 import { type TenantEntry, TenantRegistry } from "./registry.ts"
@@ -21,7 +22,7 @@ import { type TenantEntry, TenantRegistry } from "./registry.ts"
 export interface FollowOptions {
   /** The ids of those to follow. Default: all that the registry knows. */
   readonly tenants?: ReadonlyArray<string> | undefined
-  /** How often the registry is asked, and how long one that has failed is left alone. Default: 1 second. */
+  /** How often the registry is asked. Default: 1 second. */
   readonly interval?: Duration.Input | undefined
 }
 
@@ -33,8 +34,8 @@ const keyOf = ({ epoch, id, place }: TenantEntry): string => JSON.stringify([id,
  * what stands beside it.
  *
  * **Details**: what comes to the registry is followed within `interval`, what is suspended, moved or erased is left within it, and followed
- * anew where it has moved to. A follower that fails is logged and begun again; those of other tenants go on. Each holds its tenant's store
- * open.
+ * anew where it has moved to. A follower that fails is logged and begun again, after 100 milliseconds at first and 10 seconds at last; those of other
+ * tenants go on. Each holds its tenant's store open.
  *
  * ```ts
  * import { Context, Deferred, Effect, Layer } from "effect"
@@ -78,13 +79,22 @@ export const follow = <Self, I, E, A, E2, R>(
       const registry = yield* TenantRegistry
       const interval = pausing("Tenants.follow: interval", options.interval ?? "1 second")
       const running = yield* FiberMap.make<string>()
-      const one = (id: string) =>
-        Layer.launch(Layer.fresh(follower)).pipe(
-          provideFrom(stores, id),
-          Effect.catchCause((cause) =>
-            Effect.logWarning(`eventfold: what follows the tenant ${JSON.stringify(id)} has failed and is begun again`, cause)
-          )
+      const one = (id: string) => {
+        const who = `what follows the tenant ${JSON.stringify(id)}`
+        const episodes = makeEpisodes(who)
+        const attempt = Layer.build(Layer.fresh(follower)).pipe(
+          Effect.andThen(episodes.recovered(episodes)),
+          Effect.andThen(Effect.never),
+          Effect.scoped,
+          provideFrom(stores, id)
         )
+        return restarting(() => attempt, {
+          schedule: defaultRestart,
+          onFailure: (cause) =>
+            episodes.failed(episodes, { what: `eventfold: ${who} has failed and is begun again`, why: reasonOf(cause), cause }),
+          onEnd: Effect.void
+        })
+      }
       const look = Effect.gen(function* () {
         const all = yield* registry.list
         const wanted = new Map<string, TenantEntry>()

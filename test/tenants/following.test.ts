@@ -1,5 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Context, Effect, Layer } from "effect"
+import { Context, Effect, Layer, Logger } from "effect"
+import { TestClock } from "effect/testing"
 import { Checkpoints, EventStore, ParkedEvents, Subscription, Tenants } from "eventfold"
 import { logs } from "../support/logs.ts"
 import { eventually } from "../support/words.ts"
@@ -86,6 +87,40 @@ describe("Tenants.follow", () => {
         expect(seen.filter((one) => one.startsWith("acme Ship"))).toEqual(["acme Shipped"])
         expect(seen.some((one) => one === "broken Shipped" || one === "globex Shipped")).toBe(false)
       }).pipe(Effect.provide(layer), Effect.scoped)
+    })
+  )
+
+  it.effect("of a tenant whose follower never starts the log is told once, then ever less often, and once when it does", () =>
+    Effect.gen(function* () {
+      const { layer } = yield* world
+      const lines: Array<string> = []
+      const logger = Logger.make<unknown, void>(({ cause, logLevel, message }) => {
+        lines.push(`${logLevel} ${String(message)}${cause.reasons.length === 0 ? "" : " with its cause"}`)
+      })
+      let tries = 0
+      let isBroken = true
+      const failing = Layer.effectDiscard(
+        Effect.suspend(() => {
+          tries++
+          return isBroken ? Effect.fail(new Error("permission denied")) : Effect.void
+        })
+      )
+      yield* Effect.gen(function* () {
+        yield* Tenants.add("acme", "one")
+        yield* Effect.forkScoped(Tenants.follow(Shop, failing))
+        yield* TestClock.adjust("10 minutes")
+        const what = 'what follows the tenant "acme"'
+        expect(lines).toHaveLength(4)
+        expect(lines[0]).toBe(`Warn eventfold: ${what} has failed and is begun again (permission denied)`)
+        expect(lines[3]).toMatch(/ \d+ times in 7m/)
+        // Every 10 seconds at last.
+        expect(tries).toBeGreaterThan(55)
+        expect(tries).toBeLessThan(75)
+        isBroken = false
+        yield* TestClock.adjust("10 seconds")
+        expect(lines).toHaveLength(5)
+        expect(lines[4]).toMatch(new RegExp(`^Info eventfold: ${what} goes on, after`))
+      }).pipe(Effect.provide(layer), Effect.scoped, Effect.provide(Logger.layer([logger])))
     })
   )
 })
