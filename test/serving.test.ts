@@ -1,7 +1,8 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Layer, Schema } from "effect"
+import { Cause, Effect, Exit, Layer, Logger, Schema } from "effect"
 import { RpcGroup, RpcMiddleware, RpcTest } from "effect/rpc"
+import { TestClock } from "effect/testing"
 import { Aggregate, Command, Event, EventStore, MessageBus, Tag, UnitOfWork } from "eventfold"
 import { ada, deposit, Deposit, Overdrawn, withdraw, Withdraw } from "./support/bank.ts"
 import { logs } from "./support/logs.ts"
@@ -100,6 +101,39 @@ describe("publicErrors", () => {
     })
   )
 })
+
+it.effect("of a store that is not available the log is told once a bus, not for each command, and once when it is again", () =>
+  Effect.gen(function* () {
+    const lines: Array<string> = []
+    const logger = Logger.make<unknown, void>(({ cause, logLevel, message }) => {
+      lines.push(`${logLevel} ${String(message)}${cause.reasons.length === 0 ? "" : " with its cause"}`)
+    })
+    const Beep = Command.make("Beep", {})
+    let isAway = true
+    const BeepLive = MessageBus.handle(Beep, () =>
+      isAway ? Effect.fail(store(new EventStore.StoreUnavailable({ operation: "append", detail: "gone" }))) : Effect.void
+    )
+    const Live = BeepLive.pipe(
+      Layer.provideMerge(MessageBus.layer),
+      Layer.provide(UnitOfWork.layer),
+      Layer.provide(EventStore.layerMemory)
+    )
+    yield* Effect.gen(function* () {
+      const beep = MessageBus.serve(Beep, undefined, {})
+      for (let second = 0; second < 600; second++) {
+        assert.equal((yield* Effect.flip(beep)).kind, "unavailable")
+        yield* TestClock.adjust("1 second")
+      }
+      isAway = false
+      yield* beep
+      yield* beep
+    }).pipe(Effect.provide(Live), Effect.provide(Logger.layer([logger])))
+    assert.equal(lines.length, 5)
+    assert.match(lines[0] ?? "", /^Warn eventfold: commands fail, because the store is not available \(.*gone.*\)$/)
+    assert.match(lines[3] ?? "", /not available, \d+ times in 7m/)
+    assert.match(lines[4] ?? "", /^Info eventfold: the execution of commands goes on, after 600 failures/)
+  })
+)
 
 class Caller extends RpcMiddleware.Service<Caller>()("test/Caller") {}
 class Bank extends RpcGroup.make(Deposit, Withdraw).middleware(Caller).middleware(Command.CommandFailures) {}

@@ -1,4 +1,5 @@
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
@@ -9,11 +10,13 @@ import * as Schema from "effect/Schema"
 import { type Any, CommandFailure, CommandFailures, type Error, type PayloadInput, type Success } from "../definitions/Command.ts"
 import { CurrentMetadata } from "../definitions/metadata.ts"
 import type { Metadata } from "../definitions/stored.ts"
+import { type Episodes, makeEpisodes } from "../internal/episodes.ts"
 import { NewId } from "../internal/ids.ts"
-import type { Handler, MessageBus } from "./bus.ts"
+import { reasonOf, tellFailure } from "../sql/reasons.ts"
+import { type Handler, MessageBus } from "./bus.ts"
 import { execute } from "./executing.ts"
 import { CommitError } from "./transaction.ts"
-import { retryConflicts } from "./UnitOfWork.ts"
+import { retryConflicts, UnitOfWork } from "./UnitOfWork.ts"
 
 const isCommitError = Schema.is(CommitError)
 
@@ -25,6 +28,31 @@ const logged = (kind: "unknown" | "fault", cause: Cause.Cause<unknown>): Effect.
       Effect.fail(new CommandFailure({ kind, incident }))
     )
   )
+
+/** Of the store of each bus, or of units of work without one: whether it is available. Kept beside them, which know nothing of it. */
+const outages = new WeakMap<object, Episodes>()
+
+/** What runs the commands of a fiber. */
+const runnerIn = (context: Context.Context<never>): object | undefined =>
+  Context.getOrUndefined(context, MessageBus) ?? Context.getOrUndefined(context, UnitOfWork)
+
+/** Says that a store is not available: once, and not for each of the many commands that fail by then. */
+const tellOutage = (cause: Cause.Cause<unknown>): Effect.Effect<void> =>
+  Effect.contextWith((context) => {
+    const what = "eventfold: commands fail, because the store is not available"
+    const runner = runnerIn(context)
+    if (runner === undefined) return tellFailure(Effect.logWarning, what, cause)
+    const episodes = outages.get(runner) ?? makeEpisodes("the execution of commands")
+    outages.set(runner, episodes)
+    return episodes.failed(episodes, { what, why: reasonOf(cause), cause })
+  })
+
+/** Says so where it is available again. */
+const tellRecovery: Effect.Effect<void> = Effect.contextWith((context) => {
+  const runner = runnerIn(context)
+  const episodes = runner === undefined ? undefined : outages.get(runner)
+  return episodes?.isFailing(episodes) === true ? episodes.recovered(episodes) : Effect.void
+})
 
 const toFailure = (error: CommitError): Effect.Effect<never, CommandFailure> => {
   switch (error._tag) {
@@ -52,10 +80,7 @@ const toFailure = (error: CommitError): Effect.Effect<never, CommandFailure> => 
         case "TransactionConflict":
           return Effect.fail(new CommandFailure({ kind: "conflict" }))
         case "StoreUnavailable":
-          return Effect.andThen(
-            Effect.logWarning("eventfold: a command failed, because the store is not available", error),
-            Effect.fail(new CommandFailure({ kind: "unavailable" }))
-          )
+          return Effect.andThen(tellOutage(Cause.fail(error)), Effect.fail(new CommandFailure({ kind: "unavailable" })))
         case "OutcomeUnknown":
           return logged("unknown", Cause.fail(error))
       }
@@ -98,6 +123,7 @@ export const publicErrorsWith: {
   ): Effect.Effect<A, Exclude<E, CommitError> | CommandFailure, R> =>
     self.pipe(
       retryConflicts({ times, schedule }),
+      Effect.tap(tellRecovery),
       Effect.catchCause((cause): Effect.Effect<never, Exclude<E, CommitError> | CommandFailure> => {
         const failure = cause.reasons.find(Cause.isFailReason)
         if (failure !== undefined && isCommitError(failure.error)) return toFailure(failure.error)
