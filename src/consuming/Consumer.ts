@@ -19,6 +19,7 @@ import type * as Event from "../definitions/Event.ts"
 import { readersOf } from "../definitions/listing.ts"
 import { changesOf, type Registry as RegistryOf, retrying, unlessInHandler } from "../following/engine.ts"
 import type { Unlisted } from "../internal/unlisted.ts"
+import { removeSeries } from "../internal/series.ts"
 import { GroupInUseError, Transport, type TransportError } from "../transport/Transport.ts"
 import { type Handler, makeConsumer } from "./consuming.ts"
 import { DeadLetters, type DeadLettersError } from "./DeadLetters.ts"
@@ -277,7 +278,10 @@ export const forget = Effect.fnUntraced(function* (
 ): Effect.fn.Return<boolean, GroupInUseError | TransportError, Transport> {
   const members = (yield* findGroup(group))?.members.size ?? 0
   if (members > 0) return yield* new GroupInUseError({ group, detail: "consumers of this process belong to it" })
-  return yield* Transport.use((transport) => transport.forget(group))
+  const forgotten = yield* Transport.use((transport) => transport.forget(group))
+  yield* consumers.forget(group, yield* Transport)
+  yield* removeSeries("group", group)
+  return forgotten
 })
 
 /**

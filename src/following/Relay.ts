@@ -56,7 +56,7 @@ import {
   type RelayError
 } from "./publishing.ts"
 import type { StillRunningError } from "./model.ts"
-import { findFollower, followers, type LogFollower } from "./registry.ts"
+import { findFollower, followers, type LogFollower, register } from "./registry.ts"
 import { type RemoveOptions, retire } from "./retiring.ts"
 import type { Status } from "./body.ts"
 import type { Follower } from "./running.ts"
@@ -124,7 +124,8 @@ type AnyOptions = Options<OnRefused>
 export const layer = <const P extends OnRefused = "halt">(options: Options<P>): Layer.Layer<never, never, Requirements<P>> =>
   Layer.effectContext(
     Effect.gen(function* () {
-      const [relay, registry] = yield* start(options)
+      const { ended, registry, relay } = yield* start(options)
+      yield* Effect.addFinalizer(() => ended)
       yield* Effect.forkScoped(relay.main)
       const seen: Context.Context<never> = followers.seenFrom(registry)
       return seen
@@ -143,18 +144,22 @@ export const layer = <const P extends OnRefused = "halt">(options: Options<P>): 
  * @since 0.1.0
  */
 export const run = <const P extends OnRefused = "halt">(options: Options<P>): Effect.Effect<never, RelayError, Requirements<P>> =>
-  Effect.flatMap(start(options), ([relay]) => relay.main)
+  Effect.flatMap(start(options), ({ ended, relay }) => Effect.ensuring(relay.main, ended))
 
-/** Makes a relay known to its process. */
+/** Makes a relay known to its process. Gives what is to be run when it has ended. */
 const start = Effect.fnUntraced(function* (
   options: AnyOptions
-): Effect.fn.Return<readonly [Follower<RelayError>, Registry<LogFollower>], never, Services> {
+): Effect.fn.Return<
+  { readonly relay: Follower<RelayError>; readonly registry: Registry<LogFollower>; readonly ended: Effect.Effect<void> },
+  never,
+  Services
+> {
   const { name } = options
   checkRelay(options)
   const relay = yield* makeRelay(options, yield* Effect.flatMap(Checkpoints, makeOwner))
   const services = yield* Effect.context<EventStore | Transport>()
   const parking = Option.getOrUndefined(yield* Effect.serviceOption(ParkedEvents))
-  const registry = yield* followers.register(relayCheckpoint(name), {
+  const { ended, registry } = yield* register(relayCheckpoint(name), {
     ...relay,
     part: "relay",
     title: name,
@@ -168,7 +173,8 @@ const start = Effect.fnUntraced(function* (
     about: `the relay "${name}" of ${JSON.stringify(filterOf(options))}`,
     isStopped: stoppedBy(relay.status)
   })
-  return [relay, registry]
+  // Also where it ends before it has begun.
+  return { relay, registry, ended: Effect.andThen(relay.show("stopped"), ended) }
 })
 
 const controls = (name: string): Effect.Effect<LogFollower, UnknownRelayError> =>
@@ -214,7 +220,7 @@ export const resume = (name: string): Effect.Effect<void, UnknownRelayError> =>
   Effect.flatMap(controls(name), (relay) => relay.resume)
 
 /**
- * Retires a relay that nobody runs any more: its checkpoint is forgotten, and what it has parked. Whether it was known. Refused with
+ * Retires a relay that nobody runs any more: its checkpoint is forgotten, what it has parked, and its status and metrics in this process. Whether it was known. Refused with
  * `Subscription.StillRunningError` as `Subscription.remove` is. The name may be used again: it publishes everything anew, with the same
  * ids.
  *

@@ -65,7 +65,7 @@ import {
 } from "./logs.ts"
 import { parseCheckpoint, subscriptionCheckpoint } from "./names.ts"
 import * as progress from "./progress.ts"
-import { findSubscription, followers, type LogFollower, type SubscriptionControls } from "./registry.ts"
+import { findSubscription, followers, type LogFollower, register, type SubscriptionControls } from "./registry.ts"
 import { type RemoveOptions, retire } from "./retiring.ts"
 import { makeOwner } from "./spreading.ts"
 import { subscribe } from "./subscribing.ts"
@@ -249,7 +249,7 @@ export const replay: typeof retry = (name, position) => retry(name, position)
 
 /**
  * Retires a subscription that nobody runs any more: its checkpoint (with `partitions`, those of all of them) is forgotten, and what it
- * has parked. So {@link lag} does not show it any more. Whether it was known.
+ * has parked. So {@link lag} does not show it any more, and this process has no {@link status} and no metrics of it. Whether it was known.
  *
  * It is refused with {@link StillRunningError}, and nothing is changed, where a process holds its lease or this process runs it. A process
  * that only stands by is not seen: end all of them before. So a handler cannot remove what it works for. The name may be used again, with another number of partitions too, and begins
@@ -427,8 +427,8 @@ const run = Effect.fnUntraced(function* <R, P extends OnFailure, T extends boole
         : options.from
   const owner = yield* makeOwner(checkpoints)
   const parking = Option.getOrUndefined(yield* Effect.serviceOption(ParkedEvents))
-  const register = (follower: Pick<SubscriptionControls, "status" | "pause" | "resume" | "retry" | "retryParked">) =>
-    followers.register(subscriptionCheckpoint(name), {
+  const known = (follower: Pick<SubscriptionControls, "status" | "pause" | "resume" | "retry" | "retryParked">) =>
+    register(subscriptionCheckpoint(name), {
       ...follower,
       part: "subscription",
       runs: handling.runs ?? "subscription",
@@ -442,14 +442,15 @@ const run = Effect.fnUntraced(function* <R, P extends OnFailure, T extends boole
     })
   if (partitions !== undefined) {
     const group = yield* makeGroup({ ...options, partitions }, handling, { from, owner })
-    const registry = yield* register(group)
+    const { ended, registry } = yield* known(group)
+    yield* Effect.addFinalizer(() => ended)
     yield* group.start
     return followers.seenFrom(registry)
   }
   const check = Effect.flatMap(checkpoints.list, (all) => checkPartitions(name, undefined, all))
   const one = yield* subscribe(options, handling, { from, owner, check })
-  const registry = yield* register(one)
-  yield* Effect.addFinalizer(() => one.show("stopped"))
+  const { ended, registry } = yield* known(one)
+  yield* Effect.addFinalizer(() => Effect.andThen(one.show("stopped"), ended))
   yield* Effect.forkScoped(one.main)
   return followers.seenFrom(registry)
 })

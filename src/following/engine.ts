@@ -4,7 +4,7 @@
  */
 export { type Name } from "./follower.ts"
 export { changesOf, makeRegistries, type Registered, type Registry, stoppedBy } from "./followers.ts"
-export { allFollowers, findFollower, findSubscription, followers, type LogFollower, statusNow } from "./registry.ts"
+export { allFollowers, findFollower, findSubscription, type LogFollower, register, statusNow } from "./registry.ts"
 export { type WorkContext, type Status } from "./body.ts"
 export { Inside, StillHeld } from "./handling.ts"
 export { StillRunningError } from "./model.ts"

@@ -31,6 +31,10 @@ export interface Registries<F extends Registered> {
   readonly Provided: Context.Reference<Registry<F> | undefined>
   /** Adds a follower. A defect when another with the same name, of the same instance, has not stopped. Gives its registry. */
   readonly register: (name: string, follower: F) => Effect.Effect<Registry<F>>
+  /** Puts what is left of a follower in its place, where no other has its name by now. */
+  readonly leave: (registry: Registry<F>, name: string, follower: F, left: F) => Effect.Effect<void>
+  /** Forgets the follower of this name, if it has stopped. */
+  readonly forget: (name: string, home: object | undefined) => Effect.Effect<void>
   /** The follower of this name, as far as it can be seen from here. */
   readonly find: (name: string, home: object | undefined) => Effect.Effect<F | undefined>
   /** All that can be seen from here, by name. */
@@ -66,6 +70,15 @@ export const makeRegistries = <F extends Registered>(key: string): Registries<F>
       }
       registry.set(name, follower)
       return registry
+    }),
+    leave: (registry, name, follower, left) =>
+      Effect.sync(() => {
+        if (registry.get(name) === follower) registry.set(name, left)
+      }),
+    forget: Effect.fnUntraced(function* (name, home) {
+      const provided = yield* Provided
+      const registries = provided === undefined ? [home === undefined ? undefined : own.get(home), yield* Seen] : [provided]
+      for (const registry of registries) if (registry?.get(name)?.isStopped() === true) registry.delete(name)
     }),
     find: Effect.fnUntraced(function* (name, home) {
       const provided = yield* Provided

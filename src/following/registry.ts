@@ -1,12 +1,12 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type * as Stream from "effect/Stream"
+import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import { type CheckpointError, Checkpoints, type KeptDeadline } from "../store/Checkpoints.ts"
 import type { EventStoreError, Filter } from "../store/EventStore.ts"
-import type { NotParkedError, ParkedEvents, ParkedEventsError } from "../store/ParkedEvents.ts"
+import { type NotParkedError, type ParkedEvents, ParkedEventsError } from "../store/ParkedEvents.ts"
 import type { TransportError } from "../transport/Transport.ts"
-import { type Controls as ControlsOf, makeRegistries, type Registered } from "./followers.ts"
+import { type Controls as ControlsOf, makeRegistries, type Registered, type Registry } from "./followers.ts"
 import type { EventRetryError, OnFailure, ParkedBehindError, Retried, Status } from "./model.ts"
 import { subscriptionCheckpoint } from "./names.ts"
 import type * as body from "./body.ts"
@@ -57,6 +57,37 @@ export const statusNow = (follower: LogFollower): body.Status =>
   follower.part === "subscription" ? SubscriptionRef.getUnsafe(follower.status) : SubscriptionRef.getUnsafe(follower.status)
 
 export const followers = makeRegistries<LogFollower>("eventfold/Subscription/Registry")
+
+/**
+ * What is left of a follower that has stopped: what it was, and how at last. It can be found until its name is taken anew or removed, and
+ * holds nothing of what it worked with.
+ */
+const leftOf = (follower: LogFollower): LogFollower => {
+  const { about, filter, home, title } = follower
+  const left = { about, filter, home, title, isStopped: () => true, pause: Effect.void, resume: Effect.void }
+  const stopped = () => new Error(`${about} has stopped`)
+  const refuse = () => Effect.suspend(() => Effect.fail(new ParkedEventsError({ operation: "retry", cause: stopped() })))
+  switch (follower.part) {
+    case "subscription": {
+      const { onFailure, part, runs, status } = follower
+      return { ...left, onFailure, part, runs, status, parking: undefined, retry: refuse, retryParked: refuse }
+    }
+    case "relay":
+      return { ...left, part: "relay", status: follower.status, retry: refuse, again: () => Stream.die(stopped()) }
+    case "deadlines":
+      return { ...left, part: "deadlines", status: follower.status, due: () => Effect.succeed([]) }
+  }
+}
+
+/** Makes a follower known to its process. Gives what is to be run when it has stopped. */
+export const register = (
+  checkpoint: string,
+  follower: LogFollower
+): Effect.Effect<{ readonly registry: Registry<LogFollower>; readonly ended: Effect.Effect<void> }> =>
+  Effect.map(followers.register(checkpoint, follower), (registry) => ({
+    registry,
+    ended: Effect.suspend(() => followers.leave(registry, checkpoint, follower, leftOf(follower)))
+  }))
 
 /** The follower of a checkpoint, as far as it can be seen from here. */
 export const findFollower = (checkpoint: string): Effect.Effect<LogFollower | undefined> =>

@@ -4,10 +4,12 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { makeId } from "../internal/ids.ts"
+import { removeSeries } from "../internal/series.ts"
 import { type CheckpointError, type CheckpointHeldError, Checkpoints } from "../store/Checkpoints.ts"
 import { ParkedEvents, type ParkedEventsError } from "../store/ParkedEvents.ts"
 import { StillRunningError } from "./model.ts"
-import { findFollower } from "./registry.ts"
+import { parseCheckpoint } from "./names.ts"
+import { findFollower, followers } from "./registry.ts"
 
 /**
  * What becomes of what has been parked when its subscription or relay is removed.
@@ -40,6 +42,15 @@ const ttl = "15 seconds"
 const checkHere = Effect.fnUntraced(function* (checkpoint: string): Effect.fn.Return<void, StillRunningError> {
   const found = yield* findFollower(checkpoint)
   if (found !== undefined && !found.isStopped()) return yield* new StillRunningError({ checkpoint, owner: Option.none() })
+})
+
+/** Forgets what this process knows of a follower that is removed, and what it has measured of it. */
+const forgetHere = Effect.fnUntraced(function* (checkpoint: string): Effect.fn.Return<void, never, Checkpoints> {
+  yield* followers.forget(checkpoint, yield* Checkpoints)
+  const of = parseCheckpoint(checkpoint)
+  if (of._tag === "Subscription") yield* removeSeries("subscription", of.name)
+  if (of._tag === "Relay") yield* removeSeries("relay", of.name)
+  if (of._tag === "Deadlines") yield* removeSeries("process", of.process)
 })
 
 /** Takes a checkpoint that nobody holds, so that nobody takes it until it is removed. */
@@ -83,6 +94,7 @@ export const retire = Effect.fnUntraced(function* (
       yield* Effect.forEach(names, (name) => Effect.catchTag(remove(name, { force: true }), "CheckpointHeldError", Effect.die), {
         discard: true
       })
+      yield* Effect.forEach(what.here, forgetHere, { discard: true })
       return names.length > 0
     })
   )

@@ -12,7 +12,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Event from "../definitions/Event.ts"
 import type { NewEvent, RecordedEvent } from "../definitions/stored.ts"
-import { findFollower, followers, type WorkContext, makeFollower, makeOwner, readingOf, stoppedBy } from "../following/engine.ts"
+import { findFollower, makeFollower, makeOwner, readingOf, register, stoppedBy, type WorkContext } from "../following/engine.ts"
 import { deadlinesCheckpoint, processName, subscriptionCheckpoint } from "../following/names.ts"
 import { positions, reached } from "../following/progress.ts"
 import { defaultRestart } from "../internal/lifecycle.ts"
@@ -222,7 +222,7 @@ export const watchDeadlines = Effect.fnUntraced(function* (
     work: (page, context) => notePage(watch, page, context),
     beside: (context) => watchClock(watch, context)
   })
-  yield* followers.register(checkpoint, {
+  const { ended } = yield* register(checkpoint, {
     ...follower,
     part: "deadlines",
     title: name,
@@ -233,6 +233,6 @@ export const watchDeadlines = Effect.fnUntraced(function* (
     isStopped: stoppedBy(follower.status)
   })
   // Also where it ends before it has begun.
-  yield* Effect.addFinalizer(() => follower.show("stopped"))
+  yield* Effect.addFinalizer(() => Effect.andThen(follower.show("stopped"), ended))
   yield* Effect.forkScoped(follower.main)
 })

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict"
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import { describe, it } from "@effect/vitest"
-import { Cause, DateTime, Deferred, Effect, Exit, Fiber, Layer, Option, Stream } from "effect"
+import { Cause, DateTime, Deferred, Effect, Exit, Fiber, Layer, Metric, Option, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import {
   Checkpoints,
@@ -17,9 +19,10 @@ import {
   UnitOfWork
 } from "eventfold"
 import { logs } from "../support/logs.ts"
-import { rest, start, until } from "../support/words.ts"
+import { eventually, rest, start, until } from "../support/words.ts"
 
 const stores = Layer.mergeAll(EventStore.layerMemory, Checkpoints.layerMemory)
+type Wired = Layer.Success<typeof stores>
 const all = Layer.mergeAll(stores, Transport.layerMemory, DeadLetters.layerMemory)
 
 const published = (...ids: ReadonlyArray<string>): ReadonlyArray<EventStore.NewEvent> =>
@@ -74,6 +77,72 @@ describe("two followers of one name in one process", () => {
     Effect.gen(function* () {
       yield* until(Effect.map(Subscription.status("view"), ({ state }) => state === "live"))
     }).pipe(Effect.provide(Layer.provide(view(), stores)))
+  )
+})
+
+/** What has a value among the metrics, by the attribute. */
+const measured = (attribute: string, value: string) =>
+  Effect.map(Metric.snapshot, (all) => all.filter(({ attributes }) => attributes?.[attribute] === value).map(({ id }) => id))
+
+/** Whether nothing holds it any more. */
+const isCollected = (held: WeakRef<object>) => {
+  setFlagsFromString("--expose-gc")
+  const gc = runInNewContext("gc") as () => void
+  return Effect.sync(() => (gc(), held.deref() === undefined))
+}
+
+describe("a follower that has stopped", () => {
+  it.live("tells how it was at last, and holds nothing of what it worked with: once removed nothing is known of it", () =>
+    Effect.gen(function* () {
+      yield* EventStore.append("A-1", published("1", "2"))
+      const statuses: ReadonlyArray<
+        Effect.Effect<Relay.Status, Subscription.UnknownSubscriptionError | Relay.UnknownRelayError>
+      > = [Subscription.status("shared"), Subscription.status("view"), Relay.status("shop")]
+      const followers: ReadonlyArray<(seen: (position: number) => void) => Layer.Layer<never, never, Wired>> = [
+        (seen) =>
+          Subscription.layer({ name: "shared", partitions: 2, handler: ({ position }) => Effect.sync(() => seen(position)) }),
+        (seen) => Subscription.layer({ name: "view", handler: ({ position }) => Effect.sync(() => seen(position)) }),
+        (seen) =>
+          Layer.provide(
+            Relay.layer({ name: "shop" }),
+            Layer.succeed(Transport.Transport, {
+              publish: (messages) => Effect.sync(() => messages.forEach(({ position = 0 }) => seen(position))),
+              subscribe: () => Stream.never,
+              forget: () => Effect.succeed(false)
+            })
+          )
+      ]
+      for (const [index, status] of statuses.entries()) {
+        // In a function of its own: what this one has named it holds.
+        const run = Effect.fnUntraced(function* () {
+          const positions: Array<number> = []
+          const follower = followers[index] ?? assert.fail()
+          const stop = yield* start(follower((position) => void positions.push(position)))
+          yield* eventually(
+            "all is done",
+            Effect.map(status, ({ position }) => position === 2)
+          )
+          yield* stop
+          assert.deepEqual(positions, [1, 2])
+          return new WeakRef<object>(positions)
+        })
+        yield* eventually("what it worked with is gone", isCollected(yield* run()))
+        const { position, state } = yield* status
+        assert.deepEqual([state, position], ["stopped", 2])
+      }
+      const refused = yield* Effect.flip(Subscription.retryParked("view"))
+      assert.match(refused.message, /the subscription "view" to all events has stopped/)
+      for (const name of ["view", "shared"]) {
+        assert.ok((yield* measured("subscription", name)).includes("eventfold_subscription_state"))
+        assert.equal(yield* Subscription.remove(name), true)
+        assert.equal((yield* Effect.flip(Subscription.status(name)))._tag, "UnknownSubscriptionError")
+        assert.deepEqual(yield* measured("subscription", name), [])
+      }
+      assert.ok((yield* measured("relay", "shop")).includes("eventfold_relay_state"))
+      assert.equal(yield* Relay.remove("shop"), true)
+      assert.equal((yield* Effect.flip(Relay.status("shop")))._tag, "UnknownRelayError")
+      assert.deepEqual(yield* measured("relay", "shop"), [])
+    }).pipe(Effect.scoped, Effect.provide(stores), Effect.provideService(Metric.MetricRegistry, new Map()))
   )
 })
 
@@ -220,6 +289,20 @@ describe("consumers", () => {
       }).pipe(Effect.provide(away))
       assert.equal((yield* Effect.flip(Consumer.status("g")))._tag, "UnknownGroupError")
     }).pipe(Effect.scoped, Effect.provide(all))
+  )
+})
+
+describe("a group that is forgotten", () => {
+  it.effect("is unknown to the process that had consumers of it, and not measured any more", () =>
+    Effect.gen(function* () {
+      const stop = yield* start(Consumer.layer([Event.make("Placed")], { Placed: () => Effect.void }, { group: "g" }))
+      yield* until(Effect.map(Consumer.status("g"), ({ state }) => state === "live"))
+      yield* stop
+      assert.ok((yield* measured("group", "g")).includes("eventfold_consumer_state"))
+      yield* Consumer.forget("g")
+      assert.equal((yield* Effect.flip(Consumer.status("g")))._tag, "UnknownGroupError")
+      assert.deepEqual(yield* measured("group", "g"), [])
+    }).pipe(Effect.scoped, Effect.provide(all), Effect.provideService(Metric.MetricRegistry, new Map()))
   )
 })
 

@@ -139,9 +139,12 @@ const retry = (parts: Parts, name: string, position: number): Performance => ({
     })
 })
 
-/** The follower of this process that parks under a name, or has it. */
+/** The follower that this process runs, and that parks under a name, or has it. */
 const followerParking = (parts: Parts, name: string) =>
-  Effect.map(parts.followers, (all) => all.get(name) ?? all.get(subscriptionCheckpoint(name)))
+  Effect.map(parts.followers, (all) => {
+    const found = all.get(name) ?? all.get(subscriptionCheckpoint(name))
+    return found?.isStopped() === false ? found : undefined
+  })
 
 const discard = (parts: Parts, name: string, position: number): Performance => ({
   isTransactional: true,
@@ -207,7 +210,7 @@ const relayAgain = (parts: Parts, relay: string, from: number, to: number): Perf
   isTransactional: false,
   run: (progress) =>
     Effect.gen(function* () {
-      const follower = (yield* parts.followers).get(`relay:${relay}`)
+      const follower = yield* followerParking(parts, `relay:${relay}`)
       if (follower?.part !== "relay") return yield* refuse(`this process does not run the relay "${relay}"`)
       if (from < 1 || to < from) return yield* refuse(`from #${from} to #${to} are no positions of the log in order`)
       const head = yield* orRefused(parts.store.head)
@@ -292,7 +295,7 @@ export const canPerform = (
     case "RemoveFollower":
       return Effect.succeed(true)
     case "RelayAgain":
-      return Effect.map(parts.followers, (all) => all.has(`relay:${act.relay}`))
+      return Effect.map(followerParking(parts, `relay:${act.relay}`), (found) => found !== undefined)
     default:
       return Effect.succeed(definitionOf(parts, act.projection, act.version) !== undefined)
   }

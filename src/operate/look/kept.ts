@@ -116,7 +116,7 @@ const deadlinesOf = (
     const here = (yield* parts.followers).get(checkpoint)
     const kept = parts.checkpoints.deadlines
     const rows = yield* orUnavailable(
-      here?.part === "deadlines"
+      here?.part === "deadlines" && !here.isStopped()
         ? here.due(upTo, after === undefined ? undefined : { stream: "", type: "", id: "", ...after })
         : (kept?.due(checkpoint, { upTo, after: after ?? first, limit }) ?? Effect.succeed([]))
     )
