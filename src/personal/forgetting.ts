@@ -1,3 +1,4 @@
+import * as Array from "effect/Array"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -91,7 +92,8 @@ export const forget = (
 /**
  * Follows what is forgotten, from the beginning of the log: it finishes what a crash has cut off, forgets again what a restored backup of the keys
  * brought back, and lets this process forget what it keeps in memory: the states of `Repository.layerCache`, `Decision.layerCache` and of process managers. For each process
- * that reads personal data; it has no checkpoint, because keys may be restored without the log.
+ * that reads personal data; it has no checkpoint, because keys may be restored without the log. What is done already costs a start one look at the
+ * keys a page.
  *
  * What fails is tried again until it succeeds, and logged.
  *
@@ -108,18 +110,25 @@ export const layerEraser: Layer.Layer<never, never, EventStore | Keys> = Layer.e
     const following = Effect.suspend(() =>
       store.subscribe({ after, filter: { types: Event.storedTypes(SubjectForgotten), categories: ["$erasure"] } }).pipe(
         Stream.runForEachArray((page) =>
-          Effect.forEach(
-            page,
-            (recorded) =>
-              Effect.gen(function* () {
-                const { generation, subject } = yield* Effect.fromResult(Event.decode(SubjectForgotten, recorded))
+          Effect.gen(function* () {
+            const decoded = page.map((recorded) => Event.decode(SubjectForgotten, recorded))
+            const forgotten = new Map<string, number>()
+            for (const { generation, subject } of Array.getSuccesses(decoded)) {
+              forgotten.set(subject, Math.max(generation, forgotten.get(subject) ?? 0))
+            }
+            // Each process comes by all of them each time that it starts: what is done is looked up together.
+            const left = keys.unfinished === undefined ? undefined : yield* keys.unfinished(forgotten)
+            yield* clear
+            for (const [index, recorded] of page.entries()) {
+              const { generation, subject } = yield* Effect.fromResult(decoded[index] ?? Event.decode(SubjectForgotten, recorded))
+              if (left?.has(subject) !== false) {
                 yield* keys.close(subject, generation)
                 yield* keys.destroy(subject, generation)
                 yield* clear
-                after = recorded.position
-              }),
-            { discard: true }
-          ).pipe(
+              }
+              after = recorded.position
+            }
+          }).pipe(
             // What was being read with the keys meanwhile may have been kept since.
             Effect.ensuring(Effect.forkIn(Effect.andThen(Effect.sleep(keys.bound), clear), scope))
           )

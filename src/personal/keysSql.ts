@@ -177,6 +177,8 @@ const checkMasters = Effect.fnUntraced(function* (table: Table, wrapping: Wrappi
   for (const { master, wrapped } of found) if (wrapped !== null) yield* wrapping.unwrap(wrapped, master)
 })
 
+const isDestroyed = ({ closed, wrapped }: Row): boolean => wrapped === null && closed !== 0
+
 /** The newest of each subject: rows are in the order of generations. */
 const newest = (rows: ReadonlyArray<Row>): ReadonlyMap<string, Row> => new Map(rows.map((row) => [row.subject, row]))
 
@@ -310,6 +312,13 @@ const makeKeys = Effect.fnUntraced(function* (
       })
   }
 
+  /** Keeps nothing of what is destroyed. */
+  const drop = (subjects: ReadonlyArray<string>, destroyed: ReadonlyArray<Pick<Row, "id">>) =>
+    whenCommitted(() => {
+      for (const { id } of destroyed) byId.forget(id)
+      for (const subject of subjects) bySubject.delete(subject)
+    })
+
   return {
     bound,
     sealing: together(bySubject, lookUp),
@@ -328,13 +337,24 @@ const makeKeys = Effect.fnUntraced(function* (
     }),
     destroy: Effect.fnUntraced(function* (subject, generation) {
       const rows = (yield* table.find("forget", "subject", [subject])).filter((row) => row.generation <= generation)
-      // Whoever follows what is forgotten comes by each time that it starts: nothing is written again.
-      const isDone = rows.every(({ closed, wrapped }) => wrapped === null && closed !== 0)
-      const destroyed = isDone ? rows : yield* table.destroy(subject, generation)
-      yield* whenCommitted(() => {
-        for (const { id } of destroyed) byId.forget(id)
-        bySubject.delete(subject)
-      })
+      // It may be done again, by whoever has forgotten and by all that follow: nothing is written again.
+      const destroyed = rows.every(isDestroyed) ? rows : yield* table.destroy(subject, generation)
+      yield* drop([subject], destroyed)
+    }),
+    unfinished: Effect.fnUntraced(function* (forgotten) {
+      const rows = yield* table.find("forget", "subject", Array.from(forgotten.keys()))
+      const last = newest(rows)
+      const upTo = (subject: string) => forgotten.get(subject) ?? 0
+      const covered = rows.filter(({ generation, subject }) => generation <= upTo(subject))
+      // What a restored backup has brought back is there again; and where it knows nothing of a subject, nothing keeps a new key from being made.
+      const left = new Set(covered.filter((row) => !isDestroyed(row)).map(({ subject }) => subject))
+      for (const [subject, generation] of forgotten) if ((last.get(subject)?.generation ?? 0) < generation) left.add(subject)
+      const done = Array.from(forgotten.keys()).filter((subject) => !left.has(subject))
+      yield* drop(
+        done,
+        covered.filter(({ subject }) => !left.has(subject))
+      )
+      return left
     }),
     readmit: Effect.fnUntraced(function* (subject) {
       const last = (yield* table.find("readmit", "subject", [subject])).at(-1)

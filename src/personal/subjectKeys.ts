@@ -110,6 +110,11 @@ export class Keys extends Context.Service<
     readonly close: (subject: string, generation?: number) => Effect.Effect<number, KeysError>
     /** The last step: the keys up to a generation are gone for good. */
     readonly destroy: (subject: string, generation: number) => Effect.Effect<void, KeysError>
+    /**
+     * Of subjects, with the generation up to which each is forgotten, those to whom the last step has not come yet. Of the others this process keeps
+     * nothing that it may have had. Default: all of them, and each is done again.
+     */
+    readonly unfinished?: (forgotten: ReadonlyMap<string, number>) => Effect.Effect<ReadonlySet<string>, KeysError>
     /** Lets one who is forgotten in anew, with another key. Does nothing for others. */
     readonly readmit: (subject: string) => Effect.Effect<void, KeysError>
     /** How long after `destroy` a process may still have the key. */
