@@ -2,11 +2,13 @@ import * as Array from "effect/Array"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as Event from "../definitions/Event.ts"
 import { SubjectForgotten } from "../definitions/subjectForgotten.ts"
+import { makeEpisodes } from "../internal/episodes.ts"
 import { forgetKept } from "../internal/forgetting.ts"
+import { defaultRestart, restarting } from "../internal/lifecycle.ts"
+import { reasonOf } from "../sql/reasons.ts"
 import { type AppendError, EventStore, InvalidAppendError } from "../store/EventStore.ts"
 import { isInTransaction } from "../store/inTransaction.ts"
 import { Keys, type KeysError, subjectFault } from "./subjectKeys.ts"
@@ -106,8 +108,10 @@ export const layerEraser: Layer.Layer<never, never, EventStore | Keys> = Layer.e
     const store = yield* EventStore
     const scope = yield* Effect.scope
     const clear = Effect.sync(forgetKept)
+    const episodes = makeEpisodes("forgetting what the log says is forgotten")
+    const recovered = Effect.suspend(() => (episodes.isFailing(episodes) ? episodes.recovered(episodes) : Effect.void))
     let after = 0
-    const following = Effect.suspend(() =>
+    const following = (progress: () => void) =>
       store.subscribe({ after, filter: { types: Event.storedTypes(SubjectForgotten), categories: ["$erasure"] } }).pipe(
         Stream.runForEachArray((page) =>
           Effect.gen(function* () {
@@ -128,17 +132,23 @@ export const layerEraser: Layer.Layer<never, never, EventStore | Keys> = Layer.e
               }
               after = recorded.position
             }
+            progress()
+            yield* recovered
           }).pipe(
             // What was being read with the keys meanwhile may have been kept since.
             Effect.ensuring(Effect.forkIn(Effect.andThen(Effect.sleep(keys.bound), clear), scope))
           )
         )
       )
-    )
-    yield* following.pipe(
-      Effect.tapCause((cause) => Effect.logWarning("eventfold: forgetting what the log says is forgotten goes on later", cause)),
-      Effect.retry(Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("10 seconds")])),
-      Effect.forkScoped
-    )
+    yield* restarting((progress) => Effect.andThen(following(progress), Effect.never), {
+      schedule: defaultRestart,
+      onFailure: (cause) =>
+        episodes.failed(episodes, {
+          what: "eventfold: forgetting what the log says is forgotten goes on later",
+          why: reasonOf(cause),
+          cause
+        }),
+      onEnd: Effect.void
+    }).pipe(Effect.forkScoped)
   })
 )

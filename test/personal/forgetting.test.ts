@@ -1,7 +1,7 @@
 /** Forgetting, cut off at every step, after restores, while keys are away, and in what is kept in memory. */
 import assert from "node:assert/strict"
 import { it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Layer, Option, Redacted, Schema, Stream } from "effect"
+import { Deferred, Effect, Exit, Fiber, Layer, Logger, Option, Redacted, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { describe } from "vitest"
 import {
@@ -217,6 +217,45 @@ describe("forgetting", () => {
       const states = yield* running(counting, Effect.andThen(erasing, Effect.forEach(subjects, stateOf)))
       assert.deepEqual(new Set(states), new Set(["forgotten"]))
       assert.deepEqual(new Set(asked), new Set(["close s0", "destroy s0", "close s1", "destroy s1"]))
+    })
+  )
+
+  it.effect("is told once by an eraser to whom the keys are away, then ever less often, and once when it goes on", () =>
+    Effect.gen(function* () {
+      const lines: Array<string> = []
+      const logger = Logger.make<unknown, void>(({ cause, logLevel, message }) => {
+        lines.push(`${logLevel} ${String(message)}${cause.reasons.length === 0 ? "" : " with its cause"}`)
+      })
+      let isAway = true
+      const away = Effect.fail(new Keys.KeysUnavailable({ operation: "forget", detail: "they are away" }))
+      const KeysLive = Layer.effect(
+        Keys.Keys,
+        Effect.map(Keys.Keys, (keys): Keys.Keys["Service"] => ({
+          ...keys,
+          destroy: (subject, generation) => (isAway ? away : keys.destroy(subject, generation))
+        }))
+      ).pipe(Layer.provide(Keys.layerMemory))
+      const Live = Personal.layer.pipe(
+        Layer.provide(EventStore.layerMemory),
+        Layer.provideMerge(KeysLive),
+        Layer.provide(Personal.layerCrypto)
+      )
+      yield* Effect.gen(function* () {
+        yield* register("ada")
+        yield* Effect.flip(Personal.forget("ada"))
+        yield* Layer.build(Personal.layerEraser)
+        yield* TestClock.adjust("10 minutes")
+        assert.equal(lines.length, 4)
+        assert.match(
+          lines[0] ?? "",
+          /^Warn eventfold: forgetting what the log says is forgotten goes on later \(.*they are away.*\)$/
+        )
+        isAway = false
+        yield* TestClock.adjust("10 seconds")
+        assert.equal(lines.length, 5)
+        assert.match(lines[4] ?? "", /^Info eventfold: forgetting what the log says is forgotten goes on, after/)
+        assert.equal(yield* stateOf("ada"), "forgotten")
+      }).pipe(Effect.scoped, Effect.provide(Live), Effect.provide(Logger.layer([logger])))
     })
   )
 
