@@ -41,11 +41,12 @@ export const pruning = Effect.fnUntraced(function* (
   { failing, keep, key, since, table, title }: Pruned
 ): Effect.fn.Return<Effect.Effect<void>, never, Scope.Scope> {
   const [keyed, at] = [sql.literal(key), sql.literal(since)]
+  // In order, so by the index: looking through the table would come by all that has been deleted since it was vacuumed.
   const onePage = Effect.flatMap(Clock.currentTimeMillis, (now) =>
     answered(
       sql,
       sql`delete from ${table} where (${keyed}) in (
-        select ${keyed} from ${table} where ${at} < ${number(sql, now - keep)} limit ${sql.literal(String(page))}
+        select ${keyed} from ${table} where ${at} < ${number(sql, now - keep)} order by ${at} limit ${sql.literal(String(page))}
       ) returning 1`
     )
   ).pipe(
