@@ -43,7 +43,7 @@ export const load = <State, E extends Event.Any>(
   boundary: Boundary<State, E>
 ): Effect.Effect<State, LoadError, Transaction | EventStore> =>
   Transaction.use((transaction) =>
-    loadParts(boundary.parts, transaction, false).pipe(
+    loadParts(boundary.parts, transaction).pipe(
       Effect.flatMap((loaded) => statesOf(loaded, transaction)),
       Effect.map(boundary.combine)
     )
@@ -110,7 +110,7 @@ export const execute = <
   Aggregate.DecidedServices<D> | Transaction | EventStore
 > =>
   Transaction.use((transaction) =>
-    Effect.flatMap(loadParts(boundary.parts, transaction, true), (loaded) => {
+    Effect.flatMap(loadParts(boundary.parts, transaction, streamOfTarget(target)), (loaded) => {
       const stateNow = () => mapNow(statesOf(loaded, transaction), boundary.combine)
       return flatMapNow(stateNow(), (state) =>
         flatMapNow(eventsOf<{ readonly _tag: string }, D>(decide(state)), (decided) => {

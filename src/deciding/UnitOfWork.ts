@@ -12,18 +12,15 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
-import { hasProperty, isTagged } from "effect/Predicate"
 import type * as Schedule from "effect/Schedule"
-import { isSqlError } from "effect/sql/SqlError"
 import * as metadata from "../definitions/metadata.ts"
 import type { Metadata, NewEvent } from "../definitions/stored.ts"
 import { wholeOrEndless } from "../internal/counting.ts"
 import { lasting } from "../internal/lasting.ts"
 import { flatMapNow } from "../internal/now.ts"
-import { isConflict as isSqlConflict } from "../sql/errors.ts"
 import { type AppendCondition, EventStore, type ExpectedVersion, type OptimisticLockError } from "../store/EventStore.ts"
 import { type Carrier, CurrentCommit, makeUnitOfWork, noteCommit, withoutTransaction } from "./levels.ts"
-import { LastTurn, makeQueues } from "./queues.ts"
+import { makeQueues } from "./queues.ts"
 import {
   type Around,
   type Commit,
@@ -35,6 +32,7 @@ import {
   Transaction,
   UnitOfWork
 } from "./transaction.ts"
+import { isConflict, makeRepeated, Tries } from "./tries.ts"
 
 export { layerSql } from "./sqlUnits.ts"
 export {
@@ -311,8 +309,8 @@ export interface RetryOptions {
  * `AppendConditionError`, and on the database's serialization failures and deadlocks. Gives up after `times` repetitions with
  * the last error. All of the effect runs again: what it does beside deciding happens again, too, and ids that it makes are new ones.
  *
- * Where the unit of work had waited for its turn at an aggregate (see {@link layer}), or has lost at its stream, it has the turn before it begins again,
- * so nobody of this process who commands that aggregate is first a second time.
+ * A unit of work that has lost by what it had read before it had its turn at an aggregate (see {@link layer}), or without one, has the turn before it begins
+ * again: nobody of this process who commands that aggregate is first a second time.
  *
  * Where many race for one thing, let them wait for times that differ:
  * `UnitOfWork.retryConflicts({ times: 10, schedule: Schedule.exponential("5 millis").pipe(Schedule.jittered) })`.
@@ -344,25 +342,20 @@ export const retryConflicts: {
   (options: RetryOptions): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   <A, E, R>(self: Effect.Effect<A, E, R>, options: RetryOptions): Effect.Effect<A, E, R>
 } = dual(2, <A, E, R>(self: Effect.Effect<A, E, R>, { schedule, times }: RetryOptions): Effect.Effect<A, E, R> => {
-  const most = wholeOrEndless(0, "UnitOfWork.retryConflicts: times", times)
+  const options = {
+    times: wholeOrEndless(0, "UnitOfWork.retryConflicts: times", times),
+    while: isConflict,
+    ...(schedule === undefined ? {} : { schedule })
+  }
   return Effect.suspend(() => {
-    const turn: { stream: string | undefined } = { stream: undefined }
-    const lost = (error: unknown) => {
-      // Who had no turn has one where it lost.
-      if (isTagged(error, "OptimisticLockError") && hasProperty(error, "stream")) turn.stream ??= String(error.stream)
-      return isConflict(error)
-    }
-    const retried = Effect.retry(self, { times: most, while: lost, ...(schedule === undefined ? {} : { schedule }) })
-    return Effect.provideService(retried, LastTurn, turn)
+    const repeated = makeRepeated()
+    const once = Effect.suspend(() => {
+      repeated.start()
+      return self
+    })
+    return Effect.provideService(Effect.retry(once, options), Tries, repeated)
   })
 })
-
-/** By their tags: of another copy of this package in the program they are conflicts as well. */
-const isConflict = (error: unknown): boolean =>
-  isTagged(error, "OptimisticLockError") ||
-  isTagged(error, "AppendConditionError") ||
-  (isTagged(error, "EventStoreError") && hasProperty(error, "reason") && isTagged(error.reason, "TransactionConflict")) ||
-  (isSqlError(error) && isSqlConflict(error))
 
 /**
  * {@link layer} with options.
@@ -397,8 +390,8 @@ export const layerWith = (options: {
  *
  * **Details**
  *
- * - A unit of work waits in one queue at most: that of the aggregate that it executes first (by `Repository.execute`, or as a part of `Decision.execute`).
- *   With others, and with `Repository.load`, it is as if there were no queues: the version that is expected decides at the commit.
+ * - A unit of work waits in one queue at most: that of the aggregate that it executes first (by `Repository.execute`, or by a `Decision.execute` that
+ *   reads the aggregate and writes into it). With others, and with `Repository.load`, it is as if there were no queues: the version that is expected decides at the commit.
  * - What a decision reads of the log is read once what the unit of work stands on is there. So execute the aggregate first, and read what else the
  *   decision is made on then: who reads first and waits for its turn behind that has probably lost, and needs {@link retryConflicts}.
  * - Nobody is told of a decision, or of what it was refused with, before that on which it stands is durable. Where that could not be

@@ -2,6 +2,7 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import type { AggregateIdError } from "../definitions/Aggregate.ts"
 import type { TagError } from "../definitions/Tag.ts"
 import { timesForgotten } from "../internal/forgetting.ts"
 import { flatMapNow, mapNow } from "../internal/now.ts"
@@ -9,7 +10,7 @@ import { type AppendCondition, AppendConditionError, EventStore, OptimisticLockE
 import { type AggregatePart, type Bound, bind, evolveStaged, type Fold, inOrder, isMatch, type Part } from "./boundary.ts"
 import { BoundaryCache } from "./boundaryCache.ts"
 import { keptAlone, keepWritten, readModels } from "./boundaryReading.ts"
-import { loadStream, type LoadError as AggregateLoadError } from "./loading.ts"
+import { loadStream, type LoadError as AggregateLoadError, streamOf } from "./loading.ts"
 import { QueuePlace } from "./queues.ts"
 import {
   expectedOf,
@@ -66,16 +67,20 @@ export interface Loaded {
 
 const noStreams: ReadonlySet<string> = new Set()
 
-/** Loads the aggregates of a boundary, and guards their streams. */
+/** Loads the aggregates of a boundary, and guards their streams. That which is decided for comes first, with the turn of this unit of work. */
 const loadAggregates = Effect.fnUntraced(function* (
   parts: ReadonlyArray<Part>,
   transaction: TransactionService,
-  deciding: boolean
+  target: Effect.Effect<string, AggregateIdError> | undefined
 ): Effect.fn.Return<ReadonlySet<string>, LoadError, Transaction | EventStore> {
-  const streams = new Set<string>()
+  const into = target && (yield* target)
+  const own: Array<readonly [part: AggregatePart, stream: string]> = []
   for (const part of parts) {
-    if (part._tag === "Model") continue
-    const { stream } = yield* loadStream(part.aggregate, part.id, deciding)
+    if (part._tag === "Aggregate") own.push([part, yield* streamOf(part.aggregate, part.id)])
+  }
+  const streams = new Set<string>()
+  for (const [part, stream] of own.toSorted(([, one], [, other]) => Number(other === into) - Number(one === into))) {
+    yield* loadStream(part.aggregate, part.id, stream === into)
     streams.add(stream)
     const seen = transaction.slot(SeenStreams).get(stream)
     if (seen !== undefined) yield* transaction.guard(stream, seen.version)
@@ -179,13 +184,13 @@ const bindTo = (
 }
 
 /**
- * Reads what the unit of work has not read yet, and binds its commit to all of it. Who is going to decide on it waits for the turn of this unit of work
- * where aggregates are part of it.
+ * Reads what the unit of work has not read yet, and binds its commit to all of it. Where an aggregate is part of it for whose stream is decided, that waits
+ * for the turn of this unit of work.
  */
 export const loadParts = (
   parts: ReadonlyArray<Part>,
   transaction: TransactionService,
-  deciding: boolean
+  target?: Effect.Effect<string, AggregateIdError>
 ): Effect.Effect<Loaded, LoadError, Transaction | EventStore> => {
   const bound = bind(parts)
   if (Result.isFailure(bound)) return Effect.fail(bound.failure)
@@ -202,7 +207,7 @@ export const loadParts = (
       return mapNow(bindTo(models, log, transaction, given), () => loaded)
     })
   }
-  return models.length === parts.length ? load(noStreams) : Effect.flatMap(loadAggregates(parts, transaction, deciding), load)
+  return models.length === parts.length ? load(noStreams) : Effect.flatMap(loadAggregates(parts, transaction, target), load)
 }
 
 /** The states of all parts, with what the unit of work has staged. */

@@ -10,7 +10,8 @@ import { makeIds, type NewId, release, reserve } from "../internal/ids.ts"
 import { flatMapNow, mapNow } from "../internal/now.ts"
 import { type EventStore, ExpectedVersion, OptimisticLockError } from "../store/EventStore.ts"
 import { abandon, commit, type Demand, type Entry, type Level, type Restore, type Shared } from "./committing.ts"
-import { LastTurn, type MakePlace, QueuePlace } from "./queues.ts"
+import { type Place, QueuePlace } from "./queues.ts"
+import { Tries } from "./tries.ts"
 import { isMistaken, noTrust, Trusted } from "./trust.ts"
 import {
   type CommitError,
@@ -189,7 +190,7 @@ const makeQueue = (shared: Shared, level: Level): (() => StagedEvent | undefined
 
 // A hook that asks for the transaction asks for what has ended; the types cannot say so, and the missing service is a defect.
 export const withoutTransaction = <R>(context: Context.Context<R>) =>
-  Context.omit(Transaction)(context as Context.Context<R | Transaction>) as Context.Context<R>
+  Context.omit(Transaction, Tries)(context as Context.Context<R | Transaction>) as Context.Context<R>
 
 const knownVersion = (expected: ExpectedVersion): number | undefined =>
   typeof expected === "number" ? expected : expected === ExpectedVersion.NoStream ? 0 : undefined
@@ -289,7 +290,7 @@ const forget = (shared: Shared, level: Level): void => {
 let units = 0
 
 /** `place` gives a unit of work its place in the queues of those that command one aggregate, if there are any. */
-export const makeUnitOfWork = (store: EventStore["Service"], carrier: Carrier, place?: MakePlace): UnitOfWork["Service"] => {
+export const makeUnitOfWork = (store: EventStore["Service"], carrier: Carrier, place?: () => Place): UnitOfWork["Service"] => {
   let hooks: ReadonlyArray<Parameters<UnitOfWork["Service"]["beforeCommit"]>[0]> = []
   const beforeCommit = (shared: Shared): Effect.Effect<void, CommitError> => {
     if (hooks.length === 0) return Effect.void
@@ -306,32 +307,36 @@ export const makeUnitOfWork = (store: EventStore["Service"], carrier: Carrier, p
           hooks = hooks.filter((other) => other !== added)
         })
       }),
-    transact: (effect) => {
-      const attempt = (trusting: boolean) =>
-        Effect.contextWith((context: Context.Context<never>) => {
-          const turn = Context.get(context, LastTurn)
-          const own = place?.(turn)
-          const shared: Shared = {
-            id: ++units,
-            store,
-            context,
-            slots: new Map(own && [[QueuePlace, own]]),
-            commit: { position: 0 },
-            staged: [],
-            demands: [],
-            afterCommit: [],
-            afterRollback: []
-          }
-          if (!trusting) shared.slots.set(Trusted, noTrust())
-          const whole = own === undefined || turn?.stream === undefined ? effect : Effect.andThen(own.again, effect)
-          return runLevel(whole, shared, undefined, carrier, {
-            beforeCommit: () => beforeCommit(shared),
-            commit: (restore) => commit(store, shared, own, restore),
-            abandon: (exit, restore) => abandon(store, shared, own, exit, restore)
+    transact: (effect) =>
+      Effect.contextWith((context: Context.Context<never>) => {
+        const tried = place && Context.get(context, Tries)?.begin()
+        const attempt = (trusting: boolean) =>
+          Effect.suspend(() => {
+            const own = place?.()
+            const shared: Shared = {
+              id: ++units,
+              store,
+              context,
+              slots: new Map(own && [[QueuePlace, own]]),
+              commit: { position: 0 },
+              staged: [],
+              demands: [],
+              afterCommit: [],
+              afterRollback: []
+            }
+            if (!trusting) shared.slots.set(Trusted, noTrust())
+            const body = own === undefined || tried?.first === undefined ? effect : Effect.andThen(tried.first(own), effect)
+            const whole = runLevel(body, shared, undefined, carrier, {
+              beforeCommit: () => beforeCommit(shared),
+              commit: (restore) => commit(store, shared, own, restore),
+              abandon: (exit, restore) => abandon(store, shared, own, exit, restore)
+            })
+            return own === undefined || tried === undefined
+              ? whole
+              : Effect.tapError(whole, (error) => Effect.sync(() => tried.failed(own, error)))
           })
-        })
-      // Who asks for everything is never mistaken.
-      return Effect.catchIf(attempt(true), isMistaken, () => Effect.catchIf(attempt(false), isMistaken, Effect.die))
-    }
+        // Who asks for everything is never mistaken.
+        return Effect.catchIf(attempt(true), isMistaken, () => Effect.catchIf(attempt(false), isMistaken, Effect.die))
+      })
   }
 }

@@ -7,15 +7,14 @@
  * is ever written without what it was decided on. Where that is not written, nothing has been decided, whatever came of it: it is an
  * `OptimisticLockError`, as for every decision on stale state. Nobody is told of a decision before what it stands on is durable.
  *
- * What is not foreseen is read once all that the unit of work stands on is in the log: otherwise it would be spoilt by that. Who has lost and is run again
- * has its turn before it reads anything: whoever is beside it in this process cannot be first a second time.
+ * What is not foreseen is read once all that the unit of work stands on is in the log: otherwise it would be spoilt by that. Who has lost by what it had read
+ * before its turn, and is run again, has its turn first: whoever is beside it in this process cannot be first a second time.
  */
-import * as Context from "effect/Context"
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import { timesForgotten } from "../internal/forgetting.ts"
-import { executionKeys } from "../definitions/services.ts"
 import { flatMapNow } from "../internal/now.ts"
 import { untilWoken } from "../internal/waking.ts"
 import { realSleep } from "../internal/realTime.ts"
@@ -46,10 +45,15 @@ interface Writing {
 export interface Place {
   /** Waits for the turn of this unit of work, and gives what it begins with where that need not be read. */
   readonly enter: (store: EventStore["Service"], stream: string, aggregate: object) => Effect.Effect<Seen | undefined>
-  /** Takes the turn that this unit of work had when it was run before, if it had one, once what was decided there stands in the store. */
-  readonly again: Effect.Effect<void>
-  /** Waits until what this unit of work was decided on stands in the store, or never will: where it writes to the stream, if that is named. */
+  /** Takes the turn at a stream before anything is read. */
+  readonly first: (stream: string) => Effect.Effect<void>
+  /**
+   * Is asked before something is read. Waits until what this unit of work is decided on, or will be, stands in the store, or never will: where that
+   * writes to the stream, if one is named.
+   */
   readonly standing: (stream?: string) => Effect.Effect<void>
+  /** The stream that its turn was for, if it has read anything before: where it has lost, it would lose again. Where it had no turn, `undefined`. */
+  readonly tooLate: () => { readonly stream: string | undefined } | undefined
   /** Says what an aggregate is at a version of the stream, once all that is staged there up to the event `last` is written. */
   readonly foresee: (stream: string, foreseen: Foreseen) => void
   /** Writes, and gives the turn to the next one. */
@@ -67,11 +71,6 @@ interface Foreseen extends Pick<Seen, "version" | "since"> {
 }
 
 const isLost = ({ exit }: Outcome): boolean => exit !== undefined && Exit.isFailure(exit)
-
-/** The stream that a unit of work had its turn for: kept by whoever runs it again where it loses. */
-export const LastTurn = Context.Reference<{ stream: string | undefined } | undefined>(executionKeys.turn, {
-  defaultValue: () => undefined
-})
 
 /** The place of a unit of work, where there are queues. */
 export const QueuePlace: Slot<Place | undefined> = { make: () => undefined }
@@ -119,11 +118,8 @@ const unwatch = (queue: Queue): void => {
   queue.watch = undefined
 }
 
-/** What gives a unit of work its place, which is told what was its turn before. */
-export type MakePlace = (turn: Context.Service.Shape<typeof LastTurn>) => Place
-
 /** The queues of the units of work of a store. A turn that others wait for is over after `millis`, or less than twice that. */
-export const makeQueues = (store: EventStore["Service"], millis: number): MakePlace => {
+export const makeQueues = (store: EventStore["Service"], millis: number): (() => Place) => {
   const queues = new Map<string, Queue>()
   const forgetIdle = (queue: Queue): void => {
     if (queue.holder === undefined && !queue.sender.isSending()) queues.delete(queue.stream)
@@ -150,7 +146,7 @@ export const makeQueues = (store: EventStore["Service"], millis: number): MakePl
     queues.set(stream, queue)
     return queue
   }
-  return (lastTurn) => makePlace({ store, queueOf, forgetIdle, millis, lastTurn })
+  return () => makePlace({ store, queueOf, forgetIdle, millis })
 }
 
 interface Queues {
@@ -158,11 +154,14 @@ interface Queues {
   readonly queueOf: (stream: string) => Queue
   readonly forgetIdle: (queue: Queue) => void
   readonly millis: number
-  readonly lastTurn: Parameters<MakePlace>[0]
 }
 
-const makePlace = ({ forgetIdle, lastTurn, millis, queueOf, store }: Queues): Place => {
+const makePlace = ({ forgetIdle, millis, queueOf, store }: Queues): Place => {
   let queue: Queue | undefined
+  /** Where it has its turn, and has not begun with anything: what had happened there when it asked. */
+  let early: number | undefined
+  /** Whether it has read anything before it had its turn. */
+  let late = false
   /** What it was decided on, before that stood in the store. */
   let base: Outcome | undefined
   let foreseen: Foreseen | undefined
@@ -248,24 +247,35 @@ const makePlace = ({ forgetIdle, lastTurn, millis, queueOf, store }: Queues): Pl
   const place: Place = {
     enter: (own, stream, aggregate) =>
       Effect.withFiber((fiber) => {
+        if (early !== undefined && queue !== undefined) {
+          const [since, taken] = [early, queue]
+          early = undefined
+          if (taken.stream === stream) return before(taken, since, aggregate)
+          // It commands another one this time.
+          give()
+          queue = undefined
+        }
         // A transaction that is open around it would be part of what others decide on.
         if (queue !== undefined || own !== store || isInTransaction(store, fiber.context)) return none
-        if (lastTurn !== undefined) lastTurn.stream = stream
         const entered = (queue = queueOf(stream))
         const { now } = entered
         return flatMapNow(turn(entered, fiber.context as Context.Context<never>), () => before(entered, now, aggregate))
       }),
-    again: Effect.withFiber((fiber) => {
-      if (lastTurn?.stream === undefined || isInTransaction(store, fiber.context)) return Effect.void
-      const entered = (queue = queueOf(lastTurn.stream))
-      return flatMapNow(turn(entered, fiber.context as Context.Context<never>), () =>
-        entered.last === undefined ? Effect.void : settled(entered.last)
-      )
-    }),
-    standing: (stream) =>
-      base === undefined || (stream !== undefined && base.appends.every((append) => append.stream !== stream))
+    first: (stream) =>
+      Effect.withFiber((fiber) => {
+        if (queue !== undefined || isInTransaction(store, fiber.context)) return Effect.void
+        const entered = (queue = queueOf(stream))
+        early = entered.now
+        return turn(entered, fiber.context as Context.Context<never>)
+      }),
+    standing: (stream) => {
+      late ||= queue === undefined
+      const on = base ?? (early === undefined ? undefined : queue?.last)
+      return on === undefined || (stream !== undefined && on.appends.every((append) => append.stream !== stream))
         ? Effect.void
-        : settled(base),
+        : settled(on)
+    },
+    tooLate: () => (late ? { stream: queue?.stream } : undefined),
     foresee: (stream, what) => {
       if (queue?.stream === stream) foreseen = what
     },

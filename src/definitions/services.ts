@@ -6,7 +6,7 @@ export const executionKeys = {
   transaction: "eventfold/UnitOfWork/Transaction",
   metadata: "eventfold/UnitOfWork/CurrentMetadata",
   commit: "eventfold/UnitOfWork/CurrentCommit",
-  turn: "eventfold/UnitOfWork/LastTurn",
+  tries: "eventfold/UnitOfWork/Tries",
   message: "eventfold/MessageBus/CurrentMessage",
   dispatch: "eventfold/MessageBus/CurrentDispatch"
 } as const

@@ -490,7 +490,87 @@ describe("rules over what the events of one aggregate bear, beside others that c
       })
     )
   )
+
+  it.effect("take no turn at an aggregate that is only looked at", () =>
+    held((calls) =>
+      Effect.gen(function* () {
+        const deciding = (till: string) =>
+          UnitOfWork.transact(
+            Decision.execute(
+              Decision.all([Decision.aggregate(Account, ada), Decision.aggregate(Till, till)]),
+              Decision.into(Till, till),
+              () => Sold.make({ shop: "b" })
+            )
+          )
+        const fibers = yield* started([deciding("2"), deciding("3")])
+        assert.deepEqual(calls.map(partsOf), [
+          [
+            ["Till-2", 0, 0],
+            ["Account-ada", 1, 0],
+            ["Till-2", 0, 1]
+          ],
+          [
+            ["Till-3", 0, 0],
+            ["Account-ada", 1, 0],
+            ["Till-3", 0, 1]
+          ]
+        ])
+        for (const nth of [0, 1]) yield* go(calls, nth)
+        assert.ok((yield* Effect.forEach(fibers, Fiber.await)).every(Exit.isSuccess))
+      })
+    )
+  )
 })
+
+it.effect("units of work one behind the other that are run again together: each has the turn of its own aggregate", () =>
+  Effect.gen(function* () {
+    const foreign = { type: "Deposited", payload: { amount: 1 } }
+    let runs = 0
+    // The second one loads before it executes, and somebody comes between, once.
+    const second = Effect.gen(function* () {
+      yield* Repository.load(Account, ben)
+      if (runs++ === 0) yield* EventStore.append("Account-ben", [foreign])
+      yield* deposit(ben, 1)
+    })
+    const both = Effect.andThen(UnitOfWork.transact(deposit(ada, 1)), UnitOfWork.transact(second))
+    yield* both.pipe(UnitOfWork.retryConflicts({ times: 1 }))
+    // While it goes on others command the aggregate of the first one, and do not wait.
+    const slow = yield* Deferred.make<void>()
+    const begun = yield* Deferred.make<void>()
+    let tries = 0
+    const waiting = Effect.gen(function* () {
+      yield* Repository.load(Account, ben)
+      if (tries++ === 0) yield* EventStore.append("Account-ben", [foreign])
+      else yield* Effect.andThen(Deferred.succeed(begun, undefined), Deferred.await(slow))
+      yield* deposit(ben, 1)
+    })
+    const fiber = yield* Effect.andThen(UnitOfWork.transact(deposit(ada, 1)), UnitOfWork.transact(waiting)).pipe(
+      UnitOfWork.retryConflicts({ times: 1 }),
+      Effect.forkChild
+    )
+    yield* Deferred.await(begun)
+    yield* UnitOfWork.transact(deposit(ada, 1))
+    yield* Deferred.succeed(slow, undefined)
+    yield* Fiber.join(fiber)
+    assert.deepEqual(
+      [(yield* Repository.read(Account, ada)).version, (yield* Repository.read(Account, ben)).version],
+      [2 + 2 + 1, 2 + 2]
+    )
+  }).pipe(Effect.provide(UnitOfWork.layer.pipe(Layer.provideMerge(EventStore.layerMemory))))
+)
+
+it.effect("a unit of work in a hook of one that is run again has the turn of its own aggregate", () =>
+  Effect.gen(function* () {
+    const hooked = UnitOfWork.transact(
+      Effect.andThen(deposit(ada, 1), UnitOfWork.afterCommit(UnitOfWork.transact(deposit(ben, 1))))
+    ).pipe(UnitOfWork.retryConflicts({ times: 3 }))
+    yield* Effect.all(
+      Array.from({ length: 20 }, () => hooked),
+      { concurrency: "unbounded" }
+    )
+    assert.deepEqual([(yield* Repository.read(Account, ada)).version, (yield* Repository.read(Account, ben)).version], [20, 20])
+  }).pipe(Effect.provide(UnitOfWork.layer.pipe(Layer.provideMerge(EventStore.layerMemory))))
+)
 
 it.effect("a unit of work within a transaction of the database keeps nobody waiting, and nobody decides on it", () =>
   Effect.gen(function* () {
