@@ -282,7 +282,7 @@ const makeRun = (server: Server, settings: Settings, departures: Departures, sta
       halving.took({ size: given.length, callers, millis: performance.now() - since })
       if (answers.size >= worthwhile && !halving.isTogether(answers.size + brought.entries.length / 3)) continue
       yield* take(brought)
-      if (brought.pause > 0) yield* Effect.timeoutOption(Latch.await(work), brought.pause)
+      if (brought.pause > 0 && answers.size === 0) yield* Effect.timeoutOption(Latch.await(work), brought.pause)
       brought = nothing
       // What is answered in one turn goes in one round.
       yield* Effect.yieldNow

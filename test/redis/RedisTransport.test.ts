@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import { afterAll, beforeAll, describe, it } from "@effect/vitest"
 import { CloudEvent, HTTP } from "cloudevents"
-import { Array as Arr, DateTime, Deferred, Effect, Fiber, Layer, Logger, Ref, Schedule, Schema, Stream } from "effect"
+import { Array as Arr, DateTime, Deferred, Effect, Fiber, Layer, Logger, Queue, Ref, Schedule, Schema, Stream } from "effect"
 import { Redis } from "effect/persistence"
 import { Checkpoints, EventStore, Relay, Transport } from "eventfold"
 import { RedisTransport } from "eventfold/redis"
@@ -183,6 +183,36 @@ describe.runIf(isExpected("redis"))("the transport on Redis", () => {
         yield* take(opened, "g", 1005, { concurrency: 200 }),
         Arr.range(1, 1005).map((n) => [n, 1])
       )
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("confirms what is acknowledged at once however much it is, and not when it is next asked for messages", () =>
+    Effect.gen(function* () {
+      const [inHand, bursts] = [99, 10]
+      const { redis, transport } = yield* fresh({ pollInterval: "1 hour", lease: "6 hours" })
+      yield* transport.publish(messages(1, (bursts + 2) * inHand))
+      /** All in one turn. */
+      const confirmed = Effect.fnUntraced(function* (acks: ReadonlyArray<Effect.Effect<void, Transport.TransportError>>) {
+        const gate = yield* Deferred.make<void>()
+        const fibers = yield* Effect.forEach(acks, (ack) => Effect.forkChild(Effect.andThen(Deferred.await(gate), ack)))
+        yield* Effect.yieldNow
+        yield* Deferred.succeed(gate, undefined)
+        yield* Effect.forEach(fibers, Fiber.join, { discard: true })
+      })
+      for (let most = 64; most < inHand; most += 5) {
+        const received = yield* Queue.unbounded<Effect.Effect<void, Transport.TransportError>>()
+        const reading = yield* transport.subscribe({ group: `g${most}`, concurrency: inHand }).pipe(
+          Stream.runForEach(({ ack }) => Queue.offer(received, ack)),
+          Effect.forkScoped
+        )
+        const next = Queue.takeN(received, inHand)
+        for (let burst = 0; burst < bursts; burst++) yield* confirmed(yield* next)
+        // Of what is in hand now a part is done with while the server is slow, and nothing more happens.
+        const last = yield* next
+        yield* redis.send("CLIENT", "PAUSE", "20", "ALL")
+        yield* Effect.timeout(confirmed(last.slice(0, most)), "10 seconds")
+        yield* Fiber.interrupt(reading)
+      }
     }).pipe(Effect.scoped)
   )
 
