@@ -1,5 +1,5 @@
 import { describe, it } from "@effect/vitest"
-import { DateTime, Effect, Layer, Metric, Option, Result, Schema } from "effect"
+import { DateTime, Duration, Effect, Layer, Metric, Option, Result, Schema } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { Aggregate, Event, EventStore, ProcessManager, Repository, Snapshots, UnitOfWork } from "eventfold"
@@ -47,6 +47,7 @@ for (const [name, layer] of declared(storages)) {
     )
 
     const prune = (before: number) => Snapshots.Snapshots.use(({ prune }) => prune(DateTime.makeUnsafe(before)))
+    const month = Duration.toMillis("30 days")
     const kept = Effect.map(
       Snapshots.Snapshots.use(({ list }) => list()),
       (all) => all.map(({ fingerprint, stream, version }) => `${stream} ${fingerprint}${version}`)
@@ -57,21 +58,18 @@ for (const [name, layer] of declared(storages)) {
         const { list, save } = yield* Snapshots.Snapshots
         yield* TestClock.setTime(1000)
         for (const stream of ["Account-1", "Account-2"]) yield* save(snapshot(5, { stream }))
-        yield* TestClock.setTime(5000)
+        const taken = month + 5000
+        yield* TestClock.setTime(taken)
         yield* save(snapshot(9, { fingerprint: "b" }))
         const times = Effect.map(list(), (all) => all.map(({ savedAt }) => savedAt.epochMilliseconds))
-        assert.deepEqual(
-          yield* times,
-          [4999, 5000, 1000],
-          "one that is new in a stream says until when the one before was the newest"
-        )
-        yield* TestClock.setTime(6000)
+        assert.deepEqual(yield* times, [4999, taken, 1000], "one whose place is taken is no more than 30 days old then")
+        yield* TestClock.setTime(taken + 1000)
         yield* save(snapshot(19, { fingerprint: "b" }))
-        assert.deepEqual(yield* times, [4999, 6000, 1000])
-        assert.equal(yield* prune(4999), 0)
-        assert.equal(yield* prune(5000), 1)
+        assert.deepEqual(yield* times, [4999, taken + 1000, 1000])
+        assert.equal(yield* prune(taken - 1), 0)
+        assert.equal(yield* prune(taken), 1)
         assert.deepEqual(yield* kept, ["Account-1 b19", "Account-2 a5"])
-        assert.equal(yield* prune(9000), 0)
+        assert.equal(yield* prune(9 * month), 0)
       }).pipe(Effect.provide(layer()))
     )
 
@@ -86,10 +84,10 @@ for (const [name, layer] of declared(storages)) {
           yield* TestClock.setTime(at)
           yield* save(snapshot(5, { fingerprint }))
         }
-        // What had been passed before counts by its own time: one release a day leaves no row for each.
-        assert.equal(yield* prune(2000), 1)
+        // Each counts by its own time: one release a day leaves no row for each.
+        assert.equal(yield* prune(month + 2000), 1)
         assert.deepEqual(yield* kept, ["Account-1 a5", "Account-1 c5"])
-        assert.equal(yield* prune(9000), 1)
+        assert.equal(yield* prune(month + 9000), 1)
         assert.deepEqual(yield* kept, ["Account-1 a5"])
       }).pipe(Effect.provide(layer()))
     )
@@ -99,12 +97,14 @@ for (const [name, layer] of declared(storages)) {
         const { save } = yield* Snapshots.Snapshots
         yield* save(snapshot(5))
         yield* save(snapshot(6, { fingerprint: "b" }))
-        yield* TestClock.setTime(5000)
+        yield* TestClock.setTime(2 * month)
         yield* save(snapshot(5, { stream: "Account-2" }))
-        assert.equal(yield* prune(5000), 0)
-        assert.deepEqual(yield* kept, ["Account-1 a5", "Account-1 b6", "Account-2 a5"])
-        assert.equal(yield* prune(5001), 1)
-        assert.deepEqual(yield* kept, ["Account-1 b6", "Account-2 a5"])
+        // Whether another takes its place there or not.
+        yield* save(snapshot(6, { stream: "Account-2", fingerprint: "b" }))
+        assert.equal(yield* prune(2 * month), 0)
+        assert.deepEqual(yield* kept, ["Account-1 a5", "Account-1 b6", "Account-2 a5", "Account-2 b6"])
+        assert.equal(yield* prune(2 * month + 1), 1)
+        assert.deepEqual(yield* kept, ["Account-1 b6", "Account-2 a5", "Account-2 b6"])
       }).pipe(Effect.provide(layer()))
     )
   })

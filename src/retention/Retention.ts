@@ -23,6 +23,7 @@ import { Archive, type ArchiveError } from "../store/Archive.ts"
 import { Checkpoints } from "../store/Checkpoints.ts"
 import { categoryOf, EventStore, EventStoreError, isTombstone, type Maintenance, StoreFailure } from "../store/EventStore.ts"
 import { ParkedEvents } from "../store/ParkedEvents.ts"
+import { rollOut } from "../internal/rollOut.ts"
 import { Snapshots } from "../store/Snapshots.ts"
 import { behind, type Followers, processCategories } from "./followers.ts"
 import {
@@ -35,7 +36,7 @@ import {
   RetentionRefused,
   type Status
 } from "./model.ts"
-import { inUse, type Part, partsOf, type Planning, rollOut, standingOf } from "./planning.ts"
+import { inUse, type Part, partsOf, type Planning, standingOf } from "./planning.ts"
 import { remove } from "./removing.ts"
 
 export {
@@ -100,7 +101,7 @@ export class Retention extends Context.Service<
     /**
      * Removes what has had its time, and tells what it was. Of a category that a follower has not yet seen nothing is removed, nor of one whose
      * policy cannot be carried out; the others are dealt with, and at the end that is the error. It may be interrupted, killed, and run by
-     * several at once. Where `Snapshots` are provided, those that others have taken the place of for 30 days are dropped: see their `prune`.
+     * several at once. Where `Snapshots` are provided, those that others took the place of more than 30 days ago are dropped: see their `prune`.
      */
     readonly run: Effect.Effect<ReadonlyArray<Planned>, RetentionError>
     /** How far the run of this process is, or what its last one came to. */
@@ -348,7 +349,7 @@ const makeRuns = (work: Work, options: Options) => {
   /** Programs that use them run no more. */
   const prune = Effect.flatMap(Clock.currentTimeMillis, (now) =>
     Effect.mapError(
-      work.snapshots?.prune(DateTime.makeUnsafe(now - Duration.toMillis(rollOut))) ?? Effect.void,
+      work.snapshots?.prune(DateTime.makeUnsafe(now - rollOut)) ?? Effect.void,
       failed("snapshots cannot be pruned")
     )
   )

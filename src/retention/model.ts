@@ -55,7 +55,8 @@ export const lastingFault = (category: string): string | undefined =>
 /**
  * Keeps the last `versions` events of a stream that are folded into its snapshot, and what came after them: the rest goes, so with 0 all that is folded into it. Where a stream has several
  * snapshots (of several fingerprints), the oldest counts, because a release before this one may still run, or come back. One that another has taken the place of
- * counts for 30 days more, and for as long as one of its fingerprint is saved as the newest of any stream; a run drops it then. A stream without one is kept.
+ * counts for 30 days more (60 from when it was saved), and for as long as one of its fingerprint is saved, of whatever stream, every 30 days; a run drops it
+ * then. A stream without one is kept.
  *
  * ```ts
  * import { Retention } from "eventfold"

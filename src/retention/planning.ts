@@ -5,6 +5,7 @@ import * as Stream from "effect/Stream"
 import type { RecordedEvent } from "../definitions/stored.ts"
 import type { EventStore, EventStoreError, Maintenance, StreamInfo } from "../store/EventStore.ts"
 import { isTombstone } from "../store/EventStore.ts"
+import { rollOut } from "../internal/rollOut.ts"
 import type { KeptSnapshot, SnapshotError, Snapshots } from "../store/Snapshots.ts"
 import { type Policy, RetentionFailed } from "./model.ts"
 
@@ -83,9 +84,6 @@ const recordedBefore =
       upTo
     )
 
-/** So long programs may still run whose snapshots others have taken the place of. */
-export const rollOut = Duration.days(30)
-
 /** How many snapshots are listed at once. */
 const snapshotsAtOnce = 1000
 
@@ -93,26 +91,14 @@ const snapshotsAtOnce = 1000
 const isNewer = (one: KeptSnapshot, other: KeptSnapshot): boolean =>
   (one.version - other.version || one.savedAt.epochMilliseconds - other.savedAt.epochMilliseconds) > 0
 
-/**
- * The fingerprints that some stream has had a newest snapshot of within the time of a roll-out: programs save such snapshots. It is what
- * `Snapshots.prune` goes by.
- */
+/** The fingerprints of which a snapshot was saved within the time of a roll-out: programs save such ones. It is what `Snapshots.prune` goes by. */
 export const inUse = Effect.fnUntraced(function* (snapshots: Snapshots["Service"], now: number) {
-  const since = now - Duration.toMillis(rollOut)
   const found = new Set<string>()
-  let newest: KeptSnapshot | undefined
-  const note = () => {
-    if (newest !== undefined && newest.savedAt.epochMilliseconds >= since) found.add(newest.fingerprint)
-  }
   let page: ReadonlyArray<KeptSnapshot> = []
   do {
     page = yield* snapshots.list({ after: page.at(-1), limit: snapshotsAtOnce })
-    for (const kept of page) {
-      if (newest?.stream !== kept.stream) note()
-      if (newest?.stream !== kept.stream || isNewer(kept, newest)) newest = kept
-    }
+    for (const { fingerprint, savedAt } of page) if (savedAt.epochMilliseconds >= now - rollOut) found.add(fingerprint)
   } while (page.length === snapshotsAtOnce)
-  note()
   return found
 })
 
@@ -129,7 +115,7 @@ const behindSnapshots =
         new RetentionFailed({ problem: `the snapshots of "${stream}" cannot be listed: ${cause.message}`, cause })
       const kept = yield* Effect.mapError(snapshots.list({ stream }), failed)
       const newest = kept.reduce<KeptSnapshot | undefined>((last, one) => (last && !isNewer(one, last) ? last : one), undefined)
-      const isOld = ({ savedAt }: KeptSnapshot) => savedAt.epochMilliseconds < now - Duration.toMillis(rollOut)
+      const isOld = ({ savedAt }: KeptSnapshot) => savedAt.epochMilliseconds < now - 2 * rollOut
       const used = kept.some((one) => one !== newest && isOld(one)) ? yield* Effect.mapError(planning.inUse, failed) : undefined
       const counting = kept.filter((one) => one === newest || !isOld(one) || used?.has(one.fingerprint))
       const to = Math.min(...counting.map(({ version }) => version)) - versions

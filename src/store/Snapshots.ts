@@ -16,6 +16,7 @@ import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Fragment } from "effect/sql/Statement"
+import { rollOut } from "../internal/rollOut.ts"
 import { parseJson, writeJson } from "../internal/exactJson.ts"
 import { answered } from "../sql/answering.ts"
 import { describeOwn } from "../sql/errors.ts"
@@ -52,7 +53,7 @@ export interface Snapshot {
  * @since 0.2.0
  */
 export interface KeptSnapshot extends Pick<Snapshot, "stream" | "fingerprint" | "version"> {
-  /** When it was saved; of one that was the newest of its stream until other folds saved one as well: when these did first. */
+  /** When it was saved; no more than 30 days before other folds took its place, if they did. */
   readonly savedAt: DateTime.Utc
   /** How long the state is as JSON: in characters. */
   readonly size: number
@@ -86,7 +87,7 @@ export class Snapshots extends Context.Service<
     readonly load: (stream: string, fingerprint: string) => Effect.Effect<Option.Option<Snapshot>, SnapshotError>
     /**
      * Keeps a snapshot in place of an older one; a newer one stays, unless `replace` (default: `false`) says that it is of another stream. With the first of
-     * a fingerprint, the one that was the newest of the stream until then counts as saved just before: programs that use it may still run.
+     * a fingerprint, the one that was the newest of the stream until then counts as saved 30 days before, where that was longer ago: programs that use it may still run.
      */
     readonly save: (
       snapshot: Snapshot,
@@ -104,9 +105,9 @@ export class Snapshots extends Context.Service<
       readonly limit?: number | undefined
     }) => Effect.Effect<ReadonlyArray<KeptSnapshot>, SnapshotError>
     /**
-     * Drops what others have taken the place of, such as the snapshots of states whose shape has changed since; returns how many. That is: what was
-     * saved before an instant, is not the newest of its stream, and has a fingerprint that no stream has had a newest one of since. A run of `Retention`
-     * does it for what is older than 30 days.
+     * Drops what others have taken the place of, such as the snapshots of states whose shape has changed since; returns how many. That is: what is not the
+     * newest of its stream, was saved more than 30 days before an instant, and has a fingerprint of which no stream has had one saved since. A run of
+     * `Retention` does it for 30 days ago.
      */
     readonly prune: (before: DateTime.Utc) => Effect.Effect<number, SnapshotError>
     /** Drops what is kept of a stream; returns how many. */
@@ -167,7 +168,8 @@ export const layerMemory: Layer.Layer<Snapshots> = Layer.sync(Snapshots, () => {
         streams.set(stream, rows)
         const before = rows.get(fingerprint)
         const newest = before === undefined ? newestOf(rows.values()) : undefined
-        if (newest !== undefined) rows.set(newest.fingerprint, { ...newest, savedAt: savedAt - 1 })
+        if (newest !== undefined)
+          rows.set(newest.fingerprint, { ...newest, savedAt: Math.max(newest.savedAt, savedAt - rollOut - 1) })
         if (options?.replace === true || (before?.version ?? 0) < version)
           rows.set(fingerprint, { stream, fingerprint, version, savedAt, text: writeJson(snapshot) })
       }),
@@ -185,9 +187,11 @@ export const layerMemory: Layer.Layer<Snapshots> = Layer.sync(Snapshots, () => {
     prune: (before) =>
       Effect.sync(() => {
         const newest = new Set(Array.from(streams.values(), (rows) => newestOf(rows.values())))
-        const isOld = ({ savedAt }: Held) => savedAt < before.epochMilliseconds
-        const inUse = new Set(Array.from(newest, (held) => (held === undefined || isOld(held) ? "" : held.fingerprint)))
-        const dropped = all().filter((held) => isOld(held) && !newest.has(held) && !inUse.has(held.fingerprint))
+        const since = before.epochMilliseconds
+        const inUse = new Set(all().flatMap(({ fingerprint, savedAt }) => (savedAt < since ? [] : [fingerprint])))
+        const dropped = all().filter(
+          (held) => held.savedAt < since - rollOut && !newest.has(held) && !inUse.has(held.fingerprint)
+        )
         for (const { fingerprint, stream } of dropped) streams.get(stream)?.delete(fingerprint)
         return dropped.length
       }),
@@ -286,7 +290,7 @@ export const layerSqlWith = (options: {
       const hasNewer = (kept: Fragment) => sql`exists (
         select 1 from ${table} as newer where newer.stream = ${kept}.stream
            and (newer.version, newer.saved_at, newer.fingerprint) > (${kept}.version, ${kept}.saved_at, ${kept}.fingerprint))`
-      const [one, used] = [sql.literal("one"), sql.literal("used")]
+      const one = sql.literal("one")
 
       return Snapshots.of({
         load: (stream, fingerprint) =>
@@ -300,8 +304,8 @@ export const layerSqlWith = (options: {
           Effect.flatMap(Clock.currentTimeMillis, (savedAt) =>
             Effect.andThen(
               sql`
-              update ${table} set saved_at = ${savedAt - 1}
-               where stream = ${stream} and fingerprint = (
+              update ${table} set saved_at = ${savedAt - rollOut - 1}
+               where stream = ${stream} and saved_at < ${savedAt - rollOut - 1} and fingerprint = (
                  select fingerprint from ${table} where stream = ${stream}
                   order by version desc, saved_at desc, fingerprint desc limit 1
                ) and not exists (select 1 from ${table} where stream = ${stream} and fingerprint = ${fingerprint})`,
@@ -333,11 +337,9 @@ export const layerSqlWith = (options: {
           ),
         prune: (before) =>
           sql`
-            delete from ${table} as one where one.saved_at < ${before.epochMilliseconds} and ${hasNewer(one)}
-               and one.fingerprint not in (
-                 select used.fingerprint from ${table} as used
-                  where used.saved_at >= ${before.epochMilliseconds} and not ${hasNewer(used)}
-               ) returning 1 as dropped`.pipe(
+            delete from ${table} as one where one.saved_at < ${before.epochMilliseconds - rollOut} and ${hasNewer(one)}
+               and one.fingerprint not in (select fingerprint from ${table} where saved_at >= ${before.epochMilliseconds})
+            returning 1 as dropped`.pipe(
             Effect.map((rows) => rows.length),
             failed("prune")
           ),
