@@ -160,7 +160,7 @@ const makePlace = ({ forgetIdle, millis, queueOf, store }: Queues): Place => {
   let queue: Queue | undefined
   /** Where it has its turn, and has not begun with anything: what had happened there when it asked. */
   let early: number | undefined
-  /** Whether it has read anything before it had its turn. */
+  /** Whether it has read anything before it had its turn, or would have, had it not been given that first. */
   let late = false
   /** What it was decided on, before that stood in the store. */
   let base: Outcome | undefined
@@ -250,7 +250,7 @@ const makePlace = ({ forgetIdle, millis, queueOf, store }: Queues): Place => {
         if (early !== undefined && queue !== undefined) {
           const [since, taken] = [early, queue]
           early = undefined
-          if (taken.stream === stream) return before(taken, since, aggregate)
+          if (taken.stream === stream) return own === store ? before(taken, since, aggregate) : none
           // It commands another one this time.
           give()
           queue = undefined
@@ -269,7 +269,7 @@ const makePlace = ({ forgetIdle, millis, queueOf, store }: Queues): Place => {
         return turn(entered, fiber.context as Context.Context<never>)
       }),
     standing: (stream) => {
-      late ||= queue === undefined
+      late ||= queue === undefined || early !== undefined
       const on = base ?? (early === undefined ? undefined : queue?.last)
       return on === undefined || (stream !== undefined && on.appends.every((append) => append.stream !== stream))
         ? Effect.void
