@@ -310,7 +310,7 @@ export interface RetryOptions {
  * the last error. All of the effect runs again: what it does beside deciding happens again, too, and ids that it makes are new ones.
  *
  * A unit of work that has lost by what it had read before it had its turn at an aggregate (see {@link layer}), or without one, has the turn before it begins
- * again: nobody of this process who commands that aggregate is first a second time.
+ * again, and keeps it from then on: nobody of this process who commands that aggregate is first a second time.
  *
  * Where many race for one thing, let them wait for times that differ:
  * `UnitOfWork.retryConflicts({ times: 10, schedule: Schedule.exponential("5 millis").pipe(Schedule.jittered) })`.

@@ -45,14 +45,14 @@ interface Writing {
 export interface Place {
   /** Waits for the turn of this unit of work, and gives what it begins with where that need not be read. */
   readonly enter: (store: EventStore["Service"], stream: string, aggregate: object) => Effect.Effect<Seen | undefined>
-  /** Takes the turn at a stream before anything is read. */
+  /** Takes the turn at a stream before anything is read, and waits until what was decided there stands in the store. */
   readonly first: (stream: string) => Effect.Effect<void>
   /**
-   * Is asked before something is read. Waits until what this unit of work is decided on, or will be, stands in the store, or never will: where that
-   * writes to the stream, if one is named.
+   * Is asked before something is read. Waits until what this unit of work is decided on stands in the store, or never will: where that writes to
+   * the stream, if one is named.
    */
   readonly standing: (stream?: string) => Effect.Effect<void>
-  /** The stream that its turn was for, if it has read anything before: where it has lost, it would lose again. Where it had no turn, `undefined`. */
+  /** The stream that its turn was for, if it may have read anything before: where it has lost, it would lose again. Where it had no turn, `undefined`. */
   readonly tooLate: () => { readonly stream: string | undefined } | undefined
   /** Says what an aggregate is at a version of the stream, once all that is staged there up to the event `last` is written. */
   readonly foresee: (stream: string, foreseen: Foreseen) => void
@@ -266,16 +266,18 @@ const makePlace = ({ forgetIdle, millis, queueOf, store }: Queues): Place => {
         if (queue !== undefined || isInTransaction(store, fiber.context)) return Effect.void
         const entered = (queue = queueOf(stream))
         early = entered.now
-        return turn(entered, fiber.context as Context.Context<never>)
+        // What it reads from here on is behind all that was decided before.
+        return flatMapNow(turn(entered, fiber.context as Context.Context<never>), () =>
+          entered.last === undefined ? Effect.void : settled(entered.last)
+        )
       }),
     standing: (stream) => {
       late ||= queue === undefined || early !== undefined
-      const on = base ?? (early === undefined ? undefined : queue?.last)
-      return on === undefined || (stream !== undefined && on.appends.every((append) => append.stream !== stream))
+      return base === undefined || (stream !== undefined && base.appends.every((append) => append.stream !== stream))
         ? Effect.void
-        : settled(on)
+        : settled(base)
     },
-    tooLate: () => (late ? { stream: queue?.stream } : undefined),
+    tooLate: () => (late || queue === undefined || early !== undefined ? { stream: queue?.stream } : undefined),
     foresee: (stream, what) => {
       if (queue?.stream === stream) foreseen = what
     },

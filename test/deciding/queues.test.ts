@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, Fiber, Layer, Schema } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Layer, Schema, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import { Aggregate, Decision, Event, EventStore, Repository, Tag, UnitOfWork } from "eventfold"
 import { SqliteClient, SqliteEventStore } from "eventfold/sqlite"
@@ -557,6 +557,46 @@ it.effect("units of work one behind the other that are run again together: each 
       [2 + 2 + 1, 2 + 2]
     )
   }).pipe(Effect.provide(UnitOfWork.layer.pipe(Layer.provideMerge(EventStore.layerMemory))))
+)
+
+it.effect(
+  "who has lost by a version that it has read for itself is not first beaten a second time, and spoils nothing for others",
+  () =>
+    held((calls) =>
+      Effect.gen(function* () {
+        // It reads of the store alone, so it knows nothing of turns, and writes elsewhere when it is run again.
+        let tries = 0
+        const reading = Effect.gen(function* () {
+          const expected = yield* EventStore.version("Account-ada")
+          if (tries++ > 0) return yield* UnitOfWork.stage("Other-1", [{ type: "Seen", payload: { expected } }])
+          yield* Effect.yieldNow
+          return yield* UnitOfWork.stage("Account-ada", [{ type: "Deposited", payload: { amount: 1 } }], { expected })
+        })
+        const again = UnitOfWork.transact(reading).pipe(UnitOfWork.retryConflicts({ times: 1 }))
+        const depositing = UnitOfWork.transact(deposit(ada, 1))
+        const fibers = yield* started<unknown, unknown, UnitOfWork.UnitOfWork | EventStore.EventStore>([
+          depositing,
+          again,
+          depositing,
+          depositing,
+          depositing
+        ])
+        for (let nth = 0; nth < calls.length; nth++) {
+          yield* go(calls, nth)
+          yield* others
+        }
+        const exits = yield* Effect.forEach(fibers, Fiber.await)
+        assert.deepEqual(
+          exits.map(({ _tag }) => _tag),
+          fibers.map(() => "Success")
+        )
+        assert.equal(tries, 2)
+        assert.equal(yield* EventStore.version("Account-ada"), 5)
+        // It has seen all that was on its way when its turn came.
+        const [seen] = yield* Stream.runCollect(EventStore.readAll({ filter: { types: ["Seen"] } }))
+        assert.deepEqual(seen?.payload, { expected: 5 })
+      })
+    )
 )
 
 it.effect("a unit of work in a hook of one that is run again has the turn of its own aggregate", () =>
