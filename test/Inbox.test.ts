@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { DateTime, Deferred, Duration, Effect, Fiber, Layer, Option, Schedule, type Schema, Tracer } from "effect"
+import { DateTime, Deferred, Duration, Effect, Fiber, Layer, Option, Schedule, type Schema } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { Consumer, DeadLetters, Event, Inbox, ParkedEvents, Snapshots, Transport } from "eventfold"
@@ -11,6 +11,7 @@ import { inBackground as inNoTransaction } from "../src/sql/transaction.ts"
 import { logs } from "./support/logs.ts"
 import { until } from "./support/words.ts"
 import { declared, servers } from "./support/wirings.ts"
+import { recordingSpans } from "./support/spans.ts"
 
 const pgLite = pgLiteOfFile()
 
@@ -134,14 +135,7 @@ describe("an inbox in SQL", () => {
           yield* TestClock.adjust("2 days")
           const rows = Array.from({ length: 2500 }, (_, n) => `('g', '${n}', ${n < 2400 ? n : Duration.toMillis("36 hours")})`)
           yield* sql.unsafe(`insert into ${name} (consumer_group, id, handled_at) values ${rows.join(", ")}`)
-          const spans: Array<Tracer.Span> = []
-          const tracer = Tracer.make({
-            span: (options) => {
-              const span = new Tracer.NativeSpan(options)
-              spans.push(span)
-              return span
-            }
-          })
+          const { spans, tracer } = recordingSpans()
           const left = Effect.map(sql<{ n: number }>`select cast(count(*) as integer) as n from ${sql(name)}`, ([row]) => row?.n)
           yield* Effect.gen(function* () {
             assert.deepEqual(yield* Inbox.once("g", "new", Effect.void), Option.some(undefined))

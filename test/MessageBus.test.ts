@@ -15,12 +15,13 @@ import {
   Schema,
   Scope,
   Stream,
-  Tracer
+  type Tracer
 } from "effect"
 import { SqlError } from "effect/sql"
 import { Aggregate, Command, Event, EventStore, MessageBus, Repository, UnitOfWork } from "eventfold"
 import { Account, ada, ben, Deposit, deposit, Deposited, Overdrawn, withdraw, Withdraw, Withdrawn } from "./support/bank.ts"
 import { core, elsewhere, makeWirings, notes, type Wired, servers } from "./support/wirings.ts"
+import { recordingSpans } from "./support/spans.ts"
 
 const { concurrently, everywhere, inSql } = makeWirings()
 
@@ -818,19 +819,6 @@ describe("wiring", () => {
 })
 
 describe("spans and metrics", () => {
-  /** A tracer that keeps its spans. */
-  const makeTracer = () => {
-    const spans: Array<Tracer.NativeSpan> = []
-    const tracer = Tracer.make({
-      span: (options) => {
-        const span = new Tracer.NativeSpan(options)
-        spans.push(span)
-        return span
-      }
-    })
-    return { spans, tracer }
-  }
-
   const Messaging = Layer.mergeAll(
     MessageBus.listen(Deposited, ({ amount }) =>
       amount > 10
@@ -844,7 +832,7 @@ describe("spans and metrics", () => {
   everywhere((test) => {
     test("a span a message, beneath the span of the message that caused it, with its ids", () =>
       Effect.gen(function* () {
-        const { spans, tracer } = makeTracer()
+        const { spans, tracer } = recordingSpans()
         yield* execute(5).pipe(Effect.withSpan("caller"), Effect.withTracer(tracer), withBus(Messaging))
         /** The nearest span above, apart from those of the database. */
         const parentOf = (span: Tracer.NativeSpan): string | undefined => {

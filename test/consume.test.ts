@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { describe, it } from "@effect/vitest"
-import { Cause, DateTime, Deferred, Effect, Fiber, Layer, Metric, Option, Queue, Schedule, Schema, Stream, Tracer } from "effect"
+import { Cause, DateTime, Deferred, Effect, Fiber, Layer, Metric, Option, Queue, Schedule, Schema, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import { Command, Consumer, DeadLetters, Event, EventStore, Inbox, MessageBus, Transport, UnitOfWork } from "eventfold"
@@ -8,6 +8,7 @@ import { SqliteClient } from "eventfold/sqlite"
 import { Faults } from "eventfold/testing"
 import { logs } from "./support/logs.ts"
 import { rest, start, until } from "./support/words.ts"
+import { recordingSpans } from "./support/spans.ts"
 
 const Placed = Event.make(
   "Placed",
@@ -69,14 +70,7 @@ describe("a consumer", () => {
   it.effect("is seen by a span a try, and by metrics of its group", () =>
     Effect.gen(function* () {
       logs(/is a dead letter/)
-      const spans: Array<Tracer.NativeSpan> = []
-      const tracer = Tracer.make({
-        span(options) {
-          const span = new Tracer.NativeSpan(options)
-          spans.push(span)
-          return span
-        }
-      })
+      const { spans, tracer } = recordingSpans()
       const dead = yield* Deferred.make<void>()
       yield* Layer.build(
         Consumer.layer(

@@ -1,7 +1,7 @@
 /** What is emitted bears the names of OpenTelemetry's newest conventions, or names of eventfold's own that the guide lists. */
 import assert from "node:assert/strict"
 import { it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Metric, Schedule, Schema, Stream, Tracer } from "effect"
+import { Effect, Fiber, Layer, Metric, Schedule, Schema, Stream } from "effect"
 import {
   Aggregate,
   Checkpoints,
@@ -22,6 +22,7 @@ import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { logs } from "./support/logs.ts"
 import { until } from "./support/words.ts"
+import { recordingSpans } from "./support/spans.ts"
 
 const Placed = Event.make("Placed", { total: Schema.Int }, { published: true })
 const Order = Aggregate.make("Order", {
@@ -94,14 +95,7 @@ const conventions = () => {
 it.effect("every attribute and metric has a name of the newest conventions, or one of eventfold's own that the guide lists", () =>
   Effect.gen(function* () {
     logs(/parked/, /is a dead letter/)
-    const spans: Array<Tracer.Span> = []
-    const tracer = Tracer.make({
-      span: (options) => {
-        const span = new Tracer.NativeSpan(options)
-        spans.push(span)
-        return span
-      }
-    })
+    const { spans, tracer } = recordingSpans()
     yield* Effect.provide(everything, bus).pipe(Effect.withTracer(tracer))
     const attributes = new Set(spans.flatMap(({ attributes }) => Array.from(attributes.keys())))
     const metrics = new Set((yield* Metric.snapshot).map(({ id }) => id))

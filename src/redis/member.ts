@@ -221,7 +221,7 @@ const makeRound = (server: Server, { lease, poll }: Settings, state: State) => {
   const { inFlight, me, said } = state
   const { group, types } = state.options
   const filter = types === undefined ? ["all"] : ["some", ...types]
-  return (given: ReadonlyArray<Answer>, beside: Effect.Effect<void>): Effect.Effect<Brought, TransportError> =>
+  return (given: ReadonlyArray<Answer>, beside: Effect.Effect<void> | undefined): Effect.Effect<Brought, TransportError> =>
     Effect.suspend(() => {
       const wanted = Math.max(0, Math.min(roomOf(state), mostTaken))
       state.wanted += wanted
@@ -239,8 +239,9 @@ const makeRound = (server: Server, { lease, poll }: Settings, state: State) => {
       }
       const list = [...given.flatMap(({ answer, held }) => [held.id, held.attempt, answer]), ...filter]
       const asked = Effect.tapError(call("subscribe", redis.eval(scripts.step)(input, list)), warn(state))
-      const both = Effect.all([asked, Effect.andThen(Effect.yieldNow, beside)], { concurrency: 2 })
-      return Effect.map(beside === Effect.void ? asked : Effect.map(both, ([reply]) => reply), ([next, ...entries]) => {
+      const both =
+        beside && Effect.map(Effect.all([asked, Effect.andThen(Effect.yieldNow, beside)], { concurrency: 2 }), ([reply]) => reply)
+      return Effect.map(both ?? asked, ([next, ...entries]) => {
         for (const answer of given) {
           said.delete(answer)
           inFlight.remove(answer.held)
@@ -258,12 +259,10 @@ const makeRun = (server: Server, settings: Settings, departures: Departures, sta
   const round = makeRound(server, settings, state)
   const halving = makeHalving({ from: 2 * worthwhile, each })
   const take = ({ entries, wanted }: Brought): Effect.Effect<void> =>
-    wanted === 0
-      ? Effect.void
-      : Effect.suspend(() => {
-          state.wanted -= wanted
-          return takeAll(state, server, entries)
-        })
+    Effect.suspend(() => {
+      state.wanted -= wanted
+      return takeAll(state, server, entries)
+    })
   const again = Effect.suspend(() => {
     // What the server may have given for it is given back when the member comes back.
     state.wanted = 0
@@ -278,7 +277,10 @@ const makeRun = (server: Server, settings: Settings, departures: Departures, sta
       const [since, callers] = [performance.now(), answers.size + brought.entries.length / 3]
       const given = takeAnswers(state, halving.share(callers))
       // Whoever leaves hears first what became of the answers that are on their way.
-      brought = yield* Effect.catch(Effect.uninterruptible(round(given, take(brought))), () => again)
+      brought = yield* Effect.catch(
+        Effect.uninterruptible(round(given, brought.wanted === 0 ? undefined : take(brought))),
+        () => again
+      )
       halving.took({ size: given.length, callers, millis: performance.now() - since })
       if (answers.size >= worthwhile && !halving.isTogether(answers.size + brought.entries.length / 3)) continue
       yield* take(brought)

@@ -101,7 +101,7 @@ export class Retention extends Context.Service<
     /**
      * Removes what has had its time, and tells what it was. Of a category that a follower has not yet seen nothing is removed, nor of one whose
      * policy cannot be carried out; the others are dealt with, and at the end that is the error. It may be interrupted, killed, and run by
-     * several at once. Where `Snapshots` are provided, those that others took the place of more than 30 days ago are dropped: see their `prune`.
+     * several at once. Where `Snapshots` are provided, those that others have taken the place of are dropped after 30 to 60 days: see their `prune`.
      */
     readonly run: Effect.Effect<ReadonlyArray<Planned>, RetentionError>
     /** How far the run of this process is, or what its last one came to. */

@@ -74,6 +74,16 @@ const outcome = <A, E>(fiber: Fiber.Fiber<A, E>) =>
   })
 const outcomes = <A, E>(fibers: ReadonlyArray<Fiber.Fiber<A, E>>) => Effect.forEach(fibers, outcome)
 
+/** Lets be carried out whatever is called, until all have come to their end, which is no failure. */
+const allSucceed = <A, E>(calls: ReadonlyArray<Call>, fibers: ReadonlyArray<Fiber.Fiber<A, E>>) =>
+  Effect.gen(function* () {
+    for (let nth = 0; nth < calls.length; nth++) {
+      yield* go(calls, nth)
+      yield* others
+    }
+    for (const fiber of fibers) yield* Fiber.join(fiber)
+  })
+
 const partsOf = ({ appends }: Call) => appends.map(({ events, expected, stream }) => [stream, expected, events.length])
 
 const balance = Effect.map(Repository.read(Account, ada), ({ state, version }) => [state.balance, version])
@@ -477,15 +487,7 @@ describe("rules over what the events of one aggregate bear, beside others that c
         const loading = UnitOfWork.transact(Effect.andThen(Repository.load(Till, "1"), sell)).pipe(again)
         const fibers = yield* started([selling, selling, late, loading, selling, selling])
         // The first one; the second one; those three, of which one has lost; what was behind that; and that once more.
-        for (let nth = 0; nth < calls.length; nth++) {
-          yield* go(calls, nth)
-          yield* others
-        }
-        const exits = yield* Effect.forEach(fibers, Fiber.await)
-        assert.deepEqual(
-          exits.map(({ _tag }) => _tag),
-          fibers.map(() => "Success")
-        )
+        yield* allSucceed(calls, fibers)
         assert.equal(yield* EventStore.version("Till-1"), 6)
       })
     )
@@ -581,15 +583,7 @@ it.effect(
           depositing,
           depositing
         ])
-        for (let nth = 0; nth < calls.length; nth++) {
-          yield* go(calls, nth)
-          yield* others
-        }
-        const exits = yield* Effect.forEach(fibers, Fiber.await)
-        assert.deepEqual(
-          exits.map(({ _tag }) => _tag),
-          fibers.map(() => "Success")
-        )
+        yield* allSucceed(calls, fibers)
         assert.equal(tries, 2)
         assert.equal(yield* EventStore.version("Account-ada"), 5)
         // It has seen all that was on its way when its turn came.

@@ -1,6 +1,7 @@
 /** What an effect lets a person see: of its failure, of its log, of its spans. */
 import { inspect } from "node:util"
 import { Cause, Effect, Exit, Layer, Logger, References, Tracer } from "effect"
+import { recordingSpans } from "./spans.ts"
 
 /** All that an error could show: to a log, a span, a person. */
 const shownOf = (cause: Cause.Cause<unknown>): string =>
@@ -10,17 +11,10 @@ const shownOf = (cause: Cause.Cause<unknown>): string =>
 export const shownBy = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<string, A, R> =>
   Effect.suspend(() => {
     const seen: Array<string> = []
-    const spans: Array<Tracer.NativeSpan> = []
     const logger = Logger.make(({ cause, message, fiber }) => {
       seen.push(inspect(message, { depth: 20 }), shownOf(cause), inspect(fiber.getRef(References.CurrentLogAnnotations)))
     })
-    const tracer = Tracer.make({
-      span: (options) => {
-        const span = new Tracer.NativeSpan(options)
-        spans.push(span)
-        return span
-      }
-    })
+    const { spans, tracer } = recordingSpans()
     const shown = (cause: Cause.Cause<unknown>) => {
       for (const { attributes, events, name, status } of spans) {
         seen.push(name, inspect({ attributes, events }, { depth: 20 }))

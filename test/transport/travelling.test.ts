@@ -3,6 +3,7 @@ import { describe, it } from "@effect/vitest"
 import { Context, Deferred, Effect, Layer, Option, Schema, Stream, Tracer } from "effect"
 import { Checkpoints, Consumer, DeadLetters, Event, EventStore, ParkedEvents, Relay, Transport, UnitOfWork } from "eventfold"
 import { logs } from "../support/logs.ts"
+import { recordingSpans } from "../support/spans.ts"
 
 const Placed = Event.make("Placed", { total: Schema.Int }, { published: true })
 
@@ -17,19 +18,6 @@ const layers = UnitOfWork.layer.pipe(Layer.provideMerge(services))
 
 const place = (metadata: EventStore.Metadata) =>
   EventStore.append("Order-1", [{ type: "Placed", payload: { total: 1 }, published: true, tags: ["large"], metadata }])
-
-/** The spans that end while an effect runs. */
-const recording = () => {
-  const spans: Array<Tracer.Span> = []
-  const tracer = Tracer.make({
-    span: (options) => {
-      const span = new Tracer.NativeSpan(options)
-      spans.push(span)
-      return span
-    }
-  })
-  return { spans, tracer }
-}
 
 /** Consumes one message, and gives what its handler was told and what it has staged. */
 const consumeOne = Effect.fnUntraced(function* (options: Partial<Consumer.Options<false>> = {}) {
@@ -117,7 +105,7 @@ describe("the trace", () => {
 
   it.effect("of a message is that of the relay's span, which its handling has a link to", () =>
     Effect.gen(function* () {
-      const { spans, tracer } = recording()
+      const { spans, tracer } = recordingSpans()
       yield* Effect.gen(function* () {
         yield* place({})
         yield* Relay.drain({ name: "shop" })
@@ -137,7 +125,7 @@ describe("the trace", () => {
 
   it.effect("is a parent where that is asked for", () =>
     Effect.gen(function* () {
-      const { spans, tracer } = recording()
+      const { spans, tracer } = recordingSpans()
       yield* Effect.gen(function* () {
         yield* place({})
         yield* Relay.drain({ name: "shop" })
@@ -152,7 +140,7 @@ describe("the trace", () => {
 
   it.effect("of whoever has appended is kept in metadata, and goes before the relay's", () =>
     Effect.gen(function* () {
-      const { spans, tracer } = recording()
+      const { spans, tracer } = recordingSpans()
       yield* Effect.gen(function* () {
         yield* Effect.withSpan(Effect.flatMap(Transport.traceMetadata, place), "place an order")
         yield* Relay.drain({ name: "shop" })
