@@ -7,6 +7,7 @@ import * as Option from "effect/Option"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { clientClosed } from "../sql/answering.ts"
+import { CurrentLateFlush } from "../sql/transaction.ts"
 import { describe, isConflict, isOutage, wasRolledBack } from "../sql/errors.ts"
 import {
   EventStore,
@@ -43,40 +44,82 @@ export const layerSql: Layer.Layer<UnitOfWork | SqlTransactions, never, EventSto
         )
       )
     }
+    /** What becomes of the events and rows is known when they have been flushed: nobody hears of them before. */
+    const flushing = <A, E, R>(
+      transact: (before: Effect.Effect<void>) => Effect.Effect<A, E | EventStoreError, R>
+    ): Effect.Effect<A, E | EventStoreError, R> => {
+      const { late } = store
+      if (late === undefined) return transact(Effect.void)
+      return late((flush) =>
+        Effect.withFiber((fiber) => {
+          const own = fiber.getRef(CurrentLateFlush)
+          let lost: EventStoreError | undefined
+          // Hooks are run in their order.
+          const before = sql.afterCommit(
+            Effect.catch(flush(true), (error) =>
+              Effect.sync(() => {
+                lost = outcomeUnknown(error)
+                if (own !== undefined) own.isLost = true
+              })
+            )
+          )
+          return Effect.matchCauseEffect(transact(before), {
+            onSuccess: (value) => (lost === undefined ? Effect.succeed(value) : Effect.fail(lost)),
+            // It stands on what others have committed.
+            onFailure: (cause) =>
+              Cause.hasFails(cause) ? Effect.andThen(flush(false), Effect.failCause(cause)) : Effect.failCause(cause)
+          })
+        })
+      )
+    }
     const run: Carrier["run"] = <A, E, R>(body: Effect.Effect<A, E, R>, restore: Parameters<Carrier["run"]>[1]) =>
       Effect.flatMap(Effect.serviceOption(sql.transactionService), (outer) => {
-        let ended: Exit.Exit<A, E> | undefined
-        let committed = false
-        const markCommitted = Effect.sync(() => {
-          committed = true
-        })
-        const whole = body.pipe(
-          Effect.tap(() => (Option.isNone(outer) ? sql.afterCommit(markCommitted) : markCommitted)),
-          Effect.onExit((exit) => Effect.sync(() => void (ended = exit))),
-          Effect.uninterruptible
-        )
-        const transaction = Effect.catchCauseIf(
-          sql.withTransaction(whole),
-          (cause) => ended === undefined && Cause.hasInterruptsOnly(cause),
-          () => Effect.fail(clientClosed())
-        )
-        // Who waits for a connection can be interrupted.
-        return Effect.flatMap(Effect.exit(restore(transaction)), (exit): Effect.Effect<A, E | EventStoreError> => {
-          if (Exit.isSuccess(exit)) return Effect.succeed(exit.value)
-          // The body's own failure is passed on untouched, whatever became of ROLLBACK: where the connection broke it fails as well.
-          // And an interruption that came during COMMIT undoes nothing.
-          const stands = committed && Cause.hasInterruptsOnly(exit.cause)
-          if (ended !== undefined && (Exit.isFailure(ended) || stands)) return ended
-          const cause = exit.cause as Cause.Cause<SqlError>
-          return Effect.failCause(Cause.map(cause, (error) => transactionError(error, ended !== undefined)))
-        })
+        const transact = (before: Effect.Effect<void>): Effect.Effect<A, E | EventStoreError, R> => {
+          let ended: Exit.Exit<A, E> | undefined
+          let committed = false
+          const markCommitted = Effect.sync(() => {
+            committed = true
+          })
+          const whole = Effect.andThen(before, body).pipe(
+            Effect.tap(() => (Option.isNone(outer) ? sql.afterCommit(markCommitted) : markCommitted)),
+            Effect.onExit((exit) => Effect.sync(() => void (ended = exit))),
+            Effect.uninterruptible
+          )
+          const transaction = Effect.catchCauseIf(
+            sql.withTransaction(whole),
+            (cause) => ended === undefined && Cause.hasInterruptsOnly(cause),
+            () => Effect.fail(clientClosed())
+          )
+          // Who waits for a connection can be interrupted.
+          return Effect.flatMap(Effect.exit(restore(transaction)), (exit): Effect.Effect<A, E | EventStoreError> => {
+            if (Exit.isSuccess(exit)) return Effect.succeed(exit.value)
+            // The body's own failure is passed on untouched, whatever became of ROLLBACK: where the connection broke it fails as well.
+            // And an interruption that came during COMMIT undoes nothing.
+            const stands = committed && Cause.hasInterruptsOnly(exit.cause)
+            if (ended !== undefined && (Exit.isFailure(ended) || stands)) return ended
+            const cause = exit.cause as Cause.Cause<SqlError>
+            return Effect.failCause(Cause.map(cause, (error) => transactionError(error, ended !== undefined)))
+          })
+        }
+        return Option.isSome(outer) ? transact(Effect.void) : flushing(transact)
       })
     const outside: Carrier["outside"] = <R>(context: Context.Context<R>) =>
       Context.omit(sql.transactionService)(context as Context.Context<R | SqlClient.TransactionConnection>) as Context.Context<R>
-    const unitOfWork = makeUnitOfWork(store, { run, afterCommit: sql.afterCommit, outside })
+    const afterCommit = (effect: Effect.Effect<void>): Effect.Effect<void> =>
+      Effect.withFiber((fiber) => {
+        const late = fiber.getRef(CurrentLateFlush)
+        return sql.afterCommit(late === undefined ? effect : Effect.suspend(() => (late.isLost ? Effect.void : effect)))
+      })
+    const unitOfWork = makeUnitOfWork(store, { run, afterCommit, outside })
     return Context.make(UnitOfWork, unitOfWork).pipe(Context.add(SqlTransactions, true))
   })
 )
+
+/** What was committed, and then could not be flushed. */
+const outcomeUnknown = (error: EventStoreError): EventStoreError => {
+  const { detail } = error.reason
+  return new EventStoreError({ reason: new OutcomeUnknown({ operation: "commit", detail, cause: error }) })
+}
 
 /** What an error of BEGIN or (when `committing`) of COMMIT means. */
 const transactionError = (error: SqlError, committing: boolean): EventStoreError => {

@@ -32,9 +32,11 @@ import { hearingOf } from "./listening.ts"
 import { migrate } from "./migrations.ts"
 import { checkNames } from "./names.ts"
 import * as PgLite from "./PgLite.ts"
+import { sharingOf } from "./sharedFlush.ts"
 import { makeSql } from "./sql.ts"
 import { inBackground } from "../sql/transaction.ts"
 import { makeBoundary } from "./store/boundary.ts"
+import { flushedDriver } from "./store/flushed.ts"
 import { keepUp } from "./store/following.ts"
 import { beginChain, makeMaintenance } from "./store/maintaining.ts"
 import { makePages } from "./store/reading.ts"
@@ -101,6 +103,16 @@ export interface Options {
    * it. Appends are slower by it. Default: as the database has it.
    */
   readonly chain?: boolean | undefined
+  /**
+   * Whether units of work of `UnitOfWork.layerSql` give the lock of the appends away before they are on the disk, and wait for one flush together: many of
+   * them at once are several times faster, the more so the slower the disk is. Each succeeds when it is on the disk, and the store tells nobody of an
+   * event before. But rows of your own can be seen by others for as long as a flush takes, and a crash of the server in that moment takes them back.
+   *
+   * The database says so to all who use it, from when they open their stores: what had one open when the first asked for it may be told of events a flush
+   * too early. With `migrate: false` the Layer fails where the database does not say so, and tells by which statement to make it.
+   * `src/guides/production.md` has more. Default: as the database has it.
+   */
+  readonly sharedFlush?: boolean | undefined
 }
 
 /**
@@ -120,14 +132,17 @@ export const make = Effect.fnUntraced(function* (
   if (typeof hearing === "string") {
     return yield* new EventStoreError({ reason: new StoreFailure({ operation: "open", detail: hearing }) })
   }
-  if (options.migrate !== false) yield* migrate(names).pipe(Effect.provideService(SqlClient.SqlClient, sql))
+  const mayMake = options.migrate !== false
+  if (mayMake) yield* migrate(names).pipe(Effect.provideService(SqlClient.SqlClient, sql))
   const indexes = new Set(options.indexes)
   const timeout = pausing("PgEventStore: timeout", options.timeout ?? "30 seconds")
   const indexTimeout = pausing("PgEventStore: indexTimeout", options.indexTimeout ?? "1 hour")
-  yield* makeIndexes({ sql, names, indexes, timeout, indexTimeout }, options.migrate !== false)
-  const shared = yield* makeShared(sql, makeSql(names), { indexes, timeout })
+  yield* makeIndexes({ sql, names, indexes, timeout, indexTimeout }, mayMake)
+  const texts = makeSql(names)
+  const shares = sharingOf(sql, texts, { hearing, mayMake, wanted: options.sharedFlush === true })
+  const shared = yield* makeShared(sql, texts, { hearing, indexes, shares, timeout })
   const { plans, queries, signal, statements } = shared
-  if (options.chain === true) yield* beginChain(sql, names, shared, options.migrate !== false)
+  if (options.chain === true) yield* beginChain(sql, names, shared, mayMake)
   const background = inBackground(sql)
   const append = yield* background(makeAppend(shared, options))
   const boundary = yield* background(makeBoundary(shared))
@@ -135,21 +150,21 @@ export const make = Effect.fnUntraced(function* (
   const head = readHead(shared)
   yield* background(keepUp(shared, head, hearing))
   yield* queries.answering.hearClosing
-  const store = makeStore({
+  const driver = {
     append,
     boundary,
     pages,
     head,
-    version: (stream, operation) => queries.ask(operation, plans.sized(statements.version), [stream]),
-    find: (id) => Effect.map(queries.ask("find", plans.sized(statements.find), [id]), ({ items }) => items[0]),
+    version: (stream: string, operation: string) => queries.ask(operation, plans.sized(statements.version), [stream]),
+    find: (id: string) => Effect.map(queries.ask("find", plans.sized(statements.find), [id]), ({ items }) => items[0]),
     awaitBeyond: signal.beyond,
     heard: signal.position,
     untilAnswered: shared.untilAnswered,
     transactionService: sql.transactionService,
     maintenance: makeMaintenance(shared),
-    tables: { schema: names.schema, prefix: names.prefix, migrate: options.migrate !== false }
-  })
-  return yield* storeUntilClosed(store)
+    tables: { schema: names.schema, prefix: names.prefix, migrate: mayMake }
+  }
+  return yield* storeUntilClosed(makeStore(flushedDriver(driver, shared)))
 })
 
 /**
@@ -190,7 +205,7 @@ export const layer: Layer.Layer<EventStore, EventStoreError, PgClient.PgClient> 
  * @since 0.2.0
  */
 export const makeEmbedded = (
-  options: Omit<Options, "listen"> & PgLite.Options = {}
+  options: Omit<Options, "listen" | "sharedFlush"> & PgLite.Options = {}
 ): Effect.Effect<EventStore["Service"], EventStoreError, Scope.Scope> =>
   Effect.flatMap(PgLite.make(options), (client) => Effect.provideService(make(options), PgClient.PgClient, client))
 
@@ -203,7 +218,7 @@ export const makeEmbedded = (
  * @since 0.2.0
  */
 export const layerEmbeddedWith = (
-  options: Omit<Options, "listen"> & PgLite.Options
+  options: Omit<Options, "listen" | "sharedFlush"> & PgLite.Options
 ): Layer.Layer<EventStore | PgClient.PgClient | SqlClient.SqlClient, EventStoreError> =>
   Layer.provideMerge(layerWith(options), PgLite.layerWith(options))
 

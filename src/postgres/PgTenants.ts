@@ -26,6 +26,7 @@ import { hearingOf } from "./listening.ts"
 import { checkNames } from "./names.ts"
 import { layerWith as checkpointsLayer } from "./PgCheckpoints.ts"
 import { make as makePgStore, type Options as StoreOptions, layerWith as storeLayer } from "./PgEventStore.ts"
+import { sharingOf } from "./sharedFlush.ts"
 import { makeSql, type Names } from "./sql.ts"
 import { render, renderAll, textArray } from "./sql/statement.ts"
 import {
@@ -44,6 +45,7 @@ import {
 } from "./sql/tenantTables.ts"
 import { inBackground } from "../sql/transaction.ts"
 import { makeBoundary } from "./store/boundary.ts"
+import { flushedDriver } from "./store/flushed.ts"
 import { keepUp } from "./store/following.ts"
 import { makeMaintenance } from "./store/maintaining.ts"
 import { makePages } from "./store/reading.ts"
@@ -58,7 +60,7 @@ import { takeAway } from "./tenantRemoval.ts"
  * @category models
  * @since 0.2.0
  */
-export type Options = Omit<StoreOptions, "migrate">
+export type Options = Omit<StoreOptions, "migrate" | "sharedFlush">
 
 /** What all tenants of one process share. */
 interface Tables {
@@ -111,6 +113,8 @@ export const prepare = <E = never>(options: {
   readonly reader?: string | undefined
   /** What stands beside the events and has tables. Default: nothing. */
   readonly beside?: Layer.Layer<never, E, EventStore | PgClient.PgClient | SqlClient.SqlClient> | undefined
+  /** As with `PgEventStore`: whether units of work of all tenants share flushes. Default: as the database has it. */
+  readonly sharedFlush?: boolean | undefined
   /** The database schema of the tables. Default: `"eventfold"`. */
   readonly schema?: string | undefined
   /** What the names of the tables begin with. Default: nothing. */
@@ -154,7 +158,7 @@ export const prepare = <E = never>(options: {
         )
       )
     const tables = { schema: names.schema, tablePrefix: names.prefix }
-    const store = storeLayer({ ...tables, listen: false })
+    const store = storeLayer({ ...tables, listen: false, sharedFlush: options.sharedFlush })
     yield* built(Layer.merge(store, checkpointsLayer(tables)), sql)
     yield* isolate("")
     if (options.beside === undefined) return
@@ -197,7 +201,9 @@ export const layerWith = (options: Options): Layer.Layer<PgTenants, EventStoreEr
       const indexes = new Set(options.indexes)
       const timeout = pausing("PgTenants: timeout", options.timeout ?? "30 seconds")
       yield* makeIndexes({ sql, names, indexes, timeout, indexTimeout: timeout }, false)
-      const shared = yield* makeShared(sql, makeSql(names), { indexes, timeout })
+      const texts = makeSql(names)
+      const shares = sharingOf(sql, texts, { hearing, mayMake: false, wanted: false })
+      const shared = yield* makeShared(sql, texts, { hearing, indexes, shares, timeout })
       const background = inBackground(sql)
       const batches = yield* background(makeBatches(shared, options))
       yield* background(keepUp(shared, readHead(shared), hearing))
@@ -216,7 +222,7 @@ export const layer: Layer.Layer<PgTenants, EventStoreError, PgClient.PgClient> =
 
 /** What the rooms of a tenant's store share: its reads are the tenant's, and so is its client. */
 const sharedOf = (
-  { plans, queries, signal, sql, statements, tables, untilAnswered }: Shared,
+  { flushing, plans, queries, signal, sql, statements, tables, untilAnswered }: Shared,
   client: PgClient.PgClient,
   key: string
 ): Shared => ({
@@ -225,6 +231,7 @@ const sharedOf = (
   tables,
   plans,
   signal,
+  flushing,
   untilAnswered,
   queries: {
     answering: queries.answering,
@@ -290,7 +297,7 @@ export const make = Effect.fnUntraced(function* (
   }
   const same = <A>(query: A): A => query
   const store = {
-    ...makeStore(partition(driver, own, { marks: [], untagged: same, untaggedCondition: ofTenant(key) })),
+    ...makeStore(partition(flushedDriver(driver, ofOne), own, { marks: [], untagged: same, untaggedCondition: ofTenant(key) })),
     tenant
   }
   return { store: yield* storeUntilClosed(store), client }

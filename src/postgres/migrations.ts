@@ -77,7 +77,8 @@ const storeMigrations = (names: Names) => {
     "0014_operations": all(checkpoints.addOperations),
     "0015_tombstones": all(statements.createTombstones),
     "0016_chain": all(statements.createChain),
-    "0017_conditions_by_tag": all(statements.replaceAppends)
+    "0017_conditions_by_tag": all(statements.replaceAppends),
+    "0018_flush": all(statements.addFlush)
   }
 }
 

@@ -5,6 +5,7 @@ import { appendEvent, appendEventSeen, createAppendEvent } from "./sql/appendEve
 import { createEventsStand } from "./sql/eventsStand.ts"
 import { createAppendLock } from "./sql/appendLock.ts"
 import { appendOne, createAppendOne } from "./sql/appendOne.ts"
+import { createFlush, flush, shareFlush, sharesFlush } from "./sql/flush.ts"
 import { eventTables } from "./sql/eventTables.ts"
 import { headView } from "./sql/headView.ts"
 import { newestMatch } from "./sql/newestMatch.ts"
@@ -40,7 +41,8 @@ export const storeObjects: Readonly<Record<string, ReadonlyArray<string>>> = {
   ...functions,
   headView,
   tombstones,
-  chain
+  chain,
+  flush: [createFlush]
 }
 
 export const makeSql = (names: Names) => ({
@@ -55,6 +57,7 @@ export const makeSql = (names: Names) => ({
   replaceAppends: [createEventsStand, createAppend, createAppendEvent, definerAsBefore].map((text) => render(text, names)),
   createTombstones: tombstones.map((text) => render(text, names)),
   createChain: chain.map((text) => render(text, names)),
+  addFlush: [createFlush, createAppendEvent, definerAsBefore].map((text) => render(text, names)),
   ...renderAll(
     {
       append,
@@ -62,6 +65,7 @@ export const makeSql = (names: Names) => ({
       appendEventSeen,
       appendSeen,
       appendOne,
+      flush,
       isChained,
       linkBefore,
       links,
@@ -69,6 +73,8 @@ export const makeSql = (names: Names) => ({
       readBoundary,
       readNewest,
       readStreams,
+      shareFlush,
+      sharesFlush,
       tombstone,
       ...reads
     },

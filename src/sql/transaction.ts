@@ -28,6 +28,23 @@ export const CurrentTakings = Context.Reference<Map<string, number | undefined> 
   defaultValue: () => undefined
 })
 
+/** A transaction that is flushed behind its commit by whoever runs it. */
+export interface LateFlush {
+  /** Whether others are kept waiting while this one is flushed with its commit. */
+  readonly isContended: () => boolean
+  /** An append in it took so many milliseconds. */
+  readonly took: (millis: number) => void
+  /** Whether its commit waits for the disk; `undefined` while nothing has been appended. */
+  commits: "flushed" | "late" | undefined
+  /** Whether it could not be flushed, so that nobody knows what has become of it. */
+  isLost: boolean
+}
+
+/** Where the store learns that the transaction of the fiber is flushed behind its commit. By default it is not. */
+export const CurrentLateFlush = Context.Reference<LateFlush | undefined>("eventfold/sql/CurrentLateFlush", {
+  defaultValue: () => undefined
+})
+
 /** Says that something is being appended in the transaction of the fiber. */
 export const takeWriteLock: Effect.Effect<void> = Effect.withFiber((fiber) => {
   const lock = fiber.getRef(CurrentWriteLock)

@@ -95,6 +95,7 @@ export const layerFaulty = (faults: {
         exists: (stream) => asking("exists", store.exists(stream)),
         head: asking("head", store.head),
         ...(store.transactionService === undefined ? {} : { transactionService: store.transactionService }),
+        ...(store.late === undefined ? {} : { late: store.late }),
         ...(store.tables === undefined ? {} : { tables: store.tables }),
         ...(store.tenant === undefined ? {} : { tenant: store.tenant }),
         ...(store.gaps === undefined ? {} : { gaps: store.gaps }),

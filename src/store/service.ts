@@ -132,6 +132,14 @@ export class EventStore extends Context.Service<
      * are part of that transaction.
      */
     readonly transactionService?: SqlClient.SqlClient["transactionService"]
+    /**
+     * Present where a transaction may be committed without waiting for the disk, because it is flushed behind that: goes around the whole of a
+     * transaction, which has to run the effect that it is given when it has been committed, and before anybody hears of it. Until that has succeeded
+     * nobody knows whether the transaction outlives a crash. One that was not committed runs it too: it has seen what others have committed.
+     */
+    readonly late?: <A, E, R>(
+      transaction: (flush: (committed: boolean) => Effect.Effect<void, EventStoreError>) => Effect.Effect<A, E, R>
+    ) => Effect.Effect<A, E | EventStoreError, R>
     /** Present where the store opens what is sealed in it, as `Personal.layer` does. What makes copies uses it, so that they are sealed too. */
     readonly sealed?: Sealed
     /** Present where the store lives in a SQL database: where its tables are. What stands beside the events follows it. */

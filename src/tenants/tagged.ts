@@ -92,6 +92,7 @@ const driverOver = (store: Store, tag: string): Driver => ({
       Option.match({ onNone: () => Effect.never, onSome: ({ position }) => Effect.succeed(position) })
     ),
   transactionService: store.transactionService,
+  late: store.late,
   tables: store.tables
 })
 

@@ -16,6 +16,8 @@ interface Load {
   readonly callers: number
   /** Whether each flush takes a millisecond more. */
   readonly slow: boolean
+  /** Whether the units of work share flushes. */
+  readonly together?: boolean
   readonly span: Span
 }
 
@@ -48,7 +50,10 @@ const units =
       return { ...measured, events: yield* EventStore.head }
     }).pipe(
       Effect.provide(
-        UnitOfWork.layerSql.pipe(Layer.provideMerge(layerWith(PgEventStore)({ schema })), Layer.provideMerge(clientOf(url, load)))
+        UnitOfWork.layerSql.pipe(
+          Layer.provideMerge(layerWith(PgEventStore)({ schema, sharedFlush: load.together === true })),
+          Layer.provideMerge(clientOf(url, load))
+        )
       )
     )
 
@@ -64,12 +69,14 @@ const alone =
 
 export const unitCases = (scale: number): ReadonlyArray<Case> => {
   const span = { warmUp: 500 * scale, millis: 2000 * scale }
-  const unitCase = (callers: number, slow: boolean): Case => ({
-    name: `unit of work with an insert of one's own, ${callersText(callers)}${slow ? ", a flush takes 1 ms more" : ""}; raw inserts alone`,
+  const unitCase = (callers: number, slow: boolean, together: boolean): Case => ({
+    name: `unit of work with an insert of one's own, ${callersText(callers)}${slow ? ", a flush takes 1 ms more" : ""}${together ? ", flushed together" : ""}; raw inserts alone`,
     place: "postgres",
     unit: "commands",
-    ours: units({ callers, slow, span }),
+    ours: units({ callers, slow, together, span }),
     raw: alone({ callers, slow, span })
   })
-  return [unitCase(1, false), unitCase(64, false), unitCase(1, true), unitCase(64, true)]
+  return [false, true].flatMap((together) =>
+    [false, true].flatMap((slow) => [unitCase(1, slow, together), unitCase(64, slow, together)])
+  )
 }

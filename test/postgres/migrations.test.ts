@@ -61,6 +61,7 @@ const expected = (prefix: string) =>
       "append_one",
       "event_digest",
       "events_stand",
+      "flush_commits",
       "head_position",
       "newest_match",
       "newest_position",

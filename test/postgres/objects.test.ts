@@ -57,6 +57,7 @@ it("each SQL object is a script of its own, and in their order they make what th
         "headView",
         "tombstones",
         "chain",
+        "flush",
         "messageTables",
         "claim",
         "settle"
@@ -73,6 +74,7 @@ it("each SQL object is a script of its own, and in their order they make what th
         ...store.createFunctions,
         ...store.createTombstones,
         ...store.createChain,
+        ...store.addFlush,
         ...transport.createTables
       ])
     )

@@ -54,21 +54,23 @@ export const core: Declare = declared({ memory: true }).length > 0 ? { describe,
 export const makeWirings = () => {
   const databases = { server: serverOfFile(), pglite: pgLiteOfFile() }
 
-  const onDatabase = (name: keyof typeof databases, unitOfWork: "layer" | "layerSql") => {
+  const onDatabase = (name: keyof typeof databases, unitOfWork: "layer" | "layerSql", options: PgEventStore.Options = {}) => {
     const schema = freshSchema()
     return Layer.mergeAll(
       unitOfWork === "layer" ? UnitOfWork.layer : UnitOfWork.layerSql,
       Layer.succeed(TestSchema, schema)
-    ).pipe(Layer.provideMerge(PgEventStore.layerWith({ schema, listen: false })), Layer.provideMerge(databases[name]))
+    ).pipe(Layer.provideMerge(PgEventStore.layerWith({ schema, listen: false, ...options })), Layer.provideMerge(databases[name]))
   }
   const sqlWirings = {
     "PostgreSQL, layerSql": () => onDatabase("server", "layerSql"),
+    "PostgreSQL, layerSql, flushed together": () => onDatabase("server", "layerSql", { sharedFlush: true }),
     "PGlite, layerSql": () => onDatabase("pglite", "layerSql")
   }
   const concurrentWirings = {
     "memory, layer": () => UnitOfWork.layer.pipe(Layer.provideMerge(EventStore.layerMemory)),
     "PostgreSQL, layer": () => onDatabase("server", "layer"),
-    "PostgreSQL, layerSql": sqlWirings["PostgreSQL, layerSql"]
+    "PostgreSQL, layerSql": sqlWirings["PostgreSQL, layerSql"],
+    "PostgreSQL, layerSql, flushed together": sqlWirings["PostgreSQL, layerSql, flushed together"]
   }
   const wirings = { ...concurrentWirings, ...sqlWirings }
   const sqlite = <R>(unitOfWork: Layer.Layer<UnitOfWork.UnitOfWork | R, never, EventStore.EventStore | SqlClient.SqlClient>) =>
@@ -119,7 +121,10 @@ export const makeWirings = () => {
     /** Runs the tests over the wirings whose units of work are SQL transactions. */
     inSql: over<SqlWired>(sqlWirings),
     /** The same for what takes two connections at once. */
-    onServer: over<SqlWired>({ "PostgreSQL, layerSql": sqlWirings["PostgreSQL, layerSql"] })
+    onServer: over<SqlWired>({
+      "PostgreSQL, layerSql": sqlWirings["PostgreSQL, layerSql"],
+      "PostgreSQL, layerSql, flushed together": sqlWirings["PostgreSQL, layerSql, flushed together"]
+    })
   }
 }
 

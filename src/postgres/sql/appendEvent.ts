@@ -73,11 +73,14 @@ export const createAppendEvent = `create or replace function {append_event}(
     end if;
 
     -- What would look through too much is told so without the lock: see append_batch.
-    if p_ask_after is not null and exists (
-      select from unnest(p_ask_after, p_ask_most, p_ask_tag, p_ask_tags, p_ask_types) a(after, most, tag, tags, types)
-       where ${isMore("a", "a.after", "a.most")}
-    ) then
-      return;
+    -- A condition with a query in it is set up whatever comes before the query, hence those within another.
+    if p_ask_after is not null then
+      if exists (
+        select from unnest(p_ask_after, p_ask_most, p_ask_tag, p_ask_tags, p_ask_types) a(after, most, tag, tags, types)
+         where ${isMore("a", "a.after", "a.most")}
+      ) then
+        return;
+      end if;
     end if;
 
     v_head := {append_lock}();
@@ -88,8 +91,10 @@ export const createAppendEvent = `create or replace function {append_event}(
       return;
     end if;
 
-    if p_asked and exists (select from {event} e where e.id = p_id) then
-      return;
+    if p_asked then
+      if exists (select from {event} e where e.id = p_id) then
+        return;
+      end if;
     end if;
 
     if p_guard_stream is not null then
@@ -105,17 +110,19 @@ export const createAppendEvent = `create or replace function {append_event}(
       end if;
     end if;
 
-    if p_ask_after is not null and exists (
-      select from unnest(p_ask_after, p_ask_tag, p_ask_tags, p_ask_types) a(after, tag, tags, types)
-       where exists (
-         select from {tag} t
-          where t.tag = a.tag
-            and t.position > a.after::bigint
-            and ${passes}
-         offset 0 -- one by one, and not as a join of all
-       )
-    ) then
-      return;
+    if p_ask_after is not null then
+      if exists (
+        select from unnest(p_ask_after, p_ask_tag, p_ask_tags, p_ask_types) a(after, tag, tags, types)
+         where exists (
+           select from {tag} t
+            where t.tag = a.tag
+              and t.position > a.after::bigint
+              and ${passes}
+           offset 0 -- one by one, and not as a join of all
+         )
+      ) then
+        return;
+      end if;
     end if;
 
     insert into {event} (position, version, recorded_at, schema_version, published, stream, id, type, tags, payload, metadata)

@@ -7,7 +7,7 @@ export const grants = {
     `grant select, insert on {event}, {tag} to {role}`,
     `grant select on {migration} to {role}`,
     `grant select on {chain} to {role}`,
-    `grant execute on function {append_batch}, {append_event}, {append_one}, {append_lock}, {newest_match}, {newest_position}, {events_stand} to {role}`
+    `grant execute on function {append_batch}, {append_event}, {append_one}, {append_lock}, {newest_match}, {newest_position}, {events_stand}, {flush_commits} to {role}`
   ],
   checkpoints: [
     `grant select, insert, update on {checkpoint}, {projection_version} to {role}`,

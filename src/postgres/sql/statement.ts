@@ -61,6 +61,12 @@ export const ending = <A>({ read, text }: Statement<A>, millis: number): Stateme
     then set_config('idle_in_transaction_session_timeout', '${millis}', true) end from (${text}) held`
 })
 
+/** The same statement in a transaction that is flushed behind its commit, which therefore does not wait for the disk. */
+export const committedLate = <A>({ read, text }: Statement<A>): Statement<A> => ({
+  read,
+  text: `select late.*, set_config('synchronous_commit', 'off', true) from (${text}) late`
+})
+
 /** A statement of whose rows only the number matters. */
 export const command = (text: string): Statement<number> => ({ text, read: (rows) => rows.length })
 

@@ -4,15 +4,20 @@ import type * as Scope from "effect/Scope"
 import type { EventStoreError } from "../../store/EventStore.ts"
 import { type Hearing, listening } from "../listening.ts"
 import { polling } from "../polling.ts"
+import { toldBy } from "./flushed.ts"
 import type { Shared } from "./shared.ts"
 
 /** Keeps the signal of the store up to date until the scope closes. */
 export const keepUp = (
-  { plans, signal, sql, statements }: Shared,
+  { flushing, plans, signal, sql, statements }: Shared,
   readHead: Effect.Effect<number, EventStoreError>,
   hearing: Hearing
 ): Effect.Effect<void, never, Scope.Scope> => {
-  const look = Effect.map(readHead, signal.notify)
+  const look = Effect.map(
+    toldBy({ flushing, sql })(readHead, (head) => head),
+    signal.notify
+  )
+  const lookOn = Effect.ignore(look)
   // Anybody may notify anything: the table says how far it is safe to read.
   const heard = (payload: string) => (Number(payload) > signal.position() ? look : Effect.void)
   // Whatever happens to a hint, the poller finds what is new. It asks only while somebody waits, or has read since.
@@ -22,7 +27,10 @@ export const keepUp = (
       const used = plans.used()
       return used || signal.waiting() > 0
     },
-    heard: signal.notify,
+    heard: (head: number) => {
+      if (flushing === undefined || head <= flushing.upTo()) signal.notify(head)
+      else if (head > signal.position()) Effect.runFork(lookOn)
+    },
     alone: Effect.matchEffect(look, {
       onSuccess: () => Effect.succeed(true),
       onFailure: (error) => Effect.as(Effect.logDebug("eventfold: polling the head failed", error), false)

@@ -3,6 +3,7 @@ import type * as PgClient from "@effect/sql-pg/PgClient"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import { makeSignal, type Signal } from "../../internal/signal.ts"
 import { type Answering, makeAnswering } from "../../sql/answering.ts"
 import type { EventStoreError } from "../../store/EventStore.ts"
@@ -11,9 +12,12 @@ import type { Sql } from "../sql.ts"
 import type { EventIndex } from "../sql/eventIndexes.ts"
 import type { Tables } from "../sql/readAll.ts"
 import type { Statement } from "../sql/statement.ts"
+import { inBackground } from "../../sql/transaction.ts"
+import { type Hearing, holding } from "../listening.ts"
+import { type Flushing, makeFlushing } from "./flushing.ts"
 import { makeUntilAnswered } from "./waiting.ts"
 
-interface Queries {
+export interface Queries {
   readonly answering: Answering
   /** A statement that writes nothing. */
   readonly ask: <A>(
@@ -66,7 +70,10 @@ export interface Shared {
   readonly tables: Tables
   readonly queries: Queries
   readonly plans: Plans
+  /** Has heard of what is on the disk alone. */
   readonly signal: Signal
+  /** Present where units of work are flushed behind their commits. */
+  readonly flushing: Flushing | undefined
   readonly untilAnswered: ReturnType<typeof makeUntilAnswered>
 }
 
@@ -83,16 +90,35 @@ export const readHead = (
 export const makeShared = Effect.fnUntraced(function* (
   sql: PgClient.PgClient,
   statements: Sql,
-  { indexes, timeout }: { readonly indexes: ReadonlySet<EventIndex>; readonly timeout: Duration.Duration }
-): Effect.fn.Return<Shared, EventStoreError> {
-  const queries = makeQueries(sql, makeAnswering(timeout))
-  const signal = makeSignal(yield* readHead({ queries, statements }, "open"))
+  {
+    hearing,
+    indexes,
+    shares,
+    timeout
+  }: {
+    readonly hearing: Hearing
+    readonly indexes: ReadonlySet<EventIndex>
+    /** Gives whether units of work share flushes. */
+    readonly shares: (queries: Queries) => Effect.Effect<boolean, EventStoreError>
+    readonly timeout: Duration.Duration
+  }
+): Effect.fn.Return<Shared, EventStoreError, Scope.Scope> {
+  const answering = makeAnswering(timeout)
+  const queries = makeQueries(sql, answering)
+  const head = yield* readHead({ queries, statements }, "open")
+  const flushing = (yield* shares(queries))
+    ? yield* inBackground(sql)(
+        Effect.flatMap(holding(sql, hearing, statements.channel), (held) => makeFlushing(held, statements, answering))
+      )
+    : undefined
+  const signal = makeSignal(flushing?.upTo() ?? head)
   return {
     sql,
     statements,
     tables: { ...statements.names, indexes },
     queries,
     signal,
+    flushing,
     plans: makePlans(signal),
     untilAnswered: makeUntilAnswered()
   }

@@ -11,7 +11,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import { wholeOrEndless } from "../../internal/counting.ts"
 import { type GroupCommit, makeGroupCommit, type Submitted } from "../../internal/groupCommit.ts"
 import { isUniqueViolation } from "../../sql/errors.ts"
-import { takeWriteLock } from "../../sql/transaction.ts"
+import { CurrentLateFlush, type LateFlush, takeWriteLock } from "../../sql/transaction.ts"
 import {
   type AppendError,
   type AppendResult,
@@ -27,7 +27,7 @@ import { encodeAppendValues, encodeSeen } from "../sql/append.ts"
 import { encodeAppendEvent, type Single } from "../sql/appendEvent.ts"
 import { encodeAppendOne, type One } from "../sql/appendOne.ts"
 import type { Attempt } from "../sql/conditions.ts"
-import { ending } from "../sql/statement.ts"
+import { committedLate, ending, type Statement } from "../sql/statement.ts"
 import { seenOf } from "./conditions.ts"
 import { encodeAppend } from "./encoding.ts"
 import { type Looking, makeLooking } from "./looking.ts"
@@ -133,8 +133,15 @@ interface Outage {
   current: EventStoreError | undefined
 }
 
+/** Whether anything has been written. */
+const writes = (requests: ReadonlyArray<Attempt>, verdicts: ReadonlyArray<Verdict>): boolean =>
+  verdicts.some((verdict, index) => {
+    if (Result.isFailure(verdict) || verdict.success instanceof Wide) return false
+    return (requests[index] as Attempt).count > 0 && verdict.success.every(({ deduplicated }) => !deduplicated)
+  })
+
 /** Writes a batch, and gives what answers its callers. */
-const writeBatch = ({ queries: { answering } }: Shared, send: Send, tell: Tell, outage: Outage) => {
+const writeBatch = ({ flushing, queries: { answering } }: Shared, send: Send, tell: Tell, outage: Outage) => {
   /**
    * `lost` says that a connection broke under an earlier try of the same requests: what went wrong since does not tell whether
    * that one had been carried out.
@@ -158,7 +165,12 @@ const writeBatch = ({ queries: { answering } }: Shared, send: Send, tell: Tell, 
       Effect.matchCauseEffect({
         onSuccess: ({ head, verdicts }) => {
           outage.current = undefined
-          tell(head)
+          // What was committed before is flushed with what is written here, and else by others.
+          const isFlushed = flushing === undefined || writes(requests, verdicts)
+          if (isFlushed) {
+            flushing?.reached(head)
+            tell(head)
+          }
           return Effect.succeed(() => answerAll(batch, verdicts))
         },
         onFailure: (cause) => {
@@ -199,36 +211,63 @@ const sendWithin =
  */
 const mostSilent = 10_000
 
-/** The statements for appends that are part of a transaction. */
-const endingSoon = (shared: Shared): Shared => {
+/** The same store with other statements for appends that are part of a transaction. */
+const appendingBy = (shared: Shared, by: <A>(statement: Statement<A>) => Statement<A>): Shared => {
   const { append, appendEvent, appendEventSeen, appendSeen } = shared.statements
   return {
     ...shared,
     statements: {
       ...shared.statements,
-      append: ending(append, mostSilent),
-      appendSeen: ending(appendSeen, mostSilent),
-      appendEvent: ending(appendEvent, mostSilent),
-      appendEventSeen: ending(appendEventSeen, mostSilent)
+      append: by(append),
+      appendSeen: by(appendSeen),
+      appendEvent: by(appendEvent),
+      appendEventSeen: by(appendEventSeen)
     }
   }
 }
 
+/** How what is appended in a transaction is sent. */
+interface Within {
+  readonly send: Send
+  /** Where the commit need not wait for the disk. */
+  readonly sendLate: Send
+}
+
+const makeWithin = (shared: Shared): Within => {
+  const by = (those: Shared) => sendWithin(those, sendAny(those))
+  const held = appendingBy(shared, (statement) => ending(statement, mostSilent))
+  return { send: by(held), sendLate: by(appendingBy(held, committedLate)) }
+}
+
 /** Part of the caller's transaction: it commits, or not, with it. */
-const appendInTransaction = ({ queries, sql }: Shared, send: Send, looking: Looking, tell: Tell) => {
-  const within = (attempt: Attempt): Effect.Effect<ReadonlyArray<AppendResult>, AppendError> =>
+const appendInTransaction = ({ flushing, queries, sql }: Shared, { send, sendLate }: Within, looking: Looking, tell: Tell) => {
+  const sendIn = (late: LateFlush | undefined, attempt: Attempt): Effect.Effect<Verdicts, SqlError> => {
+    if (late === undefined) return send([attempt], false)
+    const isLate = flushing !== undefined && late.commits !== "flushed" && late.isContended()
+    const since = performance.now()
+    return Effect.map((isLate ? sendLate : send)([attempt], false), (verdicts) => {
+      late.took(performance.now() - since)
+      if (late.commits !== "late") late.commits = isLate ? "late" : "flushed"
+      return verdicts
+    })
+  }
+  const within = (attempt: Attempt, late: LateFlush | undefined): Effect.Effect<ReadonlyArray<AppendResult>, AppendError> =>
     Effect.flatMap(
-      Effect.mapError(queries.answering.inTime(send([attempt], false)), (error) => toEventStoreError("append", error, false)),
+      Effect.mapError(queries.answering.inTime(sendIn(late, attempt)), (error) => toEventStoreError("append", error, false)),
       ({ head, verdicts }) => {
         const verdict = verdicts[0] as Verdict
         if (Result.isFailure(verdict)) return Effect.fail(verdict.failure)
         const answer = verdict.success
-        if (answer instanceof Wide) return Effect.flatMap(looking.again(answer.attempt), within)
-        return Effect.as(sql.afterCommit(Effect.sync(() => tell(head))), answer)
+        if (answer instanceof Wide) return Effect.flatMap(looking.again(answer.attempt), (again) => within(again, late))
+        return Effect.as(sql.afterCommit(Effect.sync(() => (late?.isLost ? undefined : tell(head)))), answer)
       }
     )
   return (append: PreparedAppend) =>
-    Effect.flatMap(looking.begin(append), (attempt) => Effect.andThen(takeWriteLock, within(attempt)))
+    Effect.withFiber((fiber) =>
+      Effect.flatMap(looking.begin(append), (attempt) =>
+        Effect.andThen(takeWriteLock, within(attempt, fiber.getRef(CurrentLateFlush)))
+      )
+    )
 }
 
 /** Through the batches of the process, after as many looks at the log as it takes. */
@@ -283,8 +322,7 @@ export const makeBatches = Effect.fnUntraced(function* (
 export const appendOver = (shared: Shared, { tell, writer }: Batches): Driver["append"] => {
   const { sql } = shared
   const looking = makeLooking(shared)
-  const held = endingSoon(shared)
-  const within = appendInTransaction(held, sendWithin(held, sendAny(held)), looking, tell)
+  const within = appendInTransaction(shared, makeWithin(shared), looking, tell)
   const inBatches = appendInBatches(writer, looking)
   return (prepared) =>
     Effect.withFiber(({ context }) =>

@@ -80,6 +80,8 @@ export interface Driver {
   readonly window?: number | undefined
   /** See `EventStore.transactionService`. Default: the store lives in no SQL database. */
   readonly transactionService?: SqlClient.SqlClient["transactionService"] | undefined
+  /** See `EventStore.late`. Default: a transaction is on the disk when it has been committed. */
+  readonly late?: EventStore["Service"]["late"] | undefined
   /** See `EventStore.tables`. Default: what stands beside the events is where it would be without a store. */
   readonly tables?: StoreTables | undefined
   /** Present where positions ascend and have gaps. Default: they are dense. */
@@ -100,7 +102,7 @@ export interface Driver {
  * @since 0.2.0
  */
 export const make = (driver: Driver): EventStore["Service"] => {
-  const { append, gaps, head, maintenance, pages, tables, transactionService } = driver
+  const { append, gaps, head, late, maintenance, pages, tables, transactionService } = driver
   const find = driver.version ?? ((stream: string) => newestVersion(pages, stream))
   const read = makeRead(pages)
   const readAll = makeReadAll(driver)
@@ -125,6 +127,7 @@ export const make = (driver: Driver): EventStore["Service"] => {
     head,
     streams: makeStreams(pages),
     ...(transactionService === undefined ? {} : { transactionService }),
+    ...(late === undefined ? {} : { late }),
     ...(tables === undefined ? {} : { tables }),
     ...(gaps === undefined ? {} : { gaps }),
     ...(maintenance === undefined ? {} : { maintenance: makeMaintenance(append, { read, readAll }, maintenance) })

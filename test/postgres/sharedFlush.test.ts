@@ -1,0 +1,306 @@
+/**
+ * Units of work that share flushes: what is committed and not yet on the disk, who may be told of it, and what a crash in between takes back. The server's
+ * own process for the log is slow here, so nothing gets to the disk but by who waits for it.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Latch, References, Stream } from "effect"
+import { type EventStore, UnitOfWork } from "eventfold"
+import type { PgEventStore } from "eventfold/postgres"
+import { afterAll, beforeAll } from "vitest"
+import { createFlush } from "../../src/postgres/sql/flush.ts"
+import { render } from "../../src/postgres/sql/statement.ts"
+import { type PostgresServer, startPostgres } from "../support/postgres-server.ts"
+import { begin, connect, event, open, terminate, until } from "./harness.ts"
+import { freshSchema } from "./support.ts"
+
+let server: PostgresServer
+beforeAll(async () => {
+  server = await startPostgres({ wal_writer_delay: "10s" })
+})
+afterAll(() => server.dispose())
+
+/** A flush waits while somebody else holds this lock. */
+const gate = 4711
+
+const world = (options: PgEventStore.Options = {}) =>
+  Effect.gen(function* () {
+    const schema = freshSchema()
+    const admin = yield* connect(server.url)
+    const opened = yield* open({
+      url: server.url,
+      schema,
+      sharedFlush: true,
+      listen: false,
+      pollInterval: "20 millis",
+      ...options
+    })
+    yield* admin.unsafe(`create table "${schema}".own (nth int)`)
+    const flush = render(createFlush, { schema, prefix: "" })
+    yield* admin.unsafe(
+      flush.replace("begin", `begin perform pg_advisory_lock_shared(${gate}); perform pg_advisory_unlock_shared(${gate});`)
+    )
+    const unit = (nth: number, more: Effect.Effect<unknown, never, UnitOfWork.Transaction> = Effect.void) =>
+      opened.units.transact(
+        Effect.gen(function* () {
+          yield* Effect.orDie(opened.sql.unsafe(`insert into "${schema}".own values (${nth})`))
+          yield* more
+          yield* UnitOfWork.stage(`A-${nth}`, [event(`e-${nth}`)], { expected: 0 })
+        })
+      )
+    const count = (table: string) => Effect.map(admin.unsafe(`select * from "${schema}"."${table}"`), (rows) => rows.length)
+    const flushing = Effect.map(
+      admin<{
+        n: number
+      }>`select count(*)::int as n from pg_locks where locktype = 'advisory' and objid = ${gate} and not granted`,
+      ([row]) => row?.n ?? 0
+    )
+    return { ...opened, admin, schema, unit, count, flushing }
+  })
+
+/** Another process: it is told nothing, and finds out by itself what the database has been told. */
+const another = (schema: string) => open({ url: server.url, schema, listen: false, pollInterval: "20 millis" })
+
+const isWaiting = (fiber: Fiber.Fiber<unknown, unknown>) => assert.isUndefined(fiber.pollUnsafe())
+
+/** Who follows says that the server is away: how often is a matter of chance. */
+const quietly = Effect.provideService(References.MinimumLogLevel, "Error" as const)
+
+describe("units of work that share flushes", () => {
+  const committed = (options: PgEventStore.Options = {}) =>
+    Effect.gen(function* () {
+      const one = yield* world(options)
+      const other = yield* another(one.schema)
+      const ready = yield* Latch.make()
+      let begun = 0
+      const meet = Effect.suspend(() => (++begun === 2 ? ready.open : ready.await))
+      const hooks: Array<number> = []
+      const lock = yield* begin(one.admin, `select pg_advisory_lock(${gate})`)
+      const units = yield* Effect.forEach([1, 2], (nth) =>
+        Effect.forkScoped(
+          Effect.exit(one.unit(nth, Effect.andThen(meet, UnitOfWork.afterCommit(Effect.sync(() => void hooks.push(nth))))))
+        )
+      )
+      yield* until(
+        "both are committed",
+        Effect.map(one.count("event"), (count) => count === 2)
+      )
+      const release = Effect.andThen(lock.run(`select pg_advisory_unlock(${gate})`), lock.commit)
+      return { ...one, other, hooks, units, release }
+    })
+
+  const questions: Readonly<Record<string, (store: EventStore.EventStore["Service"]) => Effect.Effect<unknown, unknown>>> = {
+    head: ({ head }) => head,
+    version: (store) => store.version("A-1"),
+    exists: (store) => store.exists("A-1"),
+    find: (store) => store.find("e-1"),
+    read: (store) => Stream.runCount(store.read("A-1")),
+    "read backward": (store) => Stream.runCount(store.read("A-1", { direction: "backward", limit: 1 })),
+    readAll: (store) => Stream.runCount(store.readAll()),
+    "readAll by a type": (store) => Stream.runCount(store.readAll({ filter: { types: ["Counted"] } })),
+    readPage: (store) => Effect.map(store.readPage({ after: 0, size: 10 }), ({ events }) => events.length),
+    readBoundary: (store) => store.readBoundary([{ filter: { types: ["Counted"] }, after: 0 }]),
+    streams: (store) => Stream.runCount(store.streams()),
+    subscribe: (store) => Stream.runCount(Stream.take(store.subscribe({ after: 0 }), 2)),
+    "an append that is refused": (store) => Effect.flip(store.append("A-1", [event("e-3")], { expected: 0 })),
+    "a condition that is broken": (store) =>
+      Effect.flip(store.appendAll([{ stream: "B-1", events: [event("e-3")] }], { unless: { filter: { types: ["Counted"] } } })),
+    "an append that stands already": (store) => store.append("A-1", [event("e-1")], { expected: 0 })
+  }
+
+  for (const [question, ask] of Object.entries(questions)) {
+    it.live(`nobody is told before the disk has it: ${question}`, () =>
+      Effect.gen(function* () {
+        const { flushing, hooks, other, release, store, units } = yield* committed()
+        const asked = yield* Effect.forEach([store, other.store], (one) => Effect.forkScoped(ask(one)))
+        // One flush a process, for all that wait in it.
+        yield* until(
+          "both wait for the disk",
+          Effect.map(flushing, (count) => count === 2)
+        )
+        for (const fiber of [...units, ...asked]) isWaiting(fiber)
+        assert.deepEqual(hooks, [])
+        yield* release
+        for (const fiber of asked) yield* Fiber.join(fiber)
+        for (const fiber of units) assert.isTrue((yield* Fiber.join(fiber))._tag === "Success")
+        assert.sameMembers(hooks, [1, 2])
+        assert.equal(yield* Stream.runCount(other.store.readAll()), 2)
+      })
+    )
+  }
+
+  it.live(
+    "a crash before the flush takes back what nobody was told of, and followers miss nothing of what comes in its place",
+    () =>
+      Effect.gen(function* () {
+        const { count, flushing, hooks, other, store, units } = yield* committed()
+        const seen: Array<string> = []
+        yield* Effect.forkScoped(
+          Stream.runForEach(other.store.subscribe({ after: 0 }), ({ id }) => Effect.sync(() => void seen.push(id)))
+        )
+        const asked = yield* Effect.forkScoped(Effect.exit(other.store.head))
+        yield* until(
+          "both wait for the disk",
+          Effect.map(flushing, (count) => count === 2)
+        )
+        yield* Effect.promise(() => server.stop("immediate"))
+        yield* Effect.promise(() => server.restart())
+        for (const fiber of units) {
+          const error = yield* Effect.flip(Effect.flatten(Fiber.join(fiber)))
+          assert.equal((error as EventStore.EventStoreError).reason._tag, "OutcomeUnknown")
+        }
+        assert.equal((yield* Fiber.join(asked))._tag, "Failure")
+        assert.deepEqual(hooks, [])
+        const after = yield* connect(server.url)
+        yield* until(
+          "the server is back",
+          Effect.orElseSucceed(
+            Effect.map(after`select 1`, () => true),
+            () => false
+          )
+        )
+        assert.equal(yield* count("event").pipe(Effect.retry({ times: 100 })), 0)
+        assert.equal(yield* count("own"), 0)
+        const append = (id: string) => Effect.retry(store.append("C-1", [event(id)]), { times: 100 })
+        yield* append("c-1")
+        yield* append("c-2")
+        yield* until(
+          "the follower has both",
+          Effect.sync(() => seen.length >= 2)
+        )
+        assert.deepEqual(seen, ["c-1", "c-2"])
+        assert.equal(yield* other.store.head, 2)
+        assert.equal(yield* Stream.runCount(other.store.read("A-1")), 0)
+      })
+  )
+
+  it.live("one that is alone is on the disk with its commit", () =>
+    Effect.gen(function* () {
+      const { admin, count, store, unit } = yield* world()
+      const lock = yield* begin(admin, `select pg_advisory_lock(${gate})`)
+      yield* unit(1)
+      assert.equal(yield* count("own"), 1)
+      yield* lock.run(`select pg_advisory_unlock(${gate})`)
+      assert.equal(yield* store.head, 1)
+    })
+  )
+
+  it.live("one that wrote nothing, or was rolled back, has not been answered either while what it saw is not on the disk", () =>
+    Effect.gen(function* () {
+      const { flushing, other, release, schema } = yield* committed()
+      const look = Effect.map(other.sql.unsafe(`select * from "${schema}".own`), (rows) => rows.length)
+      const looked = yield* Effect.forkScoped(other.units.transact(Effect.orDie(look)))
+      const failed = yield* Effect.forkScoped(Effect.flip(other.units.transact(Effect.flatMap(Effect.orDie(look), Effect.fail))))
+      yield* until(
+        "both wait for the disk",
+        Effect.map(flushing, (count) => count === 2)
+      )
+      for (const fiber of [looked, failed]) isWaiting(fiber)
+      yield* release
+      assert.deepEqual([yield* Fiber.join(looked), yield* Fiber.join(failed)], [2, 2])
+    })
+  )
+
+  it.live("go on where the session that they hold has been ended", () =>
+    Effect.gen(function* () {
+      const { admin, count, schema, unit } = yield* world({ listen: true })
+      const sessions = Effect.map(
+        admin<{
+          pid: number
+        }>`select pid from pg_stat_activity where query like ${`%"${schema}"."flush_commits"%`} or query ilike ${`listen%${schema}%`}`,
+        (rows) => rows.map(({ pid }) => pid)
+      )
+      yield* Effect.forEach([1, 2, 3], (nth) => unit(nth), { concurrency: "unbounded" })
+      const before = yield* sessions
+      assert.isAbove(before.length, 0)
+      yield* terminate(admin, before)
+      yield* until(
+        "another is held",
+        Effect.map(sessions, (now) => now.length > 0 && now.every((pid) => !before.includes(pid)))
+      )
+      yield* Effect.forEach([4, 5, 6], (nth) => unit(nth), { concurrency: "unbounded" })
+      assert.equal(yield* count("event"), 6)
+    })
+  )
+
+  it.live("of a client with one connection flush over one beside it", () =>
+    Effect.gen(function* () {
+      const schema = freshSchema()
+      const { store, units } = yield* open({ url: server.url, schema, sharedFlush: true, pool: { maxConnections: 1 } })
+      yield* Effect.forEach([1, 2, 3, 4], (nth) => units.transact(UnitOfWork.stage(`A-${nth}`, [event()])), {
+        concurrency: "unbounded"
+      })
+      assert.equal(yield* store.head, 4)
+    })
+  )
+
+  it.live("are asked for with a role that makes no tables only where the database says so", () =>
+    Effect.gen(function* () {
+      const schema = freshSchema()
+      yield* Effect.scoped(open({ url: server.url, schema }))
+      const refused = yield* Effect.flip(Effect.scoped(open({ url: server.url, schema, migrate: false, sharedFlush: true })))
+      const statement = /run (comment on function .*)$/.exec(refused.message)?.[1]
+      assert.isDefined(statement)
+      const admin = yield* connect(server.url)
+      yield* admin.unsafe(statement as string)
+      yield* Effect.scoped(open({ url: server.url, schema, migrate: false, sharedFlush: true }))
+    })
+  )
+
+  it.live("crashed time after time under load: what was acknowledged is there, and so is what anybody was told", () =>
+    Effect.gen(function* () {
+      const schema = freshSchema()
+      const acknowledged: Array<string> = []
+      const told = new Map<number, string>()
+      let lost = 0
+      for (let round = 0; round < 5; round++) {
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            const [writer, reader] = [
+              yield* open({ url: server.url, schema, sharedFlush: true, pool: { maxConnections: 8 } }),
+              yield* open({ url: server.url, schema, listen: false, pollInterval: "5 millis" })
+            ]
+            yield* Effect.forkScoped(
+              Stream.runForEach(reader.store.subscribe({ after: told.size }), ({ id, position }) =>
+                Effect.sync(() => void told.set(position, id))
+              )
+            )
+            const begun = acknowledged.length
+            const writing = yield* Effect.forEach(
+              Array.from({ length: 8 }, (_, index) => index),
+              (index) =>
+                Effect.forkScoped(
+                  Effect.gen(function* () {
+                    for (let nth = 0; ; nth++) {
+                      const id = `${round}-${index}-${nth}`
+                      yield* writer.units.transact(UnitOfWork.stage(`W-${id}`, [event(id)]))
+                      acknowledged.push(id)
+                    }
+                  })
+                )
+            )
+            yield* until(
+              "many are acknowledged, and the reader keeps up",
+              Effect.sync(() => acknowledged.length > begun + 200 && told.size > begun + 50)
+            )
+            yield* Effect.promise(() => server.stop("immediate"))
+            for (const fiber of writing) if ((yield* Effect.exit(Fiber.join(fiber)))._tag === "Failure") lost++
+          })
+        )
+        yield* Effect.promise(() => server.restart())
+      }
+      assert.isAbove(lost, 0)
+      const { store } = yield* open({ url: server.url, schema })
+      const events = yield* Stream.runCollect(store.readAll())
+      assert.deepEqual(
+        events.map(({ position }) => position),
+        events.map((_, index) => index + 1)
+      )
+      const ids = new Set(events.map(({ id }) => id))
+      assert.deepEqual(
+        acknowledged.filter((id) => !ids.has(id)),
+        []
+      )
+      for (const [position, id] of told) assert.equal(events[position - 1]?.id, id)
+    }).pipe(quietly)
+  )
+})
