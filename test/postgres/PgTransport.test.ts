@@ -9,7 +9,7 @@ import { afterAll, beforeAll, inject } from "vitest"
 import { assertReadsAll, garbage, Sampled } from "../support/cloudEvents.ts"
 import { logs } from "../support/logs.ts"
 import { type PostgresServer, startPostgres } from "../support/postgres-server.ts"
-import { type Client, clientOf, database } from "./databases.ts"
+import type { Client } from "./databases.ts"
 import { begin, child, connect, message, terminate, until, untilWaiting, waiting } from "./harness.ts"
 import { client as sharedClient, freshSchema, pgLiteOfFile } from "./support.ts"
 
@@ -259,8 +259,12 @@ describe("PgTransport", () => {
   it.live("what has been acknowledged costs later claims nothing, also before it is vacuumed", () =>
     Effect.gen(function* () {
       const count = 200
-      // What a transaction of others in the same database might still see stays in its indexes.
-      const client = clientOf(yield* database)
+      // What a transaction might still see stays in the indexes, and each snapshot reckons with those of all databases of the server.
+      const server = yield* Effect.acquireRelease(
+        Effect.promise(() => startPostgres()),
+        ({ dispose }) => Effect.promise(dispose)
+      )
+      const client: Client = Layer.fresh(PgClient.layer({ url: Redacted.make(server.url), maxConnections: 6 }))
       const { publish, schema, sql } = yield* opened({}, client)
       yield* sql`alter table ${sql(`${schema}.delivery`)} set (autovacuum_enabled = off)`
       yield* publish([message(1), ...Array.from({ length: count - 1 }, (_, n) => message(n + 2))])
