@@ -25,7 +25,7 @@ import { answered } from "../sql/answering.ts"
 import { describe, describeOwn, isRefusal, isTimeLimit } from "../sql/errors.ts"
 import { pruning } from "../sql/pruning.ts"
 import { number, storable } from "../sql/table.ts"
-import { inTransaction } from "../sql/transaction.ts"
+import { flushWithCommit, inTransaction } from "../sql/transaction.ts"
 import { openSide } from "../store/tables.ts"
 import { keyOf } from "../transport/kit.ts"
 
@@ -216,6 +216,7 @@ export const layerSqlWith = (options: {
           let operation = "handle a message once"
           const work = Effect.gen(function* () {
             const now = yield* Clock.currentTimeMillis
+            yield* flushWithCommit(sql)
             const noted = yield* answered(
               sql,
               sql`insert into ${name} (consumer_group, id, handled_at)

@@ -62,6 +62,8 @@ export interface Carrier {
   readonly run: <A, E, R>(body: Effect.Effect<A, E, R>, restore: Restore) => Effect.Effect<A, E | CommitError, R>
   /** Keeps a hook until the outermost commit, if it does so by itself. */
   readonly afterCommit: ((effect: Effect.Effect<void>) => Effect.Effect<void>) | undefined
+  /** Is run before the outermost level writes what is staged, if there is something to be done then. */
+  readonly ending?: Effect.Effect<void>
   /** Removes from a context what belongs to the carrier's transaction. */
   readonly outside: <R>(context: Context.Context<R>) => Context.Context<R>
 }
@@ -328,7 +330,10 @@ export const makeUnitOfWork = (store: EventStore["Service"], carrier: Carrier, p
             const body = own === undefined || tried?.first === undefined ? effect : Effect.andThen(tried.first(own), effect)
             const whole = runLevel(body, shared, undefined, carrier, {
               beforeCommit: () => beforeCommit(shared),
-              commit: (restore) => commit(store, shared, own, restore),
+              commit: (restore) => {
+                const written = commit(store, shared, own, restore)
+                return carrier.ending === undefined ? written : Effect.andThen(carrier.ending, written)
+              },
               abandon: (exit, restore) => abandon(store, shared, own, exit, restore)
             })
             return own === undefined || tried === undefined

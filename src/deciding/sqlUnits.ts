@@ -4,10 +4,11 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { clientClosed } from "../sql/answering.ts"
-import { CurrentLateFlush } from "../sql/transaction.ts"
+import { CurrentLateFlush, type LateFlush, lateFlushOf } from "../sql/transaction.ts"
 import { describe, isConflict, isOutage, wasRolledBack } from "../sql/errors.ts"
 import {
   EventStore,
@@ -46,41 +47,46 @@ export const layerSql: Layer.Layer<UnitOfWork | SqlTransactions, never, EventSto
     }
     /** What becomes of the events and rows is known when they have been flushed: nobody hears of them before. */
     const flushing = <A, E, R>(
-      transact: (before: Effect.Effect<void>) => Effect.Effect<A, E | EventStoreError, R>
+      transact: (first: Effect.Effect<void>) => Effect.Effect<A, E | EventStoreError, R>
     ): Effect.Effect<A, E | EventStoreError, R> => {
       const { late } = store
       if (late === undefined) return transact(Effect.void)
-      return late((flush) =>
-        Effect.withFiber((fiber) => {
-          const own = fiber.getRef(CurrentLateFlush)
-          let lost: EventStoreError | undefined
-          // Hooks are run in their order.
-          const before = sql.afterCommit(
-            Effect.catch(flush(true), (error) =>
+      return late((flush) => {
+        let lost: EventStoreError | undefined
+        const first = Effect.withFiber((fiber) => {
+          const own = fiber.getRef(CurrentLateFlush) as LateFlush
+          own.connection = Context.getOrUndefined(fiber.context, sql.transactionService)?.[0]
+          const flushed = Effect.suspend(() => {
+            own.connection = undefined
+            return Effect.catch(flush(true), (error) =>
               Effect.sync(() => {
                 lost = outcomeUnknown(error)
-                if (own !== undefined) own.isLost = true
+                own.isLost = true
               })
             )
-          )
-          return Effect.matchCauseEffect(transact(before), {
-            onSuccess: (value) => (lost === undefined ? Effect.succeed(value) : Effect.fail(lost)),
-            // It stands on what others have committed.
-            onFailure: (cause) =>
-              Cause.hasFails(cause) ? Effect.andThen(flush(false), Effect.failCause(cause)) : Effect.failCause(cause)
           })
+          // Hooks are run in their order.
+          return sql.afterCommit(flushed)
         })
-      )
+        return Effect.matchCauseEffect(transact(first), {
+          onSuccess: (value) => (lost === undefined ? Effect.succeed(value) : Effect.fail(lost)),
+          onFailure: (cause) =>
+            // A failure of its own may stand on what others have committed.
+            Cause.hasFails(cause) && !isStoreError(Cause.squash(cause))
+              ? Effect.andThen(flush(false), Effect.failCause(cause))
+              : Effect.failCause(cause)
+        })
+      })
     }
     const run: Carrier["run"] = <A, E, R>(body: Effect.Effect<A, E, R>, restore: Parameters<Carrier["run"]>[1]) =>
       Effect.flatMap(Effect.serviceOption(sql.transactionService), (outer) => {
-        const transact = (before: Effect.Effect<void>): Effect.Effect<A, E | EventStoreError, R> => {
+        const transact = (first: Effect.Effect<void>): Effect.Effect<A, E | EventStoreError, R> => {
           let ended: Exit.Exit<A, E> | undefined
           let committed = false
           const markCommitted = Effect.sync(() => {
             committed = true
           })
-          const whole = Effect.andThen(before, body).pipe(
+          const whole = Effect.andThen(first, body).pipe(
             Effect.tap(() => (Option.isNone(outer) ? sql.afterCommit(markCommitted) : markCommitted)),
             Effect.onExit((exit) => Effect.sync(() => void (ended = exit))),
             Effect.uninterruptible
@@ -107,13 +113,20 @@ export const layerSql: Layer.Layer<UnitOfWork | SqlTransactions, never, EventSto
       Context.omit(sql.transactionService)(context as Context.Context<R | SqlClient.TransactionConnection>) as Context.Context<R>
     const afterCommit = (effect: Effect.Effect<void>): Effect.Effect<void> =>
       Effect.withFiber((fiber) => {
-        const late = fiber.getRef(CurrentLateFlush)
+        const late = lateFlushOf(sql, fiber)
         return sql.afterCommit(late === undefined ? effect : Effect.suspend(() => (late.isLost ? Effect.void : effect)))
       })
-    const unitOfWork = makeUnitOfWork(store, { run, afterCommit, outside })
+    const ending = Effect.withFiber((fiber) => {
+      const late = lateFlushOf(sql, fiber)
+      if (late !== undefined) late.isEnding = true
+      return Effect.void
+    })
+    const unitOfWork = makeUnitOfWork(store, { run, afterCommit, ending, outside })
     return Context.make(UnitOfWork, unitOfWork).pipe(Context.add(SqlTransactions, true))
   })
 )
+
+const isStoreError = Schema.is(EventStoreError)
 
 /** What was committed, and then could not be flushed. */
 const outcomeUnknown = (error: EventStoreError): EventStoreError => {

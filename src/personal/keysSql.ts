@@ -14,6 +14,7 @@ import { wholeOrEndless } from "../internal/counting.ts"
 import { lasting } from "../internal/lasting.ts"
 import { answered } from "../sql/answering.ts"
 import { describeOwn } from "../sql/errors.ts"
+import { flushWithCommit } from "../sql/transaction.ts"
 import { openSide } from "../store/tables.ts"
 import { toBase64 } from "./bytes.ts"
 import { makeKeyCache, now } from "./keyCache.ts"
@@ -121,10 +122,14 @@ const openTable = Effect.fnUntraced(function* (options: Pick<SqlOptions, "table"
     /** Adds rows, save where somebody else was faster; gives the ids of those that were added. */
     add: (operation: string, rows: ReadonlyArray<Row>) =>
       Effect.map(
-        Effect.forEach(chunksOf(rows), (rows) =>
-          doing(operation)(
-            sql<Pick<Row, "id">>`insert into ${table} ${sql.insert(Arr.map(rows, (row) => ({ ...row })))}
+        // A key that a crash takes back must have sealed nothing.
+        Effect.andThen(
+          flushWithCommit(sql),
+          Effect.forEach(chunksOf(rows), (rows) =>
+            doing(operation)(
+              sql<Pick<Row, "id">>`insert into ${table} ${sql.insert(Arr.map(rows, (row) => ({ ...row })))}
               on conflict do nothing returning id`
+            )
           )
         ),
         (chunks) => new Set(chunks.flatMap((rows) => rows.map(({ id }) => id)))

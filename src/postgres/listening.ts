@@ -5,10 +5,8 @@
  */
 import type * as PgClient from "@effect/sql-pg/PgClient"
 import * as PgConnection from "@effect/sql-pg/PgConnection"
-import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Exit from "effect/Exit"
 import * as Queue from "effect/Queue"
 import * as RcRef from "effect/RcRef"
 import * as Redacted from "effect/Redacted"
@@ -32,14 +30,12 @@ export interface Hearing {
   readonly pollInterval: Duration.Duration
 }
 
-const isSingle = ({ config }: PgClient.PgClient): boolean => (config as PgClient.PgPoolConfig).maxConnections === 1
-
 /** The options with their defaults; a text is why they cannot be had, or why the client cannot be used at all. */
 export const hearingOf = Effect.fnUntraced(function* (
   sql: PgClient.PgClient,
   options: HearingOptions
 ): Effect.fn.Return<Hearing | string> {
-  const single = isSingle(sql)
+  const single = (sql.config as PgClient.PgPoolConfig).maxConnections === 1
   const { byTransaction } = yield* poolingOf(sql)
   const fault = yield* poolingFault(sql)
   if (fault !== undefined) return fault
@@ -55,14 +51,14 @@ export const hearingOf = Effect.fnUntraced(function* (
 })
 
 /** The connection of a client that listens. */
-interface Ear {
+export interface Ear {
   /** Opened by the first who asks for it, and shared from then on; closed with the last of their scopes. */
   readonly session: Effect.Effect<PgConnection.PgConnection, SqlError | Error, Scope.Scope>
   /** Says that the session has failed: whoever asks from now on gets another. */
   readonly failed: (session: PgConnection.PgConnection) => Effect.Effect<void>
 }
 
-/** By the client, and by where the connection is: of its pool, beside it, or the URL. */
+/** By the client, and by where the connection is. */
 const ears = new WeakMap<PgClient.PgClient, Map<string, Ear>>()
 
 /** A host that has vanished without a word is noticed by the system's probes: nothing is sent here that could fail. */
@@ -74,11 +70,11 @@ const configOf = ({ config }: PgClient.PgClient, url: string): PgConnection.Conf
   return { keepAlive, ...rest, url: Redacted.make(url), ...(/:\/\/[^@/]*:[^@/]*@/.test(url) ? {} : { password }) }
 }
 
-const makeEar = (sql: PgClient.PgClient, listen: boolean | Redacted.Redacted): Ear => {
+const makeEar = (sql: PgClient.PgClient, where: "pool" | "beside" | Redacted.Redacted): Ear => {
   let current: PgConnection.PgConnection | undefined
   // The channels of all are listened to on one session, which is not given back in between.
-  const beside = typeof listen === "boolean" ? sql.config : configOf(sql, Redacted.value(listen))
-  const open = (listen === true ? takeSession(sql) : Effect.flatMap(PgConnection.make(beside), ({ pin }) => pin)).pipe(
+  const beside = typeof where === "string" ? sql.config : configOf(sql, Redacted.value(where))
+  const open = (where === "pool" ? takeSession(sql) : Effect.flatMap(PgConnection.make(beside), ({ pin }) => pin)).pipe(
     Effect.tap((session) => Effect.sync(() => (current = session)))
   )
   // It holds nothing while nobody has asked for it, and so needs no end.
@@ -89,65 +85,24 @@ const makeEar = (sql: PgClient.PgClient, listen: boolean | Redacted.Redacted): E
   }
 }
 
-/** `listen`: over a connection of the pool, or beside it: to a URL, or to where the client is connected. */
-const earOf = (sql: PgClient.PgClient, listen: boolean | Redacted.Redacted): Ear => {
-  const key = typeof listen === "boolean" ? (listen ? "pool" : "beside") : Redacted.value(listen)
+/** A connection of the pool, one beside it, or one to a URL. */
+export const earOf = (sql: PgClient.PgClient, where: "pool" | "beside" | Redacted.Redacted): Ear => {
+  const key = typeof where === "string" ? where : Redacted.value(where)
   const known = ears.get(sql) ?? new Map<string, Ear>()
   ears.set(sql, known)
-  const ear = known.get(key) ?? makeEar(sql, listen)
+  const ear = known.get(key) ?? makeEar(sql, where)
   known.set(key, ear)
   return ear
 }
 
 /** The notifications of a channel until the scope closes, which waits for no answer of the database. */
-const notificationsOf = (session: PgConnection.PgConnection, channel: string) =>
+export const notificationsOf = (session: PgConnection.PgConnection, channel: string) =>
   Effect.flatMap(
     Effect.acquireRelease(Scope.make(), (scope, exit) => Effect.forkDetach(Scope.close(scope, exit))),
     (scope) => Scope.provide(session.listen(channel), scope)
   )
 
-const unanswered = Effect.andThen(realSleep("30 seconds"), Effect.fail("the database does not answer"))
-
-/** Listens on a channel of a client until the scope closes, and begins anew when the connection is lost. */
-const attending = <E, E2>(
-  ear: Ear,
-  channel: string,
-  {
-    begun,
-    ended = () => {},
-    heard,
-    patience = "5 seconds"
-  }: {
-    /** Is run first each time. */
-    readonly begun: (session: PgConnection.PgConnection) => Effect.Effect<unknown, E>
-    readonly heard: (payload: string) => Effect.Effect<void, E2>
-    /** Is run when the connection is lost, or could not be had. */
-    readonly ended?: (exit: Exit.Exit<never, unknown>) => void
-    /** The longest pause before it is tried again. */
-    readonly patience?: Duration.Input
-  }
-): Effect.Effect<void, never, Scope.Scope> => {
-  const once: Effect.Effect<never, unknown> = Effect.scoped(
-    Effect.gen(function* () {
-      const session = yield* ear.session
-      const orFailed = Effect.tapError(() => ear.failed(session))
-      const notifications = yield* notificationsOf(session, channel).pipe(Effect.raceFirst(unanswered), orFailed)
-      yield* begun(session)
-      return yield* Queue.take(notifications).pipe(
-        orFailed,
-        Effect.flatMap(({ payload }) => heard(payload)),
-        Effect.forever({ disableYield: true })
-      )
-    })
-  )
-  return once.pipe(
-    Effect.onExit((exit) => Effect.sync(() => ended(exit))),
-    Effect.tapCause((cause) => Effect.logDebug("eventfold: listening was interrupted, polling goes on", cause)),
-    Effect.retry(Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced(patience)])),
-    Effect.forkScoped,
-    Effect.asVoid
-  )
-}
+export const unanswered = Effect.andThen(realSleep("30 seconds"), Effect.fail("the database does not answer"))
 
 /**
  * Listens on a channel, if that is wanted, until the scope closes; begins anew when the connection is lost, and then `begun` is run first, for what was
@@ -159,42 +114,26 @@ export const listening = <E, E2>(
   channel: string,
   begun: Effect.Effect<void, E>,
   heard: (payload: string) => Effect.Effect<void, E2>
-): Effect.Effect<void, never, Scope.Scope> =>
-  listen === false ? Effect.void : attending(earOf(sql, listen), channel, { begun: () => begun, heard })
-
-/** Whether a session can be held. A pooler that hands out transactions keeps its own with the server. */
-export const holdFault = (sql: PgClient.PgClient, { listen }: Hearing): Effect.Effect<string | undefined> =>
-  Effect.map(poolingOf(sql), ({ byTransaction }) => (byTransaction && typeof listen === "boolean" ? listenFault : undefined))
-
-/** A session with the server, and what comes of the next try where it is lost. */
-export interface Held {
-  readonly current: () => PgConnection.PgConnection | undefined
-  readonly next: Effect.Effect<PgConnection.PgConnection, unknown>
-}
-
-/**
- * A session that is held until the scope closes: the one that listens, if there is such a one; of a client with one connection, one beside it. As soon as
- * it is lost it is given to nobody any more, and had anew.
- */
-export const holding = (
-  sql: PgClient.PgClient,
-  { listen }: Hearing,
-  channel: string
-): Effect.Effect<Held, never, Scope.Scope> => {
-  let current: PgConnection.PgConnection | undefined
-  let next = Deferred.makeUnsafe<PgConnection.PgConnection, unknown>()
-  const begun = (session: PgConnection.PgConnection) => {
-    current = session
-    return Deferred.succeed(next, session)
-  }
-  const ended = (exit: Exit.Exit<never, unknown>) => {
-    current = undefined
-    Deferred.doneUnsafe(next, exit)
-    next = Deferred.makeUnsafe()
-  }
-  const ear = earOf(sql, listen === false ? !isSingle(sql) : listen)
-  return Effect.as(attending(ear, channel, { begun, heard: () => Effect.void, ended, patience: "500 millis" }), {
-    current: () => current,
-    next: Effect.suspend(() => Deferred.await(next))
-  })
+): Effect.Effect<void, never, Scope.Scope> => {
+  if (listen === false) return Effect.void
+  const ear = earOf(sql, listen === true ? "pool" : listen)
+  const once: Effect.Effect<never, unknown> = Effect.scoped(
+    Effect.gen(function* () {
+      const session = yield* ear.session
+      const orFailed = Effect.tapError(() => ear.failed(session))
+      const notifications = yield* notificationsOf(session, channel).pipe(Effect.raceFirst(unanswered), orFailed)
+      yield* begun
+      return yield* Queue.take(notifications).pipe(
+        orFailed,
+        Effect.flatMap(({ payload }) => heard(payload)),
+        Effect.forever({ disableYield: true })
+      )
+    })
+  )
+  return once.pipe(
+    Effect.tapCause((cause) => Effect.logDebug("eventfold: listening was interrupted, polling goes on", cause)),
+    Effect.retry(Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("5 seconds")])),
+    Effect.forkScoped,
+    Effect.asVoid
+  )
 }

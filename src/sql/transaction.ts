@@ -3,7 +3,9 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import * as SqlClient from "effect/sql/SqlClient"
+import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import { clientClosed } from "./answering.ts"
 
@@ -28,22 +30,46 @@ export const CurrentTakings = Context.Reference<Map<string, number | undefined> 
   defaultValue: () => undefined
 })
 
-/** A transaction that is flushed behind its commit by whoever runs it. */
+/** A transaction that whoever runs it flushes behind its commit. */
 export interface LateFlush {
   /** Whether others are kept waiting while this one is flushed with its commit. */
   readonly isContended: () => boolean
-  /** An append in it took so many milliseconds. */
+  /** Its last append took so many milliseconds. */
   readonly took: (millis: number) => void
-  /** Whether its commit waits for the disk; `undefined` while nothing has been appended. */
+  /** That of the transaction, from its beginning until it has ended. */
+  connection: Connection | undefined
+  /** What is appended now is the last thing that is done in it. */
+  isEnding: boolean
+  /** It has written what others read without asking whether it is on the disk. */
+  isRead: boolean
+  /** Whether its commit waits for the disk; `undefined` while it has nothing to wait for. */
   commits: "flushed" | "late" | undefined
   /** Whether it could not be flushed, so that nobody knows what has become of it. */
   isLost: boolean
 }
 
-/** Where the store learns that the transaction of the fiber is flushed behind its commit. By default it is not. */
+/** Where whoever runs such a transaction says so. By default none is. */
 export const CurrentLateFlush = Context.Reference<LateFlush | undefined>("eventfold/sql/CurrentLateFlush", {
   defaultValue: () => undefined
 })
+
+/** The transaction of a client that the fiber is in, if it is flushed behind its commit: not one that has ended, nor one of another client. */
+export const lateFlushOf = (
+  { transactionService }: Pick<SqlClient.SqlClient, "transactionService">,
+  fiber: Fiber.Fiber<unknown, unknown>
+): LateFlush | undefined => {
+  const late = fiber.getRef(CurrentLateFlush)
+  if (late?.connection === undefined) return undefined
+  return Context.getOrUndefined(fiber.context, transactionService)?.[0] === late.connection ? late : undefined
+}
+
+/** To be run before anything is written beside the events that others read, and act upon, though it might not be on the disk yet. */
+export const flushWithCommit = (sql: SqlClient.SqlClient): Effect.Effect<void> =>
+  Effect.withFiber((fiber) => {
+    const late = lateFlushOf(sql, fiber)
+    if (late !== undefined) late.isRead = true
+    return Effect.void
+  })
 
 /** Says that something is being appended in the transaction of the fiber. */
 export const takeWriteLock: Effect.Effect<void> = Effect.withFiber((fiber) => {

@@ -3,14 +3,18 @@
  * own process for the log is slow here, so nothing gets to the disk but by who waits for it.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Latch, References, Stream } from "effect"
-import { type EventStore, UnitOfWork } from "eventfold"
-import type { PgEventStore } from "eventfold/postgres"
+import { PgClient } from "@effect/sql-pg"
+import { Context, Effect, Fiber, Latch, Layer, References, Stream } from "effect"
+import { SqlClient } from "effect/sql"
+import { EventStore, Inbox, Keys, Personal, Transport, UnitOfWork } from "eventfold"
+import { type PgEventStore, PgTransport } from "eventfold/postgres"
 import { afterAll, beforeAll } from "vitest"
 import { createFlush } from "../../src/postgres/sql/flush.ts"
 import { render } from "../../src/postgres/sql/statement.ts"
 import { type PostgresServer, startPostgres } from "../support/postgres-server.ts"
-import { begin, connect, event, open, terminate, until } from "./harness.ts"
+import { logs } from "../support/logs.ts"
+import { masters } from "../personal/order.ts"
+import { begin, connect, event, message, open, type Opened, terminate, until } from "./harness.ts"
 import { freshSchema } from "./support.ts"
 
 let server: PostgresServer
@@ -58,7 +62,16 @@ const world = (options: PgEventStore.Options = {}) =>
   })
 
 /** Another process: it is told nothing, and finds out by itself what the database has been told. */
-const another = (schema: string) => open({ url: server.url, schema, listen: false, pollInterval: "20 millis" })
+const another = (schema: string, pool: Partial<PgClient.PgPoolConfig> = {}) =>
+  open({ url: server.url, schema, listen: false, pollInterval: "20 millis", pool })
+
+/** Those that listen, or flush. */
+const sessionsOf = (admin: SqlClient.SqlClient, schema: string) =>
+  Effect.map(
+    admin<{ pid: number }>`select pid from pg_stat_activity
+      where query like ${`%"${schema}"."flush_commits"%`} or query ilike ${`listen%${schema}%`}`,
+    (rows) => rows.map(({ pid }) => pid)
+  )
 
 const isWaiting = (fiber: Fiber.Fiber<unknown, unknown>) => assert.isUndefined(fiber.pollUnsafe())
 
@@ -69,13 +82,14 @@ describe("units of work that share flushes", () => {
   const committed = (options: PgEventStore.Options = {}) =>
     Effect.gen(function* () {
       const one = yield* world(options)
-      const other = yield* another(one.schema)
+      // Transactions of its sessions wait for no disk of themselves.
+      const other = yield* another(one.schema, { startupParameters: { synchronous_commit: "off" } })
       const ready = yield* Latch.make()
       let begun = 0
       const meet = Effect.suspend(() => (++begun === 2 ? ready.open : ready.await))
       const hooks: Array<number> = []
       const lock = yield* begin(one.admin, `select pg_advisory_lock(${gate})`)
-      const units = yield* Effect.forEach([1, 2], (nth) =>
+      const committing = yield* Effect.forEach([1, 2], (nth) =>
         Effect.forkScoped(
           Effect.exit(one.unit(nth, Effect.andThen(meet, UnitOfWork.afterCommit(Effect.sync(() => void hooks.push(nth))))))
         )
@@ -85,10 +99,10 @@ describe("units of work that share flushes", () => {
         Effect.map(one.count("event"), (count) => count === 2)
       )
       const release = Effect.andThen(lock.run(`select pg_advisory_unlock(${gate})`), lock.commit)
-      return { ...one, other, hooks, units, release }
+      return { ...one, other, hooks, committing, release }
     })
 
-  const questions: Readonly<Record<string, (store: EventStore.EventStore["Service"]) => Effect.Effect<unknown, unknown>>> = {
+  const ofStore: Readonly<Record<string, (store: EventStore.EventStore["Service"]) => Effect.Effect<unknown, unknown>>> = {
     head: ({ head }) => head,
     version: (store) => store.version("A-1"),
     exists: (store) => store.exists("A-1"),
@@ -106,22 +120,39 @@ describe("units of work that share flushes", () => {
       Effect.flip(store.appendAll([{ stream: "B-1", events: [event("e-3")] }], { unless: { filter: { types: ["Counted"] } } })),
     "an append that stands already": (store) => store.append("A-1", [event("e-1")], { expected: 0 })
   }
+  const again = UnitOfWork.stage("A-1", [event("e-1")], { expected: 0 })
+  const ofUnits: Readonly<Record<string, (opened: Opened) => Effect.Effect<unknown, unknown>>> = {
+    "a unit of work that stands already": ({ units }) => units.transact(again),
+    "a unit of work whose append is refused": ({ store, units }) =>
+      units.transact(Effect.flip(store.append("A-1", [event("e-3")], { expected: 0 }))),
+    "a unit of work that undoes what it has appended": ({ sql, store, units }) =>
+      units.transact(
+        Effect.andThen(
+          store.exists("A-1"),
+          Effect.exit(sql.withTransaction(Effect.andThen(store.append("D-1", [event()]), Effect.fail("undone"))))
+        )
+      )
+  }
+  const questions: typeof ofUnits = {
+    ...Object.fromEntries(Object.entries(ofStore).map(([question, ask]) => [question, ({ store }: Opened) => ask(store)])),
+    ...ofUnits
+  }
 
   for (const [question, ask] of Object.entries(questions)) {
     it.live(`nobody is told before the disk has it: ${question}`, () =>
       Effect.gen(function* () {
-        const { flushing, hooks, other, release, store, units } = yield* committed()
-        const asked = yield* Effect.forEach([store, other.store], (one) => Effect.forkScoped(ask(one)))
+        const { committing, flushing, hooks, other, release, ...one } = yield* committed()
+        const asked = yield* Effect.forEach([one, other], (opened) => Effect.forkScoped(ask(opened)))
         // One flush a process, for all that wait in it.
         yield* until(
           "both wait for the disk",
           Effect.map(flushing, (count) => count === 2)
         )
-        for (const fiber of [...units, ...asked]) isWaiting(fiber)
+        for (const fiber of [...committing, ...asked]) isWaiting(fiber)
         assert.deepEqual(hooks, [])
         yield* release
         for (const fiber of asked) yield* Fiber.join(fiber)
-        for (const fiber of units) assert.isTrue((yield* Fiber.join(fiber))._tag === "Success")
+        for (const fiber of committing) assert.equal((yield* Fiber.join(fiber))._tag, "Success")
         assert.sameMembers(hooks, [1, 2])
         assert.equal(yield* Stream.runCount(other.store.readAll()), 2)
       })
@@ -132,7 +163,8 @@ describe("units of work that share flushes", () => {
     "a crash before the flush takes back what nobody was told of, and followers miss nothing of what comes in its place",
     () =>
       Effect.gen(function* () {
-        const { count, flushing, hooks, other, store, units } = yield* committed()
+        logs(/whoever subscribes to the store waits for the database/)
+        const { committing, count, flushing, hooks, other, store } = yield* committed()
         const seen: Array<string> = []
         yield* Effect.forkScoped(
           Stream.runForEach(other.store.subscribe({ after: 0 }), ({ id }) => Effect.sync(() => void seen.push(id)))
@@ -144,7 +176,7 @@ describe("units of work that share flushes", () => {
         )
         yield* Effect.promise(() => server.stop("immediate"))
         yield* Effect.promise(() => server.restart())
-        for (const fiber of units) {
+        for (const fiber of committing) {
           const error = yield* Effect.flip(Effect.flatten(Fiber.join(fiber)))
           assert.equal((error as EventStore.EventStoreError).reason._tag, "OutcomeUnknown")
         }
@@ -219,6 +251,105 @@ describe("units of work that share flushes", () => {
       )
       yield* Effect.forEach([4, 5, 6], (nth) => unit(nth), { concurrency: "unbounded" })
       assert.equal(yield* count("event"), 6)
+    })
+  )
+
+  it.live("wait for no connection of the pool where that session is lost", () =>
+    Effect.gen(function* () {
+      const schema = freshSchema()
+      const pool = { maxConnections: 2 }
+      const { sql, store } = yield* open({
+        url: server.url,
+        schema,
+        sharedFlush: true,
+        listen: false,
+        timeout: "3 seconds",
+        pool
+      })
+      const admin = yield* connect(server.url)
+      const appends = Effect.forEach(
+        Array.from({ length: 12 }, (_, index) => index),
+        (index) => sql.withTransaction(store.append(`A-${index}`, [event()])),
+        { concurrency: "unbounded" }
+      )
+      yield* appends
+      const lock = yield* begin(admin, `select "${schema}".append_lock()`)
+      const waiting = yield* Effect.forkScoped(appends)
+      yield* terminate(admin, yield* sessionsOf(admin, schema))
+      yield* lock.commit
+      yield* Fiber.join(waiting)
+      assert.equal(yield* store.head, 24)
+    })
+  )
+
+  it.live("that write beside the events what others act upon are on the disk with their commit", () =>
+    Effect.gen(function* () {
+      const { admin, count, schema, ...one } = yield* world()
+      const context = yield* Layer.build(
+        Layer.mergeAll(Inbox.layerSql, PgTransport.layerWith({ schema, listen: false }), Keys.layerSql({ masters })).pipe(
+          Layer.provide(Layer.succeed(EventStore.EventStore, one.store)),
+          Layer.provide(Layer.succeed(SqlClient.SqlClient, one.sql)),
+          Layer.provide(Layer.succeed(PgClient.PgClient, one.sql)),
+          Layer.provide(Personal.layerCrypto)
+        )
+      )
+      const beside: Readonly<Record<string, (nth: number) => Effect.Effect<unknown, unknown>>> = {
+        inbox: (nth) => Context.get(context, Inbox.Inbox).once("g", message(nth), Effect.void),
+        transport: (nth) => Context.get(context, Transport.Transport).publish([message(nth)]),
+        keys: (nth) => Context.get(context, Keys.Keys).sealing(new Set([`person-${nth}`]))
+      }
+      const lock = yield* begin(admin, `select pg_advisory_lock(${gate})`)
+      let nth = 0
+      for (const write of Object.values(beside)) {
+        const ready = yield* Latch.make()
+        let begun = 0
+        const meet = Effect.suspend(() => (++begun === 2 ? ready.open : ready.await))
+        yield* Effect.forEach([++nth, ++nth], (nth) => one.unit(nth, Effect.andThen(meet, Effect.orDie(write(nth)))), {
+          concurrency: 2
+        })
+      }
+      assert.equal(yield* count("event"), nth)
+      yield* lock.run(`select pg_advisory_unlock(${gate})`)
+    })
+  )
+
+  it.live("leave nothing of it to transactions of their hooks, or of fibers that outlive them", () =>
+    Effect.gen(function* () {
+      const { schema, sql, store, unit } = yield* world()
+      const settings: Array<unknown> = []
+      const later = sql.withTransaction(
+        Effect.gen(function* () {
+          yield* store.append(`H-${settings.length}`, [event()])
+          const [row] = yield* sql.unsafe<{ readonly waits: string }>("select current_setting('synchronous_commit') as waits")
+          settings.push(row?.waits)
+        })
+      )
+      const hook = Effect.orDie(Effect.andThen(later, Effect.flatMap(Effect.forkDetach(later), Fiber.join)))
+      yield* Effect.forEach([1, 2, 3, 4], (nth) => unit(nth, UnitOfWork.afterCommit(hook)), { concurrency: "unbounded" })
+      assert.deepEqual(
+        settings,
+        Array.from({ length: 8 }, () => "on")
+      )
+      assert.equal(yield* store.head, 12)
+      assert.isDefined(schema)
+    })
+  )
+
+  it.live("leave a standby of their database readable", () =>
+    Effect.gen(function* () {
+      const started = (make: () => Promise<PostgresServer>) =>
+        Effect.acquireRelease(Effect.promise(make), ({ dispose }) => Effect.promise(dispose))
+      const primary = yield* started(() => startPostgres())
+      const schema = freshSchema()
+      yield* Effect.scoped(
+        Effect.flatMap(open({ url: primary.url, schema, sharedFlush: true }), ({ store }) => store.append("A-1", [event("e-1")]))
+      )
+      const standby = yield* started(() => startPostgres({}, { standbyOf: primary }))
+      for (const listen of [true, false]) {
+        const { store } = yield* open({ url: standby.url, schema, migrate: false, listen, pollInterval: "20 millis" })
+        assert.equal(yield* store.head, 1)
+        assert.equal(yield* Stream.runCount(store.read("A-1")), 1)
+      }
     })
   )
 

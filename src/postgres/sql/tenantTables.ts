@@ -46,7 +46,16 @@ export const asTenant = (text: string, { event, tag }: { readonly event: string;
 }
 
 /** What an application's role may run: it appends through these, as their owner. */
-const functions = ["append_batch", "append_event", "append_one", "append_lock", "newest_match", "newest_position", "events_stand"]
+const functions = [
+  "append_batch",
+  "append_event",
+  "append_one",
+  "append_lock",
+  "newest_match",
+  "newest_position",
+  "events_stand",
+  "flush_commits"
+]
 
 /** A function that is made anew has forgotten that it acts as its owner: where tenants share the tables, the appends are told again. */
 export const definerAsBefore = `do $definer$
@@ -204,7 +213,7 @@ export const readAllTenants: ReadonlyArray<string> = [
   $reader$`,
   `grant usage on schema {schema} to {role}`,
   `grant usage on all sequences in schema {schema} to {role}`,
-  `grant execute on function {newest_position} to {role}`
+  `grant execute on function {newest_position}, {flush_commits} to {role}`
 ]
 
 /** Whether the role of the session reads the events of all tenants: it is what has been prepared for that. */

@@ -1,7 +1,6 @@
 /** A store that tells of what is on the disk alone, whatever has been committed: see `flushing.ts`. */
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
-import { CurrentLateFlush } from "../../sql/transaction.ts"
+import { lateFlushOf } from "../../sql/transaction.ts"
 import type { AppendError, AppendResult, EventStoreError } from "../../store/EventStore.ts"
 import type { Driver, MaintenanceDriver } from "../../store/kit/index.ts"
 import { isInTransaction, type Shared } from "./shared.ts"
@@ -12,17 +11,13 @@ const highest = (items: ReadonlyArray<{ readonly position: number }>): number =>
 /** What an effect answers with, once what it tells of is on the disk. `newest` gives the position of the newest event that it tells of. */
 type Told = <A, E>(asked: Effect.Effect<A, E>, newest: (answer: A) => number) => Effect.Effect<A, E | EventStoreError>
 
-/** Whether the statements of a fiber are those of a transaction that is flushed behind its commit. */
-const isFlushedLater = (sql: Shared["sql"], fiber: Fiber.Fiber<unknown, unknown>): boolean =>
-  isInTransaction({ sql }, fiber.context) && fiber.getRef(CurrentLateFlush) !== undefined
-
 /** What is asked in a transaction that is flushed behind its commit is told at once. */
 export const toldBy = ({ flushing, sql }: Pick<Shared, "flushing" | "sql">): Told => {
   if (flushing === undefined) return (asked) => asked
   const { begin, upTo } = flushing
   return (asked, newest) =>
     Effect.withFiber((fiber) =>
-      isFlushedLater(sql, fiber)
+      lateFlushOf(sql, fiber) !== undefined
         ? asked
         : Effect.flatMap(begin, (flush) =>
             Effect.flatMap(asked, (answer) => (newest(answer) <= upTo() ? Effect.succeed(answer) : Effect.as(flush, answer)))
@@ -69,7 +64,7 @@ export const flushedDriver = (driver: Driver, { flushing, sql }: Pick<Shared, "f
     ...(maintenance === undefined ? {} : { maintenance: flushedMaintenance(maintenance, told) }),
     append: (prepared) =>
       Effect.withFiber((fiber) => {
-        if (isFlushedLater(sql, fiber)) return append(prepared)
+        if (lateFlushOf(sql, fiber) !== undefined) return append(prepared)
         // What it writes there is flushed with the transaction.
         const isPart = isInTransaction({ sql }, fiber.context)
         const isFlushed = (results: ReadonlyArray<AppendResult>) =>

@@ -18,7 +18,7 @@ import { CurrentLateFlush, type LateFlush } from "../../sql/transaction.ts"
 import { EventStoreError, StoreUnavailable } from "../../store/EventStore.ts"
 import type { Driver } from "../../store/kit/index.ts"
 import { toEventStoreError } from "../errors.ts"
-import type { Held } from "../listening.ts"
+import type { Held } from "../holding.ts"
 import type { Sql } from "../sql.ts"
 
 export interface Flushing {
@@ -50,9 +50,16 @@ export const makeFlushing = Effect.fnUntraced(function* (
       ? toEventStoreError("flush", cause, false)
       : new EventStoreError({ reason: new StoreUnavailable({ operation: "flush", detail: String(cause), cause }) })
   )
+  let last: PgConnection.PgConnection | undefined
+  /** Over another session may be another server, or one that has forgotten. */
+  const lastHeld = (session: PgConnection.PgConnection) => {
+    if (session !== last) upTo = 0
+    last = session
+    return session
+  }
   const session = Effect.suspend(() => {
     const current = held.current()
-    return current === undefined ? nextSession : Effect.succeed(current)
+    return current === undefined ? Effect.map(nextSession, lastHeld) : Effect.succeed(lastHeld(current))
   })
   const flushOver = (over: PgConnection.PgConnection) =>
     Effect.map(failed(answering.inTime(over.queryValues(flush.text))), (rows) => reached(flush.read(rows)))
@@ -74,17 +81,25 @@ export const makeFlushing = Effect.fnUntraced(function* (
 
   let inHand = 0
   let shortest = Number.POSITIVE_INFINITY
-  let last = 0
-  const isContended = () => inHand > 1 || last > shortest + waited
+  let latest = 0
+  const isContended = () => inHand > 1 || latest > shortest + waited
   const took = (millis: number) => {
-    last = millis
+    latest = millis
     shortest = Math.min(shortest, millis)
   }
   const late: Flushing["late"] = (transaction) =>
     Effect.flatMap(begin, (flush) =>
       Effect.suspend(() => {
         inHand++
-        const own: LateFlush = { isContended, took, commits: undefined, isLost: false }
+        const own: LateFlush = {
+          isContended,
+          took,
+          connection: undefined,
+          isEnding: false,
+          isRead: false,
+          commits: undefined,
+          isLost: false
+        }
         const flushed = (committed: boolean) =>
           Effect.suspend(() => (committed && own.commits === "flushed" ? Effect.void : flush))
         return Effect.onExitPrimitive(Effect.provideService(transaction(flushed), CurrentLateFlush, own), () => {

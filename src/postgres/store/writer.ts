@@ -1,5 +1,6 @@
 /** How the store appends: in batches, or as part of a transaction of the caller's. */
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -11,7 +12,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import { wholeOrEndless } from "../../internal/counting.ts"
 import { type GroupCommit, makeGroupCommit, type Submitted } from "../../internal/groupCommit.ts"
 import { isUniqueViolation } from "../../sql/errors.ts"
-import { CurrentLateFlush, type LateFlush, takeWriteLock } from "../../sql/transaction.ts"
+import { type LateFlush, lateFlushOf, takeWriteLock } from "../../sql/transaction.ts"
 import {
   type AppendError,
   type AppendResult,
@@ -241,33 +242,42 @@ const makeWithin = (shared: Shared): Within => {
 
 /** Part of the caller's transaction: it commits, or not, with it. */
 const appendInTransaction = ({ flushing, queries, sql }: Shared, { send, sendLate }: Within, looking: Looking, tell: Tell) => {
-  const sendIn = (late: LateFlush | undefined, attempt: Attempt): Effect.Effect<Verdicts, SqlError> => {
-    if (late === undefined) return send([attempt], false)
-    const isLate = flushing !== undefined && late.commits !== "flushed" && late.isContended()
+  const sendIn = (whole: LateFlush | undefined, attempt: Attempt): Effect.Effect<Verdicts, SqlError> => {
+    if (whole?.isEnding !== true) return send([attempt], false)
+    const isLate = flushing !== undefined && whole.commits === undefined && !whole.isRead && whole.isContended()
     const since = performance.now()
     return Effect.map((isLate ? sendLate : send)([attempt], false), (verdicts) => {
-      late.took(performance.now() - since)
-      if (late.commits !== "late") late.commits = isLate ? "late" : "flushed"
+      whole.took(performance.now() - since)
+      if (isLate) whole.commits = "late"
       return verdicts
     })
   }
-  const within = (attempt: Attempt, late: LateFlush | undefined): Effect.Effect<ReadonlyArray<AppendResult>, AppendError> =>
+  const within = (attempt: Attempt, whole: LateFlush | undefined): Effect.Effect<ReadonlyArray<AppendResult>, AppendError> =>
     Effect.flatMap(
-      Effect.mapError(queries.answering.inTime(sendIn(late, attempt)), (error) => toEventStoreError("append", error, false)),
+      Effect.mapError(queries.answering.inTime(sendIn(whole, attempt)), (error) => toEventStoreError("append", error, false)),
       ({ head, verdicts }) => {
         const verdict = verdicts[0] as Verdict
         if (Result.isFailure(verdict)) return Effect.fail(verdict.failure)
         const answer = verdict.success
-        if (answer instanceof Wide) return Effect.flatMap(looking.again(answer.attempt), (again) => within(again, late))
-        return Effect.as(sql.afterCommit(Effect.sync(() => (late?.isLost ? undefined : tell(head)))), answer)
+        if (answer instanceof Wide) return Effect.flatMap(looking.again(answer.attempt), (again) => within(again, whole))
+        const isWritten = writes([attempt], verdicts)
+        if (isWritten && whole !== undefined) whole.commits ??= "flushed"
+        const told = Effect.sync(() => {
+          if (flushing === undefined) return tell(head)
+          if (!isWritten || whole?.isLost === true) return
+          flushing.reached(head)
+          tell(head)
+        })
+        return Effect.as(sql.afterCommit(told), answer)
       }
     )
   return (append: PreparedAppend) =>
-    Effect.withFiber((fiber) =>
-      Effect.flatMap(looking.begin(append), (attempt) =>
-        Effect.andThen(takeWriteLock, within(attempt, fiber.getRef(CurrentLateFlush)))
-      )
-    )
+    Effect.withFiber((fiber) => {
+      const depth = Context.getOrUndefined(fiber.context, sql.transactionService)?.[1]
+      // What is done in a savepoint may be undone.
+      const whole = depth === 0 ? lateFlushOf(sql, fiber) : undefined
+      return Effect.flatMap(looking.begin(append), (attempt) => Effect.andThen(takeWriteLock, within(attempt, whole)))
+    })
 }
 
 /** Through the batches of the process, after as many looks at the log as it takes. */

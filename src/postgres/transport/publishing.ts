@@ -11,6 +11,7 @@ import { isOutage, isUnstorable } from "../../sql/errors.ts"
 import { closed, encodeText, keyOf, refused, unavailable } from "../../transport/kit.ts"
 import type { Message, Transport, TransportError } from "../../transport/Transport.ts"
 import { describe } from "../errors.ts"
+import { flushWithCommit } from "../../sql/transaction.ts"
 import { encodeOthers, encodePublished, type Published } from "../sql/publish.ts"
 import { failAs, maxBatchBytes, type Shared } from "./shared.ts"
 
@@ -113,6 +114,8 @@ export const makePublish = Effect.fnUntraced(function* (
     Effect.suspend(() => {
       const request = toRequest(messages, maxMessageBytes)
       if (Result.isFailure(request)) return Effect.fail(request.failure)
-      return shared.joining(write(request.success.messages, ""), submit(request.success))
+      // Who is handed a message does not ask whether it is on the disk.
+      const here = Effect.andThen(flushWithCommit(shared.sql), write(request.success.messages, ""))
+      return shared.joining(here, submit(request.success))
     })
 })
