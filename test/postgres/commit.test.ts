@@ -14,10 +14,16 @@ beforeAll(async () => {
 })
 afterAll(() => server.dispose())
 
-const world = Effect.gen(function* () {
+/** How a unit of work is flushed makes no difference. */
+const flushes = [
+  ["", false],
+  [", which shares flushes", true]
+] as const
+
+const worldOf = Effect.fnUntraced(function* (sharedFlush: boolean) {
   const schema = freshSchema()
   const admin = yield* connect(server.url)
-  const opened = yield* open({ url: server.url, schema, listen: false, pool: { applicationName: schema } })
+  const opened = yield* open({ url: server.url, schema, sharedFlush, listen: false, pool: { applicationName: schema } })
   yield* admin.unsafe(`create table "${schema}".stock (id int)`)
   const rows = Effect.map(admin.unsafe(`select * from "${schema}".stock`), ({ length }) => length)
   return { ...opened, admin, rows, schema, insert: opened.sql.unsafe(`insert into "${schema}".stock values (1)`) }
@@ -49,10 +55,10 @@ describe("a session that the server ended before COMMIT", () => {
     "for its transaction took too long (25P04)": limit("transaction_timeout")
   }
   for (const [way, end] of Object.entries(ways)) {
-    for (const staged of [true, false]) {
-      it.live(`${way} is not said to have written anything, and has not: ${staged ? "events" : "rows alone"}`, () =>
+    for (const [staged, [how, shared]] of [true, false].flatMap((staged) => flushes.map((flush) => [staged, flush] as const))) {
+      it.live(`${way} is not said to have written anything, and has not: ${staged ? "events" : "rows alone"}${how}`, () =>
         Effect.gen(function* () {
-          const { admin, insert, rows, sql, store, units } = yield* world
+          const { admin, insert, rows, sql, store, units } = yield* worldOf(shared)
           const work = Effect.gen(function* () {
             yield* insert
             if (staged) yield* UnitOfWork.stage("A-1", [event("a")])
@@ -69,30 +75,35 @@ describe("a session that the server ended before COMMIT", () => {
 })
 
 describe("a connection that is lost while COMMIT is on its way", () => {
-  it.live("leaves the outcome of a unit of work unknown", () =>
-    Effect.gen(function* () {
-      const { admin, insert, schema, units } = yield* world
-      yield* admin.unsafe(`create function "${schema}".wait() returns trigger language plpgsql as $$ begin
+  for (const [how, shared] of flushes)
+    it.live(`leaves the outcome of a unit of work unknown${how}`, () =>
+      Effect.gen(function* () {
+        const { admin, insert, schema, units } = yield* worldOf(shared)
+        yield* admin.unsafe(`create function "${schema}".wait() returns trigger language plpgsql as $$ begin
         perform from "${schema}".gate for update; return null; end $$`)
-      yield* admin.unsafe(`create table "${schema}".gate as select 1 as id`)
-      yield* admin.unsafe(`create constraint trigger waits after insert on "${schema}".stock deferrable initially deferred
+        yield* admin.unsafe(`create table "${schema}".gate as select 1 as id`)
+        yield* admin.unsafe(`create constraint trigger waits after insert on "${schema}".stock deferrable initially deferred
         for each row execute function "${schema}".wait()`)
-      const locked = yield* admin.reserve
-      yield* locked.executeUnprepared("begin", [], undefined)
-      yield* locked.executeUnprepared(`select * from "${schema}".gate for update`, [], undefined)
-      const work = yield* Effect.forkScoped(reasonOf(insert.pipe(units.transact)))
-      const committing = Effect.map(
-        admin<{ pid: number }>`select pid from pg_stat_activity
+        const locked = yield* admin.reserve
+        yield* locked.executeUnprepared("begin", [], undefined)
+        yield* locked.executeUnprepared(`select * from "${schema}".gate for update`, [], undefined)
+        const work = yield* Effect.forkScoped(reasonOf(insert.pipe(units.transact)))
+        const committing = Effect.map(
+          admin<{ pid: number }>`select pid from pg_stat_activity
           where application_name = ${schema} and wait_event_type = 'Lock' and query ilike 'commit%'`,
-        (all) => all.map(({ pid }) => pid)
-      )
-      yield* until(
-        "it commits",
-        Effect.map(committing, ({ length }) => length === 1)
-      )
-      yield* terminate(admin, yield* committing)
-      assert.equal((yield* Fiber.join(work))._tag, "OutcomeUnknown")
-      yield* locked.executeUnprepared("rollback", [], undefined)
-    })
-  )
+          (all) => all.map(({ pid }) => pid)
+        )
+        yield* until(
+          "it commits",
+          Effect.map(committing, ({ length }) => length === 1)
+        )
+        const sessions = yield* admin<{ pid: number }>`select pid from pg_stat_activity where application_name = ${schema}`
+        yield* terminate(
+          admin,
+          sessions.map(({ pid }) => pid)
+        )
+        assert.equal((yield* Fiber.join(work))._tag, "OutcomeUnknown")
+        yield* locked.executeUnprepared("rollback", [], undefined)
+      })
+    )
 })

@@ -4,7 +4,18 @@ import { afterAll, describe, it } from "@effect/vitest"
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Exit, Layer, Option, Stream } from "effect"
 import { SqlClient } from "effect/sql"
-import { Answers, Checkpoints, DeadLetters, EventStore, Inbox, ParkedEvents, Projection, Snapshots, Tenants } from "eventfold"
+import {
+  Answers,
+  Checkpoints,
+  DeadLetters,
+  EventStore,
+  Inbox,
+  ParkedEvents,
+  Projection,
+  Snapshots,
+  Tenants,
+  UnitOfWork
+} from "eventfold"
 import { PgCheckpoints, PgEventStore, PgTenants } from "eventfold/postgres"
 import { CheckpointsConformance } from "eventfold/testing"
 import { inject } from "vitest"
@@ -28,7 +39,7 @@ afterAll(() =>
 )
 
 /** Shared tables of their own, and the Layer that opens them as the application's role. */
-const prepared = (more: Pick<Partial<Parameters<typeof PgTenants.prepare<unknown>>[0]>, "beside" | "keeper"> = {}) =>
+const prepared = (more: Pick<Partial<Parameters<typeof PgTenants.prepare<unknown>>[0]>, "beside" | "keeper" | "sharedFlush"> = {}) =>
   Effect.gen(function* () {
     yield* roleMade
     const schema = freshSchema()
@@ -50,6 +61,11 @@ const besideAnother = (tables: Layer.Layer<PgTenants.PgTenants, EventStore.Event
 
 conforms("a tenant of shared tables", {
   storage: Effect.map(prepared(), ({ tables }) => besideAnother(tables)),
+  abilities: { durable: true, shared: true }
+})
+
+conforms("a tenant of shared tables, whose units of work share flushes", {
+  storage: Effect.map(prepared({ sharedFlush: true }), ({ tables }) => besideAnother(tables)),
   abilities: { durable: true, shared: true }
 })
 
@@ -218,6 +234,39 @@ describe("tenants of shared tables", () => {
       const { tables } = yield* prepared()
       yield* Effect.gen(function* () {
         yield* assertFollows((yield* PgTenants.make("acme")).store, (yield* PgTenants.make("globex")).store)
+      }).pipe(Effect.scoped, Effect.provide(tables))
+    })
+  )
+
+  it.live("share flushes where the owner has said so, with the rights that it has given", () =>
+    Effect.gen(function* () {
+      const { schema, tables } = yield* prepared({ sharedFlush: true })
+      const rights = yield* Effect.provide(
+        SqlClient.SqlClient.use((sql) =>
+          sql.unsafe(`select has_function_privilege('${role}', '"${schema}".flush_commits()', 'execute') as own,
+            exists (select from pg_proc p cross join lateral aclexplode(p.proacl) a
+              where p.oid = '"${schema}".flush_commits()'::regprocedure and a.grantee = 0) as everybodys`)
+        ),
+        owner
+      )
+      assert.deepEqual(rights, [{ own: true, everybodys: false }])
+      yield* Effect.gen(function* () {
+        const heads = yield* Effect.forEach(
+          ["acme", "globex"],
+          Effect.fnUntraced(function* (id) {
+            const { client, store } = yield* PgTenants.make(id)
+            assert.ok(store.late !== undefined)
+            const own = Layer.mergeAll(Layer.succeed(EventStore.EventStore, store), Layer.succeed(SqlClient.SqlClient, client))
+            yield* Effect.forEach(
+              [1, 2, 3, 4],
+              (nth) => UnitOfWork.transact(UnitOfWork.stage(`A-${nth}`, [{ type: "T", payload: {} }], { expected: 0 })),
+              { concurrency: "unbounded" }
+            ).pipe(Effect.provide(Layer.provide(UnitOfWork.layerSql, own)))
+            return yield* Stream.runCount(store.readAll())
+          }),
+          { concurrency: 2 }
+        )
+        assert.deepEqual(heads, [4, 4])
       }).pipe(Effect.scoped, Effect.provide(tables))
     })
   )
