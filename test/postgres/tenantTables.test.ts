@@ -39,7 +39,9 @@ afterAll(() =>
 )
 
 /** Shared tables of their own, and the Layer that opens them as the application's role. */
-const prepared = (more: Pick<Partial<Parameters<typeof PgTenants.prepare<unknown>>[0]>, "beside" | "keeper" | "sharedFlush"> = {}) =>
+const prepared = (
+  more: Pick<Partial<Parameters<typeof PgTenants.prepare<unknown>>[0]>, "beside" | "keeper" | "sharedFlush"> = {}
+) =>
   Effect.gen(function* () {
     yield* roleMade
     const schema = freshSchema()
