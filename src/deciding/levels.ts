@@ -1,7 +1,9 @@
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
 import { CurrentMetadata } from "../definitions/metadata.ts"
 import { executionKeys } from "../definitions/services.ts"
 import type { Metadata } from "../definitions/stored.ts"
@@ -204,6 +206,13 @@ class Aborted<A, E> {
   constructor(exit: Exit.Exit<A, E>) {
     this.exit = exit
   }
+}
+
+/** What a carrier's transaction has failed with, as whoever called `transact` is told; `undefined` where that is no failure. */
+export const failureOf = (cause: Cause.Cause<unknown>): unknown => {
+  const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+  if (!(error instanceof Aborted)) return error
+  return Exit.isFailure(error.exit) ? failureOf(error.exit.cause as Cause.Cause<unknown>) : undefined
 }
 
 const outcomes = Metric.counter("eventfold_units_of_work", {

@@ -18,7 +18,7 @@ import {
   StoreUnavailable,
   TransactionConflict
 } from "../store/EventStore.ts"
-import { type Carrier, makeUnitOfWork } from "./levels.ts"
+import { type Carrier, failureOf, makeUnitOfWork } from "./levels.ts"
 import { SqlTransactions, UnitOfWork } from "./transaction.ts"
 
 /**
@@ -71,8 +71,8 @@ export const layerSql: Layer.Layer<UnitOfWork | SqlTransactions, never, EventSto
         return Effect.matchCauseEffect(transact(first), {
           onSuccess: (value) => (lost === undefined ? Effect.succeed(value) : Effect.fail(lost)),
           onFailure: (cause) =>
-            // A failure of its own may stand on what others have committed.
-            Cause.hasFails(cause) && !isStoreError(Cause.squash(cause))
+            // What it was told by others' events is not for its caller before they are on the disk. A failure of the store tells of none.
+            Cause.hasFails(cause) && !isStoreError(failureOf(cause))
               ? Effect.andThen(flush(false), Effect.failCause(cause))
               : Effect.failCause(cause)
         })

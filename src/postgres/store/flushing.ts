@@ -50,17 +50,19 @@ export const makeFlushing = Effect.fnUntraced(function* (
       ? toEventStoreError("flush", cause, false)
       : new EventStoreError({ reason: new StoreUnavailable({ operation: "flush", detail: String(cause), cause }) })
   )
-  let last: PgConnection.PgConnection | undefined
-  /** Over another session may be another server, or one that has forgotten. */
-  const lastHeld = (session: PgConnection.PgConnection) => {
-    if (session !== last) upTo = 0
-    last = session
-    return session
-  }
-  const session = Effect.suspend(() => {
-    const current = held.current()
-    return current === undefined ? Effect.map(nextSession, lastHeld) : Effect.succeed(lastHeld(current))
-  })
+  let before: PgConnection.PgConnection | undefined
+  const session = Effect.map(
+    Effect.suspend(() => {
+      const current = held.current()
+      return current === undefined ? nextSession : Effect.succeed(current)
+    }),
+    (current) => {
+      // What answers now may be another server, or one that has lost something.
+      if (current !== before) upTo = 0
+      before = current
+      return current
+    }
+  )
   const flushOver = (over: PgConnection.PgConnection) =>
     Effect.map(failed(answering.inTime(over.queryValues(flush.text))), (rows) => reached(flush.read(rows)))
   const flushes = yield* makeGroupCommit<PgConnection.PgConnection, void, EventStoreError>({
