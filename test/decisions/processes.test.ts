@@ -53,7 +53,7 @@ everywhere((test) => {
       for (const guest of guests) {
         yield* EventStore.append(`Wish-${guest}`, [{ type: "Wished", payload: { show: "gala", guest } }])
       }
-      yield* start(ProcessManager.layer(Seating))
+      const stop = yield* start(ProcessManager.layer(Seating))
       yield* until(
         Effect.gen(function* () {
           const reacted = yield* Stream.runCollect(EventStore.readAll({ filter: { types: ["$EventHandled"] } }))
@@ -62,6 +62,7 @@ everywhere((test) => {
       )
       assert.equal((yield* Stream.runCollect(EventStore.readAll({ filter: { types: ["Seated"] } }))).length, 60)
       assert.equal((yield* Decision.read(Free({ show: "gala" }))).state, 0)
+      yield* stop
     }).pipe(
       Effect.provide(SeatLive.pipe(Layer.provideMerge(MessageBus.layer), Layer.provideMerge(Checkpoints.layerMemory))),
       Effect.provideService(Subscription.Registry, new Map())
