@@ -16,8 +16,8 @@ afterAll(() => server.dispose())
 
 /** How a unit of work is flushed makes no difference. */
 const flushes = [
-  ["", false],
-  [", which shares flushes", true]
+  ["that is flushed with its commit", false],
+  ["that shares flushes", true]
 ] as const
 
 const worldOf = Effect.fnUntraced(function* (sharedFlush: boolean) {
@@ -56,7 +56,7 @@ describe("a session that the server ended before COMMIT", () => {
   }
   for (const [way, end] of Object.entries(ways)) {
     for (const [staged, [how, shared]] of [true, false].flatMap((staged) => flushes.map((flush) => [staged, flush] as const))) {
-      it.live(`${way} is not said to have written anything, and has not: ${staged ? "events" : "rows alone"}${how}`, () =>
+      it.live(`${way} is not said to have written anything, and has not: ${staged ? "events" : "rows alone"}, ${how}`, () =>
         Effect.gen(function* () {
           const { admin, insert, rows, sql, store, units } = yield* worldOf(shared)
           const work = Effect.gen(function* () {
@@ -76,34 +76,36 @@ describe("a session that the server ended before COMMIT", () => {
 
 describe("a connection that is lost while COMMIT is on its way", () => {
   for (const [how, shared] of flushes)
-    it.live(`leaves the outcome of a unit of work unknown${how}`, () =>
-      Effect.gen(function* () {
-        const { admin, insert, schema, units } = yield* worldOf(shared)
-        yield* admin.unsafe(`create function "${schema}".wait() returns trigger language plpgsql as $$ begin
+    describe(`in a unit of work ${how}`, () => {
+      it.live("leaves the outcome of a unit of work unknown", () =>
+        Effect.gen(function* () {
+          const { admin, insert, schema, units } = yield* worldOf(shared)
+          yield* admin.unsafe(`create function "${schema}".wait() returns trigger language plpgsql as $$ begin
         perform from "${schema}".gate for update; return null; end $$`)
-        yield* admin.unsafe(`create table "${schema}".gate as select 1 as id`)
-        yield* admin.unsafe(`create constraint trigger waits after insert on "${schema}".stock deferrable initially deferred
+          yield* admin.unsafe(`create table "${schema}".gate as select 1 as id`)
+          yield* admin.unsafe(`create constraint trigger waits after insert on "${schema}".stock deferrable initially deferred
         for each row execute function "${schema}".wait()`)
-        const locked = yield* admin.reserve
-        yield* locked.executeUnprepared("begin", [], undefined)
-        yield* locked.executeUnprepared(`select * from "${schema}".gate for update`, [], undefined)
-        const work = yield* Effect.forkScoped(reasonOf(insert.pipe(units.transact)))
-        const committing = Effect.map(
-          admin<{ pid: number }>`select pid from pg_stat_activity
+          const locked = yield* admin.reserve
+          yield* locked.executeUnprepared("begin", [], undefined)
+          yield* locked.executeUnprepared(`select * from "${schema}".gate for update`, [], undefined)
+          const work = yield* Effect.forkScoped(reasonOf(insert.pipe(units.transact)))
+          const committing = Effect.map(
+            admin<{ pid: number }>`select pid from pg_stat_activity
           where application_name = ${schema} and wait_event_type = 'Lock' and query ilike 'commit%'`,
-          (all) => all.map(({ pid }) => pid)
-        )
-        yield* until(
-          "it commits",
-          Effect.map(committing, ({ length }) => length === 1)
-        )
-        const sessions = yield* admin<{ pid: number }>`select pid from pg_stat_activity where application_name = ${schema}`
-        yield* terminate(
-          admin,
-          sessions.map(({ pid }) => pid)
-        )
-        assert.equal((yield* Fiber.join(work))._tag, "OutcomeUnknown")
-        yield* locked.executeUnprepared("rollback", [], undefined)
-      })
-    )
+            (all) => all.map(({ pid }) => pid)
+          )
+          yield* until(
+            "it commits",
+            Effect.map(committing, ({ length }) => length === 1)
+          )
+          const sessions = yield* admin<{ pid: number }>`select pid from pg_stat_activity where application_name = ${schema}`
+          yield* terminate(
+            admin,
+            sessions.map(({ pid }) => pid)
+          )
+          assert.equal((yield* Fiber.join(work))._tag, "OutcomeUnknown")
+          yield* locked.executeUnprepared("rollback", [], undefined)
+        })
+      )
+    })
 })
