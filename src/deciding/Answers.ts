@@ -195,12 +195,17 @@ export const layerSqlWith = (options: {
       return Answers.of({
         find: Effect.fnUntraced(function* (command, id) {
           yield* prune
-          const [row] = yield* sql<{ readonly payload: string; readonly outcome: string; readonly value: string }>`
+          const ask = sql<{ readonly payload: string; readonly outcome: string; readonly value: string }>`
             select payload, outcome, value from ${name} where command = ${command} and id = ${id}`.pipe(failing("find an answer"))
+          let [row] = yield* ask
+          if (row === undefined) return Option.none()
+          const position = yield* store.head
+          // Now it is on the disk, or gone: a crash may have taken it back.
+          if (store.late !== undefined) [row] = yield* ask
           if (row === undefined) return Option.none()
           const outcome = row.outcome === "success" ? "success" : "failure"
           const value = parseJson(row.value) as Schema.Json
-          return Option.some({ command, id, payload: row.payload, outcome, value, position: yield* store.head })
+          return Option.some({ command, id, payload: row.payload, outcome, value, position })
         }),
         keep: Effect.fnUntraced(function* ({ command, id, outcome, payload, value }) {
           const fault = storedFault(value)

@@ -56,6 +56,8 @@ export interface Shared {
   /** What must hold at the commit. Replaced as well. */
   demands: ReadonlyArray<Demand>
   readonly afterCommit: Array<{ readonly level: Level; readonly effect: Effect.Effect<void> }>
+  /** Does what tells others in the process of what has been written: at once, or when it is known to stand. */
+  readonly telling: (tell: () => void) => Effect.Effect<void>
   /** The `afterRollback` hooks of the levels that have been rolled back: they wait for the end of the outermost one. */
   readonly afterRollback: Array<Effect.Effect<void>>
 }
@@ -183,7 +185,9 @@ const confirmed = (
     for (const listener of heard) listener({ events, position: shared.commit.position, checked })
   }
   // What was written before is not what was read and one event more.
-  if (assumed.length === 0) return Effect.map(write, (results) => (isRepetition(results) ? undefined : hear()))
+  if (assumed.length === 0) {
+    return Effect.flatMap(write, (results) => (isRepetition(results) ? Effect.void : shared.telling(hear)))
+  }
   // What a nested unit of work has seen that was dropped is no condition of the append.
   const open = assumed.filter((condition) => !checked.has(condition))
   return Effect.andThen(
@@ -192,7 +196,7 @@ const confirmed = (
       onSuccess: (results) => {
         // It has been written before: so it is not for those who know that to write it again.
         if (isRepetition(results)) return Effect.fail(new Mistaken())
-        return Effect.sync(hear)
+        return shared.telling(hear)
       },
       onFailure: (error) => Effect.fail(isOfState(error) ? new Mistaken() : error)
     })

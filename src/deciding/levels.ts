@@ -303,6 +303,9 @@ let units = 0
 /** `place` gives a unit of work its place in the queues of those that command one aggregate, if there are any. */
 export const makeUnitOfWork = (store: EventStore["Service"], carrier: Carrier, place?: () => Place): UnitOfWork["Service"] => {
   let hooks: ReadonlyArray<Parameters<UnitOfWork["Service"]["beforeCommit"]>[0]> = []
+  const { afterCommit } = carrier
+  const telling: Shared["telling"] =
+    store.late === undefined || afterCommit === undefined ? Effect.sync : (tell) => afterCommit(Effect.sync(tell))
   const beforeCommit = (shared: Shared): Effect.Effect<void, CommitError> => {
     if (hooks.length === 0) return Effect.void
     const staged = shared.staged.filter(({ transient }) => !transient)
@@ -333,6 +336,7 @@ export const makeUnitOfWork = (store: EventStore["Service"], carrier: Carrier, p
               staged: [],
               demands: [],
               afterCommit: [],
+              telling,
               afterRollback: []
             }
             if (!trusting) shared.slots.set(Trusted, noTrust())

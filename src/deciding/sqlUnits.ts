@@ -118,7 +118,9 @@ export const layerSql: Layer.Layer<UnitOfWork | SqlTransactions, never, EventSto
       })
     const ending = Effect.withFiber((fiber) => {
       const late = lateFlushOf(sql, fiber)
-      if (late !== undefined) late.isEnding = true
+      // A unit of work within another one is a savepoint, and not the end.
+      const isOutermost = Context.getOrUndefined(fiber.context, sql.transactionService)?.[1] === 0
+      if (late !== undefined && isOutermost) late.isEnding = true
       return Effect.void
     })
     const unitOfWork = makeUnitOfWork(store, { run, afterCommit, ending, outside })

@@ -31,11 +31,15 @@ export const sharingOf = (
     if (sql.config.stream !== undefined) {
       return wanted ? yield* refused("sharedFlush is for a server: this client brings a stream of its own") : false
     }
-    const shares = yield* ask("open", sharesFlush)
+    const { mayFlush, shares } = yield* ask("open", sharesFlush)
     if (!shares && !wanted) return false
     const fault = yield* holdFault(sql, hearing)
     if (fault !== undefined) return yield* refused(`units of work share flushes, which takes a session with the server: ${fault}`)
-    if (shares) return true
+    if (shares) {
+      return mayFlush
+        ? true
+        : yield* refused(`units of work share flushes, and the role may not: run PgRights.grants again as the owner`)
+    }
     if (!mayMake) {
       return yield* refused(`units of work do not share flushes yet, and migrate is false: run ${shareFlush.text}`)
     }

@@ -7,7 +7,7 @@ import { PgClient } from "@effect/sql-pg"
 import { Context, Effect, Fiber, Latch, Layer, References, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import { EventStore, Inbox, Keys, Personal, Transport, UnitOfWork } from "eventfold"
-import { type PgEventStore, PgTransport } from "eventfold/postgres"
+import { PgEventStore, PgTransport } from "eventfold/postgres"
 import { afterAll, beforeAll } from "vitest"
 import { createFlush } from "../../src/postgres/sql/flush.ts"
 import { render } from "../../src/postgres/sql/statement.ts"
@@ -123,6 +123,7 @@ describe("units of work that share flushes", () => {
   const again = UnitOfWork.stage("A-1", [event("e-1")], { expected: 0 })
   const ofUnits: Readonly<Record<string, (opened: Opened) => Effect.Effect<unknown, unknown>>> = {
     "a unit of work that stands already": ({ units }) => units.transact(again),
+    "a unit of work that reads": ({ store, units }) => units.transact(Stream.runCount(store.read("A-1"))),
     "a unit of work whose append is refused": ({ store, units }) =>
       units.transact(Effect.flip(store.append("A-1", [event("e-3")], { expected: 0 }))),
     "a unit of work that undoes what it has appended": ({ sql, store, units }) =>
@@ -204,6 +205,26 @@ describe("units of work that share flushes", () => {
         assert.equal(yield* Stream.runCount(other.store.read("A-1")), 0)
       })
   )
+
+  const inTransactions: Readonly<Record<string, EventStore.StreamAppend>> = {
+    "that stands already": { stream: "A-1", events: [event("e-1")], expected: 0 },
+    "that only guards": { stream: "A-1", events: [], expected: 1 }
+  }
+  for (const [which, append] of Object.entries(inTransactions)) {
+    it.live(`nobody is told before the disk has it: an append ${which}, in a transaction of one's own`, () =>
+      Effect.gen(function* () {
+        const { flushing, other, release } = yield* committed()
+        const asked = yield* Effect.forkScoped(other.sql.withTransaction(other.store.appendAll([append])))
+        yield* until(
+          "both wait for the disk",
+          Effect.map(flushing, (count) => count === 2)
+        )
+        isWaiting(asked)
+        yield* release
+        assert.equal((yield* Fiber.join(asked))[0]?.version, 1)
+      })
+    )
+  }
 
   it.live("one that is alone is on the disk with its commit", () =>
     Effect.gen(function* () {
@@ -293,10 +314,20 @@ describe("units of work that share flushes", () => {
           Layer.provide(Personal.layerCrypto)
         )
       )
+      const plain = yield* PgEventStore.make({ schema: freshSchema(), listen: false }).pipe(
+        Effect.provideService(PgClient.PgClient, one.sql)
+      )
       const beside: Readonly<Record<string, (nth: number) => Effect.Effect<unknown, unknown>>> = {
         inbox: (nth) => Context.get(context, Inbox.Inbox).once("g", message(nth), Effect.void),
         transport: (nth) => Context.get(context, Transport.Transport).publish([message(nth)]),
-        keys: (nth) => Context.get(context, Keys.Keys).sealing(new Set([`person-${nth}`]))
+        keys: (nth) => Context.get(context, Keys.Keys).sealing(new Set([`person-${nth}`])),
+        "an append before the last one": (nth) => one.store.append(`B-${nth}`, [event()]),
+        "an append in a savepoint": (nth) => one.sql.withTransaction(one.store.append(`B-${nth}`, [event()])),
+        "a unit of work within it": (nth) => one.units.transact(UnitOfWork.stage(`B-${nth}`, [event()])),
+        "an append to another store": (nth) => plain.append(`B-${nth}`, [event()]),
+        "an append to another store, in a savepoint": (nth) => one.sql.withTransaction(plain.append(`B-${nth}`, [event()])),
+        "a unit of work within it, before a message": (nth) =>
+          Effect.andThen(one.units.transact(Effect.void), Context.get(context, Transport.Transport).publish([message(nth)]))
       }
       const lock = yield* begin(admin, `select pg_advisory_lock(${gate})`)
       let nth = 0
@@ -308,7 +339,7 @@ describe("units of work that share flushes", () => {
           concurrency: 2
         })
       }
-      assert.equal(yield* count("event"), nth)
+      assert.equal(yield* count("own"), nth)
       yield* lock.run(`select pg_advisory_unlock(${gate})`)
     })
   )

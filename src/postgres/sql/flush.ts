@@ -31,10 +31,14 @@ export const flush = statement("select {flush_commits}()", ([row]: ReadonlyArray
 /** What the comment says where they may. */
 const shared = "eventfold: shared"
 
-/** Whether the database has been told so. It takes no right but to connect. */
+/** Whether the database has been told so, and whether the role may flush. It takes no right but to connect. */
 export const sharesFlush = statement(
-  `select obj_description(to_regprocedure('{flush_commits}()'), 'pg_proc') = '${shared}'`,
-  ([row]: ReadonlyArray<readonly [shares: boolean | null]>) => row?.[0] === true
+  `select obj_description(p.oid, 'pg_proc') = '${shared}', has_function_privilege(p.oid, 'execute')
+     from to_regprocedure('{flush_commits}()') p(oid)`,
+  ([row]: ReadonlyArray<readonly [shares: boolean | null, may: boolean | null]>) => ({
+    shares: row?.[0] === true,
+    mayFlush: row?.[1] === true
+  })
 )
 
 /** Tells it so. */

@@ -11,17 +11,12 @@ const highest = (items: ReadonlyArray<{ readonly position: number }>): number =>
 /** What an effect answers with, once what it tells of is on the disk. `newest` gives the position of the newest event that it tells of. */
 type Told = <A, E>(asked: Effect.Effect<A, E>, newest: (answer: A) => number) => Effect.Effect<A, E | EventStoreError>
 
-/** What is asked in a transaction that is flushed behind its commit is told at once. */
-export const toldBy = ({ flushing, sql }: Pick<Shared, "flushing" | "sql">): Told => {
+export const toldBy = ({ flushing }: Pick<Shared, "flushing">): Told => {
   if (flushing === undefined) return (asked) => asked
   const { begin, upTo } = flushing
   return (asked, newest) =>
-    Effect.withFiber((fiber) =>
-      lateFlushOf(sql, fiber) !== undefined
-        ? asked
-        : Effect.flatMap(begin, (flush) =>
-            Effect.flatMap(asked, (answer) => (newest(answer) <= upTo() ? Effect.succeed(answer) : Effect.as(flush, answer)))
-          )
+    Effect.flatMap(begin, (flush) =>
+      Effect.flatMap(asked, (answer) => (newest(answer) <= upTo() ? Effect.succeed(answer) : Effect.as(flush, answer)))
     )
 }
 
@@ -42,7 +37,7 @@ const isTelling = ({ _tag }: AppendError): boolean => _tag !== "EventStoreError"
 export const flushedDriver = (driver: Driver, { flushing, sql }: Pick<Shared, "flushing" | "sql">): Driver => {
   if (flushing === undefined) return driver
   const { begin, late, upTo } = flushing
-  const told = toldBy({ flushing, sql })
+  const told = toldBy({ flushing })
   const ofPage = ({ items }: { readonly items: ReadonlyArray<{ readonly position: number }> }) => highest(items)
   const { append, boundary, find, head, maintenance, pages } = driver
   const { few } = pages
@@ -64,13 +59,19 @@ export const flushedDriver = (driver: Driver, { flushing, sql }: Pick<Shared, "f
     ...(maintenance === undefined ? {} : { maintenance: flushedMaintenance(maintenance, told) }),
     append: (prepared) =>
       Effect.withFiber((fiber) => {
+        // Whoever runs it flushes it, whatever comes of the append.
         if (lateFlushOf(sql, fiber) !== undefined) return append(prepared)
-        // What it writes there is flushed with the transaction.
         const isPart = isInTransaction({ sql }, fiber.context)
+        let count = 0
+        const counted = Effect.map(prepared, (one) => {
+          count = one.count
+          return one
+        })
+        // What it writes in a transaction is flushed with that.
         const isFlushed = (results: ReadonlyArray<AppendResult>) =>
-          isPart ? results.every(({ deduplicated }) => !deduplicated) : highest(results) <= upTo()
+          isPart ? count > 0 && results.every(({ deduplicated }) => !deduplicated) : highest(results) <= upTo()
         return Effect.flatMap(begin, (flush) =>
-          Effect.matchEffect(append(prepared), {
+          Effect.matchEffect(append(counted), {
             onFailure: (error) => (isTelling(error) ? Effect.andThen(flush, Effect.fail(error)) : Effect.fail(error)),
             onSuccess: (results) => (isFlushed(results) ? Effect.succeed(results) : Effect.as(flush, results))
           })

@@ -110,6 +110,6 @@ export const makeFlushing = Effect.fnUntraced(function* (
         })
       })
     )
-  yield* Effect.flatten(begin)
+  yield* session
   return { upTo: () => upTo, reached, begin, late }
 })

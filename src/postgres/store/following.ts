@@ -14,7 +14,7 @@ export const keepUp = (
   hearing: Hearing
 ): Effect.Effect<void, never, Scope.Scope> => {
   const look = Effect.map(
-    toldBy({ flushing, sql })(readHead, (head) => head),
+    toldBy({ flushing })(readHead, (head) => head),
     signal.notify
   )
   const lookOn = Effect.ignore(look)

@@ -50,12 +50,12 @@ interface Plans {
   readonly used: () => boolean
 }
 
-const makePlans = (signal: Signal): Plans => {
+const makePlans = (signal: Signal, opened: number): Plans => {
   let reading = false
   return {
     sized: ({ read, text }) => {
       reading = true
-      return { text: `${text} /* ${Math.floor(Math.log2(signal.position() + 1) / 3)} */`, read }
+      return { text: `${text} /* ${Math.floor(Math.log2(Math.max(opened, signal.position()) + 1) / 3)} */`, read }
     },
     used: () => {
       const used = reading
@@ -112,7 +112,7 @@ export const makeShared = Effect.fnUntraced(function* (
         Effect.flatMap(holding(sql, hearing, statements.channel), (held) => makeFlushing(held, statements, answering))
       )
     : undefined
-  const signal = makeSignal(flushing?.upTo() ?? head)
+  const signal = makeSignal(flushing === undefined ? head : 0)
   return {
     sql,
     statements,
@@ -120,7 +120,7 @@ export const makeShared = Effect.fnUntraced(function* (
     queries,
     signal,
     flushing,
-    plans: makePlans(signal),
+    plans: makePlans(signal, head),
     untilAnswered: makeUntilAnswered()
   }
 })

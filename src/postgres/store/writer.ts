@@ -1,6 +1,5 @@
 /** How the store appends: in batches, or as part of a transaction of the caller's. */
 import * as Cause from "effect/Cause"
-import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -242,29 +241,31 @@ const makeWithin = (shared: Shared): Within => {
 
 /** Part of the caller's transaction: it commits, or not, with it. */
 const appendInTransaction = ({ flushing, queries, sql }: Shared, { send, sendLate }: Within, looking: Looking, tell: Tell) => {
-  const sendIn = (whole: LateFlush | undefined, attempt: Attempt): Effect.Effect<Verdicts, SqlError> => {
-    if (whole?.isEnding !== true) return send([attempt], false)
-    const isLate = flushing !== undefined && whole.commits === undefined && !whole.isRead && whole.isContended()
+  /** The last append of a transaction, where it is the only one and nothing else in it waits for the disk, may be committed late. */
+  const sendIn = (late: LateFlush | undefined, attempt: Attempt): Effect.Effect<Verdicts, SqlError> => {
+    if (late?.isEnding !== true || flushing === undefined) {
+      if (late !== undefined) late.isRead = true
+      return send([attempt], false)
+    }
+    const isLate = !late.isRead && late.isContended()
     const since = performance.now()
     return Effect.map((isLate ? sendLate : send)([attempt], false), (verdicts) => {
-      whole.took(performance.now() - since)
-      if (isLate) whole.commits = "late"
+      late.took(performance.now() - since)
+      late.commits = isLate ? "late" : writes([attempt], verdicts.verdicts) ? "flushed" : undefined
       return verdicts
     })
   }
-  const within = (attempt: Attempt, whole: LateFlush | undefined): Effect.Effect<ReadonlyArray<AppendResult>, AppendError> =>
+  const within = (attempt: Attempt, late: LateFlush | undefined): Effect.Effect<ReadonlyArray<AppendResult>, AppendError> =>
     Effect.flatMap(
-      Effect.mapError(queries.answering.inTime(sendIn(whole, attempt)), (error) => toEventStoreError("append", error, false)),
+      Effect.mapError(queries.answering.inTime(sendIn(late, attempt)), (error) => toEventStoreError("append", error, false)),
       ({ head, verdicts }) => {
         const verdict = verdicts[0] as Verdict
         if (Result.isFailure(verdict)) return Effect.fail(verdict.failure)
         const answer = verdict.success
-        if (answer instanceof Wide) return Effect.flatMap(looking.again(answer.attempt), (again) => within(again, whole))
-        const isWritten = writes([attempt], verdicts)
-        if (isWritten && whole !== undefined) whole.commits ??= "flushed"
+        if (answer instanceof Wide) return Effect.flatMap(looking.again(answer.attempt), (again) => within(again, late))
         const told = Effect.sync(() => {
           if (flushing === undefined) return tell(head)
-          if (!isWritten || whole?.isLost === true) return
+          if (late?.isLost === true || !writes([attempt], verdicts)) return
           flushing.reached(head)
           tell(head)
         })
@@ -272,12 +273,9 @@ const appendInTransaction = ({ flushing, queries, sql }: Shared, { send, sendLat
       }
     )
   return (append: PreparedAppend) =>
-    Effect.withFiber((fiber) => {
-      const depth = Context.getOrUndefined(fiber.context, sql.transactionService)?.[1]
-      // What is done in a savepoint may be undone.
-      const whole = depth === 0 ? lateFlushOf(sql, fiber) : undefined
-      return Effect.flatMap(looking.begin(append), (attempt) => Effect.andThen(takeWriteLock, within(attempt, whole)))
-    })
+    Effect.withFiber((fiber) =>
+      Effect.flatMap(looking.begin(append), (attempt) => Effect.andThen(takeWriteLock, within(attempt, lateFlushOf(sql, fiber))))
+    )
 }
 
 /** Through the batches of the process, after as many looks at the log as it takes. */
