@@ -226,6 +226,11 @@ describe("what the database refuses to commit is a failure of the message, and n
   const consumed = Effect.fnUntraced(function* (work: (notes: string) => Effect.Effect<unknown, unknown, SqlClient.SqlClient>) {
     const sql = yield* SqlClient.SqlClient
     const notes = table("note")
+    // Connections are had before time goes by in leaps.
+    yield* Effect.all(
+      Array.from({ length: 8 }, () => sql`select 1`),
+      { concurrency: "unbounded" }
+    )
     yield* sql`create table ${sql(notes)} (n integer primary key, next integer references ${sql(notes)} (n) deferrable initially deferred)`
     let tries = 0
     const letters = yield* DeadLetters.DeadLetters
