@@ -47,11 +47,12 @@ export const layerSql: Layer.Layer<UnitOfWork | SqlTransactions, never, EventSto
     }
     /** What becomes of the events and rows is known when they have been flushed: nobody hears of them before. */
     const flushing = <A, E, R>(
-      transact: (first: Effect.Effect<void>) => Effect.Effect<A, E | EventStoreError, R>
+      transact: (first: Effect.Effect<void>) => Effect.Effect<A, E | EventStoreError, R>,
+      restore: Parameters<Carrier["run"]>[1]
     ): Effect.Effect<A, E | EventStoreError, R> => {
       const { late } = store
       if (late === undefined) return transact(Effect.void)
-      return late((flush) => {
+      return late(restore, (flush) => {
         let lost: EventStoreError | undefined
         const first = Effect.withFiber((fiber) => {
           const own = fiber.getRef(CurrentLateFlush) as LateFlush
@@ -73,7 +74,7 @@ export const layerSql: Layer.Layer<UnitOfWork | SqlTransactions, never, EventSto
           onFailure: (cause) =>
             // What it was told by others' events is not for its caller before they are on the disk. A failure of the store tells of none.
             Cause.hasFails(cause) && !isStoreError(failureOf(cause))
-              ? Effect.andThen(flush(false), Effect.failCause(cause))
+              ? Effect.andThen(restore(flush(false)), Effect.failCause(cause))
               : Effect.failCause(cause)
         })
       })
@@ -107,7 +108,7 @@ export const layerSql: Layer.Layer<UnitOfWork | SqlTransactions, never, EventSto
             return Effect.failCause(Cause.map(cause, (error) => transactionError(error, ended !== undefined)))
           })
         }
-        return Option.isSome(outer) ? transact(Effect.void) : flushing(transact)
+        return Option.isSome(outer) ? transact(Effect.void) : flushing(transact, restore)
       })
     const outside: Carrier["outside"] = <R>(context: Context.Context<R>) =>
       Context.omit(sql.transactionService)(context as Context.Context<R | SqlClient.TransactionConnection>) as Context.Context<R>

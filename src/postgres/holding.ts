@@ -53,9 +53,11 @@ export const holding = (
   let current: PgConnection.PgConnection | undefined
   let next = Deferred.makeUnsafe<PgConnection.PgConnection, unknown>()
   const ended = (exit: Exit.Exit<never, unknown>) => {
+    const tried = next
     current = undefined
-    Deferred.doneUnsafe(next, exit)
+    // Whoever is told that it failed may ask again at once.
     next = Deferred.makeUnsafe()
+    Deferred.doneUnsafe(tried, exit)
   }
   const once: Effect.Effect<never, unknown> = Effect.scoped(
     Effect.flatMap(ear.session, (session) => {

@@ -136,8 +136,10 @@ export class EventStore extends Context.Service<
      * Present where a transaction may be committed without waiting for the disk, because it is flushed behind that: goes around the whole of a
      * transaction, which has to run the effect that it is given when it has been committed, and before anybody hears of it. Until that has succeeded
      * nobody knows whether the transaction outlives a crash. One that was not committed runs it too: it has seen what others have committed.
+     * `restore` goes around what is waited for before the transaction begins, and may be interrupted.
      */
     readonly late?: <A, E, R>(
+      restore: <A2, E2, R2>(effect: Effect.Effect<A2, E2, R2>) => Effect.Effect<A2, E2, R2>,
       transaction: (flush: (committed: boolean) => Effect.Effect<void, EventStoreError>) => Effect.Effect<A, E, R>
     ) => Effect.Effect<A, E | EventStoreError, R>
     /** Present where the store opens what is sealed in it, as `Personal.layer` does. What makes copies uses it, so that they are sealed too. */

@@ -32,6 +32,10 @@ export const startProxy = (url: string) =>
           mute = forGood
           for (const socket of open) socket.unpipe().pause()
         },
+        /** Ends the connections that there are. */
+        drop: () => {
+          for (const socket of open) socket.destroy()
+        },
         close: () => {
           for (const socket of open) socket.destroy()
           proxy.close()

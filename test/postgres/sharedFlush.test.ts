@@ -4,7 +4,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { PgClient } from "@effect/sql-pg"
-import { Context, Effect, Fiber, Latch, Layer, References, Stream } from "effect"
+import { Context, Effect, Fiber, Latch, Layer, Option, References, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import { EventStore, Inbox, Keys, Personal, Transport, UnitOfWork } from "eventfold"
 import { PgEventStore, PgTransport } from "eventfold/postgres"
@@ -13,6 +13,7 @@ import { createFlush } from "../../src/postgres/sql/flush.ts"
 import { render } from "../../src/postgres/sql/statement.ts"
 import { type PostgresServer, startPostgres } from "../support/postgres-server.ts"
 import { logs } from "../support/logs.ts"
+import { startProxy } from "./proxy.ts"
 import { masters } from "../personal/order.ts"
 import { begin, connect, event, message, open, type Opened, terminate, until } from "./harness.ts"
 import { freshSchema } from "./support.ts"
@@ -381,6 +382,36 @@ describe("units of work that share flushes", () => {
         assert.equal(yield* store.head, 1)
         assert.equal(yield* Stream.runCount(store.read("A-1")), 1)
       }
+    })
+  )
+
+  it.live("can be interrupted while they wait for a session that does not come, or, where they have failed, for the disk", () =>
+    Effect.gen(function* () {
+      const { flushing, other, release } = yield* committed()
+      const refused = yield* Effect.forkScoped(other.units.transact(Effect.fail("refused")))
+      yield* until(
+        "it waits for the disk",
+        Effect.map(flushing, (count) => count === 2)
+      )
+      yield* Fiber.interrupt(refused)
+      yield* release
+
+      const proxy = yield* startProxy(server.url)
+      const schema = freshSchema()
+      const pool = { connectTimeout: "20 seconds", maxConnections: 2 } as const
+      const { store, units } = yield* open({ url: proxy.url, schema, sharedFlush: true, listen: false, pool })
+      // Connections that are asked for from now on are accepted, and never answered.
+      proxy.silence({ forGood: true })
+      const admin = yield* connect(server.url)
+      yield* terminate(admin, yield* sessionsOf(admin, schema))
+      proxy.drop()
+      yield* until(
+        "a session is waited for",
+        Effect.map(Effect.timeoutOption(Effect.exit(store.head), "100 millis"), Option.isNone)
+      )
+      const waiting = yield* Effect.forkScoped(units.transact(UnitOfWork.stage("A-1", [event()])))
+      yield* Effect.yieldNow
+      assert.isTrue(Option.isSome(yield* Effect.timeoutOption(Fiber.interrupt(waiting), "5 seconds")))
     })
   )
 

@@ -10,9 +10,10 @@
  */
 import type * as PgConnection from "@effect/sql-pg/PgConnection"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import type * as Scope from "effect/Scope"
-import { makeGroupCommit } from "../../internal/groupCommit.ts"
+import { makeGroupCommit, type Submitted } from "../../internal/groupCommit.ts"
 import type { Answering } from "../../sql/answering.ts"
 import { CurrentLateFlush, type LateFlush } from "../../sql/transaction.ts"
 import { EventStoreError, StoreUnavailable } from "../../store/EventStore.ts"
@@ -30,6 +31,15 @@ export interface Flushing {
   readonly begin: Effect.Effect<Effect.Effect<void, EventStoreError>, EventStoreError>
   /** A transaction that is flushed behind its commit: see `EventStore.late`. */
   readonly late: Exclude<Driver["late"], undefined>
+}
+
+type Request = Submitted<PgConnection.PgConnection, void, EventStoreError>
+
+/** A flush that failed: over which session, when, and how. */
+interface Failure {
+  readonly over: PgConnection.PgConnection
+  readonly at: number
+  readonly exit: Exit.Exit<void, EventStoreError>
 }
 
 /** How much longer than the shortest an append takes, in milliseconds, when it has waited for others. */
@@ -65,6 +75,7 @@ export const makeFlushing = Effect.fnUntraced(function* (
   )
   const flushOver = (over: PgConnection.PgConnection) =>
     Effect.map(failed(answering.inTime(over.queryValues(flush.text))), (rows) => reached(flush.read(rows)))
+  let failure: Failure | undefined
   const flushes = yield* makeGroupCommit<PgConnection.PgConnection, void, EventStoreError>({
     capacity: Number.POSITIVE_INFINITY,
     maxBatch: Number.POSITIVE_INFINITY,
@@ -72,10 +83,20 @@ export const makeFlushing = Effect.fnUntraced(function* (
       const other = waiting.findIndex(({ request }) => request !== waiting[0]?.request)
       return other === -1 ? waiting.length : other
     },
-    write: (batch) =>
-      Effect.map(Effect.exit(flushOver((batch[0] as (typeof batch)[number]).request)), (exit) => () => {
-        for (const { answer } of batch) answer(exit)
-      }),
+    write: (batch) => {
+      const over = (batch[0] as Request).request
+      // What has waited for an answer that did not come does not wait for another one.
+      const isVain = ({ since }: Request) => failure?.over === over && since <= failure.at
+      const asked = batch.filter((request) => !isVain(request))
+      for (const request of batch) if (isVain(request)) request.answer((failure as Failure).exit)
+      if (asked.length === 0) return Effect.void
+      return Effect.map(Effect.exit(flushOver(over)), (exit) => {
+        if (Exit.isFailure(exit)) failure = { over, at: performance.now(), exit }
+        return () => {
+          for (const { answer } of asked) answer(exit)
+        }
+      })
+    },
     closed: () =>
       new EventStoreError({ reason: new StoreUnavailable({ operation: "flush", detail: "the store's Layer has been closed" }) })
   })
@@ -89,8 +110,8 @@ export const makeFlushing = Effect.fnUntraced(function* (
     latest = millis
     shortest = Math.min(shortest, millis)
   }
-  const late: Flushing["late"] = (transaction) =>
-    Effect.flatMap(begin, (flush) =>
+  const late: Flushing["late"] = (restore, transaction) =>
+    Effect.flatMap(restore(begin), (flush) =>
       Effect.suspend(() => {
         inHand++
         const own: LateFlush = {
