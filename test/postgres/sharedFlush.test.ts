@@ -254,6 +254,24 @@ describe("units of work that share flushes", () => {
     })
   )
 
+  it.live("are told in themselves of nothing that is not on the disk, so nothing of that is kept in memory", () =>
+    Effect.gen(function* () {
+      const { flushing, other, release } = yield* committed()
+      const seen: Array<number> = []
+      const read = Effect.map(Stream.runCount(other.store.read("A-1")), (count) => void seen.push(count))
+      const reading = yield* Effect.forkScoped(other.units.transact(read))
+      yield* until(
+        "both wait for the disk",
+        Effect.map(flushing, (count) => count === 2)
+      )
+      isWaiting(reading)
+      assert.deepEqual(seen, [])
+      yield* release
+      yield* Fiber.join(reading)
+      assert.deepEqual(seen, [1])
+    })
+  )
+
   it.live("go on where the session that they hold has been ended", () =>
     Effect.gen(function* () {
       const { admin, count, schema, unit } = yield* world({ listen: true })
