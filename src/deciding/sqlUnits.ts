@@ -25,7 +25,7 @@ import { SqlTransactions, UnitOfWork } from "./transaction.ts"
  * Units of work inside `sql.withTransaction`: what the effect does with the same `SqlClient` commits or rolls back with the events.
  * Nested ones are savepoints. Inside a transaction that is open already, the unit of work is a savepoint of it, and
  * `afterCommit` waits for the outermost commit. It appends when it ends, and from then on until that commit all who append to the store wait:
- * in a longer transaction let it be the last thing done. On PostgreSQL the server ends a transaction that has appended and whose process is then
+ * in a longer transaction let it be the last thing done (`sharedFlush` of `PgEventStore` makes that wait shorter where many do so at once). On PostgreSQL the server ends a transaction that has appended and whose process is then
  * not heard of for 10 seconds, unless the session has an `idle_in_transaction_session_timeout` of its own.
  *
  * The event store must live in the database of that client; building the Layer over any other store is a defect, because nothing

@@ -6,7 +6,8 @@
  * into one statement with a verdict for each. An append inside a transaction of the same `SqlClient` (`sql.withTransaction`,
  * `UnitOfWork.layerSql`) is part of that transaction instead.
  *
- * **Durability.** Appends are synchronous commits even where the server's default is `synchronous_commit = off`.
+ * **Durability.** Appends are synchronous commits even where the server's default is `synchronous_commit = off`; where units of work share flushes
+ * (`sharedFlush`) they succeed behind one.
  *
  * **Wake-ups.** Subscribers are woken by commits of their own process, by `LISTEN`/`NOTIFY` behind the commits of others, and by polling. The
  * tables are the truth and a wake-up is only a hint: a lost one costs one poll interval. A subscription outlives lost connections and restarts

@@ -3,7 +3,7 @@ import { PgClient } from "@effect/sql-pg"
 import { describe, expect, it } from "@effect/vitest"
 import { Context, Effect, Fiber, Layer, Logger, Redacted, type Scope, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
-import type { SqlClient } from "effect/sql"
+import { SqlClient } from "effect/sql"
 import { SqlError, UnknownError } from "effect/sql/SqlError"
 import { EventStore, UnitOfWork } from "eventfold"
 import { PgCheckpoints, PgEventStore, PgTransport } from "eventfold/postgres"
@@ -134,6 +134,31 @@ describe.runIf(isPgBouncerExpected())("behind PgBouncer", () => {
         )
         yield* other.append("A-1", [event()])
         expect(yield* Fiber.join(seen)).toMatchObject([{ position: 1 }])
+      }).pipe(Effect.provide(Reactivity.layer), Effect.timeout("20 seconds"))
+    )
+
+    it.live("units of work share flushes over a direct connection, and without one are refused by name", () =>
+      Effect.gen(function* () {
+        const schema = freshSchema()
+        const sql = yield* PgClient.make({ url: Redacted.make(bouncer.url), prepare: false, maxConnections: 4 })
+        const open = (options: PgEventStore.Options = {}) =>
+          Effect.provideService(PgEventStore.make({ schema, ...options }), PgClient.PgClient, sql)
+        const listen = Redacted.make(inject("postgresUrl"))
+        const refusal = /share flushes, which takes a session with the server: .*transaction mode/
+        expect(String(yield* Effect.flip(open({ sharedFlush: true })))).toMatch(refusal)
+        const store = yield* open({ sharedFlush: true, listen })
+        // The database says so from now on, also to who does not ask for it.
+        expect(String(yield* Effect.flip(open()))).toMatch(refusal)
+        const context = yield* Layer.build(
+          UnitOfWork.layerSql.pipe(
+            Layer.provide(Layer.mergeAll(Layer.succeed(EventStore.EventStore, store), Layer.succeed(SqlClient.SqlClient, sql)))
+          )
+        )
+        const { transact } = Context.get(context, UnitOfWork.UnitOfWork)
+        yield* Effect.forEach([1, 2, 3, 4, 5, 6], (nth) => transact(UnitOfWork.stage(`A-${nth}`, [event()])), {
+          concurrency: "unbounded"
+        })
+        expect(yield* store.head).toBe(6)
       }).pipe(Effect.provide(Reactivity.layer), Effect.timeout("20 seconds"))
     )
   })

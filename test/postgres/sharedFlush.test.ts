@@ -7,7 +7,7 @@ import { PgClient } from "@effect/sql-pg"
 import { Context, Effect, Fiber, Latch, Layer, Option, References, Stream } from "effect"
 import { SqlClient } from "effect/sql"
 import { EventStore, Inbox, Keys, Personal, Transport, UnitOfWork } from "eventfold"
-import { PgEventStore, PgTransport } from "eventfold/postgres"
+import { PgEventStore, PgLite, PgTransport } from "eventfold/postgres"
 import { afterAll, beforeAll } from "vitest"
 import { createFlush } from "../../src/postgres/sql/flush.ts"
 import { render } from "../../src/postgres/sql/statement.ts"
@@ -430,6 +430,54 @@ describe("units of work that share flushes", () => {
       const waiting = yield* Effect.forkScoped(units.transact(UnitOfWork.stage("A-1", [event()])))
       yield* Effect.yieldNow
       assert.isTrue(Option.isSome(yield* Effect.timeoutOption(Fiber.interrupt(waiting), "5 seconds")))
+    })
+  )
+
+  it.live("are heard of by polling, also by several stores of one client, which are asked about together", () =>
+    Effect.gen(function* () {
+      const schemas = [freshSchema(), freshSchema()]
+      const writers = yield* Effect.forEach(schemas, (schema) =>
+        open({ url: server.url, schema, sharedFlush: true, listen: false })
+      )
+      const { sql } = yield* open({ url: server.url, schema: freshSchema(), listen: false })
+      const hearing = yield* Effect.forEach(schemas, (schema) =>
+        Effect.gen(function* () {
+          const made = PgEventStore.make({ schema, listen: false, pollInterval: "20 millis" })
+          const store = yield* Effect.provideService(made, PgClient.PgClient, sql)
+          return yield* Effect.forkScoped(Stream.runCount(Stream.take(store.subscribe({ after: 0 }), 8)))
+        })
+      )
+      yield* Effect.forEach(writers, ({ units }) =>
+        Effect.forEach(
+          Array.from({ length: 8 }, (_, nth) => nth),
+          (nth) => units.transact(UnitOfWork.stage(`A-${nth}`, [event()])),
+          { concurrency: "unbounded" }
+        )
+      )
+      for (const fiber of hearing) assert.equal(yield* Fiber.join(fiber), 8)
+    })
+  )
+
+  it.live("are refused by name where they cannot be: in an embedded database, and by a role that may not flush", () =>
+    Effect.gen(function* () {
+      const embedded = Layer.build(PgEventStore.layerWith({ sharedFlush: true }).pipe(Layer.provide(PgLite.layer)))
+      assert.match((yield* Effect.flip(embedded)).message, /sharedFlush is for a server/)
+
+      const schema = freshSchema()
+      const role = `user_${schema}`
+      const admin = yield* connect(server.url)
+      yield* Effect.scoped(open({ url: server.url, schema, sharedFlush: true }))
+      yield* admin.unsafe(`create role ${role} login password '${role}'`)
+      yield* admin.unsafe(`grant usage on schema "${schema}" to ${role}`)
+      yield* admin.unsafe(`grant select, insert on all tables in schema "${schema}" to ${role}`)
+      yield* admin.unsafe(`revoke execute on function "${schema}".flush_commits() from public`)
+      const url = new URL(server.url)
+      url.username = role
+      url.password = role
+      const options = { url: url.href, schema, migrate: false }
+      assert.match((yield* Effect.flip(Effect.scoped(open(options)))).message, /the role may not: run PgRights.grants/)
+      yield* admin.unsafe(`grant execute on function "${schema}".flush_commits() to ${role}`)
+      assert.equal(yield* (yield* open(options)).store.head, 0)
     })
   )
 

@@ -17,7 +17,20 @@ export const keepUp = (
     toldBy({ flushing })(readHead, (head) => head),
     signal.notify
   )
-  const lookOn = Effect.ignore(look)
+  const alone = Effect.matchEffect(look, {
+    onSuccess: () => Effect.succeed(true),
+    onFailure: (error) => Effect.as(Effect.logDebug("eventfold: polling the head failed", error), false)
+  })
+  let isLooking = false
+  /** Looks again, behind a flush: one at a time, however often it is polled meanwhile. */
+  const lookOn = () => {
+    if (isLooking) return
+    isLooking = true
+    const done = Effect.sync(() => {
+      isLooking = false
+    })
+    Effect.runFork(Effect.ensuring(alone, done))
+  }
   // Anybody may notify anything: the table says how far it is safe to read.
   const heard = (payload: string) => (Number(payload) > signal.position() ? look : Effect.void)
   // Whatever happens to a hint, the poller finds what is new. It asks only while somebody waits, or has read since.
@@ -29,12 +42,9 @@ export const keepUp = (
     },
     heard: (head: number) => {
       if (flushing === undefined || head <= flushing.upTo()) signal.notify(head)
-      else if (head > signal.position()) Effect.runFork(lookOn)
+      else if (head > signal.position()) lookOn()
     },
-    alone: Effect.matchEffect(look, {
-      onSuccess: () => Effect.succeed(true),
-      onFailure: (error) => Effect.as(Effect.logDebug("eventfold: polling the head failed", error), false)
-    })
+    alone
   }
   return Effect.andThen(polling(sql, hearing.pollInterval, polled), listening(sql, hearing, statements.channel, look, heard))
 }
